@@ -1,0 +1,175 @@
+//! Who calls: another service of the mesh, or on behalf of whom.
+//!
+//! Between services a shared secret (or mutual TLS) says that the call comes from inside the mesh.
+//! The gateway verifies the user's token at the edge and passes on whom it belongs to; a call
+//! without a user is a service's own. Only a server that checks the secret, that is reached over
+//! mutual TLS, or that no one else can reach, may trust these headers.
+
+use http::{HeaderMap, HeaderValue};
+use proto::registry::v1::Role;
+use serde::Deserialize;
+
+use crate::hash::Hash;
+
+const SUBJECT: &str = "x-funless-subject";
+const ROLE: &str = "x-funless-role";
+const SECRET: &str = "x-funless-secret";
+
+/// On whose behalf a call is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// A service of the mesh, for itself.
+    Service,
+    /// A user who works with the modules he owns and the shared ones.
+    Subject(String),
+    /// A user who reaches everything.
+    Admin(String),
+}
+
+impl Caller {
+    /// The caller of a request that came through the server stack.
+    pub fn of<T>(request: &tonic::Request<T>) -> Self {
+        request.extensions().get().cloned().unwrap_or(Self::Service)
+    }
+
+    /// Whether the caller reaches what belongs to `owner`. An empty owner shares with all.
+    pub fn reaches(&self, owner: &str) -> bool {
+        match self {
+            Self::Service | Self::Admin(_) => true,
+            Self::Subject(name) => owner.is_empty() || owner == name,
+        }
+    }
+
+    /// The owner of what this caller creates; empty for a service.
+    pub fn owner(&self) -> &str {
+        match self {
+            Self::Service => "",
+            Self::Subject(name) | Self::Admin(name) => name,
+        }
+    }
+
+    /// The user with this role; `None` for an unspecified role.
+    pub fn user(role: Role, name: String) -> Option<Self> {
+        match role {
+            Role::Unspecified => None,
+            Role::Subject => Some(Self::Subject(name)),
+            Role::Admin => Some(Self::Admin(name)),
+        }
+    }
+
+    /// Makes a call be on behalf of this caller, whatever the headers said before.
+    pub fn put(&self, headers: &mut HeaderMap) {
+        headers.remove(SUBJECT);
+        headers.remove(ROLE);
+        let (name, role) = match self {
+            Self::Service => return,
+            Self::Subject(name) => (name, Role::Subject),
+            Self::Admin(name) => (name, Role::Admin),
+        };
+        // Names of subjects are alphanumeric.
+        if let Ok(name) = HeaderValue::from_str(name) {
+            headers.insert(SUBJECT, name);
+        }
+        headers.insert(ROLE, HeaderValue::from_static(role.as_str_name()));
+    }
+
+    /// A request on behalf of this caller.
+    pub fn attach<T>(&self, mut request: tonic::Request<T>) -> tonic::Request<T> {
+        let mut headers = std::mem::take(request.metadata_mut()).into_headers();
+        self.put(&mut headers);
+        *request.metadata_mut() = tonic::metadata::MetadataMap::from_headers(headers);
+        request
+    }
+
+    /// Reads what [`Caller::put`] wrote. `None` when the headers contradict each other.
+    pub(crate) fn read(headers: &HeaderMap) -> Option<Self> {
+        let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+        match (text(SUBJECT), text(ROLE)) {
+            (None, None) => Some(Self::Service),
+            (Some(name), Some(role)) if !name.is_empty() => {
+                Self::user(Role::from_str_name(role)?, name.to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A secret that is never shown: not in logs, not in `Debug`.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `text` secret.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// A new secret of 256 random bits, as 64 hexadecimal digits.
+    pub fn random() -> Self {
+        Self(hex::encode(rand::random::<[u8; 32]>()))
+    }
+
+    /// The secret itself, for where it is used.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn put(&self, headers: &mut HeaderMap) {
+        if let Ok(mut value) = HeaderValue::from_str(&self.0) {
+            value.set_sensitive(true);
+            headers.insert(SECRET, value);
+        }
+    }
+
+    /// Whether the headers carry this secret. Compares hashes, so that the time it takes tells
+    /// nothing about the secret.
+    pub(crate) fn is_in(&self, headers: &HeaderMap) -> bool {
+        headers.get(SECRET).is_some_and(|value| Hash::of(value.as_bytes()) == Hash::of(self.0.as_bytes()))
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_travels_in_headers_and_replaces_a_forged_one() {
+        for caller in [Caller::Service, Caller::Subject("ann".into()), Caller::Admin("root".into())] {
+            let mut headers = HeaderMap::new();
+            headers.insert(SUBJECT, HeaderValue::from_static("forged"));
+            caller.put(&mut headers);
+            assert_eq!(Caller::read(&headers), Some(caller));
+        }
+    }
+
+    #[test]
+    fn contradicting_headers_are_nobody() {
+        let mut headers = HeaderMap::new();
+        headers.insert(SUBJECT, HeaderValue::from_static("ann"));
+        assert_eq!(Caller::read(&headers), None);
+    }
+
+    #[test]
+    fn who_reaches_what() {
+        let ann = Caller::Subject("ann".into());
+        assert!(ann.reaches("") && ann.reaches("ann") && !ann.reaches("bob"));
+        assert!(Caller::Admin("root".into()).reaches("bob") && Caller::Service.reaches("bob"));
+    }
+
+    #[test]
+    fn secrets_do_not_show() {
+        let secret = Secret::new("hunter2");
+        assert_eq!(format!("{secret:?}"), "***");
+        let mut headers = HeaderMap::new();
+        assert!(!secret.is_in(&headers));
+        secret.put(&mut headers);
+        assert!(secret.is_in(&headers) && !format!("{headers:?}").contains("hunter2"));
+    }
+}

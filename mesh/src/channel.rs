@@ -1,0 +1,269 @@
+//! How one service calls another.
+//!
+//! A [`Channel`] is one type with two kinds behind it: a remote HTTP/2 connection (TCP with or
+//! without TLS, or a Unix socket), and a local one that calls the other service's router directly,
+//! with no socket and no HTTP/2 framing. Clients cannot tell them apart. A [`Dialer`] makes
+//! channels from [`Endpoint`]s, so that what a service is connected to is only configuration.
+
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use serde::{Deserialize, Deserializer};
+use tonic::body::Body;
+use tonic::{ConnectError, Status, TimeoutExpired, transport};
+use tower::{Service, ServiceExt as _};
+
+use crate::auth::Secret;
+use crate::error::{Error, Reason};
+use crate::telemetry;
+use crate::tls::ClientTls;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A peer whose host vanished is noticed after at most the sum of these two.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// HTTP/2 windows: large enough for the largest message to travel without waiting.
+pub(crate) const STREAM_WINDOW: u32 = 2 << 20;
+pub(crate) const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// Where a service is reached: `http://host:port`, `https://host:port`, `unix:/path`, or
+/// `local:name` for a service in this process.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// TCP, with TLS for `https`.
+    Tcp(http::Uri),
+    /// A Unix socket at this path.
+    Unix(PathBuf),
+    /// The service of this name in this process.
+    Local(String),
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "{text:?} is no endpoint; expected http://host:port, https://host:port, unix:/path or local:name"
+            )
+        };
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = PathBuf::from(path);
+            return if path.is_absolute() { Ok(Self::Unix(path)) } else { Err(wrong()) };
+        }
+        if let Some(name) = text.strip_prefix("local:") {
+            return if name.is_empty() { Err(wrong()) } else { Ok(Self::Local(name.to_owned())) };
+        }
+        let uri: http::Uri = text.parse().map_err(|_| wrong())?;
+        match (uri.scheme_str(), uri.authority()) {
+            (Some("http" | "https"), Some(_)) => Ok(Self::Tcp(uri)),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(uri) => write!(f, "{}", uri.to_string().trim_end_matches('/')),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Local(name) => write!(f, "local:{name}"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Endpoint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Makes channels. Clones share the services of this process.
+#[derive(Debug, Clone, Default)]
+pub struct Dialer {
+    locals: Arc<Mutex<HashMap<String, LocalSlot>>>,
+    secret: Option<Secret>,
+    tls: Option<ClientTls>,
+}
+
+/// Filled when the service has been wired: services of one process may name each other in a circle.
+type LocalSlot = Arc<OnceLock<axum::Router>>;
+
+impl Dialer {
+    /// A dialer whose channels show `secret` and speak `tls`.
+    pub fn new(secret: Option<Secret>, tls: Option<ClientTls>) -> Self {
+        Self { locals: Arc::default(), secret, tls }
+    }
+
+    /// A channel to `endpoint`. It connects with the first call, and again whenever the connection
+    /// was lost; an error means that the endpoint cannot work at all.
+    pub fn dial(&self, endpoint: &Endpoint) -> Result<Channel, Error> {
+        let kind = match endpoint {
+            Endpoint::Local(name) => Kind::Local(self.local(name)),
+            Endpoint::Tcp(uri) => Kind::Remote(self.dial_tcp(uri)?),
+            Endpoint::Unix(path) => Kind::Remote(dial_unix(path.clone())),
+        };
+        Ok(Channel { endpoint: Arc::new(endpoint.clone()), kind, secret: self.secret.clone() })
+    }
+
+    /// Makes `router` what `local:name` reaches. The first router of a name stays.
+    pub fn provide(&self, name: &str, router: axum::Router) {
+        self.local(name).get_or_init(|| router);
+    }
+
+    fn local(&self, name: &str) -> LocalSlot {
+        Arc::clone(self.locals.lock().entry(name.to_owned()).or_default())
+    }
+
+    fn dial_tcp(&self, uri: &http::Uri) -> Result<transport::Channel, Error> {
+        let mut endpoint = transport::Endpoint::from(uri.clone())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW);
+        if uri.scheme_str() == Some("https") {
+            let tls = self.tls.clone().unwrap_or_default().for_tonic();
+            endpoint = endpoint
+                .tls_config(tls)
+                .map_err(|error| Error::unavailable(format!("no TLS to {uri}: {error}")))?;
+        }
+        Ok(endpoint.connect_lazy())
+    }
+}
+
+fn dial_unix(path: PathBuf) -> transport::Channel {
+    let connect = tower::service_fn(move |_: http::Uri| {
+        let path = path.clone();
+        async move { tokio::net::UnixStream::connect(path).await.map(TokioIo::new) }
+    });
+    // The address is never used, but HTTP/2 wants an authority.
+    transport::Endpoint::from_static("http://unix.socket")
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .connect_with_connector_lazy(connect)
+}
+
+/// A way to another service, for the generated clients. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Channel {
+    endpoint: Arc<Endpoint>,
+    kind: Kind,
+    secret: Option<Secret>,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Remote(transport::Channel),
+    Local(LocalSlot),
+}
+
+impl Channel {
+    /// Where it leads.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+}
+
+impl Service<http::Request<Body>> for Channel {
+    type Response = http::Response<Body>;
+    type Error = Status;
+    type Future = BoxFuture<'static, Result<Self::Response, Status>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        // Readiness is awaited in `call`, within the call's deadline.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        if let Some(secret) = &self.secret {
+            secret.put(request.headers_mut());
+        }
+        telemetry::inject_current(request.headers_mut());
+        let endpoint = Arc::clone(&self.endpoint);
+        match &self.kind {
+            Kind::Remote(channel) => {
+                let channel = channel.clone();
+                Box::pin(async move {
+                    let outcome = channel.oneshot(request).await;
+                    outcome.map_err(|error| failure(&endpoint, &error).into())
+                })
+            }
+            Kind::Local(slot) => {
+                let router = slot.get().cloned();
+                Box::pin(async move {
+                    let Some(router) = router else {
+                        return Err(Error::unavailable(format!("{endpoint} has not started")).into());
+                    };
+                    let request = request.map(axum::body::Body::new);
+                    match router.oneshot(request).await {
+                        Ok(response) => Ok(response.map(Body::new)),
+                        Err(never) => match never {},
+                    }
+                })
+            }
+        }
+    }
+}
+
+/// Tells what is known not to have started from what may have.
+fn failure(endpoint: &Endpoint, error: &(dyn StdError + 'static)) -> Error {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(refused) = error.downcast_ref::<ConnectError>() {
+            return Error::unavailable(format!("cannot reach {endpoint}: {}", root(refused)));
+        }
+        if error.is::<TimeoutExpired>() {
+            return Error::new(Reason::DeadlineExceeded, format!("{endpoint} did not answer in time"));
+        }
+        // The request was still in this process when the connection closed.
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled) {
+            return Error::unavailable(format!("the connection to {endpoint} is closed"));
+        }
+        // The peer says that it has not looked at the request: it drains.
+        if let Some(h2) = error.downcast_ref::<h2::Error>()
+            && (h2.reason() == Some(h2::Reason::REFUSED_STREAM)
+                || (h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR)))
+        {
+            return Error::unavailable(format!("{endpoint} stops"));
+        }
+        cause = error.source();
+    }
+    let message = format!("the connection to {endpoint} broke: {}", root(error));
+    Error::new(Reason::ConnectionLost, message)
+}
+
+fn root<'a>(mut error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints() {
+        for good in
+            ["http://127.0.0.1:4001", "https://registry.funless:443", "unix:/run/r.sock", "local:registry"]
+        {
+            assert_eq!(good.parse::<Endpoint>().map(|e| e.to_string()), Ok(good.to_owned()));
+        }
+        for bad in ["127.0.0.1:4001", "registry", "unix:relative", "local:", "ftp://x", ""] {
+            let error = bad.parse::<Endpoint>().expect_err(bad);
+            assert!(error.contains("expected http://host:port"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Configuration: a file, the environment, flags.
+//!
+//! One precedence for every service, the later wins:
+//!
+//! 1. the defaults in the service's `config.rs`
+//! 2. the TOML file named by `--config`
+//! 3. the environment: `FUNLESS_<SERVICE>_<KEY>`, with `__` where the file has a table, such as
+//!    `FUNLESS_REGISTRY_SERVER__LISTEN`
+//! 4. flags: `--set KEY=VALUE`, with `.` where the file has a table, such as
+//!    `--set server.listen=127.0.0.1:4001`
+//!
+//! An unknown key, or a value of the wrong type, stops the start before a port is opened.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser as _;
+use figment::Figment;
+use figment::providers::{Env, Format as _, Toml};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::auth::Secret;
+use crate::tls::{ClientTlsConfigFiles, ServerTlsConfig};
+
+/// What the configuration of every service holds.
+pub trait ServiceConfig: DeserializeOwned {
+    /// The service's name in the environment, in logs and in traces: `registry`.
+    const NAME: &'static str;
+
+    /// How it serves the other services.
+    fn server(&self) -> &ServerConfig;
+    /// How it is seen.
+    fn telemetry(&self) -> &TelemetryConfig;
+    /// What types cannot say. An error names the key.
+    fn validate(&self) -> Result<(), String> {
+        Ok(())
+    }
+    /// What it listens on beside `server.listen`, by name.
+    fn more_listeners(&self) -> Vec<(&'static str, Listen)> {
+        Vec::new()
+    }
+}
+
+/// The table `server` of every service.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    /// Where gRPC is served: `address:port`, or `unix:/path`. Port 0 takes a free one.
+    pub listen: Listen,
+    /// Where operators find `/metrics`, `/livez` and `/readyz`, plain HTTP. Absent: `listen`'s
+    /// address with its port + 100; `off`: nowhere.
+    pub operators: Operators,
+    /// Calls that run at once; more are refused as OVERLOADED.
+    pub max_concurrent: usize,
+    /// How long a stop waits for calls that run, in seconds.
+    pub drain_timeout_s: u64,
+    /// The secret that services of one mesh show each other. Absent: whoever reaches the port is
+    /// trusted.
+    pub secret: Option<Secret>,
+    /// TLS of the gRPC port.
+    pub tls: Option<ServerTlsConfig>,
+    /// TLS towards other services.
+    pub client_tls: Option<ClientTlsConfigFiles>,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))),
+            operators: Operators::Beside,
+            max_concurrent: 1024,
+            drain_timeout_s: 30,
+            secret: None,
+            tls: None,
+            client_tls: None,
+        }
+    }
+}
+
+impl ServerConfig {
+    /// The defaults, listening on loopback at `port`.
+    pub fn on_port(port: u16) -> Self {
+        Self { listen: Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], port))), ..Self::default() }
+    }
+}
+
+/// Where to listen: `address:port`, or `unix:/path`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// A TCP port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl std::str::FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
+            _ => text.parse().map(Self::Tcp).map_err(|_| {
+                format!("{text:?} is nothing to listen on; expected address:port or unix:/path")
+            }),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Listen {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Where the operators' pages are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operators {
+    /// At the port of the service + 100; nowhere when that listens on a Unix socket or on port 0.
+    Beside,
+    /// Nowhere.
+    Off,
+    /// Here.
+    At(SocketAddr),
+}
+
+impl Operators {
+    /// The address for a service that listens on `listen`.
+    pub fn address(&self, listen: &Listen) -> Option<SocketAddr> {
+        match (self, listen) {
+            (Self::At(address), _) => Some(*address),
+            (Self::Beside, Listen::Tcp(address)) if address.port() != 0 => {
+                Some(SocketAddr::new(address.ip(), address.port().checked_add(100)?))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Operators {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "off" => Ok(Self::Off),
+            text => text.parse().map(Self::At).map_err(|_| {
+                serde::de::Error::custom(format!("{text:?} is no address; expected address:port or off"))
+            }),
+        }
+    }
+}
+
+/// The table `telemetry` of every service.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetryConfig {
+    /// What is logged: a level, or levels by module: `info,scheduler_svc=debug`.
+    pub log: String,
+    /// How lines look.
+    pub format: LogFormat,
+    /// Where traces go: an OTLP gRPC receiver such as `http://127.0.0.1:4317`. Absent: nowhere.
+    pub otlp_endpoint: Option<String>,
+    /// The share of traces that start here and are kept, 0 to 1. A caller's decision is followed.
+    pub sample_ratio: f64,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { log: "info".into(), format: LogFormat::Auto, otlp_endpoint: None, sample_ratio: 1.0 }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people on a terminal, else JSON.
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The command line of every service.
+#[derive(Debug, clap::Parser)]
+#[command(version, about = "A service of FunLess Mesh.")]
+struct Arguments {
+    /// The configuration file, TOML.
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Sets one key, such as server.listen=127.0.0.1:4001. May be repeated; wins over file and
+    /// environment.
+    #[arg(long = "set", short, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// Reads the configuration from this process' arguments and environment.
+pub fn load<C: ServiceConfig>() -> Result<C, String> {
+    let arguments = Arguments::parse();
+    let mut figment = Figment::new();
+    if let Some(path) = &arguments.config {
+        if !path.is_file() {
+            return Err(format!("--config: there is no file {}", path.display()));
+        }
+        figment = figment.merge(Toml::file_exact(path));
+    }
+    let prefix = format!("FUNLESS_{}_", C::NAME.to_uppercase());
+    figment = figment.merge(Env::prefixed(&prefix).split("__"));
+    for setting in &arguments.set {
+        let Some((key, value)) = setting.split_once('=') else {
+            return Err(format!("--set {setting}: expected KEY=VALUE"));
+        };
+        let Ok(value) = value.parse::<figment::value::Value>();
+        figment = figment.merge((key, value));
+    }
+    extract(&figment)
+}
+
+fn extract<C: ServiceConfig>(figment: &Figment) -> Result<C, String> {
+    let config: C = figment
+        .extract()
+        .map_err(|errors| errors.into_iter().map(|error| error.to_string()).collect::<Vec<_>>().join("\n"))?;
+    config.validate()?;
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Config {
+        server: ServerConfig,
+        telemetry: TelemetryConfig,
+        name: String,
+    }
+
+    impl Default for Config {
+        fn default() -> Self {
+            Self {
+                server: ServerConfig::on_port(4001),
+                telemetry: TelemetryConfig::default(),
+                name: "x".into(),
+            }
+        }
+    }
+
+    impl ServiceConfig for Config {
+        const NAME: &'static str = "test";
+        fn server(&self) -> &ServerConfig {
+            &self.server
+        }
+        fn telemetry(&self) -> &TelemetryConfig {
+            &self.telemetry
+        }
+        fn validate(&self) -> Result<(), String> {
+            if self.name.is_empty() { Err("name: can't be empty".into()) } else { Ok(()) }
+        }
+    }
+
+    fn read(toml: &str) -> Result<Config, String> {
+        extract(&Figment::new().merge(Toml::string(toml)))
+    }
+
+    #[test]
+    fn defaults_hold_where_nothing_is_said() {
+        let config = read("[server]\nmax_concurrent = 7").expect("valid");
+        assert_eq!((config.server.max_concurrent, config.server.drain_timeout_s), (7, 30));
+        assert_eq!(config.name, "x");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let cases = [
+            ("nmae = 'a'", "nmae"),
+            ("[server]\nlisten = 'nowhere'", "expected address:port or unix:/path"),
+            ("[server]\nmax_concurrent = 'many'", "max_concurrent"),
+            ("name = ''", "name: can't be empty"),
+            ("[telemetry]\nformat = 'xml'", "format"),
+        ];
+        for (toml, expected) in cases {
+            let error = read(toml).expect_err(toml);
+            assert!(error.contains(expected), "{error:?} names {expected:?}");
+        }
+    }
+
+    #[test]
+    fn operators_live_beside_the_service() {
+        let listen: Listen = "10.0.0.1:4001".parse().expect("valid");
+        assert_eq!(Operators::Beside.address(&listen), "10.0.0.1:4101".parse().ok());
+        assert_eq!(Operators::Off.address(&listen), None);
+        assert_eq!(Operators::Beside.address(&Listen::Unix("/run/x".into())), None);
+    }
+}

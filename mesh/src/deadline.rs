@@ -1,0 +1,94 @@
+//! How long the caller waits.
+//!
+//! A deadline travels as `grpc-timeout`, the time that is left. The server stack turns it into a
+//! [`Deadline`] among the request's extensions, ends the handler when it passes, and a handler that
+//! calls on hands on what is left.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The gRPC header of the time that is left.
+pub const GRPC_TIMEOUT: &str = "grpc-timeout";
+
+/// The moment at which nobody waits for the answer any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// The deadline `timeout` from now.
+    pub fn after(timeout: Duration) -> Self {
+        Self(Instant::now() + timeout)
+    }
+
+    /// The request's deadline, if its caller set one.
+    pub fn of<T>(request: &tonic::Request<T>) -> Option<Self> {
+        request.extensions().get().copied()
+    }
+
+    /// The request's deadline, at most `timeout` from now.
+    pub fn of_at_most<T>(request: &tonic::Request<T>, timeout: Duration) -> Self {
+        let own = Self::after(timeout);
+        Self::of(request).map_or(own, |callers| callers.min(own))
+    }
+
+    /// The time that is left; zero when it has passed.
+    pub fn remaining(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// The moment itself, for `tokio::time::timeout_at`.
+    pub fn instant(self) -> Instant {
+        self.0
+    }
+
+    /// A request that carries what is left of the deadline.
+    pub fn attach<T>(self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        request.set_timeout(self.remaining());
+        request
+    }
+}
+
+/// Reads a `grpc-timeout`: at most eight digits and a unit.
+pub fn parse_grpc_timeout(value: &str) -> Option<Duration> {
+    let unit = value.chars().last().filter(char::is_ascii)?;
+    let digits = &value[..value.len() - 1];
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let amount: u64 = digits.parse().ok()?;
+    Some(match unit {
+        'H' => Duration::from_secs(amount * 3600),
+        'M' => Duration::from_secs(amount * 60),
+        'S' => Duration::from_secs(amount),
+        'm' => Duration::from_millis(amount),
+        'u' => Duration::from_micros(amount),
+        'n' => Duration::from_nanos(amount),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_grpc_timeouts() {
+        let cases = [
+            ("1S", Some(Duration::from_secs(1))),
+            ("100m", Some(Duration::from_millis(100))),
+            ("2H", Some(Duration::from_secs(7200))),
+            ("99999999n", Some(Duration::from_nanos(99_999_999))),
+            ("123456789n", None),
+            ("S", None),
+            ("-1S", None),
+            ("1x", None),
+            ("1é", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse_grpc_timeout(text), expected, "{text:?}");
+        }
+    }
+}

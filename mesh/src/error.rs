@@ -1,0 +1,188 @@
+//! How a call fails: one closed set of reasons, mapped once to gRPC.
+//!
+//! The reasons are published in `funless/error/v1/reason.proto`. A failing handler returns an
+//! [`Error`]; on the wire it is a `tonic::Status` with `google.rpc.ErrorInfo` (and `BadRequest` and
+//! `RetryInfo` where they apply) in its details; on the other side it is an [`Error`] again.
+
+use std::time::Duration;
+
+pub use proto::error::v1::Reason;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// The domain of the reasons in `google.rpc.ErrorInfo`.
+pub const DOMAIN: &str = "funless.dev";
+
+/// Statuses travel in HTTP/2 headers, whose size is bounded.
+const MAX_MESSAGE_CHARS: usize = 2000;
+
+/// A failed call: a reason for programs and a message for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// What programs match.
+    pub reason: Reason,
+    /// What people read. Holds nothing internal.
+    pub message: String,
+    /// The refused fields of an [`Reason::InvalidField`], each with its message.
+    pub fields: Vec<(String, String)>,
+    /// When to come back, if the caller may.
+    pub retry_after: Option<Duration>,
+}
+
+impl Error {
+    /// A failure for `reason`.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        let mut message: String = message.into();
+        if let Some((cut, _)) = message.char_indices().nth(MAX_MESSAGE_CHARS) {
+            message.truncate(cut);
+            message.push('…');
+        }
+        Self { reason, message, fields: Vec::new(), retry_after: None }
+    }
+
+    /// One refused field.
+    pub fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::fields([(field.into(), message.into())])
+    }
+
+    /// Refused fields, at least one. A field may have several messages.
+    pub fn fields(fields: impl IntoIterator<Item = (String, String)>) -> Self {
+        let fields: Vec<_> = fields.into_iter().collect();
+        let words: Vec<_> = fields.iter().map(|(field, message)| format!("{field} {message}")).collect();
+        Self { fields, ..Self::new(Reason::InvalidField, words.join("; ")) }
+    }
+
+    /// A fault of the platform. `context` goes to the operator's log, not to the caller.
+    pub fn internal(context: impl std::fmt::Display) -> Self {
+        tracing::error!(%context, "internal error");
+        Self::new(Reason::Internal, "internal error")
+    }
+
+    /// A limit is full; the caller may come back after `retry_after`.
+    pub fn overloaded(message: impl Into<String>, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..Self::new(Reason::Overloaded, message) }
+    }
+
+    /// Something that is needed cannot be reached.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(Reason::Unavailable, message)
+    }
+
+    /// Whether the call is known not to have started, so that repeating it is safe.
+    pub fn not_started(&self) -> bool {
+        matches!(self.reason, Reason::Overloaded | Reason::Unavailable | Reason::NoWorker)
+    }
+}
+
+/// The gRPC code of each reason. This is the only place that knows.
+pub fn code(reason: Reason) -> Code {
+    match reason {
+        Reason::Unspecified => Code::Unknown,
+        Reason::BadRequest | Reason::InvalidField => Code::InvalidArgument,
+        Reason::TooLarge | Reason::Overloaded => Code::ResourceExhausted,
+        Reason::Unauthenticated => Code::Unauthenticated,
+        Reason::PermissionDenied => Code::PermissionDenied,
+        Reason::ModuleNotFound
+        | Reason::FunctionNotFound
+        | Reason::ScriptNotFound
+        | Reason::SubjectNotFound
+        | Reason::CodeNotFound => Code::NotFound,
+        Reason::FunctionExists => Code::AlreadyExists,
+        Reason::DefaultModule | Reason::CodeUnusable => Code::FailedPrecondition,
+        Reason::NoWorker | Reason::WorkerLost | Reason::Unavailable | Reason::ConnectionLost => {
+            Code::Unavailable
+        }
+        Reason::DeadlineExceeded => Code::DeadlineExceeded,
+        Reason::GuestTrapped
+        | Reason::GuestExited
+        | Reason::GuestBadResponse
+        | Reason::GuestMemoryLimit
+        | Reason::GuestOutputLimit
+        | Reason::GuestStackLimit => Code::Aborted,
+        Reason::Internal => Code::Internal,
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let name = error.reason.as_str_name();
+        let name = name.strip_prefix("REASON_").unwrap_or(name);
+        let mut details = ErrorDetails::new();
+        details.set_error_info(name, DOMAIN, std::collections::HashMap::new());
+        for (field, message) in &error.fields {
+            details.add_bad_request_violation(field, message);
+        }
+        if let Some(retry_after) = error.retry_after {
+            details.set_retry_info(Some(retry_after));
+        }
+        Self::with_error_details(code(error.reason), error.message, details)
+    }
+}
+
+impl From<&Status> for Error {
+    fn from(status: &Status) -> Self {
+        let details = status.get_error_details();
+        let reason = details
+            .error_info()
+            .filter(|info| info.domain == DOMAIN)
+            .and_then(|info| Reason::from_str_name(&format!("REASON_{}", info.reason)))
+            .unwrap_or_else(|| reason_of_foreign(status.code()));
+        let fields = details.bad_request().map_or_else(Vec::new, |bad| {
+            let violations = bad.field_violations.iter();
+            violations.map(|v| (v.field.clone(), v.description.clone())).collect()
+        });
+        let retry_after = details.retry_info().and_then(|info| info.retry_delay);
+        Self { fields, retry_after, ..Self::new(reason, status.message()) }
+    }
+}
+
+impl From<Status> for Error {
+    fn from(status: Status) -> Self {
+        Self::from(&status)
+    }
+}
+
+/// The reason for a status that no handler of ours made, such as one of a proxy in between.
+fn reason_of_foreign(code: Code) -> Reason {
+    match code {
+        Code::DeadlineExceeded => Reason::DeadlineExceeded,
+        // Nothing says whether the call has started.
+        Code::Unavailable | Code::Cancelled => Reason::ConnectionLost,
+        Code::Unauthenticated => Reason::Unauthenticated,
+        Code::PermissionDenied => Reason::PermissionDenied,
+        Code::InvalidArgument => Reason::BadRequest,
+        Code::ResourceExhausted | Code::OutOfRange => Reason::TooLarge,
+        _ => Reason::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survives_the_wire() {
+        let errors = [
+            Error::new(Reason::NoWorker, "No worker available"),
+            Error::field("name", "can't be blank"),
+            Error::overloaded("too many invocations", Duration::from_secs(1)),
+        ];
+        for error in errors {
+            let status = Status::from(error.clone());
+            assert_eq!(status.code(), code(error.reason));
+            assert_eq!(Error::from(&status), error);
+        }
+    }
+
+    #[test]
+    fn long_messages_are_cut_between_characters() {
+        let error = Error::new(Reason::GuestTrapped, "é".repeat(5000));
+        assert_eq!(error.message.chars().count(), MAX_MESSAGE_CHARS + 1);
+    }
+
+    #[test]
+    fn a_foreign_status_is_never_taken_for_not_started() {
+        assert!(!Error::from(Status::unavailable("upstream connect error")).not_started());
+    }
+}

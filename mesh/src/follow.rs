@@ -1,0 +1,68 @@
+//! Keeping up with the registry: what every service that follows its watch shares.
+
+use proto::registry::v1::watch_client::WatchClient;
+use proto::registry::v1::watch_response::Body;
+use proto::registry::v1::{Change, Snapshot, WatchRequest};
+
+use crate::MAX_MESSAGE_BYTES;
+use crate::backoff::Backoff;
+use crate::channel::Channel;
+use crate::error::Error;
+use crate::health::Condition;
+
+/// What a follower learns, with the revision that the registry has afterwards.
+#[derive(Debug)]
+pub enum Update {
+    /// All there is. Replaces what was known.
+    Snapshot(Snapshot, u64),
+    /// What one revision changed.
+    Changes(Vec<Change>, u64),
+}
+
+/// Follows the registry behind `registry` for ever and hands each update to `take`, in order. A lost
+/// stream is opened again and starts with a new snapshot. `following` holds while the stream is up.
+pub async fn follow(registry: Channel, following: Condition, mut take: impl FnMut(Update) + Send) {
+    let mut client = WatchClient::new(registry).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let mut backoff = Backoff::reconnect();
+    loop {
+        let lost = follow_once(&mut client, &following, &mut backoff, &mut take).await;
+        following.set(false);
+        let wait = backoff.next_wait();
+        tracing::debug!(%lost, ?wait, "the registry's watch ended; following again");
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn follow_once(
+    client: &mut WatchClient<Channel>,
+    following: &Condition,
+    backoff: &mut Backoff,
+    take: &mut (impl FnMut(Update) + Send),
+) -> Error {
+    let mut stream = match client.watch(WatchRequest {}).await {
+        Ok(response) => response.into_inner(),
+        Err(status) => return status.into(),
+    };
+    let mut snapshot = Snapshot::default();
+    loop {
+        let message = match stream.message().await {
+            Ok(Some(message)) => message,
+            Ok(None) => return Error::unavailable("the registry ended the stream"),
+            Err(status) => return status.into(),
+        };
+        match message.body {
+            Some(Body::Snapshot(part)) => {
+                snapshot.modules.extend(part.modules);
+                snapshot.functions.extend(part.functions);
+                snapshot.scripts.extend(part.scripts);
+                if part.complete {
+                    take(Update::Snapshot(std::mem::take(&mut snapshot), message.revision));
+                    following.set(true);
+                    backoff.reset();
+                }
+            }
+            Some(Body::Changes(set)) => take(Update::Changes(set.changes, message.revision)),
+            None => tracing::warn!(message.revision, "the registry sent a message of an unknown kind"),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Whether a service lives and is ready: for load balancers, supervisors and the gRPC health
+//! service.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use parking_lot::Mutex;
+use prometheus::{Encoder as _, TextEncoder};
+use tokio::sync::watch;
+
+/// The conditions under which a service is ready. It starts not ready; it is ready while every
+/// condition holds and it does not drain.
+#[derive(Debug, Clone)]
+pub struct Readiness {
+    conditions: Arc<Mutex<Vec<(&'static str, bool)>>>,
+    ready: Arc<watch::Sender<bool>>,
+}
+
+/// One condition of a service's readiness, false at first.
+#[derive(Debug, Clone)]
+pub struct Condition {
+    index: usize,
+    readiness: Readiness,
+}
+
+const NOT_DRAINING: &str = "not draining";
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self { conditions: Arc::default(), ready: Arc::new(watch::Sender::new(false)) }
+    }
+}
+
+impl Readiness {
+    /// Adds a condition, such as "follows the registry".
+    pub fn condition(&self, name: &'static str) -> Condition {
+        let mut conditions = self.conditions.lock();
+        conditions.push((name, false));
+        let index = conditions.len() - 1;
+        drop(conditions);
+        self.evaluate();
+        Condition { index, readiness: self.clone() }
+    }
+
+    /// All conditions have been added and the service serves; until now it was not ready.
+    pub fn serving(&self) -> Condition {
+        let condition = self.condition(NOT_DRAINING);
+        condition.set(true);
+        condition
+    }
+
+    /// Follows whether the service is ready.
+    pub fn watch(&self) -> watch::Receiver<bool> {
+        self.ready.subscribe()
+    }
+
+    /// The conditions that do not hold.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let conditions = self.conditions.lock();
+        let mut missing: Vec<_> =
+            conditions.iter().filter(|(_, holds)| !holds).map(|(name, _)| *name).collect();
+        if !conditions.iter().any(|(name, _)| *name == NOT_DRAINING) {
+            missing.push("started");
+        }
+        missing
+    }
+
+    fn evaluate(&self) {
+        let ready = self.missing().is_empty();
+        self.ready.send_if_modified(|now| std::mem::replace(now, ready) != ready);
+    }
+}
+
+impl Condition {
+    /// Says whether the condition holds.
+    pub fn set(&self, holds: bool) {
+        self.readiness.conditions.lock()[self.index].1 = holds;
+        self.readiness.evaluate();
+    }
+}
+
+/// The operators' pages: `/metrics`, `/livez`, `/readyz`.
+pub fn operators(metrics: prometheus::Registry, services: Vec<(&'static str, Readiness)>) -> axum::Router {
+    axum::Router::new()
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(readyz).with_state(services))
+        .route("/metrics", get(render_metrics).with_state(metrics))
+}
+
+async fn readyz(State(services): State<Vec<(&'static str, Readiness)>>) -> (StatusCode, String) {
+    let mut waiting = Vec::new();
+    for (service, readiness) in services {
+        waiting.extend(readiness.missing().into_iter().map(|missing| format!("{service}: {missing}\n")));
+    }
+    if waiting.is_empty() {
+        (StatusCode::OK, "ready\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("not ready, waiting for\n{}", waiting.concat()))
+    }
+}
+
+async fn render_metrics(State(metrics): State<prometheus::Registry>) -> Result<String, StatusCode> {
+    let mut page = Vec::new();
+    let encoded = TextEncoder::new().encode(&metrics.gather(), &mut page);
+    if let Err(error) = encoded {
+        tracing::error!(%error, "metrics cannot be rendered");
+        return Err(StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    String::from_utf8(page).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_while_all_conditions_hold() {
+        let readiness = Readiness::default();
+        let ready = readiness.watch();
+        let database = readiness.condition("database");
+        database.set(true);
+        assert!(!*ready.borrow(), "not before it serves");
+        let serving = readiness.serving();
+        assert!(*ready.borrow());
+        database.set(false);
+        assert_eq!(readiness.missing(), ["database"]);
+        assert!(!*ready.borrow());
+        database.set(true);
+        serving.set(false);
+        assert!(!*ready.borrow(), "a draining service is not ready");
+    }
+}

@@ -1,0 +1,41 @@
+//! What every service of the mesh is made with: configuration, telemetry, the server stack,
+//! channels, errors, health and shutdown. No business is in it.
+//!
+//! A service is an `App` that takes a [`Config`](config::ServiceConfig) and a [`Host`] and gives a
+//! [`Service`](server::Service); [`run`](run::run) makes a process of one, and `fl up` puts six of
+//! them into one process. The parts, in the order in which a request meets them:
+//!
+//! - [`channel`]: how one service calls another, over a socket or directly in the process
+//! - [`server`]: the stack around each service's handlers, and the accept loop
+//! - [`auth`]: who calls
+//! - [`deadline`]: how long the caller waits
+//! - [`error`]: how a call fails
+//!
+//! and beside them [`follow`], with which a service keeps up with the registry.
+
+pub mod auth;
+pub mod backoff;
+pub mod channel;
+pub mod config;
+pub mod deadline;
+pub mod error;
+pub mod follow;
+pub mod hash;
+pub mod health;
+pub mod listener;
+pub mod metrics;
+pub mod run;
+pub mod server;
+pub mod shutdown;
+pub mod telemetry;
+pub mod testing;
+pub mod tls;
+
+pub use auth::Caller;
+pub use channel::{Channel, Dialer};
+pub use error::{Error, Reason};
+pub use run::Host;
+
+/// The largest message that a service sends or takes, in bytes. Arguments and results are the
+/// largest of them; code travels in chunks.
+pub const MAX_MESSAGE_BYTES: usize = 16 << 20;

@@ -1,0 +1,133 @@
+//! The life of a service's process: configuration, telemetry, bind, wire, serve, drain.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use prometheus::Registry;
+use tokio_util::sync::CancellationToken;
+
+use crate::channel::{Dialer, Endpoint};
+use crate::config::{self, ServerConfig, ServiceConfig};
+use crate::health;
+use crate::listener::Listener;
+use crate::server::Service;
+use crate::tls::ClientTls;
+use crate::{shutdown, telemetry};
+
+/// The surroundings that an `App` is started in.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// How it reaches other services.
+    pub dialer: Dialer,
+    /// Where it registers its metrics.
+    pub metrics: Registry,
+    /// Cancelled when it shall take nothing new and end its subscriptions.
+    pub draining: CancellationToken,
+    /// Where `server.listen`, or its local channel, is reached.
+    pub address: Endpoint,
+}
+
+impl Host {
+    /// The surroundings of a service at `address` that dials as `config` says.
+    pub fn new(config: &ServerConfig, address: Endpoint) -> anyhow::Result<Self> {
+        let tls = config.client_tls.as_ref().map(ClientTls::read).transpose()?;
+        Ok(Self {
+            dialer: Dialer::new(config.secret.clone(), tls),
+            metrics: Registry::new(),
+            draining: CancellationToken::new(),
+            address,
+        })
+    }
+}
+
+/// The whole of a service's `main`: reads the configuration and runs what `start` wires until the
+/// process is asked to stop.
+pub fn run<C, F>(start: impl FnOnce(C, Host) -> F) -> ExitCode
+where
+    C: ServiceConfig,
+    F: Future<Output = anyhow::Result<Service>>,
+{
+    let config: C = match config::load() {
+        Ok(config) => config,
+        Err(message) => return fail(&message),
+    };
+    install_crypto();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.to_string()),
+    };
+    match runtime.block_on(live(config, start)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "telemetry may not be there to say it")]
+fn fail(message: &str) -> ExitCode {
+    eprintln!("error: {message}");
+    ExitCode::FAILURE
+}
+
+/// Makes *ring* the process' TLS cryptography. Again is no error.
+pub fn install_crypto() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+async fn live<C, F>(config: C, start: impl FnOnce(C, Host) -> F) -> anyhow::Result<()>
+where
+    C: ServiceConfig,
+    F: Future<Output = anyhow::Result<Service>>,
+{
+    let telemetry = telemetry::init(C::NAME, config.telemetry())?;
+    let server = config.server().clone();
+    let mut listener = Listener::bind(&server.listen).await?;
+    if let Some(tls) = &server.tls {
+        listener = listener.with_tls(tls.acceptor()?);
+    }
+    let operators = match server.operators.address(&server.listen) {
+        Some(address) => {
+            Some(Listener::bind(&config::Listen::Tcp(address)).await.context("server.operators")?)
+        }
+        None => None,
+    };
+    let mut more_listeners = Vec::new();
+    for (name, listen) in config.more_listeners() {
+        more_listeners.push((name, Listener::bind(&listen).await.context(name)?));
+    }
+
+    let host = Host::new(&server, listener.endpoint()?)?;
+    let service = start(config, host.clone()).await?;
+    tracing::info!(service = service.name, address = %host.address, "serving");
+    let mut sockets = vec![(listener, service.router)];
+    for (name, router) in service.more {
+        let position = more_listeners.iter().position(|(listener, _)| *listener == name);
+        let position = position.with_context(|| format!("nothing listens for {name}"))?;
+        sockets.push((more_listeners.swap_remove(position).1, router));
+    }
+
+    let drain_timeout = Duration::from_secs(server.drain_timeout_s);
+    let stopped = CancellationToken::new();
+    let pages = operators.map(|listener| {
+        let router = health::operators(host.metrics.clone(), vec![(service.name, service.readiness.clone())]);
+        tokio::spawn(listener.serve(router, stopped.clone(), Duration::from_secs(1)))
+    });
+    let serving = service.readiness.serving();
+    let servers = sockets
+        .into_iter()
+        .map(|(listener, router)| tokio::spawn(listener.serve(router, host.draining.clone(), drain_timeout)));
+    let servers: Vec<_> = servers.collect();
+
+    shutdown::requested().await?;
+    serving.set(false);
+    host.draining.cancel();
+    futures::future::join_all(servers).await;
+    service.tasks.stop(drain_timeout).await;
+    stopped.cancel();
+    if let Some(pages) = pages {
+        pages.await?;
+    }
+    tracing::info!(service = service.name, "stopped");
+    tokio::task::spawn_blocking(|| telemetry.shutdown()).await?;
+    Ok(())
+}

@@ -1,0 +1,229 @@
+//! The stack around every service's handlers.
+//!
+//! [`Grpc`] collects the gRPC services of one port and puts the stack around them. The result is a
+//! plain `axum::Router`: a socket serves it, or a local channel calls it.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt as _;
+use http::HeaderMap;
+use http_body_util::BodyExt as _;
+use prometheus::Registry;
+use tokio::sync::Semaphore;
+use tonic::server::NamedService;
+use tonic::service::Routes;
+use tonic::{Code, Status};
+use tonic_health::ServingStatus;
+use tower::ServiceBuilder;
+use tracing::Instrument as _;
+
+use crate::auth::{Caller, Secret};
+use crate::config::ServerConfig;
+use crate::deadline::{Deadline, GRPC_TIMEOUT, parse_grpc_timeout};
+use crate::error::{Error, Reason};
+use crate::health::Readiness;
+use crate::metrics::RpcMetrics;
+use crate::shutdown::Tasks;
+use crate::telemetry;
+
+/// A service as its `App` hands it over, wired and ready to be served.
+#[derive(Debug)]
+pub struct Service {
+    /// Its name: `registry`.
+    pub name: &'static str,
+    /// What it serves at `server.listen`, or through a local channel.
+    pub router: axum::Router,
+    /// What it serves beside, by the name of the listener.
+    pub more: Vec<(&'static str, axum::Router)>,
+    /// Its background tasks.
+    pub tasks: Tasks,
+    /// Whether it is ready.
+    pub readiness: Readiness,
+}
+
+/// When an overloaded server wants the caller back.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The gRPC services of one port.
+#[derive(Default)]
+pub struct Grpc {
+    routes: Routes,
+    names: Vec<&'static str>,
+}
+
+impl Grpc {
+    /// Adds a service.
+    #[must_use]
+    pub fn service<S>(mut self, service: S) -> Self
+    where
+        S: tower::Service<http::Request<tonic::body::Body>, Error = std::convert::Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Response: IntoResponse,
+        S::Future: Send + 'static,
+    {
+        self.names.push(S::NAME);
+        self.routes = self.routes.add_service(service);
+        self
+    }
+
+    /// Adds health and reflection, and puts the stack around all of them.
+    pub fn build(
+        self,
+        config: &ServerConfig,
+        metrics: &Registry,
+        readiness: &Readiness,
+        tasks: &Tasks,
+    ) -> axum::Router {
+        let (reporter, health) = tonic_health::server::health_reporter();
+        tasks.spawn(report_health(reporter, self.names, readiness.clone()));
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .expect("the descriptors come from our own build");
+        let routes = self.routes.add_service(health).add_service(reflection);
+
+        // The way of a request is from top to bottom, that of its answer from bottom to top.
+        let stack = ServiceBuilder::new()
+            .layer(from_fn_with_state(RpcMetrics::new(metrics), observe))
+            .layer(from_fn(continue_trace))
+            .layer(from_fn_with_state(config.secret.clone(), identify_caller))
+            .layer(from_fn_with_state(Arc::new(Semaphore::new(config.max_concurrent)), limit_concurrency))
+            .layer(from_fn(enforce_deadline))
+            .layer(from_fn(catch_panic));
+        routes.into_axum_router().layer(stack)
+    }
+}
+
+/// The gRPC health service says for each service whether it is ready.
+async fn report_health(
+    reporter: tonic_health::server::HealthReporter,
+    names: Vec<&'static str>,
+    readiness: Readiness,
+) {
+    let mut ready = readiness.watch();
+    loop {
+        let status = match *ready.borrow_and_update() {
+            true => ServingStatus::Serving,
+            false => ServingStatus::NotServing,
+        };
+        for name in names.iter().copied().chain([""]) {
+            reporter.set_service_status(name, status).await;
+        }
+        if ready.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Counts and times the call until the last byte of its answer.
+async fn observe(State(metrics): State<RpcMetrics>, request: Request, next: Next) -> Response {
+    let mut observation = metrics.start(request.uri().path());
+    let response = next.run(request).await;
+    // A call that fails before it has a body says so in its headers, any other one in its trailers.
+    if let Some(code) = grpc_code(response.headers()) {
+        observation.ended_with(code);
+    }
+    response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            if let Some(code) = frame.trailers_ref().and_then(grpc_code) {
+                observation.ended_with(code);
+            }
+            frame
+        }))
+    })
+}
+
+fn grpc_code(headers: &HeaderMap) -> Option<Code> {
+    headers.get("grpc-status").map(|status| Code::from_bytes(status.as_bytes()))
+}
+
+/// Makes the call a span of its caller's trace.
+async fn continue_trace(request: Request, next: Next) -> Response {
+    let (service, method) = request.uri().path().trim_start_matches('/').split_once('/').unwrap_or_default();
+    let span = tracing::info_span!(
+        "rpc",
+        otel.name = %request.uri().path().trim_start_matches('/'),
+        otel.kind = "server",
+        rpc.system = "grpc",
+        rpc.service = %service,
+        rpc.method = %method,
+    );
+    telemetry::continue_trace(&span, request.headers());
+    next.run(request).instrument(span).await
+}
+
+/// Refuses who does not show the mesh's secret; health and reflection are for everyone. Says who
+/// calls.
+async fn identify_caller(State(secret): State<Option<Secret>>, mut request: Request, next: Next) -> Response {
+    let open = request.uri().path().starts_with("/grpc.");
+    if let Some(secret) = secret
+        && !open
+        && !secret.is_in(request.headers())
+    {
+        let message = "this port is for services of the mesh; clients use the gateway";
+        return refuse(Error::new(Reason::Unauthenticated, message));
+    }
+    match Caller::read(request.headers()) {
+        Some(caller) => request.extensions_mut().insert(caller),
+        None => {
+            return refuse(Error::new(Reason::Unauthenticated, "the caller's headers contradict each other"));
+        }
+    };
+    next.run(request).await
+}
+
+/// Refuses at once what is over the limit. A permit is held until the answer's body ends.
+async fn limit_concurrency(State(permits): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let Ok(permit) = permits.try_acquire_owned() else {
+        return refuse(Error::overloaded("too many calls at once", RETRY_AFTER));
+    };
+    let response = next.run(request).await;
+    response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _held = &permit;
+            frame
+        }))
+    })
+}
+
+/// Ends the handler when nobody waits for it any more.
+async fn enforce_deadline(mut request: Request, next: Next) -> Response {
+    let timeout = request.headers().get(GRPC_TIMEOUT).and_then(|value| value.to_str().ok());
+    let Some(timeout) = timeout.and_then(parse_grpc_timeout) else {
+        return next.run(request).await;
+    };
+    let deadline = Deadline::after(timeout);
+    request.extensions_mut().insert(deadline);
+    match tokio::time::timeout_at(deadline.instant(), next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => refuse(Error::new(Reason::DeadlineExceeded, "the deadline has passed")),
+    }
+}
+
+/// A handler that panics is a fault of the platform, and of this call only.
+async fn catch_panic(request: Request, next: Next) -> Response {
+    let rpc = request.uri().path().to_owned();
+    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(panic) => {
+            let words = panic.downcast_ref::<String>().map(String::as_str);
+            let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            refuse(Error::internal(format!("{rpc} panicked: {words}")))
+        }
+    }
+}
+
+fn refuse(error: Error) -> Response {
+    Status::from(error).into_http()
+}

@@ -1,0 +1,77 @@
+//! For the services' own tests: a service in this process, reached through a local channel or a
+//! real socket on a free port.
+
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::channel::{Channel, Dialer, Endpoint};
+use crate::config::{Listen, ServerConfig};
+use crate::listener::Listener;
+use crate::run::Host;
+use crate::server::Service;
+
+/// Surroundings for a service under test whose clients find it at `local:name`.
+pub fn host(name: &str) -> Host {
+    crate::run::install_crypto();
+    Host::new(&ServerConfig::default(), Endpoint::Local(name.to_owned())).expect("the defaults are valid")
+}
+
+/// Serves `service` within this process and gives a channel to it.
+pub fn serve_local(host: &Host, service: &Service) -> Channel {
+    host.dialer.provide(service.name, service.router.clone());
+    let _ = service.readiness.serving();
+    host.dialer.dial(&Endpoint::Local(service.name.to_owned())).expect("a local endpoint")
+}
+
+/// A router served on a free port of the loopback interface until it is stopped or dropped.
+#[derive(Debug)]
+pub struct Served {
+    /// Where it is reached.
+    pub endpoint: Endpoint,
+    draining: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Served {
+    /// Serves `router`.
+    pub async fn start(router: axum::Router) -> Self {
+        let listen = Listen::Tcp(([127, 0, 0, 1], 0).into());
+        let listener = Listener::bind(&listen).await.expect("a free port");
+        let endpoint = listener.endpoint().expect("a bound port");
+        let draining = CancellationToken::new();
+        let task = tokio::spawn(listener.serve(router, draining.clone(), Duration::from_secs(5)));
+        Self { endpoint, draining, task }
+    }
+
+    /// A channel to it.
+    pub fn channel(&self) -> Channel {
+        Dialer::default().dial(&self.endpoint).expect("a TCP endpoint")
+    }
+
+    /// Drains it and waits for its end.
+    pub async fn stop(mut self) {
+        self.draining.cancel();
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.draining.cancel();
+    }
+}
+
+/// Waits until `condition` holds, and panics naming `what` when it does not within ten seconds.
+pub async fn eventually<F>(what: &str, mut condition: impl FnMut() -> F)
+where
+    F: Future<Output = bool>,
+{
+    let patience = tokio::time::timeout(Duration::from_secs(10), async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(patience.await.is_ok(), "waited in vain until {what}");
+}

@@ -1,0 +1,102 @@
+//! TLS between services: certificates from files, mutual when the server names a client CA.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use serde::Deserialize;
+use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+
+/// How a server proves itself, and what it asks of its clients. PEM files.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerTlsConfig {
+    /// The certificate chain.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+    /// Clients must show a certificate of this authority. Absent: none is asked for.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// How a client proves itself, and whom it trusts. PEM files.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientTlsConfigFiles {
+    /// The authority of the servers' certificates.
+    pub ca: Option<PathBuf>,
+    /// The client's own certificate chain and key, for mutual TLS.
+    pub cert: Option<PathBuf>,
+    /// The key of `cert`.
+    pub key: Option<PathBuf>,
+}
+
+impl ServerTlsConfig {
+    /// Reads the files.
+    pub fn acceptor(&self) -> anyhow::Result<tokio_rustls::TlsAcceptor> {
+        let chain = certificates(&self.cert)?;
+        let key = PrivateKeyDer::from_pem_file(&self.key)
+            .with_context(|| format!("tls.key: no private key in {}", self.key.display()))?;
+        let builder = rustls::ServerConfig::builder();
+        let builder = match &self.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(path) => {
+                let mut roots = rustls::RootCertStore::empty();
+                for certificate in certificates(path)? {
+                    roots.add(certificate)?;
+                }
+                builder.with_client_cert_verifier(WebPkiClientVerifier::builder(Arc::new(roots)).build()?)
+            }
+        };
+        let mut config = builder.with_single_cert(chain, key)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::new(config).into())
+    }
+}
+
+fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let read = || CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>();
+    read().with_context(|| format!("tls: no certificates in {}", path.display()))
+}
+
+/// What [`crate::Dialer`] shows and trusts.
+#[derive(Clone, Default)]
+pub struct ClientTls {
+    ca: Option<Vec<u8>>,
+    identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl ClientTls {
+    /// Reads the files.
+    pub fn read(files: &ClientTlsConfigFiles) -> anyhow::Result<Self> {
+        let read = |path: &PathBuf| {
+            std::fs::read(path).with_context(|| format!("client_tls: cannot read {}", path.display()))
+        };
+        let identity = match (&files.cert, &files.key) {
+            (Some(cert), Some(key)) => Some((read(cert)?, read(key)?)),
+            (None, None) => None,
+            _ => anyhow::bail!("client_tls: cert and key go together"),
+        };
+        Ok(Self { ca: files.ca.as_ref().map(read).transpose()?, identity })
+    }
+
+    pub(crate) fn for_tonic(&self) -> ClientTlsConfig {
+        let mut config = ClientTlsConfig::new();
+        if let Some(ca) = &self.ca {
+            config = config.ca_certificate(Certificate::from_pem(ca));
+        }
+        if let Some((cert, key)) = &self.identity {
+            config = config.identity(Identity::from_pem(cert, key));
+        }
+        config
+    }
+}
+
+impl std::fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientTls").field("mutual", &self.identity.is_some()).finish_non_exhaustive()
+    }
+}
