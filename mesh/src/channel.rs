@@ -46,6 +46,13 @@ pub enum Endpoint {
     Local(String),
 }
 
+impl Endpoint {
+    /// Plain TCP on loopback at `port`.
+    pub fn loopback(port: u16) -> Self {
+        format!("http://127.0.0.1:{port}").parse().expect("this is an endpoint")
+    }
+}
+
 impl FromStr for Endpoint {
     type Err = String;
 

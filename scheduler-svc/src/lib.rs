@@ -1,1 +1,21 @@
-//! stub
+//! The scheduler: knows the functions and the workers, and sends each invocation to a worker.
+//!
+//! - `catalog`: the functions, fed by the registry's watch, so that no invocation asks a database
+//! - `cluster`: the workers as they are now; no IO
+//! - `membership`: workers that join, report and leave
+//! - `policy`: which worker takes an invocation; pure functions
+//! - `dispatch`: choose, call, classify what went wrong, try the next
+
+mod app;
+mod catalog;
+mod cluster;
+mod config;
+mod dispatch;
+mod error;
+mod grpc;
+mod membership;
+mod metrics;
+mod policy;
+
+pub use app::App;
+pub use config::Config;

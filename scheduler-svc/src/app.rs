@@ -1,0 +1,65 @@
+//! Where the scheduler's parts are wired together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh::health::Readiness;
+use mesh::server::{Grpc, Service};
+use mesh::shutdown::Tasks;
+use mesh::{Host, MAX_MESSAGE_BYTES};
+use proto::scheduler::v1::cluster_server::ClusterServer;
+use proto::scheduler::v1::invocations_server::InvocationsServer;
+use proto::scheduler::v1::membership_server::MembershipServer;
+
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::dispatch::Dispatcher;
+use crate::grpc::{ClusterHandler, InvocationsHandler, MembershipHandler};
+use crate::membership::Members;
+use crate::metrics::Metrics;
+
+/// The scheduler.
+#[derive(Debug)]
+pub struct App;
+
+impl App {
+    /// Wires the scheduler.
+    pub async fn start(config: Config, host: Host) -> anyhow::Result<Service> {
+        let tasks = Tasks::default();
+        let readiness = Readiness::default();
+        let metrics = Metrics::new(&host.metrics);
+
+        let catalog = Arc::new(Catalog::default());
+        let registry = host.dialer.dial(&config.registry)?;
+        tasks.spawn({
+            let catalog = Arc::clone(&catalog);
+            let following = readiness.condition("registry");
+            async move { mesh::follow::follow(registry, following, |update| catalog.apply(update)).await }
+        });
+
+        let report_interval = Duration::from_millis(config.report_interval_ms.into());
+        let members = Arc::new(Members::new(report_interval, host.dialer.clone(), metrics.clone()));
+        tasks.spawn({
+            let members = Arc::clone(&members);
+            async move { members.expire_silent().await }
+        });
+        let dispatcher = Dispatcher::new(Arc::clone(&members), metrics);
+
+        let invocations = InvocationsHandler::new(
+            Arc::clone(&catalog),
+            dispatcher,
+            Duration::from_millis(config.max_invocation_ms),
+        );
+        let membership = MembershipHandler::new(Arc::clone(&members), tasks.clone(), host.draining.clone());
+        let router = Grpc::default()
+            .service(
+                InvocationsServer::new(invocations)
+                    .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                    .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            )
+            .service(ClusterServer::new(ClusterHandler::new(members)))
+            .service(MembershipServer::new(membership).max_decoding_message_size(MAX_MESSAGE_BYTES))
+            .build(&config.server, &host.metrics, &readiness, &tasks);
+        Ok(Service { name: "scheduler", router, more: Vec::new(), tasks, readiness })
+    }
+}

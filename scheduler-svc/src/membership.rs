@@ -1,0 +1,143 @@
+//! Workers that join, report and leave: what the streams say, brought into the cluster.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mesh::channel::Endpoint;
+use mesh::{Channel, Dialer, Error, MAX_MESSAGE_BYTES, Reason};
+use parking_lot::{Mutex, MutexGuard};
+use proto::scheduler::v1::{CodeFailure, Hello, Report};
+use proto::worker::v1::execution_client::ExecutionClient;
+use tokio::sync::watch;
+
+use crate::cluster::{Cluster, CodeState, Session};
+use crate::metrics::Metrics;
+
+/// How a worker is called.
+pub type Contact = ExecutionClient<Channel>;
+
+/// Reports that a worker may miss before it is out.
+const MISSED_REPORTS: u32 = 3;
+
+/// The cluster, shared by the streams that feed it and the invocations that use it.
+#[derive(Debug)]
+pub struct Members {
+    cluster: Mutex<Cluster<Contact>>,
+    /// Signalled whenever a worker comes, goes or reports.
+    changed: watch::Sender<()>,
+    report_interval: Duration,
+    dialer: Dialer,
+    metrics: Metrics,
+}
+
+/// One stay of one worker.
+#[derive(Debug)]
+pub struct Stay {
+    name: String,
+    session: Session,
+}
+
+impl Members {
+    /// Nobody is in yet.
+    pub fn new(report_interval: Duration, dialer: Dialer, metrics: Metrics) -> Self {
+        let cluster = Mutex::default();
+        Self { cluster, changed: watch::Sender::new(()), report_interval, dialer, metrics }
+    }
+
+    /// The cluster as it is now. Held for moments only, never across an await.
+    pub fn cluster(&self) -> MutexGuard<'_, Cluster<Contact>> {
+        self.cluster.lock()
+    }
+
+    /// How often workers report.
+    pub fn report_interval(&self) -> Duration {
+        self.report_interval
+    }
+
+    /// A worker comes in.
+    pub fn join(&self, hello: Hello) -> Result<Stay, Error> {
+        let refuse = |message: String| Error::new(Reason::BadRequest, message);
+        let identity = hello.identity.ok_or_else(|| refuse("hello: expected an identity".into()))?;
+        if identity.name.is_empty() {
+            return Err(refuse("hello: expected a name".into()));
+        }
+        let endpoint: Endpoint = identity.address.parse().map_err(refuse)?;
+        let contact = ExecutionClient::new(self.dialer.dial(&endpoint)?)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let name = identity.name.clone();
+        tracing::info!(worker = name, id = identity.id, address = identity.address, "worker joined");
+        let session =
+            self.cluster().join(identity, hello.report.unwrap_or_default(), contact, Instant::now());
+        self.signal();
+        Ok(Stay { name, session })
+    }
+
+    /// A worker reports. False: its stay is over.
+    pub fn report(&self, stay: &Stay, report: Report) -> bool {
+        let is_in = self.cluster().report(&stay.name, stay.session, report, Instant::now());
+        self.signal();
+        is_in
+    }
+
+    /// A worker's stream has ended.
+    pub fn leave(&self, stay: &Stay) {
+        if self.cluster().leave(&stay.name, stay.session) {
+            tracing::warn!(worker = stay.name, "worker left");
+            self.signal();
+        }
+    }
+
+    /// Takes out workers whose stream is open but silent. Runs for ever.
+    pub async fn expire_silent(&self) {
+        let mut ticks = tokio::time::interval(self.report_interval);
+        loop {
+            ticks.tick().await;
+            let silent = self.cluster().expire(self.report_interval * MISSED_REPORTS, Instant::now());
+            for worker in &silent {
+                tracing::warn!(worker, "worker has missed three reports and is out");
+            }
+            if !silent.is_empty() {
+                self.signal();
+            }
+        }
+    }
+
+    /// Waits until each worker has `code` prepared or has failed to. Names the former, and the latter
+    /// with the reason; when the future is dropped before, nothing is lost.
+    pub async fn await_code(&self, code: &Bytes) -> (Vec<String>, Vec<CodeFailure>) {
+        let mut changes = self.changed.subscribe();
+        loop {
+            changes.borrow_and_update();
+            let (ready, failed, waiting) = self.code_states(code);
+            if waiting.is_empty() || changes.changed().await.is_err() {
+                return (ready, failed);
+            }
+        }
+    }
+
+    /// Who has `code` prepared, who has failed to, and who has not said.
+    pub fn code_states(&self, code: &Bytes) -> (Vec<String>, Vec<CodeFailure>, Vec<String>) {
+        let (mut ready, mut failed, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
+        for worker in self.cluster().workers().filter(|worker| !worker.draining) {
+            let name = worker.identity.name.clone();
+            match worker.code_state(code) {
+                CodeState::Ready => ready.push(name),
+                CodeState::Failed(message) => failed.push(CodeFailure { worker: name, message }),
+                CodeState::Unknown => waiting.push(name),
+            }
+        }
+        (ready, failed, waiting)
+    }
+
+    fn signal(&self) {
+        let cluster = self.cluster();
+        let draining = cluster.workers().filter(|worker| worker.draining).count();
+        let serving = cluster.workers().count() - draining;
+        drop(cluster);
+        for (state, count) in [("serving", serving), ("draining", draining)] {
+            self.metrics.workers.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        self.changed.send_replace(());
+    }
+}

@@ -1,0 +1,36 @@
+//! The scheduler's metrics.
+
+use mesh::metrics::{int_counter, int_gauge};
+use prometheus::{IntCounterVec, IntGaugeVec, Registry};
+
+/// Recorded by dispatch and membership.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Decisions by outcome: `chosen`, or why none was.
+    pub decisions: IntCounterVec,
+    /// Attempts on a worker that were given up, by reason.
+    pub retries: IntCounterVec,
+    /// Workers that are in, by `draining`.
+    pub workers: IntGaugeVec,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub fn new(registry: &Registry) -> Self {
+        Self {
+            decisions: int_counter(
+                registry,
+                "funless_scheduler_decisions_total",
+                "Choices of a worker for an invocation.",
+                &["outcome"],
+            ),
+            retries: int_counter(
+                registry,
+                "funless_scheduler_retries_total",
+                "Attempts on a worker that failed, so that another worker was tried.",
+                &["reason"],
+            ),
+            workers: int_gauge(registry, "funless_scheduler_workers", "Workers that are in.", &["state"]),
+        }
+    }
+}
