@@ -1,13 +1,16 @@
 //! Whether a service lives and is ready: for load balancers, supervisors and the gRPC health
 //! service.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use parking_lot::Mutex;
-use prometheus::{Encoder as _, TextEncoder};
+use prometheus::TextEncoder;
+use prometheus::proto::MetricFamily;
 use tokio::sync::watch;
 
 /// The conditions under which a service is ready. It starts not ready; it is ready while every
@@ -82,7 +85,10 @@ impl Condition {
 }
 
 /// The operators' pages: `/metrics`, `/livez`, `/readyz`.
-pub fn operators(metrics: prometheus::Registry, services: Vec<(&'static str, Readiness)>) -> axum::Router {
+pub fn operators(
+    metrics: Vec<prometheus::Registry>,
+    services: Vec<(&'static str, Readiness)>,
+) -> axum::Router {
     axum::Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz).with_state(services))
@@ -101,14 +107,20 @@ async fn readyz(State(services): State<Vec<(&'static str, Readiness)>>) -> (Stat
     }
 }
 
-async fn render_metrics(State(metrics): State<prometheus::Registry>) -> Result<String, StatusCode> {
-    let mut page = Vec::new();
-    let encoded = TextEncoder::new().encode(&metrics.gather(), &mut page);
-    if let Err(error) = encoded {
-        tracing::error!(%error, "metrics cannot be rendered");
-        return Err(StatusCode::INTERNAL_SERVER_ERROR);
+async fn render_metrics(State(registries): State<Vec<prometheus::Registry>>) -> Result<String, StatusCode> {
+    // Services of one process have metrics of the same names, each of which may stand only once.
+    let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
+    for mut family in registries.iter().flat_map(prometheus::Registry::gather) {
+        match families.entry(family.name().to_owned()) {
+            Entry::Vacant(entry) => drop(entry.insert(family)),
+            Entry::Occupied(mut entry) => entry.get_mut().mut_metric().extend(family.take_metric()),
+        }
     }
-    String::from_utf8(page).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
+    let families: Vec<_> = families.into_values().collect();
+    TextEncoder::new().encode_to_string(&families).map_err(|error| {
+        tracing::error!(%error, "metrics cannot be rendered");
+        StatusCode::INTERNAL_SERVER_ERROR
+    })
 }
 
 #[cfg(test)]

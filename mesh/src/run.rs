@@ -109,7 +109,8 @@ where
     let drain_timeout = Duration::from_secs(server.drain_timeout_s);
     let stopped = CancellationToken::new();
     let pages = operators.map(|listener| {
-        let router = health::operators(host.metrics.clone(), vec![(service.name, service.readiness.clone())]);
+        let router =
+            health::operators(vec![host.metrics.clone()], vec![(service.name, service.readiness.clone())]);
         tokio::spawn(listener.serve(router, stopped.clone(), Duration::from_secs(1)))
     });
     let serving = service.readiness.serving();

@@ -1,0 +1,157 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// FunLess Mesh: serverless functions on WebAssembly.
+#[derive(Debug, Parser)]
+#[command(name = "fl", version, about)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub target: Target,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Which mesh to talk to, and as whom.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// The mesh's REST address, such as http://127.0.0.1:4000. Default: `api_host` of the profile.
+    #[arg(long, global = true, env = "FL_API_HOST", value_name = "URL")]
+    pub host: Option<String>,
+    /// The token to show. Default: `api_token` of the profile.
+    #[arg(long, global = true, env = "FL_API_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// The profile: a file with lines `api_host=`, `api_token=`, `admin_token=`, as `fl up` writes it.
+    #[arg(long, global = true, env = "FL_CONFIG", value_name = "FILE", default_value = ".funless/config")]
+    pub config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole mesh on this machine.
+    Up(Up),
+    /// Work with functions.
+    #[command(subcommand)]
+    Fn(Functions),
+    /// Work with modules.
+    #[command(subcommand)]
+    Mod(Modules),
+}
+
+/// Runs the whole mesh in this process, or with --mesh as six processes.
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Where the database, the compiled functions and the tokens are kept.
+    #[arg(long, default_value = ".funless", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Where REST is served.
+    #[arg(long, default_value = "127.0.0.1:4000", value_name = "ADDRESS")]
+    pub http: SocketAddr,
+    /// Where gRPC is served to clients.
+    #[arg(long, default_value = "127.0.0.1:4010", value_name = "ADDRESS")]
+    pub grpc: SocketAddr,
+    /// Where operators find /metrics, /livez and /readyz. Default: nowhere. With --mesh each service
+    /// has its own; see mesh.json in the data directory.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "mesh")]
+    pub operators: Option<SocketAddr>,
+    /// The registry's database: postgres://user:password@host/name, or sqlite:FILE. Default: a SQLite
+    /// file in the data directory.
+    #[arg(long, env = "FL_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// Upload the bundled function `hello`, invoke it, and keep serving.
+    #[arg(long)]
+    pub demo: bool,
+    /// Run the six services as six supervised processes that talk gRPC over loopback.
+    #[arg(long)]
+    pub mesh: bool,
+    /// How many workers --mesh runs.
+    #[arg(long, default_value_t = 1, requires = "mesh", value_parser = clap::value_parser!(u16).range(1..))]
+    pub workers: u16,
+    /// What is logged: a level, or levels by module: info,scheduler_svc=debug.
+    #[arg(long, default_value = "warn", value_name = "LEVELS")]
+    pub log: String,
+    /// Where traces go: an OTLP gRPC receiver such as http://127.0.0.1:4317. Default: nowhere.
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+}
+
+/// The module of a function.
+#[derive(Debug, Args)]
+pub struct InModule {
+    /// The function's module.
+    #[arg(long, short, default_value = "_")]
+    pub module: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Functions {
+    /// Create a function from a WebAssembly binary.
+    Upload {
+        /// Its name: letters, digits and underscores.
+        name: String,
+        /// The binary, a .wasm file.
+        file: PathBuf,
+        #[command(flatten)]
+        module: InModule,
+        /// Replace the code when the function exists.
+        #[arg(long)]
+        update: bool,
+        /// The tag by which APP scripts know it.
+        #[arg(long)]
+        tag: Option<String>,
+        /// Memory in KB that the scheduler reserves for one invocation.
+        #[arg(long, value_name = "KB")]
+        capacity: Option<u64>,
+        /// Do not wait until the workers have the code.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Invoke a function and print its result.
+    Invoke {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        module: InModule,
+        /// Its input, any JSON value.
+        #[arg(long, short, default_value = "{}", value_name = "JSON")]
+        args: String,
+    },
+    /// Delete a function.
+    Delete {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        module: InModule,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Modules {
+    /// List the modules.
+    List,
+    /// List the functions of a module.
+    Get {
+        /// Its name.
+        name: String,
+    },
+    /// Create a module.
+    Create {
+        /// Its name: letters, digits and underscores.
+        name: String,
+    },
+    /// Delete a module and all its functions.
+    Delete {
+        /// Its name.
+        name: String,
+    },
+    /// Rename a module.
+    Update {
+        /// Its name.
+        name: String,
+        /// Its new name.
+        new_name: String,
+    },
+}

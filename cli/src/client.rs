@@ -1,0 +1,117 @@
+//! The REST client. Its errors say what to do next.
+
+use anyhow::{Context as _, anyhow, bail};
+use mesh::auth::Secret;
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::Value;
+
+use crate::args::Target;
+use crate::profile::Profile;
+
+/// A mesh's REST surface, as one user.
+#[derive(Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    token: Secret,
+}
+
+impl Client {
+    /// The client that the command line and the profile ask for.
+    pub fn new(target: &Target) -> anyhow::Result<Self> {
+        let profile = match (&target.host, &target.token) {
+            (Some(_), Some(_)) => Profile::default(),
+            _ => Profile::read(&target.config)?.unwrap_or_default(),
+        };
+        let missing = |what: &str| {
+            anyhow!(
+                "no {what}: there is none in {}; start a mesh here with `fl up`, or give --host and --token",
+                target.config.display()
+            )
+        };
+        let host = target.host.clone().or(profile.api_host).ok_or_else(|| missing("address"))?;
+        let token =
+            target.token.clone().map(Secret::new).or(profile.api_token).ok_or_else(|| missing("token"))?;
+        Ok(Self::at(&host, token))
+    }
+
+    /// A client of the mesh at `host`.
+    pub fn at(host: &str, token: Secret) -> Self {
+        let host = host.trim_end_matches('/');
+        let base = if host.contains("://") { host.to_owned() } else { format!("http://{host}") };
+        Self { http: reqwest::Client::new(), base, token }
+    }
+
+    /// A request to a path below `/v1`, whose segments are escaped.
+    pub fn request(&self, method: Method, segments: &[&str]) -> anyhow::Result<RequestBuilder> {
+        let mut url = reqwest::Url::parse(&self.base).with_context(|| format!("--host {}", self.base))?;
+        url.path_segments_mut()
+            .map_err(|()| anyhow!("--host {}: expected http://host:port", self.base))?
+            .pop_if_empty()
+            .push("v1")
+            .extend(segments);
+        Ok(self.http.request(method, url).bearer_auth(self.token.expose()))
+    }
+
+    /// Sends a request and gives the body of a success as it came.
+    pub async fn send(&self, request: RequestBuilder) -> anyhow::Result<String> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        let body = response.text().await.context("the answer broke off")?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        let words = error_words(&body);
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                bail!("the token is refused; give another one with --token, or see `fl up`")
+            }
+            StatusCode::SERVICE_UNAVAILABLE => bail!("{words}; try again in a moment"),
+            StatusCode::TOO_MANY_REQUESTS => bail!("the mesh is busy ({words}); try again in a moment"),
+            _ => bail!("{words} (HTTP {})", status.as_u16()),
+        }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
+        if error.is_connect() {
+            return anyhow!(
+                "cannot reach {}; start a mesh with `fl up`, or name another with --host",
+                self.base
+            );
+        }
+        anyhow!("no answer from {}: {error}", self.base)
+    }
+}
+
+/// The words of an error body: `{"errors":{"detail":"..."}}` or `{"errors":{"field":["...", ...]}}`.
+fn error_words(body: &str) -> String {
+    let body: Value = serde_json::from_str(body).unwrap_or_default();
+    let Some(errors) = body.get("errors").and_then(Value::as_object) else {
+        return "the mesh gave no reason".to_owned();
+    };
+    let words = errors.iter().map(|(field, messages)| {
+        let messages = match messages {
+            Value::Array(list) => list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        if field == "detail" { messages } else { format!("{field} {messages}") }
+    });
+    words.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_bodies_become_words() {
+        for (body, words) in [
+            (r#"{"errors":{"detail":"Not Found"}}"#, "Not Found"),
+            (r#"{"errors":{"name":["can't be blank","is invalid"]}}"#, "name can't be blank, is invalid"),
+            ("<html>", "the mesh gave no reason"),
+        ] {
+            assert_eq!(error_words(body), words);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! `fl fn`.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use reqwest::multipart::{Form, Part};
+use reqwest::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::args::Functions;
+use crate::client::Client;
+
+/// Runs one of the commands.
+pub async fn run(command: Functions, client: &Client) -> anyhow::Result<()> {
+    match command {
+        Functions::Upload { name, file, module, update, tag, capacity, no_wait } => {
+            let code = read_code(&file)?;
+            let mut metadata = serde_json::Map::new();
+            metadata.extend(tag.map(|tag| ("tag".to_owned(), json!(tag))));
+            metadata.extend(capacity.map(|kb| ("capacity".to_owned(), json!(kb))));
+            let upload = Upload { module: &module.module, name: &name, metadata, wait: !no_wait };
+            let done = upload_function(client, &upload, code, update).await?;
+            println!("{done} {}/{name}", module.module);
+        }
+        Functions::Invoke { name, module, args } => {
+            println!("{}", invoke_function(client, &module.module, &name, &args).await?);
+        }
+        Functions::Delete { name, module } => {
+            client.send(client.request(Method::DELETE, &["fn", &module.module, &name])?).await?;
+            println!("deleted {}/{name}", module.module);
+        }
+    }
+    Ok(())
+}
+
+/// What is uploaded beside the code.
+pub struct Upload<'a> {
+    pub module: &'a str,
+    pub name: &'a str,
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+    pub wait: bool,
+}
+
+impl Upload<'_> {
+    fn form(&self, code: Vec<u8>) -> anyhow::Result<Form> {
+        let code = Part::bytes(code).file_name("code.wasm").mime_str("application/wasm")?;
+        let mut form = Form::new().text("name", self.name.to_owned()).part("code", code);
+        if !self.metadata.is_empty() {
+            form = form.text("metadata", serde_json::to_string(&self.metadata)?);
+        }
+        Ok(form.text("wait_for_workers", self.wait.to_string()))
+    }
+}
+
+/// Creates the function, or updates it when it exists and `update` says so. Answers which it was.
+pub async fn upload_function(
+    client: &Client,
+    upload: &Upload<'_>,
+    code: Vec<u8>,
+    update: bool,
+) -> anyhow::Result<&'static str> {
+    if update && exists(client, upload).await? {
+        let request = client.request(Method::PUT, &["fn", upload.module, upload.name])?;
+        client.send(request.multipart(upload.form(code)?)).await?;
+        return Ok("updated");
+    }
+    let request = client.request(Method::POST, &["fn", upload.module])?;
+    let created = client.send(request.multipart(upload.form(code)?)).await;
+    created.with_context(|| {
+        format!(
+            "{}/{} is not uploaded (to replace an existing function, use --update)",
+            upload.module, upload.name
+        )
+    })?;
+    Ok("created")
+}
+
+async fn exists(client: &Client, upload: &Upload<'_>) -> anyhow::Result<bool> {
+    let response = client.request(Method::GET, &["fn", upload.module, upload.name])?.send().await;
+    Ok(response.is_ok_and(|response| response.status() == StatusCode::OK))
+}
+
+/// Invokes the function and gives its result, the JSON text as the function wrote it.
+pub async fn invoke_function(
+    client: &Client,
+    module: &str,
+    name: &str,
+    args: &str,
+) -> anyhow::Result<String> {
+    let args: &RawValue =
+        serde_json::from_str(args).with_context(|| format!("--args {args}: expected JSON"))?;
+    let request = client.request(Method::POST, &["fn", module, name])?;
+    let body = client.send(request.json(&json!({ "args": args }))).await?;
+    #[derive(Deserialize)]
+    struct Answer<'a> {
+        #[serde(borrow)]
+        data: &'a RawValue,
+    }
+    let answer: Answer<'_> = serde_json::from_str(&body).context("the answer is no JSON")?;
+    Ok(answer.data.get().to_owned())
+}
+
+fn read_code(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let code = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    if !code.starts_with(b"\0asm") {
+        bail!(
+            "{} is no WebAssembly binary; compile the function for wasm32-unknown-unknown first",
+            file.display()
+        );
+    }
+    Ok(code)
+}

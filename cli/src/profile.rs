@@ -1,0 +1,99 @@
+//! The profile: where a mesh is and which tokens open it. `fl up` writes it, the client commands read
+//! it.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use mesh::auth::Secret;
+
+/// The lines of the file, `key=value`.
+#[derive(Debug, Default, Clone)]
+pub struct Profile {
+    /// `api_host`: the REST address.
+    pub api_host: Option<String>,
+    /// `api_token`: the token of a subject.
+    pub api_token: Option<Secret>,
+    /// `admin_token`: the token of an administrator.
+    pub admin_token: Option<Secret>,
+}
+
+impl Profile {
+    /// Reads a profile; `None` when there is no such file.
+    pub fn read(path: &Path) -> anyhow::Result<Option<Self>> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        };
+        Ok(Some(Self::parse(&text)))
+    }
+
+    /// Lines of other keys are left to other programs.
+    fn parse(text: &str) -> Self {
+        let mut profile = Self::default();
+        for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
+            let value = value.trim();
+            match key.trim() {
+                "api_host" => profile.api_host = Some(value.to_owned()),
+                "api_token" => profile.api_token = Some(Secret::new(value)),
+                "admin_token" => profile.admin_token = Some(Secret::new(value)),
+                _ => {}
+            }
+        }
+        profile
+    }
+
+    /// Writes the profile, readable only by its owner, all of it or nothing.
+    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let shown =
+            |secret: &Option<Secret>| secret.as_ref().map_or_else(String::new, |s| s.expose().to_owned());
+        let text = format!(
+            "api_host={}\napi_token={}\nadmin_token={}\n",
+            self.api_host.as_deref().unwrap_or_default(),
+            shown(&self.api_token),
+            shown(&self.admin_token),
+        );
+        write_private(path, &text)
+    }
+}
+
+/// Writes a file that only its owner can read, all of it or nothing.
+pub fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    let write = || -> std::io::Result<()> {
+        let temporary = path.with_extension("new");
+        let _ = fs::remove_file(&temporary);
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(temporary, path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_private() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("config");
+        assert!(Profile::read(&path).expect("readable").is_none());
+        let profile = Profile {
+            api_host: Some("http://127.0.0.1:4000".into()),
+            api_token: Some(Secret::new("guest=")),
+            admin_token: Some(Secret::new("root")),
+        };
+        profile.write(&path).expect("writable");
+        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+        let read = Profile::read(&path).expect("readable").expect("there");
+        assert_eq!((read.api_host, read.api_token, read.admin_token), {
+            (profile.api_host, profile.api_token, profile.admin_token)
+        });
+    }
+}

@@ -1,0 +1,89 @@
+//! `fl up`: the whole mesh on this machine, as one process or as six.
+
+mod demo;
+mod one_process;
+mod six_processes;
+mod supervise;
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+use mesh::auth::Secret;
+use mesh::config::{LogFormat, TelemetryConfig};
+
+use crate::args::Up;
+use crate::profile::Profile;
+
+/// Runs the mesh until it is asked to stop.
+pub async fn up(options: Up) -> anyhow::Result<()> {
+    prepare_data_dir(&options.data_dir)?;
+    let profile = prepare_profile(&options)?;
+    let telemetry = TelemetryConfig {
+        log: options.log.clone(),
+        format: LogFormat::Auto,
+        otlp_endpoint: options.otlp_endpoint.clone(),
+        ..TelemetryConfig::default()
+    };
+    let telemetry = mesh::telemetry::init("mesh", &telemetry)?;
+    let outcome = match options.mesh {
+        false => one_process::run(&options, &profile).await,
+        true => six_processes::run(&options, &profile).await,
+    };
+    tokio::task::spawn_blocking(|| telemetry.shutdown()).await?;
+    outcome
+}
+
+/// Everything in it is for its owner only: it holds tokens, code and the database.
+fn prepare_data_dir(dir: &Path) -> anyhow::Result<()> {
+    let prepare = || {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+    };
+    prepare().with_context(|| format!("--data-dir: cannot use {}", dir.display()))
+}
+
+/// Tokens are made at the first start and stay.
+fn prepare_profile(options: &Up) -> anyhow::Result<Profile> {
+    let path = options.data_dir.join("config");
+    let known = Profile::read(&path)?.unwrap_or_default();
+    let profile = Profile {
+        api_host: Some(format!("http://{}", options.http)),
+        api_token: Some(known.api_token.unwrap_or_else(new_token)),
+        admin_token: Some(known.admin_token.unwrap_or_else(new_token)),
+    };
+    profile.write(&path)?;
+    Ok(profile)
+}
+
+fn new_token() -> Secret {
+    Secret::new(format!("fl_{}", Secret::random().expose()))
+}
+
+/// The registry's database.
+fn database_url(options: &Up) -> String {
+    let embedded = || format!("sqlite:{}", options.data_dir.join("registry.db").display());
+    options.database_url.clone().unwrap_or_else(embedded)
+}
+
+/// Says where things are and what to type next.
+fn print_welcome(options: &Up) {
+    let data_dir = options.data_dir.display();
+    let config = match data_dir.to_string().as_str() {
+        ".funless" => String::new(),
+        _ => format!(" --config {data_dir}/config"),
+    };
+    println!("FunLess Mesh is up.");
+    println!();
+    println!("  REST    http://{}/v1   (documentation: http://{}/docs)", options.http, options.http);
+    println!("  gRPC    http://{}", options.grpc);
+    println!("  data    {data_dir}   (tokens: {data_dir}/config)");
+    println!();
+    println!("Next, in another terminal:");
+    println!();
+    println!("  fl fn upload hello guest/hello.wasm{config}");
+    println!("  fl fn invoke hello --args '{{\"name\":\"you\"}}'{config}");
+    println!();
+    println!("Stop with Ctrl-C.");
+}

@@ -1,0 +1,188 @@
+//! The six services in this process, over local channels.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mesh::channel::Endpoint;
+use mesh::config::Listen;
+use mesh::health::Condition;
+use mesh::listener::Listener;
+use mesh::server::Service;
+use mesh::{Dialer, Host};
+use prometheus::Registry;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{database_url, demo, print_welcome};
+use crate::args::Up;
+use crate::profile::Profile;
+
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Runs the mesh until it is asked to stop.
+pub async fn run(options: &Up, profile: &Profile) -> anyhow::Result<()> {
+    let http = Listener::bind(&Listen::Tcp(options.http)).await.context("--http")?;
+    let grpc = Listener::bind(&Listen::Tcp(options.grpc)).await.context("--grpc")?;
+    let operators = match options.operators {
+        Some(address) => Some(Listener::bind(&Listen::Tcp(address)).await.context("--operators")?),
+        None => None,
+    };
+
+    let mut house = House::default();
+    house.start_services(options, profile).await?;
+    let mut sockets = JoinSet::new();
+    let (rest, edge, draining) = house.gateway()?;
+    sockets.spawn(http.serve(rest, draining.clone(), DRAIN_TIMEOUT));
+    sockets.spawn(grpc.serve(edge, draining, DRAIN_TIMEOUT));
+    let stopped = CancellationToken::new();
+    let pages = operators.map(|listener| {
+        tokio::spawn(listener.serve(house.operators(), stopped.clone(), Duration::from_secs(1)))
+    });
+
+    let outcome = house.live(options, profile).await;
+    house.drain(sockets).await;
+    stopped.cancel();
+    if let Some(pages) = pages {
+        pages.await?;
+    }
+    outcome
+}
+
+/// The services that run here, in the order in which they were started.
+#[derive(Default)]
+struct House {
+    dialer: Dialer,
+    rooms: Vec<Room>,
+}
+
+struct Room {
+    service: Service,
+    host: Host,
+    serving: Condition,
+}
+
+impl House {
+    async fn start_services(&mut self, options: &Up, profile: &Profile) -> anyhow::Result<()> {
+        let local = |name: &str| Endpoint::Local(name.to_owned());
+        let registry = registry_svc::Config {
+            database_url: database_url(options),
+            guest_token: profile.api_token.clone(),
+            admin_token: profile.admin_token.clone(),
+            ..registry_svc::Config::default()
+        };
+        self.open("registry", registry_svc::App::start, registry).await?;
+        self.open("connector", connector_svc::App::start, connector_svc::Config::default()).await?;
+        self.open("sink", sink_svc::App::start, sink_svc::Config::default()).await?;
+        let scheduler =
+            scheduler_svc::Config { registry: local("registry"), ..scheduler_svc::Config::default() };
+        self.open("scheduler", scheduler_svc::App::start, scheduler).await?;
+        let worker = worker_svc::Config {
+            name: "worker".to_owned(),
+            registry: local("registry"),
+            schedulers: vec![local("scheduler")],
+            cache_dir: options.data_dir.join("code-cache"),
+            ..worker_svc::Config::default()
+        };
+        self.open("worker", worker_svc::App::start, worker).await?;
+        let gateway = gateway_svc::Config {
+            registry: local("registry"),
+            scheduler: local("scheduler"),
+            connector: local("connector"),
+            sink: local("sink"),
+            ..gateway_svc::Config::default()
+        };
+        self.open("gateway", gateway_svc::App::start, gateway).await
+    }
+
+    /// Starts one service and makes it known to the others.
+    async fn open<C, F>(
+        &mut self,
+        name: &str,
+        start: impl FnOnce(C, Host) -> F,
+        config: C,
+    ) -> anyhow::Result<()>
+    where
+        F: Future<Output = anyhow::Result<Service>>,
+    {
+        // Each service counts for itself; the label tells them apart.
+        let labels = HashMap::from([("service".to_owned(), name.to_owned())]);
+        let host = Host {
+            dialer: self.dialer.clone(),
+            metrics: Registry::new_custom(None, Some(labels))?,
+            draining: CancellationToken::new(),
+            address: Endpoint::Local(name.to_owned()),
+        };
+        let service = start(config, host.clone()).await.with_context(|| format!("{name} does not start"))?;
+        self.dialer.provide(name, service.router.clone());
+        let serving = service.readiness.serving();
+        self.rooms.push(Room { service, host, serving });
+        Ok(())
+    }
+
+    /// What the gateway serves on its sockets: REST, gRPC, and the token that drains them.
+    fn gateway(&self) -> anyhow::Result<(axum::Router, axum::Router, CancellationToken)> {
+        let room =
+            self.rooms.iter().find(|room| room.service.name == "gateway").context("there is no gateway")?;
+        let grpc = room.service.more.iter().find(|(name, _)| *name == "grpc_listen");
+        let (_, grpc) = grpc.context("the gateway serves no gRPC")?;
+        Ok((room.service.router.clone(), grpc.clone(), room.host.draining.clone()))
+    }
+
+    fn operators(&self) -> axum::Router {
+        let metrics = self.rooms.iter().map(|room| room.host.metrics.clone()).collect();
+        let readiness = self.rooms.iter().map(|room| (room.service.name, room.service.readiness.clone()));
+        mesh::health::operators(metrics, readiness.collect())
+    }
+
+    /// From ready until the process is asked to stop.
+    async fn live(&self, options: &Up, profile: &Profile) -> anyhow::Result<()> {
+        tokio::select! {
+            stop = mesh::shutdown::requested() => return Ok(stop?),
+            ready = tokio::time::timeout(READY_TIMEOUT, self.ready()) => {
+                if ready.is_err() {
+                    anyhow::bail!("the mesh is not ready, waiting for {}", self.missing().join(", "));
+                }
+            }
+        }
+        print_welcome(options);
+        if options.demo {
+            demo::run(profile).await?;
+        }
+        Ok(mesh::shutdown::requested().await?)
+    }
+
+    async fn ready(&self) {
+        for room in &self.rooms {
+            // The sender lives as long as the room.
+            let _ = room.service.readiness.watch().wait_for(|ready| *ready).await;
+        }
+    }
+
+    fn missing(&self) -> Vec<String> {
+        let missing = |room: &Room| {
+            let conditions = room.service.readiness.missing();
+            conditions
+                .into_iter()
+                .map(|condition| format!("{}: {condition}", room.service.name))
+                .collect::<Vec<_>>()
+        };
+        self.rooms.iter().flat_map(missing).collect()
+    }
+
+    /// Stops what was started last first: a service stops after those that call it.
+    async fn drain(self, sockets: JoinSet<()>) {
+        for room in &self.rooms {
+            room.serving.set(false);
+        }
+        let mut sockets = Some(sockets);
+        for room in self.rooms.into_iter().rev() {
+            room.host.draining.cancel();
+            if let Some(gateways) = sockets.take() {
+                gateways.join_all().await;
+            }
+            room.service.tasks.stop(DRAIN_TIMEOUT).await;
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The six services as six supervised processes that talk gRPC over loopback.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mesh::auth::Secret;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::supervise::{Program, Supervised};
+use super::{database_url, demo, print_welcome};
+use crate::args::Up;
+use crate::profile::{Profile, write_private};
+
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const READY_POLL: Duration = Duration::from_millis(50);
+
+/// One service: where it is, and how it is configured.
+struct Plan {
+    /// `registry`, or `worker-2`.
+    name: String,
+    /// The executable, beside `fl`.
+    binary: &'static str,
+    listen: SocketAddr,
+    operators: SocketAddr,
+    /// What is not the same for all.
+    config: Value,
+}
+
+/// Runs the mesh until it is asked to stop.
+pub async fn run(options: &Up, profile: &Profile) -> anyhow::Result<()> {
+    let plans = plan(options, profile)?;
+    let mut services = Vec::new();
+    let mut pids = BTreeMap::new();
+    for plan in &plans {
+        let program = Program {
+            name: plan.name.clone(),
+            path: beside_this_program(plan.binary)?,
+            config: write_config(options, plan)?,
+        };
+        let pid = watch::Sender::new(None);
+        pids.insert(plan.name.clone(), pid.subscribe());
+        services.push(Supervised::start(program, pid)?);
+    }
+    let map = keep_map(options.data_dir.join("mesh.json"), &plans, pids);
+    let outcome = live(options, profile, &plans).await;
+
+    // What was started last stops first: a service stops after those that call it.
+    while let Some(service) = services.pop() {
+        service.stop().await;
+    }
+    map.abort();
+    outcome
+}
+
+async fn live(options: &Up, profile: &Profile, plans: &[Plan]) -> anyhow::Result<()> {
+    tokio::select! {
+        stop = mesh::shutdown::requested() => return Ok(stop?),
+        ready = tokio::time::timeout(READY_TIMEOUT, all_ready(plans)) => {
+            ready.context("the mesh is not ready; see the services' lines above")?;
+        }
+    }
+    print_welcome(options);
+    if options.demo {
+        demo::run(profile).await?;
+    }
+    Ok(mesh::shutdown::requested().await?)
+}
+
+async fn all_ready(plans: &[Plan]) {
+    let client = reqwest::Client::new();
+    for plan in plans {
+        let url = format!("http://{}/readyz", plan.operators);
+        while !client.get(&url).send().await.is_ok_and(|page| page.status().is_success()) {
+            tokio::time::sleep(READY_POLL).await;
+        }
+    }
+}
+
+/// In the order in which they start.
+fn plan(options: &Up, profile: &Profile) -> anyhow::Result<Vec<Plan>> {
+    let exposed = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
+    let mut ports = FreePorts::default();
+    let mut service = |name: &str, binary, listen: Option<SocketAddr>| -> anyhow::Result<Plan> {
+        let listen = listen.map_or_else(|| ports.take(), Ok)?;
+        Ok(Plan { name: name.to_owned(), binary, listen, operators: ports.take()?, config: json!({}) })
+    };
+    let mut registry = service("registry", "registry-svc", None)?;
+    let connector = service("connector", "connector-svc", None)?;
+    let sink = service("sink", "sink-svc", None)?;
+    let mut scheduler = service("scheduler", "scheduler-svc", None)?;
+    let mut workers = Vec::new();
+    for number in 1..=options.workers {
+        let name = if number == 1 { "worker".to_owned() } else { format!("worker-{number}") };
+        workers.push(service(&name, "worker-svc", None)?);
+    }
+    let mut gateway = service("gateway", "gateway-svc", Some(options.http))?;
+
+    registry.config = json!({
+        "database_url": database_url(options),
+        "guest_token": exposed(&profile.api_token),
+        "admin_token": exposed(&profile.admin_token),
+    });
+    scheduler.config = json!({ "registry": registry.url() });
+    for worker in &mut workers {
+        worker.config = json!({
+            "name": worker.name,
+            "registry": registry.url(),
+            "schedulers": [scheduler.url()],
+            "cache_dir": options.data_dir.join("code-cache"),
+        });
+    }
+    gateway.config = json!({
+        "grpc_listen": options.grpc.to_string(),
+        "registry": registry.url(),
+        "scheduler": scheduler.url(),
+        "connector": connector.url(),
+        "sink": sink.url(),
+    });
+    let mut plans = vec![registry, connector, sink, scheduler];
+    plans.extend(workers);
+    plans.push(gateway);
+    let secret = Secret::random();
+    for plan in &mut plans {
+        plan.config["server"] = json!({
+            "listen": plan.listen.to_string(),
+            "operators": plan.operators.to_string(),
+            "secret": secret.expose(),
+        });
+        plan.config["telemetry"] = json!({ "log": options.log, "format": "human" });
+        if let Some(endpoint) = &options.otlp_endpoint {
+            plan.config["telemetry"]["otlp_endpoint"] = json!(endpoint);
+        }
+    }
+    Ok(plans)
+}
+
+impl Plan {
+    fn url(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+}
+
+/// Ports of the loopback interface that are free now, each given out once.
+#[derive(Default)]
+struct FreePorts {
+    /// Kept open until all have been taken, so that none is given out twice.
+    held: Vec<TcpListener>,
+}
+
+impl FreePorts {
+    fn take(&mut self) -> anyhow::Result<SocketAddr> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free port on loopback")?;
+        let address = listener.local_addr()?;
+        self.held.push(listener);
+        Ok(address)
+    }
+}
+
+fn beside_this_program(binary: &str) -> anyhow::Result<PathBuf> {
+    let this = std::env::current_exe().context("where is this program?")?;
+    Ok(this.with_file_name(binary))
+}
+
+/// Owner-only, since it holds secrets.
+fn write_config(options: &Up, plan: &Plan) -> anyhow::Result<PathBuf> {
+    let dir = options.data_dir.join("mesh");
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let path = dir.join(format!("{}.toml", plan.name));
+    let without_nulls: Value = match &plan.config {
+        Value::Object(keys) => {
+            keys.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.clone(), v.clone())).collect()
+        }
+        other => other.clone(),
+    };
+    write_private(&path, &toml::to_string(&without_nulls)?)?;
+    Ok(path)
+}
+
+/// Keeps a file that says where each service is, for scripts and curious people.
+fn keep_map(
+    path: PathBuf,
+    plans: &[Plan],
+    mut pids: BTreeMap<String, watch::Receiver<Option<u32>>>,
+) -> JoinHandle<()> {
+    let places: BTreeMap<_, _> = plans
+        .iter()
+        .map(|plan| (plan.name.clone(), (plan.url(), format!("http://{}", plan.operators))))
+        .collect();
+    tokio::spawn(async move {
+        loop {
+            let map: BTreeMap<_, _> = places
+                .iter()
+                .map(|(name, (address, operators))| {
+                    let pid = pids.get_mut(name).and_then(|pid| *pid.borrow_and_update());
+                    (name, json!({ "pid": pid, "address": address, "operators": operators }))
+                })
+                .collect();
+            if let Err(error) = write_map(&path, &json!(map)) {
+                tracing::warn!(%error, "mesh.json is not up to date");
+            }
+            let changes = pids.values_mut().map(|pid| Box::pin(pid.changed()));
+            if futures::future::select_all(changes).await.0.is_err() {
+                return;
+            }
+        }
+    })
+}
+
+fn write_map(path: &Path, map: &Value) -> anyhow::Result<()> {
+    write_private(path, &serde_json::to_string_pretty(map)?)
+}

@@ -1,0 +1,293 @@
+//! The server stack and the channels, through both kinds of channel: what holds for one holds for
+//! the other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh::auth::Secret;
+use mesh::channel::Endpoint;
+use mesh::config::{Listen, ServerConfig};
+use mesh::deadline::Deadline;
+use mesh::health::{Condition, Readiness};
+use mesh::listener::Listener;
+use mesh::server::Grpc;
+use mesh::shutdown::Tasks;
+use mesh::testing::{Served, eventually};
+use mesh::{Caller, Channel, Dialer, Error, Reason};
+use proto::worker::v1::execute_response::Outcome;
+use proto::worker::v1::execution_client::ExecutionClient;
+use proto::worker::v1::execution_server::{Execution, ExecutionServer};
+use proto::worker::v1::{ExecuteRequest, ExecuteResponse};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+/// Does what the function's name says.
+#[derive(Clone)]
+struct Puppet {
+    /// How many calls run.
+    running: Arc<watch::Sender<usize>>,
+    /// Lets the calls that wait go on.
+    release: watch::Receiver<bool>,
+}
+
+struct Running(Arc<watch::Sender<usize>>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.send_modify(|running| *running -= 1);
+    }
+}
+
+#[tonic::async_trait]
+impl Execution for Puppet {
+    async fn execute(&self, request: Request<ExecuteRequest>) -> Result<Response<ExecuteResponse>, Status> {
+        self.running.send_modify(|running| *running += 1);
+        let _running = Running(Arc::clone(&self.running));
+        let says = match request.get_ref().function.as_str() {
+            "panic" => panic!("as asked"),
+            "fail" => return Err(Error::field("name", "can't be blank").into()),
+            "wait" => {
+                let _ = self.release.clone().wait_for(|released| *released).await;
+                "waited".to_owned()
+            }
+            "caller" => format!("{:?}", Caller::of(&request)),
+            "deadline" => format!("{}", Deadline::of(&request).is_some()),
+            other => panic!("{other}?"),
+        };
+        Ok(Response::new(ExecuteResponse { outcome: Some(Outcome::FunctionError(says)) }))
+    }
+}
+
+struct Stage {
+    channels: Vec<(&'static str, Channel)>,
+    router: axum::Router,
+    running: Arc<watch::Sender<usize>>,
+    release: watch::Sender<bool>,
+    database: Condition,
+    metrics: prometheus::Registry,
+    _served: Vec<Served>,
+    tasks: Tasks,
+}
+
+/// A puppet behind the stack, reached in the process, over TCP and over a Unix socket.
+async fn stage(config: &ServerConfig, secret: Option<&str>) -> Stage {
+    mesh::run::install_crypto();
+    let running = Arc::new(watch::Sender::new(0));
+    let (release, released) = watch::channel(false);
+    let puppet = Puppet { running: Arc::clone(&running), release: released };
+    let (readiness, tasks, metrics) = (Readiness::default(), Tasks::default(), prometheus::Registry::new());
+    let database = readiness.condition("database");
+    database.set(true);
+    let _ = readiness.serving();
+    let router =
+        Grpc::default().service(ExecutionServer::new(puppet)).build(config, &metrics, &readiness, &tasks);
+
+    let dialer = Dialer::new(secret.map(Secret::new), None);
+    dialer.provide("worker", router.clone());
+    let served = Served::start(router.clone()).await;
+    let channel = |endpoint: &Endpoint| dialer.dial(endpoint).expect("a good endpoint");
+    let channels =
+        vec![("local", channel(&Endpoint::Local("worker".into()))), ("tcp", channel(&served.endpoint))];
+    Stage { channels, router, running, release, database, metrics, _served: vec![served], tasks }
+}
+
+async fn call(channel: &Channel, function: &str) -> Result<String, Error> {
+    call_within(channel, function, Duration::from_secs(10)).await
+}
+
+async fn call_within(channel: &Channel, function: &str, limit: Duration) -> Result<String, Error> {
+    let request = ExecuteRequest { function: function.into(), ..ExecuteRequest::default() };
+    let response =
+        ExecutionClient::new(channel.clone()).execute(Deadline::after(limit).attach(request)).await?;
+    match response.into_inner().outcome {
+        Some(Outcome::FunctionError(says)) => Ok(says),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn failures_keep_their_reason() {
+    let stage = stage(&ServerConfig::default(), None).await;
+    for (kind, channel) in &stage.channels {
+        let refused = call(channel, "fail").await.expect_err("refused");
+        assert_eq!(refused, Error::field("name", "can't be blank"), "{kind}");
+        let panicked = call(channel, "panic").await.expect_err("panicked");
+        assert_eq!(
+            (panicked.reason, panicked.message.as_str()),
+            (Reason::Internal, "internal error"),
+            "{kind}"
+        );
+        assert_eq!(call(channel, "deadline").await.as_deref(), Ok("true"), "{kind}: the next call is served");
+    }
+}
+
+#[tokio::test]
+async fn the_handler_ends_at_the_deadline() {
+    let stage = stage(&ServerConfig::default(), None).await;
+    for (kind, channel) in &stage.channels {
+        let late = call_within(channel, "wait", Duration::from_millis(50)).await.expect_err("late");
+        assert_eq!(late.reason, Reason::DeadlineExceeded, "{kind}: {late}");
+        eventually("the handler has ended", || async { *stage.running.borrow() == 0 }).await;
+    }
+}
+
+#[tokio::test]
+async fn the_handler_ends_when_its_caller_goes_away() {
+    let stage = stage(&ServerConfig::default(), None).await;
+    for (_, channel) in &stage.channels {
+        let channel = channel.clone();
+        let caller = tokio::spawn(async move { call(&channel, "wait").await });
+        eventually("the handler runs", || async { *stage.running.borrow() == 1 }).await;
+        caller.abort();
+        eventually("the handler has ended", || async { *stage.running.borrow() == 0 }).await;
+    }
+}
+
+#[tokio::test]
+async fn more_than_the_limit_is_refused_at_once() {
+    let config = ServerConfig { max_concurrent: 2, ..ServerConfig::default() };
+    let stage = stage(&config, None).await;
+    for (kind, channel) in &stage.channels {
+        stage.release.send_replace(false);
+        let waiting: Vec<_> = (0..2)
+            .map(|_| {
+                let channel = channel.clone();
+                tokio::spawn(async move { call(&channel, "wait").await })
+            })
+            .collect();
+        eventually("both run", || async { *stage.running.borrow() == 2 }).await;
+        let refused = call(channel, "caller").await.expect_err("a third call");
+        assert_eq!(refused.reason, Reason::Overloaded, "{kind}");
+        assert!(refused.not_started() && refused.retry_after.is_some(), "{kind}");
+        stage.release.send_replace(true);
+        for call in waiting {
+            assert_eq!(call.await.expect("no panic").as_deref(), Ok("waited"));
+        }
+        eventually("there is room again", || async { call(channel, "caller").await.is_ok() }).await;
+    }
+}
+
+#[tokio::test]
+async fn the_secret_is_asked_for_but_not_for_health() {
+    let config = ServerConfig { secret: Some(Secret::new("open sesame")), ..ServerConfig::default() };
+    for (shown, served) in [(None, false), (Some("guess"), false), (Some("open sesame"), true)] {
+        let stage = stage(&config, shown).await;
+        for (kind, channel) in &stage.channels {
+            let outcome = call(channel, "caller").await;
+            match served {
+                true => assert_eq!(outcome.as_deref(), Ok("Service"), "{kind}"),
+                false => assert_eq!(outcome.expect_err("refused").reason, Reason::Unauthenticated, "{kind}"),
+            }
+            let mut health = HealthClient::new(channel.clone());
+            health.check(HealthCheckRequest::default()).await.expect("health is for everyone");
+        }
+    }
+}
+
+#[tokio::test]
+async fn health_follows_readiness() {
+    let stage = stage(&ServerConfig::default(), None).await;
+    let mut health = HealthClient::new(stage.channels[0].1.clone());
+    for ready in [true, false, true] {
+        stage.database.set(ready);
+        let expected = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in ["", "funless.worker.v1.Execution"] {
+            let request = HealthCheckRequest { service: service.into() };
+            eventually("the status follows", || {
+                let (mut health, request) = (health.clone(), request.clone());
+                async move { health.check(request).await.is_ok_and(|r| r.get_ref().status() == expected) }
+            })
+            .await;
+        }
+    }
+    health.check(HealthCheckRequest { service: "no.such.Service".into() }).await.expect_err("unknown");
+    stage.tasks.stop(Duration::from_secs(1)).await;
+}
+
+#[tokio::test]
+async fn calls_are_counted_by_outcome() {
+    let stage = stage(&ServerConfig::default(), None).await;
+    let channel = &stage.channels[1].1;
+    call(channel, "caller").await.expect("served");
+    call(channel, "fail").await.expect_err("refused");
+    let counted = |code: &str| {
+        let wanted = format!(
+            r#"funless_rpc_server_duration_seconds_count{{code="{code}",rpc="/funless.worker.v1.Execution/Execute"}} 1"#
+        );
+        let page = prometheus::TextEncoder::new().encode_to_string(&stage.metrics.gather()).expect("text");
+        async move { page.contains(&wanted) }
+    };
+    eventually("the success is counted", || counted("Ok")).await;
+    eventually("the refusal is counted", || counted("InvalidArgument")).await;
+}
+
+#[tokio::test]
+async fn draining_finishes_what_runs_and_refuses_what_comes() {
+    let stage = stage(&ServerConfig::default(), None).await;
+    let listener = Listener::bind(&Listen::Tcp(([127, 0, 0, 1], 0).into())).await.expect("a free port");
+    let endpoint = listener.endpoint().expect("bound");
+    let draining = CancellationToken::new();
+    let server =
+        tokio::spawn(listener.serve(stage.router.clone(), draining.clone(), Duration::from_secs(10)));
+    let channel = Dialer::default().dial(&endpoint).expect("a good endpoint");
+    let running = tokio::spawn({
+        let channel = channel.clone();
+        async move { call(&channel, "wait").await }
+    });
+    eventually("it runs", || async { *stage.running.borrow() == 1 }).await;
+    draining.cancel();
+    eventually("new calls are refused as not started", || async {
+        call(&channel, "caller").await.is_err_and(|error| error.not_started())
+    })
+    .await;
+    assert!(!running.is_finished());
+    stage.release.send_replace(true);
+    assert_eq!(running.await.expect("no panic").as_deref(), Ok("waited"));
+    server.await.expect("the server ends");
+}
+
+#[tokio::test]
+async fn a_peer_that_dies_is_told_from_one_that_was_never_there() {
+    let stage = stage(&ServerConfig::default(), None).await;
+    let nobody =
+        Dialer::default().dial(&"http://127.0.0.1:1".parse().expect("an endpoint")).expect("dials later");
+    let unreached = call(&nobody, "wait").await.expect_err("nobody is there");
+    assert!(unreached.not_started(), "{unreached:?}");
+
+    // Cut the connection under a call that runs, as the death of a process does.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let proxy = listener.local_addr().expect("bound");
+    let Endpoint::Tcp(behind) = stage.channels[1].1.endpoint().clone() else { panic!("not TCP") };
+    let link = tokio::spawn(async move {
+        let (mut near, _) = listener.accept().await.expect("a client");
+        let address = behind.authority().expect("an address").to_string();
+        let mut far = tokio::net::TcpStream::connect(address).await.expect("the server");
+        let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+    });
+    let channel =
+        Dialer::default().dial(&format!("http://{proxy}").parse().expect("an endpoint")).expect("dials");
+    let running = tokio::spawn(async move { call(&channel, "wait").await });
+    eventually("it runs", || async { *stage.running.borrow() == 1 }).await;
+    link.abort();
+    let lost = running.await.expect("no panic").expect_err("lost");
+    assert_eq!(lost.reason, Reason::ConnectionLost, "{lost:?}");
+}
+
+#[tokio::test]
+async fn unix_sockets_serve_and_stale_ones_are_replaced() {
+    let stage = stage(&ServerConfig::default(), None).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("worker.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket that nobody serves"));
+    let listener = Listener::bind(&Listen::Unix(path)).await.expect("replaced");
+    let channel = Dialer::default().dial(&listener.endpoint().expect("bound")).expect("dials");
+    let draining = CancellationToken::new();
+    let server = tokio::spawn(listener.serve(stage.router.clone(), draining.clone(), Duration::from_secs(5)));
+    assert_eq!(call(&channel, "caller").await.as_deref(), Ok("Service"));
+    draining.cancel();
+    server.await.expect("the server ends");
+}
