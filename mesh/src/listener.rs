@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
@@ -81,9 +81,11 @@ impl Listener {
     }
 
     /// Accepts connections and serves `router` on them until `draining` is cancelled; then lets the
-    /// requests that run finish, at most for `drain_timeout`.
+    /// requests that run finish, at most for `drain_timeout`. No connection outlives this future.
     pub async fn serve(self, router: axum::Router, draining: CancellationToken, drain_timeout: Duration) {
         let connections = GracefulShutdown::new();
+        let cut = CancellationToken::new();
+        let _cut_in_the_end = cut.clone().drop_guard();
         loop {
             let accepted = tokio::select! {
                 accepted = self.accept() => accepted,
@@ -93,11 +95,13 @@ impl Listener {
                 Ok(Accepted::Tcp(stream)) => {
                     let _ = stream.set_nodelay(true);
                     match self.tls.clone() {
-                        None => serve_connection(stream, router.clone(), &connections),
-                        Some(tls) => serve_tls(tls, stream, router.clone(), &connections),
+                        None => serve_connection(stream, router.clone(), &connections, cut.clone()),
+                        Some(tls) => serve_tls(tls, stream, router.clone(), &connections, cut.clone()),
                     }
                 }
-                Ok(Accepted::Unix(stream)) => serve_connection(stream, router.clone(), &connections),
+                Ok(Accepted::Unix(stream)) => {
+                    serve_connection(stream, router.clone(), &connections, cut.clone())
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -124,19 +128,16 @@ enum Accepted {
     Unix(tokio::net::UnixStream),
 }
 
-/// The connection's task ends with the connection, which `connections` waits for.
-fn serve_connection<S>(stream: S, router: axum::Router, connections: &GracefulShutdown)
-where
+/// The connection's task ends with the connection, which `connections` waits for and `cut` cuts.
+fn serve_connection<S>(
+    stream: S,
+    router: axum::Router,
+    connections: &GracefulShutdown,
+    cut: CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let connection =
-        builder().serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).into_owned();
-    let connection = connections.watch(connection);
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection ended badly");
-        }
-    });
+    tokio::spawn(speak(stream, router, connections.watcher(), cut));
 }
 
 fn serve_tls(
@@ -144,20 +145,27 @@ fn serve_tls(
     stream: TcpStream,
     router: axum::Router,
     connections: &GracefulShutdown,
+    cut: CancellationToken,
 ) {
     let watcher = connections.watcher();
     tokio::spawn(async move {
-        let stream = match tokio::time::timeout(HEADER_READ_TIMEOUT, tls.accept(stream)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
-            Err(_) => return tracing::debug!("a TLS handshake took too long"),
-        };
-        let builder = builder();
-        let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-        if let Err(error) = watcher.watch(connection).await {
-            tracing::debug!(%error, "a connection ended badly");
+        match tokio::time::timeout(HEADER_READ_TIMEOUT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => speak(stream, router, watcher, cut).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
     });
+}
+
+async fn speak<S>(stream: S, router: axum::Router, watcher: Watcher, cut: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let builder = builder();
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    if let Some(Err(error)) = cut.run_until_cancelled(watcher.watch(connection)).await {
+        tracing::debug!(%error, "a connection ended badly");
+    }
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {

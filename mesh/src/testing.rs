@@ -50,6 +50,11 @@ impl Served {
         Dialer::default().dial(&self.endpoint).expect("a TCP endpoint")
     }
 
+    /// Cuts its connections at once, as the death of its process does.
+    pub fn kill(self) {
+        self.task.abort();
+    }
+
     /// Drains it and waits for its end.
     pub async fn stop(mut self) {
         self.draining.cancel();

@@ -1,0 +1,279 @@
+//! The scheduler through its gRPC, with a registry and workers that are real servers.
+
+mod support;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use mesh::deadline::Deadline;
+use mesh::testing::eventually;
+use mesh::{Caller, Error, Reason};
+use proto::registry::v1::{Function, Metadata};
+use proto::scheduler::v1::cluster_client::ClusterClient;
+use proto::scheduler::v1::invocations_client::InvocationsClient;
+use proto::scheduler::v1::invoke_response::Outcome;
+use proto::scheduler::v1::scheduling::Language;
+use proto::scheduler::v1::{
+    AwaitCodeRequest, CodeProblem, InvokeRequest, InvokeResponse, Report, Scheduling,
+};
+use scheduler_svc::Config;
+use support::{Behaviour, HASH, Stage, function, invocation_of, memory};
+
+fn reason(outcome: Result<InvokeResponse, Error>) -> Reason {
+    outcome.expect_err("an error").reason
+}
+
+#[tokio::test]
+async fn an_invocation_reaches_the_worker_and_its_result_comes_back() {
+    let stage = Stage::start().await;
+    let worker = stage.worker("w", 1000).await;
+    let revision = stage.registry.put(function("hello"));
+    let request =
+        InvokeRequest { args: Bytes::from_static(b"{\"a\" : 1}"), ..invocation_of("hello", revision) };
+    let response = stage.invoke(request).await.expect("invoked");
+    assert_eq!(response.outcome, Some(Outcome::Result(Bytes::from_static(b"\"w\""))));
+    assert_eq!(response.worker, "w");
+    stage.invoke(invocation_of("hello", 0)).await.expect("invoked");
+
+    let received = worker.received();
+    assert_eq!(received[0].invocation_id, response.invocation_id);
+    assert_eq!(received[0].args, "{\"a\" : 1}");
+    assert_eq!(received[1].args, "{}", "absent arguments");
+    assert_eq!(received[0].code.as_ref().expect("has code").hash, HASH[..]);
+    assert_ne!(received[0].invocation_id, received[1].invocation_id);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_not_found() {
+    let stage = Stage::start().await;
+    let _worker = stage.worker("w", 1000).await;
+    let revision = stage.registry.put(Function { owner: "ann".into(), ..function("hers") });
+    assert_eq!(reason(stage.invoke(invocation_of("nothing", revision)).await), Reason::FunctionNotFound);
+    let mut client = InvocationsClient::new(stage.channel.clone());
+    for (caller, reaches) in [("ann", true), ("bob", false)] {
+        let request = Caller::Subject(caller.into()).attach(tonic::Request::new(invocation_of("hers", 0)));
+        let outcome = client.invoke(request).await.map_err(|status| Error::from(status).reason);
+        assert_eq!(
+            outcome.map(drop),
+            if reaches { Ok(()) } else { Err(Reason::FunctionNotFound) },
+            "{caller}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn scripts_are_looked_up_by_name() {
+    let stage = Stage::start().await;
+    let _worker = stage.worker("w", 1000).await;
+    stage.registry.put(function("f"));
+    let revision = stage.registry.put_script("known");
+    for (script, expected) in [("known", Reason::BadRequest), ("unknown", Reason::ScriptNotFound)] {
+        let scheduling = Some(Scheduling { language: Some(Language::AppScript(script.into())) });
+        let error = stage
+            .invoke(InvokeRequest { scheduling, ..invocation_of("f", revision) })
+            .await
+            .expect_err(script);
+        assert_eq!(error.reason, expected);
+        assert!(script == "known" || error.message.contains("unknown"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_invocation_waits_for_the_revision_it_names() {
+    let stage = Stage::start().await;
+    let _worker = stage.worker("w", 1000).await;
+    let next = stage.registry.put(function("other")) + 1;
+    let waiting = tokio::spawn({
+        let channel = stage.channel.clone();
+        async move { InvocationsClient::new(channel).invoke(invocation_of("late", next)).await }
+    });
+    assert_eq!(stage.registry.put(function("late")), next);
+    waiting.await.expect("no panic").expect("invoked once the catalog had it");
+
+    let never = stage.registry.put_silently();
+    let request = Deadline::after(Duration::from_millis(300)).attach(invocation_of("late", never));
+    let behind = InvocationsClient::new(stage.channel.clone()).invoke(request).await.expect_err("behind");
+    let reason = Error::from(behind).reason;
+    assert!(matches!(reason, Reason::Unavailable | Reason::DeadlineExceeded), "{reason:?}");
+}
+
+#[tokio::test]
+async fn the_worker_with_the_most_memory_takes_it() {
+    let stage = Stage::start().await;
+    let small = stage.worker("small", 100).await;
+    let large = stage.worker("large", 500).await;
+    let revision = stage.registry.put(function("f"));
+    assert_eq!(stage.invoke(invocation_of("f", revision)).await.expect("invoked").worker, "large");
+    large.report(memory(50)).await;
+    eventually("the report counts", || async {
+        stage.invoke(invocation_of("f", 0)).await.expect("invoked").worker == "small"
+    })
+    .await;
+    small.report(memory(63)).await;
+    eventually("nobody has the memory", || async {
+        let outcome = stage.invoke(invocation_of("f", 0)).await;
+        outcome.is_err_and(|error| error.reason == Reason::NoWorker && error.message.contains("64 KB"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_sent_counts_before_it_is_reported() {
+    let stage = Stage::start().await;
+    let (a, b) = (stage.worker("a", 100).await, stage.worker("b", 99).await);
+    let revision = stage.registry.put(function("f"));
+    a.behave(Behaviour::Hang);
+    b.behave(Behaviour::Hang);
+    let mut calls = Vec::new();
+    for expected in [(1, 0), (1, 1)] {
+        let (channel, request) = (stage.channel.clone(), invocation_of("f", revision));
+        calls.push(tokio::spawn(async move { InvocationsClient::new(channel).invoke(request).await }));
+        eventually("it runs", || async { (a.running(), b.running()) == expected }).await;
+    }
+    assert_eq!(reason(stage.invoke(invocation_of("f", 0)).await), Reason::NoWorker);
+    // A caller that goes away stops the run and gives the place back.
+    calls.remove(0).abort();
+    eventually("a has stopped", || async { a.running() == 0 }).await;
+    a.behave(Behaviour::Answer);
+    assert_eq!(stage.invoke(invocation_of("f", 0)).await.expect("invoked").worker, "a");
+}
+
+#[tokio::test]
+async fn without_workers_there_is_none_available() {
+    let stage = Stage::start().await;
+    let revision = stage.registry.put(function("f"));
+    let error = stage.invoke(invocation_of("f", revision)).await.expect_err("no workers");
+    assert_eq!((error.reason, error.message.as_str()), (Reason::NoWorker, "No worker available"));
+    let mut worker = stage.worker("w", 100).await;
+    stage.invoke(invocation_of("f", 0)).await.expect("invoked");
+    worker.leave();
+    stage.wait_for_workers(&[]).await;
+    assert_eq!(reason(stage.invoke(invocation_of("f", 0)).await), Reason::NoWorker);
+}
+
+#[tokio::test]
+async fn a_worker_that_cannot_be_reached_or_is_full_is_skipped() {
+    let stage = Stage::start().await;
+    let mut best = stage.worker("best", 500).await;
+    let second = stage.worker("second", 400).await;
+    let third = stage.worker("third", 300).await;
+    let revision = stage.registry.put(function("f"));
+    best.stop_serving();
+    second.behave(Behaviour::Overloaded);
+    assert_eq!(stage.invoke(invocation_of("f", revision)).await.expect("invoked").worker, "third");
+    third.behave(Behaviour::Overloaded);
+    let error = stage.invoke(invocation_of("f", 0)).await.expect_err("all full");
+    assert_eq!(error.reason, Reason::Overloaded, "{}: {error}", third.name);
+}
+
+#[tokio::test]
+async fn a_run_that_may_have_started_is_repeated_only_when_idempotent() {
+    for (idempotent, expected) in [(false, Err(Reason::WorkerLost)), (true, Ok("second".to_owned()))] {
+        let stage = Stage::start().await;
+        let mut best = stage.worker("best", 500).await;
+        let second = stage.worker("second", 400).await;
+        let metadata = Some(Metadata { idempotent, capacity_kb: 64, ..Metadata::default() });
+        let revision = stage.registry.put(Function { metadata, ..function("f") });
+        best.behave(Behaviour::Hang);
+        let call = tokio::spawn({
+            let channel = stage.channel.clone();
+            async move { InvocationsClient::new(channel).invoke(invocation_of("f", revision)).await }
+        });
+        eventually("it runs", || async { best.running() == 1 }).await;
+        best.stop_serving();
+        let outcome = call.await.expect("no panic");
+        let outcome = outcome.map(|response| response.into_inner().worker);
+        assert_eq!(outcome.map_err(|status| Error::from(status).reason), expected);
+        assert_eq!(second.received().len(), usize::from(idempotent));
+    }
+}
+
+#[tokio::test]
+async fn a_failed_run_is_not_repeated() {
+    let stage = Stage::start().await;
+    let best = stage.worker("best", 500).await;
+    let second = stage.worker("second", 400).await;
+    let revision = stage.registry.put(function("f"));
+    best.behave(Behaviour::Trap);
+    assert_eq!(reason(stage.invoke(invocation_of("f", revision)).await), Reason::GuestTrapped);
+    assert!(second.received().is_empty());
+}
+
+#[tokio::test]
+async fn a_silent_worker_is_out_and_a_draining_one_gets_nothing() {
+    let config = Config { report_interval_ms: 20, ..Config::default() };
+    let stage = Stage::start_with(config).await;
+    let _silent = stage.worker("silent", 500).await;
+    stage.wait_for_workers(&[]).await;
+
+    let stage = Stage::start().await;
+    let draining = stage.worker("draining", 500).await;
+    let other = stage.worker("other", 100).await;
+    let revision = stage.registry.put(function("f"));
+    draining.report(Report { draining: true, ..memory(500) }).await;
+    eventually("the other takes it", || async {
+        stage.invoke(invocation_of("f", revision)).await.expect("invoked").worker == other.name
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_worker_of_the_same_name_takes_the_place() {
+    let stage = Stage::start().await;
+    let mut old = stage.worker("w", 500).await;
+    let new = stage.worker("w", 400).await;
+    let revision = stage.registry.put(function("f"));
+    stage.invoke(invocation_of("f", revision)).await.expect("invoked");
+    assert_eq!((old.received().len(), new.received().len()), (0, 1));
+    old.leave();
+    stage.invoke(invocation_of("f", revision)).await.expect("the new one stays");
+    stage.wait_for_workers(&["w"]).await;
+}
+
+#[tokio::test]
+async fn awaiting_code_tells_who_has_it_and_who_failed() {
+    let stage = Stage::start().await;
+    let mut client = ClusterClient::new(stage.channel.clone());
+    let request = || AwaitCodeRequest { hash: Bytes::from_static(HASH) };
+    let nobody = client.await_code(request()).await.expect("answers at once").into_inner();
+    assert!(nobody.ready.is_empty() && nobody.failed.is_empty());
+
+    let (good, bad) = (stage.worker("good", 1).await, stage.worker("bad", 1).await);
+    let late = client.await_code(Deadline::after(Duration::from_millis(200)).attach(request())).await;
+    let late = late.expect("answers before the deadline").into_inner();
+    assert_eq!(late.failed.len(), 2, "{late:?}");
+
+    let waiting = tokio::spawn(async move { client.await_code(request()).await });
+    good.report(Report { code_ready: vec![Bytes::from_static(HASH)], ..memory(1) }).await;
+    let problem = CodeProblem { hash: Bytes::from_static(HASH), message: "no memory".into() };
+    bad.report(Report { code_failed: vec![problem], ..memory(1) }).await;
+    let answer = waiting.await.expect("no panic").expect("answers").into_inner();
+    assert_eq!(answer.ready, ["good"]);
+    assert_eq!((answer.failed[0].worker.as_str(), answer.failed[0].message.as_str()), ("bad", "no memory"));
+}
+
+#[tokio::test]
+async fn a_hello_that_names_nobody_is_refused() {
+    use proto::scheduler::v1::join_request::Message;
+    use proto::scheduler::v1::membership_client::MembershipClient;
+    use proto::scheduler::v1::{Hello, JoinRequest, WorkerIdentity};
+
+    let stage = Stage::start().await;
+    let identity = |name: &str, address: &str| WorkerIdentity {
+        name: name.into(),
+        address: address.into(),
+        ..WorkerIdentity::default()
+    };
+    let hello = |identity| Message::Hello(Hello { identity, report: None });
+    for (message, expected) in [
+        (Message::Report(Report::default()), "expected a hello"),
+        (hello(None), "expected an identity"),
+        (hello(Some(identity("", "http://h:1"))), "expected a name"),
+        (hello(Some(identity("w", "h:1"))), "is no endpoint"),
+    ] {
+        let requests = tokio_stream::once(JoinRequest { message: Some(message) });
+        let refused = MembershipClient::new(stage.channel.clone()).join(requests).await.expect_err(expected);
+        assert!(refused.message().contains(expected), "{refused:?}");
+        assert_eq!(Error::from(refused).reason, Reason::BadRequest);
+    }
+}

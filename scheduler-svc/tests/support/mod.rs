@@ -1,0 +1,284 @@
+//! The far sides of the scheduler as real servers: a registry that is watched, and workers.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+use mesh::channel::Endpoint;
+use mesh::testing::{Served, eventually};
+use mesh::{Channel, Error, MAX_MESSAGE_BYTES, Reason};
+use parking_lot::Mutex;
+use proto::registry::v1::change::Change as Kind;
+use proto::registry::v1::watch_response::Body;
+use proto::registry::v1::watch_server::{Watch, WatchServer};
+use proto::registry::v1::{
+    Change, ChangeSet, Code, CodeKind, Function, Metadata, Script, Snapshot, WatchRequest, WatchResponse,
+};
+use proto::scheduler::v1::cluster_client::ClusterClient;
+use proto::scheduler::v1::invocations_client::InvocationsClient;
+use proto::scheduler::v1::join_request::Message;
+use proto::scheduler::v1::membership_client::MembershipClient;
+use proto::scheduler::v1::{
+    Hello, InvokeRequest, InvokeResponse, JoinRequest, ListWorkersRequest, Report, WorkerIdentity, WorkerLoad,
+};
+use proto::worker::v1::execute_response::Outcome;
+use proto::worker::v1::execution_server::{Execution, ExecutionServer};
+use proto::worker::v1::{ExecuteRequest, ExecuteResponse};
+use scheduler_svc::{App, Config};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio_stream::wrappers::{BroadcastStream, ReceiverStream};
+use tonic::{Request, Response, Status};
+
+/// A registry of which only the watch is there.
+#[derive(Clone)]
+pub struct FakeRegistry {
+    state: Arc<Mutex<State>>,
+    changes: broadcast::Sender<WatchResponse>,
+}
+
+struct State {
+    revision: u64,
+    functions: Vec<Function>,
+    scripts: Vec<Script>,
+}
+
+impl FakeRegistry {
+    fn new() -> Self {
+        Self {
+            state: Arc::new(Mutex::new(State { revision: 1, functions: Vec::new(), scripts: Vec::new() })),
+            changes: broadcast::Sender::new(100),
+        }
+    }
+
+    /// Puts a function and gives the revision.
+    pub fn put(&self, function: Function) -> u64 {
+        let mut state = self.state.lock();
+        state.revision += 1;
+        state.functions.retain(|known| known.id != function.id);
+        state.functions.push(function.clone());
+        let change = Change { change: Some(Kind::FunctionPut(function)) };
+        self.tell(state.revision, change)
+    }
+
+    /// Puts a script and gives the revision.
+    pub fn put_script(&self, name: &str) -> u64 {
+        let script = Script { name: name.into(), content: "- default: []".into() };
+        let mut state = self.state.lock();
+        state.revision += 1;
+        state.scripts.push(script.clone());
+        self.tell(state.revision, Change { change: Some(Kind::ScriptPut(script)) })
+    }
+
+    /// Keeps the revision for itself: what it has put is not told.
+    pub fn put_silently(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.revision += 1;
+        state.revision
+    }
+
+    fn tell(&self, revision: u64, change: Change) -> u64 {
+        let body = Some(Body::Changes(ChangeSet { changes: vec![change] }));
+        let _ = self.changes.send(WatchResponse { revision, body });
+        revision
+    }
+}
+
+#[tonic::async_trait]
+impl Watch for FakeRegistry {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+
+    async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let state = self.state.lock();
+        let changes = BroadcastStream::new(self.changes.subscribe());
+        let snapshot = Snapshot {
+            functions: state.functions.clone(),
+            scripts: state.scripts.clone(),
+            complete: true,
+            ..Snapshot::default()
+        };
+        let snapshot = WatchResponse { revision: state.revision, body: Some(Body::Snapshot(snapshot)) };
+        let changes = changes.map(|change| change.map_err(|_| Status::data_loss("lagged")));
+        Ok(Response::new(Box::pin(tokio_stream::once(Ok(snapshot)).chain(changes))))
+    }
+}
+
+/// What a fake worker does with an execution.
+#[derive(Clone, Copy)]
+pub enum Behaviour {
+    /// Answers `"NAME"`, the worker's own name.
+    Answer,
+    /// Says that it has no room.
+    Overloaded,
+    /// Waits for ever.
+    Hang,
+    /// Fails as a trap does.
+    Trap,
+}
+
+/// A worker of which the execution is scripted.
+pub struct FakeWorker {
+    pub name: String,
+    executor: Executor,
+    /// Reports; dropped to leave.
+    reports: Option<mpsc::Sender<JoinRequest>>,
+    served: Option<Served>,
+}
+
+#[derive(Clone)]
+struct Executor {
+    name: String,
+    behaviour: Arc<Mutex<Behaviour>>,
+    received: Arc<Mutex<Vec<ExecuteRequest>>>,
+    running: Arc<watch::Sender<usize>>,
+}
+
+struct Running(Arc<watch::Sender<usize>>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.send_modify(|running| *running -= 1);
+    }
+}
+
+#[tonic::async_trait]
+impl Execution for Executor {
+    async fn execute(&self, request: Request<ExecuteRequest>) -> Result<Response<ExecuteResponse>, Status> {
+        self.received.lock().push(request.into_inner());
+        self.running.send_modify(|running| *running += 1);
+        let _running = Running(Arc::clone(&self.running));
+        let behaviour = *self.behaviour.lock();
+        match behaviour {
+            Behaviour::Answer => {
+                let result = Bytes::from(format!("{:?}", self.name));
+                Ok(Response::new(ExecuteResponse { outcome: Some(Outcome::Result(result)) }))
+            }
+            Behaviour::Overloaded => Err(Error::overloaded("full", std::time::Duration::from_secs(1)).into()),
+            Behaviour::Hang => std::future::pending().await,
+            Behaviour::Trap => Err(Error::new(Reason::GuestTrapped, "unreachable").into()),
+        }
+    }
+}
+
+impl FakeWorker {
+    pub fn behave(&self, behaviour: Behaviour) {
+        *self.executor.behaviour.lock() = behaviour;
+    }
+
+    pub fn received(&self) -> Vec<ExecuteRequest> {
+        self.executor.received.lock().clone()
+    }
+
+    pub fn running(&self) -> usize {
+        *self.executor.running.borrow()
+    }
+
+    pub async fn report(&self, report: Report) {
+        let message = JoinRequest { message: Some(Message::Report(report)) };
+        self.reports.as_ref().expect("it is in").send(message).await.expect("the scheduler listens");
+    }
+
+    /// Closes the stream, as the death of the worker does.
+    pub fn leave(&mut self) {
+        self.reports = None;
+    }
+
+    /// Cuts its connections while the scheduler still believes in it.
+    pub fn stop_serving(&mut self) {
+        if let Some(served) = self.served.take() {
+            served.kill();
+        }
+    }
+}
+
+/// A scheduler with a fake registry.
+pub struct Stage {
+    pub registry: FakeRegistry,
+    pub channel: Channel,
+}
+
+impl Stage {
+    pub async fn start() -> Self {
+        Self::start_with(Config::default()).await
+    }
+
+    pub async fn start_with(config: Config) -> Self {
+        let host = mesh::testing::host("scheduler");
+        let registry = FakeRegistry::new();
+        host.dialer.provide(
+            "registry",
+            tonic::service::Routes::new(WatchServer::new(registry.clone())).into_axum_router(),
+        );
+        let config = Config { registry: Endpoint::Local("registry".into()), ..config };
+        let service = App::start(config, host.clone()).await.expect("starts");
+        Self { registry, channel: mesh::testing::serve_local(&host, &service) }
+    }
+
+    /// A worker with this much memory joins.
+    pub async fn worker(&self, name: &str, available_kb: u64) -> FakeWorker {
+        let executor = Executor {
+            name: name.into(),
+            behaviour: Arc::new(Mutex::new(Behaviour::Answer)),
+            received: Arc::default(),
+            running: Arc::new(watch::Sender::new(0)),
+        };
+        let router = tonic::service::Routes::new(ExecutionServer::new(executor.clone())).into_axum_router();
+        let served = Served::start(router).await;
+        let (reports, stream) = mpsc::channel(8);
+        let identity = WorkerIdentity {
+            id: name.into(),
+            name: name.into(),
+            tag: String::new(),
+            address: served.endpoint.to_string(),
+        };
+        let hello = Hello { identity: Some(identity), report: Some(memory(available_kb)) };
+        reports.send(JoinRequest { message: Some(Message::Hello(hello)) }).await.expect("room");
+        let response = MembershipClient::new(self.channel.clone()).join(ReceiverStream::new(stream)).await;
+        let mut responses = response.expect("let in").into_inner();
+        let welcome = responses.message().await.expect("a welcome").expect("a welcome");
+        assert!(welcome.report_interval_ms > 0);
+        // The stream of responses has to be kept, as a worker keeps it.
+        tokio::spawn(async move { while let Ok(Some(_)) = responses.message().await {} });
+        FakeWorker { name: name.into(), executor, reports: Some(reports), served: Some(served) }
+    }
+
+    pub async fn invoke(&self, request: InvokeRequest) -> Result<InvokeResponse, Error> {
+        let mut client =
+            InvocationsClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        Ok(client.invoke(request).await?.into_inner())
+    }
+
+    pub async fn worker_names(&self) -> Vec<String> {
+        let response = ClusterClient::new(self.channel.clone()).list_workers(ListWorkersRequest {}).await;
+        let workers = response.expect("listed").into_inner().workers;
+        workers.into_iter().map(|worker| worker.identity.expect("has one").name).collect()
+    }
+
+    pub async fn wait_for_workers(&self, names: &[&str]) {
+        eventually(&format!("the workers are {names:?}"), || async { self.worker_names().await == names })
+            .await;
+    }
+}
+
+pub fn memory(available_kb: u64) -> Report {
+    let load =
+        WorkerLoad { memory_total: 1 << 30, memory_available: available_kb << 10, ..WorkerLoad::default() };
+    Report { load: Some(load), ..Report::default() }
+}
+
+pub const HASH: &[u8; 32] = &[7; 32];
+
+pub fn function(name: &str) -> Function {
+    Function {
+        id: format!("id-of-{name}"),
+        module: "_".into(),
+        name: name.into(),
+        code: Some(Code { hash: Bytes::from_static(HASH), size: 1, kind: CodeKind::Funless.into() }),
+        metadata: Some(Metadata { capacity_kb: 64, ..Metadata::default() }),
+        ..Function::default()
+    }
+}
+
+pub fn invocation_of(name: &str, min_revision: u64) -> InvokeRequest {
+    InvokeRequest { module: "_".into(), function: name.into(), min_revision, ..InvokeRequest::default() }
+}
