@@ -1,0 +1,85 @@
+//! `fl up` as a child process on free ports, with a data directory of its own.
+
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const READY_POLL: Duration = Duration::from_millis(2);
+
+/// A running mesh. Killed when it is dropped.
+pub struct Fl {
+    child: Child,
+    /// The REST address.
+    pub base: String,
+    /// A subject's token.
+    pub token: String,
+    /// From the start of the process until the first answer to an authenticated request.
+    pub ready_after: Duration,
+    _data_dir: TempDir,
+}
+
+impl Fl {
+    /// Starts `fl up`, or `fl up --mesh`, and waits until it serves.
+    pub async fn start(six_processes: bool) -> anyhow::Result<Self> {
+        let fl = std::env::current_exe()?.with_file_name("fl");
+        let data_dir = tempfile::tempdir()?;
+        let (http, grpc) = free_addresses()?;
+        let mut command = Command::new(&fl);
+        command.arg("up").arg("--data-dir").arg(data_dir.path());
+        command.args(["--http", &http, "--grpc", &grpc]);
+        if six_processes {
+            command.arg("--mesh");
+        }
+        let started = Instant::now();
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).spawn().with_context(
+                || format!("cannot run {}; build it with `cargo build --release --workspace`", fl.display()),
+            )?;
+        let base = format!("http://{http}");
+        let client = reqwest::Client::new();
+        let token = loop {
+            if started.elapsed() > READY_TIMEOUT {
+                bail!("fl up is not ready after {READY_TIMEOUT:?}");
+            }
+            tokio::time::sleep(READY_POLL).await;
+            let Ok(config) = std::fs::read_to_string(data_dir.path().join("config")) else { continue };
+            let Some(token) = config.lines().find_map(|line| line.strip_prefix("api_token=")) else {
+                continue;
+            };
+            let page = client.get(format!("{base}/v1/fn")).bearer_auth(token).send().await;
+            if page.is_ok_and(|page| page.status().is_success()) {
+                break token.to_owned();
+            }
+        };
+        Ok(Self { child, base, token, ready_after: started.elapsed(), _data_dir: data_dir })
+    }
+
+    /// The memory of the process that is in RAM, in KiB.
+    pub fn resident_kib(&self) -> anyhow::Result<u64> {
+        let pid = self.child.id().context("fl has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+
+    /// Stops it as an operator does.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        let pid = self.child.id().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
+        rustix::process::kill_process(pid.context("fl has ended")?, rustix::process::Signal::TERM)?;
+        let status = self.child.wait().await?;
+        if !status.success() {
+            bail!("fl up ended with {status}");
+        }
+        Ok(())
+    }
+}
+
+fn free_addresses() -> anyhow::Result<(String, String)> {
+    let (http, grpc) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+    Ok((http.local_addr()?.to_string(), grpc.local_addr()?.to_string()))
+}

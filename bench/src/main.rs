@@ -1,0 +1,33 @@
+//! Measurements of FunLess Mesh, one JSON object a line.
+//!
+//! Build everything for release first: `cargo build --release --workspace`. These figures depend on
+//! the machine and on what else it does; compare only what was measured in one run.
+
+// A command line tool talks to its user.
+#![allow(clippy::print_stdout)]
+
+mod fl;
+mod invoke;
+
+use clap::Parser as _;
+
+#[derive(Debug, clap::Parser)]
+#[command(version, about = "Measurements of FunLess Mesh, one JSON object a line.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// `fl up`: start, memory, and warm invocations of `hello` through REST.
+    Invoke(invoke::Options),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    mesh::run::install_crypto();
+    match Arguments::parse().command {
+        Command::Invoke(options) => invoke::run(&options).await,
+    }
+}
