@@ -58,7 +58,7 @@ pub struct ServerConfig {
     /// The secret that services of one mesh show each other. Absent: whoever reaches the port is
     /// trusted.
     pub secret: Option<Secret>,
-    /// TLS of the gRPC port.
+    /// TLS of the service's ports; the operators' stays plain.
     pub tls: Option<ServerTlsConfig>,
     /// TLS towards other services.
     pub client_tls: Option<ClientTlsConfigFiles>,

@@ -50,10 +50,10 @@ impl Listener {
         Ok(Self { socket, tls: None })
     }
 
-    /// Serves TLS on it.
+    /// Serves TLS on it, if there is an acceptor.
     #[must_use]
-    pub fn with_tls(mut self, acceptor: tokio_rustls::TlsAcceptor) -> Self {
-        self.tls = Some(acceptor);
+    pub fn with_tls(mut self, acceptor: Option<tokio_rustls::TlsAcceptor>) -> Self {
+        self.tls = acceptor;
         self
     }
 

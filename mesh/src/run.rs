@@ -12,7 +12,7 @@ use crate::config::{self, ServerConfig, ServiceConfig};
 use crate::health;
 use crate::listener::Listener;
 use crate::server::Service;
-use crate::tls::ClientTls;
+use crate::tls::{ClientTls, ServerTlsConfig};
 use crate::{shutdown, telemetry};
 
 /// The surroundings that an `App` is started in.
@@ -81,10 +81,8 @@ where
 {
     let telemetry = telemetry::init(C::NAME, config.telemetry())?;
     let server = config.server().clone();
-    let mut listener = Listener::bind(&server.listen).await?;
-    if let Some(tls) = &server.tls {
-        listener = listener.with_tls(tls.acceptor()?);
-    }
+    let tls = server.tls.as_ref().map(ServerTlsConfig::acceptor).transpose()?;
+    let listener = Listener::bind(&server.listen).await?.with_tls(tls.clone());
     let operators = match server.operators.address(&server.listen) {
         Some(address) => {
             Some(Listener::bind(&config::Listen::Tcp(address)).await.context("server.operators")?)
@@ -93,7 +91,7 @@ where
     };
     let mut more_listeners = Vec::new();
     for (name, listen) in config.more_listeners() {
-        more_listeners.push((name, Listener::bind(&listen).await.context(name)?));
+        more_listeners.push((name, Listener::bind(&listen).await.context(name)?.with_tls(tls.clone())));
     }
 
     let host = Host::new(&server, listener.endpoint()?)?;

@@ -62,7 +62,7 @@ async fn mutual_tls_lets_in_who_has_a_certificate_of_the_authority() {
         Grpc::default().build(&ServerConfig::default(), &prometheus::Registry::new(), &readiness, &tasks);
     let listener = Listener::bind(&Listen::Tcp(([127, 0, 0, 1], 0).into())).await.expect("a free port");
     let port = listener.tcp_address().expect("TCP").port();
-    let listener = listener.with_tls(server.acceptor().expect("good files"));
+    let listener = listener.with_tls(Some(server.acceptor().expect("good files")));
     assert!(listener.endpoint().expect("bound").to_string().starts_with("https://"));
     let draining = CancellationToken::new();
     let serving = tokio::spawn(listener.serve(router, draining.clone(), Duration::from_secs(5)));

@@ -118,13 +118,10 @@ impl<C> Cluster<C> {
         }
     }
 
-    /// A worker's stream has ended. False: it was out already, or is in again.
-    pub fn leave(&mut self, name: &str, session: Session) -> bool {
-        let is_in = self.of_session(name, session).is_some();
-        if is_in {
-            self.workers.remove(name);
-        }
-        is_in
+    /// A worker's stream has ended. `None`: it was out already, or is in again.
+    pub fn leave(&mut self, name: &str, session: Session) -> Option<Worker<C>> {
+        self.of_session(name, session)?;
+        self.workers.remove(name)
     }
 
     /// Takes out, and names, who has not reported for `patience`.
@@ -277,7 +274,7 @@ mod tests {
         let old = cluster.join(identity("w"), memory(10), (), now);
         let reservation = cluster.reserve("w", 5).expect("w is in");
         cluster.join(identity("w"), memory(20), (), now);
-        assert!(!cluster.leave("w", old));
+        assert!(cluster.leave("w", old).is_none());
         assert!(!cluster.report("w", old, memory(1), now));
         cluster.release(&reservation);
         assert_eq!(available_kb(&cluster), Some(20));

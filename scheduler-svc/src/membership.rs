@@ -82,10 +82,13 @@ impl Members {
 
     /// A worker's stream has ended.
     pub fn leave(&self, stay: &Stay) {
-        if self.cluster().leave(&stay.name, stay.session) {
-            tracing::warn!(worker = stay.name, "worker left");
-            self.signal();
+        let left = self.cluster().leave(&stay.name, stay.session);
+        match left {
+            None => return,
+            Some(worker) if worker.draining => tracing::info!(worker = stay.name, "worker left"),
+            Some(_) => tracing::warn!(worker = stay.name, "worker is lost"),
         }
+        self.signal();
     }
 
     /// Takes out workers whose stream is open but silent. Runs for ever.

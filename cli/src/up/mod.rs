@@ -61,10 +61,14 @@ fn new_token() -> Secret {
     Secret::new(format!("fl_{}", Secret::random().expose()))
 }
 
-/// The registry's database.
-fn database_url(options: &Up) -> String {
+/// The registry's database, refused here when it is none: a supervised registry would fail again and
+/// again.
+fn database_url(options: &Up) -> anyhow::Result<String> {
     let embedded = || format!("sqlite:{}", options.data_dir.join("registry.db").display());
-    options.database_url.clone().unwrap_or_else(embedded)
+    let url = options.database_url.clone().unwrap_or_else(embedded);
+    url.parse::<registry_svc::DatabaseUrl>()
+        .map_err(|problem| anyhow::anyhow!("--database-url: {problem}"))?;
+    Ok(url)
 }
 
 /// Says where things are and what to type next.

@@ -67,7 +67,7 @@ impl House {
     async fn start_services(&mut self, options: &Up, profile: &Profile) -> anyhow::Result<()> {
         let local = |name: &str| Endpoint::Local(name.to_owned());
         let registry = registry_svc::Config {
-            database_url: database_url(options),
+            database_url: database_url(options)?.parse().map_err(anyhow::Error::msg)?,
             guest_token: profile.api_token.clone(),
             admin_token: profile.admin_token.clone(),
             ..registry_svc::Config::default()

@@ -101,7 +101,7 @@ fn plan(options: &Up, profile: &Profile) -> anyhow::Result<Vec<Plan>> {
     let mut gateway = service("gateway", "gateway-svc", Some(options.http))?;
 
     registry.config = json!({
-        "database_url": database_url(options),
+        "database_url": database_url(options)?,
         "guest_token": exposed(&profile.api_token),
         "admin_token": exposed(&profile.admin_token),
     });

@@ -31,8 +31,6 @@ pub struct Program {
 /// A supervised program.
 #[derive(Debug)]
 pub struct Supervised {
-    /// The program's name.
-    pub name: String,
     stopping: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
@@ -43,9 +41,8 @@ impl Supervised {
         let child = spawn(&program)?;
         pid.send_replace(child.id());
         let stopping = CancellationToken::new();
-        let name = program.name.clone();
         let task = tokio::spawn(supervise(program, child, pid, stopping.clone()));
-        Ok(Self { name, stopping, task })
+        Ok(Self { stopping, task })
     }
 
     /// Asks the program to drain and waits for its end.

@@ -1,0 +1,37 @@
+//! Where the parts are wired.
+
+use std::time::Duration;
+
+use mesh::Host;
+use mesh::config::ServiceConfig as _;
+use mesh::health::Readiness;
+use mesh::server::Service;
+use mesh::shutdown::Tasks;
+
+use crate::auth::Authenticator;
+use crate::clients::Channels;
+use crate::config::{Config, GRPC_LISTENER};
+use crate::{edge, probe, rest};
+
+/// The gateway.
+#[derive(Debug)]
+pub struct App;
+
+impl App {
+    /// Wires the gateway. It is ready while registry and scheduler are.
+    pub async fn start(config: Config, host: Host) -> anyhow::Result<Service> {
+        let tasks = Tasks::default();
+        let readiness = Readiness::default();
+
+        let channels = Channels::dial(&config, &host.dialer)?;
+        tasks.spawn(probe::watch(channels.registry.clone(), readiness.condition("reaches the registry")));
+        tasks.spawn(probe::watch(channels.scheduler.clone(), readiness.condition("reaches the scheduler")));
+
+        let remember = Duration::from_secs(config.token_cache_s);
+        let authenticator = Authenticator::new(channels.clone(), remember);
+        let edge = edge::router(&config, &host, &channels, &authenticator, &readiness, &tasks);
+        let rest = rest::router(&config, &host.metrics, channels, authenticator);
+
+        Ok(Service { name: Config::NAME, router: rest, more: vec![(GRPC_LISTENER, edge)], tasks, readiness })
+    }
+}

@@ -1,0 +1,142 @@
+//! The gateway's knobs.
+
+use std::net::SocketAddr;
+
+use mesh::MAX_MESSAGE_BYTES;
+use mesh::channel::Endpoint;
+use mesh::config::{Listen, ServerConfig, ServiceConfig, TelemetryConfig};
+use serde::Deserialize;
+
+/// A revoked token is refused everywhere within this time.
+const MAX_TOKEN_CACHE_S: u64 = 5;
+/// What a message needs beside the arguments in it.
+const MESSAGE_OVERHEAD_BYTES: usize = 64 << 10;
+
+/// A day: longer is a mistake in the unit.
+const MAX_TIMEOUT_S: u64 = 24 * 3600;
+
+/// The name of the gRPC clients' listener.
+pub(crate) const GRPC_LISTENER: &str = "grpc_listen";
+
+/// The configuration of the gateway.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The REST port. `max_concurrent` bounds each of the two ports.
+    pub server: ServerConfig,
+    /// Logs and traces.
+    pub telemetry: TelemetryConfig,
+    /// The port for gRPC clients.
+    pub grpc_listen: Listen,
+    /// The registry.
+    pub registry: Endpoint,
+    /// The scheduler.
+    pub scheduler: Endpoint,
+    /// The connector of event sources.
+    pub connector: Endpoint,
+    /// The service of sinks.
+    pub sink: Endpoint,
+    /// The largest JSON body, an invocation's arguments included.
+    pub max_args_bytes: usize,
+    /// The largest binary of a function.
+    pub max_code_bytes: u64,
+    /// How long a verified token is taken without asking the registry again, at most 5 s. The
+    /// default leaves a second for the registry's answer.
+    pub token_cache_s: u64,
+    /// How long an answer of the other services may take.
+    pub request_timeout_s: u64,
+    /// How long creating or updating a function waits until the workers have its code.
+    pub wait_for_workers_timeout_s: u64,
+    /// How long creating or updating a function waits for the state of its events and sinks.
+    pub binding_timeout_s: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let on_loopback = |port: u16| {
+            let uri = format!("http://127.0.0.1:{port}");
+            Endpoint::Tcp(uri.parse().expect("the address is well-formed"))
+        };
+        Self {
+            server: ServerConfig::on_port(4000),
+            telemetry: TelemetryConfig::default(),
+            grpc_listen: Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 4010))),
+            registry: on_loopback(4001),
+            scheduler: on_loopback(4002),
+            connector: on_loopback(4004),
+            sink: on_loopback(4005),
+            max_args_bytes: 6 << 20,
+            max_code_bytes: 64 << 20,
+            token_cache_s: 4,
+            request_timeout_s: 120,
+            wait_for_workers_timeout_s: 60,
+            binding_timeout_s: 3,
+        }
+    }
+}
+
+impl ServiceConfig for Config {
+    const NAME: &'static str = "gateway";
+
+    fn server(&self) -> &ServerConfig {
+        &self.server
+    }
+
+    fn telemetry(&self) -> &TelemetryConfig {
+        &self.telemetry
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        let most_args = MAX_MESSAGE_BYTES - MESSAGE_OVERHEAD_BYTES;
+        if !(1..=most_args).contains(&self.max_args_bytes) {
+            return Err(format!("max_args_bytes: expected 1 to {most_args}, not {}", self.max_args_bytes));
+        }
+        if self.max_code_bytes == 0 {
+            return Err("max_code_bytes: expected at least 1".into());
+        }
+        if self.token_cache_s > MAX_TOKEN_CACHE_S {
+            return Err(format!(
+                "token_cache_s: expected at most {MAX_TOKEN_CACHE_S}, so that a revoked token ends in time; not {}",
+                self.token_cache_s
+            ));
+        }
+        for (key, seconds) in [
+            ("request_timeout_s", self.request_timeout_s),
+            ("wait_for_workers_timeout_s", self.wait_for_workers_timeout_s),
+            ("binding_timeout_s", self.binding_timeout_s),
+        ] {
+            if !(1..=MAX_TIMEOUT_S).contains(&seconds) {
+                return Err(format!("{key}: expected 1 to {MAX_TIMEOUT_S} seconds, not {seconds}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn more_listeners(&self) -> Vec<(&'static str, Listen)> {
+        vec![(GRPC_LISTENER, self.grpc_listen.clone())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_what_is_wrong_is_named() {
+        assert_eq!(Config::default().validate(), Ok(()));
+        type Break = fn(&mut Config);
+        let cases: [(Break, &str); 5] = [
+            (|c| c.token_cache_s = 6, "token_cache_s: expected at most 5"),
+            (|c| c.max_args_bytes = 0, "max_args_bytes: expected 1 to"),
+            (|c| c.max_args_bytes = MAX_MESSAGE_BYTES, "max_args_bytes: expected 1 to"),
+            (|c| c.max_code_bytes = 0, "max_code_bytes"),
+            (|c| c.request_timeout_s = 0, "request_timeout_s: expected 1 to"),
+        ];
+        for (break_it, expected) in cases {
+            let mut config = Config::default();
+            break_it(&mut config);
+            let error = config.validate().expect_err(expected);
+            assert!(error.contains(expected), "{error:?} names {expected:?}");
+        }
+    }
+}

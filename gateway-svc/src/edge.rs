@@ -1,0 +1,237 @@
+//! The gRPC port for clients.
+//!
+//! A client of this port speaks the mesh's own gRPC. The gateway verifies the token, looks the
+//! method up in one table, and hands the call on as it is: streams in both directions, trailers,
+//! deadline and cancellation included. What the table does not name is refused.
+
+use std::convert::Infallible;
+use std::marker::PhantomData;
+use std::task::{Context, Poll};
+
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use futures::future::BoxFuture;
+use futures::{Stream, StreamExt as _};
+use http::header::{AUTHORIZATION, HOST};
+use http::{HeaderMap, HeaderValue};
+use http_body::Frame;
+use http_body_util::{BodyStream, StreamBody};
+use mesh::channel::Channel;
+use mesh::config::ServerConfig;
+use mesh::deadline::GRPC_TIMEOUT;
+use mesh::health::Readiness;
+use mesh::server::Grpc;
+use mesh::shutdown::Tasks;
+use mesh::{Caller, Error, Host, Reason};
+use proto::registry::v1::functions_server::FunctionsServer;
+use proto::registry::v1::modules_server::ModulesServer;
+use proto::registry::v1::scripts_server::ScriptsServer;
+use proto::registry::v1::subjects_server::SubjectsServer;
+use proto::registry::v1::watch_server::WatchServer;
+use proto::scheduler::v1::cluster_server::ClusterServer;
+use proto::scheduler::v1::invocations_server::InvocationsServer;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::server::NamedService;
+
+use crate::Config;
+use crate::auth::Authenticator;
+use crate::clients::{Channels, for_clients};
+
+/// Who may call a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Audience {
+    /// Every user with a valid token.
+    Users,
+    /// Administrators.
+    Admins,
+}
+
+/// All that this port lets through beside health and reflection. It names methods one by one: a new
+/// method of an allowed service is closed until it stands here.
+const ALLOWED: &[(&str, Audience)] = &[
+    ("/funless.registry.v1.Modules/CreateModule", Audience::Users),
+    ("/funless.registry.v1.Modules/GetModule", Audience::Users),
+    ("/funless.registry.v1.Modules/ListModules", Audience::Users),
+    ("/funless.registry.v1.Modules/RenameModule", Audience::Users),
+    ("/funless.registry.v1.Modules/DeleteModule", Audience::Users),
+    ("/funless.registry.v1.Functions/CreateFunction", Audience::Users),
+    ("/funless.registry.v1.Functions/GetFunction", Audience::Users),
+    ("/funless.registry.v1.Functions/ListFunctions", Audience::Users),
+    ("/funless.registry.v1.Functions/UpdateFunction", Audience::Users),
+    ("/funless.registry.v1.Functions/DeleteFunction", Audience::Users),
+    ("/funless.registry.v1.Scripts/CreateScript", Audience::Users),
+    ("/funless.registry.v1.Scripts/GetScript", Audience::Users),
+    ("/funless.registry.v1.Scripts/ListScripts", Audience::Users),
+    ("/funless.registry.v1.Scripts/DeleteScript", Audience::Users),
+    ("/funless.registry.v1.Watch/Watch", Audience::Users),
+    ("/funless.registry.v1.Subjects/CreateSubject", Audience::Admins),
+    ("/funless.registry.v1.Subjects/ListSubjects", Audience::Admins),
+    ("/funless.registry.v1.Subjects/DeleteSubject", Audience::Admins),
+    ("/funless.scheduler.v1.Invocations/Invoke", Audience::Users),
+    ("/funless.scheduler.v1.Cluster/ListWorkers", Audience::Admins),
+];
+
+/// Health and reflection, for everyone.
+const OPEN: &[&str] = &[
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+];
+
+/// The method whose answer ends only with the caller, or with this gateway.
+const SUBSCRIPTION: &str = "/funless.registry.v1.Watch/Watch";
+
+/// What only services of the mesh say about a call.
+const INTERNAL_HEADERS: &str = "x-funless-";
+
+fn audience(method: &str) -> Option<Audience> {
+    ALLOWED.iter().find(|(allowed, _)| *allowed == method).map(|(_, audience)| *audience)
+}
+
+/// The port: the mesh's own server stack around what forwards the calls.
+pub(crate) fn router(
+    config: &Config,
+    host: &Host,
+    channels: &Channels,
+    authenticator: &Authenticator,
+    readiness: &Readiness,
+    tasks: &Tasks,
+) -> axum::Router {
+    let registry = Door {
+        to: channels.registry.clone(),
+        authenticator: authenticator.clone(),
+        draining: host.draining.clone(),
+        default_timeout: HeaderValue::try_from(format!("{}S", config.request_timeout_s))
+            .expect("digits and a letter"),
+    };
+    let scheduler = Door { to: channels.scheduler.clone(), ..registry.clone() };
+    // Clients show tokens, not the mesh's secret.
+    let server = ServerConfig { secret: None, ..config.server.clone() };
+    Grpc::default()
+        .service(registry.forward::<ModulesServer<()>>())
+        .service(registry.forward::<FunctionsServer<()>>())
+        .service(registry.forward::<ScriptsServer<()>>())
+        .service(registry.forward::<SubjectsServer<()>>())
+        .service(registry.forward::<WatchServer<()>>())
+        .service(scheduler.forward::<InvocationsServer<()>>())
+        .service(scheduler.forward::<ClusterServer<()>>())
+        .build(&server, &host.metrics, readiness, tasks)
+        .layer(from_fn(refuse_what_is_not_allowed))
+}
+
+/// Stands before the stack: an unknown path never becomes a label of a metric, and headers that only
+/// services of the mesh may set never reach it.
+async fn refuse_what_is_not_allowed(mut request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if audience(path).is_none() && !OPEN.contains(&path) {
+        let message = "this port serves no such method; see its reflection and the documentation";
+        return Status::from(Error::new(Reason::PermissionDenied, message)).into_http();
+    }
+    remove_internal(request.headers_mut());
+    next.run(request).await
+}
+
+fn remove_internal(headers: &mut HeaderMap) {
+    let internal: Vec<_> =
+        headers.keys().filter(|name| name.as_str().starts_with(INTERNAL_HEADERS)).cloned().collect();
+    for name in internal {
+        headers.remove(name);
+    }
+}
+
+/// The way to one of the services behind.
+#[derive(Debug, Clone)]
+struct Door {
+    to: Channel,
+    authenticator: Authenticator,
+    draining: CancellationToken,
+    /// The `grpc-timeout` of a call that comes without one: every call has a deadline.
+    default_timeout: HeaderValue,
+}
+
+impl Door {
+    /// Forwards the calls of the service that `S` serves elsewhere.
+    fn forward<S>(&self) -> Forward<S> {
+        Forward { door: self.clone(), service: PhantomData }
+    }
+
+    async fn pass(self, mut request: http::Request<Body>) -> Result<http::Response<Body>, Error> {
+        let caller = self.authenticator.authenticate(request.headers()).await?;
+        match (audience(request.uri().path()), &caller) {
+            (Some(Audience::Users), _) | (Some(Audience::Admins), Caller::Admin(_)) => {}
+            _ => return Err(Error::new(Reason::PermissionDenied, "only administrators may do this")),
+        }
+        let subscription = request.uri().path() == SUBSCRIPTION;
+        let headers = request.headers_mut();
+        headers.remove(AUTHORIZATION);
+        headers.remove(HOST);
+        caller.put(headers);
+        if !subscription && !headers.contains_key(GRPC_TIMEOUT) {
+            headers.insert(GRPC_TIMEOUT, self.default_timeout);
+        }
+        // What this port's layers noted about the call means nothing behind it.
+        request.extensions_mut().clear();
+        let response = tower::Service::call(&mut self.to.clone(), request).await?;
+        if !subscription {
+            return Ok(response);
+        }
+        Ok(response.map(|body| Body::new(StreamBody::new(until_drained(body, self.draining)))))
+    }
+}
+
+/// The frames of `body`; when `draining` is cancelled it ends as UNAVAILABLE, and the caller
+/// subscribes elsewhere.
+fn until_drained(
+    body: Body,
+    draining: CancellationToken,
+) -> impl Stream<Item = Result<Frame<bytes::Bytes>, Status>> + Send {
+    let open = Some((BodyStream::new(body), draining));
+    futures::stream::unfold(open, |open| async {
+        let (mut frames, draining) = open?;
+        tokio::select! {
+            frame = frames.next() => frame.map(|frame| (frame, Some((frames, draining)))),
+            () = draining.cancelled() => {
+                let mut trailers = HeaderMap::new();
+                let status = Status::from(Error::unavailable("the gateway stops"));
+                let end = status.add_header(&mut trailers).map(|()| Frame::trailers(trailers));
+                Some((end, None))
+            }
+        }
+    })
+}
+
+/// A [`Door`] under the name of the service `S`.
+struct Forward<S> {
+    door: Door,
+    service: PhantomData<fn(S)>,
+}
+
+impl<S> Clone for Forward<S> {
+    fn clone(&self) -> Self {
+        self.door.forward()
+    }
+}
+
+impl<S: NamedService> NamedService for Forward<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> tower::Service<http::Request<Body>> for Forward<S> {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let passed = self.door.clone().pass(request);
+        Box::pin(async move {
+            Ok(passed.await.unwrap_or_else(|error| Status::from(for_clients(error)).into_http()))
+        })
+    }
+}

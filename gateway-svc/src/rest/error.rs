@@ -1,0 +1,322 @@
+//! How a request fails: the one mapping of reasons to HTTP statuses and bodies.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use mesh::{Error, Reason};
+use serde::Serialize;
+use tonic::Status;
+use utoipa::openapi::{Content, Ref, RefOr, Response as ResponseSpec, ResponseBuilder};
+use utoipa::{IntoResponses, ToSchema};
+
+use crate::clients::for_clients;
+
+/// What the scheduler says when no worker is there; more words follow a colon.
+const NO_WORKER: &str = "No worker available";
+
+/// A refused or failed request.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    body: Failure,
+    retry_after: Option<Duration>,
+}
+
+/// The body of every error.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Failure {
+    /// The detail once more, only where older clients look for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    errors: Errors,
+}
+
+/// What went wrong: one detail, or messages by field.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum Errors {
+    Detail { detail: String },
+    Fields(BTreeMap<String, Vec<String>>),
+}
+
+impl ApiError {
+    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        let errors = Errors::Detail { detail: detail.into() };
+        Self { status, body: Failure { error: None, errors }, retry_after: None }
+    }
+
+    /// Refused fields, each with its message.
+    pub(super) fn fields(fields: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut messages = BTreeMap::<_, Vec<_>>::new();
+        for (field, message) in fields {
+            messages.entry(field).or_default().push(message);
+        }
+        let body = Failure { error: None, errors: Errors::Fields(messages) };
+        Self { status: StatusCode::UNPROCESSABLE_ENTITY, body, retry_after: None }
+    }
+
+    pub(super) fn field(field: &str, message: &str) -> Self {
+        Self::fields([(field.to_owned(), message.to_owned())])
+    }
+
+    pub(super) fn bad_request() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "Bad Request")
+    }
+
+    /// A bad request in a place where clients expect no certain words.
+    pub(super) fn bad_request_because(why: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, format!("Bad Request: {why}"))
+    }
+
+    pub(super) fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Unauthorized")
+    }
+
+    pub(super) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "Not Found")
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+    }
+
+    pub(super) fn request_timeout() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "Request Timeout: the body did not arrive in time")
+    }
+
+    pub(super) fn unsupported_media_type() -> Self {
+        let detail = "Unsupported Media Type: expected application/json";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+    }
+
+    /// `what` has more than `limit` bytes.
+    pub(super) fn too_large(what: &str, limit: u64) -> Self {
+        let detail = format!("Payload Too Large: {what} may have at most {limit} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    }
+
+    /// The function's own error message.
+    pub(super) fn function_error(message: &str) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, format!("Error: {message}"))
+    }
+
+    /// Older clients look for what may not be done to the module `_` in a place of its own.
+    fn default_module(detail: String) -> Self {
+        let mut error = Self::new(StatusCode::BAD_REQUEST, detail.clone());
+        error.body.error = Some(detail);
+        error
+    }
+
+    /// A fault of the platform; the log has the story.
+    pub(super) fn internal(context: impl std::fmt::Display) -> Self {
+        Error::internal(context).into()
+    }
+}
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        let Error { reason, message, fields, retry_after } = for_clients(error);
+        let mut api = match reason {
+            Reason::BadRequest => Self::bad_request_because(&message),
+            Reason::InvalidField if fields.is_empty() => Self::new(StatusCode::UNPROCESSABLE_ENTITY, message),
+            Reason::InvalidField => Self::fields(fields.into_iter().map(rest_field)),
+            Reason::TooLarge => Self::new(StatusCode::PAYLOAD_TOO_LARGE, message),
+            Reason::Unauthenticated => Self::unauthorized(),
+            Reason::PermissionDenied => Self::new(StatusCode::FORBIDDEN, "Forbidden"),
+            Reason::ModuleNotFound | Reason::FunctionNotFound | Reason::SubjectNotFound => Self::not_found(),
+            Reason::ScriptNotFound => Self::new(StatusCode::NOT_FOUND, format!("Not Found: {message}")),
+            Reason::FunctionExists => Self::new(StatusCode::CONFLICT, "Conflict"),
+            Reason::DefaultModule => Self::default_module(message),
+            Reason::NoWorker => Self::new(StatusCode::SERVICE_UNAVAILABLE, no_worker(&message)),
+            Reason::WorkerLost | Reason::ConnectionLost | Reason::Unavailable => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, format!("Service Unavailable: {message}"))
+            }
+            Reason::Overloaded => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, format!("Too Many Requests: {message}"))
+            }
+            Reason::DeadlineExceeded => {
+                Self::new(StatusCode::GATEWAY_TIMEOUT, format!("Gateway Timeout: {message}"))
+            }
+            Reason::GuestTrapped
+            | Reason::GuestExited
+            | Reason::GuestBadResponse
+            | Reason::GuestMemoryLimit
+            | Reason::GuestOutputLimit
+            | Reason::GuestStackLimit
+            | Reason::CodeUnusable
+            | Reason::CodeNotFound => went_wrong(&format!("Something went wrong: {message}")),
+            Reason::Internal | Reason::Unspecified => went_wrong("Something went wrong"),
+        };
+        api.retry_after = retry_after;
+        if reason == Reason::Overloaded {
+            api.retry_after = api.retry_after.or(Some(Duration::from_secs(1)));
+        }
+        api
+    }
+}
+
+impl From<Status> for ApiError {
+    fn from(status: Status) -> Self {
+        Error::from(status).into()
+    }
+}
+
+fn went_wrong(detail: &str) -> ApiError {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+}
+
+fn no_worker(message: &str) -> String {
+    let reason = message.strip_prefix(NO_WORKER).unwrap_or(message);
+    match reason.trim_start_matches(':').trim() {
+        "" => NO_WORKER.to_owned(),
+        reason => format!("{NO_WORKER}: {reason}"),
+    }
+}
+
+/// A refused field under the name that REST clients gave it.
+fn rest_field((field, message): (String, String)) -> (String, String) {
+    let field = match field.as_str() {
+        "new_name" => "name".to_owned(),
+        "content" => "file".to_owned(),
+        _ => field,
+    };
+    (field, message)
+}
+
+/// The errors that every route with a token can have, for the documentation.
+pub(super) struct Usual;
+
+impl IntoResponses for Usual {
+    fn responses() -> BTreeMap<String, RefOr<ResponseSpec>> {
+        let usual = [
+            ("401", "The token is missing, malformed, unknown or expired, or not good for this route."),
+            ("429", "Too many requests run at once. `Retry-After` says when to come back."),
+            ("500", "A fault of the platform."),
+            ("503", "A part of the platform cannot be reached."),
+            ("504", "The time limit passed before there was a result."),
+        ];
+        let failure = Content::new(Some(Ref::from_schema_name("Failure")));
+        let response = |description| {
+            let builder = ResponseBuilder::new().description(description);
+            RefOr::T(builder.content("application/json", failure.clone()).build())
+        };
+        usual.map(|(status, description)| (status.to_owned(), response(description))).into()
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body)).into_response();
+        let headers = response.headers_mut();
+        if let Some(retry_after) = self.retry_after {
+            let seconds = retry_after.as_millis().div_ceil(1000).max(1);
+            headers.insert(RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The status and the body of `error`.
+    fn rendered(error: Error) -> (u16, Value) {
+        let error = ApiError::from(error);
+        (error.status.as_u16(), serde_json::to_value(&error.body).expect("serializable"))
+    }
+
+    #[test]
+    fn each_reason_has_its_status_and_body() {
+        let cases = [
+            (Reason::Unspecified, 500, "Something went wrong"),
+            (Reason::BadRequest, 400, "Bad Request: why"),
+            (Reason::InvalidField, 422, "why"),
+            (Reason::TooLarge, 413, "why"),
+            (Reason::Unauthenticated, 401, "Unauthorized"),
+            (Reason::PermissionDenied, 403, "Forbidden"),
+            (Reason::ModuleNotFound, 404, "Not Found"),
+            (Reason::FunctionNotFound, 404, "Not Found"),
+            (Reason::ScriptNotFound, 404, "Not Found: why"),
+            (Reason::SubjectNotFound, 404, "Not Found"),
+            (Reason::CodeNotFound, 500, "Something went wrong: why"),
+            (Reason::FunctionExists, 409, "Conflict"),
+            (Reason::NoWorker, 503, "No worker available: why"),
+            (Reason::WorkerLost, 503, "Service Unavailable: why"),
+            (Reason::Overloaded, 429, "Too Many Requests: why"),
+            (Reason::Unavailable, 503, "Service Unavailable: a part of the platform cannot be reached"),
+            (
+                Reason::DeadlineExceeded,
+                504,
+                "Gateway Timeout: the time limit passed before there was a result",
+            ),
+            (
+                Reason::ConnectionLost,
+                503,
+                "Service Unavailable: a connection was lost while the request may have been in work",
+            ),
+            (Reason::GuestTrapped, 500, "Something went wrong: why"),
+            (Reason::GuestExited, 500, "Something went wrong: why"),
+            (Reason::GuestBadResponse, 500, "Something went wrong: why"),
+            (Reason::GuestMemoryLimit, 500, "Something went wrong: why"),
+            (Reason::GuestOutputLimit, 500, "Something went wrong: why"),
+            (Reason::GuestStackLimit, 500, "Something went wrong: why"),
+            (Reason::CodeUnusable, 500, "Something went wrong: why"),
+            (Reason::Internal, 500, "Something went wrong"),
+        ];
+        for (reason, status, detail) in cases {
+            let expected = (status, json!({"errors": {"detail": detail}}));
+            assert_eq!(rendered(Error::new(reason, "why")), expected, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn refused_fields_are_lists_of_messages() {
+        let fields = [("name", "is invalid"), ("new_name", "can't be blank"), ("code", "no wasm")];
+        let error = Error::fields(fields.map(|(field, message)| (field.into(), message.into())));
+        let expected = json!({"errors": {"name": ["is invalid", "can't be blank"], "code": ["no wasm"]}});
+        assert_eq!(rendered(error), (422, expected));
+    }
+
+    #[test]
+    fn the_default_module_says_it_twice() {
+        let detail = "Cannot delete default module";
+        let expected = json!({"error": detail, "errors": {"detail": detail}});
+        assert_eq!(rendered(Error::new(Reason::DefaultModule, detail)), (400, expected));
+    }
+
+    #[test]
+    fn no_worker_says_more_when_there_is_more() {
+        let cases = [
+            ("", "No worker available"),
+            ("No worker available", "No worker available"),
+            ("No worker available: tag edge", "No worker available: tag edge"),
+            ("none has 1 GiB", "No worker available: none has 1 GiB"),
+        ];
+        for (message, expected) in cases {
+            assert_eq!(no_worker(message), expected);
+        }
+    }
+
+    #[test]
+    fn who_is_told_to_come_back_is_told_when() {
+        let retry_after = |error: Error| {
+            let response = ApiError::from(error).into_response();
+            response.headers().get(RETRY_AFTER).map(|value| value.to_str().expect("digits").to_owned())
+        };
+        let overloaded = |millis| Error::overloaded("full", Duration::from_millis(millis));
+        assert_eq!(retry_after(overloaded(1)).as_deref(), Some("1"));
+        assert_eq!(retry_after(overloaded(1001)).as_deref(), Some("2"));
+        assert_eq!(retry_after(Error::new(Reason::Overloaded, "full")).as_deref(), Some("1"));
+        assert_eq!(retry_after(Error::new(Reason::Internal, "")), None);
+    }
+}

@@ -1,0 +1,154 @@
+//! What handlers take out of a request: who asks, names in the path, a JSON body.
+
+use std::time::Duration;
+
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http_body_util::BodyExt as _;
+use mesh::Caller;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::Rest;
+use super::error::ApiError;
+use super::json;
+
+/// How long the next piece of a body may take.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A user with a valid token, administrators included.
+pub(super) struct User(pub(super) Caller);
+
+impl FromRequestParts<Rest> for User {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, rest: &Rest) -> Result<Self, ApiError> {
+        Ok(Self(rest.authenticator.authenticate(&parts.headers).await?))
+    }
+}
+
+/// An administrator. Anybody else is as good as unknown.
+pub(super) struct Admin(pub(super) Caller);
+
+impl FromRequestParts<Rest> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, rest: &Rest) -> Result<Self, ApiError> {
+        let User(caller) = User::from_request_parts(parts, rest).await?;
+        match caller {
+            Caller::Admin(_) => Ok(Self(caller)),
+            Caller::Subject(_) | Caller::Service => Err(ApiError::unauthorized()),
+        }
+    }
+}
+
+/// Names in the path. What cannot be a name, such as broken UTF-8, names nothing.
+pub(super) struct Names<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Rest> for Names<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, rest: &Rest) -> Result<Self, ApiError> {
+        match Path::from_request_parts(parts, rest).await {
+            Ok(Path(names)) => Ok(Self(names)),
+            Err(_) => Err(ApiError::not_found()),
+        }
+    }
+}
+
+/// A body that is to be a JSON object; an empty one counts as `{}`. It is kept as it came.
+pub(super) struct JsonBody(Bytes);
+
+impl FromRequest<Rest> for JsonBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, rest: &Rest) -> Result<Self, ApiError> {
+        if !is_json(request.headers()) {
+            return Err(ApiError::unsupported_media_type());
+        }
+        let body = read_body(request.into_body(), rest.max_args_bytes).await?;
+        Ok(Self(if body.is_empty() { Bytes::from_static(b"{}") } else { body }))
+    }
+}
+
+impl JsonBody {
+    /// The named members of the object.
+    pub(super) fn members<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> Result<[Option<&RawValue>; N], ApiError> {
+        let text = std::str::from_utf8(&self.0).map_err(|_| ApiError::bad_request())?;
+        json::members(text, names).map_err(|_| ApiError::bad_request())
+    }
+
+    /// The bytes of a member, shared with the body.
+    pub(super) fn bytes_of(&self, member: &RawValue) -> Bytes {
+        self.0.slice_ref(member.get().as_bytes())
+    }
+}
+
+/// No content type at all is taken for JSON.
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return true };
+    let media_type = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    let media_type = media_type.trim().to_ascii_lowercase();
+    media_type == "application/json" || (media_type.contains('/') && media_type.ends_with("+json"))
+}
+
+async fn read_body(mut body: axum::body::Body, limit: usize) -> Result<Bytes, ApiError> {
+    let too_large = || ApiError::too_large("the body", u64::try_from(limit).unwrap_or(u64::MAX));
+    let mut pieces = Vec::new();
+    let mut size = 0;
+    while let Some(frame) = in_time(body.frame()).await? {
+        // The client broke off: nobody reads the answer.
+        let frame = frame.map_err(|_| ApiError::bad_request())?;
+        let Ok(piece) = frame.into_data() else { continue };
+        size += piece.len();
+        if size > limit {
+            return Err(too_large());
+        }
+        pieces.push(piece);
+    }
+    if pieces.len() == 1 {
+        return Ok(pieces.remove(0));
+    }
+    let mut whole = BytesMut::with_capacity(size);
+    for piece in pieces {
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.freeze())
+}
+
+/// What the client sends next, unless it falls silent.
+pub(super) async fn in_time<F: Future>(next: F) -> Result<F::Output, ApiError> {
+    tokio::time::timeout(BODY_PATIENCE, next).await.map_err(|_| ApiError::request_timeout())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_has_a_few_names() {
+        let cases = [
+            (None, true),
+            (Some("application/json"), true),
+            (Some("Application/JSON; charset=utf-8"), true),
+            (Some("application/problem+json"), true),
+            (Some("text/plain"), false),
+            (Some("application/x-www-form-urlencoded"), false),
+            (Some("+json"), false),
+            (Some(""), false),
+        ];
+        for (value, expected) in cases {
+            let mut headers = HeaderMap::new();
+            if let Some(value) = value {
+                headers.insert(CONTENT_TYPE, value.parse().expect("a header"));
+            }
+            assert_eq!(is_json(&headers), expected, "{value:?}");
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Functions: shown, created, changed, deleted.
+
+mod form;
+mod reply;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use futures::StreamExt as _;
+use http::StatusCode;
+use mesh::Caller;
+use mesh::deadline::Deadline;
+use proto::registry::v1::{
+    BindingList, CreateFunctionRequest, CreateFunctionSpec, DeleteFunctionRequest, Function,
+    GetFunctionRequest, UpdateFunctionRequest, UpdateFunctionSpec, create_function_request as create,
+    update_function_request as update,
+};
+use proto::scheduler::v1::AwaitCodeRequest;
+
+use super::Rest;
+use super::bindings::Bindings;
+use super::error::{ApiError, Failure, Usual};
+use super::extract::{Names, User};
+use super::revision::Revision;
+use super::schema::{Data, FunctionUpload};
+use super::upload::{Code, Form, unless_unreadable};
+use form::FunctionForm;
+use reply::{FunctionShown, FunctionWritten};
+
+/// Shows a function.
+#[utoipa::path(get, path = "/v1/fn/{module}/{function}", tag = "functions",
+    params(
+        ("module" = String, Path, description = "The module's name."),
+        ("function" = String, Path, description = "The function's name."),
+    ),
+    responses(
+        (status = 200, description = "The function.", body = Data<FunctionShown>),
+        (status = 404, description = "There is no such function.", body = Failure),
+        Usual,
+    ))]
+pub(super) async fn get_function(
+    State(rest): State<Rest>,
+    User(caller): User,
+    Names((module, name)): Names<(String, String)>,
+) -> Result<Json<Data<FunctionShown>>, ApiError> {
+    let request = rest.request(&caller, GetFunctionRequest { module, name });
+    let reply = rest.channels.functions().get_function(request).await?.into_inner();
+    Ok(Json(Data { data: FunctionShown::from(reply.function.unwrap_or_default()) }))
+}
+
+/// Creates a function.
+///
+/// Events and sinks that are refused are not stored; those that are stored and not connected yet
+/// are retried until they are. Either way the function is created.
+#[utoipa::path(post, path = "/v1/fn/{module}", tag = "functions",
+    params(("module" = String, Path, description = "The module's name.")),
+    request_body(content = FunctionUpload, content_type = "multipart/form-data"),
+    responses(
+        (status = 201, description = "Created.", body = Data<FunctionWritten>),
+        (status = 207, description = "Created, but not every event and sink is connected.",
+            body = Data<FunctionWritten>),
+        (status = 400, description = "A part is missing, or is not the JSON that it should be.", body = Failure),
+        (status = 404, description = "There is no such module.", body = Failure),
+        (status = 408, description = "The upload did not arrive in time.", body = Failure),
+        (status = 409, description = "The module has a function of this name.", body = Failure),
+        (status = 413, description = "The binary, or another part, is too large.", body = Failure),
+        (status = 422, description = "A field is refused; the code may be no runnable wasm.", body = Failure),
+        Usual,
+    ))]
+pub(super) async fn create_function(
+    State(rest): State<Rest>,
+    User(caller): User,
+    Names(module): Names<String>,
+    form: Form,
+) -> Result<Response, ApiError> {
+    let form = FunctionForm::read(form, rest.max_code_bytes).await?;
+    let (Some(name), Some(code)) = (form.name, form.code) else {
+        return Err(ApiError::bad_request());
+    };
+    let mut bindings = NewBindings { events: form.events, sinks: form.sinks };
+    bindings.check(&rest).await;
+    let (metadata, limits) = form.metadata.unwrap_or_default();
+    let spec = CreateFunctionSpec {
+        module,
+        name,
+        metadata: Some(metadata),
+        limits,
+        events: bindings.accepted(bindings.events.as_ref()),
+        sinks: bindings.accepted(bindings.sinks.as_ref()),
+    };
+
+    let (chunks, failure) = code.into_chunks().await?;
+    let spec = futures::stream::iter([CreateFunctionRequest { part: Some(create::Part::Spec(spec)) }]);
+    let chunks = chunks.map(|chunk| CreateFunctionRequest { part: Some(create::Part::Chunk(chunk)) });
+    let request = rest.request(&caller, spec.chain(chunks));
+    let mut functions = rest.channels.functions();
+    let reply = unless_unreadable(functions.create_function(request), failure).await?.into_inner();
+
+    let revision = rest.latest_revision.wrote(reply.revision);
+    let function = reply.function.unwrap_or_default();
+    let written = settle(&rest, function, form.wait_for_workers, bindings).await;
+    Ok(respond(StatusCode::CREATED, revision, written))
+}
+
+/// Changes a function: its name, its code, its metadata, its events, its sinks. What is absent stays;
+/// events or sinks that are given replace the old ones.
+#[utoipa::path(put, path = "/v1/fn/{module}/{function}", tag = "functions",
+    params(
+        ("module" = String, Path, description = "The module's name."),
+        ("function" = String, Path, description = "The function's name."),
+    ),
+    request_body(content = FunctionUpload, content_type = "multipart/form-data"),
+    responses(
+        (status = 200, description = "Changed.", body = Data<FunctionWritten>),
+        (status = 207, description = "Changed, but not every event and sink is connected.",
+            body = Data<FunctionWritten>),
+        (status = 400, description = "No upload, or a part is not the JSON that it should be.", body = Failure),
+        (status = 404, description = "There is no such function.", body = Failure),
+        (status = 408, description = "The upload did not arrive in time.", body = Failure),
+        (status = 409, description = "The module has a function of the new name.", body = Failure),
+        (status = 413, description = "The binary, or another part, is too large.", body = Failure),
+        (status = 422, description = "A field is refused; the code may be no runnable wasm.", body = Failure),
+        Usual,
+    ))]
+pub(super) async fn update_function(
+    State(rest): State<Rest>,
+    User(caller): User,
+    Names((module, name)): Names<(String, String)>,
+    form: Form,
+) -> Result<Response, ApiError> {
+    let form = FunctionForm::read(form, rest.max_code_bytes).await?;
+    let mut bindings = NewBindings { events: form.events, sinks: form.sinks };
+    bindings.check(&rest).await;
+    let (metadata, limits) = form.metadata.unzip();
+    let list = |given: &Bindings| BindingList { bindings: given.accepted() };
+    let spec = UpdateFunctionSpec {
+        module,
+        name,
+        new_name: form.name,
+        metadata,
+        limits: limits.flatten(),
+        events: bindings.events.as_ref().map(list),
+        sinks: bindings.sinks.as_ref().map(list),
+    };
+    let wait_for_workers = form.wait_for_workers && form.code.is_some();
+
+    let reply = send_update(&rest, &caller, spec, form.code).await?;
+    let revision = rest.latest_revision.wrote(reply.revision);
+    let function = reply.function.unwrap_or_default();
+    let written = settle(&rest, function, wait_for_workers, bindings).await;
+    Ok(respond(StatusCode::OK, revision, written))
+}
+
+async fn send_update(
+    rest: &Rest,
+    caller: &Caller,
+    spec: UpdateFunctionSpec,
+    code: Option<Code>,
+) -> Result<proto::registry::v1::UpdateFunctionResponse, ApiError> {
+    let mut functions = rest.channels.functions();
+    let spec = futures::stream::iter([UpdateFunctionRequest { part: Some(update::Part::Spec(spec)) }]);
+    let Some(code) = code else {
+        return Ok(functions.update_function(rest.request(caller, spec)).await?.into_inner());
+    };
+    let (chunks, failure) = code.into_chunks().await?;
+    let chunks = chunks.map(|chunk| UpdateFunctionRequest { part: Some(update::Part::Chunk(chunk)) });
+    let request = rest.request(caller, spec.chain(chunks));
+    Ok(unless_unreadable(functions.update_function(request), failure).await?.into_inner())
+}
+
+/// Deletes a function.
+#[utoipa::path(delete, path = "/v1/fn/{module}/{function}", tag = "functions",
+    params(
+        ("module" = String, Path, description = "The module's name."),
+        ("function" = String, Path, description = "The function's name."),
+    ),
+    responses(
+        (status = 204, description = "Deleted."),
+        (status = 404, description = "There is no such function.", body = Failure),
+        Usual,
+    ))]
+pub(super) async fn delete_function(
+    State(rest): State<Rest>,
+    User(caller): User,
+    Names((module, name)): Names<(String, String)>,
+) -> Result<(Revision, StatusCode), ApiError> {
+    let request = rest.request(&caller, DeleteFunctionRequest { module, name });
+    let reply = rest.channels.functions().delete_function(request).await?.into_inner();
+    Ok((rest.latest_revision.wrote(reply.revision), StatusCode::NO_CONTENT))
+}
+
+/// The events and sinks of an upload; `None` where it has no such part.
+struct NewBindings {
+    events: Option<Bindings>,
+    sinks: Option<Bindings>,
+}
+
+impl NewBindings {
+    async fn check(&mut self, rest: &Rest) {
+        let check = async |bindings: &mut Option<Bindings>| {
+            if let Some(bindings) = bindings {
+                bindings.check(rest).await;
+            }
+        };
+        tokio::join!(check(&mut self.events), check(&mut self.sinks));
+    }
+
+    fn accepted(&self, of: Option<&Bindings>) -> Vec<proto::registry::v1::Binding> {
+        of.map(Bindings::accepted).unwrap_or_default()
+    }
+}
+
+/// Waits until the workers have the code and the bindings have been tried, and says what became of
+/// them. The function is stored: nothing that happens here makes the request fail.
+async fn settle(
+    rest: &Rest,
+    function: Function,
+    wait_for_workers: bool,
+    bindings: NewBindings,
+) -> FunctionWritten {
+    let code_ready = async {
+        if wait_for_workers {
+            await_code(rest, &function).await;
+        }
+    };
+    let outcomes = async |bindings: Option<Bindings>, stored| match bindings {
+        Some(bindings) => bindings.outcomes(rest, stored).await,
+        None => Vec::new(),
+    };
+    let (events, sinks, ()) = tokio::join!(
+        outcomes(bindings.events, &function.events),
+        outcomes(bindings.sinks, &function.sinks),
+        code_ready,
+    );
+    FunctionWritten::new(function.name, events, sinks)
+}
+
+async fn await_code(rest: &Rest, function: &Function) {
+    let Some(code) = &function.code else { return };
+    let deadline = Deadline::after(rest.wait_for_workers_timeout);
+    let request = deadline.attach(AwaitCodeRequest { hash: code.hash.clone() });
+    let (module, function) = (&function.module, &function.name);
+    match rest.channels.cluster().await_code(request).await {
+        Ok(reply) => {
+            for failure in reply.into_inner().failed {
+                let (worker, message) = (failure.worker, failure.message);
+                tracing::warn!(%module, %function, %worker, %message, "a worker does not have the code");
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%module, %function, %error, "nothing says whether the workers have the code");
+        }
+    }
+}
+
+fn respond(success: StatusCode, revision: Revision, written: FunctionWritten) -> Response {
+    let status = if written.any_failed() { StatusCode::MULTI_STATUS } else { success };
+    (status, revision, Json(Data { data: written })).into_response()
+}

@@ -1,0 +1,132 @@
+//! The upload of a function.
+
+use proto::registry::v1::{Limits, Metadata};
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::super::bindings::{Bindings, Kind};
+use super::super::error::ApiError;
+use super::super::json;
+use super::super::upload::{Code, Form};
+
+/// The parts of the upload that were there.
+pub(super) struct FunctionForm {
+    pub(super) name: Option<String>,
+    pub(super) code: Option<Code>,
+    /// Limits are a part of the metadata here, and may be absent from it.
+    pub(super) metadata: Option<(Metadata, Option<Limits>)>,
+    pub(super) events: Option<Bindings>,
+    pub(super) sinks: Option<Bindings>,
+    pub(super) wait_for_workers: bool,
+}
+
+impl FunctionForm {
+    /// Reads the upload to its end. Parts of other names are ignored.
+    pub(super) async fn read(mut form: Form, max_code_bytes: u64) -> Result<Self, ApiError> {
+        let mut read = Self {
+            name: None,
+            code: None,
+            metadata: None,
+            events: None,
+            sinks: None,
+            wait_for_workers: true,
+        };
+        while let Some((name, part)) = form.next().await? {
+            match name.as_str() {
+                "name" => read.name = Some(part.text().await?),
+                "code" => read.code = Some(part.code(max_code_bytes).await?),
+                "metadata" => read.metadata = Some(metadata(&part.text().await?)?),
+                "events" => read.events = Some(Bindings::parse(Kind::Event, &part.text().await?)?),
+                "sinks" => read.sinks = Some(Bindings::parse(Kind::Sink, &part.text().await?)?),
+                "wait_for_workers" => read.wait_for_workers = is_true(&part.text().await?),
+                _ => {}
+            }
+        }
+        if read.code.as_ref().is_some_and(Code::is_empty) {
+            return Err(ApiError::field("code", "can't be blank"));
+        }
+        Ok(read)
+    }
+}
+
+fn is_true(text: &str) -> bool {
+    let text = text.trim();
+    !text.eq_ignore_ascii_case("false") && text != "0"
+}
+
+/// Reads `{"tag", "capacity", "idempotent", "limits"}`, all optional.
+fn metadata(text: &str) -> Result<(Metadata, Option<Limits>), ApiError> {
+    let names = ["tag", "capacity", "idempotent", "limits"];
+    let [tag, capacity, idempotent, limits] =
+        json::members(text, names).map_err(|_| ApiError::bad_request())?;
+    let metadata = Metadata {
+        tag: field("tag", tag)?.unwrap_or_default(),
+        capacity_kb: field("capacity", capacity)?.unwrap_or_default(),
+        idempotent: field("idempotent", idempotent)?.unwrap_or_default(),
+    };
+    Ok((metadata, json::present(limits).map(read_limits).transpose()?))
+}
+
+fn read_limits(object: &RawValue) -> Result<Limits, ApiError> {
+    let names = ["memory_bytes", "timeout_ms", "output_bytes"];
+    let [memory_bytes, timeout_ms, output_bytes] =
+        json::members(object.get(), names).map_err(|_| ApiError::field("limits", "is invalid"))?;
+    Ok(Limits {
+        memory_bytes: field("memory_bytes", memory_bytes)?.unwrap_or_default(),
+        timeout_ms: field("timeout_ms", timeout_ms)?.unwrap_or_default(),
+        output_bytes: field("output_bytes", output_bytes)?.unwrap_or_default(),
+    })
+}
+
+/// A value of the right type, or nothing where nothing or null was given.
+fn field<T: DeserializeOwned>(name: &str, value: Option<&RawValue>) -> Result<Option<T>, ApiError> {
+    let Some(value) = json::present(value) else { return Ok(None) };
+    serde_json::from_str(value.get()).map(Some).map_err(|_| ApiError::field(name, "is invalid"))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse as _;
+
+    use super::*;
+
+    #[test]
+    fn reads_metadata_and_limits() {
+        let (none, no_limits) = metadata("{}").expect("an object");
+        assert_eq!((none, no_limits), (Metadata::default(), None));
+        let text = r#"{"tag":"edge","capacity":128,"idempotent":true,"limits":{"timeout_ms":5},"other":[]}"#;
+        let (all, limits) = metadata(text).expect("an object");
+        assert_eq!(all, Metadata { tag: "edge".into(), capacity_kb: 128, idempotent: true });
+        assert_eq!(limits, Some(Limits { timeout_ms: 5, ..Limits::default() }));
+    }
+
+    #[test]
+    fn refuses_what_is_no_metadata() {
+        let cases = [
+            ("", 400),
+            ("null", 400),
+            ("[]", 400),
+            ("{", 400),
+            (r#"{"tag":1}"#, 422),
+            (r#"{"capacity":"64"}"#, 422),
+            (r#"{"capacity":-1}"#, 422),
+            (r#"{"capacity":1.5}"#, 422),
+            (r#"{"idempotent":"yes"}"#, 422),
+            (r#"{"limits":1}"#, 422),
+            (r#"{"limits":{"memory_bytes":"1"}}"#, 422),
+        ];
+        for (text, status) in cases {
+            let error = metadata(text).expect_err(text);
+            assert_eq!(error.into_response().status(), status, "{text}");
+        }
+    }
+
+    #[test]
+    fn waiting_is_the_default() {
+        for (text, expected) in
+            [("false", false), ("0", false), (" False ", false), ("true", true), ("", true)]
+        {
+            assert_eq!(is_true(text), expected, "{text:?}");
+        }
+    }
+}

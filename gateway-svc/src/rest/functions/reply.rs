@@ -1,0 +1,161 @@
+//! What clients see of a function.
+
+use mesh::hash::Hash;
+use proto::registry::v1::{Binding, CodeKind, Function, Limits, Metadata};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::super::bindings::{Counts, Outcome};
+
+/// What the scheduler reserves where nothing else was said, in KB.
+const DEFAULT_CAPACITY_KB: u64 = 64;
+
+/// A function.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FunctionShown {
+    name: String,
+    module: String,
+    /// SHA3-256 of the binary.
+    hash: Option<String>,
+    /// Size of the binary in bytes.
+    size: u64,
+    /// `funless` or `wasi_command`.
+    kind: &'static str,
+    metadata: MetadataShown,
+    limits: LimitsShown,
+    events: Vec<BindingShown>,
+    sinks: Vec<BindingShown>,
+    /// RFC 3339.
+    created_at: String,
+    /// RFC 3339.
+    updated_at: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct MetadataShown {
+    tag: String,
+    /// In KB.
+    capacity: u64,
+    idempotent: bool,
+}
+
+/// Null is the worker's default.
+#[derive(Debug, Serialize, ToSchema)]
+struct LimitsShown {
+    memory_bytes: Option<u64>,
+    timeout_ms: Option<u64>,
+    output_bytes: Option<u64>,
+}
+
+/// An event source or a sink. Secrets read as `***`.
+#[derive(Debug, Serialize, ToSchema)]
+struct BindingShown {
+    id: String,
+    r#type: String,
+    #[schema(value_type = Object)]
+    params: Option<Box<RawValue>>,
+}
+
+impl From<Function> for FunctionShown {
+    fn from(function: Function) -> Self {
+        let code = function.code.unwrap_or_default();
+        let bindings = |bindings: Vec<Binding>| bindings.into_iter().map(BindingShown::from).collect();
+        Self {
+            name: function.name,
+            module: function.module,
+            hash: Hash::try_from(&code.hash[..]).ok().map(|hash| hash.to_string()),
+            size: code.size,
+            kind: match code.kind() {
+                CodeKind::Unspecified => "unknown",
+                CodeKind::Funless => "funless",
+                CodeKind::WasiCommand => "wasi_command",
+            },
+            metadata: function.metadata.unwrap_or_default().into(),
+            limits: function.limits.unwrap_or_default().into(),
+            events: bindings(function.events),
+            sinks: bindings(function.sinks),
+            created_at: rfc_3339(function.created_at_ms),
+            updated_at: rfc_3339(function.updated_at_ms),
+        }
+    }
+}
+
+impl From<Metadata> for MetadataShown {
+    fn from(metadata: Metadata) -> Self {
+        let capacity = if metadata.capacity_kb == 0 { DEFAULT_CAPACITY_KB } else { metadata.capacity_kb };
+        Self { tag: metadata.tag, capacity, idempotent: metadata.idempotent }
+    }
+}
+
+impl From<Limits> for LimitsShown {
+    fn from(limits: Limits) -> Self {
+        let given = |limit: u64| Some(limit).filter(|limit| *limit != 0);
+        Self {
+            memory_bytes: given(limits.memory_bytes),
+            timeout_ms: given(limits.timeout_ms),
+            output_bytes: given(limits.output_bytes),
+        }
+    }
+}
+
+impl From<Binding> for BindingShown {
+    fn from(binding: Binding) -> Self {
+        let params = RawValue::from_string(binding.params).ok();
+        Self { id: binding.id, r#type: binding.r#type, params }
+    }
+}
+
+fn rfc_3339(unix_ms: i64) -> String {
+    let nanos = i32::try_from(unix_ms.rem_euclid(1000)).unwrap_or_default() * 1_000_000;
+    prost_types::Timestamp { seconds: unix_ms.div_euclid(1000), nanos }.to_string()
+}
+
+/// A function that was created or changed, with what became of each event and sink of the upload, in
+/// order.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FunctionWritten {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    events: Option<Vec<Outcome>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    events_metadata: Option<Counts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    sinks: Option<Vec<Outcome>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    sinks_metadata: Option<Counts>,
+}
+
+impl FunctionWritten {
+    /// An empty list is as good as none.
+    pub(super) fn new(name: String, events: Vec<Outcome>, sinks: Vec<Outcome>) -> Self {
+        let events = Some(events).filter(|events| !events.is_empty());
+        let sinks = Some(sinks).filter(|sinks| !sinks.is_empty());
+        Self {
+            name,
+            events_metadata: events.as_deref().map(Counts::of),
+            events,
+            sinks_metadata: sinks.as_deref().map(Counts::of),
+            sinks,
+        }
+    }
+
+    pub(super) fn any_failed(&self) -> bool {
+        [&self.events_metadata, &self.sinks_metadata].into_iter().flatten().any(Counts::any_failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_readable() {
+        assert_eq!(rfc_3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc_3339(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
+    }
+}

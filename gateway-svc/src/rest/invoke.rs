@@ -1,0 +1,107 @@
+//! Running a function.
+
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue};
+use mesh::Caller;
+use proto::scheduler::v1::invoke_response::Outcome;
+use proto::scheduler::v1::{InvokeRequest, Scheduling, scheduling::Language};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::Rest;
+use super::error::{ApiError, Failure, Usual};
+use super::extract::{JsonBody, Names, User};
+use super::json;
+use super::revision::Revision;
+use super::schema::InvokeBody;
+
+/// Names the invocation in logs and traces.
+const INVOCATION: HeaderName = HeaderName::from_static("x-funless-invocation");
+
+/// Runs a function once and answers with its result.
+///
+/// The result is any JSON value, as the function wrote it.
+#[utoipa::path(post, path = "/v1/fn/{module}/{function}", tag = "functions",
+    params(
+        ("module" = String, Path, description = "The module's name."),
+        ("function" = String, Path, description = "The function's name."),
+        ("x-funless-revision" = Option<u64>, Header,
+            description = "The revision that a write through another gateway was answered with: \
+                the invocation sees that write."),
+    ),
+    request_body = Option<InvokeBody>,
+    responses(
+        (status = 200, description = "The function's result: `{\"data\": RESULT}`.", body = serde_json::Value),
+        (status = 400, description = "No JSON object, or an unknown way of scheduling.", body = Failure),
+        (status = 404, description = "There is no such function, or no such script.", body = Failure),
+        (status = 408, description = "The body did not arrive in time.", body = Failure),
+        (status = 413, description = "The body is too large.", body = Failure),
+        (status = 415, description = "The body is not JSON.", body = Failure),
+        (status = 422, description = "The function's own error: `Error: MESSAGE`.", body = Failure),
+        Usual,
+    ))]
+pub(super) async fn invoke_function(
+    State(rest): State<Rest>,
+    User(caller): User,
+    Names((module, function)): Names<(String, String)>,
+    seen: Revision,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let [args, scheduling] = body.members(["args", "scheduling"])?;
+    let invocation = Uuid::now_v7().to_string();
+    let request = InvokeRequest {
+        module,
+        function,
+        args: json::present(args).map(|args| body.bytes_of(args)).unwrap_or_default(),
+        scheduling: json::present(scheduling).map(read_scheduling).transpose()?.flatten(),
+        min_revision: rest.latest_revision.at_least(seen),
+        invocation_id: invocation.clone(),
+    };
+    let outcome = invoke(&rest, &caller, request).await;
+    let mut response = outcome.map_or_else(ApiError::into_response, respond);
+    if let Ok(invocation) = HeaderValue::try_from(invocation) {
+        response.headers_mut().insert(INVOCATION, invocation);
+    }
+    Ok(response)
+}
+
+async fn invoke(rest: &Rest, caller: &Caller, request: InvokeRequest) -> Result<Bytes, ApiError> {
+    let request = rest.request(caller, request);
+    let reply = rest.channels.invocations().invoke(request).await?.into_inner();
+    match reply.outcome {
+        Some(Outcome::Result(result)) => Ok(result),
+        Some(Outcome::FunctionError(message)) => Err(ApiError::function_error(&message)),
+        None => Err(ApiError::internal("the scheduler answered without an outcome")),
+    }
+}
+
+/// `{"data": RESULT}`; the result is JSON already and is not looked into.
+fn respond(result: Bytes) -> Response {
+    const OPENING: &[u8] = br#"{"data":"#;
+    let mut body = BytesMut::with_capacity(OPENING.len() + result.len() + 1);
+    body.put(OPENING);
+    body.put(result);
+    body.put_u8(b'}');
+    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body.freeze()).into_response()
+}
+
+/// `None` is the default policy.
+fn read_scheduling(object: &RawValue) -> Result<Option<Scheduling>, ApiError> {
+    let wrong = || {
+        let why = r#"scheduling is {"language":"none"} or {"language":"app","script":NAME}"#;
+        ApiError::bad_request_because(why)
+    };
+    let [language, script] = json::members(object.get(), ["language", "script"]).map_err(|_| wrong())?;
+    let language = language.and_then(json::string).ok_or_else(wrong)?;
+    match language.as_str() {
+        "none" => Ok(None),
+        "app" => {
+            let script = script.and_then(json::string).filter(|name| !name.is_empty()).ok_or_else(wrong)?;
+            Ok(Some(Scheduling { language: Some(Language::AppScript(script)) }))
+        }
+        _ => Err(wrong()),
+    }
+}

@@ -1,0 +1,78 @@
+//! The REST port: HTTP statuses and JSON envelopes, and nothing else that knows of them.
+
+mod bindings;
+mod docs;
+mod error;
+mod extract;
+mod functions;
+mod invoke;
+mod json;
+mod linger;
+mod modules;
+mod revision;
+mod router;
+mod schema;
+mod scripts;
+mod stack;
+mod subjects;
+mod upload;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh::Caller;
+use mesh::deadline::Deadline;
+
+pub use router::{openapi, router};
+
+use crate::Config;
+use crate::auth::Authenticator;
+use crate::clients::Channels;
+use revision::LatestRevision;
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+struct Rest {
+    parts: Arc<Parts>,
+}
+
+#[derive(Debug)]
+struct Parts {
+    channels: Channels,
+    authenticator: Authenticator,
+    latest_revision: LatestRevision,
+    max_args_bytes: usize,
+    max_code_bytes: u64,
+    request_timeout: Duration,
+    wait_for_workers_timeout: Duration,
+    binding_timeout: Duration,
+}
+
+impl Rest {
+    fn new(config: &Config, channels: Channels, authenticator: Authenticator) -> Self {
+        let parts = Parts {
+            channels,
+            authenticator,
+            latest_revision: LatestRevision::default(),
+            max_args_bytes: config.max_args_bytes,
+            max_code_bytes: config.max_code_bytes,
+            request_timeout: Duration::from_secs(config.request_timeout_s),
+            wait_for_workers_timeout: Duration::from_secs(config.wait_for_workers_timeout_s),
+            binding_timeout: Duration::from_secs(config.binding_timeout_s),
+        };
+        Self { parts: Arc::new(parts) }
+    }
+
+    /// A call on behalf of `caller`, within the gateway's time.
+    fn request<T>(&self, caller: &Caller, message: T) -> tonic::Request<T> {
+        caller.attach(Deadline::after(self.request_timeout).attach(message))
+    }
+}
+
+impl std::ops::Deref for Rest {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}

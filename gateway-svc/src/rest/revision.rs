@@ -1,0 +1,70 @@
+//! Reading one's own writes: which revision of the registry a client has seen.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::extract::FromRequestParts;
+use axum::response::{IntoResponseParts, ResponseParts};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue};
+
+use super::Rest;
+use super::error::ApiError;
+
+/// In a reply to a write: the registry's revision that holds it. In an invocation: the least
+/// revision that it needs, for a client that wrote through another gateway.
+pub(super) const REVISION: HeaderName = HeaderName::from_static("x-funless-revision");
+
+/// The highest revision that this gateway has seen in a reply to a write.
+#[derive(Debug, Default)]
+pub(super) struct LatestRevision(AtomicU64);
+
+impl LatestRevision {
+    /// Remembers the revision of a write and gives it for the reply.
+    pub(super) fn wrote(&self, revision: u64) -> Revision {
+        self.0.fetch_max(revision, Ordering::AcqRel);
+        Revision(revision)
+    }
+
+    /// The least revision that an invocation needs.
+    pub(super) fn at_least(&self, Revision(client): Revision) -> u64 {
+        self.0.load(Ordering::Acquire).max(client)
+    }
+}
+
+/// A revision in a header; 0 when the client names none.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Revision(u64);
+
+impl FromRequestParts<Rest> for Revision {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Rest) -> Result<Self, ApiError> {
+        let Some(value) = parts.headers.get(REVISION) else { return Ok(Self(0)) };
+        let revision = value.to_str().ok().and_then(|text| text.parse().ok());
+        revision.map(Self).ok_or_else(ApiError::bad_request)
+    }
+}
+
+impl IntoResponseParts for Revision {
+    type Error = std::convert::Infallible;
+
+    fn into_response_parts(self, mut response: ResponseParts) -> Result<ResponseParts, Self::Error> {
+        response.headers_mut().insert(REVISION, HeaderValue::from(self.0));
+        Ok(response)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remembers_the_highest() {
+        let latest = LatestRevision::default();
+        latest.wrote(7);
+        latest.wrote(5);
+        assert_eq!(latest.at_least(Revision(0)), 7);
+        assert_eq!(latest.at_least(Revision(9)), 9);
+        assert_eq!(latest.at_least(Revision(0)), 7, "a client moves only its own request");
+    }
+}

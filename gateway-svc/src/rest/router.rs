@@ -1,0 +1,99 @@
+//! The routes and what is around them. The OpenAPI document comes from the same declarations.
+
+use std::sync::Arc;
+
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::get;
+use prometheus::Registry;
+use tokio::sync::Semaphore;
+use tower::{Layer as _, ServiceBuilder};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::normalize_path::NormalizePathLayer;
+use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::docs::{self, ApiDoc};
+use super::error::ApiError;
+use super::linger::linger;
+use super::stack::{NewRequestId, REQUEST_ID, continue_trace, limit_concurrency, observe, panicked};
+use super::upload::BESIDE_CODE_BYTES;
+use super::{Rest, functions, invoke, modules, scripts, subjects};
+use crate::Config;
+use crate::auth::Authenticator;
+use crate::clients::Channels;
+use crate::metrics::HttpMetrics;
+
+/// The routes that need a token.
+fn api() -> OpenApiRouter<Rest> {
+    OpenApiRouter::new()
+        .routes(routes!(modules::list_modules, modules::create_module))
+        .routes(routes!(
+            modules::get_module,
+            modules::rename_module,
+            modules::delete_module,
+            functions::create_function
+        ))
+        .routes(routes!(
+            functions::get_function,
+            functions::update_function,
+            functions::delete_function,
+            invoke::invoke_function
+        ))
+        .routes(routes!(scripts::list_scripts, scripts::create_script))
+        .routes(routes!(scripts::get_script, scripts::delete_script))
+        .routes(routes!(subjects::list_subjects, subjects::create_subject))
+        .routes(routes!(subjects::delete_subject))
+}
+
+/// The routes for everyone.
+fn open() -> OpenApiRouter<Rest> {
+    OpenApiRouter::with_openapi(ApiDoc::openapi())
+        .routes(routes!(docs::health))
+        // What is left of `/v1/` without its trailing slash.
+        .route("/v1", get(docs::health))
+}
+
+/// The OpenAPI document of all routes.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    open().merge(api()).into_openapi()
+}
+
+/// The REST port.
+pub fn router(
+    config: &Config,
+    metrics: &Registry,
+    channels: Channels,
+    authenticator: Authenticator,
+) -> axum::Router {
+    let rest = Rest::new(config, channels, authenticator);
+    let permits = Arc::new(Semaphore::new(config.server.max_concurrent));
+    let largest_body = usize::try_from(config.max_code_bytes).unwrap_or(usize::MAX);
+    let largest_body = largest_body.saturating_add(BESIDE_CODE_BYTES);
+
+    let api = api().layer(from_fn_with_state(permits, limit_concurrency));
+    let (routes, document) = open().merge(api).split_for_parts();
+
+    // The way of a request is from top to bottom, that of its answer from bottom to top.
+    let stack = ServiceBuilder::new()
+        .layer(SetRequestIdLayer::new(REQUEST_ID, NewRequestId))
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(from_fn_with_state(HttpMetrics::new(metrics), observe))
+        .layer(from_fn(continue_trace))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(linger))
+        // An upload as a whole; each handler has narrower limits for what it reads.
+        .layer(DefaultBodyLimit::max(largest_body));
+
+    let routes = routes
+        .merge(docs::pages(&document))
+        .fallback(async || ApiError::not_found())
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(stack)
+        .with_state(rest);
+    // A trailing slash must be gone before a route is looked for.
+    let normalized = NormalizePathLayer::trim_trailing_slash().layer(routes);
+    axum::Router::new().fallback_service(normalized)
+}

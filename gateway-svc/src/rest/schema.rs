@@ -1,0 +1,98 @@
+//! Shapes of bodies that several routes share, and of those that are read member by member and so
+//! have no type but for the documentation.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// The envelope of every answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Data<T> {
+    pub(super) data: T,
+}
+
+/// Something by its name.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Name {
+    #[schema(example = "hello")]
+    pub(super) name: String,
+}
+
+/// `{"module": {"name": ...}}`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the documentation")]
+pub(super) struct ModuleBody {
+    module: NewName,
+}
+
+/// `{"subject": {"name": ...}}`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the documentation")]
+pub(super) struct SubjectBody {
+    subject: NewName,
+}
+
+/// A name to give.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the documentation")]
+struct NewName {
+    /// Alphanumeric characters and underscores.
+    #[schema(min_length = 1, max_length = 160, pattern = "^[_a-zA-Z0-9]+$")]
+    name: String,
+}
+
+/// What to invoke a function with.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the documentation")]
+pub(super) struct InvokeBody {
+    /// The function's input, handed to it as it stands. Absent or null: `{}`.
+    #[schema(value_type = Option<Object>, example = json!({"name": "FunLess"}))]
+    args: (),
+    /// Which policy chooses the worker. Absent or null: the default policy.
+    scheduling: Option<Scheduling>,
+}
+
+/// `{"language": "none"}`, or `{"language": "app", "script": NAME}`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the documentation")]
+pub(super) struct Scheduling {
+    #[schema(example = "app")]
+    language: String,
+    /// The name of an APP script.
+    script: Option<String>,
+}
+
+/// A function to create or to change.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the documentation")]
+pub(super) struct FunctionUpload {
+    /// Needed to create. To change: the new name.
+    #[schema(min_length = 1, max_length = 160, pattern = "^[_a-zA-Z0-9]+$")]
+    name: Option<String>,
+    /// The WebAssembly binary. Needed to create.
+    #[schema(value_type = Option<String>, format = Binary, content_media_type = "application/wasm")]
+    code: (),
+    /// Whether to answer only when every worker has the code. `false` and `0` mean no.
+    #[schema(default = true)]
+    wait_for_workers: Option<bool>,
+    /// JSON text: `{"tag": "...", "capacity": KB, "idempotent": false, "limits": {"memory_bytes": ...,
+    /// "timeout_ms": ..., "output_bytes": ...}}`, all optional.
+    #[schema(example = r#"{"tag": "edge", "capacity": 64}"#)]
+    metadata: Option<String>,
+    /// JSON text: a list of event sources.
+    #[schema(example = r#"[{"type": "mqtt", "params": {"host": "broker", "port": 1883, "topic": "t"}}]"#)]
+    events: Option<String>,
+    /// JSON text: a list of stores for the results.
+    #[schema(example = r#"[{"type": "couchdb", "params": {"url": "http://couchdb:5984/db"}}]"#)]
+    sinks: Option<String>,
+}
+
+/// A script to store.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the documentation")]
+pub(super) struct ScriptUpload {
+    #[schema(min_length = 1, max_length = 160, pattern = "^[_a-zA-Z0-9]+$")]
+    name: String,
+    /// The script: YAML, UTF-8.
+    #[schema(value_type = String, format = Binary)]
+    file: (),
+}

@@ -1,0 +1,137 @@
+//! The layers around the REST routes.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use http_body::{Frame, SizeHint};
+use mesh::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower_http::request_id::{MakeRequestId, RequestId};
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use super::error::ApiError;
+use crate::metrics::HttpMetrics;
+
+/// Names the request, for the client and in traces.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// When an overloaded gateway wants the client back.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Makes ids for requests that come without one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NewRequestId;
+
+impl MakeRequestId for NewRequestId {
+    fn make_request_id<B>(&mut self, _: &http::Request<B>) -> Option<RequestId> {
+        HeaderValue::try_from(Uuid::now_v7().to_string()).ok().map(RequestId::new)
+    }
+}
+
+/// The route's pattern: what varies in a path is no label.
+fn route(request: &Request) -> &str {
+    request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str)
+}
+
+/// Counts and times the request.
+pub(super) async fn observe(State(metrics): State<HttpMetrics>, request: Request, next: Next) -> Response {
+    let mut observation = metrics.start(route(&request), request.method());
+    let response = next.run(request).await;
+    observation.ended_with(response.status());
+    response
+}
+
+/// Makes the request a span of its client's trace.
+pub(super) async fn continue_trace(request: Request, next: Next) -> Response {
+    let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let span = tracing::info_span!(
+        "http",
+        otel.name = format_args!("{} {}", request.method(), route(&request)),
+        otel.kind = "server",
+        http.request.method = %request.method(),
+        http.route = route(&request),
+        http.response.status_code = tracing::field::Empty,
+        request_id = id,
+    );
+    mesh::telemetry::continue_trace(&span, request.headers());
+    let response = next.run(request).instrument(span.clone()).await;
+    span.record("http.response.status_code", response.status().as_u16());
+    response
+}
+
+/// Refuses at once what is over the limit. A permit is held until the answer's body ends.
+pub(super) async fn limit_concurrency(
+    State(permits): State<Arc<Semaphore>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Ok(permit) = permits.try_acquire_owned() else {
+        return ApiError::from(Error::overloaded("too many requests run at once", RETRY_AFTER))
+            .into_response();
+    };
+    next.run(request).await.map(|body| Body::new(Permitted { body, _permit: permit }))
+}
+
+/// A body that holds a permit; its size stays known.
+struct Permitted {
+    body: Body,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl http_body::Body for Permitted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A handler that panics is a fault of the platform, and of this request only.
+pub(super) fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let words = panic.downcast_ref::<String>().map(String::as_str);
+    let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    ApiError::internal(format!("a handler panicked: {words}")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+    use tower_http::catch_panic::CatchPanicLayer;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_like_others() {
+        let routes = axum::Router::new()
+            .route("/", get(async || -> &'static str { panic!("internals") }))
+            .layer(CatchPanicLayer::custom(panicked));
+        let response = routes.oneshot(http::Request::get("/").body(Body::empty()).expect("a request")).await;
+        let response = response.expect("an answer");
+        assert_eq!(response.status(), 500);
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        assert_eq!(body, r#"{"errors":{"detail":"Something went wrong"}}"#);
+    }
+}

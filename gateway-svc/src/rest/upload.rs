@@ -1,0 +1,187 @@
+//! Uploads: `multipart/form-data`, read part by part.
+//!
+//! Parts come in any order, but the registry wants the specification before the code. So the code
+//! waits in an unnamed temporary file, and no upload is ever whole in memory.
+
+use std::io::SeekFrom;
+
+use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::{FromRequest, Multipart, Request};
+use bytes::{Bytes, BytesMut};
+use futures::Stream;
+use http::StatusCode;
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
+use tokio::sync::oneshot;
+
+use super::Rest;
+use super::error::ApiError;
+use super::extract::in_time;
+
+/// The largest part that is text.
+const MAX_TEXT_BYTES: usize = 1 << 20;
+/// What an upload may have beside its code: text parts, ignored parts, boundaries.
+pub(super) const BESIDE_CODE_BYTES: usize = 16 << 20;
+/// How much code one message to the registry carries.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// The parts of an upload.
+pub(super) struct Form(Multipart);
+
+impl FromRequest<Rest> for Form {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, rest: &Rest) -> Result<Self, ApiError> {
+        match Multipart::from_request(request, rest).await {
+            Ok(multipart) => Ok(Self(multipart)),
+            Err(_) => Err(ApiError::bad_request()),
+        }
+    }
+}
+
+impl Form {
+    /// The next part and its name. What is left of the one before is skipped.
+    pub(super) async fn next(&mut self) -> Result<Option<(String, Part<'_>)>, ApiError> {
+        let field = in_time(self.0.next_field()).await?.map_err(refused)?;
+        Ok(field.map(|field| (field.name().unwrap_or_default().to_owned(), Part(field))))
+    }
+}
+
+/// One part of an upload.
+pub(super) struct Part<'f>(Field<'f>);
+
+impl Part<'_> {
+    /// A short text.
+    pub(super) async fn text(self) -> Result<String, ApiError> {
+        String::from_utf8(self.bytes().await?).map_err(|_| ApiError::bad_request())
+    }
+
+    /// A short file.
+    pub(super) async fn bytes(mut self) -> Result<Vec<u8>, ApiError> {
+        let mut bytes = Vec::new();
+        while let Some(piece) = self.next().await? {
+            if bytes.len() + piece.len() > MAX_TEXT_BYTES {
+                return Err(ApiError::too_large("a text part", MAX_TEXT_BYTES as u64));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
+    }
+
+    /// A function's binary of at most `limit` bytes.
+    pub(super) async fn code(mut self, limit: u64) -> Result<Code, ApiError> {
+        let file = tokio::task::spawn_blocking(tempfile::tempfile).await.map_err(ApiError::internal)?;
+        let mut file = File::from_std(file.map_err(cannot_spool)?);
+        let mut size = 0;
+        while let Some(piece) = self.next().await? {
+            size += piece.len() as u64;
+            if size > limit {
+                return Err(ApiError::too_large("code", limit));
+            }
+            file.write_all(&piece).await.map_err(cannot_spool)?;
+        }
+        file.flush().await.map_err(cannot_spool)?;
+        Ok(Code { file, size })
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
+        in_time(self.0.chunk()).await?.map_err(refused)
+    }
+}
+
+fn refused(error: MultipartError) -> ApiError {
+    match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large: the upload as a whole")
+        }
+        _ => ApiError::bad_request(),
+    }
+}
+
+fn cannot_spool(error: std::io::Error) -> ApiError {
+    ApiError::internal(format!("an upload cannot be kept in a temporary file: {error}"))
+}
+
+/// A function's binary, in a temporary file that nobody else can open and that is gone with it.
+#[derive(Debug)]
+pub(super) struct Code {
+    file: File,
+    size: u64,
+}
+
+/// Tells why the code could not be read to its end.
+pub(super) type ReadFailure = oneshot::Receiver<std::io::Error>;
+
+impl Code {
+    pub(super) fn is_empty(&self) -> bool {
+        self.size == 0
+    }
+
+    /// The code in chunks. A stream of messages cannot fail, and one that ends early would look
+    /// whole: when reading fails, the stream stands still and the second value says why.
+    pub(super) async fn into_chunks(
+        mut self,
+    ) -> Result<(impl Stream<Item = Bytes> + Send + use<>, ReadFailure), ApiError> {
+        self.file.seek(SeekFrom::Start(0)).await.map_err(cannot_spool)?;
+        let (failed, failure) = oneshot::channel();
+        let chunks = futures::stream::unfold((self.file, failed), |(mut file, failed)| async {
+            match next_chunk(&mut file).await {
+                Ok(chunk) if chunk.is_empty() => None,
+                Ok(chunk) => Some((chunk, (file, failed))),
+                Err(error) => {
+                    let _ = failed.send(error);
+                    std::future::pending().await
+                }
+            }
+        });
+        Ok((chunks, failure))
+    }
+}
+
+async fn next_chunk(file: &mut File) -> std::io::Result<Bytes> {
+    let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
+    while chunk.len() < CHUNK_BYTES {
+        let room = CHUNK_BYTES - chunk.len();
+        if file.take(room as u64).read_buf(&mut chunk).await? == 0 {
+            break;
+        }
+    }
+    Ok(chunk.freeze())
+}
+
+/// Waits for `call`, unless the code that it sends cannot be read.
+pub(super) async fn unless_unreadable<T>(
+    call: impl Future<Output = Result<T, tonic::Status>>,
+    failure: ReadFailure,
+) -> Result<T, ApiError> {
+    tokio::pin!(call);
+    tokio::select! {
+        outcome = &mut call => Ok(outcome?),
+        // The sender is dropped unused when the code was read to its end.
+        Ok(error) = failure => Err(cannot_spool(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn code_that_cannot_be_read_ends_the_call() {
+        let (failed, failure) = oneshot::channel();
+        failed.send(std::io::Error::other("the disk is gone")).expect("somebody listens");
+        let outcome = unless_unreadable(std::future::pending::<Result<(), _>>(), failure).await;
+        assert!(outcome.is_err());
+    }
+
+    #[tokio::test]
+    async fn code_that_was_read_leaves_the_call_alone() {
+        let (failed, failure) = oneshot::channel();
+        drop(failed);
+        let call = async {
+            tokio::task::yield_now().await;
+            Ok(7)
+        };
+        assert_eq!(unless_unreadable(call, failure).await.ok(), Some(7));
+    }
+}

@@ -1,0 +1,254 @@
+//! The gRPC port for clients.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh::channel::Channel;
+use mesh::testing::eventually;
+use mesh::{Caller, Error, Reason};
+use prost::Message as _;
+use proto::connector::v1::CheckEventsRequest;
+use proto::connector::v1::events_client::EventsClient;
+use proto::registry::v1::authentication_client::AuthenticationClient;
+use proto::registry::v1::code_store_client::CodeStoreClient;
+use proto::registry::v1::functions_client::FunctionsClient;
+use proto::registry::v1::modules_client::ModulesClient;
+use proto::registry::v1::subjects_client::SubjectsClient;
+use proto::registry::v1::watch_client::WatchClient;
+use proto::registry::v1::watch_response::Body;
+use proto::registry::v1::*;
+use proto::scheduler::v1::cluster_client::ClusterClient;
+use proto::scheduler::v1::invocations_client::InvocationsClient;
+use proto::scheduler::v1::{AwaitCodeRequest, InvokeRequest, ListWorkersRequest};
+use tonic::{Code, Request, Status};
+
+use crate::support::scheduler::Answer;
+use crate::support::{ANN, Mesh, ROOT, nowhere};
+
+/// A call with a token.
+fn with_token<T>(token: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let value = format!("Bearer {token}").parse().expect("a header");
+    request.metadata_mut().insert("authorization", value);
+    request
+}
+
+fn reason<T: std::fmt::Debug>(outcome: Result<T, Status>) -> Reason {
+    Error::from(outcome.expect_err("refused")).reason
+}
+
+fn modules(mesh: &Mesh) -> ModulesClient<Channel> {
+    ModulesClient::new(mesh.edge.channel())
+}
+
+#[tokio::test]
+async fn a_token_is_needed_and_says_who_calls() {
+    let mesh = Mesh::start().await;
+    let list = ListModulesRequest {};
+    assert_eq!(reason(modules(&mesh).list_modules(list).await), Reason::Unauthenticated);
+    assert_eq!(reason(modules(&mesh).list_modules(with_token("bad", list)).await), Reason::Unauthenticated);
+    for (token, caller) in [(ANN, Caller::Subject("ann".into())), (ROOT, Caller::Admin("root".into()))] {
+        modules(&mesh).list_modules(with_token(token, list)).await.expect("a good token");
+        assert_eq!(mesh.registry.state.lock().caller, Some(caller));
+    }
+}
+
+#[tokio::test]
+async fn forged_headers_are_replaced() {
+    let mesh = Mesh::start().await;
+    let forge = |headers: &[(&'static str, &'static str)]| {
+        let mut request = with_token(ANN, ListModulesRequest {});
+        for (name, value) in headers {
+            request.metadata_mut().insert(*name, value.parse().expect("a header"));
+        }
+        request
+    };
+    let forgeries: [&[(&str, &str)]; 3] = [
+        &[("x-funless-role", "ROLE_ADMIN")],
+        &[("x-funless-role", "ROLE_ADMIN"), ("x-funless-subject", "root")],
+        &[("x-funless-secret", "guess"), ("x-funless-anything", "1")],
+    ];
+    for forgery in forgeries {
+        modules(&mesh).list_modules(forge(forgery)).await.expect("still ann");
+        let caller = mesh.registry.state.lock().caller.take();
+        assert_eq!(caller, Some(Caller::Subject("ann".into())), "{forgery:?}");
+    }
+}
+
+#[tokio::test]
+async fn only_what_the_table_names_is_let_through() {
+    let mesh = Mesh::start().await;
+    let channel = || mesh.edge.channel();
+    let token = AuthenticateRequest { token: ANN.into() };
+    let refused = [
+        reason(AuthenticationClient::new(channel()).authenticate(with_token(ROOT, token)).await),
+        reason(
+            CodeStoreClient::new(channel()).fetch_code(with_token(ROOT, FetchCodeRequest::default())).await,
+        ),
+        reason(ClusterClient::new(channel()).await_code(with_token(ROOT, AwaitCodeRequest::default())).await),
+        reason(
+            EventsClient::new(channel()).check_events(with_token(ROOT, CheckEventsRequest::default())).await,
+        ),
+        reason(ClusterClient::new(channel()).list_workers(with_token(ANN, ListWorkersRequest {})).await),
+        reason(SubjectsClient::new(channel()).list_subjects(with_token(ANN, ListSubjectsRequest {})).await),
+    ];
+    assert_eq!(refused, [Reason::PermissionDenied; 6]);
+
+    let workers = ClusterClient::new(channel()).list_workers(with_token(ROOT, ListWorkersRequest {})).await;
+    assert_eq!(workers.expect("an administrator").into_inner().workers.len(), 1);
+    let subjects =
+        SubjectsClient::new(channel()).list_subjects(with_token(ROOT, ListSubjectsRequest {})).await;
+    assert_eq!(subjects.expect("an administrator").into_inner().subjects.len(), 2);
+}
+
+#[tokio::test]
+async fn every_method_of_the_published_services_is_decided_on() {
+    let set =
+        prost_types::FileDescriptorSet::decode(proto::FILE_DESCRIPTOR_SET).expect("our own descriptors");
+    let mesh = Mesh::start().await;
+    let (mut open, mut closed) = (0, 0);
+    for file in set.file {
+        for service in file.service {
+            for method in &service.method {
+                let path = format!(
+                    "/{}.{}/{}",
+                    file.package.clone().unwrap_or_default(),
+                    service.name(),
+                    method.name()
+                );
+                // Without a token, what is open asks for one, and what is closed is closed.
+                let request = http::Request::post(&path).header("content-type", "application/grpc");
+                let request = request.body(tonic::body::Body::empty()).expect("a request");
+                let response =
+                    tower::Service::call(&mut mesh.edge.channel(), request).await.expect("an answer");
+                match Status::from_header_map(response.headers()).map(|status| status.code()) {
+                    Some(Code::Unauthenticated) => open += 1,
+                    Some(Code::PermissionDenied) => closed += 1,
+                    other => panic!("{path}: {other:?}"),
+                }
+            }
+        }
+    }
+    // Change these with the wire contract, after a look at the table in edge.rs.
+    assert_eq!((open, closed), (20, 11));
+}
+
+#[tokio::test]
+async fn made_up_methods_are_refused_before_they_become_metrics() {
+    let mesh = Mesh::start().await;
+    for path in ["/x", "/funless.registry.v1.Modules/Nope", "/grpc.health.v1.Health/Nope"] {
+        let request = http::Request::post(path).header("content-type", "application/grpc");
+        let request = request.body(tonic::body::Body::empty()).expect("a request");
+        let response = tower::Service::call(&mut mesh.edge.channel(), request).await.expect("an answer");
+        let status = Status::from_header_map(response.headers()).expect("a status");
+        assert_eq!(status.code(), Code::PermissionDenied, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn health_and_reflection_are_for_everyone() {
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::health_client::HealthClient;
+
+    let mesh = Mesh::start().await;
+    let _serving = mesh.service.readiness.serving();
+    for service in ["", "funless.registry.v1.Modules", "funless.scheduler.v1.Invocations"] {
+        eventually("the gateway serves", async || {
+            let request = HealthCheckRequest { service: service.into() };
+            let reply = HealthClient::new(mesh.edge.channel()).check(request).await.expect("an answer");
+            reply.into_inner().status() == ServingStatus::Serving
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn uploads_stream_through() {
+    let mesh = Mesh::start().await;
+    let mut functions = FunctionsClient::new(mesh.edge.channel());
+    let spec = CreateFunctionSpec { module: "_".into(), name: "f".into(), ..CreateFunctionSpec::default() };
+    let upload = |spec: CreateFunctionSpec| {
+        let spec = CreateFunctionRequest { part: Some(create_function_request::Part::Spec(spec)) };
+        let chunk = |chunk: Vec<u8>| CreateFunctionRequest {
+            part: Some(create_function_request::Part::Chunk(chunk.into())),
+        };
+        let chunks = std::iter::once(b"\0asm".to_vec()).chain(std::iter::repeat_n(vec![1; 256 << 10], 8));
+        futures::stream::iter(std::iter::once(spec).chain(chunks.map(chunk)).collect::<Vec<_>>())
+    };
+    let created = functions.create_function(with_token(ANN, upload(spec.clone()))).await.expect("created");
+    assert_eq!(created.into_inner().function.and_then(|f| f.code).map(|code| code.size), Some((8 << 18) + 4));
+    assert_eq!(
+        reason(functions.create_function(with_token(ANN, upload(spec))).await),
+        Reason::FunctionExists
+    );
+}
+
+#[tokio::test]
+async fn invocations_keep_their_deadline_and_end_with_their_caller() {
+    let mesh = Mesh::start().await;
+    let mut invocations = InvocationsClient::new(mesh.edge.channel());
+    let invoke = || InvokeRequest {
+        module: "_".into(),
+        function: "f".into(),
+        args: "7".into(),
+        ..InvokeRequest::default()
+    };
+    let reply = invocations.invoke(with_token(ANN, invoke())).await.expect("echoed").into_inner();
+    assert_eq!(reply.worker, "w1");
+    let deadline = mesh.scheduler.state.lock().deadline.expect("the gateway's deadline");
+    assert!(deadline > Duration::from_secs(100) && deadline <= Duration::from_secs(120), "{deadline:?}");
+
+    mesh.scheduler.answers(Answer::Hang);
+    let mut request = with_token(ANN, invoke());
+    request.set_timeout(Duration::from_millis(300));
+    assert_eq!(reason(invocations.invoke(request).await), Reason::DeadlineExceeded);
+    let deadline = mesh.scheduler.state.lock().deadline.expect("the caller's deadline");
+    assert!(deadline <= Duration::from_millis(300));
+    eventually("the invocation is gone", async || mesh.scheduler.runs() == 0).await;
+
+    let mut client = invocations.clone();
+    let request = with_token(ANN, invoke());
+    let asking = tokio::spawn(async move { client.invoke(request).await });
+    eventually("the invocation runs", async || mesh.scheduler.runs() == 1).await;
+    asking.abort();
+    eventually("the invocation is gone", async || mesh.scheduler.runs() == 0).await;
+}
+
+#[tokio::test]
+async fn a_watch_passes_until_the_gateway_drains() {
+    let mesh = Mesh::start().await;
+    let mut watch = WatchClient::new(mesh.edge.channel());
+    let mut updates = watch.watch(with_token(ANN, WatchRequest {})).await.expect("watching").into_inner();
+    let first = updates.message().await.expect("open").expect("a snapshot");
+    assert!(matches!(first.body, Some(Body::Snapshot(Snapshot { complete: true, .. }))), "{first:?}");
+
+    let module = CreateModuleRequest { name: "m".into() };
+    modules(&mesh).create_module(with_token(ANN, module)).await.expect("created");
+    let second = updates.message().await.expect("open").expect("a change");
+    assert_eq!((second.revision, matches!(second.body, Some(Body::Changes(_)))), (1, true));
+
+    let watches = Arc::clone(&mesh.registry.state.lock().watches);
+    assert_eq!(Arc::strong_count(&watches), 3);
+    mesh.draining.cancel();
+    assert_eq!(reason(updates.message().await), Reason::Unavailable);
+    eventually("the registry is not watched any more", async || Arc::strong_count(&watches) == 2).await;
+}
+
+#[tokio::test]
+async fn without_the_registry_calls_are_unavailable() {
+    let mesh = Mesh::start_with(|config| config.registry = nowhere()).await;
+    let outcome = modules(&mesh).list_modules(with_token(ANN, ListModulesRequest {})).await;
+    assert_eq!(reason(outcome), Reason::Unavailable);
+}
+
+#[tokio::test]
+async fn one_process_forwards_without_sockets() {
+    let mesh = Mesh::start_in_one_process().await;
+    let mut watch = WatchClient::new(mesh.edge.channel());
+    let mut updates = watch.watch(with_token(ROOT, WatchRequest {})).await.expect("watching").into_inner();
+    assert!(updates.message().await.expect("open").is_some());
+    let outcome = modules(&mesh).get_module(with_token(ANN, GetModuleRequest { name: "nope".into() })).await;
+    assert_eq!(reason(outcome), Reason::ModuleNotFound);
+    assert_eq!(mesh.registry.state.lock().caller, Some(Caller::Subject("ann".into())));
+}

@@ -1,0 +1,132 @@
+use mesh::testing::eventually;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::detail;
+use crate::support::http::{Body, send};
+use crate::support::scheduler::Answer;
+use crate::support::{ANN, Mesh, nowhere};
+
+#[tokio::test]
+async fn the_pages_for_everyone() {
+    let mesh = Mesh::start().await;
+    for path in ["/v1/", "/v1"] {
+        let answer = send(mesh.anonymous("GET", path)).await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.text.contains("up and running"), "{}", answer.text);
+    }
+    let answer = send(mesh.anonymous("GET", "/v1/openapi.json")).await;
+    assert_eq!((answer.status, answer.json()["openapi"].as_str()), (200, Some("3.1.0")));
+    for path in ["/docs", "/docs/"] {
+        let answer = send(mesh.anonymous("GET", path)).await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.header("content-type").is_some_and(|value| value.starts_with("text/html")));
+        for expected in ["/v1/fn/{module}/{function}", "Runs a function once", "FunctionUpload"] {
+            assert!(answer.text.contains(expected), "the page names {expected}");
+        }
+        let elsewhere = answer.text.contains("src=") || answer.text.contains("http://cdn");
+        assert!(!elsewhere, "the page needs nothing from elsewhere");
+    }
+}
+
+#[tokio::test]
+async fn unknown_routes_and_methods() {
+    let mesh = Mesh::start().await;
+    let cases = [
+        ("GET", "/", 404),
+        ("GET", "/v2/fn", 404),
+        ("GET", "/v1/nope", 404),
+        ("POST", "/v1/fn/a/b/c", 404),
+        ("GET", "/v1/admin", 404),
+        ("PATCH", "/v1/fn", 405),
+        ("DELETE", "/v1/fn", 405),
+        ("POST", "/v1/", 405),
+        ("PUT", "/v1/scripts/app", 405),
+        ("BREW", "/v1/fn/_/f", 405),
+    ];
+    for (method, path, status) in cases {
+        let answer = send(mesh.anonymous(method, path)).await;
+        let expected = if status == 404 { "Not Found" } else { "Method Not Allowed" };
+        assert_eq!((answer.status, answer.json()), (status, detail(expected)), "{method} {path}");
+        assert!(answer.header("x-request-id").is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_request_has_an_id() {
+    let mesh = Mesh::start().await;
+    let answer = send(mesh.request("GET", "/v1/fn").header("x-request-id", "mine")).await;
+    assert_eq!(answer.header("x-request-id"), Some("mine"));
+    let first = mesh.ask("GET", "/v1/fn", Body::None).await;
+    let second = mesh.ask("GET", "/v1/fn", Body::None).await;
+    assert!(first.header("x-request-id").is_some_and(|id| !id.is_empty()));
+    assert_ne!(first.header("x-request-id"), second.header("x-request-id"));
+}
+
+#[tokio::test]
+async fn overload_is_refused_at_once_and_the_pages_stay() {
+    let mesh = Mesh::start_with(|config| config.server.max_concurrent = 1).await;
+    mesh.scheduler.answers(Answer::Hang);
+    let asking = tokio::spawn(mesh.request("POST", "/v1/fn/_/f").send());
+    eventually("the invocation runs", async || mesh.scheduler.runs() == 1).await;
+
+    let answer = mesh.ask("GET", "/v1/fn", Body::None).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")));
+    assert_eq!(answer.json(), detail("Too Many Requests: too many requests run at once"));
+    for path in ["/v1/", "/v1/openapi.json", "/docs"] {
+        assert_eq!(send(mesh.anonymous("GET", path)).await.status, 200, "{path}");
+    }
+
+    asking.abort();
+    eventually("there is room again", async || mesh.ask("GET", "/v1/fn", Body::None).await.status == 200)
+        .await;
+}
+
+#[tokio::test]
+async fn an_early_answer_is_read_by_a_client_that_is_still_sending() {
+    let mesh = Mesh::start().await;
+    let answer = send(mesh.anonymous("POST", "/v1/fn/_/f").body(vec![b' '; 4 << 20])).await;
+    assert_eq!(answer.status, 401);
+}
+
+#[tokio::test]
+async fn a_client_that_asks_before_it_sends_is_answered_before_it_sends() {
+    let mesh = Mesh::start().await;
+    let address = mesh.rest.endpoint.to_string();
+    let address = address.strip_prefix("http://").expect("plain HTTP");
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("connects");
+    let request = "POST /v1/fn/_/f HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.expect("sends");
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await.expect("an answer");
+    assert_eq!(&head, b"HTTP/1.1 401");
+}
+
+#[tokio::test]
+async fn requests_are_measured_by_route() {
+    let host = mesh::testing::host("gateway");
+    let metrics = host.metrics.clone();
+    let config = gateway_svc::Config { registry: nowhere(), ..gateway_svc::Config::default() };
+    let service = gateway_svc::App::start(config, host).await.expect("starts");
+    let served = mesh::testing::Served::start(service.router).await;
+    for path in ["/v1/fn/a/b", "/v1/fn/c/d", "/x/y"] {
+        let url = format!("{}{path}", served.endpoint);
+        crate::support::http::client().get(url).bearer_auth(ANN).send().await.expect("an answer");
+    }
+    let page = prometheus::TextEncoder::new().encode_to_string(&metrics.gather()).expect("encodes");
+    let count = |labels: &str| format!("funless_http_request_duration_seconds_count{{{labels}}}");
+    let known = count(r#"method="GET",route="/v1/fn/{module}/{function}",status="503""#);
+    let unknown = count(r#"method="GET",route="unknown",status="404""#);
+    assert!(page.contains(&format!("{known} 2")), "{page}");
+    assert!(page.contains(&format!("{unknown} 1")), "{page}");
+}
+
+#[tokio::test]
+async fn ready_while_registry_and_scheduler_are() {
+    let mesh = Mesh::start().await;
+    let _serving = mesh.service.readiness.serving();
+    let missing = || mesh.service.readiness.missing();
+    eventually("it is ready", async || missing().is_empty()).await;
+    mesh.registry_server.stop().await;
+    let readiness = mesh.service.readiness.clone();
+    eventually("the registry is missed", async || readiness.missing() == ["reaches the registry"]).await;
+}

@@ -1,0 +1,253 @@
+use std::time::Duration;
+
+use mesh::testing::eventually;
+use mesh::{Caller, Error, Reason};
+use proto::scheduler::v1::{Scheduling, scheduling::Language};
+use serde_json::Value;
+
+use super::detail;
+use crate::support::Mesh;
+use crate::support::http::{Body, send};
+use crate::support::scheduler::Answer;
+
+const PATH: &str = "/v1/fn/_/f";
+
+#[tokio::test]
+async fn arguments_reach_the_scheduler_byte_for_byte() {
+    let mesh = Mesh::start().await;
+    let cases = [
+        (r#"{"args":{"b":1,"a":2}}"#, r#"{"b":1,"a":2}"#),
+        (r#"{"args" :  { "b" :1.0e+2,	"a": 1 }  }"#, r#"{ "b" :1.0e+2,	"a": 1 }"#),
+        (r#"{"args":123456789012345678901234567890.10}"#, "123456789012345678901234567890.10"),
+        (r#"{"x":{"args":1},"args":"é\u00e9","y":[]}"#, r#""é\u00e9""#),
+        (r#"{"args":[null]}"#, "[null]"),
+        (r#"{"args":false}"#, "false"),
+        (r#"{"args":{}}"#, "{}"),
+        (r#"{"args":null}"#, ""),
+        (r#"{"args":null,"scheduling":null}"#, ""),
+        ("{}", ""),
+        ("", ""),
+    ];
+    mesh.scheduler.answers(Answer::Result("1"));
+    for (body, args) in cases {
+        let answer = mesh.ask("POST", PATH, Body::Json(body)).await;
+        assert_eq!((answer.status, answer.text.as_str()), (200, r#"{"data":1}"#), "{body}");
+        let request = mesh.scheduler.last_request();
+        assert_eq!((request.module.as_str(), request.function.as_str()), ("_", "f"));
+        assert_eq!(request.args, args.as_bytes(), "{body}");
+        assert_eq!(request.scheduling, None);
+    }
+}
+
+#[tokio::test]
+async fn results_come_back_byte_for_byte() {
+    let mesh = Mesh::start().await;
+    for result in ["7", "null", r#""text""#, r#"{ "b": 12345678901234567890123,"a" :[1.0] }"#] {
+        mesh.scheduler.answers(Answer::Result(result));
+        let answer = mesh.ask("POST", PATH, Body::None).await;
+        assert_eq!((answer.status, answer.text.as_str()), (200, format!(r#"{{"data":{result}}}"#).as_str()));
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        let length = answer.text.len().to_string();
+        assert_eq!(answer.header("content-length"), Some(length.as_str()), "the size is known");
+        let invocation = mesh.scheduler.last_request().invocation_id;
+        assert_eq!(answer.header("x-funless-invocation"), Some(invocation.as_str()));
+    }
+}
+
+#[tokio::test]
+async fn depth_and_size_do_not_matter_within_the_limit() {
+    let mesh = Mesh::start().await;
+    let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+    let ignored = format!("{}1{}", r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
+    let text = format!(r#""{}""#, "x".repeat(5 << 20));
+    for args in [deep, text] {
+        let body = format!(r#"{{"ignored":{ignored},"args":{args}}}"#);
+        let answer = send(mesh.request("POST", PATH).body(body)).await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.text == format!(r#"{{"data":{args}}}"#), "comes back as it was");
+    }
+}
+
+#[tokio::test]
+async fn too_large_a_body_is_413_and_the_client_gets_to_read_it() {
+    let mesh = Mesh::start_with(|config| config.max_args_bytes = 1000).await;
+    let fits = format!(r#"{{"args":"{}"}}"#, "x".repeat(989));
+    assert_eq!(fits.len(), 1000);
+    assert_eq!(send(mesh.request("POST", PATH).body(fits)).await.status, 200);
+    for size in [1001, 20 << 20] {
+        let answer = send(mesh.request("POST", PATH).body(vec![b' '; size])).await;
+        assert_eq!(answer.status, 413);
+        assert_eq!(answer.json(), detail("Payload Too Large: the body may have at most 1000 bytes"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_json_object_is_refused() {
+    let mesh = Mesh::start().await;
+    let cases = [
+        (Body::Json("{"), 400),
+        (Body::Json("nonsense"), 400),
+        (Body::Json("[]"), 400),
+        (Body::Json(r#"["args"]"#), 400),
+        (Body::Json("1"), 400),
+        (Body::Json("null"), 400),
+        (Body::Json("  "), 400),
+        (Body::Json(r#"{"args":1}}"#), 400),
+        (Body::Json(r#"{"args":'a'}"#), 400),
+        (Body::Typed("application/problem+json; charset=utf-8", "{}"), 200),
+        (Body::Typed("text/plain", "{}"), 415),
+        (Body::Typed("application/x-www-form-urlencoded", "args=1"), 415),
+        (Body::Form(&[("args", "1")]), 415),
+    ];
+    for (body, status) in cases {
+        let asked = format!("{body:?}");
+        mesh.scheduler.answers(Answer::Result("1"));
+        let answer = mesh.ask("POST", PATH, body).await;
+        assert_eq!(answer.status, status, "{asked}");
+        assert!(status == 200 || answer.json()["errors"]["detail"].is_string(), "{asked}");
+    }
+    let answer = send(mesh.request("POST", PATH).body(b"{\"args\":\"\xff\"}".as_slice())).await;
+    assert_eq!(answer.status, 400, "invalid UTF-8");
+    let answer = send(mesh.request("POST", PATH).body(b"{\"\xff\":1}".as_slice())).await;
+    assert_eq!(answer.status, 400, "invalid UTF-8 outside of the arguments");
+}
+
+#[tokio::test]
+async fn scheduling_names_a_policy() {
+    let mesh = Mesh::start().await;
+    mesh.scheduler.answers(Answer::Result("1"));
+    let app = Some(Scheduling { language: Some(Language::AppScript("s".into())) });
+    let cases = [
+        (r#"{"scheduling":null}"#, Some(None)),
+        (r#"{"scheduling":{"language":"none"}}"#, Some(None)),
+        (r#"{"scheduling":{"language":"none","script":1}}"#, Some(None)),
+        (r#"{"scheduling":{"language":"app","script":"s","x":1}}"#, Some(app)),
+        (r#"{"scheduling":{"language":"app"}}"#, None),
+        (r#"{"scheduling":{"language":"app","script":null}}"#, None),
+        (r#"{"scheduling":{"language":"app","script":""}}"#, None),
+        (r#"{"scheduling":{"language":"app","script":7}}"#, None),
+        (r#"{"scheduling":{"language":"lua","script":"s"}}"#, None),
+        (r#"{"scheduling":{"language":1}}"#, None),
+        (r#"{"scheduling":{}}"#, None),
+        (r#"{"scheduling":"none"}"#, None),
+        (r#"{"scheduling":[]}"#, None),
+    ];
+    for (body, expected) in cases {
+        let answer = mesh.ask("POST", PATH, Body::Json(body)).await;
+        assert_eq!(answer.status, if expected.is_some() { 200 } else { 400 }, "{body}");
+        if let Some(scheduling) = expected {
+            assert_eq!(mesh.scheduler.last_request().scheduling, scheduling, "{body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_outcome_has_its_status() {
+    let mesh = Mesh::start().await;
+    let error = |reason, message: &str| Answer::Error(Error::new(reason, message));
+    let cases: [(Answer, u16, &str); 20] = [
+        (Answer::FunctionError("no luck"), 422, "Error: no luck"),
+        (Answer::FunctionError(""), 422, "Error: "),
+        (Answer::Nothing, 500, "Something went wrong"),
+        (error(Reason::FunctionNotFound, "there is no function _/f"), 404, "Not Found"),
+        (error(Reason::ModuleNotFound, "there is no module"), 404, "Not Found"),
+        (error(Reason::ScriptNotFound, "there is no script s"), 404, "Not Found: there is no script s"),
+        (
+            error(Reason::GuestTrapped, "the function trapped: unreachable"),
+            500,
+            "Something went wrong: the function trapped: unreachable",
+        ),
+        (error(Reason::GuestExited, "exit code 3"), 500, "Something went wrong: exit code 3"),
+        (
+            error(Reason::GuestBadResponse, "the response is no JSON"),
+            500,
+            "Something went wrong: the response is no JSON",
+        ),
+        (
+            error(Reason::GuestMemoryLimit, "memory limit of 1 MiB"),
+            500,
+            "Something went wrong: memory limit of 1 MiB",
+        ),
+        (
+            error(Reason::GuestOutputLimit, "output limit of 6 MiB"),
+            500,
+            "Something went wrong: output limit of 6 MiB",
+        ),
+        (error(Reason::GuestStackLimit, "stack limit"), 500, "Something went wrong: stack limit"),
+        (error(Reason::CodeUnusable, "no memory"), 500, "Something went wrong: no memory"),
+        (error(Reason::Internal, "secret"), 500, "Something went wrong"),
+        (
+            error(Reason::DeadlineExceeded, "late"),
+            504,
+            "Gateway Timeout: the time limit passed before there was a result",
+        ),
+        (error(Reason::NoWorker, "No worker available"), 503, "No worker available"),
+        (
+            error(Reason::NoWorker, "no worker has 64 KB of memory free"),
+            503,
+            "No worker available: no worker has 64 KB of memory free",
+        ),
+        (error(Reason::WorkerLost, "w1"), 503, "Service Unavailable: w1"),
+        (error(Reason::TooLarge, "the result has 7 MiB"), 413, "the result has 7 MiB"),
+        (error(Reason::Overloaded, "full"), 429, "Too Many Requests: full"),
+    ];
+    for (outcome, status, expected) in cases {
+        mesh.scheduler.answers(outcome.clone());
+        let answer = mesh.ask("POST", PATH, Body::None).await;
+        assert_eq!((answer.status, answer.json()), (status, detail(expected)), "{outcome:?}");
+        assert!(answer.header("x-funless-invocation").is_some(), "failed invocations have ids too");
+        assert_eq!(answer.header("retry-after").is_some(), status == 429, "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_invocation_is_the_callers_and_has_a_deadline() {
+    let mesh = Mesh::start_with(|config| config.request_timeout_s = 9).await;
+    mesh.ask("POST", PATH, Body::None).await;
+    let state = mesh.scheduler.state.lock();
+    assert_eq!(state.caller, Some(Caller::Subject("ann".into())));
+    let deadline = state.deadline.expect("a deadline");
+    assert!(deadline > Duration::from_secs(5) && deadline <= Duration::from_secs(9), "{deadline:?}");
+}
+
+#[tokio::test]
+async fn a_missed_deadline_is_504() {
+    let mesh = Mesh::start_with(|config| config.request_timeout_s = 1).await;
+    mesh.scheduler.answers(Answer::Hang);
+    assert_eq!(mesh.ask("POST", PATH, Body::None).await.status, 504);
+    eventually("the invocation is gone", async || mesh.scheduler.runs() == 0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_ends_its_invocation() {
+    let mesh = Mesh::start().await;
+    mesh.scheduler.answers(Answer::Hang);
+    let asking = tokio::spawn(mesh.request("POST", PATH).send());
+    eventually("the invocation runs", async || mesh.scheduler.runs() == 1).await;
+    asking.abort();
+    eventually("the invocation is gone", async || mesh.scheduler.runs() == 0).await;
+}
+
+#[tokio::test]
+async fn an_invocation_follows_the_writes_before_it() {
+    let mesh = Mesh::start().await;
+    let min_revision = async |header: Option<&str>| {
+        let mut request = mesh.request("POST", PATH);
+        if let Some(header) = header {
+            request = request.header("x-funless-revision", header);
+        }
+        assert_eq!(send(request.body(r#"{"args":1}"#)).await.status, 200);
+        mesh.scheduler.last_request().min_revision
+    };
+    assert_eq!(min_revision(None).await, 0);
+    let answer = mesh.ask("POST", "/v1/fn", Body::Json(r#"{"module":{"name":"m"}}"#)).await;
+    assert_eq!(answer.header("x-funless-revision"), Some("1"));
+    let answer = mesh.ask("DELETE", "/v1/fn/m", Body::None).await;
+    assert_eq!((answer.header("x-funless-revision"), answer.json()), (Some("2"), Value::Null));
+    assert_eq!(min_revision(None).await, 2);
+    assert_eq!(min_revision(Some("7")).await, 7);
+    assert_eq!(min_revision(Some("1")).await, 2);
+    assert_eq!(min_revision(None).await, 2, "a client raises it for itself only");
+    let answer = send(mesh.request("POST", PATH).header("x-funless-revision", "new")).await;
+    assert_eq!(answer.status, 400);
+}

@@ -1,0 +1,32 @@
+//! The REST port, row by row.
+
+mod auth;
+mod bindings;
+mod common;
+mod functions;
+mod invoke;
+mod modules;
+mod one_process;
+mod openapi;
+mod scripts;
+mod subjects;
+
+use serde_json::{Value, json};
+
+/// The envelope of an error.
+fn detail(detail: &str) -> Value {
+    json!({"errors": {"detail": detail}})
+}
+
+/// The envelope of a refused field.
+fn refused(field: &str, message: &str) -> Value {
+    json!({"errors": {field: [message]}})
+}
+
+/// The envelope of an answer.
+fn data(data: Value) -> Value {
+    json!({"data": data})
+}
+
+const ALPHANUMERIC: &str = "must contain only alphanumeric characters and underscores";
+const WASM: &str = "\0asm\u{1}\0\0\0";

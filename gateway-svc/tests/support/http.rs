@@ -1,0 +1,111 @@
+//! Asking the gateway over HTTP.
+
+use reqwest::multipart::{Form, Part};
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::Value;
+
+use super::{ANN, Mesh};
+
+/// A body to send.
+#[derive(Debug, Clone)]
+pub enum Body {
+    None,
+    /// With the content type `application/json`.
+    Json(&'static str),
+    /// With this content type.
+    Typed(&'static str, &'static str),
+    /// multipart/form-data.
+    Form(&'static [(&'static str, &'static str)]),
+}
+
+/// One row of a table: what is asked, and what must be answered.
+pub struct Row {
+    pub ask: (&'static str, &'static str),
+    pub body: Body,
+    pub status: u16,
+    /// The whole body; `Value::Null` is an empty one.
+    pub answer: Value,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    /// The body as JSON; null when it is empty.
+    pub fn json(&self) -> Value {
+        if self.text.is_empty() {
+            return Value::Null;
+        }
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("text"))
+    }
+}
+
+pub fn client() -> Client {
+    mesh::run::install_crypto();
+    Client::builder().no_proxy().build().expect("a client")
+}
+
+impl Mesh {
+    /// A request with no token.
+    pub fn anonymous(&self, method: &str, path: &str) -> RequestBuilder {
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        client().request(method, format!("{}{path}", self.rest.endpoint))
+    }
+
+    /// A request with the token of `ann`.
+    pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        self.anonymous(method, path).bearer_auth(ANN)
+    }
+
+    /// Asks as `ann`.
+    pub async fn ask(&self, method: &str, path: &str, body: Body) -> Answer {
+        self.ask_as(ANN, method, path, body).await
+    }
+
+    pub async fn ask_as(&self, token: &str, method: &str, path: &str, body: Body) -> Answer {
+        let request = self.anonymous(method, path).bearer_auth(token);
+        send(match body {
+            Body::None => request,
+            Body::Json(json) => request.header("content-type", "application/json").body(json),
+            Body::Typed(content_type, text) => request.header("content-type", content_type).body(text),
+            Body::Form(parts) => request.multipart(form(parts)),
+        })
+        .await
+    }
+
+    /// Asks row after row as the owner of `token`.
+    pub async fn walk(&self, token: &str, rows: impl IntoIterator<Item = Row>) {
+        for Row { ask: (method, path), body, status, answer } in rows {
+            let asked = format!("{method} {path} {body:?}");
+            let got = self.ask_as(token, method, path, body).await;
+            assert_eq!((got.status, got.json()), (status, answer), "{asked}");
+        }
+    }
+}
+
+pub async fn send(request: RequestBuilder) -> Answer {
+    let response = request.send().await.expect("an answer");
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Answer { status, headers, text: response.text().await.expect("a body") }
+}
+
+/// `code` and `file` are files, all else is text.
+pub fn form(parts: &[(&str, &str)]) -> Form {
+    parts.iter().fold(Form::new(), |form, (name, content)| {
+        let part = Part::text((*content).to_owned());
+        let part = match *name {
+            "code" | "file" => part.file_name("upload"),
+            _ => part,
+        };
+        form.part((*name).to_owned(), part)
+    })
+}

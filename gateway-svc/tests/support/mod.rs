@@ -1,0 +1,122 @@
+//! A gateway on free ports, in front of small services that keep everything in memory.
+
+pub mod bindings;
+pub mod http;
+pub mod registry;
+pub mod scheduler;
+
+use gateway_svc::{App, Config};
+use mesh::Error;
+use mesh::channel::Endpoint;
+use mesh::config::ServerConfig;
+use mesh::health::Readiness;
+use mesh::server::{Grpc, Service};
+use mesh::shutdown::Tasks;
+use mesh::testing::Served;
+use proto::connector::v1::events_server::EventsServer;
+use proto::sink::v1::sinks_server::SinksServer;
+use tokio_util::sync::CancellationToken;
+
+use bindings::{FakeConnector, FakeSink};
+use registry::FakeRegistry;
+use scheduler::FakeScheduler;
+
+/// The token of the subject `ann`.
+pub const ANN: &str = "token-of-ann";
+/// The token of the administrator `root`.
+pub const ROOT: &str = "token-of-root";
+
+/// A gateway and what is behind it.
+pub struct Mesh {
+    pub registry: FakeRegistry,
+    pub scheduler: FakeScheduler,
+    pub connector: FakeConnector,
+    pub sink: FakeSink,
+    pub service: Service,
+    pub draining: CancellationToken,
+    pub rest: Served,
+    pub edge: Served,
+    pub registry_server: Served,
+    _others: Vec<Served>,
+}
+
+impl Mesh {
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// Starts a gateway with the configuration that `adjust` changes. The endpoints in it lead to
+    /// the services of this mesh, over TCP; `local:NAME` leads to them too.
+    pub async fn start_with(adjust: impl FnOnce(&mut Config)) -> Self {
+        let registry = FakeRegistry::default();
+        let scheduler = FakeScheduler::default();
+        let connector = FakeConnector::default();
+        let sink = FakeSink::default();
+
+        let host = mesh::testing::host("gateway");
+        let serve = async |name, grpc| {
+            let router = stack(grpc);
+            host.dialer.provide(name, router.clone());
+            Served::start(router).await
+        };
+        let registry_server = serve("registry", registry.services()).await;
+        let scheduler_server = serve("scheduler", scheduler.services()).await;
+        let connector_server =
+            serve("connector", Grpc::default().service(EventsServer::new(connector.clone()))).await;
+        let sink_server = serve("sink", Grpc::default().service(SinksServer::new(sink.clone()))).await;
+
+        let mut config = Config {
+            registry: registry_server.endpoint.clone(),
+            scheduler: scheduler_server.endpoint.clone(),
+            connector: connector_server.endpoint.clone(),
+            sink: sink_server.endpoint.clone(),
+            ..Config::default()
+        };
+        adjust(&mut config);
+        let draining = host.draining.clone();
+        let service = App::start(config, host).await.expect("the gateway starts");
+        let (_, edge) = service.more.first().cloned().expect("the port for gRPC clients");
+        Self {
+            rest: Served::start(service.router.clone()).await,
+            edge: Served::start(edge).await,
+            registry,
+            scheduler,
+            connector,
+            sink,
+            service,
+            draining,
+            registry_server,
+            _others: vec![scheduler_server, connector_server, sink_server],
+        }
+    }
+
+    /// Starts a gateway that reaches the services without sockets, as in one process.
+    pub async fn start_in_one_process() -> Self {
+        Self::start_with(|config| {
+            config.registry = Endpoint::Local("registry".into());
+            config.scheduler = Endpoint::Local("scheduler".into());
+            config.connector = Endpoint::Local("connector".into());
+            config.sink = Endpoint::Local("sink".into());
+        })
+        .await
+    }
+}
+
+fn stack(grpc: Grpc) -> axum::Router {
+    let readiness = Readiness::default();
+    let _ = readiness.serving();
+    grpc.build(&ServerConfig::default(), &prometheus::Registry::new(), &readiness, &Tasks::default())
+}
+
+/// An endpoint that nobody listens at.
+pub fn nowhere() -> Endpoint {
+    "http://127.0.0.1:1".parse().expect("an endpoint")
+}
+
+/// What the next call is answered with, instead of what the service would say.
+pub type Failure = std::sync::Arc<parking_lot::Mutex<Option<Error>>>;
+
+/// Takes the failure, if one is set.
+pub fn fail_if_told(failure: &Failure) -> Result<(), tonic::Status> {
+    failure.lock().take().map_or(Ok(()), |error| Err(error.into()))
+}

@@ -1,0 +1,140 @@
+//! A scheduler that answers as it is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mesh::deadline::Deadline;
+use mesh::server::Grpc;
+use mesh::{Caller, Error, MAX_MESSAGE_BYTES};
+use parking_lot::Mutex;
+use proto::scheduler::v1::cluster_server::{Cluster, ClusterServer};
+use proto::scheduler::v1::invocations_server::{Invocations, InvocationsServer};
+use proto::scheduler::v1::invoke_response::Outcome;
+use proto::scheduler::v1::{
+    AwaitCodeRequest, AwaitCodeResponse, InvokeRequest, InvokeResponse, ListWorkersRequest,
+    ListWorkersResponse, WorkerIdentity, WorkerState,
+};
+use tonic::{Request, Response, Status};
+
+/// How an invocation ends.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// With the arguments as they came.
+    Echo,
+    Result(&'static str),
+    FunctionError(&'static str),
+    Error(Error),
+    /// Never.
+    Hang,
+    /// Without an outcome, which no scheduler does.
+    Nothing,
+}
+
+#[derive(Clone, Default)]
+pub struct FakeScheduler {
+    pub state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+pub struct State {
+    pub answer: Option<Answer>,
+    pub request: Option<InvokeRequest>,
+    pub caller: Option<Caller>,
+    pub deadline: Option<Duration>,
+    /// Invocations that hang now.
+    pub running: usize,
+    /// The hashes that were waited for.
+    pub awaited: Vec<Bytes>,
+    /// How waiting for code fails.
+    pub await_failure: Option<Error>,
+}
+
+impl FakeScheduler {
+    /// Its gRPC services.
+    pub fn services(&self) -> Grpc {
+        let invocations = InvocationsServer::new(self.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Grpc::default().service(invocations).service(ClusterServer::new(self.clone()))
+    }
+
+    pub fn answers(&self, answer: Answer) {
+        self.state.lock().answer = Some(answer);
+    }
+
+    pub fn last_request(&self) -> InvokeRequest {
+        self.state.lock().request.clone().expect("an invocation")
+    }
+
+    pub fn runs(&self) -> usize {
+        self.state.lock().running
+    }
+}
+
+#[tonic::async_trait]
+impl Invocations for FakeScheduler {
+    async fn invoke(&self, request: Request<InvokeRequest>) -> Result<Response<InvokeResponse>, Status> {
+        let (caller, deadline) = (Caller::of(&request), Deadline::of(&request).map(Deadline::remaining));
+        let request = request.into_inner();
+        let answer = {
+            let mut state = self.state.lock();
+            state.request = Some(request.clone());
+            (state.caller, state.deadline) = (Some(caller), deadline);
+            state.answer.clone().unwrap_or(Answer::Echo)
+        };
+        let outcome = match answer {
+            Answer::Echo => Some(Outcome::Result(request.args)),
+            Answer::Result(json) => Some(Outcome::Result(Bytes::from_static(json.as_bytes()))),
+            Answer::FunctionError(message) => Some(Outcome::FunctionError(message.into())),
+            Answer::Error(error) => return Err(error.into()),
+            Answer::Nothing => None,
+            Answer::Hang => {
+                let _running = Running::start(&self.state);
+                std::future::pending().await
+            }
+        };
+        let worker = "w1".into();
+        Ok(Response::new(InvokeResponse { outcome, invocation_id: request.invocation_id, worker }))
+    }
+}
+
+/// An invocation that runs until it is dropped.
+struct Running(Arc<Mutex<State>>);
+
+impl Running {
+    fn start(state: &Arc<Mutex<State>>) -> Self {
+        state.lock().running += 1;
+        Self(Arc::clone(state))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.lock().running -= 1;
+    }
+}
+
+#[tonic::async_trait]
+impl Cluster for FakeScheduler {
+    async fn list_workers(
+        &self,
+        _: Request<ListWorkersRequest>,
+    ) -> Result<Response<ListWorkersResponse>, Status> {
+        let identity = WorkerIdentity { name: "w1".into(), ..WorkerIdentity::default() };
+        let workers = vec![WorkerState { identity: Some(identity), ..WorkerState::default() }];
+        Ok(Response::new(ListWorkersResponse { workers }))
+    }
+
+    async fn await_code(
+        &self,
+        request: Request<AwaitCodeRequest>,
+    ) -> Result<Response<AwaitCodeResponse>, Status> {
+        let mut state = self.state.lock();
+        state.awaited.push(request.into_inner().hash);
+        match state.await_failure.clone() {
+            Some(error) => Err(error.into()),
+            None => Ok(Response::new(AwaitCodeResponse { ready: vec!["w1".into()], failed: Vec::new() })),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Where the registry's parts are wired together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mesh::health::{Condition, Readiness};
+use mesh::server::{Grpc, Service};
+use mesh::shutdown::Tasks;
+use mesh::{Host, MAX_MESSAGE_BYTES};
+use prometheus::IntGauge;
+use proto::registry::v1::authentication_server::AuthenticationServer;
+use proto::registry::v1::bindings_server::BindingsServer;
+use proto::registry::v1::code_store_server::CodeStoreServer;
+use proto::registry::v1::functions_server::FunctionsServer;
+use proto::registry::v1::modules_server::ModulesServer;
+use proto::registry::v1::scripts_server::ScriptsServer;
+use proto::registry::v1::subjects_server::SubjectsServer;
+use proto::registry::v1::watch_server::WatchServer;
+
+use crate::code::Uploads;
+use crate::config::Config;
+use crate::error::{RegistryError, Result};
+use crate::grpc::Handler;
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use crate::store::{Store, StoreError};
+use crate::subjects::{self, BootstrapSubject};
+use crate::watch::Hub;
+
+/// How often the database is asked whether it is there, and what others have written.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The registry.
+#[derive(Debug)]
+pub struct App;
+
+impl App {
+    /// Wires the registry. A database of this machine has to be there; without PostgreSQL it starts
+    /// as well, and is not ready until that comes.
+    pub async fn start(config: Config, host: Host) -> anyhow::Result<Service> {
+        let tasks = Tasks::default();
+        let readiness = Readiness::default();
+        let metrics = Metrics::new(&host.metrics);
+
+        let store =
+            Store::open(&config.database_url, config.database_connections, config.changes_kept).await?;
+        let uploads = Uploads::new(config.max_code_bytes, config.upload_memory_bytes, metrics.uploads);
+        let token_ttl_ms = i64::try_from(config.token_ttl_s.saturating_mul(1000)).unwrap_or(i64::MAX);
+        let registry = Arc::new(Registry { store, uploads, token_ttl_ms });
+
+        let mut database = Database {
+            registry: Arc::clone(&registry),
+            subjects: subjects::bootstrap(&config),
+            prepared: false,
+            answers: readiness.condition("database"),
+            revision: metrics.revision,
+        };
+        match database.poll().await {
+            Ok(()) => {}
+            Err(RegistryError::Store(StoreError::Unavailable(cause))) => {
+                tracing::warn!(database = ?config.database_url, %cause, "starting without the database");
+            }
+            Err(error) => return Err(error).context(format!("database_url: {:?}", config.database_url)),
+        }
+        tasks.spawn(database.keep_polling());
+        tasks.spawn({
+            let registry = Arc::clone(&registry);
+            async move { registry.store.follow_notifications().await }
+        });
+
+        let hub = Arc::new(Hub::new(Arc::clone(&registry), metrics.watchers));
+        let handler = Arc::new(Handler { registry, hub, draining: host.draining.clone() });
+        let router = services(&handler).build(&config.server, &host.metrics, &readiness, &tasks);
+        Ok(Service { name: "registry", router, more: Vec::new(), tasks, readiness })
+    }
+}
+
+fn services(handler: &Arc<Handler>) -> Grpc {
+    // A macro, since the generated servers share no trait that has these two methods.
+    macro_rules! server {
+        ($server:ident) => {
+            $server::from_arc(Arc::clone(handler))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES)
+        };
+    }
+    Grpc::default()
+        .service(server!(ModulesServer))
+        .service(server!(FunctionsServer))
+        .service(server!(CodeStoreServer))
+        .service(server!(BindingsServer))
+        .service(server!(ScriptsServer))
+        .service(server!(SubjectsServer))
+        .service(server!(AuthenticationServer))
+        .service(server!(WatchServer))
+}
+
+/// Keeps in touch with the database.
+struct Database {
+    registry: Arc<Registry>,
+    subjects: Vec<BootstrapSubject>,
+    /// The schema is up to date, and the bootstrap subjects exist.
+    prepared: bool,
+    answers: Condition,
+    revision: IntGauge,
+}
+
+impl Database {
+    async fn keep_polling(mut self) {
+        let mut answered = self.prepared;
+        loop {
+            tokio::time::sleep(POLL_INTERVAL).await;
+            let polled = self.poll().await;
+            match &polled {
+                Ok(()) if !answered => tracing::info!("the database is there"),
+                Err(error) if answered => tracing::warn!(%error, "the database is away"),
+                Ok(()) | Err(_) => {}
+            }
+            answered = polled.is_ok();
+        }
+    }
+
+    /// Learns what the database has now, having prepared it if that is still to be done.
+    async fn poll(&mut self) -> Result<()> {
+        let polled = self.try_poll().await;
+        self.answers.set(polled.is_ok());
+        polled
+    }
+
+    async fn try_poll(&mut self) -> Result<()> {
+        if !self.prepared {
+            self.registry.store.migrate().await?;
+            self.registry.ensure_subjects(&self.subjects).await?;
+            self.prepared = true;
+        }
+        self.registry.store.refresh().await?;
+        self.revision.set(self.registry.store.newest().borrow().cast_signed());
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! Receiving a binary: limited and hashed while it streams, checked before anybody keeps it.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt as _};
+use mesh::Error;
+use mesh::hash::Hasher;
+use prometheus::IntCounterVec;
+use proto::registry::v1::{Code, CodeKind};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::validate::{InvalidCode, validate};
+use crate::error::{RegistryError, Result};
+
+/// An upload of which nothing comes for so long is given up.
+const STALLED_AFTER: Duration = Duration::from_secs(30);
+
+/// The unit in which memory for uploads is counted.
+const BLOCK_BYTES: usize = 1 << 10;
+
+/// Receives binaries.
+pub(crate) struct Uploads {
+    max_bytes: usize,
+    /// A permit is a block of memory.
+    memory: Arc<Semaphore>,
+    /// A permit is a processor.
+    processors: Semaphore,
+    outcomes: IntCounterVec,
+}
+
+/// A binary that runs.
+pub(crate) struct Upload {
+    pub(crate) code: Code,
+    pub(crate) bytes: Bytes,
+    _memory: OwnedSemaphorePermit,
+}
+
+impl Uploads {
+    /// Receives binaries of at most `max_bytes`, of all that come at the same time at most
+    /// `memory_bytes`.
+    pub(crate) fn new(max_bytes: u32, memory_bytes: u32, outcomes: IntCounterVec) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            max_bytes: max_bytes as usize,
+            memory: Arc::new(Semaphore::new(memory_bytes.div_ceil(BLOCK_BYTES as u32) as usize)),
+            processors: Semaphore::new(processors),
+            outcomes,
+        }
+    }
+
+    /// Receives the binary in `chunks`; `None` when there is not one chunk.
+    pub(crate) async fn receive(
+        &self,
+        chunks: impl Stream<Item = Result<Bytes, Error>>,
+    ) -> Result<Option<Upload>> {
+        let received = self.receive_uncounted(chunks).await;
+        let outcome = match &received {
+            Ok(Some(_)) => "accepted",
+            Ok(None) => return received,
+            Err(RegistryError::InvalidFields(_) | RegistryError::TooLarge { .. }) => "refused",
+            Err(_) => "failed",
+        };
+        self.outcomes.with_label_values(&[outcome]).inc();
+        received
+    }
+
+    async fn receive_uncounted(
+        &self,
+        chunks: impl Stream<Item = Result<Bytes, Error>>,
+    ) -> Result<Option<Upload>> {
+        let mut chunks = pin!(chunks);
+        let mut memory = None;
+        let mut bytes = BytesMut::new();
+        let mut hasher = Hasher::default();
+        loop {
+            let chunk = tokio::time::timeout(STALLED_AFTER, chunks.next()).await;
+            let chunk = match chunk.map_err(|_| RegistryError::UploadStalled(STALLED_AFTER))? {
+                Some(chunk) => chunk?,
+                None => break,
+            };
+            let size = bytes.len() + chunk.len();
+            if size > self.max_bytes {
+                return Err(RegistryError::TooLarge { what: "the code", limit: self.max_bytes as u64 });
+            }
+            self.reserve(&mut memory, size)?;
+            hasher.update(&chunk);
+            bytes.extend_from_slice(&chunk);
+        }
+        let Some(memory) = memory else { return Ok(None) };
+        let bytes = bytes.freeze();
+        let kind = self.validate(bytes.clone()).await?;
+        let code = Code { hash: hasher.finish().to_bytes(), size: bytes.len() as u64, kind: kind.into() };
+        Ok(Some(Upload { code, bytes, _memory: memory }))
+    }
+
+    /// Makes `memory` suffice for `bytes`.
+    fn reserve(&self, memory: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<()> {
+        let reserved = memory.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = bytes.div_ceil(BLOCK_BYTES).saturating_sub(reserved);
+        let more = u32::try_from(more).map_err(|_| RegistryError::UploadsFull)?;
+        let more = Arc::clone(&self.memory).try_acquire_many_owned(more);
+        let more = more.map_err(|_| RegistryError::UploadsFull)?;
+        match memory {
+            Some(memory) => memory.merge(more),
+            None => *memory = Some(more),
+        }
+        Ok(())
+    }
+
+    /// Checks the binary away from the threads that serve.
+    async fn validate(&self, bytes: Bytes) -> Result<CodeKind> {
+        let _processor = self.processors.acquire().await.map_err(|_| RegistryError::UploadsFull)?;
+        let checked = tokio::task::spawn_blocking(move || validate(&bytes)).await;
+        let checked = checked.map_err(|panic| Error::internal(format!("validating code: {panic}")))?;
+        checked.map_err(|invalid: InvalidCode| RegistryError::field("code", invalid.to_string()))
+    }
+}

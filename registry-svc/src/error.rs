@@ -1,0 +1,110 @@
+//! How the registry refuses and fails.
+
+use std::time::Duration;
+
+use mesh::hash::Hash;
+use mesh::{Error, Reason};
+use tonic::Status;
+
+use crate::store::StoreError;
+
+/// Why a call to the registry was refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RegistryError {
+    #[error("{0}")]
+    BadRequest(String),
+    /// Fields with what is wrong with each.
+    #[error("invalid fields")]
+    InvalidFields(Vec<(&'static str, String)>),
+    #[error("{what} is larger than the limit of {limit} bytes")]
+    TooLarge { what: &'static str, limit: u64 },
+
+    #[error("the token is unknown or has expired")]
+    Unauthenticated,
+    #[error("{0}")]
+    PermissionDenied(&'static str),
+
+    #[error("there is no module {0}")]
+    ModuleNotFound(String),
+    #[error("there is no function {module}/{name}")]
+    FunctionNotFound { module: String, name: String },
+    #[error("there is no script {0}")]
+    ScriptNotFound(String),
+    #[error("there is no subject {0}")]
+    SubjectNotFound(String),
+    #[error("no function uses code with the hash {0}")]
+    CodeNotFound(Hash),
+
+    #[error("the function {module}/{name} exists already")]
+    FunctionExists { module: String, name: String },
+    /// The default module can't be changed like this.
+    #[error("Cannot {0} default module")]
+    DefaultModule(&'static str),
+
+    #[error("the uploads that run take all the memory there is for them")]
+    UploadsFull,
+    #[error("nothing of the upload came for {0:?}")]
+    UploadStalled(Duration),
+    /// Another call failed, whose failure is passed on.
+    #[error(transparent)]
+    Other(#[from] Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a call gives.
+pub(crate) type Result<T, E = RegistryError> = std::result::Result<T, E>;
+
+impl RegistryError {
+    /// One refused field.
+    pub(crate) fn field(field: &'static str, message: impl Into<String>) -> Self {
+        Self::InvalidFields(vec![(field, message.into())])
+    }
+
+    /// The field `name` holds a name that something else has.
+    pub(crate) fn name_taken() -> Self {
+        Self::field("name", "has already been taken")
+    }
+}
+
+impl From<RegistryError> for Error {
+    fn from(error: RegistryError) -> Self {
+        let message = error.to_string();
+        let reason = match error {
+            RegistryError::InvalidFields(fields) => {
+                return Self::fields(fields.into_iter().map(|(field, message)| (field.to_owned(), message)));
+            }
+            RegistryError::Other(error) => return error,
+            RegistryError::Store(StoreError::Unavailable(cause)) => {
+                tracing::warn!(%cause, "the database is not available");
+                return Self::unavailable("the registry's database is not available");
+            }
+            RegistryError::Store(StoreError::Uncertain(cause)) => {
+                tracing::warn!(%cause, "the database went away during a commit");
+                let message = "the registry's database went away; whether the write is kept is not known";
+                return Self::new(Reason::ConnectionLost, message);
+            }
+            RegistryError::Store(error @ StoreError::Failed(_)) => return Self::internal(error),
+            RegistryError::UploadsFull => return Self::overloaded(message, Duration::from_secs(1)),
+            RegistryError::BadRequest(_) => Reason::BadRequest,
+            RegistryError::TooLarge { .. } => Reason::TooLarge,
+            RegistryError::Unauthenticated => Reason::Unauthenticated,
+            RegistryError::PermissionDenied(_) => Reason::PermissionDenied,
+            RegistryError::ModuleNotFound(_) => Reason::ModuleNotFound,
+            RegistryError::FunctionNotFound { .. } => Reason::FunctionNotFound,
+            RegistryError::ScriptNotFound(_) => Reason::ScriptNotFound,
+            RegistryError::SubjectNotFound(_) => Reason::SubjectNotFound,
+            RegistryError::CodeNotFound(_) => Reason::CodeNotFound,
+            RegistryError::FunctionExists { .. } => Reason::FunctionExists,
+            RegistryError::DefaultModule(_) => Reason::DefaultModule,
+            RegistryError::UploadStalled(_) => Reason::DeadlineExceeded,
+        };
+        Self::new(reason, message)
+    }
+}
+
+impl From<RegistryError> for Status {
+    fn from(error: RegistryError) -> Self {
+        Error::from(error).into()
+    }
+}

@@ -1,0 +1,169 @@
+//! Functions: what they are, and their code.
+
+use bytes::Bytes;
+use futures::Stream;
+use mesh::{Caller, Error};
+use proto::registry::v1::{
+    Binding, BindingList, CreateFunctionSpec, Function, Limits, Metadata, UpdateFunctionSpec,
+};
+use uuid::Uuid;
+
+use crate::bindings;
+use crate::error::{RegistryError, Result};
+use crate::modules::reached_module;
+use crate::names;
+use crate::registry::Registry;
+use crate::store::{FunctionBindings, Reader};
+
+/// What the scheduler reserves for one invocation when nothing is said, in KB.
+const DEFAULT_CAPACITY_KB: u64 = 64;
+
+impl Registry {
+    /// Creates a function with the code that comes in `chunks`. Gives the revision beside it.
+    pub(crate) async fn create_function(
+        &self,
+        caller: &Caller,
+        spec: CreateFunctionSpec,
+        chunks: impl Stream<Item = Result<Bytes, Error>>,
+    ) -> Result<(Function, u64)> {
+        // What is refused anyway is refused before the upload.
+        names::check(&spec.name)?;
+        let metadata = accept_metadata(spec.metadata.unwrap_or_default())?;
+        let limits = accept_limits(spec.limits.unwrap_or_default())?;
+        let bindings = FunctionBindings {
+            events: Some(bindings::accept("events", spec.events)?),
+            sinks: Some(bindings::accept("sinks", spec.sinks)?),
+        };
+        reached_module(&self.store.read(), caller, &spec.module).await?;
+        refuse_taken(&self.store.read(), &spec.module, &spec.name).await?;
+
+        let upload = self.uploads.receive(chunks).await?;
+        let upload = upload.ok_or_else(|| RegistryError::field("code", "can't be blank"))?;
+
+        let mut write = self.store.write().await?;
+        let module = reached_module(&write.read(), caller, &spec.module).await?;
+        refuse_taken(&write.read(), &spec.module, &spec.name).await?;
+        write.insert_code(&upload.code, &upload.bytes).await?;
+        let function = Function {
+            id: Uuid::now_v7().to_string(),
+            module: module.name,
+            name: spec.name,
+            code: Some(upload.code),
+            metadata: Some(metadata),
+            limits: Some(limits),
+            ..Function::default()
+        };
+        let function = write.insert_function(function, bindings).await?;
+        Ok((function, write.commit().await?))
+    }
+
+    /// A function by its name.
+    pub(crate) async fn get_function(&self, caller: &Caller, module: &str, name: &str) -> Result<Function> {
+        let snapshot = self.store.snapshot().await?;
+        reached_function(&snapshot.read(), caller, module, name).await
+    }
+
+    /// The functions of a module.
+    pub(crate) async fn list_functions(&self, caller: &Caller, module: &str) -> Result<Vec<Function>> {
+        let snapshot = self.store.snapshot().await?;
+        reached_module(&snapshot.read(), caller, module).await?;
+        let mut functions = snapshot.read().functions_of(module).await?;
+        functions.sort_by(|a, b| names::order(&a.name, &b.name));
+        Ok(functions)
+    }
+
+    /// Changes what `spec` names, and the code if `chunks` has any. Gives the revision beside it.
+    pub(crate) async fn update_function(
+        &self,
+        caller: &Caller,
+        spec: UpdateFunctionSpec,
+        chunks: impl Stream<Item = Result<Bytes, Error>>,
+    ) -> Result<(Function, u64)> {
+        if let Some(new_name) = &spec.new_name {
+            names::check(new_name)?;
+        }
+        let metadata = spec.metadata.map(accept_metadata).transpose()?;
+        let limits = spec.limits.map(accept_limits).transpose()?;
+        let bindings = FunctionBindings {
+            events: accept_list("events", spec.events)?,
+            sinks: accept_list("sinks", spec.sinks)?,
+        };
+        reached_function(&self.store.snapshot().await?.read(), caller, &spec.module, &spec.name).await?;
+
+        let upload = self.uploads.receive(chunks).await?;
+
+        let mut write = self.store.write().await?;
+        let mut function = reached_function(&write.read(), caller, &spec.module, &spec.name).await?;
+        if let Some(new_name) = spec.new_name.filter(|new_name| *new_name != spec.name) {
+            refuse_taken(&write.read(), &spec.module, &new_name).await?;
+            function.name = new_name;
+        }
+        function.metadata = metadata.or(function.metadata);
+        function.limits = limits.or(function.limits);
+        let former_code = function.code.clone().unwrap_or_default().hash;
+        if let Some(upload) = upload {
+            write.insert_code(&upload.code, &upload.bytes).await?;
+            function.code = Some(upload.code);
+        }
+        let function = write.update_function(function, &former_code, bindings).await?;
+        Ok((function, write.commit().await?))
+    }
+
+    /// Deletes a function, and its code if nothing else uses it.
+    pub(crate) async fn delete_function(&self, caller: &Caller, module: &str, name: &str) -> Result<u64> {
+        let mut write = self.store.write().await?;
+        let function = reached_function(&write.read(), caller, module, name).await?;
+        write.delete_function(&function).await?;
+        Ok(write.commit().await?)
+    }
+}
+
+/// The function of this name, in a module that the caller reaches.
+async fn reached_function(
+    reader: &Reader<'_>,
+    caller: &Caller,
+    module: &str,
+    name: &str,
+) -> Result<Function> {
+    reached_module(reader, caller, module).await?;
+    let function = if names::is_name(name) { reader.function(module, name).await? } else { None };
+    function
+        .ok_or_else(|| RegistryError::FunctionNotFound { module: module.to_owned(), name: name.to_owned() })
+}
+
+/// Refuses a name that another function of the module has.
+async fn refuse_taken(reader: &Reader<'_>, module: &str, name: &str) -> Result<()> {
+    match reader.has_function(module, name).await? {
+        true => Err(RegistryError::FunctionExists { module: module.to_owned(), name: name.to_owned() }),
+        false => Ok(()),
+    }
+}
+
+fn accept_metadata(metadata: Metadata) -> Result<Metadata> {
+    names::check_text("tag", &metadata.tag)?;
+    let capacity_kb = match accept_amount("capacity", metadata.capacity_kb)? {
+        0 => DEFAULT_CAPACITY_KB,
+        capacity_kb => capacity_kb,
+    };
+    Ok(Metadata { capacity_kb, ..metadata })
+}
+
+fn accept_limits(limits: Limits) -> Result<Limits> {
+    Ok(Limits {
+        memory_bytes: accept_amount("memory_bytes", limits.memory_bytes)?,
+        timeout_ms: accept_amount("timeout_ms", limits.timeout_ms)?,
+        output_bytes: accept_amount("output_bytes", limits.output_bytes)?,
+    })
+}
+
+/// Databases count to 2^63 - 1.
+fn accept_amount(field: &'static str, amount: u64) -> Result<u64> {
+    match i64::try_from(amount) {
+        Ok(_) => Ok(amount),
+        Err(_) => Err(RegistryError::field(field, format!("should be at most {}", i64::MAX))),
+    }
+}
+
+fn accept_list(field: &'static str, list: Option<BindingList>) -> Result<Option<Vec<Binding>>> {
+    list.map(|list| bindings::accept(field, list.bindings)).transpose()
+}

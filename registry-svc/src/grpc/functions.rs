@@ -1,0 +1,101 @@
+//! `funless.registry.v1.Functions`.
+
+use bytes::Bytes;
+use futures::{Stream, TryStreamExt as _};
+use mesh::{Caller, Error};
+use proto::registry::v1::functions_server::Functions;
+use proto::registry::v1::{
+    CreateFunctionRequest, CreateFunctionResponse, DeleteFunctionRequest, DeleteFunctionResponse,
+    GetFunctionRequest, GetFunctionResponse, ListFunctionsRequest, ListFunctionsResponse,
+    UpdateFunctionRequest, UpdateFunctionResponse, create_function_request, update_function_request,
+};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Handler;
+use crate::error::RegistryError;
+
+#[tonic::async_trait]
+impl Functions for Handler {
+    async fn create_function(
+        &self,
+        request: Request<Streaming<CreateFunctionRequest>>,
+    ) -> Result<Response<CreateFunctionResponse>, Status> {
+        use create_function_request::Part;
+        let caller = Caller::of(&request);
+        let mut parts = request.into_inner();
+        let Some(Part::Spec(spec)) = parts.message().await?.and_then(|message| message.part) else {
+            return Err(no_specification());
+        };
+        let chunks = chunks(parts, |message| match message.part {
+            Some(Part::Chunk(chunk)) => Some(chunk),
+            Some(Part::Spec(_)) | None => None,
+        });
+        let (function, revision) = self.registry.create_function(&caller, spec, chunks).await?;
+        Ok(Response::new(CreateFunctionResponse { function: Some(function), revision }))
+    }
+
+    async fn get_function(
+        &self,
+        request: Request<GetFunctionRequest>,
+    ) -> Result<Response<GetFunctionResponse>, Status> {
+        let caller = Caller::of(&request);
+        let GetFunctionRequest { module, name } = request.into_inner();
+        let function = self.registry.get_function(&caller, &module, &name).await?;
+        Ok(Response::new(GetFunctionResponse { function: Some(function) }))
+    }
+
+    async fn list_functions(
+        &self,
+        request: Request<ListFunctionsRequest>,
+    ) -> Result<Response<ListFunctionsResponse>, Status> {
+        let caller = Caller::of(&request);
+        let ListFunctionsRequest { module } = request.into_inner();
+        let functions = self.registry.list_functions(&caller, &module).await?;
+        Ok(Response::new(ListFunctionsResponse { functions }))
+    }
+
+    async fn update_function(
+        &self,
+        request: Request<Streaming<UpdateFunctionRequest>>,
+    ) -> Result<Response<UpdateFunctionResponse>, Status> {
+        use update_function_request::Part;
+        let caller = Caller::of(&request);
+        let mut parts = request.into_inner();
+        let Some(Part::Spec(spec)) = parts.message().await?.and_then(|message| message.part) else {
+            return Err(no_specification());
+        };
+        let chunks = chunks(parts, |message| match message.part {
+            Some(Part::Chunk(chunk)) => Some(chunk),
+            Some(Part::Spec(_)) | None => None,
+        });
+        let (function, revision) = self.registry.update_function(&caller, spec, chunks).await?;
+        Ok(Response::new(UpdateFunctionResponse { function: Some(function), revision }))
+    }
+
+    async fn delete_function(
+        &self,
+        request: Request<DeleteFunctionRequest>,
+    ) -> Result<Response<DeleteFunctionResponse>, Status> {
+        let caller = Caller::of(&request);
+        let DeleteFunctionRequest { module, name } = request.into_inner();
+        let revision = self.registry.delete_function(&caller, &module, &name).await?;
+        Ok(Response::new(DeleteFunctionResponse { revision }))
+    }
+}
+
+fn no_specification() -> Status {
+    RegistryError::BadRequest("the first message must be the specification".into()).into()
+}
+
+/// The chunks of code that follow a specification.
+fn chunks<M>(
+    parts: Streaming<M>,
+    chunk: impl Fn(M) -> Option<Bytes>,
+) -> impl Stream<Item = Result<Bytes, Error>> {
+    parts.map_err(Error::from).and_then(move |message| {
+        let chunk = chunk(message).ok_or_else(|| {
+            RegistryError::BadRequest("only chunks of code may follow the specification".into()).into()
+        });
+        std::future::ready(chunk)
+    })
+}

@@ -1,0 +1,24 @@
+//! The registry's gRPC services: decode, call, encode.
+
+mod bindings;
+mod code;
+mod functions;
+mod modules;
+mod scripts;
+mod subjects;
+mod watch;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::registry::Registry;
+use crate::watch::Hub;
+
+/// Serves all of the registry's services.
+pub(crate) struct Handler {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) hub: Arc<Hub>,
+    /// Cancelled when subscriptions shall end.
+    pub(crate) draining: CancellationToken,
+}

@@ -1,0 +1,46 @@
+//! `funless.registry.v1.Scripts`. Scripts are shared, whoever calls.
+
+use proto::registry::v1::scripts_server::Scripts;
+use proto::registry::v1::{
+    CreateScriptRequest, CreateScriptResponse, DeleteScriptRequest, DeleteScriptResponse, GetScriptRequest,
+    GetScriptResponse, ListScriptsRequest, ListScriptsResponse,
+};
+use tonic::{Request, Response, Status};
+
+use super::Handler;
+
+#[tonic::async_trait]
+impl Scripts for Handler {
+    async fn create_script(
+        &self,
+        request: Request<CreateScriptRequest>,
+    ) -> Result<Response<CreateScriptResponse>, Status> {
+        let CreateScriptRequest { script } = request.into_inner();
+        let (script, revision) = self.registry.create_script(script.unwrap_or_default()).await?;
+        Ok(Response::new(CreateScriptResponse { script: Some(script), revision }))
+    }
+
+    async fn get_script(
+        &self,
+        request: Request<GetScriptRequest>,
+    ) -> Result<Response<GetScriptResponse>, Status> {
+        let script = self.registry.get_script(&request.into_inner().name).await?;
+        Ok(Response::new(GetScriptResponse { script: Some(script) }))
+    }
+
+    async fn list_scripts(
+        &self,
+        _: Request<ListScriptsRequest>,
+    ) -> Result<Response<ListScriptsResponse>, Status> {
+        let scripts = self.registry.list_scripts().await?;
+        Ok(Response::new(ListScriptsResponse { scripts }))
+    }
+
+    async fn delete_script(
+        &self,
+        request: Request<DeleteScriptRequest>,
+    ) -> Result<Response<DeleteScriptResponse>, Status> {
+        let revision = self.registry.delete_script(&request.into_inner().name).await?;
+        Ok(Response::new(DeleteScriptResponse { revision }))
+    }
+}

@@ -1,0 +1,32 @@
+//! The registry's metrics.
+
+use mesh::metrics::{int_counter, int_gauge};
+use prometheus::{IntCounterVec, IntGauge, Registry};
+
+/// Recorded by uploads and the watch.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    /// Uploads of code that ended, by outcome: `accepted`, `refused` or `failed`.
+    pub(crate) uploads: IntCounterVec,
+    /// Followers that are served.
+    pub(crate) watchers: IntGauge,
+    /// The newest revision that is known here.
+    pub(crate) revision: IntGauge,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub(crate) fn new(registry: &Registry) -> Self {
+        let gauge = |name, help| int_gauge(registry, name, help, &[]).with_label_values::<&str>(&[]);
+        Self {
+            uploads: int_counter(
+                registry,
+                "funless_registry_uploads_total",
+                "Uploads of code that ended.",
+                &["outcome"],
+            ),
+            watchers: gauge("funless_registry_watchers", "Followers of the registry that are served."),
+            revision: gauge("funless_registry_revision", "The newest revision that is known here."),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The names of modules, functions, scripts and subjects, and other short text.
+
+use std::cmp::Ordering;
+
+use crate::error::{RegistryError, Result};
+
+/// The module that exists from the start.
+pub(crate) const DEFAULT_MODULE: &str = "_";
+
+const MAX_CHARS: usize = 160;
+
+/// Accepts what is a name, and else says all that is wrong with the field `name`.
+pub(crate) fn check(name: &str) -> Result<()> {
+    if name.trim().is_empty() {
+        return Err(RegistryError::field("name", "can't be blank"));
+    }
+    let mut wrong = Vec::new();
+    if !name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric()) {
+        wrong.push(("name", "must contain only alphanumeric characters and underscores".to_owned()));
+    }
+    if name.chars().count() > MAX_CHARS {
+        wrong.push(("name", format!("should be at most {MAX_CHARS} character(s)")));
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(RegistryError::InvalidFields(wrong)) }
+}
+
+/// Whether anything can have this name. What cannot is not looked for: not every text is one to the
+/// database.
+pub(crate) fn is_name(name: &str) -> bool {
+    check(name).is_ok()
+}
+
+/// Accepts short text on one line.
+pub(crate) fn check_text(field: &'static str, text: &str) -> Result<()> {
+    if text.chars().count() > MAX_CHARS {
+        return Err(RegistryError::field(field, format!("should be at most {MAX_CHARS} character(s)")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(RegistryError::field(field, "must not contain control characters"));
+    }
+    Ok(())
+}
+
+/// The order of lists: the default module first, then by bytes. Databases order by language.
+pub(crate) fn order(a: &str, b: &str) -> Ordering {
+    (a != DEFAULT_MODULE, a).cmp(&(b != DEFAULT_MODULE, b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(name: &str) -> Vec<String> {
+        match check(name) {
+            Ok(()) => Vec::new(),
+            Err(RegistryError::InvalidFields(fields)) => {
+                fields.into_iter().map(|(_, message)| message).collect()
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn names() {
+        let blank = "can't be blank";
+        let characters = "must contain only alphanumeric characters and underscores";
+        let length = "should be at most 160 character(s)";
+        let longest = "a".repeat(160);
+        let too_long = "a".repeat(161);
+        let both = "é".repeat(161);
+        let cases: [(&str, &[&str]); 12] = [
+            ("hello", &[]),
+            ("_", &[]),
+            ("Aa_09", &[]),
+            (&longest, &[]),
+            (&too_long, &[length]),
+            (&both, &[characters, length]),
+            ("", &[blank]),
+            (" \n", &[blank]),
+            ("a.b", &[characters]),
+            ("a/b", &[characters]),
+            ("name\n", &[characters]),
+            ("na\0me", &[characters]),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(messages(name), expected, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn the_default_module_comes_first() {
+        let mut names = ["b", "_a", "_", "B", "a"];
+        names.sort_by(|a, b| order(a, b));
+        assert_eq!(names, ["_", "B", "_a", "a", "b"]);
+    }
+}

@@ -1,0 +1,72 @@
+//! The change log: what each of the last revisions changed.
+
+use prost::Message as _;
+use proto::registry::v1::ChangeSet;
+use sea_orm::{
+    ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait as _, DatabaseTransaction, DbBackend,
+    EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set, Statement,
+};
+
+use super::Reader;
+use super::entity::change_log;
+use super::error::{Result, StoreError};
+use super::notifications::CHANNEL;
+
+/// Changes that are larger are not logged: a snapshot tells them better, and what a follower has to
+/// keep in memory stays bounded.
+const MAX_LOGGED_BYTES: usize = 1 << 20;
+
+/// What one revision changed.
+pub(crate) struct LoggedChanges {
+    pub(crate) revision: u64,
+    /// `None` when there was too much to log.
+    pub(crate) changes: Option<ChangeSet>,
+}
+
+pub(super) async fn append(
+    transaction: &DatabaseTransaction,
+    revision: u64,
+    changes: &ChangeSet,
+) -> Result<()> {
+    let body = (changes.encoded_len() <= MAX_LOGGED_BYTES).then(|| changes.encode_to_vec());
+    let row = change_log::ActiveModel { revision: Set(revision.cast_signed()), body: Set(body) };
+    row.insert(transaction).await?;
+    Ok(())
+}
+
+/// Forgets the revisions up to this one: at each write one row, by its key.
+pub(super) async fn prune(transaction: &DatabaseTransaction, up_to: u64) -> Result<()> {
+    let old = change_log::Column::Revision.lte(up_to.cast_signed());
+    change_log::Entity::delete_many().filter(old).exec(transaction).await?;
+    Ok(())
+}
+
+/// Tells other replicas, once the transaction is committed.
+pub(super) async fn notify(transaction: &DatabaseTransaction, revision: u64) -> Result<()> {
+    if transaction.get_database_backend() == DbBackend::Postgres {
+        let values = [CHANNEL.into(), revision.to_string().into()];
+        let notify = Statement::from_sql_and_values(DbBackend::Postgres, "SELECT pg_notify($1, $2)", values);
+        transaction.execute_raw(notify).await?;
+    }
+    Ok(())
+}
+
+impl Reader<'_> {
+    /// What the next revisions after `revision` changed, at most `limit` of them.
+    pub(crate) async fn changes_after(&self, revision: u64, limit: u64) -> Result<Vec<LoggedChanges>> {
+        let rows = change_log::Entity::find()
+            .filter(change_log::Column::Revision.gt(revision.cast_signed()))
+            .order_by_asc(change_log::Column::Revision)
+            .limit(limit)
+            .all(&self.db)
+            .await?;
+        rows.into_iter().map(decode).collect()
+    }
+}
+
+fn decode(row: change_log::Model) -> Result<LoggedChanges> {
+    let changes = row.body.map(|body| ChangeSet::decode(body.as_slice())).transpose();
+    let changes = changes
+        .map_err(|error| StoreError::Failed(format!("the change log at {}: {error}", row.revision)))?;
+    Ok(LoggedChanges { revision: row.revision.cast_unsigned(), changes })
+}

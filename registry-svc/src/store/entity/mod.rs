@@ -1,0 +1,11 @@
+//! The rows, one file a table. They stay inside the store.
+
+pub(super) mod binding;
+pub(super) mod change_log;
+pub(super) mod code;
+pub(super) mod code_chunk;
+pub(super) mod function;
+pub(super) mod module;
+pub(super) mod revision;
+pub(super) mod script;
+pub(super) mod subject;

@@ -1,0 +1,37 @@
+//! What other replicas have written, as PostgreSQL tells it. A poll stands behind it, so that a lost
+//! notification costs a second and nothing else.
+
+use mesh::backoff::Backoff;
+use sea_orm::sqlx::Error as SqlxError;
+use sea_orm::sqlx::postgres::PgListener;
+
+use super::{DatabaseUrl, Store, advance};
+
+/// The channel on which writers announce their revision.
+pub(super) const CHANNEL: &str = "funless_registry";
+
+impl Store {
+    /// Takes in what other replicas announce, for ever. Ends at once where there are none.
+    pub(crate) async fn follow_notifications(&self) {
+        let DatabaseUrl::Postgres(url) = &self.url else { return };
+        let mut backoff = Backoff::reconnect();
+        loop {
+            let Err(error) = self.listen(url, &mut backoff).await;
+            tracing::debug!(%error, "cannot listen to the database; trying again");
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+    }
+
+    async fn listen(&self, url: &str, backoff: &mut Backoff) -> Result<std::convert::Infallible, SqlxError> {
+        let mut listener = PgListener::connect(url).await?;
+        listener.listen(CHANNEL).await?;
+        backoff.reset();
+        loop {
+            let notification = listener.recv().await?;
+            match notification.payload().parse() {
+                Ok(revision) => advance(&self.newest, revision),
+                Err(_) => tracing::warn!(payload = notification.payload(), "not a revision on {CHANNEL}"),
+            }
+        }
+    }
+}

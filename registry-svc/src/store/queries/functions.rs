@@ -1,0 +1,193 @@
+//! Functions, with their bindings.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use proto::registry::v1::change::Change;
+use proto::registry::v1::{Binding, BindingRole, Code, Function, FunctionDeleted, Limits, Metadata};
+use sea_orm::{
+    ActiveModelTrait as _, ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+};
+
+use super::bindings::to_redacted_binding;
+use crate::store::entity::{binding, code, function, module};
+use crate::store::{Reader, Result, StoreError, Write};
+
+/// The lists of bindings that a write gives to a function. Absent ones stay as they are.
+#[derive(Debug, Default)]
+pub(crate) struct FunctionBindings {
+    pub(crate) events: Option<Vec<Binding>>,
+    pub(crate) sinks: Option<Vec<Binding>>,
+}
+
+impl Reader<'_> {
+    /// The function of this name. Secrets of its bindings read as "***", as in all functions here.
+    pub(crate) async fn function(&self, module: &str, name: &str) -> Result<Option<Function>> {
+        let is_it =
+            Condition::all().add(function::Column::Module.eq(module)).add(function::Column::Name.eq(name));
+        Ok(self.load_functions(is_it).await?.pop())
+    }
+
+    /// The functions of a module, in no order.
+    pub(crate) async fn functions_of(&self, module: &str) -> Result<Vec<Function>> {
+        self.load_functions(Condition::all().add(function::Column::Module.eq(module))).await
+    }
+
+    /// All functions, in no order.
+    pub(crate) async fn functions(&self) -> Result<Vec<Function>> {
+        self.load_functions(Condition::all()).await
+    }
+
+    /// Whether there is a function of this name.
+    pub(crate) async fn has_function(&self, module: &str, name: &str) -> Result<bool> {
+        let functions = function::Entity::find()
+            .filter(function::Column::Module.eq(module))
+            .filter(function::Column::Name.eq(name))
+            .count(&self.db)
+            .await?;
+        Ok(functions > 0)
+    }
+
+    /// The names of the functions of a module, in no order.
+    pub(crate) async fn function_names(&self, module: &str) -> Result<Vec<String>> {
+        let names = function::Entity::find()
+            .select_only()
+            .column(function::Column::Name)
+            .filter(function::Column::Module.eq(module))
+            .into_tuple()
+            .all(&self.db)
+            .await?;
+        Ok(names)
+    }
+
+    async fn load_functions(&self, filter: Condition) -> Result<Vec<Function>> {
+        let rows = function::Entity::find()
+            .find_also_related(module::Entity)
+            .find_also_related(code::Entity)
+            .filter(filter.clone())
+            .all(&self.db)
+            .await?;
+        let bindings = binding::Entity::find()
+            .inner_join(function::Entity)
+            .filter(filter)
+            .order_by_asc(binding::Column::Position)
+            .all(&self.db)
+            .await?;
+        let mut bindings_of = HashMap::<String, Vec<binding::Model>>::new();
+        for binding in bindings {
+            bindings_of.entry(binding.function_id.clone()).or_default().push(binding);
+        }
+        let functions = rows.into_iter().map(|row| {
+            let bindings = bindings_of.remove(&row.0.id).unwrap_or_default();
+            to_function(row, bindings)
+        });
+        functions.collect()
+    }
+}
+
+impl Write {
+    /// Adds a function whose name is free, and whose code is stored. Gives it as it is then.
+    pub(crate) async fn insert_function(
+        &mut self,
+        function: Function,
+        bindings: FunctionBindings,
+    ) -> Result<Function> {
+        let function = Function { created_at_ms: self.now_ms, ..function };
+        let row = self.to_row(&function);
+        row.clone().into_active_model().insert(&self.transaction).await?;
+        self.put_function(&row, bindings).await
+    }
+
+    /// Replaces all of a function but its bindings, which it replaces where they are given, and
+    /// drops its former code if nothing else uses it. Gives the function as it is then.
+    pub(crate) async fn update_function(
+        &mut self,
+        function: Function,
+        former_code: &[u8],
+        bindings: FunctionBindings,
+    ) -> Result<Function> {
+        let row = self.to_row(&function);
+        row.clone().into_active_model().reset_all().update(&self.transaction).await?;
+        self.delete_unused_code(former_code).await?;
+        self.put_function(&row, bindings).await
+    }
+
+    /// Deletes a function and the code that nothing else uses.
+    pub(crate) async fn delete_function(&mut self, function: &Function) -> Result<()> {
+        function::Entity::delete_by_id(&function.id).exec(&self.transaction).await?;
+        if let Some(code) = &function.code {
+            self.delete_unused_code(&code.hash).await?;
+        }
+        self.changed(Change::FunctionDeleted(FunctionDeleted {
+            id: function.id.clone(),
+            module: function.module.clone(),
+            name: function.name.clone(),
+            owner: function.owner.clone(),
+        }));
+        Ok(())
+    }
+
+    async fn put_function(&mut self, row: &function::Model, bindings: FunctionBindings) -> Result<Function> {
+        self.replace_bindings(&row.id, BindingRole::Event, bindings.events).await?;
+        self.replace_bindings(&row.id, BindingRole::Sink, bindings.sinks).await?;
+        let function = self.read().function(&row.module, &row.name).await?;
+        let function = function.ok_or_else(|| StoreError::Failed("a function vanished".into()))?;
+        self.changed(Change::FunctionPut(function.clone()));
+        Ok(function)
+    }
+
+    fn to_row(&self, function: &Function) -> function::Model {
+        let metadata = function.metadata.clone().unwrap_or_default();
+        let limits = function.limits.unwrap_or_default();
+        function::Model {
+            id: function.id.clone(),
+            module: function.module.clone(),
+            name: function.name.clone(),
+            code_hash: function.code.as_ref().map_or_else(Vec::new, |code| code.hash.to_vec()),
+            tag: metadata.tag,
+            capacity_kb: metadata.capacity_kb.cast_signed(),
+            idempotent: metadata.idempotent,
+            memory_bytes: limits.memory_bytes.cast_signed(),
+            timeout_ms: limits.timeout_ms.cast_signed(),
+            output_bytes: limits.output_bytes.cast_signed(),
+            revision: self.revision.cast_signed(),
+            created_at_ms: function.created_at_ms,
+            updated_at_ms: self.now_ms,
+        }
+    }
+}
+
+fn to_function(
+    (row, module, code): (function::Model, Option<module::Model>, Option<code::Model>),
+    bindings: Vec<binding::Model>,
+) -> Result<Function> {
+    // Foreign keys say that both are there.
+    let (Some(module), Some(code)) = (module, code) else {
+        return Err(StoreError::Failed(format!("the function {} has lost its module or code", row.id)));
+    };
+    let (events, sinks): (Vec<_>, Vec<_>) =
+        bindings.into_iter().partition(|binding| binding.role == i32::from(BindingRole::Event));
+    Ok(Function {
+        id: row.id,
+        module: row.module,
+        name: row.name,
+        owner: module.owner,
+        code: Some(Code { hash: Bytes::from(code.hash), size: code.size.cast_unsigned(), kind: code.kind }),
+        metadata: Some(Metadata {
+            tag: row.tag,
+            capacity_kb: row.capacity_kb.cast_unsigned(),
+            idempotent: row.idempotent,
+        }),
+        limits: Some(Limits {
+            memory_bytes: row.memory_bytes.cast_unsigned(),
+            timeout_ms: row.timeout_ms.cast_unsigned(),
+            output_bytes: row.output_bytes.cast_unsigned(),
+        }),
+        events: events.into_iter().map(to_redacted_binding).collect(),
+        sinks: sinks.into_iter().map(to_redacted_binding).collect(),
+        revision: row.revision.cast_unsigned(),
+        created_at_ms: row.created_at_ms,
+        updated_at_ms: row.updated_at_ms,
+    })
+}

@@ -1,0 +1,79 @@
+//! A write: one transaction with one revision.
+
+use std::sync::Arc;
+
+use proto::registry::v1::{Change, ChangeSet, change};
+use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::{DatabaseTransaction, DbErr, EntityTrait as _};
+use tokio::sync::{OwnedMutexGuard, watch};
+
+use super::entity::revision;
+use super::error::{Result, StoreError};
+use super::{Reader, advance, changes};
+use crate::subjects::now_ms;
+
+/// A write in progress. What it changes is seen by others once it is committed; dropped without, it
+/// never was. The verbs are in `queries`.
+pub(crate) struct Write {
+    pub(super) transaction: DatabaseTransaction,
+    pub(super) revision: u64,
+    /// When it began, Unix time in milliseconds.
+    pub(super) now_ms: i64,
+    changes: Vec<Change>,
+    changes_kept: u32,
+    newest: Arc<watch::Sender<u64>>,
+    /// Released after the transaction has ended.
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Write {
+    pub(super) async fn begin(
+        transaction: DatabaseTransaction,
+        changes_kept: u32,
+        newest: Arc<watch::Sender<u64>>,
+        turn: OwnedMutexGuard<()>,
+    ) -> Result<Self> {
+        // The lock on this row makes all writers take turns: the order of revisions is the order
+        // of commits, and what a writer has looked up stays true until it commits.
+        let next = revision::Entity::update_many()
+            .col_expr(revision::Column::Value, Expr::col(revision::Column::Value).add(1))
+            .exec_with_returning(&transaction)
+            .await?;
+        let next = next.first().ok_or_else(|| DbErr::RecordNotFound("the revision".into()))?;
+        Ok(Self {
+            revision: next.value.cast_unsigned(),
+            transaction,
+            now_ms: now_ms(),
+            changes: Vec::new(),
+            changes_kept,
+            newest,
+            _turn: turn,
+        })
+    }
+
+    /// Reads what is there with what this write has changed.
+    pub(crate) fn read(&self) -> Reader<'_> {
+        Reader { db: (&self.transaction).into() }
+    }
+
+    /// The revision that the registry has as long as this write is not committed.
+    pub(crate) fn revision_before(&self) -> u64 {
+        self.revision - 1
+    }
+
+    /// Notes a change for those who follow.
+    pub(super) fn changed(&mut self, change: change::Change) {
+        self.changes.push(Change { change: Some(change) });
+    }
+
+    /// Makes it durable, and tells everyone who follows. Gives its revision.
+    pub(crate) async fn commit(self) -> Result<u64> {
+        let changes = ChangeSet { changes: self.changes };
+        changes::append(&self.transaction, self.revision, &changes).await?;
+        changes::prune(&self.transaction, self.revision.saturating_sub(self.changes_kept.into())).await?;
+        changes::notify(&self.transaction, self.revision).await?;
+        self.transaction.commit().await.map_err(StoreError::of_commit)?;
+        advance(&self.newest, self.revision);
+        Ok(self.revision)
+    }
+}

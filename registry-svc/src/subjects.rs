@@ -1,0 +1,130 @@
+//! Subjects: who may use the mesh, known by their tokens.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use mesh::Caller;
+use mesh::auth::Secret;
+use mesh::hash::Hash;
+use proto::registry::v1::{Role, Subject};
+
+use crate::config::Config;
+use crate::error::{RegistryError, Result};
+use crate::names;
+use crate::registry::{Registry, only_admins, only_services};
+
+/// What the tokens of this registry begin with, so that scanners for leaked secrets find them.
+const TOKEN_PREFIX: &str = "fl_";
+
+/// A subject that exists whenever the registry runs, with the hash of its token.
+pub(crate) type BootstrapSubject = (Subject, Hash);
+
+/// The subjects that `config` wants to exist.
+pub(crate) fn bootstrap(config: &Config) -> Vec<BootstrapSubject> {
+    let wanted = [("guest", Role::Subject, &config.guest_token), ("admin", Role::Admin, &config.admin_token)];
+    let wanted = wanted.into_iter().filter_map(|(name, role, token)| {
+        let subject = Subject { name: name.to_owned(), role: role.into(), expires_at_ms: 0 };
+        Some((subject, Hash::of(token.as_ref()?.expose().as_bytes())))
+    });
+    wanted.collect()
+}
+
+impl Registry {
+    /// Makes the bootstrap subjects exist with exactly their tokens. Changes nothing when they do.
+    pub(crate) async fn ensure_subjects(&self, wanted: &[BootstrapSubject]) -> Result<()> {
+        let mut write = self.store.write().await?;
+        let mut changed = false;
+        for (subject, token) in wanted {
+            if write.read().subject_of(token).await?.as_ref() != Some(subject) {
+                changed = true;
+            }
+        }
+        if !changed {
+            return Ok(());
+        }
+        for (subject, token) in wanted {
+            write.delete_subject(&subject.name).await?;
+            write.revoke_token(token).await?;
+        }
+        for (subject, token) in wanted {
+            write.insert_subject(subject, token).await?;
+        }
+        write.commit().await?;
+        Ok(())
+    }
+
+    /// Creates a subject and issues its token, which is known to nobody but the caller.
+    pub(crate) async fn create_subject(
+        &self,
+        caller: &Caller,
+        name: &str,
+        role: i32,
+    ) -> Result<(Subject, Secret)> {
+        only_admins(caller)?;
+        names::check(name)?;
+        let role = match Role::try_from(role) {
+            Ok(Role::Unspecified | Role::Subject) => Role::Subject,
+            Ok(Role::Admin) => Role::Admin,
+            Err(_) => return Err(RegistryError::field("role", "must be ROLE_SUBJECT or ROLE_ADMIN")),
+        };
+        let mut write = self.store.write().await?;
+        if write.read().has_subject(name).await? {
+            return Err(RegistryError::name_taken());
+        }
+        let token = Secret::new(format!("{TOKEN_PREFIX}{}", Secret::random().expose()));
+        let expires_at_ms = now_ms().saturating_add(self.token_ttl_ms);
+        let subject = Subject { name: name.to_owned(), role: role.into(), expires_at_ms };
+        write.insert_subject(&subject, &Hash::of(token.expose().as_bytes())).await?;
+        write.commit().await?;
+        Ok((subject, token))
+    }
+
+    /// All subjects.
+    pub(crate) async fn list_subjects(&self, caller: &Caller) -> Result<Vec<Subject>> {
+        only_admins(caller)?;
+        let mut subjects = self.store.read().subjects().await?;
+        subjects.sort_by(|a, b| names::order(&a.name, &b.name));
+        Ok(subjects)
+    }
+
+    /// Deletes a subject, and its token with it.
+    pub(crate) async fn delete_subject(&self, caller: &Caller, name: &str) -> Result<()> {
+        only_admins(caller)?;
+        let mut write = self.store.write().await?;
+        if !names::is_name(name) || !write.delete_subject(name).await? {
+            return Err(RegistryError::SubjectNotFound(name.to_owned()));
+        }
+        write.commit().await?;
+        Ok(())
+    }
+
+    /// Whose token it is.
+    pub(crate) async fn authenticate(&self, caller: &Caller, token: &str) -> Result<Subject> {
+        only_services(caller)?;
+        let subject = self.store.read().subject_of(&Hash::of(token.as_bytes())).await?;
+        subject.filter(|subject| is_valid(subject, now_ms())).ok_or(RegistryError::Unauthenticated)
+    }
+}
+
+/// Whether the subject's token has not expired at `now_ms`.
+fn is_valid(subject: &Subject, now_ms: i64) -> bool {
+    subject.expires_at_ms == 0 || now_ms < subject.expires_at_ms
+}
+
+/// Unix time in milliseconds.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_end_when_they_expire() {
+        let subject = |expires_at_ms| Subject { expires_at_ms, ..Subject::default() };
+        assert!(is_valid(&subject(1000), 999));
+        assert!(!is_valid(&subject(1000), 1000));
+        assert!(is_valid(&subject(0), i64::MAX), "a bootstrap token never expires");
+    }
+}

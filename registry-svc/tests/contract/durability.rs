@@ -1,0 +1,69 @@
+//! What outlives a registry.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use proto::registry::v1::{
+    AuthenticateRequest, CreateScriptRequest, CreateSubjectRequest, GetFunctionRequest, GetScriptRequest,
+    Script,
+};
+use registry_svc::Config;
+
+use crate::support::{Database, Registry, contract, spec, wasm};
+
+contract!(a_restart_keeps_everything);
+
+async fn a_restart_keeps_everything(database: Database) {
+    let registry = Registry::start(&database).await;
+    registry.create_module("m").await;
+    let created = registry.create(spec("m", "f"), &wasm("1")).await.expect("created");
+    let script = Script { name: "s".into(), content: "x".into() };
+    let create = CreateScriptRequest { script: Some(script.clone()) };
+    registry.scripts().create_script(create).await.expect("created");
+    let ann = CreateSubjectRequest { name: "ann".into(), ..CreateSubjectRequest::default() };
+    let ann = registry.subjects().create_subject(ann).await.expect("created").into_inner();
+    registry.stop().await;
+
+    let registry = Registry::start(&database).await;
+    let request = GetFunctionRequest { module: "m".into(), name: "f".into() };
+    let function = registry.functions().get_function(request).await.expect("kept").into_inner().function;
+    assert_eq!(function, created.function);
+    let hash = function.and_then(|function| function.code).expect("code").hash;
+    assert_eq!(registry.fetch_code(&hash).await.expect("kept"), wasm("1"));
+    let kept = registry.scripts().get_script(GetScriptRequest { name: "s".into() }).await.expect("kept");
+    assert_eq!(kept.into_inner().script, Some(script));
+    let request = AuthenticateRequest { token: ann.token };
+    let whose = registry.authentication().authenticate(request).await.expect("kept").into_inner();
+    assert_eq!(whose.subject, ann.subject);
+    // The module, the function, the script and the subject were four writes.
+    assert_eq!(registry.create_module("next").await, 5, "revisions go on where they were");
+}
+
+#[tokio::test]
+async fn a_sqlite_file_is_its_owners() {
+    let database = Database::sqlite();
+    let Database::Sqlite(directory) = &database else { unreachable!("it is SQLite") };
+    let file = directory.path().join("data/registry.db");
+    let registry = Registry::start(&database).await;
+    registry.create_module("m").await;
+    for file in [file.clone(), file.with_extension("db-wal"), file.with_extension("db-shm")] {
+        let mode = file.metadata().expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", file.display());
+    }
+}
+
+#[tokio::test]
+async fn a_database_in_memory_works() {
+    let config = Config { database_url: "sqlite::memory:".parse().expect("a URL"), ..Config::default() };
+    let registry = Registry::start_as(config).await;
+    registry.create_module("m").await;
+    registry.create(spec("m", "f"), &wasm("1")).await.expect("created");
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_opened_stops_the_start() {
+    let config =
+        Config { database_url: "sqlite:/dev/null/registry.db".parse().expect("a URL"), ..Config::default() };
+    let started = registry_svc::App::start(config, mesh::testing::host("registry")).await;
+    let error = format!("{:#}", started.expect_err("it cannot be opened"));
+    assert!(error.contains("database_url: /dev/null/registry.db"), "{error}");
+}

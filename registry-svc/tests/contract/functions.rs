@@ -1,0 +1,245 @@
+//! Functions and their bindings.
+
+use mesh::{Caller, Reason};
+use proto::registry::v1::create_function_request::Part;
+use proto::registry::v1::{
+    Binding, BindingList, BindingRole, CodeKind, CreateFunctionRequest, CreateFunctionSpec,
+    DeleteFunctionRequest, Function, GetFunctionRequest, GetModuleRequest, Limits, ListBindingsRequest,
+    ListFunctionsRequest, Metadata, UpdateFunctionSpec,
+};
+use tonic::Request;
+
+use crate::support::{
+    Database, Registry, as_subject, contract, create_parts, failure, reason, refused, spec, wasm,
+};
+
+contract!(
+    functions_live_and_die,
+    what_is_not_said_has_a_default,
+    functions_are_checked,
+    uploads_keep_to_the_protocol,
+    an_update_changes_what_it_names,
+    an_update_is_checked,
+    secrets_are_for_services,
+);
+
+async fn get(registry: &Registry, module: &str, name: &str) -> Result<Function, tonic::Status> {
+    let request = GetFunctionRequest { module: module.into(), name: name.into() };
+    let response = registry.functions().get_function(request).await?;
+    Ok(response.into_inner().function.expect("a function"))
+}
+
+fn update(name: &str) -> UpdateFunctionSpec {
+    UpdateFunctionSpec { module: "_".into(), name: name.into(), ..UpdateFunctionSpec::default() }
+}
+
+fn binding(r#type: &str, params: &str) -> Binding {
+    Binding { id: String::new(), r#type: r#type.into(), params: params.into() }
+}
+
+async fn functions_live_and_die(database: Database) {
+    let registry = Registry::start(&database).await;
+    let metadata = Metadata { tag: "edge".into(), capacity_kb: 128, idempotent: true };
+    let limits = Limits { memory_bytes: 1 << 20, timeout_ms: 5000, output_bytes: 1000 };
+    let full = CreateFunctionSpec {
+        metadata: Some(metadata.clone()),
+        limits: Some(limits),
+        events: vec![binding("mqtt", r#"{"topic":"t"}"#), binding("mqtt", r#"{"topic":"u"}"#)],
+        sinks: vec![binding("couchdb", r#"{"url":"http://db/x"}"#)],
+        ..spec("_", "full")
+    };
+    let created = registry.create(full, &wasm("1")).await.expect("created");
+    let function = created.function.expect("a function");
+    assert_eq!((&function.metadata, function.limits), (&Some(metadata), Some(limits)));
+    assert_eq!(function.revision, created.revision);
+    assert!(function.created_at_ms > 0 && function.created_at_ms == function.updated_at_ms);
+    let code = function.code.clone().expect("code");
+    assert_eq!(code.hash, mesh::hash::Hash::of(&wasm("1")).to_bytes());
+    assert_eq!((code.size, code.kind()), (wasm("1").len() as u64, CodeKind::Funless));
+    let topics: Vec<_> = function.events.iter().map(|event| &*event.params).collect();
+    assert_eq!(topics, [r#"{"topic":"t"}"#, r#"{"topic":"u"}"#], "in their order");
+    assert!(function.sinks.iter().chain(&function.events).all(|binding| !binding.id.is_empty()));
+    assert_eq!(get(&registry, "_", "full").await.expect("it is there"), function);
+
+    registry.create(spec("_", "another"), &wasm("2")).await.expect("created");
+    let list = ListFunctionsRequest { module: "_".into() };
+    let listed = registry.functions().list_functions(list).await.expect("a list").into_inner().functions;
+    assert_eq!(listed.iter().map(|function| &*function.name).collect::<Vec<_>>(), ["another", "full"]);
+    assert_eq!(listed[1], function);
+    let module = registry.modules().get_module(GetModuleRequest { name: "_".into() }).await;
+    assert_eq!(module.expect("a module").into_inner().functions, ["another", "full"]);
+
+    let delete = DeleteFunctionRequest { module: "_".into(), name: "full".into() };
+    let deleted = registry.functions().delete_function(delete.clone()).await.expect("deleted");
+    assert_eq!(deleted.into_inner().revision, created.revision + 2);
+    assert_eq!(reason(registry.functions().delete_function(delete).await), Reason::FunctionNotFound);
+    let error = failure(get(&registry, "_", "full").await);
+    assert_eq!((error.reason, &*error.message), (Reason::FunctionNotFound, "there is no function _/full"));
+    let no_module = reason(get(&registry, "nothing", "full").await);
+    assert_eq!(no_module, Reason::ModuleNotFound);
+    assert_eq!(reason(get(&registry, "_", "nul\0").await), Reason::FunctionNotFound);
+}
+
+async fn what_is_not_said_has_a_default(database: Database) {
+    let registry = Registry::start(&database).await;
+    let created = registry.create(spec("_", "f"), &wasm("1")).await.expect("created");
+    let function = created.function.expect("a function");
+    let metadata = Metadata { tag: String::new(), capacity_kb: 64, idempotent: false };
+    assert_eq!(function.metadata, Some(metadata));
+    assert_eq!(function.limits, Some(Limits::default()));
+    assert!(function.events.is_empty() && function.sinks.is_empty() && function.owner.is_empty());
+}
+
+async fn functions_are_checked(database: Database) {
+    let registry = Registry::start(&database).await;
+    registry.create(spec("_", "taken"), &wasm("1")).await.expect("created");
+    let taken = failure(registry.create(spec("_", "taken"), &wasm("2")).await);
+    assert_eq!(taken.reason, Reason::FunctionExists);
+    assert!(taken.message.contains("_/taken"), "{taken}");
+    assert_eq!(reason(registry.create(spec("none", "f"), &wasm("1")).await), Reason::ModuleNotFound);
+
+    let metadata = |metadata| CreateFunctionSpec { metadata: Some(metadata), ..spec("_", "f") };
+    let events = |events| CreateFunctionSpec { events, ..spec("_", "f") };
+    let sinks = |sinks| CreateFunctionSpec { sinks, ..spec("_", "f") };
+    let cases = [
+        (spec("_", ""), "name"),
+        (spec("_", "a b"), "name"),
+        (metadata(Metadata { capacity_kb: u64::MAX, ..Metadata::default() }), "capacity"),
+        (metadata(Metadata { tag: "a\0".into(), ..Metadata::default() }), "tag"),
+        (events(vec![binding("", "{}")]), "events"),
+        (events(vec![binding("mqtt", "{}"), binding("mqtt", "no json")]), "events"),
+        (sinks(vec![binding("couchdb", "[1]")]), "sinks"),
+    ];
+    for (spec, field) in cases {
+        assert_eq!(refused(registry.create(spec, &wasm("1")).await)[0].0, field);
+    }
+    assert_eq!(reason(get(&registry, "_", "f").await), Reason::FunctionNotFound, "nothing is stored");
+}
+
+async fn uploads_keep_to_the_protocol(database: Database) {
+    let registry = Registry::start(&database).await;
+    let spec_message = || CreateFunctionRequest { part: Some(Part::Spec(spec("_", "f"))) };
+    let chunk = |bytes: Vec<u8>| CreateFunctionRequest { part: Some(Part::Chunk(bytes.into())) };
+    let bad_requests = [
+        vec![],
+        vec![chunk(wasm("1"))],
+        vec![CreateFunctionRequest { part: None }],
+        vec![spec_message(), chunk(wasm("1")), spec_message()],
+    ];
+    for messages in bad_requests {
+        let created = registry.functions().create_function(futures::stream::iter(messages)).await;
+        assert_eq!(reason(created), Reason::BadRequest);
+    }
+    for messages in [vec![spec_message()], vec![spec_message(), chunk(Vec::new())]] {
+        let created = registry.functions().create_function(futures::stream::iter(messages)).await;
+        assert_eq!(refused(created), [("code".to_owned(), "can't be blank".to_owned())]);
+    }
+    assert_eq!(reason(get(&registry, "_", "f").await), Reason::FunctionNotFound, "nothing is stored");
+}
+
+async fn an_update_changes_what_it_names(database: Database) {
+    let registry = Registry::start(&database).await;
+    let full = CreateFunctionSpec {
+        metadata: Some(Metadata { tag: "edge".into(), capacity_kb: 1, idempotent: true }),
+        limits: Some(Limits { timeout_ms: 1, ..Limits::default() }),
+        events: vec![binding("mqtt", r#"{"topic":"t"}"#)],
+        sinks: vec![binding("couchdb", r#"{"url":"http://db/x"}"#)],
+        ..spec("_", "f")
+    };
+    let created = registry.create(full, &wasm("1")).await.expect("created").function.expect("a function");
+
+    let renamed = UpdateFunctionSpec { new_name: Some("g".into()), ..update("f") };
+    let renamed = registry.update(renamed, None).await.expect("renamed");
+    let function = renamed.function.expect("a function");
+    let expected = Function {
+        name: "g".into(),
+        revision: renamed.revision,
+        updated_at_ms: function.updated_at_ms,
+        ..created.clone()
+    };
+    assert_eq!(function, expected, "all but the name has stayed");
+    assert_eq!(reason(get(&registry, "_", "f").await), Reason::FunctionNotFound);
+
+    let updated = registry.update(update("g"), Some(&wasm("2"))).await.expect("updated");
+    let function = updated.function.expect("a function");
+    assert_eq!(function.code.expect("code").hash, mesh::hash::Hash::of(&wasm("2")).to_bytes());
+    assert_eq!((&function.id, &function.events), (&created.id, &created.events));
+
+    let bindings = UpdateFunctionSpec {
+        events: Some(BindingList { bindings: vec![binding("mqtt", r#"{"topic":"new"}"#)] }),
+        sinks: Some(BindingList::default()),
+        metadata: Some(Metadata { capacity_kb: 7, ..Metadata::default() }),
+        limits: Some(Limits { output_bytes: 9, ..Limits::default() }),
+        ..update("g")
+    };
+    registry.update(bindings, None).await.expect("updated");
+    let function = get(&registry, "_", "g").await.expect("it is there");
+    assert_eq!(
+        function.events.iter().map(|event| &*event.params).collect::<Vec<_>>(),
+        [r#"{"topic":"new"}"#]
+    );
+    assert!(function.sinks.is_empty(), "an empty list removes them");
+    assert_eq!(function.metadata.expect("metadata").capacity_kb, 7);
+    assert_eq!(function.limits, Some(Limits { output_bytes: 9, ..Limits::default() }));
+}
+
+async fn an_update_is_checked(database: Database) {
+    let registry = Registry::start(&database).await;
+    registry.create(spec("_", "f"), &wasm("1")).await.expect("created");
+    registry.create(spec("_", "taken"), &wasm("1")).await.expect("created");
+    let before = get(&registry, "_", "f").await.expect("it is there");
+
+    let rename = |new_name: &str| UpdateFunctionSpec { new_name: Some(new_name.into()), ..update("f") };
+    assert_eq!(reason(registry.update(rename("taken"), None).await), Reason::FunctionExists);
+    assert_eq!(refused(registry.update(rename("a.b"), None).await)[0].0, "name");
+    assert_eq!(refused(registry.update(update("f"), Some(b"")).await)[0].0, "code");
+    assert_eq!(refused(registry.update(update("f"), Some(b"nonsense")).await)[0].0, "code");
+    let events = Some(BindingList { bindings: vec![binding("mqtt", "")] });
+    let broken = UpdateFunctionSpec { events, ..rename("g") };
+    assert_eq!(refused(registry.update(broken, None).await)[0].0, "events");
+    assert_eq!(reason(registry.update(update("none"), None).await), Reason::FunctionNotFound);
+    let elsewhere = UpdateFunctionSpec { module: "none".into(), ..update("f") };
+    assert_eq!(reason(registry.update(elsewhere, None).await), Reason::ModuleNotFound);
+    assert_eq!(get(&registry, "_", "f").await.expect("it is there"), before, "nothing has changed");
+    registry.update(rename("f"), None).await.expect("its own name is free for it");
+
+    registry.create_module("shared").await;
+    let parts = create_parts(spec("_", "anns"), &wasm("1"));
+    let request = as_subject("ann", futures::stream::iter(parts));
+    registry.functions().create_function(request).await.expect("the default module is shared");
+}
+
+async fn secrets_are_for_services(database: Database) {
+    let registry = Registry::start(&database).await;
+    let params = r#"{"url":"http://u:hunter2@db/x", "password":"hunter2", "port":1883}"#;
+    let redacted = r#"{"password":"***","port":1883,"url":"http://***@db/x"}"#;
+    let secret = CreateFunctionSpec {
+        events: vec![binding("mqtt", params)],
+        sinks: vec![binding("couchdb", params)],
+        ..spec("_", "f")
+    };
+    let mut watching = registry.watch(&Caller::Service).await;
+    watching.next().await.expect("a snapshot");
+    let created = registry.create(secret, &wasm("1")).await.expect("created");
+    let function = created.function.expect("a function");
+    assert_eq!((&*function.events[0].params, &*function.sinks[0].params), (redacted, redacted));
+    assert!(!format!("{:?}", get(&registry, "_", "f").await).contains("hunter2"));
+    assert!(!format!("{:?}", watching.next().await).contains("hunter2"));
+    assert!(!format!("{:?}", registry.watch(&Caller::Service).await.next().await).contains("hunter2"));
+
+    let mut bindings = registry.bindings();
+    let list = |role: BindingRole| ListBindingsRequest { role: role.into() };
+    for (role, expected) in [(BindingRole::Event, &function.events), (BindingRole::Sink, &function.sinks)] {
+        let listed = bindings.list_bindings(list(role)).await.expect("a list").into_inner();
+        assert_eq!(listed.revision, created.revision);
+        let [listed] = &listed.bindings[..] else { panic!("one of each: {listed:?}") };
+        assert_eq!((&*listed.module, &*listed.function, &listed.function_id), ("_", "f", &function.id));
+        let binding = listed.binding.as_ref().expect("a binding");
+        assert_eq!((&*binding.params, &binding.id), (params, &expected[0].id), "as it was given");
+    }
+    assert_eq!(refused(bindings.list_bindings(list(BindingRole::Unspecified)).await)[0].0, "role");
+    for user in [Caller::Subject("ann".into()), Caller::Admin("root".into())] {
+        let request = user.attach(Request::new(list(BindingRole::Sink)));
+        assert_eq!(reason(bindings.list_bindings(request).await), Reason::PermissionDenied);
+    }
+}

@@ -1,0 +1,242 @@
+//! Registries under test, each in this process and reached through its gRPC.
+
+pub mod postgres;
+
+use std::time::Duration;
+
+use mesh::channel::Channel;
+use mesh::server::Service;
+use mesh::{Caller, Error, Host, Reason};
+use proto::registry::v1::authentication_client::AuthenticationClient;
+use proto::registry::v1::bindings_client::BindingsClient;
+use proto::registry::v1::code_store_client::CodeStoreClient;
+use proto::registry::v1::create_function_request::Part as CreatePart;
+use proto::registry::v1::functions_client::FunctionsClient;
+use proto::registry::v1::modules_client::ModulesClient;
+use proto::registry::v1::scripts_client::ScriptsClient;
+use proto::registry::v1::subjects_client::SubjectsClient;
+use proto::registry::v1::update_function_request::Part as UpdatePart;
+use proto::registry::v1::watch_client::WatchClient;
+use proto::registry::v1::{
+    CreateFunctionRequest, CreateFunctionResponse, CreateFunctionSpec, CreateModuleRequest, FetchCodeRequest,
+    UpdateFunctionRequest, UpdateFunctionResponse, UpdateFunctionSpec, WatchRequest, WatchResponse,
+};
+use registry_svc::{App, Config};
+use tempfile::TempDir;
+use tonic::{Request, Status, Streaming};
+
+/// Runs each test of a contract against both databases.
+macro_rules! contract {
+    ($($test:ident),* $(,)?) => {
+        mod on_sqlite {
+            use crate::support::Database;
+            $(#[tokio::test] async fn $test() { super::$test(Database::sqlite()).await })*
+        }
+        mod on_postgres {
+            use crate::support::Database;
+            $(#[tokio::test] async fn $test() { super::$test(Database::postgres().await).await })*
+        }
+    };
+}
+pub(crate) use contract;
+
+/// A fresh database.
+pub enum Database {
+    /// A file.
+    Sqlite(TempDir),
+    /// By its name.
+    Postgres(String),
+}
+
+impl Database {
+    pub fn sqlite() -> Self {
+        Self::Sqlite(tempfile::tempdir().expect("a directory"))
+    }
+
+    pub async fn postgres() -> Self {
+        Self::Postgres(postgres::create_database().await)
+    }
+
+    pub fn config(&self) -> Config {
+        let url = match self {
+            Self::Sqlite(directory) => format!("sqlite:{}/data/registry.db", directory.path().display()),
+            Self::Postgres(name) => postgres::url(name),
+        };
+        Config { database_url: url.parse().expect("a URL"), ..Config::default() }
+    }
+}
+
+/// A registry in this process.
+pub struct Registry {
+    pub host: Host,
+    pub service: Service,
+    channel: Channel,
+}
+
+impl Registry {
+    pub async fn start(database: &Database) -> Self {
+        Self::start_as(database.config()).await
+    }
+
+    pub async fn start_as(config: Config) -> Self {
+        let host = mesh::testing::host("registry");
+        let service = App::start(config, host.clone()).await.expect("the registry starts");
+        let channel = mesh::testing::serve_local(&host, &service);
+        Self { host, service, channel }
+    }
+
+    pub async fn stop(self) {
+        self.host.draining.cancel();
+        self.service.tasks.stop(Duration::from_secs(5)).await;
+    }
+
+    pub fn is_ready(&self) -> bool {
+        *self.service.readiness.watch().borrow()
+    }
+
+    pub fn modules(&self) -> ModulesClient<Channel> {
+        ModulesClient::new(self.channel.clone())
+    }
+
+    pub fn functions(&self) -> FunctionsClient<Channel> {
+        FunctionsClient::new(self.channel.clone())
+    }
+
+    pub fn bindings(&self) -> BindingsClient<Channel> {
+        BindingsClient::new(self.channel.clone())
+    }
+
+    pub fn scripts(&self) -> ScriptsClient<Channel> {
+        ScriptsClient::new(self.channel.clone())
+    }
+
+    pub fn subjects(&self) -> SubjectsClient<Channel> {
+        SubjectsClient::new(self.channel.clone())
+    }
+
+    pub fn authentication(&self) -> AuthenticationClient<Channel> {
+        AuthenticationClient::new(self.channel.clone())
+    }
+
+    /// Creates a module as a service, and gives the revision.
+    pub async fn create_module(&self, name: &str) -> u64 {
+        let request = CreateModuleRequest { name: name.into() };
+        self.modules().create_module(request).await.expect(name).into_inner().revision
+    }
+
+    /// Creates a function as a service.
+    pub async fn create(
+        &self,
+        spec: CreateFunctionSpec,
+        code: &[u8],
+    ) -> Result<CreateFunctionResponse, Status> {
+        let parts = create_parts(spec, code);
+        Ok(self.functions().create_function(futures::stream::iter(parts)).await?.into_inner())
+    }
+
+    /// Updates a function as a service, and its code if there is any.
+    pub async fn update(
+        &self,
+        spec: UpdateFunctionSpec,
+        code: Option<&[u8]>,
+    ) -> Result<UpdateFunctionResponse, Status> {
+        let mut parts = vec![UpdateFunctionRequest { part: Some(UpdatePart::Spec(spec)) }];
+        parts.extend(
+            code.map(|code| UpdateFunctionRequest { part: Some(UpdatePart::Chunk(code.to_vec().into())) }),
+        );
+        Ok(self.functions().update_function(futures::stream::iter(parts)).await?.into_inner())
+    }
+
+    /// Fetches code as a service.
+    pub async fn fetch_code(&self, hash: &[u8]) -> Result<Vec<u8>, Status> {
+        let mut client = CodeStoreClient::new(self.channel.clone());
+        let request = FetchCodeRequest { hash: hash.to_vec().into() };
+        let mut chunks = client.fetch_code(request).await?.into_inner();
+        let mut code = Vec::new();
+        while let Some(response) = chunks.message().await? {
+            assert!(response.chunk.len() <= 256 << 10, "a chunk of {} bytes", response.chunk.len());
+            code.extend_from_slice(&response.chunk);
+        }
+        Ok(code)
+    }
+
+    /// Follows the registry.
+    pub async fn watch(&self, caller: &Caller) -> Watching {
+        let request = caller.attach(Request::new(WatchRequest {}));
+        let stream = WatchClient::new(self.channel.clone()).watch(request).await.expect("a watch");
+        Watching { stream: stream.into_inner() }
+    }
+}
+
+/// A stream of the registry's changes.
+pub struct Watching {
+    stream: Streaming<WatchResponse>,
+}
+
+impl Watching {
+    /// What comes next, soon; `None` at the end.
+    pub async fn next(&mut self) -> Option<WatchResponse> {
+        self.next_within(Duration::from_secs(10)).await
+    }
+
+    pub async fn next_within(&mut self, patience: Duration) -> Option<WatchResponse> {
+        let message = tokio::time::timeout(patience, self.stream.message()).await;
+        message.expect("something comes in time").expect("the stream holds")
+    }
+}
+
+/// The messages that create a function.
+pub fn create_parts(spec: CreateFunctionSpec, code: &[u8]) -> Vec<CreateFunctionRequest> {
+    let mut parts = vec![CreateFunctionRequest { part: Some(CreatePart::Spec(spec)) }];
+    let chunks = code.chunks(100 << 10);
+    parts.extend(
+        chunks.map(|chunk| CreateFunctionRequest { part: Some(CreatePart::Chunk(chunk.to_vec().into())) }),
+    );
+    parts
+}
+
+/// A function with this name in this module.
+pub fn spec(module: &str, name: &str) -> CreateFunctionSpec {
+    CreateFunctionSpec { module: module.into(), name: name.into(), ..CreateFunctionSpec::default() }
+}
+
+/// A FunLess function that answers with a text. Another text makes another binary.
+pub fn wasm(text: &str) -> Vec<u8> {
+    let (length, pages) = (text.len(), text.len() / 65536 + 1);
+    let module = format!(
+        r#"(module
+            (import "fl_imps" "__insert_response" (func $respond (param i32 i32)))
+            (memory (export "memory") {pages})
+            (data (i32.const 0) "{text}")
+            (func (export "__invoke") (param i32) (result i32)
+                (call $respond (i32.const 0) (i32.const {length})) (i32.const 0)))"#
+    );
+    wat::parse_str(module).expect("WebAssembly")
+}
+
+/// A message on behalf of a subject.
+pub fn as_subject<T>(name: &str, message: T) -> Request<T> {
+    Caller::Subject(name.into()).attach(Request::new(message))
+}
+
+/// A message on behalf of an administrator.
+pub fn as_admin<T>(message: T) -> Request<T> {
+    Caller::Admin("root".into()).attach(Request::new(message))
+}
+
+/// The reason of a call that has to fail.
+pub fn reason<T: std::fmt::Debug>(result: Result<T, Status>) -> Reason {
+    failure(result).reason
+}
+
+/// The refused fields of a call that has to fail.
+pub fn refused<T: std::fmt::Debug>(result: Result<T, Status>) -> Vec<(String, String)> {
+    let error = failure(result);
+    assert_eq!(error.reason, Reason::InvalidField, "{error}");
+    error.fields
+}
+
+/// The error of a call that has to fail.
+pub fn failure<T: std::fmt::Debug>(result: Result<T, Status>) -> Error {
+    result.expect_err("it must be refused").into()
+}

@@ -1,0 +1,114 @@
+//! The worker's parts and how they are wired.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mesh::channel::Endpoint;
+use mesh::health::Readiness;
+use mesh::server::{Grpc, Service};
+use mesh::shutdown::Tasks;
+use mesh::{Host, MAX_MESSAGE_BYTES, follow};
+use proto::scheduler::v1::WorkerIdentity;
+use proto::worker::v1::execution_server::ExecutionServer;
+
+use crate::admission::Admission;
+use crate::code_source::CodeSource;
+use crate::config::Config;
+use crate::grpc::ExecutionService;
+use crate::load::LoadMeter;
+use crate::metrics::Metrics;
+use crate::preparation::Preparation;
+use crate::report::{Joined, Reporter};
+use crate::runtime::Runtime;
+use crate::runtime::limits::Limits;
+
+/// The worker.
+#[derive(Debug)]
+pub struct App;
+
+impl App {
+    /// Starts the worker. It is ready once it follows the registry and a scheduler has let it in.
+    pub async fn start(config: Config, host: Host) -> anyhow::Result<Service> {
+        let tasks = Tasks::default();
+        let readiness = Readiness::default();
+        let metrics = Metrics::new(&host.metrics);
+        let address = advertised(&config, &host)?;
+
+        let registry = host.dialer.dial(&config.registry).context("registry")?;
+        let source = CodeSource::new(registry.clone(), Duration::from_millis(config.fetch_timeout_ms));
+        let runtime = Arc::new(Runtime::new(&config, source, &tasks, metrics.clone())?);
+
+        let preparation = Preparation::new();
+        let take = preparation.clone();
+        let following = readiness.condition("registry");
+        tasks.spawn(follow::follow(registry, following, move |update| take.take(update)));
+        tasks.spawn(preparation.clone().run(runtime.modules.clone(), config.compile_threads));
+
+        let reporter = Reporter {
+            identity: WorkerIdentity {
+                id: uuid::Uuid::now_v7().to_string(),
+                name: config.name.clone(),
+                tag: config.tag.clone(),
+                address: address.to_string(),
+            },
+            load: Arc::new(LoadMeter::new(&config, metrics.clone())?),
+            preparation,
+            draining: host.draining.clone(),
+            joined: Joined::new(readiness.condition("scheduler")),
+        };
+        for scheduler in &config.schedulers {
+            let channel = host.dialer.dial(scheduler).context("schedulers")?;
+            tasks.spawn(reporter.clone().run(channel));
+        }
+
+        let execution = ExecutionService {
+            admission: Admission::new(config.max_concurrent, host.draining.clone()),
+            runtime,
+            limits: Limits::of_worker(&config),
+            metrics,
+        };
+        let execution = ExecutionServer::new(execution)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let router =
+            Grpc::default().service(execution).build(&config.server, &host.metrics, &readiness, &tasks);
+        Ok(Service { name: "worker", router, more: Vec::new(), tasks, readiness })
+    }
+}
+
+/// Where schedulers reach this worker.
+fn advertised(config: &Config, host: &Host) -> anyhow::Result<Endpoint> {
+    let address = config.advertise.as_ref().unwrap_or(&host.address);
+    if let Endpoint::Tcp(uri) = address {
+        let name = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let unspecified = name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_unspecified());
+        anyhow::ensure!(
+            !unspecified,
+            "advertise: schedulers cannot reach {address}; set it to where they reach this worker, such as \
+             http://worker-1:4003"
+        );
+    }
+    Ok(address.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_nobody_reaches_is_refused() {
+        let reached_at = |listening: &str, advertise: Option<&str>| {
+            let endpoint = |text: &str| text.parse::<Endpoint>().expect("well-formed");
+            let config = Config { advertise: advertise.map(endpoint), ..Config::default() };
+            let host = Host::new(&config.server, endpoint(listening)).expect("a host");
+            advertised(&config, &host).map(|address| address.to_string()).map_err(|e| e.to_string())
+        };
+        assert_eq!(reached_at("http://10.0.0.1:4003", None), Ok("http://10.0.0.1:4003".into()));
+        assert_eq!(reached_at("http://0.0.0.0:4003", Some("http://w:4003")), Ok("http://w:4003".into()));
+        for unspecified in ["http://0.0.0.0:4003", "http://[::]:4003"] {
+            let error = reached_at(unspecified, None).expect_err(unspecified);
+            assert!(error.starts_with("advertise: "), "{error}");
+        }
+    }
+}

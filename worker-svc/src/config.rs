@@ -1,0 +1,179 @@
+//! All the knobs of the worker.
+
+use std::path::PathBuf;
+
+use mesh::channel::Endpoint;
+use mesh::config::{ServerConfig, ServiceConfig, TelemetryConfig};
+use serde::Deserialize;
+
+/// One page of WebAssembly's memory, in bytes.
+const PAGE: u64 = 64 << 10;
+/// Of `MAX_MESSAGE_BYTES`, what a message holds beside a result.
+const ENVELOPE: u64 = 1 << 20;
+
+/// The worker's configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How it serves the schedulers.
+    pub server: ServerConfig,
+    /// How it is seen.
+    pub telemetry: TelemetryConfig,
+    /// What APP scripts and people call this worker; matches `^[_a-zA-Z0-9.-]+$`. Default: the name
+    /// of the host.
+    pub name: String,
+    /// A label that APP scripts choose workers by. Empty: none.
+    pub tag: String,
+    /// Where the registry is.
+    pub registry: Endpoint,
+    /// Where the schedulers are, each replica by itself; at least one.
+    pub schedulers: Vec<Endpoint>,
+    /// Where schedulers reach this worker. Absent: where it listens, which then has to be an address
+    /// that others can reach.
+    pub advertise: Option<Endpoint>,
+    /// Where compiled code is kept. Made when it is not there; has to belong to the user that the
+    /// worker runs as, and to be writable by nobody else.
+    pub cache_dir: PathBuf,
+    /// Invocations that run at once; more are refused as OVERLOADED.
+    pub max_concurrent: usize,
+    /// Memory of one invocation in bytes: the default of functions and the most that they get.
+    pub memory_bytes: u64,
+    /// Wall-clock time of one invocation in milliseconds: the default and the most.
+    pub timeout_ms: u64,
+    /// Output of one invocation in bytes: the default and the most.
+    pub output_bytes: u64,
+    /// What one invocation may log, in bytes; the rest is dropped.
+    pub log_bytes: usize,
+    /// Stack of one invocation in bytes.
+    pub stack_bytes: usize,
+    /// Memory for code that is ready to run, in bytes. The least recently used goes first.
+    pub module_cache_bytes: u64,
+    /// Threads that compile. Default: half of the processor's cores.
+    pub compile_threads: usize,
+    /// Memory that functions may use in all, in bytes, as schedulers are told. Default: what the
+    /// worker's cgroup, or else the machine, has.
+    pub total_memory_bytes: Option<u64>,
+    /// How long fetching one function's code from the registry may take, in milliseconds.
+    pub fetch_timeout_ms: u64,
+    /// How long one HTTP request of a function may take, in milliseconds.
+    pub http_timeout_ms: u64,
+    /// The largest body that an HTTP request of a function gets, in bytes.
+    pub http_body_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: ServerConfig::on_port(4003),
+            telemetry: TelemetryConfig::default(),
+            name: host_name(),
+            tag: String::new(),
+            registry: local_port(4001),
+            schedulers: vec![local_port(4002)],
+            advertise: None,
+            cache_dir: "./.funless/code-cache".into(),
+            max_concurrent: 256,
+            memory_bytes: 128 << 20,
+            timeout_ms: 60_000,
+            output_bytes: 6 << 20,
+            log_bytes: 64 << 10,
+            stack_bytes: 1 << 20,
+            module_cache_bytes: 512 << 20,
+            compile_threads: (cores() / 2).max(1),
+            total_memory_bytes: None,
+            fetch_timeout_ms: 30_000,
+            http_timeout_ms: 30_000,
+            http_body_bytes: 16 << 20,
+        }
+    }
+}
+
+/// The cores that this process may use: affinity and cgroup quota count.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn local_port(port: u16) -> Endpoint {
+    format!("http://127.0.0.1:{port}").parse().expect("a well-formed endpoint")
+}
+
+fn host_name() -> String {
+    let name = sysinfo::System::host_name().unwrap_or_default();
+    let name = if name.is_empty() { "worker".into() } else { name };
+    name.chars().map(|c| if in_name(c) { c } else { '-' }).collect()
+}
+
+fn in_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-')
+}
+
+impl ServiceConfig for Config {
+    const NAME: &'static str = "worker";
+
+    fn server(&self) -> &ServerConfig {
+        &self.server
+    }
+
+    fn telemetry(&self) -> &TelemetryConfig {
+        &self.telemetry
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        if self.name.is_empty() || !self.name.chars().all(in_name) {
+            return Err(format!(
+                "name: {:?} has to consist of letters, digits, underscores, dots and hyphens",
+                self.name
+            ));
+        }
+        if self.schedulers.is_empty() {
+            return Err("schedulers: at least one is needed".into());
+        }
+        let output_most = mesh::MAX_MESSAGE_BYTES as u64 - ENVELOPE;
+        let ranges = [
+            ("max_concurrent", self.max_concurrent as u64, 1, 10_000),
+            ("memory_bytes", self.memory_bytes, PAGE, 4 << 30),
+            ("timeout_ms", self.timeout_ms, 1, 24 * 3_600_000),
+            ("output_bytes", self.output_bytes, 1, output_most),
+            ("stack_bytes", self.stack_bytes as u64, PAGE, 64 << 20),
+            ("compile_threads", self.compile_threads as u64, 1, 1024),
+            ("total_memory_bytes", self.total_memory_bytes.unwrap_or(1), 1, u64::MAX),
+            ("fetch_timeout_ms", self.fetch_timeout_ms, 1, 3_600_000),
+            ("http_timeout_ms", self.http_timeout_ms, 1, 24 * 3_600_000),
+        ];
+        for (key, value, least, most) in ranges {
+            if value < least || value > most {
+                return Err(format!("{key}: {value} is out of range; expected {least} to {most}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(Config::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        type Change = fn(&mut Config);
+        let cases: [(&str, Change); 6] = [
+            ("name: \"\"", |c| c.name.clear()),
+            ("name: \"a b\"", |c| c.name = "a b".into()),
+            ("schedulers:", |c| c.schedulers.clear()),
+            ("max_concurrent: 0", |c| c.max_concurrent = 0),
+            ("memory_bytes: 1 ", |c| c.memory_bytes = 1),
+            ("output_bytes: 16777216", |c| c.output_bytes = 16 << 20),
+        ];
+        for (expected, change) in cases {
+            let mut config = Config::default();
+            change(&mut config);
+            let error = config.validate().expect_err(expected);
+            assert!(error.starts_with(expected), "{error:?} names {expected:?}");
+        }
+    }
+}

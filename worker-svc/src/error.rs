@@ -1,0 +1,91 @@
+//! How an invocation fails, and how callers are told.
+
+use mesh::Reason;
+use std::time::Duration;
+
+/// When an overloaded worker wants the caller back.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Why an invocation has no outcome. The words are for the user: they hold nothing internal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("the function trapped: {0}")]
+    Trapped(String),
+    #[error("{0}")]
+    Exited(String),
+    #[error("{0}")]
+    BadResponse(String),
+    #[error("the function needs more memory than its limit of {limit} bytes")]
+    MemoryLimit { limit: u64 },
+    #[error("the function's output is larger than its limit of {limit} bytes")]
+    OutputLimit { limit: u64 },
+    #[error("the function's calls nest deeper than its stack limit of {limit} bytes")]
+    StackLimit { limit: u64 },
+    #[error("the function ran longer than its time limit of {limit_ms} ms")]
+    TimeLimit { limit_ms: u64 },
+    #[error("the caller's deadline passed: it had left {left_ms} ms when the function started")]
+    CallersDeadline { left_ms: u64 },
+    #[error("the function's code cannot be used: {0}")]
+    CodeUnusable(String),
+    #[error("the function's code is not in the registry")]
+    CodeNotFound,
+    #[error("the function's code cannot be fetched: {0}")]
+    CodeUnavailable(String),
+    #[error("the worker runs as many invocations as it may")]
+    Overloaded,
+    #[error("the worker stops")]
+    Draining,
+    #[error("{0}")]
+    BadRequest(&'static str),
+    #[error("internal error")]
+    Internal(String),
+}
+
+impl Error {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Trapped(_) => Reason::GuestTrapped,
+            Self::Exited(_) => Reason::GuestExited,
+            Self::BadResponse(_) => Reason::GuestBadResponse,
+            Self::MemoryLimit { .. } => Reason::GuestMemoryLimit,
+            Self::OutputLimit { .. } => Reason::GuestOutputLimit,
+            Self::StackLimit { .. } => Reason::GuestStackLimit,
+            Self::TimeLimit { .. } | Self::CallersDeadline { .. } => Reason::DeadlineExceeded,
+            Self::CodeUnusable(_) => Reason::CodeUnusable,
+            Self::CodeNotFound => Reason::CodeNotFound,
+            Self::CodeUnavailable(_) | Self::Draining => Reason::Unavailable,
+            Self::Overloaded => Reason::Overloaded,
+            Self::BadRequest(_) => Reason::BadRequest,
+            Self::Internal(_) => Reason::Internal,
+        }
+    }
+
+    /// What metrics call it: one word of a closed set.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::Trapped(_) => "trapped",
+            Self::Exited(_) => "exited",
+            Self::BadResponse(_) => "bad_response",
+            Self::MemoryLimit { .. } => "memory_limit",
+            Self::OutputLimit { .. } => "output_limit",
+            Self::StackLimit { .. } => "stack_limit",
+            Self::TimeLimit { .. } | Self::CallersDeadline { .. } => "deadline_exceeded",
+            Self::CodeUnusable(_) => "code_unusable",
+            Self::CodeNotFound | Self::CodeUnavailable(_) => "code_unavailable",
+            Self::Overloaded => "overloaded",
+            Self::Draining => "draining",
+            Self::BadRequest(_) => "bad_request",
+            Self::Internal(_) => "internal",
+        }
+    }
+}
+
+impl From<Error> for mesh::Error {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::Overloaded => Self::overloaded(error.to_string(), RETRY_AFTER),
+            Error::Internal(context) => Self::internal(context),
+            _ => Self::new(error.reason(), error.to_string()),
+        }
+    }
+}

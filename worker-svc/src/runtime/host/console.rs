@@ -1,0 +1,133 @@
+//! A guest's log: one event of the worker's log per line.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use wasmtime::{Caller, Linker};
+
+use super::memory::Region;
+use super::{Guest, MODULE};
+
+/// The log of one invocation. Clones write to the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Console(Arc<Mutex<Lines>>);
+
+#[derive(Debug)]
+struct Lines {
+    function: String,
+    invocation: String,
+    /// Bytes that may still be logged.
+    left: usize,
+    full: bool,
+    /// What a stream has written since its last line break.
+    unfinished: Vec<u8>,
+    last: String,
+}
+
+impl Console {
+    /// A log of at most `limit` bytes.
+    pub(crate) fn new(function: String, invocation: String, limit: usize) -> Self {
+        let (unfinished, last) = (Vec::new(), String::new());
+        Self(Arc::new(Mutex::new(Lines { function, invocation, left: limit, full: false, unfinished, last })))
+    }
+
+    /// Logs one message.
+    pub(crate) fn log(&self, message: &[u8]) {
+        self.0.lock().log(message);
+    }
+
+    /// Takes a stream that is cut into lines by line breaks.
+    pub(super) fn write(&self, bytes: &[u8]) {
+        let mut lines = self.0.lock();
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            // Beyond the limit nothing is kept.
+            let kept = piece.len().min((lines.left + 1).saturating_sub(lines.unfinished.len()));
+            lines.unfinished.extend_from_slice(&piece[..kept]);
+            if piece.ends_with(b"\n") {
+                lines.finish();
+            }
+        }
+    }
+
+    /// Logs what a stream has left unfinished. Gives the last line that was not empty.
+    pub(crate) fn finish(&self) -> String {
+        let mut lines = self.0.lock();
+        lines.finish();
+        std::mem::take(&mut lines.last)
+    }
+}
+
+impl Lines {
+    fn finish(&mut self) {
+        let line = std::mem::take(&mut self.unfinished);
+        let line = line.trim_ascii_end();
+        if !line.is_empty() {
+            self.log(line);
+        }
+    }
+
+    fn log(&mut self, message: &[u8]) {
+        if self.full {
+            return;
+        }
+        let kept = &message[..message.len().min(self.left)];
+        self.left -= kept.len();
+        if !kept.is_empty() {
+            let line = String::from_utf8_lossy(kept);
+            tracing::info!(target: "guest", function = self.function, invocation = self.invocation, "{line}");
+            self.last = line.into_owned();
+        }
+        if kept.len() < message.len() {
+            self.full = true;
+            tracing::info!(
+                target: "guest",
+                function = self.function,
+                invocation = self.invocation,
+                "the rest of this invocation's log is dropped: it is over its limit"
+            );
+        }
+    }
+}
+
+pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.func_wrap(MODULE, "__console_log", console_log)?;
+    Ok(())
+}
+
+fn console_log(mut caller: Caller<'_, Guest>, ptr: i32, len: i32) -> wasmtime::Result<()> {
+    let (line, guest) = Region::new("__console_log", "the line", ptr, len).access(&mut caller)?;
+    guest.console.log(line);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logged(limit: usize, write: impl FnOnce(&Console)) -> Vec<String> {
+        let log = crate::runtime::testing::capture_log(|| {
+            let console = Console::new("m/f".into(), "i".into(), limit);
+            write(&console);
+            console.finish();
+        });
+        log.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn lines() {
+        let lines = logged(100, |console| {
+            console.log(b"whole\xff");
+            console.write(b"one\ntw");
+            console.write(b"o\r\n\nrest");
+        });
+        assert_eq!(lines, ["whole\u{fffd}", "one", "two", "rest"]);
+    }
+
+    #[test]
+    fn over_the_limit_is_dropped_with_one_note() {
+        let note = "the rest of this invocation's log is dropped: it is over its limit";
+        assert_eq!(logged(5, |console| (0..100).for_each(|_| console.log(b"1234"))), ["1234", "1", note]);
+        assert_eq!(logged(5, |console| console.write(&[b'x'; 1000])), ["xxxxx", note]);
+        assert_eq!(logged(8, |console| (0..2).for_each(|_| console.log(b"1234"))), ["1234", "1234"]);
+    }
+}

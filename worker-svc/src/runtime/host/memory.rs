@@ -1,0 +1,98 @@
+//! Access to a guest's memory: the only place where its pointers are followed.
+
+use std::ops::Range;
+
+use wasmtime::{Caller, Extern};
+
+use super::{Fault, Guest};
+
+/// A part of a guest's memory, as the guest named it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Region {
+    /// The host function that was given it.
+    pub(super) call: &'static str,
+    /// What it is for.
+    pub(super) what: &'static str,
+    ptr: u32,
+    len: u32,
+}
+
+impl Region {
+    /// `len` bytes from `ptr` on. WebAssembly's integers have no sign: what looks negative is large.
+    pub(super) fn new(call: &'static str, what: &'static str, ptr: i32, len: i32) -> Self {
+        Self { call, what, ptr: ptr.cast_unsigned(), len: len.cast_unsigned() }
+    }
+
+    /// Room for `len` bytes from `ptr` on. No guest has room for more than 4 GiB.
+    pub(super) fn room(call: &'static str, what: &'static str, ptr: i32, len: usize) -> Self {
+        Self { call, what, ptr: ptr.cast_unsigned(), len: u32::try_from(len).unwrap_or(u32::MAX) }
+    }
+
+    /// Its length in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Where it is in a memory of `size` bytes.
+    fn within(self, size: usize) -> Result<Range<usize>, Fault> {
+        let Self { call, what, ptr, len } = self;
+        let start = ptr as usize;
+        match start.checked_add(len as usize) {
+            Some(end) if end <= size => Ok(start..end),
+            _ => Err(Fault::OutOfBounds { call, what, ptr, len, size }),
+        }
+    }
+
+    /// The bytes, to read and to write, and what the host keeps for the guest.
+    pub(super) fn access<'a>(
+        self,
+        caller: &'a mut Caller<'_, Guest>,
+    ) -> Result<(&'a mut [u8], &'a mut Guest), Fault> {
+        let known = caller.data().memory;
+        // A module's start function runs before its instance is there to be looked into.
+        let memory = known.or_else(|| caller.get_export("memory").and_then(Extern::into_memory));
+        let memory = memory.ok_or(Fault::NoMemory { call: self.call })?;
+        let (bytes, guest) = memory.data_and_store_mut(caller);
+        let range = self.within(bytes.len())?;
+        Ok((&mut bytes[range], guest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds() {
+        const SIZE: usize = 65536;
+        let cases = [
+            (0, 0, Some(0..0)),
+            (0, 65536, Some(0..65536)),
+            (65535, 1, Some(65535..65536)),
+            (65536, 0, Some(65536..65536)),
+            (65536, 1, None),
+            (65537, 0, None),
+            (1, 65536, None),
+            (-1, 0, None),
+            (-1, 1, None),
+            (-1, 2, None),
+            (-1, -1, None),
+            (2, -1, None),
+            (0, i32::MIN, None),
+        ];
+        for (ptr, len, expected) in cases {
+            let found = Region::new("__call", "a thing", ptr, len).within(SIZE);
+            assert_eq!(found.ok(), expected, "{ptr} {len}");
+        }
+    }
+
+    #[test]
+    fn the_fault_says_what_was_wrong() {
+        let fault = Region::new("__console_log", "the line", -4, 8).within(65536).expect_err("wraps around");
+        assert_eq!(
+            fault.to_string(),
+            "__console_log was given the line out of bounds: 8 bytes at address 4294967292 of a memory of \
+             65536 bytes"
+        );
+    }
+}

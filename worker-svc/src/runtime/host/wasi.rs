@@ -1,0 +1,127 @@
+//! WASI preview 1 with standard streams only: no files, no network, no environment, no arguments.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::p2::pipe::MemoryInputPipe;
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
+
+use super::Fault;
+use super::console::Console;
+
+/// What a stream takes at once, in bytes.
+const STREAM_CHUNK: usize = 64 << 10;
+/// Random bytes per call, the most.
+const MAX_RANDOM: u64 = 64 << 10;
+
+/// For a command: arguments on stdin, result on stdout, log on stderr.
+pub(super) fn command(args: Bytes, output: Output, console: Console) -> WasiP1Ctx {
+    let take = move |bytes: &[u8]| output.append(bytes);
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.stdin(MemoryInputPipe::new(args)).stdout(Stream(Arc::new(take))).stderr(log_to(console));
+    finish(wasi)
+}
+
+/// For a FunLess function: what it prints is its log.
+pub(super) fn library(console: Console) -> WasiP1Ctx {
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.stdout(log_to(console.clone())).stderr(log_to(console));
+    finish(wasi)
+}
+
+fn finish(mut wasi: WasiCtxBuilder) -> WasiP1Ctx {
+    wasi.max_random_size(MAX_RANDOM).allow_tcp(false).allow_udp(false).build_p1()
+}
+
+fn log_to(console: Console) -> Stream {
+    Stream(Arc::new(move |bytes: &[u8]| {
+        console.write(bytes);
+        Ok(())
+    }))
+}
+
+/// What a command has written, up to its limit.
+#[derive(Debug, Clone)]
+pub(super) struct Output {
+    written: Arc<Mutex<BytesMut>>,
+    limit: u64,
+}
+
+impl Output {
+    pub(super) fn new(limit: u64) -> Self {
+        Self { written: Arc::default(), limit }
+    }
+
+    pub(super) fn take(&self) -> Bytes {
+        self.written.lock().split().freeze()
+    }
+
+    fn append(&self, bytes: &[u8]) -> Result<(), Fault> {
+        let mut written = self.written.lock();
+        if (written.len() + bytes.len()) as u64 > self.limit {
+            return Err(Fault::OutputLimit);
+        }
+        written.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// An output stream that hands on what is written to it, at once.
+#[derive(Clone)]
+struct Stream(Arc<dyn Fn(&[u8]) -> Result<(), Fault> + Send + Sync>);
+
+impl IsTerminal for Stream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Stream {
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for Stream {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        (self.0)(&bytes).map_err(|fault| StreamError::Trap(fault.into()))
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(STREAM_CHUNK)
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Stream {
+    async fn ready(&mut self) {}
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Poll::Ready((self.0)(bytes).map(|()| bytes.len()).map_err(std::io::Error::other))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

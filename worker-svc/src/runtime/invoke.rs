@@ -1,0 +1,215 @@
+//! One run of a function: a fresh instance, its limits, and how it ended.
+
+use bytes::Bytes;
+use mesh::deadline::Deadline;
+use serde::de::IgnoredAny;
+use wasmtime::{
+    AsContextMut, Extern, Instance, ModuleExport, PoolConcurrencyLimitError, Store, Trap, WasmParams,
+    WasmResults,
+};
+use wasmtime_wasi::I32Exit;
+
+use super::Runtime;
+use super::host::console::Console;
+use super::host::{Fault, Guest, Setting};
+use super::limits::Limits;
+use super::modules::{Entry, Prepared};
+use super::turns::SliceEnd;
+use crate::error::Error;
+
+/// One call of a function.
+#[derive(Debug)]
+pub(crate) struct Invocation {
+    pub(crate) id: String,
+    /// `module/function`, for the log.
+    pub(crate) function: String,
+    /// One JSON value.
+    pub(crate) args: Bytes,
+    pub(crate) limits: Limits,
+    /// When the caller stops waiting.
+    pub(crate) deadline: Option<Deadline>,
+}
+
+/// What a function says at its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Its result, one JSON value, as it wrote it.
+    Result(Bytes),
+    /// Its own error message.
+    FunctionError(String),
+}
+
+impl Runtime {
+    /// Runs `code` once. Dropping the future stops the guest and frees all that it held.
+    pub(crate) async fn invoke(&self, code: &Prepared, invocation: Invocation) -> Result<Outcome, Error> {
+        let Invocation { id, function, args, limits, deadline } = invocation;
+        let _ticking = self.ticker.run();
+        let _timing = self.metrics.time_run();
+        let input_len = i32::try_from(args.len()).map_err(|_| Error::BadRequest("args are too long"))?;
+        let console = Console::new(function, id, limits.log_bytes);
+        let guest = Guest::new(Setting {
+            entry: &code.entry,
+            wasi: code.wasi,
+            args,
+            limits,
+            console: console.clone(),
+            http: self.http.clone(),
+            memory_total: self.metrics.guest_memory.clone(),
+        });
+        let mut store = Store::new(&self.engine, guest);
+        store.limiter(|guest| &mut guest.meter);
+        let slice_end = SliceEnd::default();
+        slice_end.watch(&mut store);
+
+        let (until, too_late) = end_of(deadline, limits);
+        let run = self.turns.run(&slice_end, call(&mut store, code, input_len));
+        let ended = tokio::time::timeout_at(until.instant(), run).await;
+        let last_line = console.finish();
+        match ended {
+            Ok(Ok(value)) => outcome(&code.entry, store.data_mut(), value),
+            Ok(Err(error)) if exit_code(&error) == Some(0) => outcome(&code.entry, store.data_mut(), 0),
+            Ok(Err(error)) => Err(self.failure(&error, store.data(), limits, &last_line)),
+            Err(_) => Err(too_late),
+        }
+    }
+
+    /// Why a run ended without returning. `last_line` is the last line of its log.
+    fn failure(&self, error: &wasmtime::Error, guest: &Guest, limits: Limits, last_line: &str) -> Error {
+        tracing::debug!(error = format!("{error:?}"), "a guest ended badly");
+        let fault = error.downcast_ref::<Fault>();
+        if fault == Some(&Fault::OutputLimit) {
+            return Error::OutputLimit { limit: limits.output_bytes };
+        }
+        // A guest that gets no more memory gives up in its own way: mostly it traps, or exits.
+        if guest.meter.refused() {
+            return Error::MemoryLimit { limit: limits.memory_bytes };
+        }
+        if let Some(code) = exit_code(error) {
+            let said = if last_line.is_empty() { String::new() } else { format!(": {last_line}") };
+            return Error::Exited(format!("the function exited with code {code}{said}"));
+        }
+        if error.is::<PoolConcurrencyLimitError>() {
+            return Error::Internal(format!("the pool of instances is exhausted: {error:#}"));
+        }
+        match (fault, error.downcast_ref::<Trap>()) {
+            (Some(fault), _) => Error::Trapped(fault.to_string()),
+            (_, Some(Trap::StackOverflow)) => Error::StackLimit { limit: self.stack_bytes as u64 },
+            (_, Some(trap)) => Error::Trapped(in_words(trap)),
+            _ => Error::Trapped(error.root_cause().to_string()),
+        }
+    }
+}
+
+/// When the run ends at the latest, and what is said then.
+fn end_of(callers: Option<Deadline>, limits: Limits) -> (Deadline, Error) {
+    let own = Deadline::after(limits.timeout);
+    let in_ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    match callers {
+        Some(callers) if callers < own => {
+            (callers, Error::CallersDeadline { left_ms: in_ms(callers.remaining()) })
+        }
+        _ => (own, Error::TimeLimit { limit_ms: in_ms(limits.timeout) }),
+    }
+}
+
+/// Makes the instance and calls it. Gives what it returned, 0 for a command.
+async fn call(store: &mut Store<Guest>, code: &Prepared, input_len: i32) -> wasmtime::Result<i32> {
+    let instance = code.instance.instantiate_async(&mut *store).await?;
+    if let Some(memory) = &code.memory {
+        store.data_mut().memory =
+            instance.get_module_export(&mut *store, memory).and_then(Extern::into_memory);
+    }
+    if let Some(initialize) = &code.initialize {
+        call_export::<(), ()>(store, &instance, initialize, ()).await?;
+    }
+    match &code.entry {
+        Entry::Invoke(invoke) => call_export(store, &instance, invoke, input_len).await,
+        Entry::Command(start) => call_export(store, &instance, start, ()).await.map(|()| 0),
+    }
+}
+
+async fn call_export<P, R>(
+    store: &mut Store<Guest>,
+    instance: &Instance,
+    export: &ModuleExport,
+    params: P,
+) -> wasmtime::Result<R>
+where
+    P: WasmParams + Sync,
+    R: WasmResults + Sync,
+{
+    let function = instance.get_module_export(store.as_context_mut(), export);
+    let function = function.and_then(Extern::into_func);
+    let function = function.ok_or_else(|| wasmtime::format_err!("the export is no function"))?;
+    function.typed::<P, R>(&*store)?.call_async(store, params).await
+}
+
+/// What a function says that returned `value`.
+fn outcome(entry: &Entry, guest: &mut Guest, value: i32) -> Result<Outcome, Error> {
+    match (entry, value) {
+        (Entry::Invoke(_), 0) => match guest.take_response() {
+            Some(response) => json(response),
+            None => Err(Error::BadResponse("the function returned no response".into())),
+        },
+        (Entry::Command(_), 0) => match guest.take_output() {
+            output if output.is_empty() => {
+                Err(Error::BadResponse("the function wrote no response to its standard output".into()))
+            }
+            output => json(output),
+        },
+        (_, 1) => Ok(Outcome::FunctionError(guest.take_error())),
+        _ => Err(Error::Exited(format!(
+            "the function returned {value}, where 0 means success and 1 an error of its own"
+        ))),
+    }
+}
+
+/// A result has to be one JSON value. It is looked at, not rebuilt; no depth exhausts the stack.
+fn json(response: Bytes) -> Result<Outcome, Error> {
+    let wrong = |what: String| Error::BadResponse(format!("the function's response is no JSON: {what}"));
+    let text = std::str::from_utf8(&response)
+        .map_err(|error| wrong(format!("no UTF-8 at byte {}", error.valid_up_to())))?;
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| wrong(error.to_string()))?;
+    Ok(Outcome::Result(response))
+}
+
+/// The code that a guest ended itself with, if it did.
+fn exit_code(error: &wasmtime::Error) -> Option<i32> {
+    error.downcast_ref::<I32Exit>().map(|exit| exit.0)
+}
+
+/// A trap as its user reads it.
+fn in_words(trap: &Trap) -> String {
+    let words = trap.to_string();
+    words.strip_prefix("wasm trap: ").unwrap_or(&words).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn responses() {
+        let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
+        for good in [&b"null"[..], b" 1 \n", b"\"x\"", b"[1e999]", b"{\"a\":18446744073709551617}", &deep] {
+            let response = Bytes::copy_from_slice(good);
+            assert_eq!(json(response.clone()), Ok(Outcome::Result(response)));
+        }
+        let cases: [(&[u8], &str); 5] = [
+            (b"", "EOF while parsing a value at line 1 column 0"),
+            (b"{]", "key must be a string at line 1 column 2"),
+            (b"1 2", "trailing characters at line 1 column 3"),
+            (b"\"\xff\"", "no UTF-8 at byte 1"),
+            (b"hello", "expected value at line 1 column 1"),
+        ];
+        for (bad, expected) in cases {
+            let expected = format!("the function's response is no JSON: {expected}");
+            assert_eq!(json(Bytes::from_static(bad)), Err(Error::BadResponse(expected)));
+        }
+    }
+
+    #[test]
+    fn traps_in_words() {
+        assert_eq!(in_words(&Trap::IntegerDivisionByZero), "integer divide by zero");
+    }
+}

@@ -1,0 +1,78 @@
+//! Runs functions: wasmtime and everything around it.
+
+mod artifacts;
+mod engine;
+mod host;
+mod invoke;
+pub(crate) mod limits;
+mod modules;
+#[cfg(test)]
+pub(crate) mod testing;
+mod ticker;
+mod turns;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mesh::shutdown::Tasks;
+use wasmtime::Engine;
+
+pub(crate) use self::invoke::{Invocation, Outcome};
+pub(crate) use self::modules::Modules;
+
+use self::artifacts::Artifacts;
+use self::engine::Capacity;
+use self::modules::Compiler;
+use self::ticker::Ticker;
+use self::turns::Turns;
+use crate::code_source::CodeSource;
+use crate::config::{self, Config};
+use crate::metrics::Metrics;
+
+/// What runs functions.
+pub(crate) struct Runtime {
+    pub(crate) modules: Modules,
+    engine: Engine,
+    ticker: Ticker,
+    turns: Turns,
+    http: Arc<host::http::Client>,
+    stack_bytes: usize,
+    metrics: Metrics,
+}
+
+impl Runtime {
+    /// The runtime that `config` describes, with code from `source`.
+    pub(crate) fn new(
+        config: &Config,
+        source: CodeSource,
+        tasks: &Tasks,
+        metrics: Metrics,
+    ) -> anyhow::Result<Self> {
+        let engine = engine::build(Capacity {
+            instances: config.max_concurrent,
+            memory_bytes: config.memory_bytes,
+            stack_bytes: config.stack_bytes,
+        })?;
+        let linker = host::linker(&engine).map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        let http_timeout = Duration::from_millis(config.http_timeout_ms);
+        let http = host::http::Client::new(http_timeout, config.http_body_bytes);
+        Ok(Self {
+            modules: Modules::new(
+                linker,
+                Artifacts::open(&config.cache_dir, engine.clone())?,
+                source,
+                Compiler::new(engine.clone(), config.compile_threads)?,
+                config.module_cache_bytes,
+                tasks.clone(),
+                metrics.clone(),
+            ),
+            ticker: Ticker::start(engine.clone())?,
+            turns: Turns::new(config::cores()),
+            http: Arc::new(http.context("the functions' HTTP client")?),
+            stack_bytes: config.stack_bytes,
+            engine,
+            metrics,
+        })
+    }
+}

@@ -1,0 +1,152 @@
+//! The interface between the host and FunLess functions.
+
+use mesh::Reason;
+use mesh::hash::Hash;
+
+use crate::support::guests::{compile, echo, funless, funless_with, respond};
+use crate::support::{Worker, assert_failed, function_error, request, result};
+
+#[tokio::test]
+async fn a_result_is_what_the_function_wrote_byte_for_byte() {
+    let worker = Worker::start().await;
+    for args in ["{\"b\": 1.0e2, \"a\":12345678901234567890}", " [] ", "\"è\"", "null"] {
+        assert_eq!(worker.run(&echo(), args).await, result(args));
+    }
+    assert_eq!(worker.run(&echo(), "").await, result("{}"), "no arguments are an empty object");
+}
+
+#[tokio::test]
+async fn a_large_argument_comes_through() {
+    let worker = Worker::start().await;
+    let grow = "(drop (memory.grow (i32.const 32)))
+        (call $input (i32.const 1024))
+        (call $respond (i32.const 1024) (local.get $len))
+        (i32.const 0)";
+    let args = format!("\"{}\"", "x".repeat(1_000_000));
+    assert_eq!(worker.run(&funless("", grow), &args).await, result(&args));
+}
+
+#[tokio::test]
+async fn the_last_response_counts() {
+    let worker = Worker::start().await;
+    let wat = funless(
+        "12345",
+        "(call $respond (i32.const 0) (i32.const 1))
+         (call $fail (i32.const 0) (i32.const 1))
+         (call $respond (i32.const 1) (i32.const 2))
+         (i32.const 0)",
+    );
+    assert_eq!(worker.run(&wat, "").await, result("23"));
+}
+
+#[tokio::test]
+async fn a_function_tells_its_own_errors() {
+    let worker = Worker::start().await;
+    let failing = |message: &[u8]| {
+        let data: String = message.iter().map(|byte| format!("\\{byte:02x}")).collect();
+        let call = format!("(call $fail (i32.const 0) (i32.const {})) (i32.const 1)", message.len());
+        funless_with(&format!("(data (i32.const 0) \"{data}\")"), &call)
+    };
+    assert_eq!(worker.run(&failing(b"no such user"), "").await, function_error("no such user"));
+    assert_eq!(worker.run(&failing(b"\xff!"), "").await, function_error("\u{fffd}!"));
+    assert_eq!(worker.run(&funless("", "(i32.const 1)"), "").await, function_error(""));
+}
+
+#[tokio::test]
+async fn ends_that_say_nothing_are_failures() {
+    let worker = Worker::start().await;
+    let returns = |value: i32| funless("", &format!("(i32.const {value})"));
+    let cases = [
+        (returns(0), Reason::GuestBadResponse, "the function returned no response"),
+        (returns(7), Reason::GuestExited, "the function returned 7, where 0 means success"),
+        (returns(-1), Reason::GuestExited, "the function returned -1"),
+        (respond("{"), Reason::GuestBadResponse, "no JSON: EOF while parsing an object at line 1 column 1"),
+        (respond(""), Reason::GuestBadResponse, "no JSON: EOF while parsing a value"),
+        (respond("hello"), Reason::GuestBadResponse, "no JSON: expected value at line 1 column 1"),
+    ];
+    for (wat, reason, words) in cases {
+        assert_failed(worker.run(&wat, "").await, reason, words);
+    }
+}
+
+#[tokio::test]
+async fn each_invocation_gets_a_fresh_instance() {
+    let worker = Worker::start().await;
+    // Counts up in its memory, in a global and in memory that it grew, and answers with the sum.
+    let wat = funless_with(
+        "(global $calls (mut i32) (i32.const 0)) (data (i32.const 8) \"0\")",
+        "(global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+         (drop (memory.grow (i32.const 1)))
+         (i32.store8 (i32.const 131072) (i32.add (i32.load8_u (i32.const 131072)) (i32.const 1)))
+         (i32.store8 (i32.const 8)
+           (i32.add (i32.load8_u (i32.const 8))
+             (i32.add (global.get $calls) (i32.load8_u (i32.const 131072)))))
+         (call $respond (i32.const 8) (i32.const 1))
+         (i32.const 0)",
+    );
+    let request = worker.request(&wat, "");
+    for _ in 0..20 {
+        assert_eq!(worker.execute(request.clone()).await, result("2"));
+    }
+}
+
+#[tokio::test]
+async fn start_functions_run_first() {
+    let worker = Worker::start().await;
+    let start = "(data (i32.const 0) \"12\") (start $begin)
+        (func $begin (call $log (i32.const 0) (i32.const 2)) (i32.store8 (i32.const 0) (i32.const 0x33)))
+        (func (export \"_initialize\") (i32.store8 (i32.const 1) (i32.const 0x34)))";
+    let wat = funless_with(start, "(call $respond (i32.const 0) (i32.const 2)) (i32.const 0)");
+    assert_eq!(worker.run(&wat, "").await, result("34"));
+}
+
+#[tokio::test]
+async fn a_function_without_a_memory_is_told_so() {
+    let worker = Worker::start().await;
+    let wat = r#"(module
+        (import "fl_imps" "__console_log" (func $log (param i32 i32)))
+        (func (export "__invoke") (param i32) (result i32)
+          (call $log (i32.const 0) (i32.const 0)) (i32.const 0)))"#;
+    let words = "__console_log was called by a function that exports no memory";
+    assert_failed(worker.run(wat, "").await, Reason::GuestTrapped, words);
+}
+
+#[tokio::test]
+async fn code_that_cannot_be_run_says_why() {
+    let worker = Worker::start().await;
+    let cases = [
+        ("(module)", "it exports neither __invoke nor _start"),
+        (r#"(module (func (export "__invoke")))"#, "its export __invoke is no function that takes an i32"),
+        (r#"(module (func (export "_start") (param i32)))"#, "its export _start is no function without"),
+        (
+            r#"(module (import "env" "there_is_no_such" (func)) (func (export "_start")))"#,
+            "`env::there_is_no_such`",
+        ),
+        (
+            r#"(module (import "fl_imps" "__console_log" (func)) (func (export "_start")))"#,
+            "`fl_imps::__console_log`",
+        ),
+        (r#"(module (memory 1000) (func (export "_start")))"#, "memory"),
+    ];
+    for (wat, words) in cases {
+        assert_failed(worker.run(wat, "").await, Reason::CodeUnusable, words);
+    }
+    let garbage = worker.registry.add_code("no wasm at all".into());
+    assert_failed(worker.execute(request(garbage, "")).await, Reason::CodeUnusable, "magic");
+}
+
+#[tokio::test]
+async fn requests_that_name_no_code_are_refused() {
+    let worker = Worker::start().await;
+    let mut without = request(Hash::of(b""), "");
+    without.code = None;
+    let mut short = request(Hash::of(b""), "");
+    short.code.as_mut().expect("code").hash = vec![1, 2, 3].into();
+    for wrong in [without, short] {
+        assert_failed(worker.execute(wrong).await, Reason::BadRequest, "code.hash");
+    }
+    // Code is recognised by what it exports, whatever the request calls it.
+    let mut other_kind = request(worker.registry.add_code(compile(&respond("1"))), "");
+    other_kind.code.as_mut().expect("code").kind = 0;
+    assert_eq!(worker.execute(other_kind).await, result("1"));
+}

@@ -1,0 +1,180 @@
+//! Functions that misbehave: each ends with its own error, frees what it held and disturbs nobody.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use mesh::Reason;
+use mesh::deadline::Deadline;
+use mesh::testing::eventually;
+use proto::registry::v1::Limits;
+use proto::worker::v1::execution_client::ExecutionClient;
+
+use crate::support::guests::{echo, funless, funless_with, hog, respond, spin};
+use crate::support::{Worker, assert_failed, outcome, result, with_limits};
+
+/// Hostile functions, why each fails and what is said.
+fn hostile() -> Vec<(String, Reason, &'static str)> {
+    let call = |body: &str| funless("", &format!("{body} (i32.const 0)"));
+    let recurse = "(func $deep (param i64) (result i64)
+        (i64.add (call $deep (i64.add (local.get 0) (i64.const 1))) (i64.const 1)))";
+    let trapped = Reason::GuestTrapped;
+    vec![
+        (spin(), Reason::DeadlineExceeded, "the function ran longer than its time limit of 300 ms"),
+        (hog(), Reason::GuestMemoryLimit, "more memory than its limit of 8388608 bytes"),
+        (call("unreachable"), trapped, "the function trapped: wasm `unreachable` instruction executed"),
+        (
+            call("(drop (i32.div_s (i32.const 1) (local.get $len)))")
+                .replace("(local.get $len)", "(i32.const 0)"),
+            trapped,
+            "integer divide by zero",
+        ),
+        (call("(drop (i32.load (i32.const -4)))"), trapped, "out of bounds memory access"),
+        (
+            funless_with(recurse, "(drop (call $deep (i64.const 0))) (i32.const 0)"),
+            Reason::GuestStackLimit,
+            "the function's calls nest deeper than its stack limit of 1048576 bytes",
+        ),
+        (
+            call("(call $log (i32.const -4) (i32.const 8))"),
+            trapped,
+            "the line out of bounds: 8 bytes at address 4294967292 of a memory of 131072 bytes",
+        ),
+        (
+            call("(call $respond (i32.const 131072) (i32.const 1))"),
+            trapped,
+            "__insert_response was given the response out of bounds",
+        ),
+        (
+            call("(call $respond (i32.const 1) (i32.const -1))"),
+            trapped,
+            "the response out of bounds: 4294967295 bytes at address 1",
+        ),
+        (
+            call("(call $fail (i32.const 131071) (i32.const 2))"),
+            trapped,
+            "__insert_error was given the error message out of bounds",
+        ),
+        (
+            call("(call $input (i32.const 131071))"),
+            trapped,
+            "__get_input_data was given room for the input out of bounds",
+        ),
+        (call("(call $input (i32.const -1))"), trapped, "2 bytes at address 4294967295"),
+        (
+            call("(drop (call $read (i32.const 0) (i32.const -1)))"),
+            trapped,
+            "__http_read was given room for the body out of bounds",
+        ),
+        (respond("no JSON"), Reason::GuestBadResponse, "the function's response is no JSON"),
+        (
+            call("(drop (memory.grow (i32.const 120))) (call $respond (i32.const 0) (i32.const 7000000))"),
+            Reason::GuestOutputLimit,
+            "the function's output is larger than its limit of 1048576 bytes",
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_ends_with_its_own_error_and_disturbs_nobody() {
+    let worker = Worker::start().await;
+    let limits = Limits { memory_bytes: 8 << 20, timeout_ms: 300, output_bytes: 0 };
+    let good = worker.request(&echo(), "\"good\"");
+    for (wat, reason, words) in hostile() {
+        let bad = with_limits(worker.request(&wat, ""), limits.clone());
+        let goods = join_all((0..4).map(|_| worker.execute(good.clone())));
+        let (bad, goods) = tokio::join!(worker.execute(bad), goods);
+        assert_failed(bad, reason, words);
+        assert!(goods.into_iter().all(|end| end == result("\"good\"")));
+    }
+    assert_eq!(worker.running(), 0.0);
+    assert_eq!(worker.metric("funless_worker_guest_memory_bytes", None), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_they_held_is_free_again() {
+    let worker = Worker::start_with(|config| config.max_concurrent = 2).await;
+    let requests = [hog(), "(module (func (export \"_start\") unreachable))".into(), spin()]
+        .map(|wat| with_limits(worker.request(&wat, ""), Limits { timeout_ms: 20, ..Limits::default() }));
+    for round in 0..200 {
+        let request = &requests[if round % 50 == 49 { 2 } else { round % 2 }];
+        let ends = tokio::join!(worker.execute(request.clone()), worker.execute(request.clone()));
+        for end in [ends.0, ends.1] {
+            let reason = end.expect_err("hostile").reason;
+            assert!(!matches!(reason, Reason::Internal | Reason::Overloaded), "{reason:?} in round {round}");
+        }
+    }
+    assert_eq!(worker.run(&respond("1"), "").await, result("1"));
+    assert_eq!(worker.metric("funless_worker_guest_memory_bytes", None), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_spinning_guests_do_not_starve_the_others() {
+    let worker = Worker::start_with(|config| config.max_concurrent = 64).await;
+    let spinning = with_limits(worker.request(&spin(), ""), Limits { timeout_ms: 3000, ..Limits::default() });
+    let good = worker.request(&echo(), "1");
+    // A real socket: its answers have to come through as well.
+    let served = worker.serve().await;
+    let mut client = ExecutionClient::new(served.channel());
+    let spinners = join_all((0..40).map(|_| worker.execute(spinning.clone())));
+    let goods = async {
+        eventually("all spin", || async { worker.running() >= 40.0 }).await;
+        for _ in 0..50 {
+            assert_eq!(outcome(client.execute(good.clone()).await), result("1"));
+        }
+        assert!(worker.running() >= 40.0, "fifty calls were done while all were spinning");
+    };
+    let (ends, ()) = tokio::join!(spinners, goods);
+    for end in ends {
+        assert_failed(end, Reason::DeadlineExceeded, "its time limit of 3000 ms");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_may_run_at_once_are_refused_at_once() {
+    let worker = Worker::start_with(|config| config.max_concurrent = 2).await;
+    let spinning = with_limits(worker.request(&spin(), ""), Limits { timeout_ms: 500, ..Limits::default() });
+    let third = async {
+        eventually("two run", || async { worker.running() == 2.0 }).await;
+        worker.run(&respond("1"), "").await
+    };
+    let two = join_all((0..2).map(|_| worker.execute(spinning.clone())));
+    let (third, _) = tokio::join!(third, two);
+    let refused = third.expect_err("overloaded");
+    assert_eq!(refused.reason, Reason::Overloaded);
+    assert!(refused.not_started() && refused.retry_after.is_some());
+    assert_eq!(worker.metric("funless_worker_invocations_total", Some("overloaded")), 1.0);
+    assert_eq!(worker.run(&respond("1"), "").await, result("1"), "there is room again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_that_goes_away_stops_the_guest() {
+    let worker = Worker::start().await;
+    let served = worker.serve().await;
+    let mut client = ExecutionClient::new(served.channel());
+    let request = worker.request(&spin(), "");
+    let calling = tokio::spawn(async move { client.execute(request).await });
+    eventually("it runs", || async { worker.running() == 1.0 }).await;
+    calling.abort();
+    eventually("it has stopped", || async { worker.running() == 0.0 }).await;
+    assert_eq!(worker.metric("funless_worker_invocations_total", Some("abandoned")), 1.0);
+    assert_eq!(worker.metric("funless_worker_guest_memory_bytes", None), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_callers_deadline_is_the_guests() {
+    let worker = Worker::start().await;
+    let served = worker.serve().await;
+    let mut client = ExecutionClient::new(served.channel());
+    let request = Deadline::after(Duration::from_millis(200)).attach(worker.request(&spin(), ""));
+    assert_failed(outcome(client.execute(request).await), Reason::DeadlineExceeded, "");
+    eventually("it has stopped", || async { worker.running() == 0.0 }).await;
+}
+
+#[tokio::test]
+async fn a_function_that_starts_with_more_memory_than_its_limit_says_so() {
+    let worker = Worker::start().await;
+    let request = worker.request(&echo(), "");
+    let limited = with_limits(request, Limits { memory_bytes: 65536, ..Limits::default() });
+    let words = "more memory than its limit of 65536 bytes";
+    assert_failed(worker.execute(limited).await, Reason::GuestMemoryLimit, words);
+}

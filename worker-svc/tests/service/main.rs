@@ -1,0 +1,10 @@
+//! The worker, called through its gRPC, with a real registry's and a real scheduler's side of the
+//! wire, and functions written as WebAssembly text.
+
+mod abi;
+mod code;
+mod hostile;
+mod http;
+mod membership;
+mod support;
+mod wasi;

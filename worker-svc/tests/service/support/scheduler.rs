@@ -1,0 +1,113 @@
+//! The scheduler's side of the membership, as a real server that can be restarted.
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use mesh::channel::Endpoint;
+use mesh::config::{Listen, ServerConfig};
+use mesh::health::Readiness;
+use mesh::listener::Listener;
+use mesh::server::Grpc;
+use mesh::shutdown::Tasks;
+use parking_lot::Mutex;
+use proto::scheduler::v1::join_request::Message;
+use proto::scheduler::v1::membership_server::{Membership, MembershipServer};
+use proto::scheduler::v1::{Hello, JoinRequest, JoinResponse, Report};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+/// What a scheduler has heard, through all its restarts.
+#[derive(Default)]
+pub struct Heard {
+    pub hellos: Vec<Hello>,
+    pub reports: Vec<Report>,
+}
+
+/// A scheduler at a Unix socket.
+pub struct Scheduler {
+    pub heard: Arc<Mutex<Heard>>,
+    path: PathBuf,
+    running: Option<(CancellationToken, JoinHandle<()>)>,
+}
+
+const REPORT_INTERVAL_MS: u32 = 50;
+
+impl Scheduler {
+    pub async fn start(path: PathBuf) -> Self {
+        let mut scheduler = Self { heard: Arc::default(), path, running: None };
+        scheduler.restart().await;
+        scheduler
+    }
+
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::Unix(self.path.clone())
+    }
+
+    /// Ends it, and waits until its streams have ended.
+    pub async fn stop(&mut self) {
+        if let Some((stopping, task)) = self.running.take() {
+            stopping.cancel();
+            task.await.expect("the scheduler does not panic");
+        }
+    }
+
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        let stopping = CancellationToken::new();
+        let members = Members { heard: Arc::clone(&self.heard), stopping: stopping.clone() };
+        let router = Grpc::default().service(MembershipServer::new(members)).build(
+            &ServerConfig::default(),
+            &prometheus::Registry::new(),
+            &Readiness::default(),
+            &Tasks::default(),
+        );
+        let listener = Listener::bind(&Listen::Unix(self.path.clone())).await.expect("binds");
+        let task = tokio::spawn(listener.serve(router, stopping.clone(), Duration::from_secs(5)));
+        self.running = Some((stopping, task));
+    }
+
+    /// Whether any report so far is like this.
+    pub fn heard_of(&self, like: impl Fn(&Report) -> bool) -> bool {
+        let heard = self.heard.lock();
+        let first = heard.hellos.iter().filter_map(|hello| hello.report.as_ref());
+        first.chain(&heard.reports).any(like)
+    }
+}
+
+struct Members {
+    heard: Arc<Mutex<Heard>>,
+    stopping: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl Membership for Members {
+    type JoinStream = Pin<Box<dyn Stream<Item = Result<JoinResponse, Status>> + Send>>;
+
+    async fn join(
+        &self,
+        request: Request<Streaming<JoinRequest>>,
+    ) -> Result<Response<Self::JoinStream>, Status> {
+        let mut messages = request.into_inner();
+        let (heard, stopping) = (Arc::clone(&self.heard), self.stopping.clone());
+        Ok(Response::new(Box::pin(async_stream::stream! {
+            loop {
+                let message = tokio::select! {
+                    message = messages.message() => message,
+                    () = stopping.cancelled() => return,
+                };
+                let Ok(Some(JoinRequest { message: Some(message) })) = message else { return };
+                match message {
+                    Message::Hello(hello) => {
+                        heard.lock().hellos.push(hello);
+                        yield Ok(JoinResponse { report_interval_ms: REPORT_INTERVAL_MS });
+                    }
+                    Message::Report(report) => heard.lock().reports.push(report),
+                }
+            }
+        })))
+    }
+}

@@ -1,0 +1,116 @@
+//! WASI commands, and FunLess functions that import WASI.
+
+use mesh::Reason;
+
+use crate::support::guests::{command, funless_with};
+use crate::support::{Worker, assert_failed, result};
+
+/// Copies stdin to stdout, 1000 bytes at a time.
+fn echo() -> String {
+    command(
+        "",
+        "(loop $again
+           (i32.store (i32.const 50000) (i32.const 1024))
+           (i32.store (i32.const 50004) (i32.const 1000))
+           (if (call $fd_read (i32.const 0) (i32.const 50000) (i32.const 1) (i32.const 50008))
+             (then unreachable))
+           (if (i32.load (i32.const 50008)) (then
+             (call $write (i32.const 1) (i32.const 1024) (i32.load (i32.const 50008)))
+             (br $again))))",
+    )
+}
+
+#[tokio::test]
+async fn arguments_on_stdin_and_the_result_on_stdout() {
+    let worker = Worker::start().await;
+    let long = format!("[\"{}\"]\n", "x".repeat(100_000));
+    for args in ["{\"a\":1}", long.as_str()] {
+        assert_eq!(worker.run(&echo(), args).await, result(args));
+    }
+    assert_eq!(worker.run(&echo(), "").await, result("{}"));
+}
+
+#[tokio::test]
+async fn exit_codes() {
+    let worker = Worker::start().await;
+    let exits = |code: i32| {
+        command(
+            "42",
+            &format!(
+                "(call $write (i32.const 1) (i32.const 0) (i32.const 2)) (call $exit (i32.const {code}))"
+            ),
+        )
+    };
+    assert_eq!(worker.run(&exits(0), "").await, result("42"));
+    assert_failed(worker.run(&exits(3), "").await, Reason::GuestExited, "the function exited with code 3");
+
+    let said = command(
+        "first\nno such file\n",
+        "(call $write (i32.const 2) (i32.const 0) (i32.const 19)) (call $exit (i32.const 2))",
+    );
+    let words = "the function exited with code 2: no such file";
+    assert_failed(worker.run(&said, "").await, Reason::GuestExited, words);
+}
+
+#[tokio::test]
+async fn bad_outputs() {
+    let worker = Worker::start().await;
+    let silent = command("", "");
+    assert_failed(worker.run(&silent, "").await, Reason::GuestBadResponse, "wrote no response");
+    let text = command("hello", "(call $write (i32.const 1) (i32.const 0) (i32.const 5))");
+    assert_failed(worker.run(&text, "").await, Reason::GuestBadResponse, "is no JSON: expected value");
+    let endless = command(
+        "hello",
+        "(loop $again (call $write (i32.const 1) (i32.const 0) (i32.const 50000)) (br $again))",
+    );
+    let words = "the function's output is larger than its limit of 1048576 bytes";
+    assert_failed(worker.run(&endless, "").await, Reason::GuestOutputLimit, words);
+}
+
+#[tokio::test]
+async fn a_command_that_gets_no_memory_and_exits_is_over_its_limit() {
+    let worker = Worker::start().await;
+    let wat = command(
+        "",
+        "(loop $again (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))
+         (call $exit (i32.const 2))",
+    );
+    let words = "more memory than its limit of 16777216 bytes";
+    assert_failed(worker.run(&wat, "").await, Reason::GuestMemoryLimit, words);
+}
+
+#[tokio::test]
+async fn nothing_of_the_host_is_reached() {
+    let worker = Worker::start().await;
+    // Traps unless there are no arguments, no environment and no directory.
+    let wat = r#"(module
+        (import "wasi_snapshot_preview1" "args_sizes_get" (func $args (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "environ_sizes_get" (func $env (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_prestat_get" (func $dir (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 100) "true")
+        (data (i32.const 200) "\64\00\00\00\04\00\00\00")
+        (func (export "_start")
+          (drop (call $args (i32.const 0) (i32.const 4)))
+          (drop (call $env (i32.const 8) (i32.const 12)))
+          (if (i32.or (i32.load (i32.const 0)) (i32.load (i32.const 8))) (then unreachable))
+          (if (i32.ne (call $dir (i32.const 3) (i32.const 16)) (i32.const 8)) (then unreachable))
+          (drop (call $fd_write (i32.const 1) (i32.const 200) (i32.const 1) (i32.const 208)))))"#;
+    assert_eq!(worker.run(wat, "").await, result("true"));
+}
+
+#[tokio::test]
+async fn a_funless_function_may_import_wasi() {
+    let worker = Worker::start().await;
+    let wat = funless_with(
+        "(data (i32.const 0) \"7\")",
+        "(call $respond (i32.const 0) (i32.const 1)) (i32.const 0)",
+    );
+    let wat = wat.replacen(
+        "(module",
+        r#"(module (import "wasi_snapshot_preview1" "random_get" (func (param i32 i32) (result i32)))"#,
+        1,
+    );
+    assert_eq!(worker.run(&wat, "").await, result("7"));
+}
