@@ -16,8 +16,8 @@ use crate::error::SchedulingError;
 #[derive(Debug)]
 pub struct Catalog {
     contents: RwLock<Contents>,
-    /// The registry's revision that the contents have; 0 before the first snapshot.
-    revision: watch::Sender<u64>,
+    /// The registry's revision that the contents have; `None` before the first snapshot.
+    revision: watch::Sender<Option<u64>>,
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ struct Contents {
 
 impl Default for Catalog {
     fn default() -> Self {
-        Self { contents: RwLock::default(), revision: watch::Sender::new(0) }
+        Self { contents: RwLock::default(), revision: watch::Sender::new(None) }
     }
 }
 
@@ -50,19 +50,19 @@ impl Catalog {
             }
         };
         drop(contents);
-        self.revision.send_replace(revision);
+        self.revision.send_replace(Some(revision));
     }
 
     /// Waits until the catalog has a snapshot and is at least as new as `revision`.
     pub async fn catch_up(&self, revision: u64, deadline: Deadline) -> Result<(), SchedulingError> {
-        let wanted = revision.max(1);
-        if *self.revision.borrow() >= wanted {
+        let is_enough = |now: &Option<u64>| now.is_some_and(|now| now >= revision);
+        if is_enough(&self.revision.borrow()) {
             return Ok(());
         }
         let mut newer = self.revision.subscribe();
-        match tokio::time::timeout_at(deadline.instant(), newer.wait_for(|now| *now >= wanted)).await {
+        match tokio::time::timeout_at(deadline.instant(), newer.wait_for(is_enough)).await {
             Ok(Ok(_)) => Ok(()),
-            _ => Err(SchedulingError::CatalogBehind { wanted, have: *self.revision.borrow() }),
+            _ => Err(SchedulingError::CatalogBehind { wanted: revision, have: *self.revision.borrow() }),
         }
     }
 
@@ -171,7 +171,7 @@ mod tests {
         let catalog = Arc::new(Catalog::default());
         let soon = Deadline::after(Duration::from_millis(1));
         let behind = catalog.catch_up(0, soon).await;
-        assert_eq!(behind, Err(SchedulingError::CatalogBehind { wanted: 1, have: 0 }));
+        assert_eq!(behind, Err(SchedulingError::CatalogBehind { wanted: 0, have: None }));
 
         let waiting = tokio::spawn({
             let catalog = Arc::clone(&catalog);

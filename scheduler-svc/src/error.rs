@@ -22,12 +22,12 @@ pub enum SchedulingError {
     )]
     ScriptsNotAvailable,
     /// The catalog did not become as new as the caller asked for.
-    #[error("the catalog is at revision {have}, behind {wanted}; the registry cannot be followed")]
+    #[error("the catalog is at revision {}, behind {wanted}; the registry cannot be followed", have.unwrap_or(0))]
     CatalogBehind {
         /// The revision that the caller has seen.
         wanted: u64,
-        /// The revision of the catalog.
-        have: u64,
+        /// The revision of the catalog, if it has one.
+        have: Option<u64>,
     },
     /// No worker has joined.
     #[error("No worker available")]

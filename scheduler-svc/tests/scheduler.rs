@@ -46,6 +46,11 @@ async fn an_invocation_reaches_the_worker_and_its_result_comes_back() {
 #[tokio::test]
 async fn what_is_not_there_is_not_found() {
     let stage = Stage::start().await;
+    assert_eq!(
+        reason(stage.invoke(invocation_of("f", 0)).await),
+        Reason::FunctionNotFound,
+        "nothing there yet"
+    );
     let _worker = stage.worker("w", 1000).await;
     let revision = stage.registry.put(Function { owner: "ann".into(), ..function("hers") });
     assert_eq!(reason(stage.invoke(invocation_of("nothing", revision)).await), Reason::FunctionNotFound);

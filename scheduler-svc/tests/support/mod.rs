@@ -46,7 +46,7 @@ struct State {
 impl FakeRegistry {
     fn new() -> Self {
         Self {
-            state: Arc::new(Mutex::new(State { revision: 1, functions: Vec::new(), scripts: Vec::new() })),
+            state: Arc::new(Mutex::new(State { revision: 0, functions: Vec::new(), scripts: Vec::new() })),
             changes: broadcast::Sender::new(100),
         }
     }
