@@ -45,13 +45,9 @@ pub(crate) fn for_clients(error: Error) -> Error {
     let message = match error.reason {
         Reason::Unavailable => "a part of the platform cannot be reached",
         Reason::ConnectionLost => "a connection was lost while the request may have been in work",
-        Reason::DeadlineExceeded => "the time limit passed before there was a result",
         _ => return error,
     };
-    match error.reason {
-        Reason::DeadlineExceeded => tracing::debug!(%error, "a call took too long"),
-        reason => tracing::warn!(?reason, %error, "a call failed"),
-    }
+    tracing::warn!(reason = ?error.reason, %error, "a call failed");
     Error { message: message.to_owned(), ..error }
 }
 

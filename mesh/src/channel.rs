@@ -231,7 +231,7 @@ fn failure(endpoint: &Endpoint, error: &(dyn StdError + 'static)) -> Error {
             return Error::unavailable(format!("cannot reach {endpoint}: {}", root(refused)));
         }
         if error.is::<TimeoutExpired>() {
-            return Error::new(Reason::DeadlineExceeded, format!("{endpoint} did not answer in time"));
+            return Error::new(Reason::DeadlineExceeded, "the deadline passed before there was an answer");
         }
         // The request was still in this process when the connection closed.
         if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled) {

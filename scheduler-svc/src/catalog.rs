@@ -66,6 +66,17 @@ impl Catalog {
         }
     }
 
+    /// Waits until the catalog has changed since it had `function`, and has no longer that very
+    /// version of it.
+    pub async fn moved_on(&self, function: &Arc<Function>, deadline: Deadline) {
+        let mut newer = self.revision.subscribe();
+        let is_gone = |_: &Option<u64>| {
+            let now = self.function(&function.module, &function.name);
+            now.is_none_or(|now| now.code != function.code)
+        };
+        let _ = tokio::time::timeout_at(deadline.instant(), newer.wait_for(is_gone)).await;
+    }
+
     /// The function of this name.
     pub fn function(&self, module: &str, name: &str) -> Option<Arc<Function>> {
         self.contents.read().functions.get(module)?.get(name).cloned()

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use mesh::deadline::Deadline;
 use mesh::testing::eventually;
 use mesh::{Caller, Error, Reason};
-use proto::registry::v1::{Function, Metadata};
+use proto::registry::v1::{Code, Function, Metadata};
 use proto::scheduler::v1::cluster_client::ClusterClient;
 use proto::scheduler::v1::invocations_client::InvocationsClient;
 use proto::scheduler::v1::invoke_response::Outcome;
@@ -202,6 +202,23 @@ async fn a_failed_run_is_not_repeated() {
     best.behave(Behaviour::Trap);
     assert_eq!(reason(stage.invoke(invocation_of("f", revision)).await), Reason::GuestTrapped);
     assert!(second.received().is_empty());
+}
+
+#[tokio::test]
+async fn an_update_between_look_up_and_run_is_not_seen_by_the_caller() {
+    let stage = Stage::start().await;
+    let worker = stage.worker("w", 500).await;
+    let revision = stage.registry.put(function("f"));
+    worker.behave(Behaviour::Forgot);
+    let call = tokio::spawn({
+        let channel = stage.channel.clone();
+        async move { InvocationsClient::new(channel).invoke(invocation_of("f", revision)).await }
+    });
+    eventually("the old code was asked for", || async { worker.received().len() == 1 }).await;
+    let code = Code { hash: Bytes::from_static(&[8; 32]), ..Code::default() };
+    stage.registry.put(Function { code: Some(code), ..function("f") });
+    call.await.expect("no panic").expect("the new code ran");
+    assert_eq!(worker.received()[1].code.as_ref().expect("has code").hash, [8; 32][..]);
 }
 
 #[tokio::test]

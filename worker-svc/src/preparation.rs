@@ -192,6 +192,9 @@ impl Preparation {
             self.notify();
             break;
         }
+        if !self.is_used(&hash) {
+            modules.forget(hash).await;
+        }
         hash
     }
 }

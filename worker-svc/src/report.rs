@@ -76,14 +76,18 @@ impl Reporter {
         let mut client = MembershipClient::new(scheduler);
         let mut backoff = Backoff::reconnect();
         loop {
-            let Err(lost) = self
-                .join(&mut client, || {
-                    backoff.reset();
-                    tracing::info!(scheduler = %endpoint, "joined");
-                })
-                .await;
+            let mut was_in = false;
+            let entered = || {
+                was_in = true;
+                tracing::info!(scheduler = %endpoint, "joined");
+            };
+            let Err(lost) = self.join(&mut client, entered).await;
+            if was_in {
+                tracing::warn!(scheduler = %endpoint, %lost, "membership lost; joining again");
+                backoff.reset();
+            }
             let wait = backoff.next_wait();
-            tracing::debug!(scheduler = %endpoint, %lost, ?wait, "not a member; joining again");
+            tracing::debug!(scheduler = %endpoint, %lost, ?wait, "not a member");
             tokio::time::sleep(wait).await;
         }
     }
@@ -92,7 +96,7 @@ impl Reporter {
     async fn join(
         &self,
         client: &mut MembershipClient<Channel>,
-        when_in: impl FnOnce(),
+        entered: impl FnOnce(),
     ) -> Result<Infallible, Error> {
         let (reports, outgoing) = mpsc::channel(REPORTS_ON_THE_WAY);
         let mut changed = self.preparation.watch();
@@ -115,7 +119,7 @@ impl Reporter {
             .await
             .map_err(|_| Error::unavailable("the scheduler did not answer in time"))??;
         let _membership = self.joined.enter();
-        when_in();
+        entered();
 
         let every = match welcome.report_interval_ms {
             0 => DEFAULT_INTERVAL,

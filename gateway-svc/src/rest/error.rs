@@ -254,11 +254,7 @@ mod tests {
             (Reason::WorkerLost, 503, "Service Unavailable: why"),
             (Reason::Overloaded, 429, "Too Many Requests: why"),
             (Reason::Unavailable, 503, "Service Unavailable: a part of the platform cannot be reached"),
-            (
-                Reason::DeadlineExceeded,
-                504,
-                "Gateway Timeout: the time limit passed before there was a result",
-            ),
+            (Reason::DeadlineExceeded, 504, "Gateway Timeout: why"),
             (
                 Reason::ConnectionLost,
                 503,

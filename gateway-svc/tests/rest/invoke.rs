@@ -176,11 +176,7 @@ async fn each_outcome_has_its_status() {
         (error(Reason::GuestStackLimit, "stack limit"), 500, "Something went wrong: stack limit"),
         (error(Reason::CodeUnusable, "no memory"), 500, "Something went wrong: no memory"),
         (error(Reason::Internal, "secret"), 500, "Something went wrong"),
-        (
-            error(Reason::DeadlineExceeded, "late"),
-            504,
-            "Gateway Timeout: the time limit passed before there was a result",
-        ),
+        (error(Reason::DeadlineExceeded, "limit of 60000 ms"), 504, "Gateway Timeout: limit of 60000 ms"),
         (error(Reason::NoWorker, "No worker available"), 503, "No worker available"),
         (
             error(Reason::NoWorker, "no worker has 64 KB of memory free"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mesh::deadline::Deadline;
-use mesh::{Caller, Error};
+use mesh::{Caller, Error, Reason};
 use proto::registry::v1::Function;
 use proto::scheduler::v1::invocations_server::Invocations;
 use proto::scheduler::v1::invoke_response::Outcome;
@@ -22,6 +22,9 @@ use crate::error::SchedulingError;
 /// How long an invocation waits for a catalog that is behind. The watch is usually milliseconds
 /// behind; when it is longer, the registry cannot be followed.
 const CATCH_UP: Duration = Duration::from_secs(5);
+
+/// What a function gets whose caller gave no arguments.
+const NO_ARGS: Bytes = Bytes::from_static(b"{}");
 
 /// Runs functions.
 #[derive(Debug)]
@@ -44,28 +47,21 @@ impl InvocationsHandler {
         deadline: Deadline,
     ) -> Result<InvokeResponse, Error> {
         self.catalog.catch_up(invoke.min_revision, deadline.min(Deadline::after(CATCH_UP))).await?;
-        let function = self.look_up(&caller, &invoke)?;
-        if let Some(Language::AppScript(script)) =
-            invoke.scheduling.and_then(|scheduling| scheduling.language)
-        {
-            return Err(match self.catalog.has_script(&script) {
-                true => SchedulingError::ScriptsNotAvailable.into(),
-                false => SchedulingError::ScriptNotFound(script).into(),
-            });
-        }
-        let invocation_id = match invoke.invocation_id {
+        let invocation_id = match &invoke.invocation_id {
             id if id.is_empty() => Uuid::now_v7().to_string(),
-            id => id,
+            id => id.clone(),
         };
-        let request = ExecuteRequest {
-            invocation_id: invocation_id.clone(),
-            module: invoke.module,
-            function: invoke.function,
-            code: function.code.clone(),
-            limits: function.limits,
-            args: if invoke.args.is_empty() { Bytes::from_static(b"{}") } else { invoke.args },
-        };
-        let Dispatched { response, worker } = self.dispatcher.dispatch(&function, request, deadline).await?;
+        let function = self.look_up(&caller, &invoke)?;
+        let Dispatched { response, worker } =
+            match self.dispatch(&function, &invoke, &invocation_id, deadline).await {
+                // It was updated or deleted between look-up and run. Nothing has run: look again.
+                Err(error) if error.reason == Reason::CodeNotFound => {
+                    self.catalog.moved_on(&function, deadline.min(Deadline::after(CATCH_UP))).await;
+                    let function = self.look_up(&caller, &invoke)?;
+                    self.dispatch(&function, &invoke, &invocation_id, deadline).await?
+                }
+                outcome => outcome?,
+            };
         let outcome = response.outcome.map(|outcome| match outcome {
             execute_response::Outcome::Result(result) => Outcome::Result(result),
             execute_response::Outcome::FunctionError(message) => Outcome::FunctionError(message),
@@ -73,14 +69,39 @@ impl InvocationsHandler {
         Ok(InvokeResponse { outcome, invocation_id, worker })
     }
 
+    async fn dispatch(
+        &self,
+        function: &Function,
+        invoke: &InvokeRequest,
+        invocation_id: &str,
+        deadline: Deadline,
+    ) -> Result<Dispatched, Error> {
+        let request = ExecuteRequest {
+            invocation_id: invocation_id.to_owned(),
+            module: invoke.module.clone(),
+            function: invoke.function.clone(),
+            code: function.code.clone(),
+            limits: function.limits,
+            args: if invoke.args.is_empty() { NO_ARGS } else { invoke.args.clone() },
+        };
+        self.dispatcher.dispatch(function, request, deadline).await
+    }
+
     fn look_up(&self, caller: &Caller, invoke: &InvokeRequest) -> Result<Arc<Function>, SchedulingError> {
-        self.catalog
-            .function(&invoke.module, &invoke.function)
-            .filter(|function| caller.reaches(&function.owner))
-            .ok_or_else(|| SchedulingError::FunctionNotFound {
+        let function = self.catalog.function(&invoke.module, &invoke.function);
+        let function = function.filter(|function| caller.reaches(&function.owner)).ok_or_else(|| {
+            SchedulingError::FunctionNotFound {
                 module: invoke.module.clone(),
                 function: invoke.function.clone(),
-            })
+            }
+        })?;
+        match invoke.scheduling.as_ref().and_then(|scheduling| scheduling.language.as_ref()) {
+            None => Ok(function),
+            Some(Language::AppScript(script)) if self.catalog.has_script(script) => {
+                Err(SchedulingError::ScriptsNotAvailable)
+            }
+            Some(Language::AppScript(script)) => Err(SchedulingError::ScriptNotFound(script.clone())),
+        }
     }
 }
 

@@ -114,6 +114,8 @@ pub enum Behaviour {
     Hang,
     /// Fails as a trap does.
     Trap,
+    /// Has lost the code that is asked for; answers any other.
+    Forgot,
 }
 
 /// A worker of which the execution is scripted.
@@ -144,12 +146,17 @@ impl Drop for Running {
 #[tonic::async_trait]
 impl Execution for Executor {
     async fn execute(&self, request: Request<ExecuteRequest>) -> Result<Response<ExecuteResponse>, Status> {
-        self.received.lock().push(request.into_inner());
+        let request = request.into_inner();
+        let is_first_code = request.code.as_ref().is_some_and(|code| code.hash == HASH[..]);
+        self.received.lock().push(request);
         self.running.send_modify(|running| *running += 1);
         let _running = Running(Arc::clone(&self.running));
         let behaviour = *self.behaviour.lock();
         match behaviour {
-            Behaviour::Answer => {
+            Behaviour::Forgot if is_first_code => {
+                Err(Error::new(Reason::CodeNotFound, "no such code").into())
+            }
+            Behaviour::Answer | Behaviour::Forgot => {
                 let result = Bytes::from(format!("{:?}", self.name));
                 Ok(Response::new(ExecuteResponse { outcome: Some(Outcome::Result(result)) }))
             }

@@ -181,8 +181,8 @@ mod tests {
     use super::*;
 
     fn compiled(engine: &Engine) -> (Hash, Vec<u8>) {
-        let code = br#"(module (func (export "f")))"#;
-        (Hash::of(code), engine.precompile_module(code).expect("compiles"))
+        let code = wat::parse_str(r#"(module (func (export "f")))"#).expect("well-formed");
+        (Hash::of(&code), engine.precompile_module(&code).expect("compiles"))
     }
 
     fn open(dir: &Path) -> anyhow::Result<Artifacts> {

@@ -102,6 +102,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn guests_run_in_every_layout() {
+        const GUEST: &str = r#"(module (memory 1)
+            (func (export "grow") (result i32) (memory.grow (i32.const 14)))
+            (func (export "beyond") (result i32) (i32.load (i32.const 1000000))))"#;
+        for layout in [Layout::Whole, Layout::Tight, Layout::OnDemand] {
+            let capacity = Capacity { instances: 2, memory_bytes: 1 << 20, stack_bytes: 64 << 10 };
+            let engine = with_layout(capacity, layout).expect("fits");
+            let module = wasmtime::Module::new(&engine, wat::parse_str(GUEST).expect("well-formed"));
+            let mut store = wasmtime::Store::new(&engine, ());
+            store.set_epoch_deadline(1);
+            let instance =
+                wasmtime::Instance::new(&mut store, &module.expect("compiles"), &[]).expect("fits");
+            let mut call = |name| instance.get_typed_func::<(), i32>(&mut store, name)?.call(&mut store, ());
+            let trap = call("beyond").expect_err("out of bounds");
+            assert_eq!(trap.downcast_ref(), Some(&wasmtime::Trap::MemoryOutOfBounds), "{layout:?}");
+            assert_eq!(call("grow").expect("grows"), 1, "{layout:?}");
+        }
+    }
+
+    #[test]
     fn a_pool_that_does_not_fit_is_made_smaller() {
         // 160 TiB, where processes have 128.
         let capacity = Capacity { instances: 40_000, memory_bytes: 1 << 20, stack_bytes: 64 << 10 };

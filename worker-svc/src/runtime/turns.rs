@@ -3,7 +3,7 @@
 //! Guests run on the threads that serve calls too. A guest that is done within a tick is never
 //! slowed. One that goes on takes turns of one tick with the others of its kind, of which no more
 //! run at once than there are threads; between two turns a thread looks after the network. So a
-//! thousand spinning guests delay a call by about one tick, not by a thousand.
+//! thousand spinning guests delay a call by a few ticks, not by a thousand.
 
 use std::future::poll_fn;
 use std::pin::pin;

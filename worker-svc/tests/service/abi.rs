@@ -16,6 +16,14 @@ async fn a_result_is_what_the_function_wrote_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn a_function_built_with_the_published_sdk_runs_unchanged() {
+    let worker = Worker::start().await;
+    let hello = worker.registry.add_code(include_bytes!("../../../guest/hello.wasm").as_slice().into());
+    let end = worker.execute(request(hello, "{\"name\":\"FunLess\"}")).await;
+    assert_eq!(end, result("{\"payload\":\"Hello FunLess!\"}"));
+}
+
+#[tokio::test]
 async fn a_large_argument_comes_through() {
     let worker = Worker::start().await;
     let grow = "(drop (memory.grow (i32.const 32)))

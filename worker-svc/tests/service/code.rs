@@ -68,7 +68,7 @@ async fn compiled_code_outlives_the_worker() {
 #[tokio::test]
 async fn compiled_code_works_without_the_registry() {
     let worker = Worker::start().await;
-    let kept = worker.request(&echo(), "1");
+    let kept = request(worker.registry.put_function("f", compile(&echo())), "1");
     assert_eq!(worker.execute(kept.clone()).await, result("1"));
     let new = worker.request(&respond("2"), "");
     let (registry, cache) = worker.stop().await;
@@ -146,10 +146,11 @@ async fn a_small_memory_cache_forgets_what_was_used_least_recently() {
 #[tokio::test]
 async fn what_a_snapshot_does_not_hold_is_removed_from_the_disk() {
     let worker = Worker::start().await;
-    let request = worker.request(&echo(), "1");
-    assert_eq!(worker.execute(request).await, result("1"));
+    let hash = worker.registry.put_function("f", compile(&echo()));
+    assert_eq!(worker.execute(request(hash, "1")).await, result("1"));
     let (registry, cache) = worker.stop().await;
     assert_eq!(artifacts(cache.path()).len(), 1);
+    registry.delete_function("f");
     let worker = Worker::start_in(registry, cache, |_| {}).await;
     eventually("it is removed", || async { artifacts(worker.cache.path()).is_empty() }).await;
 }
@@ -162,6 +163,6 @@ async fn a_worker_whose_cache_is_not_its_own_does_not_start() {
     let host = mesh::testing::host("worker");
     let config =
         worker_svc::Config { cache_dir: cache.path().into(), max_concurrent: 2, ..Default::default() };
-    let error = worker_svc::App::start(config, host).await.err().expect("refused").to_string();
+    let error = worker_svc::App::start(config, host).await.expect_err("refused").to_string();
     assert!(error.contains("cache_dir: ") && error.contains("writable by nobody else"), "{error}");
 }

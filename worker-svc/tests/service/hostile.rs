@@ -80,7 +80,7 @@ async fn each_ends_with_its_own_error_and_disturbs_nobody() {
     let limits = Limits { memory_bytes: 8 << 20, timeout_ms: 300, output_bytes: 0 };
     let good = worker.request(&echo(), "\"good\"");
     for (wat, reason, words) in hostile() {
-        let bad = with_limits(worker.request(&wat, ""), limits.clone());
+        let bad = with_limits(worker.request(&wat, ""), limits);
         let goods = join_all((0..4).map(|_| worker.execute(good.clone())));
         let (bad, goods) = tokio::join!(worker.execute(bad), goods);
         assert_failed(bad, reason, words);
@@ -109,23 +109,27 @@ async fn what_they_held_is_free_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_spinning_guests_do_not_starve_the_others() {
-    let worker = Worker::start_with(|config| config.max_concurrent = 64).await;
-    let spinning = with_limits(worker.request(&spin(), ""), Limits { timeout_ms: 3000, ..Limits::default() });
+    let worker = Worker::start_with(|config| config.max_concurrent = 128).await;
+    let spinning = with_limits(worker.request(&spin(), ""), Limits { timeout_ms: 4000, ..Limits::default() });
     let good = worker.request(&echo(), "1");
-    // A real socket: its answers have to come through as well.
+    // Over a real socket, all of it runs on the runtime's two threads.
     let served = worker.serve().await;
     let mut client = ExecutionClient::new(served.channel());
-    let spinners = join_all((0..40).map(|_| worker.execute(spinning.clone())));
+    let spinners = join_all((0..100).map(|_| {
+        let (mut client, spinning) = (client.clone(), spinning.clone());
+        tokio::spawn(async move { outcome(client.execute(spinning).await) })
+    }));
     let goods = async {
-        eventually("all spin", || async { worker.running() >= 40.0 }).await;
-        for _ in 0..50 {
+        eventually("all spin", || async { worker.running() >= 100.0 }).await;
+        for _ in 0..40 {
             assert_eq!(outcome(client.execute(good.clone()).await), result("1"));
         }
-        assert!(worker.running() >= 40.0, "fifty calls were done while all were spinning");
+        assert!(worker.running() >= 100.0, "forty calls were done while all were spinning");
     };
     let (ends, ()) = tokio::join!(spinners, goods);
     for end in ends {
-        assert_failed(end, Reason::DeadlineExceeded, "its time limit of 3000 ms");
+        let end = end.expect("no panic");
+        assert_failed(end, Reason::DeadlineExceeded, "its time limit of 4000 ms");
     }
 }
 

@@ -75,7 +75,9 @@ impl Output {
 
 /// An output stream that hands on what is written to it, at once.
 #[derive(Clone)]
-struct Stream(Arc<dyn Fn(&[u8]) -> Result<(), Fault> + Send + Sync>);
+struct Stream(Arc<Take>);
+
+type Take = dyn Fn(&[u8]) -> Result<(), Fault> + Send + Sync;
 
 impl IsTerminal for Stream {
     fn is_terminal(&self) -> bool {

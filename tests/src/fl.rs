@@ -1,0 +1,40 @@
+//! The command `fl` as a user types it.
+
+use std::process::Output;
+
+use crate::process::workspace_binary;
+use crate::{Client, Mesh};
+
+/// What a command printed and how it ended.
+#[derive(Debug)]
+pub struct Printed {
+    /// The exit code was 0.
+    pub success: bool,
+    /// The exit code.
+    pub code: Option<i32>,
+    /// The standard output, without the last line end.
+    pub out: String,
+    /// The standard error.
+    pub err: String,
+}
+
+/// Runs `fl` with these arguments as `user` of `mesh`.
+pub async fn fl(mesh: &Mesh, user: &Client, arguments: &[&str]) -> Printed {
+    let mut all = vec!["--host".to_owned(), mesh.rest_url()];
+    all.extend(user.token().into_iter().flat_map(|token| ["--token".to_owned(), token.to_owned()]));
+    all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    run(&all).await
+}
+
+/// Runs `fl` with nothing but these arguments, in a folder without a mesh.
+pub async fn run(arguments: &[String]) -> Printed {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = tokio::process::Command::new(workspace_binary("fl"));
+    command.args(arguments).current_dir(folder.path()).kill_on_drop(true);
+    for variable in ["FL_API_HOST", "FL_API_TOKEN", "FL_CONFIG"] {
+        command.env_remove(variable);
+    }
+    let Output { status, stdout, stderr } = command.output().await.expect("fl runs");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end().to_owned();
+    Printed { success: status.success(), code: status.code(), out: text(stdout), err: text(stderr) }
+}

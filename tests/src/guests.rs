@@ -1,0 +1,189 @@
+//! Functions: compiled from Rust by `scripts/guests`, and small ones written here.
+
+use std::fmt::Write as _;
+
+use crate::process::repository;
+
+/// `{"name":N}` gives `{"payload":"Hello N!"}`; an error without a name.
+pub fn hello() -> Vec<u8> {
+    compiled("hello")
+}
+
+/// Gives what it is given.
+pub fn echo() -> Vec<u8> {
+    compiled("echo")
+}
+
+/// Calls the `url` that it is given, and gives `{"status":...,"body":...}`.
+pub fn http_caller() -> Vec<u8> {
+    compiled("http-caller")
+}
+
+fn compiled(name: &str) -> Vec<u8> {
+    let path = repository().join(format!("target/guests/{name}.wasm"));
+    std::fs::read(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; run scripts/test or scripts/guests", path.display()))
+}
+
+/// Answers with these bytes, whatever it is given.
+pub fn responding(response: &[u8]) -> Vec<u8> {
+    guest(response, "(call $insert_response (global.get $data) (global.get $len)) (i32.const 0)")
+}
+
+/// Answers with its input, byte for byte.
+pub fn mirror() -> Vec<u8> {
+    guest(
+        b"",
+        "(drop (memory.grow (i32.const 256)))
+        (call $get_input_data (i32.const 65536))
+        (call $insert_response (i32.const 65536) (local.get 0))
+        (i32.const 0)",
+    )
+}
+
+/// Answers with how often this instance has been invoked, one digit.
+pub fn counting() -> Vec<u8> {
+    guest(
+        b"0",
+        "(i32.store8 (global.get $data) (i32.add (i32.load8_u (global.get $data)) (i32.const 1)))
+        (call $insert_response (global.get $data) (i32.const 1))
+        (i32.const 0)",
+    )
+}
+
+/// Fails with this message.
+pub fn failing(message: &[u8]) -> Vec<u8> {
+    guest(message, "(call $insert_error (global.get $data) (global.get $len)) (i32.const 1)")
+}
+
+/// Says nothing and returns `value`.
+pub fn returning(value: i32) -> Vec<u8> {
+    guest(b"", &format!("(i32.const {value})"))
+}
+
+/// Never returns.
+pub fn spinning() -> Vec<u8> {
+    guest(b"", "(loop $forever (br $forever)) (unreachable)")
+}
+
+/// Traps at once.
+pub fn trapping() -> Vec<u8> {
+    guest(b"", "(unreachable)")
+}
+
+/// Takes memory, page by page, and never has enough.
+pub fn memory_hungry() -> Vec<u8> {
+    guest(
+        b"",
+        "(loop $more
+            (if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then (unreachable)))
+            (br $more))
+        (unreachable)",
+    )
+}
+
+/// Calls itself for ever.
+pub fn recursing() -> Vec<u8> {
+    guest(b"", "(call $invoke (i32.add (local.get 0) (i32.const 1))) (drop) (i32.const 0)")
+}
+
+/// Says that its response is where it has no memory.
+pub fn responding_from_nowhere(address: i32, length: i32) -> Vec<u8> {
+    guest(b"", &format!("(call $insert_response (i32.const {address}) (i32.const {length})) (i32.const 0)"))
+}
+
+/// Wants its input written to where it has no memory.
+pub fn reading_to_nowhere() -> Vec<u8> {
+    guest(b"", "(call $get_input_data (i32.const -4)) (i32.const 0)")
+}
+
+/// Answers with a JSON text of so many MiB.
+pub fn answering_much(mib: u32) -> Vec<u8> {
+    let pages = mib * 16 + 1;
+    guest(
+        b"",
+        &format!(
+            "(local $size i32)
+            (local.set $size (i32.const {size}))
+            (drop (memory.grow (i32.const {pages})))
+            (memory.fill (i32.const 65536) (i32.const 0x61) (local.get $size))
+            (i32.store8 (i32.const 65536) (i32.const 0x22))
+            (i32.store8 (i32.add (i32.const 65535) (local.get $size)) (i32.const 0x22))
+            (call $insert_response (i32.const 65536) (local.get $size))
+            (i32.const 0)",
+            size = mib << 20
+        ),
+    )
+}
+
+/// Cannot even be instantiated within its limits: it starts with 4 GiB.
+pub fn born_too_large() -> Vec<u8> {
+    compile(
+        "(module (memory (export \"memory\") 65536) (func (export \"__invoke\") (param i32) (result i32) (i32.const 0)))",
+    )
+}
+
+/// Spins before it is invoked: in its start function.
+pub fn spinning_at_start() -> Vec<u8> {
+    compile(
+        "(module (memory (export \"memory\") 1) (func $start (loop $forever (br $forever))) (start $start)
+            (func (export \"__invoke\") (param i32) (result i32) (i32.const 0)))",
+    )
+}
+
+/// Imports what no host has.
+pub fn importing_the_unknown() -> Vec<u8> {
+    compile(
+        "(module (import \"fl_imps\" \"__launch_missiles\" (func)) (memory (export \"memory\") 1)
+            (func (export \"__invoke\") (param i32) (result i32) (i32.const 0)))",
+    )
+}
+
+/// Exports nothing that could be invoked.
+pub fn without_exports() -> Vec<u8> {
+    compile("(module (memory 1))")
+}
+
+/// A WASI command that writes this to its standard output.
+pub fn wasi_command(output: &[u8]) -> Vec<u8> {
+    compile(&format!(
+        "(module
+            (import \"wasi_snapshot_preview1\" \"fd_write\"
+                (func $fd_write (param i32 i32 i32 i32) (result i32)))
+            (memory (export \"memory\") 1)
+            (data (i32.const 0) \"\\40\\00\\00\\00{length}\")
+            (data (i32.const 64) \"{text}\")
+            (func (export \"_start\")
+                (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32)))))",
+        length = escape(&u32::try_from(output.len()).expect("a short text").to_le_bytes()),
+        text = escape(output)
+    ))
+}
+
+/// A module with all imports, `data` at `$data` with its length in `$len`, and `body` as `__invoke`,
+/// which can call itself as `$invoke`.
+fn guest(data: &[u8], body: &str) -> Vec<u8> {
+    let (text, len) = (escape(data), data.len());
+    compile(&format!(
+        "(module
+            (import \"fl_imps\" \"__get_input_data\" (func $get_input_data (param i32)))
+            (import \"fl_imps\" \"__insert_response\" (func $insert_response (param i32 i32)))
+            (import \"fl_imps\" \"__insert_error\" (func $insert_error (param i32 i32)))
+            (memory (export \"memory\") 1)
+            (global $data i32 (i32.const 1024))
+            (global $len i32 (i32.const {len}))
+            (data (i32.const 1024) \"{text}\")
+            (func $invoke (export \"__invoke\") (param i32) (result i32) {body}))"
+    ))
+}
+
+fn escape(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "\\{byte:02x}");
+        text
+    })
+}
+
+fn compile(text: &str) -> Vec<u8> {
+    wat::parse_str(text).unwrap_or_else(|error| panic!("a guest of the tests does not compile: {error}"))
+}

@@ -1,0 +1,170 @@
+//! Programs that tests run, and where they run.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
+
+use crate::wait;
+
+/// How long a program may take to end in good order before it is killed.
+const END_TIMEOUT: Duration = Duration::from_secs(15);
+/// Lines of the log that a failure shows.
+const SHOWN_LINES: usize = 150;
+
+/// A program that runs until it is dropped. A test that fails shows the end of its log.
+#[derive(Debug)]
+pub struct Running {
+    name: String,
+    child: Child,
+    log: PathBuf,
+    stop: Signal,
+}
+
+impl Running {
+    /// Starts `command`, whose output goes to the file `log`.
+    pub fn start(name: &str, command: &mut Command, log: &Path) -> Self {
+        let out = File::options().create(true).append(true).open(log).expect("the log can be written");
+        let err = out.try_clone().expect("a file has handles");
+        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
+        let child = child.unwrap_or_else(|error| panic!("{name} cannot be run: {command:?}: {error}"));
+        Self { name: name.to_owned(), child, log: log.to_owned(), stop: Signal::TERM }
+    }
+
+    /// What makes it end in good order, when that is not SIGTERM.
+    #[must_use]
+    pub fn stopped_by(mut self, signal: Signal) -> Self {
+        self.stop = signal;
+        self
+    }
+
+    /// All that it has written so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        send_signal(self.child.id(), signal);
+    }
+
+    /// How it has ended; `None` while it runs.
+    pub fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("it is a child of this process")
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
+        let what = format!("{} has ended", self.name);
+        wait::until(&what, limit, async || self.status()).await
+    }
+
+    /// Waits until it is usable, as `ask` tells, and panics with its log when it is not or when it
+    /// ends.
+    pub async fn ready(&mut self, limit: Duration, mut ask: impl AsyncFnMut() -> bool) {
+        let what = format!("{} is ready", self.name);
+        wait::until(&what, limit, async || {
+            if let Some(status) = self.status() {
+                panic!("{} has ended at its start: {status}", self.name);
+            }
+            ask().await.then_some(())
+        })
+        .await;
+    }
+
+    /// Asks it to end, and kills it when it does not.
+    pub fn stop(&mut self) {
+        if self.status().is_some() {
+            return;
+        }
+        self.signal(self.stop);
+        let start = Instant::now();
+        while self.status().is_none() {
+            if start.elapsed() > END_TIMEOUT {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                return;
+            }
+            #[expect(clippy::disallowed_methods, reason = "a drop cannot await")]
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Shows the end of its log.
+    #[expect(clippy::print_stderr, reason = "what a failed test shows")]
+    pub fn show_log(&self) {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        let shown = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
+        eprintln!("---- the last lines of {}:\n{}\n----", self.name, shown.join("\n"));
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.show_log();
+        }
+        self.stop();
+    }
+}
+
+/// Sends a signal to a process, which may have ended.
+pub fn send_signal(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
+    let _ = kill_process(pid, signal);
+}
+
+/// A port of the loopback interface that is free and that no outgoing connection will take: it lies
+/// below those that Linux gives out.
+pub fn free_port() -> u16 {
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Test binaries that run at the same time start at different places.
+    let start = u16::try_from(std::process::id() * 101 % u32::from(COUNT)).expect("below COUNT");
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + (u32::from(start) + u32::from(step)) as u16 % COUNT;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// The repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
+}
+
+/// A program of this workspace, built beside this test.
+pub fn workspace_binary(name: &str) -> PathBuf {
+    let this = std::env::current_exe().expect("this test is a file");
+    let folder = this.ancestors().nth(2).expect("tests are in target/<profile>/deps");
+    let path = folder.join(name);
+    assert!(
+        path.is_file(),
+        "there is no {}; run scripts/test, or `cargo build --workspace` first",
+        path.display()
+    );
+    path
+}
+
+/// A program that is installed, by its name on the path or else in one of these folders.
+pub fn installed(name: &str, folders: &[&str]) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let candidates = std::env::split_paths(&path).chain(folders.iter().map(PathBuf::from));
+    let found = candidates.map(|folder| folder.join(name)).find(|program| program.is_file());
+    found.unwrap_or_else(|| panic!("{name} is not installed; run scripts/test, which installs it"))
+}
+
+/// Whether this process runs as root.
+pub fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
+}

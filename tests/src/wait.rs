@@ -1,0 +1,21 @@
+//! Waiting for conditions.
+
+use std::time::Duration;
+
+const POLL: Duration = Duration::from_millis(5);
+
+/// Asks until there is an answer, and panics naming `what` when there is none within `limit`.
+pub async fn until<T>(what: &str, limit: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    match tokio::time::timeout(limit, asking).await {
+        Ok(answer) => answer,
+        Err(_) => panic!("waited {limit:?} in vain until {what}"),
+    }
+}

@@ -1,0 +1,171 @@
+//! The life of a function.
+
+use axum::Router;
+use axum::routing::post;
+use serde_json::{Value, json};
+use tests::client::Upload;
+use tests::process::repository;
+use tests::{Mesh, guests};
+use tokio::net::TcpListener;
+
+pub async fn created_invoked_updated_deleted(mesh: &Mesh) {
+    let user = mesh.user();
+    user.create_module("life").await;
+    let created =
+        user.post_form("/v1/fn/life", Upload::function("hello", &guests::hello())).await.expect(201);
+    assert_eq!(created.json()["data"]["name"], "hello");
+    let answer = user.result("life", "hello", json!({ "name": "Ada" })).await;
+    assert_eq!(answer, json!({ "payload": "Hello Ada!" }));
+
+    user.update_function("life", "hello", &guests::echo()).await;
+    assert_eq!(user.result("life", "hello", json!({ "name": "Ada" })).await, json!({ "name": "Ada" }));
+
+    user.delete("/v1/fn/life/hello").await.expect(204);
+    user.invoke("life", "hello", json!({})).await.expect(404);
+    user.get("/v1/fn/life/hello").await.expect(404);
+    user.create_function("life", "hello", &guests::hello()).await;
+    assert_eq!(user.result("life", "hello", json!({ "name": "B" })).await, json!({ "payload": "Hello B!" }));
+    user.delete("/v1/fn/life").await.expect(204);
+}
+
+/// As the documentation shows it.
+pub async fn created_and_invoked_with_curl(mesh: &Mesh) {
+    let user = mesh.user();
+    user.create_module("curled").await;
+    let (url, token) = (format!("{}/v1/fn/curled", mesh.rest_url()), user.token().expect("a token"));
+    let curl = async |arguments: &[&str]| {
+        let mut command = tokio::process::Command::new("curl");
+        command.args(["-sS", "--noproxy", "*", "-w", "\n%{http_code}", "-H"]);
+        command.arg(format!("Authorization: Bearer {token}")).args(arguments);
+        let output = command.output().await.expect("curl runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let code = format!("code=@{}", repository().join("guest/hello.wasm").display());
+    let created = curl(&["-F", "name=hello", "-F", &code, &url]).await;
+    assert!(created.ends_with("\n201"), "{created}");
+    let args = r#"{"args":{"name":"curl"}}"#;
+    let invoked = curl(&["-H", "Content-Type: application/json", "-d", args, &format!("{url}/hello")]).await;
+    assert_eq!(invoked, "{\"data\":{\"payload\":\"Hello curl!\"}}\n200");
+    user.delete("/v1/fn/curled").await.expect(204);
+}
+
+/// 1,000 invocations between 20 updates: never an answer of the code before.
+pub async fn an_update_is_seen_by_the_next_invocation(mesh: &Mesh) {
+    const UPDATES: u32 = 20;
+    const INVOCATIONS: u32 = 50;
+    let user = mesh.user();
+    user.create_module("updated").await;
+    user.create_function("updated", "f", &guests::responding(b"0")).await;
+    for version in 1..=UPDATES {
+        // Back and forth between two, and one that nobody has seen.
+        let number = if version % 4 == 0 { version } else { version % 2 };
+        user.update_function("updated", "f", &guests::responding(number.to_string().as_bytes())).await;
+        for _ in 0..INVOCATIONS {
+            assert_eq!(user.result("updated", "f", json!({})).await, json!(number), "after update {version}");
+        }
+    }
+    user.delete("/v1/fn/updated").await.expect(204);
+}
+
+pub async fn arguments_and_results_travel_byte_for_byte(mesh: &Mesh) {
+    let user = mesh.user();
+    user.create_module("bytes").await;
+    user.create_function("bytes", "mirror", &guests::mirror()).await;
+    let texts = [
+        r#"{"b":1,"a":2}"#,
+        r#"{"a":1,"a":2}"#,
+        "123456789012345678901234567890",
+        "1.50e+03",
+        r#""\u00e9 é \ud83d\ude00""#,
+        "[1, 2,\n 3]",
+        "true",
+        "0",
+        r#""""#,
+        "[]",
+    ];
+    for text in texts {
+        let answer = user.invoke_raw("bytes", "mirror", text).await.expect(200);
+        assert_eq!(answer.text, format!("{{\"data\":{text}}}"));
+    }
+    // Without arguments the input is an empty object.
+    for body in ["", "{}", r#"{"args":null}"#, r#"{"other":1}"#] {
+        let answer = user.post_text("/v1/fn/bytes/mirror", "application/json", body).await.expect(200);
+        assert_eq!(answer.text, r#"{"data":{}}"#, "{body:?}");
+    }
+    user.delete("/v1/fn/bytes").await.expect(204);
+}
+
+pub async fn a_function_calls_the_web(mesh: &Mesh) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let url = format!("http://{}/", listener.local_addr().expect("it is bound"));
+    let router = Router::new().route("/", post(async |body: String| format!("got {body}")));
+    let server = tokio::spawn(async { axum::serve(listener, router).await });
+
+    let user = mesh.user();
+    user.create_module("web").await;
+    user.create_function("web", "caller", &guests::http_caller()).await;
+    let args = json!({ "url": url, "method": "POST", "body": "this" });
+    assert_eq!(user.result("web", "caller", args).await, json!({ "status": 200, "body": "got this" }));
+    let refused = user.result("web", "caller", json!({ "url": url })).await;
+    assert_eq!(refused["status"], 405, "the server takes no GET");
+    server.abort();
+    let _ = server.await;
+
+    let gone = user.invoke("web", "caller", json!({ "url": url })).await.expect(422);
+    assert!(gone.detail().contains("cannot be reached"), "{}", gone.text);
+    user.delete("/v1/fn/web").await.expect(204);
+}
+
+pub async fn a_functions_own_errors_are_its_callers(mesh: &Mesh) {
+    let user = mesh.user();
+    user.create_module("errors").await;
+    user.create_function("errors", "hello", &guests::hello()).await;
+    let answer = user.invoke("errors", "hello", json!({})).await.expect(422);
+    assert_eq!(answer.detail(), "Error: error while executing function: a \"name\" is needed, as text");
+    for (name, code, detail) in [
+        ("plain", guests::failing(b"no tea"), "Error: no tea"),
+        ("silent", guests::returning(1), "Error: "),
+        ("empty", guests::failing(b""), "Error: "),
+        ("unicode", guests::failing("kein Töpfchen ☕".as_bytes()), "Error: kein Töpfchen ☕"),
+    ] {
+        user.create_function("errors", name, &code).await;
+        let answer = user.invoke("errors", name, json!({})).await.expect(422);
+        assert_eq!(answer.detail(), detail, "{name}");
+    }
+    user.delete("/v1/fn/errors").await.expect(204);
+}
+
+pub async fn instances_share_nothing(mesh: &Mesh) {
+    let user = mesh.user();
+    user.create_module("fresh").await;
+    user.create_function("fresh", "count", &guests::counting()).await;
+    for _ in 0..5 {
+        assert_eq!(user.result("fresh", "count", Value::Null).await, json!(1));
+    }
+    user.delete("/v1/fn/fresh").await.expect(204);
+}
+
+pub async fn a_wasi_command_runs(mesh: &Mesh) {
+    let user = mesh.user();
+    user.create_module("wasi").await;
+    user.create_function("wasi", "command", &guests::wasi_command(br#"{"from":"wasi"}"#)).await;
+    assert_eq!(user.result("wasi", "command", json!({})).await, json!({ "from": "wasi" }));
+    user.delete("/v1/fn/wasi").await.expect(204);
+}
+
+pub async fn functions_follow_their_module(mesh: &Mesh) {
+    let user = mesh.user();
+    user.create_module("before").await;
+    user.create_function("before", "f", &guests::responding(b"1")).await;
+    let rename = user.request(http::Method::PUT, "/v1/fn/before");
+    user.send(rename.json(&json!({ "module": { "name": "after" } }))).await.expect(200);
+    assert_eq!(user.result("after", "f", json!({})).await, json!(1));
+    user.invoke("before", "f", json!({})).await.expect(404);
+
+    user.delete("/v1/fn/after").await.expect(204);
+    user.invoke("after", "f", json!({})).await.expect(404);
+    // The name is free, and none of the old functions come back with it.
+    user.create_module("after").await;
+    user.invoke("after", "f", json!({})).await.expect(404);
+    user.delete("/v1/fn/after").await.expect(204);
+}

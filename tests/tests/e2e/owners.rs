@@ -1,0 +1,95 @@
+//! What belongs to whom.
+
+use std::time::Duration;
+
+use proto::registry::v1::DeleteSubjectRequest;
+use proto::registry::v1::subjects_client::SubjectsClient;
+use serde_json::{Value, json};
+use tests::client::Upload;
+use tests::{Mesh, grpc, guests, wait};
+
+pub async fn nobody_reaches_anothers_module(mesh: &Mesh) {
+    let ann = mesh.admin().create_subject("owners_ann").await;
+    let bob = mesh.admin().create_subject("owners_bob").await;
+    ann.create_module("of_ann").await;
+    ann.create_function("of_ann", "f", &guests::responding(b"1")).await;
+
+    let rename = bob.request(http::Method::PUT, "/v1/fn/of_ann").json(&json!({ "module": { "name": "x" } }));
+    let upload = || Upload::function("g", &guests::responding(b"2"));
+    let refusals = [
+        bob.get("/v1/fn/of_ann").await,
+        bob.get("/v1/fn/of_ann/f").await,
+        bob.invoke("of_ann", "f", json!({})).await,
+        bob.post_form("/v1/fn/of_ann", upload()).await,
+        bob.put_form("/v1/fn/of_ann/f", upload()).await,
+        bob.send(rename).await,
+        bob.delete("/v1/fn/of_ann/f").await,
+        bob.delete("/v1/fn/of_ann").await,
+    ];
+    for refusal in refusals {
+        // As if it were not there: the name of a module is its owner's business.
+        assert_eq!(refusal.expect(404).json(), json!({ "errors": { "detail": "Not Found" } }));
+    }
+    assert_eq!(names(&bob.get("/v1/fn").await.json()), ["_"]);
+    assert_eq!(names(&ann.get("/v1/fn").await.json()), ["_", "of_ann"]);
+    // Names of modules are the mesh's, not each subject's.
+    let taken = bob.post("/v1/fn", &json!({ "module": { "name": "of_ann" } })).await.expect(422);
+    assert_eq!(taken.json(), json!({ "errors": { "name": ["has already been taken"] } }));
+
+    // An administrator reaches all.
+    assert_eq!(mesh.admin().result("of_ann", "f", json!({})).await, json!(1));
+    assert!(names(&mesh.admin().get("/v1/fn").await.json()).contains(&"of_ann".to_owned()));
+    ann.delete("/v1/fn/of_ann").await.expect(204);
+}
+
+pub async fn the_default_module_is_shared(mesh: &Mesh) {
+    let ann = mesh.admin().create_subject("shared_ann").await;
+    let bob = mesh.admin().create_subject("shared_bob").await;
+    ann.create_function("_", "of_all", &guests::responding(b"1")).await;
+    assert_eq!(bob.result("_", "of_all", json!({})).await, json!(1));
+    bob.update_function("_", "of_all", &guests::responding(b"2")).await;
+    assert_eq!(ann.result("_", "of_all", json!({})).await, json!(2));
+    bob.delete("/v1/fn/_/of_all").await.expect(204);
+}
+
+pub async fn a_deleted_subject_is_refused_within_five_seconds(mesh: &Mesh) {
+    let subject = mesh.admin().create_subject("leaving").await;
+    subject.get("/v1/fn").await.expect(200);
+    let admin = grpc::connect(mesh, mesh.admin().token()).await;
+    let request = DeleteSubjectRequest { name: "leaving".into() };
+    SubjectsClient::new(admin).delete_subject(request).await.expect("deleted");
+    wait::until("the token is refused", Duration::from_secs(5), async || {
+        (subject.get("/v1/fn").await.status == 401).then_some(())
+    })
+    .await;
+}
+
+/// A token is shown once; what is stored does not open anything.
+pub async fn tokens_are_kept_as_hashes_only(mesh: &Mesh) {
+    let subject = mesh.admin().create_subject("hashed").await;
+    let token = subject.token().expect("a token").to_owned();
+    let listed = mesh.admin().get("/v1/admin/subjects").await.expect(200);
+    assert!(names(&listed.json()).contains(&"hashed".to_owned()));
+    assert!(!listed.text.contains("token"), "{}", listed.text);
+    assert!(!mesh.log().contains(&token), "the token is in the log");
+
+    let secret = token.strip_prefix("fl_").unwrap_or(&token);
+    match mesh.postgres() {
+        Some(postgres) => {
+            let dump = postgres.dump();
+            assert!(dump.contains("hashed") && !dump.contains(secret), "the token is in the database");
+        }
+        None => {
+            for entry in std::fs::read_dir(mesh.data_dir()).expect("a folder").flatten() {
+                let kept = std::fs::read(entry.path()).unwrap_or_default();
+                let found = kept.windows(secret.len()).any(|bytes| bytes == secret.as_bytes());
+                assert!(!found, "the token is in {}", entry.path().display());
+            }
+        }
+    }
+}
+
+fn names(body: &Value) -> Vec<String> {
+    let data = body["data"].as_array().unwrap_or_else(|| panic!("no list: {body}"));
+    data.iter().map(|item| item["name"].as_str().unwrap_or_default().to_owned()).collect()
+}

@@ -1,0 +1,46 @@
+//! What happens when something stops, dies or comes back. Each case has a mesh of its own, and they
+//! run one after the other: some of them measure time.
+
+mod demo;
+mod drain;
+mod restart;
+mod workers;
+
+use std::process::ExitCode;
+
+use tests::harness::run_alone;
+use tests::{Shape, cases};
+
+/// In one process and over PostgreSQL; as processes and over SQLite: the other half of the matrix.
+const ONE_ON_POSTGRES: Shape =
+    Shape { name: "one_process_on_postgres", postgres: true, ..Shape::ONE_PROCESS };
+const SIX_ON_SQLITE: Shape =
+    Shape { name: "six_processes_on_sqlite", postgres: false, ..Shape::SIX_PROCESSES };
+const TWO_WORKERS: Shape = Shape { name: "two_workers", processes: Some(2), ..Shape::SIX_PROCESSES };
+
+fn main() -> ExitCode {
+    let both = [Shape::ONE_PROCESS, Shape::SIX_PROCESSES];
+    let all = [Shape::ONE_PROCESS, Shape::SIX_PROCESSES, ONE_ON_POSTGRES, SIX_ON_SQLITE];
+    run_alone(vec![
+        (
+            &both,
+            cases![
+                demo::the_demo_answers,
+                drain::what_runs_is_finished,
+                workers::a_caller_that_goes_away_stops_the_guest,
+            ],
+        ),
+        (&all, cases![restart::all_is_there_after_a_restart]),
+        (
+            &[Shape::SIX_PROCESSES],
+            cases![restart::services_restart_in_any_order, restart::all_services_die_at_once],
+        ),
+        (
+            &[TWO_WORKERS],
+            cases![
+                workers::a_dying_worker_fails_only_what_it_ran,
+                workers::the_load_goes_on_when_a_worker_dies
+            ],
+        ),
+    ])
+}

@@ -1,0 +1,96 @@
+//! What was there is there again, and work goes on by itself.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tests::process::{Signal, send_signal};
+use tests::{Client, Mesh, Shape, guests, wait};
+
+const RECOVERY: Duration = Duration::from_secs(20);
+const SERVICES: [&str; 6] = ["registry", "scheduler", "worker", "gateway", "connector", "sink"];
+
+pub async fn all_is_there_after_a_restart(shape: Shape) {
+    let mut mesh = Mesh::start(shape).await;
+    let subject = mesh.admin().create_subject("keeper").await;
+    let (user_token, admin_token) =
+        (mesh.user().token().map(str::to_owned), mesh.admin().token().map(str::to_owned));
+    subject.create_module("kept").await;
+    subject.create_function("kept", "hello", &guests::hello()).await;
+    subject.update_function("kept", "hello", &guests::echo()).await;
+    for _ in 0..2 {
+        mesh.restart().await;
+        assert_eq!(mesh.user().token(), user_token.as_deref());
+        assert_eq!(mesh.admin().token(), admin_token.as_deref());
+        works(&subject).await;
+        let modules = subject.get("/v1/fn").await.expect(200).json();
+        assert_eq!(modules, json!({ "data": [{ "name": "_" }, { "name": "kept" }] }));
+        let listed = mesh.admin().get("/v1/admin/subjects").await.expect(200).text;
+        assert!(listed.contains("keeper"), "{listed}");
+    }
+}
+
+/// Each service is killed, in two orders, and asked to stop, in a third.
+pub async fn services_restart_in_any_order(shape: Shape) {
+    let mesh = Mesh::start(shape).await;
+    let subject = furnished(&mesh).await;
+    let reversed = SERVICES.iter().rev();
+    let shuffled = [2, 0, 3, 5, 1, 4].map(|index| SERVICES[index]);
+    let killed = SERVICES.iter().chain(reversed).map(|service| (*service, Signal::KILL));
+    for (service, signal) in killed.chain(shuffled.map(|service| (service, Signal::TERM))) {
+        mesh.restart_service(service, signal).await;
+        recovered(&subject, service).await;
+        works(&subject).await;
+        // Writes work too, and are read at once.
+        subject.update_function("kept", "hello", &guests::hello()).await;
+        let answer = subject.result("kept", "hello", json!({ "name": "N" })).await;
+        assert_eq!(answer, json!({ "payload": "Hello N!" }), "after {service}");
+        subject.update_function("kept", "hello", &guests::echo()).await;
+    }
+}
+
+pub async fn all_services_die_at_once(shape: Shape) {
+    let mesh = Mesh::start(shape).await;
+    let subject = furnished(&mesh).await;
+    let before = mesh.services();
+    for service in before.values() {
+        send_signal(service.pid.expect("it runs"), Signal::KILL);
+    }
+    wait::until("all are started again", RECOVERY, async || {
+        let now = mesh.services();
+        now.iter()
+            .all(|(name, service)| service.pid.is_some() && service.pid != before[name].pid)
+            .then_some(())
+    })
+    .await;
+    recovered(&subject, "all services").await;
+    works(&subject).await;
+}
+
+async fn furnished(mesh: &Mesh) -> Client {
+    let subject = mesh.admin().create_subject("keeper").await;
+    subject.create_module("kept").await;
+    subject.create_function("kept", "hello", &guests::echo()).await;
+    subject
+}
+
+/// Invocations resume by themselves. Until then they are refused in words.
+async fn recovered(subject: &Client, what: &str) {
+    let awaited = format!("invocations resume after {what} died");
+    wait::until(&awaited, RECOVERY, async || {
+        let request = subject.request(http::Method::POST, "/v1/fn/kept/hello");
+        let Ok(answer) = subject.try_send(request).await else { return None };
+        if answer.status == 200 {
+            return Some(());
+        }
+        assert!(matches!(answer.status, 503 | 504), "{what}: {} {}", answer.status, answer.text);
+        assert!(!answer.detail().is_empty());
+        None
+    })
+    .await;
+}
+
+async fn works(subject: &Client) {
+    assert_eq!(subject.result("kept", "hello", json!({ "a": 1 })).await, json!({ "a": 1 }));
+    let module = subject.get("/v1/fn/kept").await.expect(200).json();
+    assert_eq!(module["data"]["functions"][0]["name"], "hello", "{module}");
+}
