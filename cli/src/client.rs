@@ -32,14 +32,14 @@ impl Client {
         let host = target.host.clone().or(profile.api_host).ok_or_else(|| missing("address"))?;
         let token =
             target.token.clone().map(Secret::new).or(profile.api_token).ok_or_else(|| missing("token"))?;
-        Ok(Self::at(&host, token))
+        Self::at(&host, token)
     }
 
     /// A client of the mesh at `host`.
-    pub fn at(host: &str, token: Secret) -> Self {
+    pub fn at(host: &str, token: Secret) -> anyhow::Result<Self> {
         let host = host.trim_end_matches('/');
         let base = if host.contains("://") { host.to_owned() } else { format!("http://{host}") };
-        Self { http: reqwest::Client::new(), base, token }
+        Ok(Self { http: http()?, base, token })
     }
 
     /// A request to a path below `/v1`, whose segments are escaped.
@@ -81,6 +81,12 @@ impl Client {
         }
         anyhow!("no answer from {}: {error}", self.base)
     }
+}
+
+/// An HTTP client that also works on a machine without certificates of authorities.
+pub fn http() -> anyhow::Result<reqwest::Client> {
+    let client = reqwest::Client::builder().tls_backend_preconfigured(mesh::tls::web()).build();
+    client.context("the HTTP client cannot be set up")
 }
 
 /// The words of an error body: `{"errors":{"detail":"..."}}` or `{"errors":{"field":["...", ...]}}`.

@@ -3,6 +3,6 @@
 use std::io::Write as _;
 
 fn main() -> std::io::Result<()> {
-    let document = gateway_svc::rest::openapi().to_pretty_json().map_err(std::io::Error::other)?;
+    let document = gateway_svc::openapi().to_pretty_json().map_err(std::io::Error::other)?;
     writeln!(std::io::stdout(), "{document}")
 }

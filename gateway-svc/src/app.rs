@@ -1,5 +1,6 @@
 //! Where the parts are wired.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mesh::Host;
@@ -11,7 +12,9 @@ use mesh::shutdown::Tasks;
 use crate::auth::Authenticator;
 use crate::clients::Channels;
 use crate::config::{Config, GRPC_LISTENER};
-use crate::{edge, probe, rest};
+use crate::edge::{self, Door};
+use crate::revision::LatestRevision;
+use crate::{probe, rest};
 
 /// The gateway.
 #[derive(Debug)]
@@ -29,8 +32,10 @@ impl App {
 
         let remember = Duration::from_secs(config.token_cache_s);
         let authenticator = Authenticator::new(channels.clone(), remember);
-        let edge = edge::router(&config, &host, &channels, &authenticator, &readiness, &tasks);
-        let rest = rest::router(&config, &host.metrics, channels, authenticator);
+        let latest_revision = Arc::new(LatestRevision::default());
+        let door = Door::new(&config, &host, channels.registry.clone(), &authenticator, &latest_revision);
+        let edge = edge::router(&config, &host, door, &channels, &readiness, &tasks);
+        let rest = rest::router(&config, &host.metrics, channels, authenticator, latest_revision);
 
         Ok(Service { name: Config::NAME, router: rest, more: vec![(GRPC_LISTENER, edge)], tasks, readiness })
     }

@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::extract::Request;
@@ -39,6 +40,7 @@ use tonic::server::NamedService;
 use crate::Config;
 use crate::auth::Authenticator;
 use crate::clients::{Channels, for_clients};
+use crate::revision::LatestRevision;
 
 /// Who may call a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,22 +93,16 @@ fn audience(method: &str) -> Option<Audience> {
     ALLOWED.iter().find(|(allowed, _)| *allowed == method).map(|(_, audience)| *audience)
 }
 
-/// The port: the mesh's own server stack around what forwards the calls.
+/// The port: the mesh's own server stack around what forwards the calls. `registry` is the door to the
+/// registry.
 pub(crate) fn router(
     config: &Config,
     host: &Host,
+    registry: Door,
     channels: &Channels,
-    authenticator: &Authenticator,
     readiness: &Readiness,
     tasks: &Tasks,
 ) -> axum::Router {
-    let registry = Door {
-        to: channels.registry.clone(),
-        authenticator: authenticator.clone(),
-        draining: host.draining.clone(),
-        default_timeout: HeaderValue::try_from(format!("{}S", config.request_timeout_s))
-            .expect("digits and a letter"),
-    };
     let scheduler = Door { to: channels.scheduler.clone(), ..registry.clone() };
     // Clients show tokens, not the mesh's secret.
     let server = ServerConfig { secret: None, ..config.server.clone() };
@@ -144,15 +140,35 @@ fn remove_internal(headers: &mut HeaderMap) {
 
 /// The way to one of the services behind.
 #[derive(Debug, Clone)]
-struct Door {
+pub(crate) struct Door {
     to: Channel,
     authenticator: Authenticator,
+    /// Learns of writes, so that what is read through REST follows them.
+    latest_revision: Arc<LatestRevision>,
     draining: CancellationToken,
     /// The `grpc-timeout` of a call that comes without one: every call has a deadline.
     default_timeout: HeaderValue,
 }
 
 impl Door {
+    /// A door to the service behind `to`.
+    pub(crate) fn new(
+        config: &Config,
+        host: &Host,
+        to: Channel,
+        authenticator: &Authenticator,
+        latest_revision: &Arc<LatestRevision>,
+    ) -> Self {
+        Self {
+            to,
+            authenticator: authenticator.clone(),
+            latest_revision: Arc::clone(latest_revision),
+            draining: host.draining.clone(),
+            default_timeout: HeaderValue::try_from(format!("{}S", config.request_timeout_s))
+                .expect("digits and a letter"),
+        }
+    }
+
     /// Forwards the calls of the service that `S` serves elsewhere.
     fn forward<S>(&self) -> Forward<S> {
         Forward { door: self.clone(), service: PhantomData }
@@ -175,6 +191,10 @@ impl Door {
         // What this port's layers noted about the call means nothing behind it.
         request.extensions_mut().clear();
         let response = tower::Service::call(&mut self.to.clone(), request).await?;
+        let revision = response.headers().get(mesh::REVISION_HEADER);
+        if let Some(revision) = revision.and_then(|value| value.to_str().ok()?.parse().ok()) {
+            self.latest_revision.note(revision);
+        }
         if !subscription {
             return Ok(response);
         }

@@ -1,23 +1,25 @@
 //! The gateway: where clients enter the mesh.
 //!
-//! Two ports, one set of tokens. The REST port ([`rest`]) speaks the HTTP of FunLess and turns it
+//! Two ports, one set of tokens. The REST port (`rest`) speaks the HTTP of FunLess and turns it
 //! into calls of the other services; it is the only place that knows statuses and JSON envelopes.
-//! The gRPC port ([`edge`]) lets gRPC clients call registry and scheduler as they are, and only
-//! what its table allows. Both ask [`auth`] whose token a request carries, and everything behind
+//! The gRPC port (`edge`) lets gRPC clients call registry and scheduler as they are, and only
+//! what its table allows. Both ask `auth` whose token a request carries, and everything behind
 //! them is called on behalf of that user.
 //!
 //! The gateway keeps nothing: what it remembers are verified tokens, for a few seconds, and the
 //! highest revision of the registry that it has seen, so that an invocation follows the write
 //! before it.
 
-pub mod app;
-pub mod auth;
-pub mod clients;
-pub mod config;
-pub mod edge;
+mod app;
+mod auth;
+mod clients;
+mod config;
+mod edge;
 mod metrics;
 mod probe;
-pub mod rest;
+mod rest;
+mod revision;
 
 pub use app::App;
 pub use config::Config;
+pub use rest::openapi;

@@ -39,3 +39,6 @@ pub use run::Host;
 /// The largest message that a service sends or takes, in bytes. Arguments and results are the
 /// largest of them; code travels in chunks.
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
+/// The header, in gRPC and in REST, of the registry's revision that holds a write.
+pub const REVISION_HEADER: &str = "x-funless-revision";

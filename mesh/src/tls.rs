@@ -1,4 +1,5 @@
-//! TLS between services: certificates from files, mutual when the server names a client CA.
+//! TLS between services: certificates from files, mutual when the server names a client CA. And TLS
+//! towards the web.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -93,6 +94,18 @@ impl ClientTls {
         }
         config
     }
+}
+
+/// TLS towards the web, for HTTP clients: trusts the authorities of this machine, and Mozilla's where
+/// there are none, as on many small machines and in bare containers.
+pub fn web() -> rustls::ClientConfig {
+    crate::run::install_crypto();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
 }
 
 impl std::fmt::Debug for ClientTls {

@@ -21,7 +21,6 @@ pub struct Client {
     http: reqwest::Client,
     base: String,
     token: Option<String>,
-    revision: u64,
 }
 
 /// The answer to one request.
@@ -76,19 +75,13 @@ impl Upload {
 impl Client {
     /// Someone who shows `token` to the mesh at `base`, such as `http://127.0.0.1:4000`.
     pub fn new(base: &str, token: Option<&str>) -> Self {
-        Self { http: http(), base: base.to_owned(), token: token.map(str::to_owned), revision: 0 }
+        Self { http: http(), base: base.to_owned(), token: token.map(str::to_owned) }
     }
 
     /// The same mesh and another user.
     #[must_use]
     pub fn with_token(&self, token: Option<&str>) -> Self {
         Self { token: token.map(str::to_owned), ..self.clone() }
-    }
-
-    /// The same user, who has written through another door and wants to read that.
-    #[must_use]
-    pub fn having_seen(&self, revision: u64) -> Self {
-        Self { revision, ..self.clone() }
     }
 
     /// The token that it shows.
@@ -98,10 +91,7 @@ impl Client {
 
     /// A request to this path, which is escaped where it has to be.
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let mut request = self.http.request(method, format!("{}{path}", self.base));
-        if self.revision > 0 {
-            request = request.header("x-funless-revision", self.revision);
-        }
+        let request = self.http.request(method, format!("{}{path}", self.base));
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,

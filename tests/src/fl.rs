@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use crate::process::workspace_binary;
+use crate::process::{without_authorities, workspace_binary};
 use crate::{Client, Mesh};
 
 /// What a command printed and how it ended.
@@ -31,6 +31,7 @@ pub async fn run(arguments: &[String]) -> Printed {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut command = tokio::process::Command::new(workspace_binary("fl"));
     command.args(arguments).current_dir(folder.path()).kill_on_drop(true);
+    without_authorities(command.as_std_mut());
     for variable in ["FL_API_HOST", "FL_API_TOKEN", "FL_CONFIG"] {
         command.env_remove(variable);
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 use crate::client::Client;
-use crate::process::{Running, Signal, free_port, send_signal, workspace_binary};
+use crate::process::{Running, Signal, free_port, send_signal, without_authorities, workspace_binary};
 use crate::servers::Postgres;
 use crate::wait;
 
@@ -222,6 +222,7 @@ fn up(shape: Shape, data_dir: &Path, rest: u16, grpc: u16, database: Option<&str
     if let Some(url) = database {
         command.args(["--database-url", url]);
     }
+    without_authorities(&mut command);
     command
 }
 

@@ -168,3 +168,9 @@ pub fn installed(name: &str, folders: &[&str]) -> PathBuf {
 pub fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
 }
+
+/// Makes a program believe that this machine has no certificates of authorities, as a bare container: it
+/// has to work there too.
+pub fn without_authorities(command: &mut Command) {
+    command.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
+}

@@ -15,7 +15,7 @@ const ARGS: &str = r#"{"name":"FunLess"}"#;
 /// Shows a function's way through the mesh: upload, cold call, warm call.
 pub async fn run(profile: &Profile) -> anyhow::Result<()> {
     let host = profile.api_host.as_deref().context("no address")?;
-    let client = Client::at(host, profile.api_token.clone().context("no token")?);
+    let client = Client::at(host, profile.api_token.clone().context("no token")?)?;
     println!();
     println!(
         "Demo: uploading hello ({} KB) to module _ and invoking it with {ARGS}",

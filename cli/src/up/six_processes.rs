@@ -1,12 +1,14 @@
 //! The six services as six supervised processes that talk gRPC over loopback.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use mesh::auth::Secret;
+use rand::RngExt as _;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -61,7 +63,7 @@ async fn live(options: &Up, profile: &Profile, plans: &[Plan]) -> anyhow::Result
     tokio::select! {
         stop = mesh::shutdown::requested() => return Ok(stop?),
         ready = tokio::time::timeout(READY_TIMEOUT, all_ready(plans)) => {
-            ready.context("the mesh is not ready; see the services' lines above")?;
+            ready.context("the mesh is not ready; see the services' lines above")??;
         }
     }
     print_welcome(options);
@@ -71,14 +73,15 @@ async fn live(options: &Up, profile: &Profile, plans: &[Plan]) -> anyhow::Result
     Ok(mesh::shutdown::requested().await?)
 }
 
-async fn all_ready(plans: &[Plan]) {
-    let client = reqwest::Client::new();
+async fn all_ready(plans: &[Plan]) -> anyhow::Result<()> {
+    let client = crate::client::http()?;
     for plan in plans {
         let url = format!("http://{}/readyz", plan.operators);
         while !client.get(&url).send().await.is_ok_and(|page| page.status().is_success()) {
             tokio::time::sleep(READY_POLL).await;
         }
     }
+    Ok(())
 }
 
 /// In the order in which they start.
@@ -145,19 +148,27 @@ impl Plan {
     }
 }
 
-/// Ports of the loopback interface that are free now, each given out once.
+/// Ports of the loopback interface that are free now, each given out once. They are below the range that
+/// outgoing connections use, so that none of these takes the port of a service that starts again.
 #[derive(Default)]
 struct FreePorts {
-    /// Kept open until all have been taken, so that none is given out twice.
-    held: Vec<TcpListener>,
+    taken: BTreeSet<u16>,
 }
 
 impl FreePorts {
+    const RANGE: RangeInclusive<u16> = 10_000..=19_999;
+    const ATTEMPTS: usize = 1000;
+
     fn take(&mut self) -> anyhow::Result<SocketAddr> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free port on loopback")?;
-        let address = listener.local_addr()?;
-        self.held.push(listener);
-        Ok(address)
+        for _ in 0..Self::ATTEMPTS {
+            let port = rand::rng().random_range(Self::RANGE);
+            let address = SocketAddr::from(([127, 0, 0, 1], port));
+            if !self.taken.contains(&port) && TcpListener::bind(address).is_ok() {
+                self.taken.insert(port);
+                return Ok(address);
+            }
+        }
+        anyhow::bail!("no free port on loopback from {} to {}", Self::RANGE.start(), Self::RANGE.end())
     }
 }
 

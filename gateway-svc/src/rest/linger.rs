@@ -18,8 +18,9 @@ use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 
-const MOST_BYTES: usize = 32 << 20;
-const LONGEST: Duration = Duration::from_secs(5);
+/// Throwing away costs little; the time is what bounds it.
+const MOST_BYTES: usize = 256 << 20;
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// The middleware.
 pub(super) async fn linger(request: Request, next: Next) -> Response {

@@ -28,7 +28,7 @@ pub use router::{openapi, router};
 use crate::Config;
 use crate::auth::Authenticator;
 use crate::clients::Channels;
-use revision::LatestRevision;
+use crate::revision::LatestRevision;
 
 /// What the handlers share.
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ struct Rest {
 struct Parts {
     channels: Channels,
     authenticator: Authenticator,
-    latest_revision: LatestRevision,
+    latest_revision: Arc<LatestRevision>,
     max_args_bytes: usize,
     max_code_bytes: u64,
     request_timeout: Duration,
@@ -49,11 +49,16 @@ struct Parts {
 }
 
 impl Rest {
-    fn new(config: &Config, channels: Channels, authenticator: Authenticator) -> Self {
+    fn new(
+        config: &Config,
+        channels: Channels,
+        authenticator: Authenticator,
+        latest_revision: Arc<LatestRevision>,
+    ) -> Self {
         let parts = Parts {
             channels,
             authenticator,
-            latest_revision: LatestRevision::default(),
+            latest_revision,
             max_args_bytes: config.max_args_bytes,
             max_code_bytes: config.max_code_bytes,
             request_timeout: Duration::from_secs(config.request_timeout_s),

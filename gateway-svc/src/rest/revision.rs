@@ -1,7 +1,5 @@
 //! Reading one's own writes: which revision of the registry a client has seen.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponseParts, ResponseParts};
 use http::request::Parts;
@@ -9,25 +7,22 @@ use http::{HeaderName, HeaderValue};
 
 use super::Rest;
 use super::error::ApiError;
+use crate::revision::LatestRevision;
 
 /// In a reply to a write: the registry's revision that holds it. In an invocation: the least
 /// revision that it needs, for a client that wrote through another gateway.
-pub(super) const REVISION: HeaderName = HeaderName::from_static("x-funless-revision");
-
-/// The highest revision that this gateway has seen in a reply to a write.
-#[derive(Debug, Default)]
-pub(super) struct LatestRevision(AtomicU64);
+pub(super) const REVISION: HeaderName = HeaderName::from_static(mesh::REVISION_HEADER);
 
 impl LatestRevision {
     /// Remembers the revision of a write and gives it for the reply.
     pub(super) fn wrote(&self, revision: u64) -> Revision {
-        self.0.fetch_max(revision, Ordering::AcqRel);
+        self.note(revision);
         Revision(revision)
     }
 
     /// The least revision that an invocation needs.
     pub(super) fn at_least(&self, Revision(client): Revision) -> u64 {
-        self.0.load(Ordering::Acquire).max(client)
+        self.get().max(client)
     }
 }
 

@@ -25,6 +25,7 @@ use crate::Config;
 use crate::auth::Authenticator;
 use crate::clients::Channels;
 use crate::metrics::HttpMetrics;
+use crate::revision::LatestRevision;
 
 /// The routes that need a token.
 fn api() -> OpenApiRouter<Rest> {
@@ -67,8 +68,9 @@ pub fn router(
     metrics: &Registry,
     channels: Channels,
     authenticator: Authenticator,
+    latest_revision: Arc<LatestRevision>,
 ) -> axum::Router {
-    let rest = Rest::new(config, channels, authenticator);
+    let rest = Rest::new(config, channels, authenticator, latest_revision);
     let permits = Arc::new(Semaphore::new(config.server.max_concurrent));
     let largest_body = usize::try_from(config.max_code_bytes).unwrap_or(usize::MAX);
     let largest_body = largest_body.saturating_add(BESIDE_CODE_BYTES);

@@ -11,7 +11,7 @@ use proto::registry::v1::{
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Handler;
+use super::{Handler, written};
 use crate::error::RegistryError;
 
 #[tonic::async_trait]
@@ -31,7 +31,7 @@ impl Functions for Handler {
             Some(Part::Spec(_)) | None => None,
         });
         let (function, revision) = self.registry.create_function(&caller, spec, chunks).await?;
-        Ok(Response::new(CreateFunctionResponse { function: Some(function), revision }))
+        Ok(written(CreateFunctionResponse { function: Some(function), revision }, revision))
     }
 
     async fn get_function(
@@ -69,7 +69,7 @@ impl Functions for Handler {
             Some(Part::Spec(_)) | None => None,
         });
         let (function, revision) = self.registry.update_function(&caller, spec, chunks).await?;
-        Ok(Response::new(UpdateFunctionResponse { function: Some(function), revision }))
+        Ok(written(UpdateFunctionResponse { function: Some(function), revision }, revision))
     }
 
     async fn delete_function(
@@ -79,7 +79,7 @@ impl Functions for Handler {
         let caller = Caller::of(&request);
         let DeleteFunctionRequest { module, name } = request.into_inner();
         let revision = self.registry.delete_function(&caller, &module, &name).await?;
-        Ok(Response::new(DeleteFunctionResponse { revision }))
+        Ok(written(DeleteFunctionResponse { revision }, revision))
     }
 }
 

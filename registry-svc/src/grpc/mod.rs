@@ -11,6 +11,7 @@ mod watch;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
+use tonic::Response;
 
 use crate::registry::Registry;
 use crate::watch::Hub;
@@ -21,4 +22,12 @@ pub(crate) struct Handler {
     pub(crate) hub: Arc<Hub>,
     /// Cancelled when subscriptions shall end.
     pub(crate) draining: CancellationToken,
+}
+
+/// The reply to a write. Its revision stands in the headers as well: whoever forwards the reply without
+/// reading it learns it there.
+fn written<T>(reply: T, revision: u64) -> Response<T> {
+    let mut response = Response::new(reply);
+    response.metadata_mut().insert(mesh::REVISION_HEADER, revision.into());
+    response
 }

@@ -8,7 +8,7 @@ use proto::registry::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::Handler;
+use super::{Handler, written};
 
 #[tonic::async_trait]
 impl Modules for Handler {
@@ -19,7 +19,7 @@ impl Modules for Handler {
         let caller = Caller::of(&request);
         let CreateModuleRequest { name } = request.into_inner();
         let (module, revision) = self.registry.create_module(&caller, &name).await?;
-        Ok(Response::new(CreateModuleResponse { module: Some(module), revision }))
+        Ok(written(CreateModuleResponse { module: Some(module), revision }, revision))
     }
 
     async fn get_module(
@@ -47,7 +47,7 @@ impl Modules for Handler {
         let caller = Caller::of(&request);
         let RenameModuleRequest { name, new_name } = request.into_inner();
         let (module, revision) = self.registry.rename_module(&caller, &name, &new_name).await?;
-        Ok(Response::new(RenameModuleResponse { module: Some(module), revision }))
+        Ok(written(RenameModuleResponse { module: Some(module), revision }, revision))
     }
 
     async fn delete_module(
@@ -57,6 +57,6 @@ impl Modules for Handler {
         let caller = Caller::of(&request);
         let DeleteModuleRequest { name } = request.into_inner();
         let revision = self.registry.delete_module(&caller, &name).await?;
-        Ok(Response::new(DeleteModuleResponse { revision }))
+        Ok(written(DeleteModuleResponse { revision }, revision))
     }
 }

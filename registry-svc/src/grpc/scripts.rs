@@ -7,7 +7,7 @@ use proto::registry::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::Handler;
+use super::{Handler, written};
 
 #[tonic::async_trait]
 impl Scripts for Handler {
@@ -17,7 +17,7 @@ impl Scripts for Handler {
     ) -> Result<Response<CreateScriptResponse>, Status> {
         let CreateScriptRequest { script } = request.into_inner();
         let (script, revision) = self.registry.create_script(script.unwrap_or_default()).await?;
-        Ok(Response::new(CreateScriptResponse { script: Some(script), revision }))
+        Ok(written(CreateScriptResponse { script: Some(script), revision }, revision))
     }
 
     async fn get_script(
@@ -41,6 +41,6 @@ impl Scripts for Handler {
         request: Request<DeleteScriptRequest>,
     ) -> Result<Response<DeleteScriptResponse>, Status> {
         let revision = self.registry.delete_script(&request.into_inner().name).await?;
-        Ok(Response::new(DeleteScriptResponse { revision }))
+        Ok(written(DeleteScriptResponse { revision }, revision))
     }
 }

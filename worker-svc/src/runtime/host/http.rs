@@ -41,7 +41,11 @@ impl Client {
     /// A client whose requests take no longer than `timeout` and whose answers have at most
     /// `max_body` bytes.
     pub(crate) fn new(timeout: Duration, max_body: usize) -> reqwest::Result<Self> {
-        let client = reqwest::Client::builder().timeout(timeout).no_proxy().build()?;
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(mesh::tls::web())
+            .timeout(timeout)
+            .no_proxy()
+            .build()?;
         Ok(Self { client, max_body })
     }
 
