@@ -1,5 +1,7 @@
 //! The REST client. Its errors say what to do next.
 
+use std::net::IpAddr;
+
 use anyhow::{Context as _, anyhow, bail};
 use mesh::auth::Secret;
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -39,7 +41,7 @@ impl Client {
     pub fn at(host: &str, token: Secret) -> anyhow::Result<Self> {
         let host = host.trim_end_matches('/');
         let base = if host.contains("://") { host.to_owned() } else { format!("http://{host}") };
-        Ok(Self { http: http()?, base, token })
+        Ok(Self { http: http(&base)?, base, token })
     }
 
     /// A request to a path below `/v1`, whose segments are escaped.
@@ -83,9 +85,14 @@ impl Client {
     }
 }
 
-/// An HTTP client that also works on a machine without certificates of authorities.
-pub fn http() -> anyhow::Result<reqwest::Client> {
-    let client = reqwest::Client::builder().tls_backend_preconfigured(mesh::tls::web()).build();
+/// An HTTP client that also works on a machine without certificates of authorities. What is on this
+/// machine is reached without a proxy, which would learn the tokens.
+pub fn http(base: &str) -> anyhow::Result<reqwest::Client> {
+    let url = reqwest::Url::parse(base).with_context(|| format!("--host {base}"))?;
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let is_loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    let builder = reqwest::Client::builder().tls_backend_preconfigured(mesh::tls::web());
+    let client = if is_loopback { builder.no_proxy() } else { builder }.build();
     client.context("the HTTP client cannot be set up")
 }
 

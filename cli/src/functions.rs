@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
@@ -68,11 +68,9 @@ pub async fn upload_function(
     }
     let request = client.request(Method::POST, &["fn", upload.module])?;
     let created = client.send(request.multipart(upload.form(code)?)).await;
-    created.with_context(|| {
-        format!(
-            "{}/{} is not uploaded (to replace an existing function, use --update)",
-            upload.module, upload.name
-        )
+    created.map_err(|error| match error.to_string().contains("(HTTP 409)") {
+        true => anyhow!("{}/{} exists already; replace it with --update", upload.module, upload.name),
+        false => error,
     })?;
     Ok("created")
 }

@@ -20,8 +20,9 @@ use crate::clients::Channels;
 const MAX_CACHED: u64 = 10_000;
 /// A longer one is not a token of ours.
 const MAX_TOKEN_CHARS: usize = 512;
-/// How long the registry may take to say whose token it is.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the registry may take to say whose token it is. With the longest time that its word is
+/// remembered, this is how long a revoked token may live.
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Tells who calls by the token.
 #[derive(Debug, Clone)]
@@ -53,6 +54,19 @@ impl Authenticator {
         match user {
             Some(user) if !user.has_expired() => Ok(user.caller),
             _ => Err(unauthenticated()),
+        }
+    }
+
+    /// Ends when `authorization` is no longer good for `caller`, with the reason. A registry that cannot
+    /// be asked is no reason.
+    pub async fn revoked(&self, headers: &HeaderMap, caller: &Caller, every: Duration) -> Error {
+        loop {
+            tokio::time::sleep(every).await;
+            match self.authenticate(headers).await {
+                Ok(now) if now == *caller => {}
+                Err(error) if error.reason != Reason::Unauthenticated => {}
+                Ok(_) | Err(_) => return unauthenticated(),
+            }
         }
     }
 

@@ -8,19 +8,17 @@ use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use futures::future::BoxFuture;
-use futures::{Stream, StreamExt as _};
+use http::HeaderMap;
 use http::header::{AUTHORIZATION, HOST};
-use http::{HeaderMap, HeaderValue};
-use http_body::Frame;
-use http_body_util::{BodyStream, StreamBody};
 use mesh::channel::Channel;
 use mesh::config::ServerConfig;
-use mesh::deadline::GRPC_TIMEOUT;
+use mesh::deadline::{Deadline, GRPC_TIMEOUT};
 use mesh::health::Readiness;
 use mesh::server::Grpc;
 use mesh::shutdown::Tasks;
@@ -32,6 +30,7 @@ use proto::registry::v1::subjects_server::SubjectsServer;
 use proto::registry::v1::watch_server::WatchServer;
 use proto::scheduler::v1::cluster_server::ClusterServer;
 use proto::scheduler::v1::invocations_server::InvocationsServer;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
@@ -77,14 +76,17 @@ const ALLOWED: &[(&str, Audience)] = &[
 ];
 
 /// Health and reflection, for everyone.
-const OPEN: &[&str] = &[
-    "/grpc.health.v1.Health/Check",
-    "/grpc.health.v1.Health/Watch",
-    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-];
+const OPEN: &[&str] =
+    &["/grpc.health.v1.Health/Check", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"];
 
-/// The method whose answer ends only with the caller, or with this gateway.
+/// The method whose answer ends only with the caller, with its token, or with this gateway.
 const SUBSCRIPTION: &str = "/funless.registry.v1.Watch/Watch";
+/// Subscriptions at once. They last, and must not take the place of calls behind this port.
+const MAX_SUBSCRIPTIONS: usize = 128;
+/// When a client that found no place for its subscription may come back.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// How often the token of a subscription is looked at again: a revoked one ends within 5 s.
+const REAUTHENTICATE: Duration = Duration::from_secs(1);
 
 /// What only services of the mesh say about a call.
 const INTERNAL_HEADERS: &str = "x-funless-";
@@ -146,8 +148,9 @@ pub(crate) struct Door {
     /// Learns of writes, so that what is read through REST follows them.
     latest_revision: Arc<LatestRevision>,
     draining: CancellationToken,
-    /// The `grpc-timeout` of a call that comes without one: every call has a deadline.
-    default_timeout: HeaderValue,
+    subscriptions: Arc<Semaphore>,
+    /// The most time that a call has: every call has a deadline.
+    longest: Duration,
 }
 
 impl Door {
@@ -164,8 +167,8 @@ impl Door {
             authenticator: authenticator.clone(),
             latest_revision: Arc::clone(latest_revision),
             draining: host.draining.clone(),
-            default_timeout: HeaderValue::try_from(format!("{}S", config.request_timeout_s))
-                .expect("digits and a letter"),
+            subscriptions: Arc::new(Semaphore::new(MAX_SUBSCRIPTIONS)),
+            longest: Duration::from_secs(config.request_timeout_s),
         }
     }
 
@@ -175,7 +178,11 @@ impl Door {
     }
 
     async fn pass(self, mut request: http::Request<Body>) -> Result<http::Response<Body>, Error> {
-        let caller = self.authenticator.authenticate(request.headers()).await?;
+        let deadline = Deadline::after(self.longest);
+        let deadline =
+            request.extensions().get().copied().map_or(deadline, |own: Deadline| own.min(deadline));
+        let shown = token_of(request.headers());
+        let caller = self.authenticator.authenticate(&shown).await?;
         match (audience(request.uri().path()), &caller) {
             (Some(Audience::Users), _) | (Some(Audience::Admins), Caller::Admin(_)) => {}
             _ => return Err(Error::new(Reason::PermissionDenied, "only administrators may do this")),
@@ -185,42 +192,45 @@ impl Door {
         headers.remove(AUTHORIZATION);
         headers.remove(HOST);
         caller.put(headers);
-        if !subscription && !headers.contains_key(GRPC_TIMEOUT) {
-            headers.insert(GRPC_TIMEOUT, self.default_timeout);
-        }
+        headers.remove(GRPC_TIMEOUT);
         // What this port's layers noted about the call means nothing behind it.
         request.extensions_mut().clear();
+        if subscription {
+            return self.subscribe(request, caller, shown).await;
+        }
+        request.headers_mut().insert(GRPC_TIMEOUT, deadline.to_header());
         let response = tower::Service::call(&mut self.to.clone(), request).await?;
         let revision = response.headers().get(mesh::REVISION_HEADER);
         if let Some(revision) = revision.and_then(|value| value.to_str().ok()?.parse().ok()) {
             self.latest_revision.note(revision);
         }
-        if !subscription {
-            return Ok(response);
-        }
-        Ok(response.map(|body| Body::new(StreamBody::new(until_drained(body, self.draining)))))
+        Ok(response)
+    }
+
+    /// Forwards a call whose answer goes on until this gateway drains or the token ends.
+    async fn subscribe(
+        self,
+        request: http::Request<Body>,
+        caller: Caller,
+        shown: HeaderMap,
+    ) -> Result<http::Response<Body>, Error> {
+        let place = Arc::clone(&self.subscriptions).try_acquire_owned();
+        let place = place.map_err(|_| Error::overloaded("too many subscriptions", RETRY_AFTER))?;
+        let response = tower::Service::call(&mut self.to.clone(), request).await?;
+        let end = async move {
+            let _held = place;
+            tokio::select! {
+                () = self.draining.cancelled() => Error::unavailable("the gateway stops"),
+                revoked = self.authenticator.revoked(&shown, &caller, REAUTHENTICATE) => revoked,
+            }
+        };
+        Ok(response.map(|body| mesh::server::until(body, end)))
     }
 }
 
-/// The frames of `body`; when `draining` is cancelled it ends as UNAVAILABLE, and the caller
-/// subscribes elsewhere.
-fn until_drained(
-    body: Body,
-    draining: CancellationToken,
-) -> impl Stream<Item = Result<Frame<bytes::Bytes>, Status>> + Send {
-    let open = Some((BodyStream::new(body), draining));
-    futures::stream::unfold(open, |open| async {
-        let (mut frames, draining) = open?;
-        tokio::select! {
-            frame = frames.next() => frame.map(|frame| (frame, Some((frames, draining)))),
-            () = draining.cancelled() => {
-                let mut trailers = HeaderMap::new();
-                let status = Status::from(Error::unavailable("the gateway stops"));
-                let end = status.add_header(&mut trailers).map(|()| Frame::trailers(trailers));
-                Some((end, None))
-            }
-        }
-    })
+/// The token alone, of all that a request shows.
+fn token_of(headers: &HeaderMap) -> HeaderMap {
+    headers.get(AUTHORIZATION).map(|token| (AUTHORIZATION, token.clone())).into_iter().collect()
 }
 
 /// A [`Door`] under the name of the service `S`.

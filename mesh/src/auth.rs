@@ -7,7 +7,7 @@
 
 use http::{HeaderMap, HeaderValue};
 use proto::registry::v1::Role;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::hash::Hash;
 
@@ -95,9 +95,24 @@ impl Caller {
 }
 
 /// A secret that is never shown: not in logs, not in `Debug`.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
+
+impl<'de> Deserialize<'de> for Secret {
+    /// The error for what is no text does not show it.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Given {
+            Text(String),
+            Other(serde::de::IgnoredAny),
+        }
+        match Given::deserialize(deserializer)? {
+            Given::Text(text) => Ok(Self(text)),
+            Given::Other(_) => Err(serde::de::Error::custom("a secret is text; put quotes around it")),
+        }
+    }
+}
 
 impl Secret {
     /// Keeps `text` secret.
@@ -161,6 +176,13 @@ mod tests {
         let ann = Caller::Subject("ann".into());
         assert!(ann.reaches("") && ann.reaches("ann") && !ann.reaches("bob"));
         assert!(Caller::Admin("root".into()).reaches("bob") && Caller::Service.reaches("bob"));
+    }
+
+    #[test]
+    fn a_secret_that_looks_like_a_number_is_refused_unseen() {
+        assert_eq!(serde_json::from_str::<Secret>("\"12345\"").expect("text").expose(), "12345");
+        let error = serde_json::from_str::<Secret>("12345").expect_err("a number").to_string();
+        assert!(error.contains("quotes") && !error.contains("12345"), "{error}");
     }
 
     #[test]

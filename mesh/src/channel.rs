@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer};
@@ -22,6 +23,7 @@ use tonic::{ConnectError, Status, TimeoutExpired, transport};
 use tower::{Service, ServiceExt as _};
 
 use crate::auth::Secret;
+use crate::deadline::{GRPC_TIMEOUT, parse_grpc_timeout};
 use crate::error::{Error, Reason};
 use crate::telemetry;
 use crate::tls::ClientTls;
@@ -201,10 +203,7 @@ impl Service<http::Request<Body>> for Channel {
         match &self.kind {
             Kind::Remote(channel) => {
                 let channel = channel.clone();
-                Box::pin(async move {
-                    let outcome = channel.oneshot(request).await;
-                    outcome.map_err(|error| failure(&endpoint, &error).into())
-                })
+                Box::pin(async move { call_remote(&endpoint, channel, request).await.map_err(Status::from) })
             }
             Kind::Local(slot) => {
                 let router = slot.get().cloned();
@@ -223,6 +222,33 @@ impl Service<http::Request<Body>> for Channel {
     }
 }
 
+/// The deadline holds for the wait for a connection, too, which happens in front of tonic's own timer.
+async fn call_remote(
+    endpoint: &Arc<Endpoint>,
+    channel: transport::Channel,
+    request: http::Request<Body>,
+) -> Result<http::Response<Body>, Error> {
+    let timeout =
+        request.headers().get(GRPC_TIMEOUT).and_then(|value| parse_grpc_timeout(value.to_str().ok()?));
+    let call = channel.oneshot(request);
+    let outcome = match timeout {
+        None => call.await,
+        Some(timeout) => tokio::time::timeout(timeout, call).await.map_err(|_| too_late())?,
+    };
+    let response = outcome.map_err(|error| failure(endpoint, &error))?;
+    // Once the answer has begun, what breaks is never known not to have started.
+    let endpoint = Arc::clone(endpoint);
+    let lost = move |status: Status| {
+        let message = format!("the connection to {endpoint} broke: {}", status.message());
+        Status::from(Error::new(Reason::ConnectionLost, message))
+    };
+    Ok(response.map(|body| Body::new(body.map_err(lost))))
+}
+
+fn too_late() -> Error {
+    Error::new(Reason::DeadlineExceeded, "the deadline passed before there was an answer")
+}
+
 /// Tells what is known not to have started from what may have.
 fn failure(endpoint: &Endpoint, error: &(dyn StdError + 'static)) -> Error {
     let mut cause = Some(error);
@@ -231,7 +257,7 @@ fn failure(endpoint: &Endpoint, error: &(dyn StdError + 'static)) -> Error {
             return Error::unavailable(format!("cannot reach {endpoint}: {}", root(refused)));
         }
         if error.is::<TimeoutExpired>() {
-            return Error::new(Reason::DeadlineExceeded, "the deadline passed before there was an answer");
+            return too_late();
         }
         // The request was still in this process when the connection closed.
         if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled) {

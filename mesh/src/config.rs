@@ -53,6 +53,8 @@ pub struct ServerConfig {
     pub operators: Operators,
     /// Calls that run at once; more are refused as OVERLOADED.
     pub max_concurrent: usize,
+    /// Drain when the parent process ends, however it does: for children of a supervisor.
+    pub stop_with_parent: bool,
     /// How long a stop waits for calls that run, in seconds.
     pub drain_timeout_s: u64,
     /// The secret that services of one mesh show each other. Absent: whoever reaches the port is
@@ -70,6 +72,7 @@ impl Default for ServerConfig {
             listen: Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))),
             operators: Operators::Beside,
             max_concurrent: 1024,
+            stop_with_parent: false,
             drain_timeout_s: 30,
             secret: None,
             tls: None,

@@ -42,6 +42,14 @@ impl Deadline {
         self.0
     }
 
+    /// What is left, as a `grpc-timeout`.
+    pub fn to_header(self) -> http::HeaderValue {
+        /// Eight digits are the most that a `grpc-timeout` may have.
+        const MOST: u128 = 99_999_999;
+        let ms = self.remaining().as_millis().min(MOST);
+        http::HeaderValue::try_from(format!("{ms}m")).expect("digits and a letter")
+    }
+
     /// A request that carries what is left of the deadline.
     pub fn attach<T>(self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);

@@ -13,8 +13,11 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 /// The domain of the reasons in `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "funless.dev";
 
-/// Statuses travel in HTTP/2 headers, whose size is bounded.
-const MAX_MESSAGE_CHARS: usize = 2000;
+/// Statuses travel in HTTP/2 headers, of which clients take 16 KiB, each text escaped once and encoded
+/// once more in the details.
+const MAX_MESSAGE_BYTES: usize = 1200;
+const MAX_FIELDS: usize = 8;
+const MAX_FIELD_BYTES: usize = 300;
 
 /// A failed call: a reason for programs and a message for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,11 +36,7 @@ pub struct Error {
 impl Error {
     /// A failure for `reason`.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        let mut message: String = message.into();
-        if let Some((cut, _)) = message.char_indices().nth(MAX_MESSAGE_CHARS) {
-            message.truncate(cut);
-            message.push('…');
-        }
+        let message = cut(message.into(), MAX_MESSAGE_BYTES);
         Self { reason, message, fields: Vec::new(), retry_after: None }
     }
 
@@ -48,7 +47,8 @@ impl Error {
 
     /// Refused fields, at least one. A field may have several messages.
     pub fn fields(fields: impl IntoIterator<Item = (String, String)>) -> Self {
-        let fields: Vec<_> = fields.into_iter().collect();
+        let short = |(field, message)| (cut(field, MAX_FIELD_BYTES), cut(message, MAX_FIELD_BYTES));
+        let fields: Vec<_> = fields.into_iter().take(MAX_FIELDS).map(short).collect();
         let words: Vec<_> = fields.iter().map(|(field, message)| format!("{field} {message}")).collect();
         Self { fields, ..Self::new(Reason::InvalidField, words.join("; ")) }
     }
@@ -73,6 +73,15 @@ impl Error {
     pub fn not_started(&self) -> bool {
         matches!(self.reason, Reason::Overloaded | Reason::Unavailable | Reason::NoWorker)
     }
+}
+
+/// At most `bytes` of the text, cut between characters.
+fn cut(mut text: String, bytes: usize) -> String {
+    if text.len() > bytes {
+        text.truncate(text.floor_char_boundary(bytes));
+        text.push('…');
+    }
+    text
 }
 
 /// The gRPC code of each reason. This is the only place that knows.
@@ -176,9 +185,16 @@ mod tests {
     }
 
     #[test]
-    fn long_messages_are_cut_between_characters() {
-        let error = Error::new(Reason::GuestTrapped, "é".repeat(5000));
-        assert_eq!(error.message.chars().count(), MAX_MESSAGE_CHARS + 1);
+    fn the_largest_errors_fit_into_headers() {
+        let long = || "漢é".repeat(5000);
+        let fields = (0..100).map(|_| (long(), long()));
+        for error in [Error::new(Reason::GuestTrapped, long()), Error::fields(fields)] {
+            let mut headers = http::HeaderMap::new();
+            Status::from(error).add_header(&mut headers).expect("headers");
+            let bytes: usize =
+                headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+            assert!(bytes < 16 << 10, "{bytes} bytes");
+        }
     }
 
     #[test]

@@ -59,6 +59,15 @@ impl Readiness {
         self.ready.subscribe()
     }
 
+    /// Ends when the service drains.
+    pub async fn draining(&self) {
+        let mut changes = self.watch();
+        while !self.conditions.lock().contains(&(NOT_DRAINING, false)) {
+            // The sender lives as long as this.
+            let _ = changes.changed().await;
+        }
+    }
+
     /// The conditions that do not hold.
     pub fn missing(&self) -> Vec<&'static str> {
         let conditions = self.conditions.lock();
@@ -71,8 +80,8 @@ impl Readiness {
     }
 
     fn evaluate(&self) {
-        let ready = self.missing().is_empty();
-        self.ready.send_if_modified(|now| std::mem::replace(now, ready) != ready);
+        // Looked at under the lock of the channel: of two changes at once, the later one sees both.
+        self.ready.send_modify(|ready| *ready = self.missing().is_empty());
     }
 }
 
@@ -142,5 +151,37 @@ mod tests {
         database.set(true);
         serving.set(false);
         assert!(!*ready.borrow(), "a draining service is not ready");
+    }
+
+    #[tokio::test]
+    async fn draining_is_noticed_also_when_not_ready() {
+        let readiness = Readiness::default();
+        readiness.condition("database");
+        let serving = readiness.serving();
+        let waiting = tokio::spawn({
+            let readiness = readiness.clone();
+            async move { readiness.draining().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        serving.set(false);
+        waiting.await.expect("no panic");
+    }
+
+    #[test]
+    fn of_changes_at_once_the_last_one_is_seen() {
+        let readiness = Readiness::default();
+        let conditions = ["a", "b"].map(|name| readiness.condition(name));
+        let _serving = readiness.serving();
+        for _ in 0..2000 {
+            std::thread::scope(|threads| {
+                for condition in &conditions {
+                    threads.spawn(|| condition.set(true));
+                }
+            });
+            assert!(*readiness.watch().borrow());
+            conditions[0].set(false);
+            conditions[1].set(false);
+        }
     }
 }

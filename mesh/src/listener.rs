@@ -1,6 +1,9 @@
 //! Listening, accepting and draining: one loop for REST and gRPC, TCP and Unix sockets.
 
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -8,8 +11,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::channel::{CONNECTION_WINDOW, Endpoint, STREAM_WINDOW};
@@ -115,7 +119,7 @@ impl Listener {
         }
     }
 
-    async fn accept(&self) -> std::io::Result<Accepted> {
+    async fn accept(&self) -> io::Result<Accepted> {
         match &self.socket {
             Socket::Tcp(listener) => listener.accept().await.map(|(stream, _)| Accepted::Tcp(stream)),
             Socket::Unix(listener) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
@@ -162,9 +166,78 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let builder = builder();
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let stream = TokioIo::new(FirstBytes::new(stream));
+    let connection = builder.serve_connection(stream, TowerToHyperService::new(router));
     if let Some(Err(error)) = cut.run_until_cancelled(watcher.watch(connection)).await {
         tracing::debug!(%error, "a connection ended badly");
+    }
+}
+
+/// A stream whose peer has to say something in time: the part of a connection that decides between
+/// HTTP/1 and HTTP/2 has no timer of its own.
+struct FirstBytes<S> {
+    stream: S,
+    /// `None` once enough has come.
+    patience: Option<Pin<Box<Sleep>>>,
+    seen: usize,
+}
+
+/// The length of what an HTTP/2 connection starts with.
+const PREFACE_BYTES: usize = 24;
+
+impl<S> FirstBytes<S> {
+    fn new(stream: S) -> Self {
+        Self { stream, patience: Some(Box::pin(tokio::time::sleep(HEADER_READ_TIMEOUT))), seen: 0 }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for FirstBytes<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let Some(patience) = &mut self.patience else { return read };
+        if read.is_pending() {
+            return patience.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()));
+        }
+        self.seen += buffer.filled().len() - before;
+        if self.seen >= PREFACE_BYTES {
+            self.patience = None;
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for FirstBytes<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
@@ -178,4 +251,30 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_says_too_little_is_let_go() {
+        for said in ["", "PRI * HTTP"] {
+            let (mut client, server) = tokio::io::duplex(64);
+            client.write_all(said.as_bytes()).await.expect("room");
+            let mut stream = FirstBytes::new(server);
+            let mut heard = vec![0; said.len()];
+            stream.read_exact(&mut heard).await.expect("what was said");
+            let error = stream.read_u8().await.expect_err("silence");
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{said:?}");
+        }
+        let (mut client, server) = tokio::io::duplex(64);
+        let mut stream = FirstBytes::new(server);
+        client.write_all(&[b'x'; PREFACE_BYTES]).await.expect("room");
+        stream.read_exact(&mut [0; PREFACE_BYTES]).await.expect("enough");
+        let silence = tokio::time::timeout(2 * HEADER_READ_TIMEOUT, stream.read_u8()).await;
+        assert!(silence.is_err(), "from then on it is HTTP that decides");
+    }
 }

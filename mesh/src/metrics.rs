@@ -1,8 +1,11 @@
 //! Metrics of every gRPC server: requests by outcome, their duration, how many run.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use prometheus::{HistogramOpts, HistogramVec, IntGaugeVec, Opts, Registry};
+use prost::Message as _;
 use tonic::Code;
 
 /// From 100 µs to 60 s.
@@ -50,12 +53,18 @@ pub fn int_counter(
 pub struct RpcMetrics {
     duration: HistogramVec,
     in_flight: IntGaugeVec,
+    /// Paths that may be labels. Whatever else is asked for counts as [`UNKNOWN`].
+    known: Arc<HashSet<String>>,
 }
+
+const UNKNOWN: &str = "unknown";
 
 impl RpcMetrics {
     /// Registers them.
     pub fn new(registry: &Registry) -> Self {
+        let descriptors = [proto::FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET];
         Self {
+            known: Arc::new(descriptors.into_iter().flat_map(methods).collect()),
             duration: duration_histogram(
                 registry,
                 "funless_rpc_server_duration_seconds",
@@ -71,8 +80,9 @@ impl RpcMetrics {
         }
     }
 
-    /// Starts to count one call to `rpc`, the path of a known method.
+    /// Starts to count one call to `rpc`, a path.
     pub(crate) fn start(&self, rpc: &str) -> RpcObservation {
+        let rpc = if self.known.contains(rpc) { rpc } else { UNKNOWN };
         self.in_flight.with_label_values(&[rpc]).inc();
         RpcObservation {
             metrics: self.clone(),
@@ -81,6 +91,20 @@ impl RpcMetrics {
             code: Code::Cancelled,
         }
     }
+}
+
+/// The paths of the methods that encoded descriptors name.
+fn methods(descriptors: &[u8]) -> Vec<String> {
+    let files =
+        prost_types::FileDescriptorSet::decode(descriptors).expect("the descriptors are our own").file;
+    let services = files.iter().flat_map(|file| file.service.iter().map(|service| (file.package(), service)));
+    let paths = services.flat_map(|(package, service)| {
+        let path = move |method: &prost_types::MethodDescriptorProto| {
+            format!("/{package}.{}/{}", service.name(), method.name())
+        };
+        service.method.iter().map(path)
+    });
+    paths.collect()
 }
 
 /// One call; counted when it is dropped.
@@ -104,5 +128,25 @@ impl Drop for RpcObservation {
         let seconds = self.started.elapsed().as_secs_f64();
         self.metrics.duration.with_label_values(&[self.rpc.as_str(), &code]).observe(seconds);
         self.metrics.in_flight.with_label_values(&[self.rpc.as_str()]).dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_known_methods_are_labels() {
+        let registry = Registry::new();
+        let metrics = RpcMetrics::new(&registry);
+        for path in ["/funless.worker.v1.Execution/Execute", "/made.up/One", "/made.up/Two"] {
+            drop(metrics.start(path));
+        }
+        let page = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).expect("text");
+        let count = |rpc: &str| {
+            format!("funless_rpc_server_duration_seconds_count{{code=\"Cancelled\",rpc=\"{rpc}\"}}")
+        };
+        assert!(page.contains(&format!("{} 1", count("/funless.worker.v1.Execution/Execute"))), "{page}");
+        assert!(page.contains(&format!("{} 2", count(UNKNOWN))) && !page.contains("made.up"), "{page}");
     }
 }

@@ -81,6 +81,9 @@ where
 {
     let telemetry = telemetry::init(C::NAME, config.telemetry())?;
     let server = config.server().clone();
+    if server.stop_with_parent {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+    }
     let tls = server.tls.as_ref().map(ServerTlsConfig::acceptor).transpose()?;
     let listener = Listener::bind(&server.listen).await?.with_tls(tls.clone());
     let operators = match server.operators.address(&server.listen) {

@@ -11,9 +11,10 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use futures::FutureExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use http::HeaderMap;
-use http_body_util::BodyExt as _;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, BodyStream, StreamBody};
 use prometheus::Registry;
 use tokio::sync::Semaphore;
 use tonic::server::NamedService;
@@ -46,6 +47,10 @@ pub struct Service {
     /// Whether it is ready.
     pub readiness: Readiness,
 }
+
+/// Health and reflection need no secret.
+const OPEN_TO_ALL: &str = "/grpc.";
+const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 
 /// When an overloaded server wants the caller back.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -99,6 +104,7 @@ impl Grpc {
             .layer(from_fn(continue_trace))
             .layer(from_fn_with_state(config.secret.clone(), identify_caller))
             .layer(from_fn_with_state(Arc::new(Semaphore::new(config.max_concurrent)), limit_concurrency))
+            .layer(from_fn_with_state(readiness.clone(), end_when_draining))
             .layer(from_fn(enforce_deadline))
             .layer(from_fn(catch_panic));
         routes.into_axum_router().layer(stack)
@@ -166,13 +172,13 @@ async fn continue_trace(request: Request, next: Next) -> Response {
 /// Refuses who does not show the mesh's secret; health and reflection are for everyone. Says who
 /// calls.
 async fn identify_caller(State(secret): State<Option<Secret>>, mut request: Request, next: Next) -> Response {
-    let open = request.uri().path().starts_with("/grpc.");
+    let open = request.uri().path().starts_with(OPEN_TO_ALL);
     if let Some(secret) = secret
         && !open
         && !secret.is_in(request.headers())
     {
         let message = "this port is for services of the mesh; clients use the gateway";
-        return refuse(Error::new(Reason::Unauthenticated, message));
+        return refuse(Error::new(Reason::PermissionDenied, message));
     }
     match Caller::read(request.headers()) {
         Some(caller) => request.extensions_mut().insert(caller),
@@ -183,8 +189,12 @@ async fn identify_caller(State(secret): State<Option<Secret>>, mut request: Requ
     next.run(request).await
 }
 
-/// Refuses at once what is over the limit. A permit is held until the answer's body ends.
+/// Refuses at once what is over the limit. A permit is held until the answer's body ends. A full service
+/// is no dead one: whether it is healthy may always be asked.
 async fn limit_concurrency(State(permits): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    if request.uri().path() == HEALTH_CHECK {
+        return next.run(request).await;
+    }
     let Ok(permit) = permits.try_acquire_owned() else {
         return refuse(Error::overloaded("too many calls at once", RETRY_AFTER));
     };
@@ -195,6 +205,40 @@ async fn limit_concurrency(State(permits): State<Arc<Semaphore>>, request: Reque
             frame
         }))
     })
+}
+
+/// The streams of health and reflection end only with their caller, or here.
+async fn end_when_draining(State(readiness): State<Readiness>, request: Request, next: Next) -> Response {
+    let subscribes = request.uri().path().starts_with(OPEN_TO_ALL);
+    let response = next.run(request).await;
+    if !subscribes {
+        return response;
+    }
+    let end = async move {
+        readiness.draining().await;
+        Error::unavailable("the service stops")
+    };
+    response.map(|body| Body::new(until(tonic::body::Body::new(body), end)))
+}
+
+/// The frames of `body`; when `end` comes first, the call ends with its error.
+pub fn until(
+    body: tonic::body::Body,
+    end: impl Future<Output = Error> + Send + 'static,
+) -> tonic::body::Body {
+    let open = Some((BodyStream::new(body), Box::pin(end)));
+    let frames = futures::stream::unfold(open, |open| async {
+        let (mut frames, mut end) = open?;
+        tokio::select! {
+            frame = frames.next() => frame.map(|frame| (frame, Some((frames, end)))),
+            error = &mut end => {
+                let mut trailers = HeaderMap::new();
+                let ended = Status::from(error).add_header(&mut trailers).map(|()| Frame::trailers(trailers));
+                Some((ended, None))
+            }
+        }
+    });
+    tonic::body::Body::new(StreamBody::new(frames))
 }
 
 /// Ends the handler when nobody waits for it any more.

@@ -43,14 +43,16 @@ impl Tasks {
     }
 }
 
-/// Ends when the process is asked to stop: SIGTERM, or Ctrl-C.
+/// Ends when the process is asked to stop: SIGTERM, Ctrl-C, or the end of its terminal.
 pub async fn requested() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
         _ = interrupt.recv() => tracing::info!("Ctrl-C: draining"),
+        _ = hangup.recv() => tracing::info!("SIGHUP: draining"),
     }
     Ok(())
 }

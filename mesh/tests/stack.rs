@@ -180,7 +180,7 @@ async fn the_secret_is_asked_for_but_not_for_health() {
             let outcome = call(channel, "caller").await;
             match served {
                 true => assert_eq!(outcome.as_deref(), Ok("Service"), "{kind}"),
-                false => assert_eq!(outcome.expect_err("refused").reason, Reason::Unauthenticated, "{kind}"),
+                false => assert_eq!(outcome.expect_err("refused").reason, Reason::PermissionDenied, "{kind}"),
             }
             let mut health = HealthClient::new(channel.clone());
             health.check(HealthCheckRequest::default()).await.expect("health is for everyone");

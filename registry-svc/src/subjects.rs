@@ -70,6 +70,10 @@ impl Registry {
         if write.read().has_subject(name).await? {
             return Err(RegistryError::name_taken());
         }
+        if write.read().owns_modules(name).await? {
+            let message = "is the owner of modules of a deleted subject; delete these modules first";
+            return Err(RegistryError::field("name", message));
+        }
         let token = Secret::new(format!("{TOKEN_PREFIX}{}", Secret::random().expose()));
         let expires_at_ms = now_ms().saturating_add(self.token_ttl_ms);
         let subject = Subject { name: name.to_owned(), role: role.into(), expires_at_ms };
@@ -89,6 +93,9 @@ impl Registry {
     /// Deletes a subject, and its token with it.
     pub(crate) async fn delete_subject(&self, caller: &Caller, name: &str) -> Result<()> {
         only_admins(caller)?;
+        if *caller == Caller::Admin(name.to_owned()) {
+            return Err(RegistryError::PermissionDenied("administrators do not delete themselves"));
+        }
         let mut write = self.store.write().await?;
         if !names::is_name(name) || !write.delete_subject(name).await? {
             return Err(RegistryError::SubjectNotFound(name.to_owned()));

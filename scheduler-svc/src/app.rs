@@ -40,8 +40,11 @@ impl App {
         let report_interval = Duration::from_millis(config.report_interval_ms.into());
         let members = Arc::new(Members::new(report_interval, host.dialer.clone(), metrics.clone()));
         tasks.spawn({
-            let members = Arc::clone(&members);
-            async move { members.expire_silent().await }
+            let (members, draining) = (Arc::clone(&members), host.draining.clone());
+            // A scheduler that drains takes no reports any more, and keeps its workers.
+            async move {
+                draining.run_until_cancelled(members.expire_silent()).await;
+            }
         });
         let dispatcher = Dispatcher::new(Arc::clone(&members), metrics);
 
@@ -57,7 +60,7 @@ impl App {
                     .max_decoding_message_size(MAX_MESSAGE_BYTES)
                     .max_encoding_message_size(MAX_MESSAGE_BYTES),
             )
-            .service(ClusterServer::new(ClusterHandler::new(members)))
+            .service(ClusterServer::new(ClusterHandler::new(members, catalog)))
             .service(MembershipServer::new(membership).max_decoding_message_size(MAX_MESSAGE_BYTES))
             .build(&config.server, &host.metrics, &readiness, &tasks);
         Ok(Service { name: "scheduler", router, more: Vec::new(), tasks, readiness })

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use mesh::deadline::Deadline;
 use mesh::follow::Update;
 use parking_lot::RwLock;
@@ -75,6 +76,18 @@ impl Catalog {
             now.is_none_or(|now| now.code != function.code)
         };
         let _ = tokio::time::timeout_at(deadline.instant(), newer.wait_for(is_gone)).await;
+    }
+
+    /// Waits until no function uses `code`.
+    pub async fn unused(&self, code: &Bytes) {
+        let mut newer = self.revision.subscribe();
+        let is_unused = |_: &Option<u64>| {
+            let contents = self.contents.read();
+            let mut functions = contents.functions.values().flat_map(HashMap::values);
+            !functions.any(|function| function.code.as_ref().is_some_and(|used| used.hash == *code))
+        };
+        // The sender lives as long as the catalog.
+        let _ = newer.wait_for(is_unused).await;
     }
 
     /// The function of this name.

@@ -129,6 +129,9 @@ fn none_left(none: SchedulingError, last_failure: Option<Error>) -> Error {
     match last_failure {
         None => none.into(),
         Some(failure) if failure.reason == Reason::Overloaded => failure,
-        Some(failure) => SchedulingError::NoneReachable(failure.message).into(),
+        Some(failure) => {
+            tracing::warn!(%failure, "no worker could be reached");
+            SchedulingError::NoneReachable.into()
+        }
     }
 }

@@ -39,8 +39,8 @@ pub enum SchedulingError {
         capacity_kb: u64,
     },
     /// Every worker was tried and none could be reached.
-    #[error("no worker could be reached; the last said: {0}")]
-    NoneReachable(String),
+    #[error("no worker could be reached")]
+    NoneReachable,
     /// The worker was lost while it ran the function, which may not be repeated.
     #[error("the worker {worker} was lost while it ran the function")]
     WorkerLost {
@@ -58,7 +58,7 @@ impl From<SchedulingError> for Error {
             SchedulingError::CatalogBehind { .. } => Reason::Unavailable,
             SchedulingError::NoWorkers
             | SchedulingError::NotEnoughMemory { .. }
-            | SchedulingError::NoneReachable(_) => Reason::NoWorker,
+            | SchedulingError::NoneReachable => Reason::NoWorker,
             SchedulingError::WorkerLost { .. } => Reason::WorkerLost,
         };
         Self::new(reason, error.to_string())

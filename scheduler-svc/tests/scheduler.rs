@@ -256,7 +256,8 @@ async fn a_worker_of_the_same_name_takes_the_place() {
 async fn awaiting_code_tells_who_has_it_and_who_failed() {
     let stage = Stage::start().await;
     let mut client = ClusterClient::new(stage.channel.clone());
-    let request = || AwaitCodeRequest { hash: Bytes::from_static(HASH) };
+    let min_revision = stage.registry.put(function("f"));
+    let request = move || AwaitCodeRequest { hash: Bytes::from_static(HASH), min_revision };
     let nobody = client.await_code(request()).await.expect("answers at once").into_inner();
     assert!(nobody.ready.is_empty() && nobody.failed.is_empty());
 
@@ -272,6 +273,20 @@ async fn awaiting_code_tells_who_has_it_and_who_failed() {
     let answer = waiting.await.expect("no panic").expect("answers").into_inner();
     assert_eq!(answer.ready, ["good"]);
     assert_eq!((answer.failed[0].worker.as_str(), answer.failed[0].message.as_str()), ("bad", "no memory"));
+}
+
+#[tokio::test]
+async fn code_that_is_superseded_is_not_awaited() {
+    let stage = Stage::start().await;
+    let _worker = stage.worker("w", 1).await;
+    let min_revision = stage.registry.put(function("f"));
+    let request = AwaitCodeRequest { hash: Bytes::from_static(HASH), min_revision };
+    let mut client = ClusterClient::new(stage.channel.clone());
+    let waiting = tokio::spawn(async move { client.await_code(request).await });
+    let code = Code { hash: Bytes::from_static(&[8; 32]), ..Code::default() };
+    stage.registry.put(Function { code: Some(code), ..function("f") });
+    let answer = waiting.await.expect("no panic").expect("answers").into_inner();
+    assert!(answer.ready.is_empty() && answer.failed.is_empty(), "{answer:?}");
 }
 
 #[tokio::test]

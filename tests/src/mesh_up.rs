@@ -185,6 +185,18 @@ impl Mesh {
         self.ask_to_stop();
         let status = self.ended().await;
         assert!(status.success(), "a mesh that is asked to stop ends with {status}");
+        self.start_again().await;
+    }
+
+    /// Kills the process that was started, which cannot stop anything any more, and starts another one on
+    /// the same data.
+    pub async fn die_and_start_again(&mut self) {
+        self.fl.signal(Signal::KILL);
+        self.ended().await;
+        self.start_again().await;
+    }
+
+    async fn start_again(&mut self) {
         let database = self.postgres.as_ref().map(Postgres::url);
         let mut command = up(self.shape, &self.data_dir(), self.rest, self.grpc, database.as_deref());
         self.fl = Running::start(self.shape.name, &mut command, &log_of(&self.folder));

@@ -14,7 +14,7 @@ use mesh::hash::Hash;
 use parking_lot::Mutex;
 use proto::registry::v1::change::Change;
 use proto::registry::v1::{self, Function};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::error::Error;
 use crate::runtime::Modules;
@@ -125,13 +125,14 @@ impl Preparation {
     /// Prepares what is used and forgets what is not, for ever; so many at once.
     pub(crate) async fn run(self, modules: Modules, at_once: usize) {
         let mut changed = self.watch();
+        let places = Semaphore::new(at_once);
         let mut preparing = FuturesUnordered::new();
         let mut started: HashSet<Hash> = HashSet::new();
         loop {
             self.forget_unused(&modules).await;
             for hash in self.pending() {
-                if preparing.len() < at_once && started.insert(hash) {
-                    preparing.push(self.prepare(&modules, hash));
+                if started.insert(hash) {
+                    preparing.push(self.prepare(&modules, hash, &places));
                 }
             }
             tokio::select! {
@@ -169,11 +170,15 @@ impl Preparation {
         self.0.uses.lock().code.contains_key(hash)
     }
 
-    /// Prepares one code, as often as it takes, unless it is dropped in between.
-    async fn prepare(&self, modules: &Modules, hash: Hash) -> Hash {
+    /// Prepares one code, as often as it takes, unless it is dropped in between. It holds one of the
+    /// `places` while it tries, and none while it waits: what cannot be fetched keeps nothing else.
+    async fn prepare(&self, modules: &Modules, hash: Hash, places: &Semaphore) -> Hash {
         let mut backoff = Backoff::reconnect();
         while self.is_used(&hash) {
-            let state = match modules.get(hash).await {
+            let place = places.acquire().await;
+            let prepared = modules.get(hash).await;
+            drop(place);
+            let state = match prepared {
                 Ok(_) => CodeState::Ready,
                 Err(Error::CodeUnusable(reason)) => {
                     tracing::warn!(%hash, reason, "a function's code cannot be used");

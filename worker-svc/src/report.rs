@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mesh::backoff::Backoff;
 use mesh::hash::Hash;
 use mesh::health::Condition;
 use mesh::{Channel, Error};
+use parking_lot::Mutex;
 use proto::scheduler::v1::join_request::Message;
 use proto::scheduler::v1::membership_client::MembershipClient;
 use proto::scheduler::v1::{CodeProblem, Hello, JoinRequest, Report, WorkerIdentity};
@@ -22,11 +22,11 @@ use crate::load::LoadMeter;
 use crate::preparation::{CodeState, Preparation};
 
 /// Reports on their way to a scheduler. One that does not take them is not waited for longer than
-/// its interval.
+/// [`JOIN_TIMEOUT`].
 const REPORTS_ON_THE_WAY: usize = 4;
 /// How often to report when a scheduler does not say.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a scheduler may take to let the worker in.
+/// How long a scheduler may take to let the worker in, or to take a report.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What there is to report. Cheap to clone.
@@ -42,7 +42,8 @@ pub(crate) struct Reporter {
 /// How many schedulers this worker has joined. One is enough to be ready.
 #[derive(Clone)]
 pub(crate) struct Joined {
-    count: Arc<AtomicUsize>,
+    /// Held while the condition is set, so that it always says what the count says.
+    count: Arc<Mutex<usize>>,
     condition: Condition,
 }
 
@@ -52,9 +53,14 @@ impl Joined {
     }
 
     fn enter(&self) -> Membership<'_> {
-        self.count.fetch_add(1, Ordering::SeqCst);
-        self.condition.set(true);
+        self.change(|count| count + 1);
         Membership(self)
+    }
+
+    fn change(&self, change: impl FnOnce(usize) -> usize) {
+        let mut count = self.count.lock();
+        *count = change(*count);
+        self.condition.set(*count > 0);
     }
 }
 
@@ -63,9 +69,7 @@ struct Membership<'a>(&'a Joined);
 
 impl Drop for Membership<'_> {
     fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.condition.set(false);
-        }
+        self.0.change(|count| count - 1);
     }
 }
 
@@ -106,7 +110,9 @@ impl Reporter {
         let lost = || Error::unavailable("the scheduler ended the stream");
         let send = async |message| {
             let message = JoinRequest { message: Some(message) };
-            reports.send(message).await.map_err(|_| lost())
+            // One that takes no report for so long is as good as gone.
+            let sent = tokio::time::timeout(JOIN_TIMEOUT, reports.send(message)).await;
+            sent.map_err(|_| lost())?.map_err(|_| lost())
         };
         send(Message::Hello(hello)).await?;
 

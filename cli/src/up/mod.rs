@@ -5,9 +5,10 @@ mod one_process;
 mod six_processes;
 mod supervise;
 
-use std::fs;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::fs::{self, TryLockError};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+use std::pin::Pin;
 
 use anyhow::Context as _;
 use mesh::auth::Secret;
@@ -19,6 +20,7 @@ use crate::profile::Profile;
 /// Runs the mesh until it is asked to stop.
 pub async fn up(options: Up) -> anyhow::Result<()> {
     prepare_data_dir(&options.data_dir)?;
+    let _only_one = lock(&options.data_dir)?;
     let profile = prepare_profile(&options)?;
     let telemetry = TelemetryConfig {
         log: options.log.clone(),
@@ -35,13 +37,44 @@ pub async fn up(options: Up) -> anyhow::Result<()> {
     outcome
 }
 
-/// Everything in it is for its owner only: it holds tokens, code and the database.
+/// A new one is for its owner only: it holds tokens, code and the database. What is put into one that
+/// was there already is private by itself.
 fn prepare_data_dir(dir: &Path) -> anyhow::Result<()> {
-    let prepare = || {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
-    };
-    prepare().with_context(|| format!("--data-dir: cannot use {}", dir.display()))
+    let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    created.with_context(|| format!("--data-dir: cannot use {}", dir.display()))
+}
+
+/// Two meshes on one data directory would overwrite each other's tokens. The lock ends with the process.
+fn lock(dir: &Path) -> anyhow::Result<fs::File> {
+    let path = dir.join("lock");
+    let file = fs::File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            anyhow::bail!(
+                "another mesh runs on {}; stop it, or give this one its own --data-dir",
+                dir.display()
+            )
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
+}
+
+/// Shows the demo if it is asked for, and then keeps serving, until `stop`.
+async fn demo_until(
+    options: &Up,
+    profile: &Profile,
+    mut stop: Pin<&mut impl Future<Output = std::io::Result<()>>>,
+) -> anyhow::Result<()> {
+    if options.demo {
+        tokio::select! {
+            stop = &mut stop => return Ok(stop?),
+            shown = demo::run(profile) => shown?,
+        }
+    }
+    Ok(stop.await?)
 }
 
 /// Tokens are made at the first start and stay.

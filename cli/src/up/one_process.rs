@@ -1,6 +1,7 @@
 //! The six services in this process, over local channels.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,7 +15,7 @@ use prometheus::Registry;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{database_url, demo, print_welcome};
+use super::{database_url, demo_until, print_welcome};
 use crate::args::Up;
 use crate::profile::Profile;
 
@@ -138,8 +139,9 @@ impl House {
 
     /// From ready until the process is asked to stop.
     async fn live(&self, options: &Up, profile: &Profile) -> anyhow::Result<()> {
+        let mut stop = pin!(mesh::shutdown::requested());
         tokio::select! {
-            stop = mesh::shutdown::requested() => return Ok(stop?),
+            stop = &mut stop => return Ok(stop?),
             ready = tokio::time::timeout(READY_TIMEOUT, self.ready()) => {
                 if ready.is_err() {
                     anyhow::bail!("the mesh is not ready, waiting for {}", self.missing().join(", "));
@@ -147,10 +149,7 @@ impl House {
             }
         }
         print_welcome(options);
-        if options.demo {
-            demo::run(profile).await?;
-        }
-        Ok(mesh::shutdown::requested().await?)
+        demo_until(options, profile, stop).await
     }
 
     async fn ready(&self) {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,11 +15,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::supervise::{Program, Supervised};
-use super::{database_url, demo, print_welcome};
+use super::{database_url, demo_until, print_welcome};
 use crate::args::Up;
 use crate::profile::{Profile, write_private};
 
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Says where each service is, as long as they run.
+const MAP_FILE: &str = "mesh.json";
 const READY_POLL: Duration = Duration::from_millis(50);
 
 /// One service: where it is, and how it is configured.
@@ -48,7 +51,7 @@ pub async fn run(options: &Up, profile: &Profile) -> anyhow::Result<()> {
         pids.insert(plan.name.clone(), pid.subscribe());
         services.push(Supervised::start(program, pid)?);
     }
-    let map = keep_map(options.data_dir.join("mesh.json"), &plans, pids);
+    let map = keep_map(options.data_dir.join(MAP_FILE), &plans, pids);
     let outcome = live(options, profile, &plans).await;
 
     // What was started last stops first: a service stops after those that call it.
@@ -56,25 +59,24 @@ pub async fn run(options: &Up, profile: &Profile) -> anyhow::Result<()> {
         service.stop().await;
     }
     map.abort();
+    let _ = std::fs::remove_file(options.data_dir.join(MAP_FILE));
     outcome
 }
 
 async fn live(options: &Up, profile: &Profile, plans: &[Plan]) -> anyhow::Result<()> {
+    let mut stop = pin!(mesh::shutdown::requested());
     tokio::select! {
-        stop = mesh::shutdown::requested() => return Ok(stop?),
+        stop = &mut stop => return Ok(stop?),
         ready = tokio::time::timeout(READY_TIMEOUT, all_ready(plans)) => {
             ready.context("the mesh is not ready; see the services' lines above")??;
         }
     }
     print_welcome(options);
-    if options.demo {
-        demo::run(profile).await?;
-    }
-    Ok(mesh::shutdown::requested().await?)
+    demo_until(options, profile, stop).await
 }
 
 async fn all_ready(plans: &[Plan]) -> anyhow::Result<()> {
-    let client = crate::client::http()?;
+    let client = crate::client::http("http://localhost")?;
     for plan in plans {
         let url = format!("http://{}/readyz", plan.operators);
         while !client.get(&url).send().await.is_ok_and(|page| page.status().is_success()) {
@@ -133,6 +135,7 @@ fn plan(options: &Up, profile: &Profile) -> anyhow::Result<Vec<Plan>> {
             "listen": plan.listen.to_string(),
             "operators": plan.operators.to_string(),
             "secret": secret.expose(),
+            "stop_with_parent": true,
         });
         plan.config["telemetry"] = json!({ "log": options.log, "format": "human" });
         if let Some(endpoint) = &options.otlp_endpoint {

@@ -238,7 +238,8 @@ async fn settle(
 async fn await_code(rest: &Rest, function: &Function) {
     let Some(code) = &function.code else { return };
     let deadline = Deadline::after(rest.wait_for_workers_timeout);
-    let request = deadline.attach(AwaitCodeRequest { hash: code.hash.clone() });
+    let request =
+        deadline.attach(AwaitCodeRequest { hash: code.hash.clone(), min_revision: function.revision });
     let (module, function) = (&function.module, &function.name);
     match rest.channels.cluster().await_code(request).await {
         Ok(reply) => {

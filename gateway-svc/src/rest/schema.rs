@@ -45,7 +45,7 @@ struct NewName {
 #[expect(dead_code, reason = "for the documentation")]
 pub(super) struct InvokeBody {
     /// The function's input, handed to it as it stands. Absent or null: `{}`.
-    #[schema(value_type = Option<Object>, example = json!({"name": "FunLess"}))]
+    #[schema(value_type = Option<serde_json::Value>, example = json!({"name": "FunLess"}))]
     args: (),
     /// Which policy chooses the worker. Absent or null: the default policy.
     scheduling: Option<Scheduling>,

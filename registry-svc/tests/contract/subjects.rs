@@ -4,8 +4,8 @@ use mesh::auth::Secret;
 use mesh::testing::eventually;
 use mesh::{Caller, Error, Reason};
 use proto::registry::v1::{
-    AuthenticateRequest, CreateSubjectRequest, CreateSubjectResponse, DeleteSubjectRequest,
-    ListSubjectsRequest, Role, Subject,
+    AuthenticateRequest, CreateModuleRequest, CreateSubjectRequest, CreateSubjectResponse,
+    DeleteModuleRequest, DeleteSubjectRequest, ListSubjectsRequest, Role, Subject,
 };
 use registry_svc::Config;
 use tonic::Request;
@@ -16,6 +16,8 @@ contract!(
     subjects_live_and_die,
     subjects_are_for_administrators,
     names_and_roles_are_checked,
+    nobody_inherits_the_modules_of_a_deleted_subject,
+    administrators_do_not_delete_themselves,
     tokens_expire,
     bootstrap_subjects_exist_with_their_tokens,
 );
@@ -58,6 +60,31 @@ async fn subjects_live_and_die(database: Database) {
         let error = whose(&registry, unknown).await.expect_err(unknown);
         assert_eq!(error.reason, Reason::Unauthenticated);
     }
+}
+
+async fn nobody_inherits_the_modules_of_a_deleted_subject(database: Database) {
+    let registry = Registry::start(&database).await;
+    issue(&registry, "bob", Role::Subject).await;
+    let module = CreateModuleRequest { name: "bobs".into() };
+    registry.modules().create_module(as_subject("bob", module)).await.expect("created");
+    let delete = DeleteSubjectRequest { name: "bob".into() };
+    registry.subjects().delete_subject(as_admin(delete)).await.expect("deleted");
+    let again = registry.subjects().create_subject(as_admin(create("bob", Role::Subject))).await;
+    let refusal = refused(again);
+    assert!(refusal.iter().any(|(field, why)| field == "name" && why.contains("modules")), "{refusal:?}");
+    let module = DeleteModuleRequest { name: "bobs".into() };
+    registry.modules().delete_module(as_admin(module)).await.expect("deleted");
+    issue(&registry, "bob", Role::Subject).await;
+}
+
+async fn administrators_do_not_delete_themselves(database: Database) {
+    let registry = Registry::start(&database).await;
+    issue(&registry, "root", Role::Admin).await;
+    let delete = || Request::new(DeleteSubjectRequest { name: "root".into() });
+    let own = Caller::Admin("root".into()).attach(delete());
+    assert_eq!(reason(registry.subjects().delete_subject(own).await), Reason::PermissionDenied);
+    let others = Caller::Admin("another".into()).attach(delete());
+    registry.subjects().delete_subject(others).await.expect("deleted by another");
 }
 
 async fn subjects_are_for_administrators(database: Database) {

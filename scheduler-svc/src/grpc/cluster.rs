@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use mesh::Error;
 use mesh::deadline::Deadline;
 use proto::scheduler::v1::cluster_server::Cluster;
 use proto::scheduler::v1::{
@@ -10,6 +11,7 @@ use proto::scheduler::v1::{
 };
 use tonic::{Request, Response, Status};
 
+use crate::catalog::Catalog;
 use crate::membership::Members;
 
 /// How long to wait for workers when the caller sets no deadline.
@@ -21,12 +23,13 @@ const TIME_TO_ANSWER: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct ClusterHandler {
     members: Arc<Members>,
+    catalog: Arc<Catalog>,
 }
 
 impl ClusterHandler {
-    /// A view of `members`.
-    pub fn new(members: Arc<Members>) -> Self {
-        Self { members }
+    /// A view of `members`, and of the code that the functions in `catalog` use.
+    pub fn new(members: Arc<Members>, catalog: Arc<Catalog>) -> Self {
+        Self { members, catalog }
     }
 }
 
@@ -52,9 +55,23 @@ impl Cluster for ClusterHandler {
         request: Request<AwaitCodeRequest>,
     ) -> Result<Response<AwaitCodeResponse>, Status> {
         let wait = Deadline::of_at_most(&request, AWAIT_CODE).remaining().saturating_sub(TIME_TO_ANSWER);
-        let code = request.into_inner().hash;
-        let waited = tokio::time::timeout(wait, self.members.await_code(&code)).await;
-        let (ready, failed) = waited.unwrap_or_else(|_| {
+        let deadline = Deadline::after(wait);
+        let AwaitCodeRequest { hash: code, min_revision } = request.into_inner();
+        self.catalog.catch_up(min_revision, deadline).await.map_err(Error::from)?;
+        let superseded = async {
+            self.catalog.unused(&code).await;
+            // Nobody prepares it any more: who has it has it, and nobody has failed.
+            let (ready, failed, _) = self.members.code_states(&code);
+            (ready, failed)
+        };
+        let settled = async {
+            tokio::select! {
+                settled = self.members.await_code(&code) => settled,
+                settled = superseded => settled,
+            }
+        };
+        let settled = tokio::time::timeout_at(deadline.instant(), settled).await;
+        let (ready, failed) = settled.unwrap_or_else(|_| {
             let (ready, mut failed, waiting) = self.members.code_states(&code);
             let late = |worker| CodeFailure { worker, message: "not prepared in time".to_owned() };
             failed.extend(waiting.into_iter().map(late));

@@ -74,6 +74,10 @@ pub async fn mistakes_are_explained(mesh: &Mesh) {
     assert!(!nowhere.success && nowhere.err.contains("fl up"), "{}", nowhere.err);
     let nothing = run(&words("mod list")).await;
     assert!(!nothing.success && nothing.err.contains("fl up"), "{}", nothing.err);
+    let data_dir = mesh.data_dir().to_string_lossy().into_owned();
+    let second = ["up", "--data-dir", &data_dir, "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"];
+    let second = run(&second.map(str::to_owned)).await;
+    assert!(!second.success && second.err.contains("another mesh runs"), "{}", second.err);
     let unknown = run(&words("mod lists")).await;
     assert_eq!(unknown.code, Some(2), "{}", unknown.err);
 }

@@ -67,6 +67,21 @@ pub async fn an_update_is_seen_by_the_next_invocation(mesh: &Mesh) {
     user.delete("/v1/fn/updated").await.expect(204);
 }
 
+/// An update that another one overtakes does not wait for code that no worker will ever prepare.
+pub async fn overlapping_updates_all_end(mesh: &Mesh) {
+    const UPDATES: usize = 12;
+    const LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
+    let user = mesh.user();
+    user.create_module("race").await;
+    user.create_function("race", "f", &guests::responding(b"-1")).await;
+    let codes: Vec<_> = (0..UPDATES).map(|n| guests::responding(n.to_string().as_bytes())).collect();
+    let updates = codes.iter().map(|code| user.update_function("race", "f", code));
+    tokio::time::timeout(LIMIT, futures::future::join_all(updates)).await.expect("all end in time");
+    let last = user.result("race", "f", json!({})).await;
+    assert!((0..UPDATES).any(|n| last == json!(n)), "{last}");
+    user.delete("/v1/fn/race").await.expect(204);
+}
+
 pub async fn arguments_and_results_travel_byte_for_byte(mesh: &Mesh) {
     let user = mesh.user();
     user.create_module("bytes").await;

@@ -33,7 +33,11 @@ fn main() -> ExitCode {
         (&all, cases![restart::all_is_there_after_a_restart]),
         (
             &[Shape::SIX_PROCESSES],
-            cases![restart::services_restart_in_any_order, restart::all_services_die_at_once],
+            cases![
+                restart::services_restart_in_any_order,
+                restart::all_services_die_at_once,
+                restart::a_killed_supervisor_leaves_nothing_behind
+            ],
         ),
         (
             &[TWO_WORKERS],

@@ -66,6 +66,22 @@ pub async fn all_services_die_at_once(shape: Shape) {
     works(&subject).await;
 }
 
+/// The process that supervises the services is killed: they end too, and their places are free.
+pub async fn a_killed_supervisor_leaves_nothing_behind(shape: Shape) {
+    let mut mesh = Mesh::start(shape).await;
+    let subject = furnished(&mesh).await;
+    let before: Vec<u32> = mesh.services().values().filter_map(|service| service.pid).collect();
+    assert_eq!(before.len(), SERVICES.len());
+    mesh.die_and_start_again().await;
+    works(&subject).await;
+    wait::until("the old services have ended", RECOVERY, async || {
+        let alive = |pid: &u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+        (!before.iter().any(alive)).then_some(())
+    })
+    .await;
+    works(&subject).await;
+}
+
 async fn furnished(mesh: &Mesh) -> Client {
     let subject = mesh.admin().create_subject("keeper").await;
     subject.create_module("kept").await;

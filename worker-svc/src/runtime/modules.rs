@@ -3,6 +3,7 @@
 //! However many invocations wait for the same code, it is fetched and compiled once.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -234,9 +235,12 @@ impl Compiler {
         let (done, result) = oneshot::channel();
         let engine = self.engine.clone();
         self.threads.spawn(move || {
-            let _ = done.send(work(&engine));
+            // A panic here would end the process, and again after each restart.
+            let made = std::panic::catch_unwind(AssertUnwindSafe(|| work(&engine)));
+            let _ = done
+                .send(made.unwrap_or_else(|_| Err(Error::CodeUnusable("the compiler failed on it".into()))));
         });
-        result.await.unwrap_or_else(|_| Err(Error::Internal("the compiler panicked".into())))
+        result.await.unwrap_or_else(|_| Err(Error::Internal("the compiler has stopped".into())))
     }
 }
 

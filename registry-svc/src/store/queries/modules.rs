@@ -20,6 +20,12 @@ impl Reader<'_> {
         let rows = module::Entity::find().all(&self.db).await?;
         Ok(rows.into_iter().map(to_module).collect())
     }
+
+    /// Whether a module belongs to the subject of this name, who may have been deleted.
+    pub(crate) async fn owns_modules(&self, owner: &str) -> Result<bool> {
+        let row = module::Entity::find().filter(module::Column::Owner.eq(owner)).one(&self.db).await?;
+        Ok(row.is_some())
+    }
 }
 
 impl Write {
