@@ -68,6 +68,8 @@ impl Client {
             StatusCode::UNAUTHORIZED => {
                 bail!("the token is refused; give another one with --token, or see `fl up`")
             }
+            // The one conflict there is: a function of this name.
+            StatusCode::CONFLICT => bail!("the function exists already; replace it with --update"),
             StatusCode::SERVICE_UNAVAILABLE => bail!("{words}; try again in a moment"),
             StatusCode::TOO_MANY_REQUESTS => bail!("the mesh is busy ({words}); try again in a moment"),
             _ => bail!("{words} (HTTP {})", status.as_u16()),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
@@ -67,11 +67,7 @@ pub async fn upload_function(
         return Ok("updated");
     }
     let request = client.request(Method::POST, &["fn", upload.module])?;
-    let created = client.send(request.multipart(upload.form(code)?)).await;
-    created.map_err(|error| match error.to_string().contains("(HTTP 409)") {
-        true => anyhow!("{}/{} exists already; replace it with --update", upload.module, upload.name),
-        false => error,
-    })?;
+    client.send(request.multipart(upload.form(code)?)).await?;
     Ok("created")
 }
 

@@ -8,7 +8,8 @@ mod supervise;
 use std::fs::{self, TryLockError};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
-use std::pin::Pin;
+use std::pin::pin;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use mesh::auth::Secret;
@@ -16,6 +17,9 @@ use mesh::config::{LogFormat, TelemetryConfig};
 
 use crate::args::Up;
 use crate::profile::Profile;
+
+/// How long the mesh may take until it serves.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs the mesh until it is asked to stop.
 pub async fn up(options: Up) -> anyhow::Result<()> {
@@ -62,17 +66,25 @@ fn lock(dir: &Path) -> anyhow::Result<fs::File> {
     }
 }
 
-/// Shows the demo if it is asked for, and then keeps serving, until `stop`.
-async fn demo_until(
+/// From the start of the services until the process is asked to stop, which it may be at any moment.
+/// `ready` ends when the mesh serves, or says what it waits for in vain.
+async fn live(
     options: &Up,
     profile: &Profile,
-    mut stop: Pin<&mut impl Future<Output = std::io::Result<()>>>,
+    ready: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
-    if options.demo {
-        tokio::select! {
-            stop = &mut stop => return Ok(stop?),
-            shown = demo::run(profile) => shown?,
+    let shown = async {
+        ready.await?;
+        print_welcome(options);
+        if options.demo {
+            demo::run(profile).await?;
         }
+        anyhow::Ok(())
+    };
+    let mut stop = pin!(mesh::shutdown::requested());
+    tokio::select! {
+        stop = &mut stop => return Ok(stop?),
+        shown = shown => shown?,
     }
     Ok(stop.await?)
 }

@@ -1,7 +1,6 @@
 //! The six services in this process, over local channels.
 
 use std::collections::HashMap;
-use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -15,12 +14,11 @@ use prometheus::Registry;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{database_url, demo_until, print_welcome};
+use super::{READY_TIMEOUT, database_url, live};
 use crate::args::Up;
 use crate::profile::Profile;
 
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs the mesh until it is asked to stop.
 pub async fn run(options: &Up, profile: &Profile) -> anyhow::Result<()> {
@@ -42,7 +40,7 @@ pub async fn run(options: &Up, profile: &Profile) -> anyhow::Result<()> {
         tokio::spawn(listener.serve(house.operators(), stopped.clone(), Duration::from_secs(1)))
     });
 
-    let outcome = house.live(options, profile).await;
+    let outcome = live(options, profile, house.ready()).await;
     house.drain(sockets).await;
     stopped.cancel();
     if let Some(pages) = pages {
@@ -137,26 +135,18 @@ impl House {
         mesh::health::operators(metrics, readiness.collect())
     }
 
-    /// From ready until the process is asked to stop.
-    async fn live(&self, options: &Up, profile: &Profile) -> anyhow::Result<()> {
-        let mut stop = pin!(mesh::shutdown::requested());
-        tokio::select! {
-            stop = &mut stop => return Ok(stop?),
-            ready = tokio::time::timeout(READY_TIMEOUT, self.ready()) => {
-                if ready.is_err() {
-                    anyhow::bail!("the mesh is not ready, waiting for {}", self.missing().join(", "));
-                }
+    /// Ends when all services are ready.
+    async fn ready(&self) -> anyhow::Result<()> {
+        let all = async {
+            for room in &self.rooms {
+                // The sender lives as long as the room.
+                let _ = room.service.readiness.watch().wait_for(|ready| *ready).await;
             }
+        };
+        if tokio::time::timeout(READY_TIMEOUT, all).await.is_err() {
+            anyhow::bail!("the mesh is not ready, waiting for {}", self.missing().join(", "));
         }
-        print_welcome(options);
-        demo_until(options, profile, stop).await
-    }
-
-    async fn ready(&self) {
-        for room in &self.rooms {
-            // The sender lives as long as the room.
-            let _ = room.service.readiness.watch().wait_for(|ready| *ready).await;
-        }
+        Ok(())
     }
 
     fn missing(&self) -> Vec<String> {

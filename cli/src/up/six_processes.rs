@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -15,11 +14,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::supervise::{Program, Supervised};
-use super::{database_url, demo_until, print_welcome};
+use super::{READY_TIMEOUT, database_url, live};
 use crate::args::Up;
 use crate::profile::{Profile, write_private};
 
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Says where each service is, as long as they run.
 const MAP_FILE: &str = "mesh.json";
 const READY_POLL: Duration = Duration::from_millis(50);
@@ -52,7 +50,7 @@ pub async fn run(options: &Up, profile: &Profile) -> anyhow::Result<()> {
         services.push(Supervised::start(program, pid)?);
     }
     let map = keep_map(options.data_dir.join(MAP_FILE), &plans, pids);
-    let outcome = live(options, profile, &plans).await;
+    let outcome = live(options, profile, ready(&plans)).await;
 
     // What was started last stops first: a service stops after those that call it.
     while let Some(service) = services.pop() {
@@ -63,27 +61,19 @@ pub async fn run(options: &Up, profile: &Profile) -> anyhow::Result<()> {
     outcome
 }
 
-async fn live(options: &Up, profile: &Profile, plans: &[Plan]) -> anyhow::Result<()> {
-    let mut stop = pin!(mesh::shutdown::requested());
-    tokio::select! {
-        stop = &mut stop => return Ok(stop?),
-        ready = tokio::time::timeout(READY_TIMEOUT, all_ready(plans)) => {
-            ready.context("the mesh is not ready; see the services' lines above")??;
-        }
-    }
-    print_welcome(options);
-    demo_until(options, profile, stop).await
-}
-
-async fn all_ready(plans: &[Plan]) -> anyhow::Result<()> {
+/// Ends when all services are ready.
+async fn ready(plans: &[Plan]) -> anyhow::Result<()> {
     let client = crate::client::http("http://localhost")?;
-    for plan in plans {
-        let url = format!("http://{}/readyz", plan.operators);
-        while !client.get(&url).send().await.is_ok_and(|page| page.status().is_success()) {
-            tokio::time::sleep(READY_POLL).await;
+    let all = async {
+        for plan in plans {
+            let url = format!("http://{}/readyz", plan.operators);
+            while !client.get(&url).send().await.is_ok_and(|page| page.status().is_success()) {
+                tokio::time::sleep(READY_POLL).await;
+            }
         }
-    }
-    Ok(())
+    };
+    let ready = tokio::time::timeout(READY_TIMEOUT, all).await;
+    ready.context("the mesh is not ready; see the services' lines above")
 }
 
 /// In the order in which they start.
