@@ -59,6 +59,18 @@ impl Fl {
         Ok(Self { child, base, token, ready_after: started.elapsed(), _data_dir: data_dir })
     }
 
+    /// The processor time that it has used so far.
+    pub fn cpu_time(&self) -> anyhow::Result<Duration> {
+        /// What the kernel counts in; it is the same on all of Linux.
+        const TICKS_PER_S: f64 = 100.0;
+        let pid = self.child.id().context("fl has ended")?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // The name in parentheses may hold anything; user and system time are the 14th and 15th fields.
+        let (_, fields) = stat.rsplit_once(')').context("an unknown form of /proc/PID/stat")?;
+        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+        Ok(Duration::from_secs_f64(ticks.sum::<Result<f64, _>>()? / TICKS_PER_S))
+    }
+
     /// The memory of the process that is in RAM, in KiB.
     pub fn resident_kib(&self) -> anyhow::Result<u64> {
         let pid = self.child.id().context("fl has ended")?;

@@ -6,6 +6,8 @@
 // A command line tool talks to its user.
 #![allow(clippy::print_stdout)]
 
+mod deliver;
+mod events;
 mod fl;
 mod invoke;
 
@@ -22,6 +24,8 @@ struct Arguments {
 enum Command {
     /// `fl up`: start, memory, and warm invocations of `hello` through REST.
     Invoke(invoke::Options),
+    /// From MQTT messages to documents, and the outbox by itself. Needs what `scripts/test` installs.
+    Events(events::Options),
 }
 
 #[tokio::main]
@@ -29,5 +33,6 @@ async fn main() -> anyhow::Result<()> {
     mesh::run::install_crypto();
     match Arguments::parse().command {
         Command::Invoke(options) => invoke::run(&options).await,
+        Command::Events(options) => events::run(&options).await,
     }
 }

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 /// FunLess Mesh: serverless functions on WebAssembly.
 #[derive(Debug, Parser)]
@@ -39,6 +40,21 @@ pub enum Command {
     /// Work with modules.
     #[command(subcommand)]
     Mod(Modules),
+    /// See how the events do that trigger functions.
+    #[command(subcommand)]
+    Events(Bindings),
+    /// See how the sinks do that receive the results of functions.
+    #[command(subcommand)]
+    Sinks(Bindings),
+    /// Work with what could not be done and is kept: events not handled, results not delivered.
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
+    /// Add up what became of all events and results. Fails when something is not accounted for.
+    Conservation {
+        /// Print the answer as it came.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Runs the whole mesh in this process, or with --mesh as six processes.
@@ -105,6 +121,12 @@ pub enum Functions {
         /// Memory in KB that the scheduler reserves for one invocation.
         #[arg(long, value_name = "KB")]
         capacity: Option<u64>,
+        /// Its events: a JSON list of {"type", "params"}, or @FILE with one. An update replaces them.
+        #[arg(long, value_name = "JSON|@FILE")]
+        events: Option<String>,
+        /// Its sinks: a JSON list of {"type", "params"}, or @FILE with one. An update replaces them.
+        #[arg(long, value_name = "JSON|@FILE")]
+        sinks: Option<String>,
         /// Do not wait until the workers have the code.
         #[arg(long)]
         no_wait: bool,
@@ -154,4 +176,130 @@ pub enum Modules {
         /// Its new name.
         new_name: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Bindings {
+    /// List them with their state.
+    List {
+        #[command(flatten)]
+        of: OfFunctions,
+        /// Print the answer as it came.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show all that is known of those of one function.
+    Status {
+        /// The function's name.
+        name: String,
+        #[command(flatten)]
+        module: InModule,
+    },
+}
+
+/// Of which functions.
+#[derive(Debug, Default, Args)]
+pub struct OfFunctions {
+    /// Those of this module only.
+    #[arg(long, short)]
+    pub module: Option<String>,
+    /// Those of this function of the module only.
+    #[arg(long, short, requires = "module")]
+    pub function: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DeadLetters {
+    /// List them, oldest first.
+    List {
+        #[command(flatten)]
+        filter: LetterFilter,
+        /// At most so many.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
+        /// Those after this one.
+        #[arg(long, value_name = "ID")]
+        after: Option<String>,
+        /// Print the answer as it came.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one with its payload.
+    Show {
+        /// Its id.
+        id: String,
+    },
+    /// Try them once more.
+    Redrive(Letters),
+    /// Throw them away.
+    Purge(Letters),
+}
+
+/// Some letters, or all.
+#[derive(Debug, Args)]
+pub struct Letters {
+    /// Their ids.
+    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    pub ids: Vec<String>,
+    /// All that the filters let through.
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub filter: LetterFilter,
+}
+
+/// Letters to which all that is given applies.
+#[derive(Debug, Default, Args)]
+pub struct LetterFilter {
+    #[command(flatten)]
+    pub of: OfFunctions,
+    /// Of the event or sink with this id.
+    #[arg(long, value_name = "ID")]
+    pub binding: Option<String>,
+    /// Of events, or of sinks.
+    #[arg(long)]
+    pub role: Option<Role>,
+    /// Died at least so long ago: seconds, or a number with a unit, such as 15m, 12h, 7d.
+    #[arg(long, value_name = "TIME")]
+    pub older_than: Option<String>,
+}
+
+/// What a letter is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Event,
+    Sink,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        Arguments::command().debug_assert();
+        let cases = [
+            ("events list", true),
+            ("events list -m m -f f --json", true),
+            ("events list --function f", false),
+            ("sinks status f -m m", true),
+            ("sinks status", false),
+            ("dead-letters list --role sink --older-than 12h --limit 1000", true),
+            ("dead-letters list --limit 1001", false),
+            ("dead-letters list --role both", false),
+            ("dead-letters redrive 1 2", true),
+            ("dead-letters redrive --all --module m", true),
+            ("dead-letters redrive", false),
+            ("dead-letters redrive 1 --all", false),
+            ("dead-letters purge --module m", false),
+            ("conservation --json", true),
+        ];
+        for (line, expected) in cases {
+            let words = std::iter::once("fl").chain(line.split(' '));
+            assert_eq!(Arguments::try_parse_from(words).is_ok(), expected, "{line}");
+        }
+    }
 }

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use anyhow::{Context as _, anyhow, bail};
 use mesh::auth::Secret;
+use reqwest::header::RETRY_AFTER;
 use reqwest::{Method, RequestBuilder, StatusCode};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::args::Target;
@@ -46,34 +48,40 @@ impl Client {
 
     /// A request to a path below `/v1`, whose segments are escaped.
     pub fn request(&self, method: Method, segments: &[&str]) -> anyhow::Result<RequestBuilder> {
+        self.query(method, segments, &[])
+    }
+
+    /// The same with a query.
+    pub fn query(
+        &self,
+        method: Method,
+        segments: &[&str],
+        query: &[(&str, String)],
+    ) -> anyhow::Result<RequestBuilder> {
         let mut url = reqwest::Url::parse(&self.base).with_context(|| format!("--host {}", self.base))?;
         url.path_segments_mut()
             .map_err(|()| anyhow!("--host {}: expected http://host:port", self.base))?
             .pop_if_empty()
             .push("v1")
             .extend(segments);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
         Ok(self.http.request(method, url).bearer_auth(self.token.expose()))
     }
 
     /// Sends a request and gives the body of a success as it came.
     pub async fn send(&self, request: RequestBuilder) -> anyhow::Result<String> {
+        self.ask(request).await?.success()
+    }
+
+    /// Sends a request and gives its answer, which may be a refusal.
+    pub async fn ask(&self, request: RequestBuilder) -> anyhow::Result<Answer> {
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
+        let may_be_repeated = response.headers().contains_key(RETRY_AFTER);
         let body = response.text().await.context("the answer broke off")?;
-        if status.is_success() {
-            return Ok(body);
-        }
-        let words = error_words(&body);
-        match status {
-            StatusCode::UNAUTHORIZED => {
-                bail!("the token is refused; give another one with --token, or see `fl up`")
-            }
-            // The one conflict there is: a function of this name.
-            StatusCode::CONFLICT => bail!("the function exists already; replace it with --update"),
-            StatusCode::SERVICE_UNAVAILABLE => bail!("{words}; try again in a moment"),
-            StatusCode::TOO_MANY_REQUESTS => bail!("the mesh is busy ({words}); try again in a moment"),
-            _ => bail!("{words} (HTTP {})", status.as_u16()),
-        }
+        Ok(Answer { status, may_be_repeated, body })
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
@@ -85,6 +93,52 @@ impl Client {
         }
         anyhow!("no answer from {}: {error}", self.base)
     }
+}
+
+/// What the mesh answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    /// Nothing was done.
+    may_be_repeated: bool,
+    body: String,
+}
+
+impl Answer {
+    /// What was wrong, as the mesh said it.
+    pub fn words(&self) -> String {
+        error_words(&self.body)
+    }
+
+    /// The body of a success as it came; else what was wrong and what to do.
+    pub fn success(self) -> anyhow::Result<String> {
+        if self.status.is_success() {
+            return Ok(self.body);
+        }
+        let words = self.words();
+        match self.status {
+            StatusCode::UNAUTHORIZED => {
+                bail!("the token is refused; give another one with --token, or see `fl up`")
+            }
+            // The one conflict there is: a function of this name.
+            StatusCode::CONFLICT => bail!("the function exists already; replace it with --update"),
+            StatusCode::SERVICE_UNAVAILABLE if self.may_be_repeated => {
+                bail!("{words}; try again in a moment")
+            }
+            StatusCode::SERVICE_UNAVAILABLE => bail!("{words}"),
+            StatusCode::TOO_MANY_REQUESTS => bail!("the mesh is busy ({words}); try again in a moment"),
+            status => bail!("{words} (HTTP {})", status.as_u16()),
+        }
+    }
+}
+
+/// What is in the envelope of an answer.
+pub fn data<'a, T: Deserialize<'a>>(body: &'a str) -> anyhow::Result<T> {
+    #[derive(Deserialize)]
+    struct Data<T> {
+        data: T,
+    }
+    Ok(serde_json::from_str::<Data<T>>(body).context("the answer is not what was expected")?.data)
 }
 
 /// An HTTP client that also works on a machine without certificates of authorities. What is on this
@@ -118,6 +172,18 @@ fn error_words(body: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_was_not_done_is_to_be_tried_again() {
+        let words = |status: u16, may_be_repeated| {
+            let status = StatusCode::from_u16(status).expect("a status");
+            let body = r#"{"errors":{"detail":"why"}}"#.to_owned();
+            Answer { status, may_be_repeated, body }.success().expect_err("a refusal").to_string()
+        };
+        assert_eq!(words(503, true), "why; try again in a moment");
+        assert_eq!(words(503, false), "why");
+        assert_eq!(words(404, false), "why (HTTP 404)");
+    }
 
     #[test]
     fn error_bodies_become_words() {

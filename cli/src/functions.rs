@@ -5,24 +5,32 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, StatusCode};
-use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::args::Functions;
-use crate::client::Client;
+use crate::bindings::{self, Bindings};
+use crate::client::{Client, data};
 
 /// Runs one of the commands.
 pub async fn run(command: Functions, client: &Client) -> anyhow::Result<()> {
     match command {
-        Functions::Upload { name, file, module, update, tag, capacity, no_wait } => {
+        Functions::Upload { name, file, module, update, tag, capacity, events, sinks, no_wait } => {
+            let bindings = Bindings::read(events.as_deref(), sinks.as_deref())?;
             let code = read_code(&file)?;
             let mut metadata = serde_json::Map::new();
             metadata.extend(tag.map(|tag| ("tag".to_owned(), json!(tag))));
             metadata.extend(capacity.map(|kb| ("capacity".to_owned(), json!(kb))));
-            let upload = Upload { module: &module.module, name: &name, metadata, wait: !no_wait };
-            let done = upload_function(client, &upload, code, update).await?;
+            let upload = Upload { module: &module.module, name: &name, metadata, bindings, wait: !no_wait };
+            let Uploaded { done, answer } = upload_function(client, &upload, code, update).await?;
             println!("{done} {}/{name}", module.module);
+            let outcomes = bindings::told_unless_connected(&answer)?;
+            if !outcomes.is_empty() {
+                eprintln!("warning: not all events and sinks are connected:");
+            }
+            for outcome in outcomes {
+                eprintln!("  {outcome}");
+            }
         }
         Functions::Invoke { name, module, args } => {
             println!("{}", invoke_function(client, &module.module, &name, &args).await?);
@@ -36,10 +44,12 @@ pub async fn run(command: Functions, client: &Client) -> anyhow::Result<()> {
 }
 
 /// What is uploaded beside the code.
+#[derive(Default)]
 pub struct Upload<'a> {
     pub module: &'a str,
     pub name: &'a str,
     pub metadata: serde_json::Map<String, serde_json::Value>,
+    pub bindings: Bindings,
     pub wait: bool,
 }
 
@@ -50,25 +60,31 @@ impl Upload<'_> {
         if !self.metadata.is_empty() {
             form = form.text("metadata", serde_json::to_string(&self.metadata)?);
         }
-        Ok(form.text("wait_for_workers", self.wait.to_string()))
+        Ok(self.bindings.add_to(form.text("wait_for_workers", self.wait.to_string())))
     }
 }
 
-/// Creates the function, or updates it when it exists and `update` says so. Answers which it was.
+/// A function that was uploaded.
+pub struct Uploaded {
+    /// What was done: "created" or "updated".
+    done: &'static str,
+    /// The mesh's answer as it came.
+    answer: String,
+}
+
+/// Creates the function, or updates it when it exists and `update` says so.
 pub async fn upload_function(
     client: &Client,
     upload: &Upload<'_>,
     code: Vec<u8>,
     update: bool,
-) -> anyhow::Result<&'static str> {
-    if update && exists(client, upload).await? {
-        let request = client.request(Method::PUT, &["fn", upload.module, upload.name])?;
-        client.send(request.multipart(upload.form(code)?)).await?;
-        return Ok("updated");
-    }
-    let request = client.request(Method::POST, &["fn", upload.module])?;
-    client.send(request.multipart(upload.form(code)?)).await?;
-    Ok("created")
+) -> anyhow::Result<Uploaded> {
+    let form = upload.form(code)?;
+    let (done, request) = match update && exists(client, upload).await? {
+        true => ("updated", client.request(Method::PUT, &["fn", upload.module, upload.name])?),
+        false => ("created", client.request(Method::POST, &["fn", upload.module])?),
+    };
+    Ok(Uploaded { done, answer: client.send(request.multipart(form)).await? })
 }
 
 async fn exists(client: &Client, upload: &Upload<'_>) -> anyhow::Result<bool> {
@@ -87,13 +103,7 @@ pub async fn invoke_function(
         serde_json::from_str(args).with_context(|| format!("--args {args}: expected JSON"))?;
     let request = client.request(Method::POST, &["fn", module, name])?;
     let body = client.send(request.json(&json!({ "args": args }))).await?;
-    #[derive(Deserialize)]
-    struct Answer<'a> {
-        #[serde(borrow)]
-        data: &'a RawValue,
-    }
-    let answer: Answer<'_> = serde_json::from_str(&body).context("the answer is no JSON")?;
-    Ok(answer.data.get().to_owned())
+    Ok(data::<&RawValue>(&body)?.get().to_owned())
 }
 
 fn read_code(file: &Path) -> anyhow::Result<Vec<u8>> {

@@ -4,15 +4,20 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod args;
+mod bindings;
 mod client;
+mod conservation;
+mod dead_letters;
 mod functions;
 mod modules;
 mod profile;
+mod states;
+mod table;
 mod up;
 
 use std::process::ExitCode;
 
-use args::{Arguments, Command};
+use args::{Arguments, Command, Role};
 use clap::Parser as _;
 use client::Client;
 
@@ -30,9 +35,14 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let client = || Client::new(&arguments.target);
     match arguments.command {
         Command::Up(options) => up::up(options).await,
-        Command::Fn(command) => functions::run(command, &Client::new(&arguments.target)?).await,
-        Command::Mod(command) => modules::run(command, &Client::new(&arguments.target)?).await,
+        Command::Fn(command) => functions::run(command, &client()?).await,
+        Command::Mod(command) => modules::run(command, &client()?).await,
+        Command::Events(command) => states::run(Role::Event, command, &client()?).await,
+        Command::Sinks(command) => states::run(Role::Sink, command, &client()?).await,
+        Command::DeadLetters(command) => dead_letters::run(command, &client()?).await,
+        Command::Conservation { json } => conservation::run(json, &client()?).await,
     }
 }

@@ -1,17 +1,11 @@
 //! `fl mod`.
 
-use anyhow::Context as _;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::args::Modules;
-use crate::client::Client;
-
-#[derive(Deserialize)]
-struct Data<T> {
-    data: T,
-}
+use crate::client::{Client, data};
 
 #[derive(Deserialize)]
 struct Named {
@@ -28,11 +22,11 @@ pub async fn run(command: Modules, client: &Client) -> anyhow::Result<()> {
     match command {
         Modules::List => {
             let body = client.send(client.request(Method::GET, &["fn"])?).await?;
-            print_names(&read::<Vec<Named>>(&body)?);
+            print_names(&data::<Vec<Named>>(&body)?);
         }
         Modules::Get { name } => {
             let body = client.send(client.request(Method::GET, &["fn", &name])?).await?;
-            print_names(&read::<Module>(&body)?.functions);
+            print_names(&data::<Module>(&body)?.functions);
         }
         Modules::Create { name } => {
             let body = json!({ "module": { "name": name } });
@@ -50,10 +44,6 @@ pub async fn run(command: Modules, client: &Client) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-fn read<'a, T: Deserialize<'a>>(body: &'a str) -> anyhow::Result<T> {
-    Ok(serde_json::from_str::<Data<T>>(body).context("the answer is not what was expected")?.data)
 }
 
 fn print_names(names: &[Named]) {

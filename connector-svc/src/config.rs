@@ -1,7 +1,12 @@
 //! All the knobs of the connector.
 
+use mesh::channel::Endpoint;
 use mesh::config::{ServerConfig, ServiceConfig, TelemetryConfig};
+use mesh::database::DatabaseUrl;
 use serde::Deserialize;
+
+/// The longest time that an invocation may take, in seconds.
+const MAX_INVOCATION_S: u64 = 15 * 60;
 
 /// The connector's configuration. See [`mesh::config`] for where it is read from.
 #[derive(Debug, Clone, Deserialize)]
@@ -11,11 +16,30 @@ pub struct Config {
     pub server: ServerConfig,
     /// How it is seen.
     pub telemetry: TelemetryConfig,
+    /// The registry, which says what there is to listen to.
+    pub registry: Endpoint,
+    /// The scheduler, which runs the functions.
+    pub scheduler: Endpoint,
+    /// The database: `sqlite:PATH`, `sqlite::memory:` or `postgres://user:password@host/database`.
+    /// Several connectors share a PostgreSQL.
+    pub database_url: DatabaseUrl,
+    /// Connections to the database that are open at most. A database in memory has one.
+    pub database_connections: u32,
+    /// How long one attempt to run a function may take, in seconds, 900 at most.
+    pub invocation_timeout_s: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { server: ServerConfig::on_port(4004), telemetry: TelemetryConfig::default() }
+        Self {
+            server: ServerConfig::on_port(4004),
+            telemetry: TelemetryConfig::default(),
+            registry: Endpoint::loopback(4001),
+            scheduler: Endpoint::loopback(4002),
+            database_url: DatabaseUrl::SqliteFile("./.funless/connector.db".into()),
+            database_connections: 4,
+            invocation_timeout_s: MAX_INVOCATION_S,
+        }
     }
 }
 
@@ -28,5 +52,37 @@ impl ServiceConfig for Config {
 
     fn telemetry(&self) -> &TelemetryConfig {
         &self.telemetry
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        if self.database_connections == 0 {
+            return Err("database_connections: expected at least 1".into());
+        }
+        if !(1..=MAX_INVOCATION_S).contains(&self.invocation_timeout_s) {
+            return Err(format!("invocation_timeout_s: expected 1 to {MAX_INVOCATION_S} seconds"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert_eq!(Config::default().validate(), Ok(()));
+        type Change = fn(&mut Config);
+        let cases: [(&str, Change); 3] = [
+            ("database_connections", |c| c.database_connections = 0),
+            ("invocation_timeout_s", |c| c.invocation_timeout_s = 0),
+            ("invocation_timeout_s", |c| c.invocation_timeout_s = 901),
+        ];
+        for (key, change) in cases {
+            let mut config = Config::default();
+            change(&mut config);
+            let error = config.validate().expect_err(key);
+            assert!(error.starts_with(key), "{error:?} names {key}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use mesh::channel::{Channel, Dialer};
 use mesh::{Error, MAX_MESSAGE_BYTES, Reason};
+use proto::connector::v1::dead_letters_client::DeadLettersClient as EventDeadLettersClient;
 use proto::connector::v1::events_client::EventsClient;
 use proto::registry::v1::authentication_client::AuthenticationClient;
 use proto::registry::v1::functions_client::FunctionsClient;
@@ -10,6 +11,7 @@ use proto::registry::v1::scripts_client::ScriptsClient;
 use proto::registry::v1::subjects_client::SubjectsClient;
 use proto::scheduler::v1::cluster_client::ClusterClient;
 use proto::scheduler::v1::invocations_client::InvocationsClient;
+use proto::sink::v1::dead_letters_client::DeadLettersClient as SinkDeadLettersClient;
 use proto::sink::v1::sinks_client::SinksClient;
 
 use crate::Config;
@@ -45,6 +47,9 @@ pub(crate) fn for_clients(error: Error) -> Error {
     let message = match error.reason {
         Reason::Unavailable => "a part of the platform cannot be reached",
         Reason::ConnectionLost => "a connection was lost while the request may have been in work",
+        Reason::ResultNotTaken => {
+            "the function ran, but its sinks did not take the result, which is lost; another request runs it again"
+        }
         _ => return error,
     };
     tracing::warn!(reason = ?error.reason, %error, "a call failed");
@@ -84,6 +89,10 @@ clients! {
     cluster: ClusterClient to scheduler;
     /// Event sources.
     events: EventsClient to connector;
+    /// Events that could not be handled.
+    event_dead_letters: EventDeadLettersClient to connector;
     /// Sinks.
     sinks: SinksClient to sink;
+    /// Results that could not be delivered.
+    sink_dead_letters: SinkDeadLettersClient to sink;
 }

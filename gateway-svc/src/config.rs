@@ -14,6 +14,8 @@ const MESSAGE_OVERHEAD_BYTES: usize = 64 << 10;
 
 /// A day: longer is a mistake in the unit.
 const MAX_TIMEOUT_S: u64 = 24 * 3600;
+/// Who reads a function shall not wait for a service that is away.
+const MAX_STATUS_TIMEOUT_MS: u64 = 10_000;
 
 /// The name of the gRPC clients' listener.
 pub(crate) const GRPC_LISTENER: &str = "grpc_listen";
@@ -49,6 +51,8 @@ pub struct Config {
     pub wait_for_workers_timeout_s: u64,
     /// How long creating or updating a function waits for the state of its events and sinks.
     pub binding_timeout_s: u64,
+    /// How long reading a function waits for the state of its events and sinks, which then is unknown.
+    pub status_timeout_ms: u64,
 }
 
 impl Default for Config {
@@ -71,6 +75,7 @@ impl Default for Config {
             request_timeout_s: 120,
             wait_for_workers_timeout_s: 60,
             binding_timeout_s: 3,
+            status_timeout_ms: 500,
         }
     }
 }
@@ -109,6 +114,12 @@ impl ServiceConfig for Config {
                 return Err(format!("{key}: expected 1 to {MAX_TIMEOUT_S} seconds, not {seconds}"));
             }
         }
+        if !(1..=MAX_STATUS_TIMEOUT_MS).contains(&self.status_timeout_ms) {
+            return Err(format!(
+                "status_timeout_ms: expected 1 to {MAX_STATUS_TIMEOUT_MS} milliseconds, not {}",
+                self.status_timeout_ms
+            ));
+        }
         Ok(())
     }
 
@@ -125,12 +136,13 @@ mod tests {
     fn the_defaults_are_valid_and_what_is_wrong_is_named() {
         assert_eq!(Config::default().validate(), Ok(()));
         type Break = fn(&mut Config);
-        let cases: [(Break, &str); 5] = [
+        let cases: [(Break, &str); 6] = [
             (|c| c.token_cache_s = 5, "token_cache_s: expected at most 4"),
             (|c| c.max_args_bytes = 0, "max_args_bytes: expected 1 to"),
             (|c| c.max_args_bytes = MAX_MESSAGE_BYTES, "max_args_bytes: expected 1 to"),
             (|c| c.max_code_bytes = 0, "max_code_bytes"),
             (|c| c.request_timeout_s = 0, "request_timeout_s: expected 1 to"),
+            (|c| c.status_timeout_ms = 60_000, "status_timeout_ms: expected 1 to"),
         ];
         for (break_it, expected) in cases {
             let mut config = Config::default();

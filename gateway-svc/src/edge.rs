@@ -23,6 +23,8 @@ use mesh::health::Readiness;
 use mesh::server::Grpc;
 use mesh::shutdown::Tasks;
 use mesh::{Caller, Error, Host, Reason};
+use proto::connector::v1::dead_letters_server::DeadLettersServer as EventDeadLettersServer;
+use proto::connector::v1::events_server::EventsServer;
 use proto::registry::v1::functions_server::FunctionsServer;
 use proto::registry::v1::modules_server::ModulesServer;
 use proto::registry::v1::scripts_server::ScriptsServer;
@@ -30,6 +32,8 @@ use proto::registry::v1::subjects_server::SubjectsServer;
 use proto::registry::v1::watch_server::WatchServer;
 use proto::scheduler::v1::cluster_server::ClusterServer;
 use proto::scheduler::v1::invocations_server::InvocationsServer;
+use proto::sink::v1::dead_letters_server::DeadLettersServer as SinkDeadLettersServer;
+use proto::sink::v1::sinks_server::SinksServer;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -73,6 +77,16 @@ const ALLOWED: &[(&str, Audience)] = &[
     ("/funless.registry.v1.Subjects/DeleteSubject", Audience::Admins),
     ("/funless.scheduler.v1.Invocations/Invoke", Audience::Users),
     ("/funless.scheduler.v1.Cluster/ListWorkers", Audience::Admins),
+    ("/funless.connector.v1.Events/ListEventLedgers", Audience::Users),
+    ("/funless.connector.v1.DeadLetters/ListDeadLetters", Audience::Users),
+    ("/funless.connector.v1.DeadLetters/GetDeadLetter", Audience::Users),
+    ("/funless.connector.v1.DeadLetters/RedriveDeadLetters", Audience::Users),
+    ("/funless.connector.v1.DeadLetters/PurgeDeadLetters", Audience::Users),
+    ("/funless.sink.v1.Sinks/ListSinkLedgers", Audience::Users),
+    ("/funless.sink.v1.DeadLetters/ListDeadLetters", Audience::Users),
+    ("/funless.sink.v1.DeadLetters/GetDeadLetter", Audience::Users),
+    ("/funless.sink.v1.DeadLetters/RedriveDeadLetters", Audience::Users),
+    ("/funless.sink.v1.DeadLetters/PurgeDeadLetters", Audience::Users),
 ];
 
 /// Health and reflection, for everyone.
@@ -106,6 +120,8 @@ pub(crate) fn router(
     tasks: &Tasks,
 ) -> axum::Router {
     let scheduler = Door { to: channels.scheduler.clone(), ..registry.clone() };
+    let connector = Door { to: channels.connector.clone(), ..registry.clone() };
+    let sink = Door { to: channels.sink.clone(), ..registry.clone() };
     // Clients show tokens, not the mesh's secret.
     let server = ServerConfig { secret: None, ..config.server.clone() };
     Grpc::default()
@@ -116,6 +132,10 @@ pub(crate) fn router(
         .service(registry.forward::<WatchServer<()>>())
         .service(scheduler.forward::<InvocationsServer<()>>())
         .service(scheduler.forward::<ClusterServer<()>>())
+        .service(connector.forward::<EventsServer<()>>())
+        .service(connector.forward::<EventDeadLettersServer<()>>())
+        .service(sink.forward::<SinksServer<()>>())
+        .service(sink.forward::<SinkDeadLettersServer<()>>())
         .build(&server, &host.metrics, readiness, tasks)
         .layer(from_fn(refuse_what_is_not_allowed))
 }

@@ -2,7 +2,7 @@
 //!
 //! Two ports, one set of tokens. The REST port (`rest`) speaks the HTTP of FunLess and turns it
 //! into calls of the other services; it is the only place that knows statuses and JSON envelopes.
-//! The gRPC port (`edge`) lets gRPC clients call registry and scheduler as they are, and only
+//! The gRPC port (`edge`) lets gRPC clients call the services behind it as they are, and only
 //! what its table allows. Both ask `auth` whose token a request carries, and everything behind
 //! them is called on behalf of that user.
 //!

@@ -96,12 +96,15 @@ pub fn code(reason: Reason) -> Code {
         | Reason::FunctionNotFound
         | Reason::ScriptNotFound
         | Reason::SubjectNotFound
-        | Reason::CodeNotFound => Code::NotFound,
+        | Reason::CodeNotFound
+        | Reason::DeadLetterNotFound => Code::NotFound,
         Reason::FunctionExists => Code::AlreadyExists,
         Reason::DefaultModule | Reason::CodeUnusable => Code::FailedPrecondition,
-        Reason::NoWorker | Reason::WorkerLost | Reason::Unavailable | Reason::ConnectionLost => {
-            Code::Unavailable
-        }
+        Reason::NoWorker
+        | Reason::WorkerLost
+        | Reason::Unavailable
+        | Reason::ConnectionLost
+        | Reason::ResultNotTaken => Code::Unavailable,
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::GuestTrapped
         | Reason::GuestExited

@@ -11,15 +11,21 @@
 //! - [`deadline`]: how long the caller waits
 //! - [`error`]: how a call fails
 //!
-//! and beside them [`follow`], with which a service keeps up with the registry.
+//! and beside them [`follow`], with which a service keeps up with the registry, [`bindings`], with
+//! which the replicas of a service share what they run, and what a service with a database needs:
+//! `database` and [`group_commit`].
 
 pub mod auth;
 pub mod backoff;
+pub mod bindings;
 pub mod channel;
 pub mod config;
+#[cfg(feature = "database")]
+pub mod database;
 pub mod deadline;
 pub mod error;
 pub mod follow;
+pub mod group_commit;
 pub mod hash;
 pub mod health;
 pub mod listener;

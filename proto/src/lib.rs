@@ -14,6 +14,20 @@ pub mod error {
     }
 }
 
+/// The state of bindings.
+pub mod binding {
+    pub mod v1 {
+        tonic::include_proto!("funless.binding.v1");
+    }
+}
+
+/// What could not be done and is kept.
+pub mod deadletter {
+    pub mod v1 {
+        tonic::include_proto!("funless.deadletter.v1");
+    }
+}
+
 /// Modules, functions, code, bindings, scripts, subjects, and the watch over them.
 pub mod registry {
     pub mod v1 {

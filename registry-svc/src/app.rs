@@ -8,6 +8,7 @@ use mesh::health::{Condition, Readiness};
 use mesh::server::{Grpc, Service};
 use mesh::shutdown::Tasks;
 use mesh::{Host, MAX_MESSAGE_BYTES};
+use parking_lot::Mutex;
 use prometheus::IntGauge;
 use proto::registry::v1::authentication_server::AuthenticationServer;
 use proto::registry::v1::bindings_server::BindingsServer;
@@ -24,7 +25,7 @@ use crate::error::{RegistryError, Result};
 use crate::grpc::Handler;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
-use crate::store::{Store, StoreError};
+use crate::store::{DatabaseError, Store};
 use crate::subjects::{self, BootstrapSubject};
 use crate::watch::Hub;
 
@@ -43,11 +44,18 @@ impl App {
         let readiness = Readiness::default();
         let metrics = Metrics::new(&host.metrics);
 
-        let store =
-            Store::open(&config.database_url, config.database_connections, config.changes_kept).await?;
+        let keyring = config.keyring().map_err(anyhow::Error::msg)?;
+        let (url, connections) = (&config.database_url, config.database_connections);
+        let store = Store::open(url, connections, config.changes_kept, keyring).await?;
         let uploads = Uploads::new(config.max_code_bytes, config.upload_memory_bytes, metrics.uploads);
         let token_ttl_ms = i64::try_from(config.token_ttl_s.saturating_mul(1000)).unwrap_or(i64::MAX);
-        let registry = Arc::new(Registry { store, uploads, token_ttl_ms });
+        let registry = Arc::new(Registry {
+            store,
+            uploads,
+            token_ttl_ms,
+            binding_lease_ms: config.binding_lease_ms,
+            unreadable_told: Mutex::default(),
+        });
 
         let mut database = Database {
             registry: Arc::clone(&registry),
@@ -58,7 +66,7 @@ impl App {
         };
         match database.poll().await {
             Ok(()) => {}
-            Err(RegistryError::Store(StoreError::Unavailable(cause))) => {
+            Err(RegistryError::Database(DatabaseError::Unavailable(cause))) => {
                 tracing::warn!(database = ?config.database_url, %cause, "starting without the database");
             }
             Err(error) => return Err(error).context(format!("database_url: {:?}", config.database_url)),
@@ -100,7 +108,7 @@ fn services(handler: &Arc<Handler>) -> Grpc {
 struct Database {
     registry: Arc<Registry>,
     subjects: Vec<BootstrapSubject>,
-    /// The schema is up to date, and the bootstrap subjects exist.
+    /// The schema and what is encrypted are up to date, and the bootstrap subjects exist.
     prepared: bool,
     answers: Condition,
     revision: IntGauge,
@@ -130,7 +138,7 @@ impl Database {
 
     async fn try_poll(&mut self) -> Result<()> {
         if !self.prepared {
-            self.registry.store.migrate().await?;
+            self.registry.store.prepare().await?;
             self.registry.ensure_subjects(&self.subjects).await?;
             self.prepared = true;
         }

@@ -1,18 +1,13 @@
 //! Bindings: the event sources and sinks of functions.
 
-use mesh::Caller;
-use proto::registry::v1::{Binding, BindingRole, FunctionBinding};
+use proto::registry::v1::{Binding, BindingList};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::error::{RegistryError, Result};
 use crate::names;
-use crate::registry::{Registry, only_services};
-
-/// What a secret reads as.
-const REDACTED: &str = "***";
-/// Parameters with these names are secrets, in any case.
-const SECRETS: [&str; 5] = ["password", "token", "secret", "key", "api_key"];
+use crate::redaction::is_redacted;
+use crate::registry::Registry;
 
 /// Bindings of a function in one role.
 const MAX_BINDINGS: usize = 32;
@@ -20,28 +15,31 @@ const MAX_BINDINGS: usize = 32;
 const MAX_PARAMS_BYTES: usize = 64 << 10;
 
 impl Registry {
-    /// The bindings of all functions in one role, secrets included, and the revision at which they
-    /// were so.
-    pub(crate) async fn list_bindings(
+    /// Accepts a list of bindings and gives each an id. `field` is where they came in.
+    pub(crate) fn accept_bindings(
         &self,
-        caller: &Caller,
-        role: i32,
-    ) -> Result<(Vec<FunctionBinding>, u64)> {
-        only_services(caller)?;
-        let role = match BindingRole::try_from(role) {
-            Ok(role @ (BindingRole::Event | BindingRole::Sink)) => role,
-            Ok(BindingRole::Unspecified) | Err(_) => {
-                let expected = "must be BINDING_ROLE_EVENT or BINDING_ROLE_SINK";
-                return Err(RegistryError::field("role", expected));
-            }
-        };
-        let snapshot = self.store.snapshot().await?;
-        Ok((snapshot.read().bindings(role).await?, snapshot.read().revision().await?))
+        field: &'static str,
+        bindings: Vec<Binding>,
+    ) -> Result<Vec<Binding>> {
+        let bindings = accept(field, bindings)?;
+        if !bindings.is_empty() && !self.store.can_encrypt() {
+            let message = "cannot be stored: the registry has no encryption_key in its configuration";
+            return Err(RegistryError::field(field, message));
+        }
+        Ok(bindings)
+    }
+
+    /// The same for a list that may be absent.
+    pub(crate) fn accept_binding_list(
+        &self,
+        field: &'static str,
+        list: Option<BindingList>,
+    ) -> Result<Option<Vec<Binding>>> {
+        list.map(|list| self.accept_bindings(field, list.bindings)).transpose()
     }
 }
 
-/// Accepts a list of bindings and gives each an id. `field` is where they came in.
-pub(crate) fn accept(field: &'static str, bindings: Vec<Binding>) -> Result<Vec<Binding>> {
+fn accept(field: &'static str, bindings: Vec<Binding>) -> Result<Vec<Binding>> {
     if bindings.len() > MAX_BINDINGS {
         return Err(RegistryError::field(field, format!("should be at most {MAX_BINDINGS}")));
     }
@@ -57,86 +55,34 @@ fn accept_one(field: &'static str, binding: Binding) -> Result<Binding> {
         let message = format!("the params of {} are larger than {MAX_PARAMS_BYTES} bytes", binding.r#type);
         return Err(RegistryError::field(field, message));
     }
-    if let Err(error) = serde_json::from_str::<Map<String, Value>>(&binding.params) {
+    let params = serde_json::from_str::<Map<String, Value>>(&binding.params).map_err(|error| {
         let message = format!("the params of {} are no JSON object: {error}", binding.r#type);
+        RegistryError::field(field, message)
+    })?;
+    if is_redacted(&Value::Object(params)) {
+        let message = "*** stands for a secret that is not shown; write the secret itself";
         return Err(RegistryError::field(field, message));
     }
     Ok(Binding { id: Uuid::now_v7().to_string(), ..binding })
 }
 
-/// The parameters of a binding without its secrets: for everyone.
-pub(crate) fn redact(params: &str) -> String {
-    match serde_json::from_str(params) {
-        Ok(params) => redact_value(params).to_string(),
-        Err(_) => Value::from(REDACTED).to_string(),
-    }
-}
-
-fn redact_value(value: Value) -> Value {
-    match value {
-        Value::Object(members) => {
-            let members = members.into_iter().map(|(name, value)| {
-                let is_secret = SECRETS.iter().any(|secret| name.eq_ignore_ascii_case(secret));
-                let value = if is_secret { Value::from(REDACTED) } else { redact_value(value) };
-                (name, value)
-            });
-            Value::Object(members.collect())
-        }
-        Value::Array(items) => items.into_iter().map(redact_value).collect(),
-        Value::String(text) => Value::String(redact_userinfo(&text)),
-        scalar @ (Value::Null | Value::Bool(_) | Value::Number(_)) => scalar,
-    }
-}
-
-/// `scheme://user:password@host` reads as `scheme://***@host`, as often as it stands in `text`.
-fn redact_userinfo(text: &str) -> String {
-    const SCHEME_END: &str = "://";
-    let mut parts = text.split(SCHEME_END);
-    let mut redacted = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        redacted.push_str(SCHEME_END);
-        let authority = part.find(['/', '?', '#', ',', ' ']).unwrap_or(part.len());
-        // A password that was not encoded as it should be may hold any of these.
-        let userinfo = part[..authority].rfind('@').or_else(|| part.rfind('@'));
-        match userinfo {
-            Some(end) => {
-                redacted.push_str(REDACTED);
-                redacted.push_str(&part[end..]);
-            }
-            None => redacted.push_str(part),
-        }
-    }
-    redacted
+/// Whether two bindings are the same but for their ids: then what the one has begun the other goes on
+/// with.
+pub(crate) fn is_same(a: &Binding, b: &Binding) -> bool {
+    let params = |binding: &Binding| serde_json::from_str::<Value>(&binding.params).ok();
+    a.r#type == b.r#type && params(a).is_some_and(|a| Some(a) == params(b))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn secrets_are_redacted() {
-        let cases = [
-            (r#"{"host":"h","port":1883}"#, r#"{"host":"h","port":1883}"#),
-            (r#"{"password":"p","username":"u"}"#, r#"{"password":"***","username":"u"}"#),
-            (r#"{"Token":1,"a":[{"API_KEY":{"x":1}}]}"#, r#"{"Token":"***","a":[{"API_KEY":"***"}]}"#),
-            (r#"{"url":"http://u:p@h:5984/db"}"#, r#"{"url":"http://***@h:5984/db"}"#),
-            (r#"{"url":"http://h/a@b"}"#, r#"{"url":"http://***@b"}"#),
-            (r#"{"url":"http://u:p/w@h/db"}"#, r#"{"url":"http://***@h/db"}"#),
-            (r#"{"urls":"a://u:p@h,b://v:q@i/x"}"#, r#"{"urls":"a://***@h,b://***@i/x"}"#),
-            (r#"{"mail":"a@b.c"}"#, r#"{"mail":"a@b.c"}"#),
-        ];
-        for (params, expected) in cases {
-            assert_eq!(redact(params), expected);
-        }
+    fn binding(r#type: &str, params: &str) -> Binding {
+        Binding { id: "mine".into(), r#type: r#type.into(), params: params.into() }
     }
 
     #[test]
     fn bindings_are_checked() {
-        let binding = |r#type: &str, params: &str| Binding {
-            id: "mine".into(),
-            r#type: r#type.into(),
-            params: params.into(),
-        };
         let refused = [
             (binding("", "{}"), "can't be blank"),
             (binding("mqtt", ""), "no JSON object"),
@@ -144,6 +90,7 @@ mod tests {
             (binding("mqtt", "{\"a\":}"), "no JSON object"),
             (binding("mq\0tt", "{}"), "control characters"),
             (binding("mqtt", &format!("{{\"a\":\"{}\"}}", "a".repeat(MAX_PARAMS_BYTES))), "larger than"),
+            (binding("mqtt", r#"{"password":"***"}"#), "write the secret itself"),
         ];
         for (binding, expected) in refused {
             let Err(RegistryError::InvalidFields(fields)) = accept("events", vec![binding]) else {
@@ -154,5 +101,19 @@ mod tests {
         let accepted = accept("sinks", vec![binding("couchdb", "{\"url\":\"x\"}")]).expect("valid");
         assert_ne!(accepted[0].id, "mine", "ids are the registry's");
         assert!(accept("events", vec![binding("mqtt", "{}"); MAX_BINDINGS + 1]).is_err());
+    }
+
+    #[test]
+    fn what_is_the_same() {
+        let one = binding("mqtt", r#"{"topic":"t","port":1}"#);
+        let cases = [
+            (binding("mqtt", r#"{ "port": 1, "topic": "t" }"#), true),
+            (binding("nats", r#"{"topic":"t","port":1}"#), false),
+            (binding("mqtt", r#"{"topic":"t","port":"1"}"#), false),
+            (binding("mqtt", r#"{"topic":"t"}"#), false),
+        ];
+        for (other, expected) in cases {
+            assert_eq!(is_same(&one, &other), expected, "{other:?}");
+        }
     }
 }

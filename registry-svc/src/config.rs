@@ -2,9 +2,13 @@
 
 use mesh::auth::Secret;
 use mesh::config::{ServerConfig, ServiceConfig, TelemetryConfig};
+use mesh::database::DatabaseUrl;
 use serde::Deserialize;
 
-use crate::store::DatabaseUrl;
+use crate::keyring::Keyring;
+
+/// A replica renews its leases three times within their length; a shorter one would ask too often.
+const MIN_BINDING_LEASE_MS: u32 = 100;
 
 /// The registry's configuration. See [`mesh::config`] for where it is read from.
 #[derive(Debug, Clone, Deserialize)]
@@ -31,6 +35,16 @@ pub struct Config {
     pub upload_memory_bytes: u32,
     /// Revisions of the change log that are kept. A follower that is further behind gets a snapshot.
     pub changes_kept: u32,
+    /// The key under which parameters of events and sinks are stored, 64 hexadecimal digits, such as
+    /// `openssl rand -hex 32` gives. Absent: functions cannot have events and sinks.
+    pub encryption_key: Option<Secret>,
+    /// Keys under which parameters may still be stored. At the start these are stored again, under
+    /// `encryption_key`. Replicas take a new key in two steps: first all have it here, then as
+    /// `encryption_key`, with the old one here.
+    pub former_encryption_keys: Vec<Secret>,
+    /// How long the lease of a replica that runs events or sinks lasts, in milliseconds. One that has
+    /// not called for so long is dead, and others take what it ran.
+    pub binding_lease_ms: u32,
 }
 
 impl Default for Config {
@@ -46,7 +60,17 @@ impl Default for Config {
             max_code_bytes: 64 << 20,
             upload_memory_bytes: 256 << 20,
             changes_kept: 10_000,
+            encryption_key: None,
+            former_encryption_keys: Vec::new(),
+            binding_lease_ms: 6_000,
         }
+    }
+}
+
+impl Config {
+    /// The keys. An error names what is wrong.
+    pub(crate) fn keyring(&self) -> Result<Keyring, String> {
+        Keyring::new(self.encryption_key.as_ref(), &self.former_encryption_keys)
     }
 }
 
@@ -82,7 +106,10 @@ impl ServiceConfig for Config {
         if self.guest_token.is_some() && self.guest_token == self.admin_token {
             return Err("guest_token: expected another one than admin_token".into());
         }
-        Ok(())
+        if self.binding_lease_ms < MIN_BINDING_LEASE_MS {
+            return Err(format!("binding_lease_ms: expected at least {MIN_BINDING_LEASE_MS}"));
+        }
+        self.keyring().map(drop)
     }
 }
 
@@ -100,7 +127,7 @@ mod tests {
     fn what_is_wrong_is_named() {
         assert_eq!(changed(|_| {}), Ok(()));
         type Change = fn(&mut Config);
-        let cases: [(&str, Change); 5] = [
+        let cases: [(&str, Change); 8] = [
             ("changes_kept", |c| c.changes_kept = 0),
             ("token_ttl_s", |c| c.token_ttl_s = 0),
             ("upload_memory_bytes", |c| c.upload_memory_bytes = 1),
@@ -109,6 +136,9 @@ mod tests {
                 c.guest_token = Some(Secret::new("same"));
                 c.admin_token = Some(Secret::new("same"));
             }),
+            ("encryption_key", |c| c.encryption_key = Some(Secret::new("too short"))),
+            ("former_encryption_keys", |c| c.former_encryption_keys = vec![Secret::new("too short")]),
+            ("binding_lease_ms", |c| c.binding_lease_ms = 99),
         ];
         for (key, change) in cases {
             let error = changed(change).expect_err(key);
@@ -121,6 +151,8 @@ mod tests {
         let config = Config {
             database_url: "postgres://funless:hunter2@db/registry".parse().expect("valid"),
             admin_token: Some(Secret::new("hunter2")),
+            encryption_key: Some(Secret::new("hunter2")),
+            former_encryption_keys: vec![Secret::new("hunter2")],
             ..Config::default()
         };
         assert!(!format!("{config:?}").contains("hunter2"));

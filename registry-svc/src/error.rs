@@ -6,7 +6,7 @@ use mesh::hash::Hash;
 use mesh::{Error, Reason};
 use tonic::Status;
 
-use crate::store::StoreError;
+use crate::store::DatabaseError;
 
 /// Why a call to the registry was refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +49,7 @@ pub(crate) enum RegistryError {
     #[error(transparent)]
     Other(#[from] Error),
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Database(#[from] DatabaseError),
 }
 
 /// What a call gives.
@@ -75,16 +75,16 @@ impl From<RegistryError> for Error {
                 return Self::fields(fields.into_iter().map(|(field, message)| (field.to_owned(), message)));
             }
             RegistryError::Other(error) => return error,
-            RegistryError::Store(StoreError::Unavailable(cause)) => {
+            RegistryError::Database(DatabaseError::Unavailable(cause)) => {
                 tracing::warn!(%cause, "the database is not available");
                 return Self::unavailable("the registry's database is not available");
             }
-            RegistryError::Store(StoreError::Uncertain(cause)) => {
+            RegistryError::Database(DatabaseError::Uncertain(cause)) => {
                 tracing::warn!(%cause, "the database went away during a commit");
                 let message = "the registry's database went away; whether the write is kept is not known";
                 return Self::new(Reason::ConnectionLost, message);
             }
-            RegistryError::Store(error @ StoreError::Failed(_)) => return Self::internal(error),
+            RegistryError::Database(error @ DatabaseError::Failed(_)) => return Self::internal(error),
             RegistryError::UploadsFull => return Self::overloaded(message, Duration::from_secs(1)),
             RegistryError::BadRequest(_) => Reason::BadRequest,
             RegistryError::TooLarge { .. } => Reason::TooLarge,

@@ -3,12 +3,9 @@
 use bytes::Bytes;
 use futures::Stream;
 use mesh::{Caller, Error};
-use proto::registry::v1::{
-    Binding, BindingList, CreateFunctionSpec, Function, Limits, Metadata, UpdateFunctionSpec,
-};
+use proto::registry::v1::{CreateFunctionSpec, Function, Limits, Metadata, UpdateFunctionSpec};
 use uuid::Uuid;
 
-use crate::bindings;
 use crate::error::{RegistryError, Result};
 use crate::modules::reached_module;
 use crate::names;
@@ -31,8 +28,8 @@ impl Registry {
         let metadata = accept_metadata(spec.metadata.unwrap_or_default())?;
         let limits = accept_limits(spec.limits.unwrap_or_default())?;
         let bindings = FunctionBindings {
-            events: Some(bindings::accept("events", spec.events)?),
-            sinks: Some(bindings::accept("sinks", spec.sinks)?),
+            events: Some(self.accept_bindings("events", spec.events)?),
+            sinks: Some(self.accept_bindings("sinks", spec.sinks)?),
         };
         reached_module(&self.store.read(), caller, &spec.module).await?;
         refuse_taken(&self.store.read(), &spec.module, &spec.name).await?;
@@ -85,8 +82,8 @@ impl Registry {
         let metadata = spec.metadata.map(accept_metadata).transpose()?;
         let limits = spec.limits.map(accept_limits).transpose()?;
         let bindings = FunctionBindings {
-            events: accept_list("events", spec.events)?,
-            sinks: accept_list("sinks", spec.sinks)?,
+            events: self.accept_binding_list("events", spec.events)?,
+            sinks: self.accept_binding_list("sinks", spec.sinks)?,
         };
         reached_function(&self.store.snapshot().await?.read(), caller, &spec.module, &spec.name).await?;
 
@@ -162,8 +159,4 @@ fn accept_amount(field: &'static str, amount: u64) -> Result<u64> {
         Ok(_) => Ok(amount),
         Err(_) => Err(RegistryError::field(field, format!("should be at most {}", i64::MAX))),
     }
-}
-
-fn accept_list(field: &'static str, list: Option<BindingList>) -> Result<Option<Vec<Binding>>> {
-    list.map(|list| bindings::accept(field, list.bindings)).transpose()
 }

@@ -4,14 +4,18 @@
 //! A request goes through three layers, which name what they do alike:
 //!
 //! - `grpc`: decode, call, encode
-//! - `registry`, and beside it `modules`, `functions`, `scripts`, `subjects`, `bindings` and `code`:
-//!   what is allowed and what is valid
+//! - `registry`, and beside it `modules`, `functions`, `scripts`, `subjects`, `bindings`, `leases` and
+//!   `code`: what is allowed and what is valid
 //! - `store`: the database, PostgreSQL or SQLite; nothing outside of it knows SQL
 //!
 //! Every write is one transaction that takes the next *revision*, changes the rows and appends to
 //! the change log what it changed. Writers take turns at the revision, so that the order of
 //! revisions is the order of commits, and nothing is read that could still change. `watch` hands
-//! the change log to everyone who follows the registry, through this replica or another.
+//! the change log to everyone who follows the registry, through this replica or another. Leases of
+//! bindings are no part of that: they say who runs what at the moment, and have turns of their own.
+//!
+//! Parameters of bindings hold secrets. They are encrypted where they are stored, redacted where they
+//! are read, and given in clear to the services that run them.
 
 mod app;
 mod bindings;
@@ -20,9 +24,12 @@ mod config;
 mod error;
 mod functions;
 mod grpc;
+mod keyring;
+mod leases;
 mod metrics;
 mod modules;
 mod names;
+mod redaction;
 mod registry;
 mod scripts;
 mod store;
@@ -31,4 +38,4 @@ mod watch;
 
 pub use app::App;
 pub use config::Config;
-pub use store::DatabaseUrl;
+pub use mesh::database::DatabaseUrl;

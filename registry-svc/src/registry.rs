@@ -1,6 +1,9 @@
 //! What the registry does, for whom, and what it takes for valid. Each noun's verbs are in its file.
 
+use std::collections::HashSet;
+
 use mesh::Caller;
+use parking_lot::Mutex;
 
 use crate::code::Uploads;
 use crate::error::{RegistryError, Result};
@@ -12,6 +15,10 @@ pub(crate) struct Registry {
     pub(crate) uploads: Uploads,
     /// How long issued tokens are valid, in milliseconds.
     pub(crate) token_ttl_ms: i64,
+    /// How long leases of bindings last, in milliseconds.
+    pub(crate) binding_lease_ms: u32,
+    /// Ids of bindings of which has been told that they cannot be read.
+    pub(crate) unreadable_told: Mutex<HashSet<String>>,
 }
 
 /// Refuses users: this is for the mesh's own services.

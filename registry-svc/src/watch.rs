@@ -20,7 +20,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::error::{RegistryError, Result};
 use crate::registry::Registry;
-use crate::store::{LoggedChanges, StoreError};
+use crate::store::{DatabaseError, LoggedChanges};
 
 /// Functions in one part of a snapshot.
 const MAX_PART_FUNCTIONS: usize = 500;
@@ -109,7 +109,7 @@ impl Subscription {
             match self.step().await {
                 Ok(Some(message)) => return Ok(message),
                 Ok(None) => {}
-                Err(RegistryError::Store(StoreError::Unavailable(cause))) if self.stands() => {
+                Err(RegistryError::Database(DatabaseError::Unavailable(cause))) if self.stands() => {
                     tracing::debug!(%cause, "a subscription waits for the database");
                     tokio::time::sleep(backoff.next_wait()).await;
                 }

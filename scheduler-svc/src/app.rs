@@ -13,6 +13,7 @@ use proto::scheduler::v1::membership_server::MembershipServer;
 
 use crate::catalog::Catalog;
 use crate::config::Config;
+use crate::delivery::Delivery;
 use crate::dispatch::Dispatcher;
 use crate::grpc::{ClusterHandler, InvocationsHandler, MembershipHandler};
 use crate::membership::Members;
@@ -51,6 +52,7 @@ impl App {
         let invocations = InvocationsHandler::new(
             Arc::clone(&catalog),
             dispatcher,
+            Delivery::new(host.dialer.dial(&config.sink)?),
             Duration::from_millis(config.max_invocation_ms),
         );
         let membership = MembershipHandler::new(Arc::clone(&members), tasks.clone(), host.draining.clone());

@@ -72,7 +72,7 @@ impl Catalog {
     pub async fn moved_on(&self, function: &Arc<Function>, deadline: Deadline) {
         let mut newer = self.revision.subscribe();
         let is_gone = |_: &Option<u64>| {
-            let now = self.function(&function.module, &function.name);
+            let now = self.function_by_id(&function.id);
             now.is_none_or(|now| now.code != function.code)
         };
         let _ = tokio::time::timeout_at(deadline.instant(), newer.wait_for(is_gone)).await;
@@ -93,6 +93,13 @@ impl Catalog {
     /// The function of this name.
     pub fn function(&self, module: &str, name: &str) -> Option<Arc<Function>> {
         self.contents.read().functions.get(module)?.get(name).cloned()
+    }
+
+    /// The function with this id, whatever its name.
+    pub fn function_by_id(&self, id: &str) -> Option<Arc<Function>> {
+        let contents = self.contents.read();
+        let (module, name) = contents.places.get(id)?;
+        contents.functions.get(module)?.get(name).cloned()
     }
 
     /// Whether there is a script of this name.

@@ -14,6 +14,8 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// The registry, whose functions it schedules.
     pub registry: Endpoint,
+    /// The sink service, which takes the results of functions that have sinks.
+    pub sink: Endpoint,
     /// How often a worker reports, in milliseconds. A worker that misses three reports is out.
     pub report_interval_ms: u32,
     /// The longest time that an invocation may take, retries included, in milliseconds. A caller's
@@ -27,6 +29,7 @@ impl Default for Config {
             server: ServerConfig::on_port(4002),
             telemetry: TelemetryConfig::default(),
             registry: Endpoint::loopback(4001),
+            sink: Endpoint::loopback(4005),
             report_interval_ms: 1000,
             max_invocation_ms: 15 * 60 * 1000,
         }

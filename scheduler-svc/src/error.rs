@@ -21,6 +21,9 @@ pub enum SchedulingError {
         "scheduling by APP scripts is not available yet; leave out \"scheduling\" or use {{\"language\":\"none\"}}"
     )]
     ScriptsNotAvailable,
+    /// No function has this id.
+    #[error("there is no function with the id {0}")]
+    FunctionIdNotFound(String),
     /// The catalog did not become as new as the caller asked for.
     #[error("the catalog is at revision {}, behind {wanted}; the registry cannot be followed", have.unwrap_or(0))]
     CatalogBehind {
@@ -47,12 +50,17 @@ pub enum SchedulingError {
         /// The worker's name.
         worker: String,
     },
+    /// The function ran, and its result is lost.
+    #[error("the function ran, but its sinks did not take the result: {0}")]
+    ResultNotTaken(Error),
 }
 
 impl From<SchedulingError> for Error {
     fn from(error: SchedulingError) -> Self {
         let reason = match &error {
-            SchedulingError::FunctionNotFound { .. } => Reason::FunctionNotFound,
+            SchedulingError::FunctionNotFound { .. } | SchedulingError::FunctionIdNotFound(_) => {
+                Reason::FunctionNotFound
+            }
             SchedulingError::ScriptNotFound(_) => Reason::ScriptNotFound,
             SchedulingError::ScriptsNotAvailable => Reason::BadRequest,
             SchedulingError::CatalogBehind { .. } => Reason::Unavailable,
@@ -60,6 +68,7 @@ impl From<SchedulingError> for Error {
             | SchedulingError::NotEnoughMemory { .. }
             | SchedulingError::NoneReachable => Reason::NoWorker,
             SchedulingError::WorkerLost { .. } => Reason::WorkerLost,
+            SchedulingError::ResultNotTaken(_) => Reason::ResultNotTaken,
         };
         Self::new(reason, error.to_string())
     }

@@ -5,11 +5,13 @@
 //! - `membership`: workers that join, report and leave
 //! - `policy`: which worker takes an invocation; pure functions
 //! - `dispatch`: choose, call, classify what went wrong, try the next
+//! - `delivery`: hands results over to the sinks of their functions
 
 mod app;
 mod catalog;
 mod cluster;
 mod config;
+mod delivery;
 mod dispatch;
 mod error;
 mod grpc;

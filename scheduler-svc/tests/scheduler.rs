@@ -8,7 +8,7 @@ use bytes::Bytes;
 use mesh::deadline::Deadline;
 use mesh::testing::eventually;
 use mesh::{Caller, Error, Reason};
-use proto::registry::v1::{Code, Function, Metadata};
+use proto::registry::v1::{Binding, Code, Function, Metadata};
 use proto::scheduler::v1::cluster_client::ClusterClient;
 use proto::scheduler::v1::invocations_client::InvocationsClient;
 use proto::scheduler::v1::invoke_response::Outcome;
@@ -313,4 +313,56 @@ async fn a_hello_that_names_nobody_is_refused() {
         assert!(refused.message().contains(expected), "{refused:?}");
         assert_eq!(Error::from(refused).reason, Reason::BadRequest);
     }
+}
+
+fn function_with_sinks(name: &str) -> Function {
+    let sink = |id: &str| Binding { id: id.into(), r#type: "couchdb".into(), params: "{}".into() };
+    Function { sinks: vec![sink("s1"), sink("s2")], owner: "ann".into(), ..function(name) }
+}
+
+#[tokio::test]
+async fn a_result_is_with_the_sinks_before_the_caller_has_it() {
+    let stage = Stage::start().await;
+    let worker = stage.worker("w", 1000).await;
+    let sink = stage.start_sink();
+    stage.registry.put(function("without"));
+    let revision = stage.registry.put(function_with_sinks("with"));
+    // The sink service is away for a moment, and says once that the connection broke.
+    sink.refuse(Error::unavailable("starting"));
+    sink.refuse(Error::new(Reason::ConnectionLost, "broken"));
+    stage.invoke(invocation_of("without", revision)).await.expect("invoked");
+    let by_id = InvokeRequest {
+        function_id: "id-of-with".into(),
+        invocation_id: "i1".into(),
+        ..InvokeRequest::default()
+    };
+    stage.invoke(by_id).await.expect("invoked");
+    let taken = sink.taken();
+    assert_eq!(taken.len(), 1, "results without sinks go nowhere");
+    assert_eq!((taken[0].invocation_id.as_str(), taken[0].result.as_ref()), ("i1", &b"\"w\""[..]));
+    assert_eq!((taken[0].function.as_str(), taken[0].owner.as_str()), ("with", "ann"));
+    assert_eq!(taken[0].sinks, ["s1", "s2"]);
+    assert_eq!(worker.received().len(), 2, "the function itself ran once");
+}
+
+#[tokio::test]
+async fn a_result_that_no_sink_takes_is_the_callers_to_know() {
+    let stage = Stage::start().await;
+    let worker = stage.worker("w", 1000).await;
+    let revision = stage.registry.put(function_with_sinks("f"));
+    let mut client = InvocationsClient::new(stage.channel.clone());
+    let request = Deadline::after(Duration::from_millis(500)).attach(invocation_of("f", revision));
+    let away = Error::from(client.invoke(request).await.expect_err("nobody is there"));
+    assert_eq!(away.reason, Reason::ResultNotTaken, "{away}");
+
+    let sink = stage.start_sink();
+    sink.refuse(Error::overloaded("the outbox is full", Duration::from_secs(1)));
+    let full = stage.invoke(invocation_of("f", revision)).await.expect_err("it is full");
+    assert_eq!(full.reason, Reason::ResultNotTaken);
+    assert!(full.message.contains("the outbox is full") && full.message.contains("ran"), "{full}");
+    assert!(!full.not_started(), "it may not be taken for something that can be repeated blindly");
+
+    worker.behave(Behaviour::Trap);
+    assert_eq!(reason(stage.invoke(invocation_of("f", 0)).await), Reason::GuestTrapped);
+    assert!(sink.taken().is_empty());
 }

@@ -1,29 +1,171 @@
 //! Where the sink's parts are wired together.
 
-use mesh::Host;
-use mesh::health::Readiness;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mesh::bindings::Replica;
+use mesh::database::DatabaseError;
+use mesh::health::{Condition, Readiness};
 use mesh::server::{Grpc, Service};
 use mesh::shutdown::Tasks;
+use mesh::{Host, MAX_MESSAGE_BYTES};
+use proto::registry::v1::BindingRole;
+use proto::sink::v1::dead_letters_server::DeadLettersServer;
+use proto::sink::v1::delivery_server::DeliveryServer;
 use proto::sink::v1::sinks_server::SinksServer;
 
 use crate::config::Config;
-use crate::grpc::SinksHandler;
+use crate::delivery::{Couriers, RemovedBindings};
+use crate::error::{Result, SinkError};
+use crate::grpc::Handler;
+use crate::kinds::Http;
+use crate::metrics::Metrics;
+use crate::outbox::{Amount, Outbox, now_ms};
+
+/// How often the database is asked whether it is there, and what others have written.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The sink.
 #[derive(Debug)]
 pub struct App;
 
 impl App {
-    /// Wires the sink.
+    /// Wires the sink. A database of this machine has to be there; without PostgreSQL it starts as
+    /// well, and is not ready until that comes.
     pub async fn start(config: Config, host: Host) -> anyhow::Result<Service> {
         let tasks = Tasks::default();
         let readiness = Readiness::default();
-        let router = Grpc::default().service(SinksServer::new(SinksHandler)).build(
-            &config.server,
-            &host.metrics,
-            &readiness,
-            &tasks,
-        );
+        let metrics = Metrics::new(&host.metrics);
+        let outbox = open_outbox(&config, &metrics, &readiness, &tasks).await?;
+
+        let registry = host.dialer.dial(&config.registry)?;
+        let replica = Replica::new(BindingRole::Sink, registry.clone(), host.address.clone());
+        let board = replica.board();
+        let http = Http::new()?;
+        let couriers = Arc::new(Couriers::new(outbox.clone(), http.clone(), metrics.clone()));
+        let removed_after = Duration::from_secs(config.removed_after_s);
+        let removed = RemovedBindings::new(Arc::clone(&couriers), board.clone(), removed_after);
+        tasks.spawn(removed.keep_burying(registry.clone()));
+        tasks.spawn_until_done({
+            let (outbox, stopping) = (outbox.clone(), tasks.stopping().clone());
+            let following = readiness.condition("registry");
+            async move {
+                let run = |binding, tenure| Arc::clone(&couriers).run(binding, tenure);
+                replica.run(following, stopping, run).await;
+                outbox.close();
+            }
+        });
+
+        let handler = Handler {
+            outbox,
+            http,
+            metrics,
+            board,
+            registry,
+            dialer: host.dialer.clone(),
+            address: host.address.clone(),
+        };
+        let router = services(handler).build(&config.server, &host.metrics, &readiness, &tasks);
         Ok(Service { name: "sink", router, more: Vec::new(), tasks, readiness })
+    }
+}
+
+fn services(handler: Handler) -> Grpc {
+    let handler = Arc::new(handler);
+    // A macro, since the generated servers share no trait that has these two methods.
+    macro_rules! server {
+        ($server:ident) => {
+            $server::from_arc(Arc::clone(&handler))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES)
+        };
+    }
+    Grpc::default()
+        .service(server!(SinksServer))
+        .service(server!(DeliveryServer))
+        .service(server!(DeadLettersServer))
+}
+
+/// Opens the outbox and keeps in touch with its database.
+async fn open_outbox(
+    config: &Config,
+    metrics: &Metrics,
+    readiness: &Readiness,
+    tasks: &Tasks,
+) -> anyhow::Result<Outbox> {
+    let signed = |value| i64::try_from(value).unwrap_or(i64::MAX);
+    let most = Amount { rows: signed(config.max_outbox_rows), bytes: signed(config.max_outbox_bytes) };
+    let outbox = Outbox::open(&config.database_url, config.database_connections, most, tasks).await?;
+    let mut database = Database {
+        outbox: outbox.clone(),
+        metrics: metrics.clone(),
+        prepared: false,
+        answers: readiness.condition("database"),
+        remember_ms: signed(config.remember_delivered_s).saturating_mul(1000),
+        remember_rows: signed(config.remember_delivered_rows),
+    };
+    match database.poll().await {
+        Ok(()) => {}
+        Err(SinkError::Database(DatabaseError::Unavailable(cause))) => {
+            tracing::warn!(database = ?config.database_url, %cause, "starting without the database");
+        }
+        Err(error) => return Err(error).context(format!("database_url: {:?}", config.database_url)),
+    }
+    tasks.spawn(database.keep_polling());
+    Ok(outbox)
+}
+
+/// Keeps in touch with the database.
+struct Database {
+    outbox: Outbox,
+    metrics: Metrics,
+    /// The schema is up to date.
+    prepared: bool,
+    answers: Condition,
+    remember_ms: i64,
+    remember_rows: i64,
+}
+
+impl Database {
+    async fn keep_polling(mut self) {
+        let mut answered = self.prepared;
+        loop {
+            tokio::time::sleep(POLL_INTERVAL).await;
+            let polled = self.poll().await;
+            match &polled {
+                Ok(()) if !answered => tracing::info!("the database is there"),
+                Err(error) if answered => tracing::warn!(%error, "the database is away"),
+                Ok(()) | Err(_) => {}
+            }
+            answered = polled.is_ok();
+            if answered && let Err(error) = self.forget().await {
+                tracing::debug!(%error, "what was delivered long ago is not forgotten yet");
+            }
+        }
+    }
+
+    /// Learns what waits in the database, having prepared it if that is still to be done.
+    async fn poll(&mut self) -> Result<()> {
+        let polled = self.try_poll().await;
+        self.answers.set(polled.is_ok());
+        let waiting = self.outbox.waiting();
+        self.metrics.pending.set(waiting.rows);
+        self.metrics.pending_bytes.set(waiting.bytes);
+        polled
+    }
+
+    async fn try_poll(&mut self) -> Result<()> {
+        if !self.prepared {
+            self.outbox.migrate().await?;
+            self.prepared = true;
+        }
+        self.outbox.refresh().await
+    }
+
+    /// Forgets what was delivered long ago, and goes on as long as there is much of it.
+    async fn forget(&self) -> Result<()> {
+        while self.outbox.forget(now_ms().saturating_sub(self.remember_ms), self.remember_rows).await? > 0 {}
+        Ok(())
     }
 }

@@ -1,14 +1,18 @@
 //! The sink: stores that receive the results of functions.
 //!
-//! - `kinds`: what each kind of store takes; one file a kind
-//! - `grpc`: what the gateway asks about sinks
-//!
-//! It checks sinks and tells their state. It takes no results for delivery yet, and says so.
+//! - `kinds`: what each kind of store takes, and how it is delivered to; one file a kind
+//! - `outbox`: the database: results until they are delivered, dead letters, ledgers
+//! - `delivery`: from the outbox to the stores
+//! - `grpc`: what scheduler, gateway and users ask
 
 mod app;
 mod config;
+mod delivery;
+mod error;
 mod grpc;
 mod kinds;
+mod metrics;
+mod outbox;
 
 pub use app::App;
 pub use config::Config;

@@ -3,12 +3,15 @@
 //! - [`Mesh`]: `fl up` in each [`Shape`], on free ports, with its data in a temporary folder
 //! - [`Client`]: a user of its REST surface; [`grpc`]: one of its gRPC port; [`fl`](mod@fl): one at a terminal
 //! - [`guests`]: functions, well-behaved and hostile
-//! - [`servers`]: PostgreSQL, Mosquitto, Prometheus and a CouchDB, real ones
+//! - [`gate`] and [`receiver`]: web servers that functions call and results are posted to
+//! - [`servers`]: PostgreSQL, Mosquitto, NATS, Prometheus and a CouchDB, real ones
+//! - [`chaos`]: events and results while everything is killed; [`publisher`]: where the events come from
 //! - [`harness`]: runs each case against each shape
 //!
 //! Everything that is started ends with its owner. Nothing here waits for a time: it waits for a
 //! condition, and says which when that does not come.
 
+pub mod chaos;
 pub mod client;
 pub mod fl;
 pub mod gate;
@@ -17,6 +20,8 @@ pub mod guests;
 pub mod harness;
 mod mesh_up;
 pub mod process;
+pub mod publisher;
+pub mod receiver;
 pub mod servers;
 pub mod wait;
 

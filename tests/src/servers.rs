@@ -2,11 +2,13 @@
 
 mod couch;
 mod mosquitto;
+mod nats;
 mod postgres;
 mod prometheus;
 
 pub use couch::Couch;
 pub use mosquitto::Mosquitto;
+pub use nats::Nats;
 pub use postgres::Postgres;
 pub use prometheus::Prometheus;
 

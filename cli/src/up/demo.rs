@@ -22,7 +22,7 @@ pub async fn run(profile: &Profile) -> anyhow::Result<()> {
         HELLO.len().div_ceil(1024)
     );
     // The workers are not waited for, so that the first call is a cold one.
-    let upload = Upload { module: "_", name: "hello", metadata: serde_json::Map::new(), wait: false };
+    let upload = Upload { module: "_", name: "hello", wait: false, ..Upload::default() };
     upload_function(&client, &upload, HELLO.to_vec(), true).await?;
     let (answer, cold) = timed_call(&client).await?;
     let (_, warm) = timed_call(&client).await?;

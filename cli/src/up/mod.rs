@@ -6,6 +6,7 @@ mod six_processes;
 mod supervise;
 
 use std::fs::{self, TryLockError};
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::pin::pin;
@@ -14,9 +15,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use mesh::auth::Secret;
 use mesh::config::{LogFormat, TelemetryConfig};
+use mesh::database::DatabaseUrl;
 
 use crate::args::Up;
-use crate::profile::Profile;
+use crate::profile::{Profile, write_private};
 
 /// How long the mesh may take until it serves.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -106,14 +108,44 @@ fn new_token() -> Secret {
     Secret::new(format!("fl_{}", Secret::random().expose()))
 }
 
-/// The registry's database, refused here when it is none: a supervised registry would fail again and
-/// again.
-fn database_url(options: &Up) -> anyhow::Result<String> {
-    let embedded = || format!("sqlite:{}", options.data_dir.join("registry.db").display());
-    let url = options.database_url.clone().unwrap_or_else(embedded);
-    url.parse::<registry_svc::DatabaseUrl>()
-        .map_err(|problem| anyhow::anyhow!("--database-url: {problem}"))?;
-    Ok(url)
+/// The databases of the services that have one.
+struct Databases {
+    registry: String,
+    connector: String,
+    sink: String,
+}
+
+impl Databases {
+    /// A PostgreSQL is for all of them; SQLite has a file for each, so that none waits for another.
+    /// Refused here when it is no database: a supervised service would fail again and again.
+    fn of(options: &Up) -> anyhow::Result<Self> {
+        let embedded = |name: &str| format!("sqlite:{}", options.data_dir.join(name).display());
+        let given = options.database_url.clone();
+        let kind = given.as_ref().map(|url| url.parse::<DatabaseUrl>()).transpose();
+        let shared = match kind.map_err(|problem| anyhow::anyhow!("--database-url: {problem}"))? {
+            Some(DatabaseUrl::Postgres(url)) => Some(url),
+            Some(DatabaseUrl::SqliteFile(_) | DatabaseUrl::SqliteMemory) | None => None,
+        };
+        Ok(Self {
+            registry: given.unwrap_or_else(|| embedded("registry.db")),
+            connector: shared.clone().unwrap_or_else(|| embedded("connector.db")),
+            sink: shared.unwrap_or_else(|| embedded("sink.db")),
+        })
+    }
+}
+
+/// The key under which the registry keeps the secrets of bindings. Made at the first start.
+fn encryption_key(options: &Up) -> anyhow::Result<Secret> {
+    let path = options.data_dir.join("encryption-key");
+    match fs::read_to_string(&path) {
+        Ok(key) => Ok(Secret::new(key.trim())),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let key = Secret::random();
+            write_private(&path, &format!("{}\n", key.expose()))?;
+            Ok(key)
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
 }
 
 /// Says where things are and what to type next.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use mesh::channel::Endpoint;
 use mesh::config::Listen;
+use mesh::database::DatabaseUrl;
 use mesh::health::Condition;
 use mesh::listener::Listener;
 use mesh::server::Service;
@@ -14,7 +15,7 @@ use prometheus::Registry;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{READY_TIMEOUT, database_url, live};
+use super::{Databases, READY_TIMEOUT, encryption_key, live};
 use crate::args::Up;
 use crate::profile::Profile;
 
@@ -65,17 +66,27 @@ struct Room {
 impl House {
     async fn start_services(&mut self, options: &Up, profile: &Profile) -> anyhow::Result<()> {
         let local = |name: &str| Endpoint::Local(name.to_owned());
+        let databases = Databases::of(options)?;
+        let database = |url: &str| url.parse::<DatabaseUrl>().map_err(anyhow::Error::msg);
         let registry = registry_svc::Config {
-            database_url: database_url(options)?.parse().map_err(anyhow::Error::msg)?,
+            database_url: database(&databases.registry)?,
             guest_token: profile.api_token.clone(),
             admin_token: profile.admin_token.clone(),
+            encryption_key: Some(encryption_key(options)?),
             ..registry_svc::Config::default()
         };
         self.open("registry", registry_svc::App::start, registry).await?;
-        self.open("connector", connector_svc::App::start, connector_svc::Config::default()).await?;
-        self.open("sink", sink_svc::App::start, sink_svc::Config::default()).await?;
-        let scheduler =
-            scheduler_svc::Config { registry: local("registry"), ..scheduler_svc::Config::default() };
+        let sink = sink_svc::Config {
+            registry: local("registry"),
+            database_url: database(&databases.sink)?,
+            ..sink_svc::Config::default()
+        };
+        self.open("sink", sink_svc::App::start, sink).await?;
+        let scheduler = scheduler_svc::Config {
+            registry: local("registry"),
+            sink: local("sink"),
+            ..scheduler_svc::Config::default()
+        };
         self.open("scheduler", scheduler_svc::App::start, scheduler).await?;
         let worker = worker_svc::Config {
             name: "worker".to_owned(),
@@ -85,6 +96,13 @@ impl House {
             ..worker_svc::Config::default()
         };
         self.open("worker", worker_svc::App::start, worker).await?;
+        let connector = connector_svc::Config {
+            registry: local("registry"),
+            scheduler: local("scheduler"),
+            database_url: database(&databases.connector)?,
+            ..connector_svc::Config::default()
+        };
+        self.open("connector", connector_svc::App::start, connector).await?;
         let gateway = gateway_svc::Config {
             registry: local("registry"),
             scheduler: local("scheduler"),

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::supervise::{Program, Supervised};
-use super::{READY_TIMEOUT, database_url, live};
+use super::{Databases, READY_TIMEOUT, encryption_key, live};
 use crate::args::Up;
 use crate::profile::{Profile, write_private};
 
@@ -79,28 +79,31 @@ async fn ready(plans: &[Plan]) -> anyhow::Result<()> {
 /// In the order in which they start.
 fn plan(options: &Up, profile: &Profile) -> anyhow::Result<Vec<Plan>> {
     let exposed = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
+    let databases = Databases::of(options)?;
     let mut ports = FreePorts::default();
     let mut service = |name: &str, binary, listen: Option<SocketAddr>| -> anyhow::Result<Plan> {
         let listen = listen.map_or_else(|| ports.take(), Ok)?;
         Ok(Plan { name: name.to_owned(), binary, listen, operators: ports.take()?, config: json!({}) })
     };
     let mut registry = service("registry", "registry-svc", None)?;
-    let connector = service("connector", "connector-svc", None)?;
-    let sink = service("sink", "sink-svc", None)?;
+    let mut sink = service("sink", "sink-svc", None)?;
     let mut scheduler = service("scheduler", "scheduler-svc", None)?;
     let mut workers = Vec::new();
     for number in 1..=options.workers {
         let name = if number == 1 { "worker".to_owned() } else { format!("worker-{number}") };
         workers.push(service(&name, "worker-svc", None)?);
     }
+    let mut connector = service("connector", "connector-svc", None)?;
     let mut gateway = service("gateway", "gateway-svc", Some(options.http))?;
 
     registry.config = json!({
-        "database_url": database_url(options)?,
+        "database_url": databases.registry,
         "guest_token": exposed(&profile.api_token),
         "admin_token": exposed(&profile.admin_token),
+        "encryption_key": encryption_key(options)?.expose(),
     });
-    scheduler.config = json!({ "registry": registry.url() });
+    sink.config = json!({ "registry": registry.url(), "database_url": databases.sink });
+    scheduler.config = json!({ "registry": registry.url(), "sink": sink.url() });
     for worker in &mut workers {
         worker.config = json!({
             "name": worker.name,
@@ -109,6 +112,11 @@ fn plan(options: &Up, profile: &Profile) -> anyhow::Result<Vec<Plan>> {
             "cache_dir": options.data_dir.join("code-cache"),
         });
     }
+    connector.config = json!({
+        "registry": registry.url(),
+        "scheduler": scheduler.url(),
+        "database_url": databases.connector,
+    });
     gateway.config = json!({
         "grpc_listen": options.grpc.to_string(),
         "registry": registry.url(),
@@ -116,26 +124,29 @@ fn plan(options: &Up, profile: &Profile) -> anyhow::Result<Vec<Plan>> {
         "connector": connector.url(),
         "sink": sink.url(),
     });
-    let mut plans = vec![registry, connector, sink, scheduler];
+    let mut plans = vec![registry, sink, scheduler];
     plans.extend(workers);
-    plans.push(gateway);
+    plans.extend([connector, gateway]);
     let secret = Secret::random();
-    for plan in &mut plans {
-        plan.config["server"] = json!({
-            "listen": plan.listen.to_string(),
-            "operators": plan.operators.to_string(),
-            "secret": secret.expose(),
-            "stop_with_parent": true,
-        });
-        plan.config["telemetry"] = json!({ "log": options.log, "format": "human" });
-        if let Some(endpoint) = &options.otlp_endpoint {
-            plan.config["telemetry"]["otlp_endpoint"] = json!(endpoint);
-        }
-    }
+    plans.iter_mut().for_each(|plan| plan.configure_as_all(options, &secret));
     Ok(plans)
 }
 
 impl Plan {
+    /// What every service has. `secret` is what they show each other.
+    fn configure_as_all(&mut self, options: &Up, secret: &Secret) {
+        self.config["server"] = json!({
+            "listen": self.listen.to_string(),
+            "operators": self.operators.to_string(),
+            "secret": secret.expose(),
+            "stop_with_parent": true,
+        });
+        self.config["telemetry"] = json!({ "log": options.log, "format": "human" });
+        if let Some(endpoint) = &options.otlp_endpoint {
+            self.config["telemetry"]["otlp_endpoint"] = json!(endpoint);
+        }
+    }
+
     fn url(&self) -> String {
         format!("http://{}", self.listen)
     }

@@ -3,30 +3,26 @@
 use std::collections::HashMap;
 
 use mesh::deadline::Deadline;
-use proto::connector::v1::{CheckEventsRequest, EventState, GetEventStatusRequest};
+use proto::binding::v1::{BindingState, BindingStatus};
+use proto::connector::v1::CheckEventsRequest;
 use proto::registry::v1::Binding;
-use proto::sink::v1::{CheckSinksRequest, GetSinkStatusRequest, SinkState};
+use proto::sink::v1::CheckSinksRequest;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tonic::Status;
+use tonic::{Code, Status};
 use utoipa::ToSchema;
 
 use super::Rest;
 use super::error::ApiError;
 use super::json;
-
-/// What a binding is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Event,
-    Sink,
-}
+use super::role::Role;
+use super::status::{self, Wait};
 
 /// The events, or the sinks, of one upload, in order: each a binding that may be stored, or what is
 /// wrong with it.
 #[derive(Debug)]
 pub(super) struct Bindings {
-    kind: Kind,
+    role: Role,
     entries: Vec<Result<Binding, String>>,
 }
 
@@ -38,7 +34,12 @@ pub(super) struct Outcome {
     status: &'static str,
     /// What hinders it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     message: Option<String>,
+    /// Of an error: whether it is stored, and tried again until it is connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    stored: Option<bool>,
 }
 
 /// How many events, or sinks, became what.
@@ -52,12 +53,12 @@ pub(super) struct Counts {
 impl Bindings {
     /// Reads a JSON list; nothing but white space means an empty one. An entry that is no binding
     /// is refused by itself.
-    pub(super) fn parse(kind: Kind, text: &str) -> Result<Self, ApiError> {
+    pub(super) fn parse(role: Role, text: &str) -> Result<Self, ApiError> {
         if text.trim().is_empty() {
-            return Ok(Self { kind, entries: Vec::new() });
+            return Ok(Self { role, entries: Vec::new() });
         }
         let entries = json::entries(text).map_err(|_| ApiError::bad_request())?;
-        Ok(Self { kind, entries: entries.into_iter().map(|entry| binding(kind, entry)).collect() })
+        Ok(Self { role, entries: entries.into_iter().map(|entry| binding(role, entry)).collect() })
     }
 
     /// What may be stored.
@@ -65,16 +66,16 @@ impl Bindings {
         self.entries.iter().flatten().cloned().collect()
     }
 
-    /// Refuses what the service of this kind would not take. When it cannot be asked, everything is
+    /// Refuses what the service of this role would not take. When it cannot be asked, everything is
     /// accepted: it is desired state, and the service says later what hinders it.
     pub(super) async fn check(&mut self, rest: &Rest) {
         let accepted = self.accepted();
         if accepted.is_empty() {
             return;
         }
-        match problems(rest, self.kind, accepted).await {
+        match problems(rest, self.role, accepted).await {
             Ok(problems) => self.refuse(problems),
-            Err(error) => tracing::warn!(kind = ?self.kind, %error, "bindings are stored unchecked"),
+            Err(error) => tracing::warn!(role = ?self.role, %error, "bindings are stored unchecked"),
         }
     }
 
@@ -91,19 +92,26 @@ impl Bindings {
     /// What became of each entry; `stored` are the accepted ones as the registry keeps them.
     pub(super) async fn outcomes(self, rest: &Rest, stored: &[Binding]) -> Vec<Outcome> {
         let ids: Vec<_> = stored.iter().map(|binding| binding.id.clone()).collect();
-        let states = if ids.is_empty() { Ok(HashMap::new()) } else { states(rest, self.kind, ids).await };
+        let told = match ids.is_empty() {
+            true => Ok(HashMap::new()),
+            false => first_attempts(rest, self.role, ids).await,
+        };
         let mut stored = stored.iter();
-        let outcome = |entry: Result<Binding, String>| {
-            let problem = match entry {
-                Err(problem) => Some(problem),
-                Ok(_) => problem_of(stored.next(), &states),
-            };
-            match problem {
-                None => Outcome { status: "success", message: None },
-                Some(message) => Outcome { status: "error", message: Some(message) },
-            }
+        let outcome = |entry: Result<Binding, String>| match (entry, &told) {
+            (Err(problem), _) => Outcome::error(problem, false),
+            (Ok(_), Err(problem)) => Outcome::error(problem.clone(), true),
+            (Ok(_), Ok(told)) => match hindrance(stored.next().and_then(|binding| told.get(&binding.id))) {
+                None => Outcome { status: "success", message: None, stored: None },
+                Some(problem) => Outcome::error(problem, true),
+            },
         };
         self.entries.into_iter().map(outcome).collect()
+    }
+}
+
+impl Outcome {
+    fn error(message: String, stored: bool) -> Self {
+        Self { status: "error", message: Some(message), stored: Some(stored) }
     }
 }
 
@@ -118,10 +126,10 @@ impl Counts {
     }
 }
 
-fn binding(kind: Kind, entry: &RawValue) -> Result<Binding, String> {
-    let name = match kind {
-        Kind::Event => "bad_event_format",
-        Kind::Sink => "bad_sink_format",
+fn binding(role: Role, entry: &RawValue) -> Result<Binding, String> {
+    let name = match role {
+        Role::Event => "bad_event_format",
+        Role::Sink => "bad_sink_format",
     };
     let wrong = |why: &str| format!("{name}: {why}");
     let Ok([kind, params]) = json::members(entry.get(), ["type", "params"]) else {
@@ -136,78 +144,49 @@ fn binding(kind: Kind, entry: &RawValue) -> Result<Binding, String> {
     Ok(Binding { id: String::new(), r#type: kind, params: params.get().to_owned() })
 }
 
-async fn problems(rest: &Rest, kind: Kind, bindings: Vec<Binding>) -> Result<Vec<String>, Status> {
+async fn problems(rest: &Rest, role: Role, bindings: Vec<Binding>) -> Result<Vec<String>, Status> {
     let deadline = Deadline::after(rest.binding_timeout);
-    Ok(match kind {
-        Kind::Event => {
+    Ok(match role {
+        Role::Event => {
             let request = deadline.attach(CheckEventsRequest { events: bindings });
             rest.channels.events().check_events(request).await?.into_inner().problems
         }
-        Kind::Sink => {
+        Role::Sink => {
             let request = deadline.attach(CheckSinksRequest { sinks: bindings });
             rest.channels.sinks().check_sinks(request).await?.into_inner().problems
         }
     })
 }
 
-/// What hinders each binding, by its id; empty when it is connected.
-type States = HashMap<String, String>;
-
-async fn states(rest: &Rest, kind: Kind, ids: Vec<String>) -> Result<States, String> {
-    let deadline = Deadline::after(rest.binding_timeout);
-    let (service, states) = match kind {
-        Kind::Event => ("connector", event_states(rest, deadline, ids).await),
-        Kind::Sink => ("sink service", sink_states(rest, deadline, ids).await),
-    };
-    states.map_err(|error| {
-        tracing::warn!(service, %error, "the state of new bindings is not known");
-        match mesh::Error::from(error).reason {
-            mesh::Reason::DeadlineExceeded => {
-                format!("not connected: still trying after {} s", rest.binding_timeout.as_secs())
-            }
-            _ => format!("not connected: the {service} does not answer"),
-        }
+/// The statuses of new bindings by their ids, once the first attempts to connect have ended, or else as
+/// they are at the end of the time that a request waits for them.
+async fn first_attempts(
+    rest: &Rest,
+    role: Role,
+    ids: Vec<String>,
+) -> Result<HashMap<String, BindingStatus>, String> {
+    let end = Deadline::after(rest.binding_timeout);
+    // The rest of the time is for asking once more, so that what still tries is told as such.
+    let patience = Deadline::after(rest.binding_timeout.mul_f32(0.9));
+    let mut told = status::of_bindings(rest, role, ids.clone(), Wait::Yes, patience).await;
+    if told.as_ref().is_err_and(|status| status.code() == Code::DeadlineExceeded) {
+        told = status::of_bindings(rest, role, ids, Wait::No, end).await;
+    }
+    told.map_err(|status| {
+        let service = role.service();
+        tracing::warn!(service, %status, "the state of new bindings is not known");
+        format!("not connected: the {service} does not answer")
     })
 }
 
-async fn event_states(rest: &Rest, deadline: Deadline, ids: Vec<String>) -> Result<States, Status> {
-    let request = deadline.attach(GetEventStatusRequest { ids });
-    let statuses = rest.channels.events().get_event_status(request).await?.into_inner().statuses;
-    let state = statuses.into_iter().map(|status| {
-        let connected = status.state() == EventState::Connected;
-        (status.id, hindrance(connected, status.message))
-    });
-    Ok(state.collect())
-}
-
-async fn sink_states(rest: &Rest, deadline: Deadline, ids: Vec<String>) -> Result<States, Status> {
-    let request = deadline.attach(GetSinkStatusRequest { ids });
-    let statuses = rest.channels.sinks().get_sink_status(request).await?.into_inner().statuses;
-    let state = statuses.into_iter().map(|status| {
-        let connected = status.state() == SinkState::Connected;
-        (status.id, hindrance(connected, status.message))
-    });
-    Ok(state.collect())
-}
-
-const NOT_CONNECTED: &str = "not connected";
-
-fn hindrance(connected: bool, message: String) -> String {
-    match (connected, message.is_empty()) {
-        (true, _) => String::new(),
-        (false, true) => NOT_CONNECTED.to_owned(),
-        (false, false) => message,
-    }
-}
-
-fn problem_of(stored: Option<&Binding>, states: &Result<States, String>) -> Option<String> {
-    let states = match states {
-        Ok(states) => states,
-        Err(problem) => return Some(problem.clone()),
-    };
-    match stored.and_then(|binding| states.get(&binding.id)) {
-        Some(hindrance) => Some(hindrance.clone()).filter(|hindrance| !hindrance.is_empty()),
-        None => Some(NOT_CONNECTED.to_owned()),
+/// What hinders a stored binding; `None` when it is connected.
+fn hindrance(status: Option<&BindingStatus>) -> Option<String> {
+    let (state, message) = status.map_or((BindingState::Unspecified, ""), |s| (s.state(), &s.message));
+    match (state, message) {
+        (BindingState::Connected, _) => None,
+        (BindingState::Connecting, _) => Some("still connecting".to_owned()),
+        (BindingState::Unspecified | BindingState::Retrying, "") => Some("not connected".to_owned()),
+        (BindingState::Unspecified | BindingState::Retrying, message) => Some(message.to_owned()),
     }
 }
 
@@ -218,11 +197,11 @@ mod tests {
     #[test]
     fn nothing_and_an_empty_list_mean_none_and_other_than_lists_are_refused() {
         for text in ["", "  ", "[]", " [ ] "] {
-            let bindings = Bindings::parse(Kind::Event, text).expect(text);
+            let bindings = Bindings::parse(Role::Event, text).expect(text);
             assert!(bindings.entries.is_empty(), "{text:?}");
         }
         for text in ["{}", "null", "1", "[", "mqtt"] {
-            assert!(Bindings::parse(Kind::Sink, text).is_err(), "{text:?}");
+            assert!(Bindings::parse(Role::Sink, text).is_err(), "{text:?}");
         }
     }
 
@@ -232,14 +211,14 @@ mod tests {
             {"type": "mqtt", "params": {"port": 1883}}, 7, {"params": {}}, {"type": "mqtt"},
             {"type": 1, "params": {}}, {"type": "mqtt", "params": "x"}, {"type": null, "params": {}}
         ]"#;
-        let bindings = Bindings::parse(Kind::Event, text).expect("a list");
+        let bindings = Bindings::parse(Role::Event, text).expect("a list");
         assert_eq!(bindings.accepted().len(), 1);
         assert_eq!(bindings.accepted()[0].params, r#"{"port": 1883}"#);
         for refused in &bindings.entries[1..] {
             let problem = refused.as_ref().expect_err("refused");
             assert!(problem.starts_with("bad_event_format: "), "{problem}");
         }
-        let bindings = Bindings::parse(Kind::Sink, "[1]").expect("a list");
+        let bindings = Bindings::parse(Role::Sink, "[1]").expect("a list");
         let problem = bindings.entries[0].as_ref().expect_err("refused");
         assert!(problem.starts_with("bad_sink_format: "), "{problem}");
     }
@@ -247,7 +226,7 @@ mod tests {
     #[test]
     fn problems_belong_to_the_accepted_entries_in_order() {
         let text = r#"[{"type":"a","params":{}}, 1, {"type":"b","params":{}}, {"type":"c","params":{}}]"#;
-        let mut bindings = Bindings::parse(Kind::Event, text).expect("a list");
+        let mut bindings = Bindings::parse(Role::Event, text).expect("a list");
         bindings.refuse(vec![String::new(), "not_implemented: b".into(), String::new()]);
         let accepted: Vec<_> = bindings.accepted().into_iter().map(|binding| binding.r#type).collect();
         assert_eq!(accepted, ["a", "c"]);

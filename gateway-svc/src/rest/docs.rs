@@ -27,6 +27,8 @@ use super::Rest;
         (name = "health", description = "For everyone, without a token."),
         (name = "modules", description = "Groups of functions. The module `_` is always there."),
         (name = "functions", description = "Functions, and running them."),
+        (name = "events and sinks", description = "What triggers functions, and what receives their results."),
+        (name = "dead letters", description = "What could not be done, and is kept until somebody decides."),
         (name = "scripts", description = "APP scripts: where functions may run."),
         (name = "subjects", description = "Who may use the mesh. Takes an administrator's token."),
     ),

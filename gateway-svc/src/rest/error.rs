@@ -18,6 +18,9 @@ use crate::clients::for_clients;
 /// What the scheduler says when no worker is there; more words follow a colon.
 const NO_WORKER: &str = "No worker available";
 
+/// When a client may come back that nobody told a better time.
+const COME_BACK_AFTER: Duration = Duration::from_secs(1);
+
 /// A refused or failed request.
 #[derive(Debug)]
 pub(super) struct ApiError {
@@ -104,6 +107,14 @@ impl ApiError {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, format!("Error: {message}"))
     }
 
+    /// The same failure, when a part was `done` before: a repeat is another request.
+    pub(super) fn but_before(mut self, done: &str) -> Self {
+        if let Errors::Detail { detail } = &mut self.body.errors {
+            *detail = format!("{detail}; before that, {done}");
+        }
+        Self { retry_after: None, ..self }
+    }
+
     /// Older clients look for what may not be done to the module `_` in a place of its own.
     fn default_module(detail: String) -> Self {
         let mut error = Self::new(StatusCode::BAD_REQUEST, detail.clone());
@@ -119,7 +130,16 @@ impl ApiError {
 
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
-        let Error { reason, message, fields, retry_after } = for_clients(error);
+        Self::told(for_clients(error))
+    }
+}
+
+impl ApiError {
+    /// The failure with the words that it has, which a client may know.
+    pub(super) fn told(error: Error) -> Self {
+        // What may have been done is not to be repeated without a thought.
+        let may_be_repeated = error.not_started();
+        let Error { reason, message, fields, retry_after } = error;
         let mut api = match reason {
             Reason::BadRequest => Self::bad_request_because(&message),
             Reason::InvalidField if fields.is_empty() => Self::new(StatusCode::UNPROCESSABLE_ENTITY, message),
@@ -127,12 +147,15 @@ impl From<Error> for ApiError {
             Reason::TooLarge => Self::new(StatusCode::PAYLOAD_TOO_LARGE, message),
             Reason::Unauthenticated => Self::unauthorized(),
             Reason::PermissionDenied => Self::new(StatusCode::FORBIDDEN, "Forbidden"),
-            Reason::ModuleNotFound | Reason::FunctionNotFound | Reason::SubjectNotFound => Self::not_found(),
+            Reason::ModuleNotFound
+            | Reason::FunctionNotFound
+            | Reason::SubjectNotFound
+            | Reason::DeadLetterNotFound => Self::not_found(),
             Reason::ScriptNotFound => Self::new(StatusCode::NOT_FOUND, format!("Not Found: {message}")),
             Reason::FunctionExists => Self::new(StatusCode::CONFLICT, "Conflict"),
             Reason::DefaultModule => Self::default_module(message),
             Reason::NoWorker => Self::new(StatusCode::SERVICE_UNAVAILABLE, no_worker(&message)),
-            Reason::WorkerLost | Reason::ConnectionLost | Reason::Unavailable => {
+            Reason::WorkerLost | Reason::ConnectionLost | Reason::Unavailable | Reason::ResultNotTaken => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, format!("Service Unavailable: {message}"))
             }
             Reason::Overloaded => {
@@ -151,10 +174,7 @@ impl From<Error> for ApiError {
             | Reason::CodeNotFound => went_wrong(&format!("Something went wrong: {message}")),
             Reason::Internal | Reason::Unspecified => went_wrong("Something went wrong"),
         };
-        api.retry_after = retry_after;
-        if reason == Reason::Overloaded {
-            api.retry_after = api.retry_after.or(Some(Duration::from_secs(1)));
-        }
+        api.retry_after = may_be_repeated.then(|| retry_after.unwrap_or(COME_BACK_AFTER));
         api
     }
 }
@@ -196,7 +216,7 @@ impl IntoResponses for Usual {
             ("401", "The token is missing, malformed, unknown or expired, or not good for this route."),
             ("429", "Too many requests run at once. `Retry-After` says when to come back."),
             ("500", "A fault of the platform."),
-            ("503", "A part of the platform cannot be reached."),
+            ("503", "A part of the platform cannot be reached. With `Retry-After`: nothing was done."),
             ("504", "The time limit passed before there was a result."),
         ];
         let failure = Content::new(Some(Ref::from_schema_name("Failure")));
@@ -248,6 +268,7 @@ mod tests {
             (Reason::FunctionNotFound, 404, "Not Found"),
             (Reason::ScriptNotFound, 404, "Not Found: why"),
             (Reason::SubjectNotFound, 404, "Not Found"),
+            (Reason::DeadLetterNotFound, 404, "Not Found"),
             (Reason::CodeNotFound, 500, "Something went wrong: why"),
             (Reason::FunctionExists, 409, "Conflict"),
             (Reason::NoWorker, 503, "No worker available: why"),
@@ -259,6 +280,12 @@ mod tests {
                 Reason::ConnectionLost,
                 503,
                 "Service Unavailable: a connection was lost while the request may have been in work",
+            ),
+            (
+                Reason::ResultNotTaken,
+                503,
+                "Service Unavailable: the function ran, but its sinks did not take the result, which is lost; \
+                    another request runs it again",
             ),
             (Reason::GuestTrapped, 500, "Something went wrong: why"),
             (Reason::GuestExited, 500, "Something went wrong: why"),
@@ -312,7 +339,13 @@ mod tests {
         let overloaded = |millis| Error::overloaded("full", Duration::from_millis(millis));
         assert_eq!(retry_after(overloaded(1)).as_deref(), Some("1"));
         assert_eq!(retry_after(overloaded(1001)).as_deref(), Some("2"));
-        assert_eq!(retry_after(Error::new(Reason::Overloaded, "full")).as_deref(), Some("1"));
-        assert_eq!(retry_after(Error::new(Reason::Internal, "")), None);
+        for reason in [Reason::Overloaded, Reason::Unavailable, Reason::NoWorker] {
+            assert_eq!(retry_after(Error::new(reason, "")).as_deref(), Some("1"), "{reason:?}");
+        }
+        // What may have been done is not to be repeated without a thought.
+        for reason in [Reason::ConnectionLost, Reason::WorkerLost, Reason::ResultNotTaken, Reason::Internal] {
+            let error = Error { retry_after: Some(Duration::from_secs(7)), ..Error::new(reason, "") };
+            assert_eq!(retry_after(error), None, "{reason:?}");
+        }
     }
 }

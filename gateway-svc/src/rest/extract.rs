@@ -59,6 +59,25 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Rest> for Names<T> {
     }
 }
 
+/// What is after the question mark. What is unknown or malformed there is named.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Rest> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, rest: &Rest) -> Result<Self, ApiError> {
+        match axum::extract::Query::from_request_parts(parts, rest).await {
+            Ok(axum::extract::Query(query)) => Ok(Self(query)),
+            Err(rejection) => Err(ApiError::bad_request_because(&root_cause(&rejection))),
+        }
+    }
+}
+
+/// What the innermost error says: those around it say where it happened.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error).to_string()
+}
+
 /// A body that is to be a JSON object; an empty one counts as `{}`. It is kept as it came.
 pub(super) struct JsonBody(Bytes);
 
@@ -82,6 +101,11 @@ impl JsonBody {
     ) -> Result<[Option<&RawValue>; N], ApiError> {
         let text = std::str::from_utf8(&self.0).map_err(|_| ApiError::bad_request())?;
         json::members(text, names).map_err(|_| ApiError::bad_request())
+    }
+
+    /// The whole object, where every key matters. What is unknown or malformed in it is named.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        serde_json::from_slice(&self.0).map_err(|error| ApiError::bad_request_because(&error.to_string()))
     }
 
     /// The bytes of a member, shared with the body.

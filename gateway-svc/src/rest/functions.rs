@@ -20,14 +20,16 @@ use proto::scheduler::v1::AwaitCodeRequest;
 use super::Rest;
 use super::bindings::Bindings;
 use super::error::{ApiError, Failure, Usual};
+use super::events::show_events;
 use super::extract::{Names, User};
 use super::revision::Revision;
 use super::schema::{Data, FunctionUpload};
+use super::sinks::show_sinks;
 use super::upload::{Code, Form, unless_unreadable};
 use form::FunctionForm;
 use reply::{FunctionShown, FunctionWritten};
 
-/// Shows a function.
+/// Shows a function, and how its events and sinks do.
 #[utoipa::path(get, path = "/v1/fn/{module}/{function}", tag = "functions",
     params(
         ("module" = String, Path, description = "The module's name."),
@@ -45,7 +47,10 @@ pub(super) async fn get_function(
 ) -> Result<Json<Data<FunctionShown>>, ApiError> {
     let request = rest.request(&caller, GetFunctionRequest { module, name });
     let reply = rest.channels.functions().get_function(request).await?.into_inner();
-    Ok(Json(Data { data: FunctionShown::from(reply.function.unwrap_or_default()) }))
+    let mut function = reply.function.unwrap_or_default();
+    let (events, sinks) = (std::mem::take(&mut function.events), std::mem::take(&mut function.sinks));
+    let (events, sinks) = tokio::join!(show_events(&rest, events), show_sinks(&rest, sinks));
+    Ok(Json(Data { data: FunctionShown::new(function, events, sinks) }))
 }
 
 /// Creates a function.

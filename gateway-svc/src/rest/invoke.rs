@@ -2,8 +2,7 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use bytes::{BufMut as _, Bytes, BytesMut};
-use http::header::CONTENT_TYPE;
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use mesh::Caller;
 use proto::scheduler::v1::invoke_response::Outcome;
@@ -15,6 +14,7 @@ use super::Rest;
 use super::error::{ApiError, Failure, Usual};
 use super::extract::{JsonBody, Names, User};
 use super::json;
+use super::raw;
 use super::revision::Revision;
 use super::schema::InvokeBody;
 
@@ -59,9 +59,11 @@ pub(super) async fn invoke_function(
         scheduling: json::present(scheduling).map(read_scheduling).transpose()?.flatten(),
         min_revision: rest.latest_revision.at_least(seen),
         invocation_id: invocation.clone(),
+        function_id: String::new(),
     };
     let outcome = invoke(&rest, &caller, request).await;
-    let mut response = outcome.map_or_else(ApiError::into_response, respond);
+    let mut response =
+        outcome.map_or_else(ApiError::into_response, |result| raw::answer(br#"{"data":"#, &result, b"}"));
     if let Ok(invocation) = HeaderValue::try_from(invocation) {
         response.headers_mut().insert(INVOCATION, invocation);
     }
@@ -76,16 +78,6 @@ async fn invoke(rest: &Rest, caller: &Caller, request: InvokeRequest) -> Result<
         Some(Outcome::FunctionError(message)) => Err(ApiError::function_error(&message)),
         None => Err(ApiError::internal("the scheduler answered without an outcome")),
     }
-}
-
-/// `{"data": RESULT}`; the result is JSON already and is not looked into.
-fn respond(result: Bytes) -> Response {
-    const OPENING: &[u8] = br#"{"data":"#;
-    let mut body = BytesMut::with_capacity(OPENING.len() + result.len() + 1);
-    body.put(OPENING);
-    body.put(result);
-    body.put_u8(b'}');
-    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body.freeze()).into_response()
 }
 
 /// `None` is the default policy.

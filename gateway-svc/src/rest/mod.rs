@@ -1,20 +1,29 @@
 //! The REST port: HTTP statuses and JSON envelopes, and nothing else that knows of them.
 
 mod bindings;
+mod conservation;
+mod dead_letters;
 mod docs;
 mod error;
+mod events;
 mod extract;
 mod functions;
 mod invoke;
 mod json;
 mod linger;
 mod modules;
+mod raw;
+mod reached;
 mod revision;
+mod role;
 mod router;
 mod schema;
 mod scripts;
+mod sinks;
 mod stack;
+mod status;
 mod subjects;
+mod time;
 mod upload;
 
 use std::sync::Arc;
@@ -46,6 +55,7 @@ struct Parts {
     request_timeout: Duration,
     wait_for_workers_timeout: Duration,
     binding_timeout: Duration,
+    status_timeout: Duration,
 }
 
 impl Rest {
@@ -64,6 +74,7 @@ impl Rest {
             request_timeout: Duration::from_secs(config.request_timeout_s),
             wait_for_workers_timeout: Duration::from_secs(config.wait_for_workers_timeout_s),
             binding_timeout: Duration::from_secs(config.binding_timeout_s),
+            status_timeout: Duration::from_millis(config.status_timeout_ms),
         };
         Self { parts: Arc::new(parts) }
     }

@@ -20,7 +20,7 @@ use super::error::ApiError;
 use super::linger::linger;
 use super::stack::{NewRequestId, REQUEST_ID, continue_trace, limit_concurrency, observe, panicked};
 use super::upload::BESIDE_CODE_BYTES;
-use super::{Rest, functions, invoke, modules, scripts, subjects};
+use super::{Rest, conservation, dead_letters, events, functions, invoke, modules, scripts, sinks, subjects};
 use crate::Config;
 use crate::auth::Authenticator;
 use crate::clients::Channels;
@@ -43,6 +43,13 @@ fn api() -> OpenApiRouter<Rest> {
             functions::delete_function,
             invoke::invoke_function
         ))
+        .routes(routes!(events::list_events))
+        .routes(routes!(sinks::list_sinks))
+        .routes(routes!(conservation::get_conservation))
+        .routes(routes!(dead_letters::list_dead_letters, dead_letters::purge_dead_letters))
+        .routes(routes!(dead_letters::get_dead_letter, dead_letters::purge_dead_letter))
+        .routes(routes!(dead_letters::redrive_dead_letter))
+        .routes(routes!(dead_letters::redrive_dead_letters))
         .routes(routes!(scripts::list_scripts, scripts::create_script))
         .routes(routes!(scripts::get_script, scripts::delete_script))
         .routes(routes!(subjects::list_subjects, subjects::create_subject))

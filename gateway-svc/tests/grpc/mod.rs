@@ -7,8 +7,10 @@ use mesh::channel::Channel;
 use mesh::testing::eventually;
 use mesh::{Caller, Error, Reason};
 use prost::Message as _;
-use proto::connector::v1::CheckEventsRequest;
+use proto::connector::v1::dead_letters_client::DeadLettersClient as EventDeadLettersClient;
 use proto::connector::v1::events_client::EventsClient;
+use proto::connector::v1::{CheckEventsRequest, EventCounts, GetEventStatusRequest, ListEventLedgersRequest};
+use proto::deadletter::v1::{GetDeadLetterRequest, ListDeadLettersRequest};
 use proto::registry::v1::authentication_client::AuthenticationClient;
 use proto::registry::v1::code_store_client::CodeStoreClient;
 use proto::registry::v1::functions_client::FunctionsClient;
@@ -20,6 +22,7 @@ use proto::registry::v1::*;
 use proto::scheduler::v1::cluster_client::ClusterClient;
 use proto::scheduler::v1::invocations_client::InvocationsClient;
 use proto::scheduler::v1::{AwaitCodeRequest, InvokeRequest, ListWorkersRequest};
+use proto::sink::v1::dead_letters_client::DeadLettersClient as SinkDeadLettersClient;
 use tonic::{Code, Request, Status};
 
 use crate::support::scheduler::Answer;
@@ -89,10 +92,16 @@ async fn only_what_the_table_names_is_let_through() {
         reason(
             EventsClient::new(channel()).check_events(with_token(ROOT, CheckEventsRequest::default())).await,
         ),
+        // Whoever knows an id would learn of what is another's.
+        reason(
+            EventsClient::new(channel())
+                .get_event_status(with_token(ROOT, GetEventStatusRequest::default()))
+                .await,
+        ),
         reason(ClusterClient::new(channel()).list_workers(with_token(ANN, ListWorkersRequest {})).await),
         reason(SubjectsClient::new(channel()).list_subjects(with_token(ANN, ListSubjectsRequest {})).await),
     ];
-    assert_eq!(refused, [Reason::PermissionDenied; 6]);
+    assert_eq!(refused, [Reason::PermissionDenied; 7]);
 
     let workers = ClusterClient::new(channel()).list_workers(with_token(ROOT, ListWorkersRequest {})).await;
     assert_eq!(workers.expect("an administrator").into_inner().workers.len(), 1);
@@ -130,7 +139,7 @@ async fn every_method_of_the_published_services_is_decided_on() {
         }
     }
     // Change these with the wire contract, after a look at the table in edge.rs.
-    assert_eq!((open, closed), (20, 11));
+    assert_eq!((open, closed), (30, 13));
 }
 
 #[tokio::test]
@@ -233,6 +242,31 @@ async fn a_watch_passes_until_the_gateway_drains() {
     mesh.draining.cancel();
     assert_eq!(reason(updates.message().await), Reason::Unavailable);
     eventually("the registry is not watched any more", async || Arc::strong_count(&watches) == 2).await;
+}
+
+#[tokio::test]
+async fn dead_letters_and_ledgers_are_the_callers() {
+    let mesh = Mesh::start().await;
+    mesh.connector.known.lock().ledgers =
+        vec![("m", "f", EventCounts::default()), ("root", "f", EventCounts::default())];
+    mesh.connector.letters.put(1, BindingRole::Event, "ann", "1");
+    mesh.sink.letters.put(2, BindingRole::Sink, "root", "2");
+    let channel = || mesh.edge.channel();
+    let mut events = EventDeadLettersClient::new(channel());
+    let mut sinks = SinkDeadLettersClient::new(channel());
+    let list = || ListDeadLettersRequest { page_size: 9, ..ListDeadLettersRequest::default() };
+    for (token, of_events, of_sinks, ledgers) in [(ANN, 1, 0, 1), (ROOT, 1, 1, 2)] {
+        let listed = events.list_dead_letters(with_token(token, list())).await.expect("listed").into_inner();
+        assert_eq!(listed.letters.len(), of_events);
+        let listed = sinks.list_dead_letters(with_token(token, list())).await.expect("listed").into_inner();
+        assert_eq!(listed.letters.len(), of_sinks);
+        let request = with_token(token, ListEventLedgersRequest {});
+        let listed = EventsClient::new(channel()).list_event_ledgers(request).await.expect("listed");
+        assert_eq!(listed.into_inner().ledgers.len(), ledgers);
+    }
+    let request = GetDeadLetterRequest { id: crate::support::dead_letters::id(2) };
+    let refused = sinks.get_dead_letter(with_token(ANN, request)).await;
+    assert_eq!(reason(refused), Reason::DeadLetterNotFound);
 }
 
 #[tokio::test]

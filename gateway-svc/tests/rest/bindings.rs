@@ -1,6 +1,10 @@
+use std::time::{Duration, Instant};
+
+use proto::binding::v1::BindingState;
 use serde_json::{Value, json};
 
 use super::{WASM, data};
+use crate::support::bindings::Answers;
 use crate::support::http::{Answer, form, send};
 use crate::support::{Mesh, nowhere};
 
@@ -36,8 +40,8 @@ async fn connected_bindings_make_a_plain_success() {
 #[tokio::test]
 async fn each_entry_is_judged_by_itself_and_in_order() {
     let mesh = Mesh::start().await;
-    mesh.connector.hindrances.lock().insert("mqtt-1".into(), "connection refused".into());
-    mesh.sink.hindrances.lock().insert("couchdb-0".into(), String::new());
+    mesh.connector.known.lock().state("mqtt-1", BindingState::Retrying, "connection refused");
+    mesh.sink.known.lock().state("couchdb-0", BindingState::Unspecified, "");
     let events = format!(r#"[{MQTT}, {{"type":"kafka","params":{{}}}}, {MQTT}, {{"type":"mqtt"}}, 7]"#);
     let sinks = format!(r#"[{{"params":{{}}}}, {{"type":"mongodb","params":{{}}}}, {COUCH}]"#);
     let parts = [("name", "f"), ("code", WASM), ("events", &events), ("sinks", &sinks)];
@@ -46,7 +50,7 @@ async fn each_entry_is_judged_by_itself_and_in_order() {
     let body = answer.json();
     let (events, sinks) = (&body["data"]["events"], &body["data"]["sinks"]);
     assert_eq!(events[0], json!({"status": "success"}));
-    assert_eq!(events[2], json!({"status": "error", "message": "connection refused"}));
+    assert_eq!(events[2], json!({"status": "error", "message": "connection refused", "stored": true}));
     let beginnings = [
         (&events[1], "not_implemented: kafka"),
         (&events[3], "bad_event_format"),
@@ -57,6 +61,7 @@ async fn each_entry_is_judged_by_itself_and_in_order() {
     ];
     for (outcome, beginning) in beginnings {
         assert_eq!(outcome["status"], "error");
+        assert_eq!(outcome["stored"], beginning == "not connected");
         let message = outcome["message"].as_str().expect("a message");
         assert!(message.starts_with(beginning), "{message} starts with {beginning}");
     }
@@ -135,4 +140,28 @@ async fn without_connector_and_sink_service_bindings_are_stored_and_said_to_be_u
     );
     let state = mesh.registry.state.lock();
     assert_eq!((state.modules["_"]["f"].events.len(), state.modules["_"]["f"].sinks.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn what_still_tries_is_said_to_within_the_time() {
+    let mesh = Mesh::start_with(|config| config.binding_timeout_s = 1).await;
+    {
+        let mut known = mesh.connector.known.lock();
+        known.answers = Answers::OnlyWhoDoesNotWait;
+        known.state("mqtt-0", BindingState::Connecting, "");
+        mesh.sink.known.lock().answers = Answers::Never;
+    }
+    let (events, sinks) = (format!("[{MQTT}]"), format!("[{COUCH}]"));
+    let parts = [("name", "f"), ("code", WASM), ("events", &events), ("sinks", &sinks)];
+    let started = Instant::now();
+    let answer = upload(&mesh, "POST", "/v1/fn/_", &parts).await;
+    let took = started.elapsed();
+    assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(10), "{took:?}");
+    assert_eq!(answer.status, 207);
+    let body = answer.json();
+    assert_eq!(
+        body["data"]["events"],
+        json!([{"status": "error", "message": "still connecting", "stored": true}])
+    );
+    assert_eq!(body["data"]["sinks"][0]["message"], "not connected: the sink service does not answer");
 }

@@ -118,7 +118,12 @@ async fn a_function_is_shown_with_all_that_is_known() {
         "metadata": {"tag": "edge", "capacity": 128, "idempotent": true},
         "limits": {"memory_bytes": null, "timeout_ms": 1500, "output_bytes": null},
         "events": [],
-        "sinks": [{"id": "couchdb-0", "type": "couchdb", "params": {"url": "http://db/x"}}],
+        "sinks": [{
+            "id": "couchdb-0", "type": "couchdb", "params": {"url": "http://db/x"},
+            "state": "connected", "since": "2023-11-14T22:13:20Z", "message": null,
+            "last_delivery_at": "2023-11-14T22:13:21Z",
+            "counts": {"accepted": 0, "delivered": 0, "pending": 0, "dead": 0, "purged": 0},
+        }],
         "created_at": "2023-11-14T22:13:20Z", "updated_at": "2023-11-14T22:13:20Z",
     });
     let answer = mesh.ask("GET", "/v1/fn/_/f", Body::None).await;

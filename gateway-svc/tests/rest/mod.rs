@@ -3,12 +3,15 @@
 mod auth;
 mod bindings;
 mod common;
+mod conservation;
+mod dead_letters;
 mod functions;
 mod invoke;
 mod modules;
 mod one_process;
 mod openapi;
 mod scripts;
+mod states;
 mod subjects;
 
 use serde_json::{Value, json};

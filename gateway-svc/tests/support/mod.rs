@@ -1,6 +1,7 @@
 //! A gateway on free ports, in front of small services that keep everything in memory.
 
 pub mod bindings;
+pub mod dead_letters;
 pub mod http;
 pub mod registry;
 pub mod scheduler;
@@ -13,8 +14,6 @@ use mesh::health::Readiness;
 use mesh::server::{Grpc, Service};
 use mesh::shutdown::Tasks;
 use mesh::testing::Served;
-use proto::connector::v1::events_server::EventsServer;
-use proto::sink::v1::sinks_server::SinksServer;
 use tokio_util::sync::CancellationToken;
 
 use bindings::{FakeConnector, FakeSink};
@@ -61,9 +60,8 @@ impl Mesh {
         };
         let registry_server = serve("registry", registry.services()).await;
         let scheduler_server = serve("scheduler", scheduler.services()).await;
-        let connector_server =
-            serve("connector", Grpc::default().service(EventsServer::new(connector.clone()))).await;
-        let sink_server = serve("sink", Grpc::default().service(SinksServer::new(sink.clone()))).await;
+        let connector_server = serve("connector", connector.services()).await;
+        let sink_server = serve("sink", sink.services()).await;
 
         let mut config = Config {
             registry: registry_server.endpoint.clone(),

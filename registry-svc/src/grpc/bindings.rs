@@ -2,20 +2,42 @@
 
 use mesh::Caller;
 use proto::registry::v1::bindings_server::Bindings;
-use proto::registry::v1::{ListBindingsRequest, ListBindingsResponse};
+use proto::registry::v1::{
+    FindHoldersRequest, FindHoldersResponse, HoldBindingsRequest, HoldBindingsResponse,
+    ReleaseBindingsRequest, ReleaseBindingsResponse,
+};
 use tonic::{Request, Response, Status};
 
 use super::Handler;
 
 #[tonic::async_trait]
 impl Bindings for Handler {
-    async fn list_bindings(
+    async fn hold_bindings(
         &self,
-        request: Request<ListBindingsRequest>,
-    ) -> Result<Response<ListBindingsResponse>, Status> {
+        request: Request<HoldBindingsRequest>,
+    ) -> Result<Response<HoldBindingsResponse>, Status> {
         let caller = Caller::of(&request);
-        let ListBindingsRequest { role } = request.into_inner();
-        let (bindings, revision) = self.registry.list_bindings(&caller, role).await?;
-        Ok(Response::new(ListBindingsResponse { bindings, revision }))
+        let held = self.registry.hold_bindings(&caller, request.into_inner()).await?;
+        Ok(Response::new(held))
+    }
+
+    async fn release_bindings(
+        &self,
+        request: Request<ReleaseBindingsRequest>,
+    ) -> Result<Response<ReleaseBindingsResponse>, Status> {
+        let caller = Caller::of(&request);
+        let ReleaseBindingsRequest { role, holder } = request.into_inner();
+        self.registry.release_bindings(&caller, role, &holder).await?;
+        Ok(Response::new(ReleaseBindingsResponse {}))
+    }
+
+    async fn find_holders(
+        &self,
+        request: Request<FindHoldersRequest>,
+    ) -> Result<Response<FindHoldersResponse>, Status> {
+        let caller = Caller::of(&request);
+        let FindHoldersRequest { ids } = request.into_inner();
+        let holders = self.registry.find_holders(&caller, &ids).await?;
+        Ok(Response::new(FindHoldersResponse { holders }))
     }
 }

@@ -7,10 +7,9 @@ use sea_orm::{
     EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set, Statement,
 };
 
-use super::Reader;
 use super::entity::change_log;
-use super::error::{Result, StoreError};
 use super::notifications::CHANNEL;
+use super::{DatabaseError, Reader, Result};
 
 /// Changes that are larger are not logged: a snapshot tells them better, and what a follower has to
 /// keep in memory stays bounded.
@@ -67,6 +66,6 @@ impl Reader<'_> {
 fn decode(row: change_log::Model) -> Result<LoggedChanges> {
     let changes = row.body.map(|body| ChangeSet::decode(body.as_slice())).transpose();
     let changes = changes
-        .map_err(|error| StoreError::Failed(format!("the change log at {}: {error}", row.revision)))?;
+        .map_err(|error| DatabaseError::Failed(format!("the change log at {}: {error}", row.revision)))?;
     Ok(LoggedChanges { revision: row.revision.cast_unsigned(), changes })
 }

@@ -5,34 +5,30 @@
 //! `queries` has what both can do, by noun.
 
 mod changes;
-mod connect;
 mod entity;
-mod error;
 mod migrations;
 mod notifications;
 mod queries;
-mod url;
+mod sealing;
 mod write;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh::database::{self, DatabaseUrl};
+pub(crate) use mesh::database::{DatabaseError, Result};
 use sea_orm::{
-    AccessMode, ConnectionTrait as _, DatabaseConnection, DatabaseExecutor, DatabaseTransaction, DbBackend,
-    EntityTrait as _, IsolationLevel, SqliteTransactionMode, Statement, TransactionOptions,
-    TransactionTrait as _,
+    AccessMode, DatabaseConnection, DatabaseExecutor, DatabaseTransaction, DbBackend, EntityTrait as _,
+    IsolationLevel, TransactionTrait as _,
 };
-use sea_orm_migration::MigratorTrait as _;
 use tokio::sync::{Mutex, watch};
 
 pub(crate) use self::changes::LoggedChanges;
-pub(crate) use self::error::{Result, StoreError};
+pub(crate) use self::queries::bindings::RoleBindings;
 pub(crate) use self::queries::functions::FunctionBindings;
-pub use self::url::DatabaseUrl;
+pub(crate) use self::queries::leases::{Holder, LeaseWrite};
 pub(crate) use self::write::Write;
-
-/// The key of the advisory lock under which one of several replicas migrates a PostgreSQL database.
-const MIGRATION_LOCK: i64 = 0x0066_756e_6c65_7373;
+use crate::keyring::Keyring;
 
 /// How long [`Store::refresh`] waits for a database that does not answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,37 +40,51 @@ pub(crate) struct Store {
     /// Writers of this process wait here for their turn, in order, and not each with a connection
     /// inside the database.
     turn: Arc<Mutex<()>>,
+    /// The same for those who write leases. SQLite has one writer for everything.
+    lease_turn: Arc<Mutex<()>>,
+    keyring: Arc<Keyring>,
     changes_kept: u32,
     newest: Arc<watch::Sender<u64>>,
 }
 
 impl Store {
     /// Opens the database. PostgreSQL need not be there yet.
-    pub(crate) async fn open(url: &DatabaseUrl, connections: u32, changes_kept: u32) -> anyhow::Result<Self> {
+    pub(crate) async fn open(
+        url: &DatabaseUrl,
+        connections: u32,
+        changes_kept: u32,
+        keyring: Keyring,
+    ) -> anyhow::Result<Self> {
+        let turn = Arc::default();
+        let lease_turn = match url {
+            DatabaseUrl::Postgres(_) => Arc::default(),
+            DatabaseUrl::SqliteFile(_) | DatabaseUrl::SqliteMemory => Arc::clone(&turn),
+        };
         Ok(Self {
-            db: connect::connect(url, connections).await?,
+            db: database::connect(url, connections, "funless-registry").await?,
             url: url.clone(),
-            turn: Arc::default(),
+            turn,
+            lease_turn,
+            keyring: Arc::new(keyring),
             changes_kept,
             newest: Arc::new(watch::Sender::new(0)),
         })
     }
 
-    /// Brings the schema up to date, whatever other replicas do at the same time.
-    pub(crate) async fn migrate(&self) -> Result<()> {
-        let transaction = self.begin_write().await?;
-        if transaction.get_database_backend() == DbBackend::Postgres {
-            let lock = "SELECT pg_advisory_xact_lock($1)";
-            let lock = Statement::from_sql_and_values(DbBackend::Postgres, lock, [MIGRATION_LOCK.into()]);
-            transaction.execute_raw(lock).await?;
-        }
-        migrations::Migrator::up(&transaction, None).await?;
-        Ok(transaction.commit().await?)
+    /// Brings the schema and what is encrypted up to date, whatever other replicas do at the same time.
+    pub(crate) async fn prepare(&self) -> Result<()> {
+        database::migrate::<migrations::Migrator>(&self.db).await?;
+        self.seal_bindings().await
+    }
+
+    /// Whether parameters of bindings can be stored.
+    pub(crate) fn can_encrypt(&self) -> bool {
+        self.keyring.has_key()
     }
 
     /// Reads, each statement by itself.
     pub(crate) fn read(&self) -> Reader<'_> {
-        Reader { db: (&self.db).into() }
+        Reader { db: (&self.db).into(), keyring: &self.keyring }
     }
 
     /// Reads the state of one moment with several statements.
@@ -87,30 +97,22 @@ impl Store {
             // A transaction of SQLite always is one.
             _ => self.db.begin().await?,
         };
-        Ok(Snapshot { transaction })
+        Ok(Snapshot { transaction, keyring: Arc::clone(&self.keyring) })
     }
 
     /// Writes: takes the next revision, and with it the turn among all writers of all replicas.
     pub(crate) async fn write(&self) -> Result<Write> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
-        let transaction = self.begin_write().await?;
-        Write::begin(transaction, self.changes_kept, Arc::clone(&self.newest), turn).await
-    }
-
-    async fn begin_write(&self) -> Result<DatabaseTransaction> {
-        // A deferred transaction of SQLite that turns to writing can fail; an immediate one waits.
-        let options = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        };
-        Ok(self.db.begin_with_options(options).await?)
+        let transaction = database::begin_write(&self.db).await?;
+        let keyring = Arc::clone(&self.keyring);
+        Write::begin(transaction, keyring, self.changes_kept, Arc::clone(&self.newest), turn).await
     }
 
     /// Asks the database for its newest revision.
     pub(crate) async fn refresh(&self) -> Result<()> {
         let reader = self.read();
         let revision = tokio::time::timeout(ANSWER_TIMEOUT, reader.revision()).await;
-        let revision = revision.map_err(|_| StoreError::Unavailable("it does not answer".into()))??;
+        let revision = revision.map_err(|_| DatabaseError::Unavailable("it does not answer".into()))??;
         advance(&self.newest, revision);
         Ok(())
     }
@@ -129,18 +131,20 @@ fn advance(newest: &watch::Sender<u64>, revision: u64) {
 /// The state of one moment.
 pub(crate) struct Snapshot {
     transaction: DatabaseTransaction,
+    keyring: Arc<Keyring>,
 }
 
 impl Snapshot {
     /// Reads it.
     pub(crate) fn read(&self) -> Reader<'_> {
-        Reader { db: (&self.transaction).into() }
+        Reader { db: (&self.transaction).into(), keyring: &self.keyring }
     }
 }
 
 /// What can be read; see `queries`.
 pub(crate) struct Reader<'a> {
     db: DatabaseExecutor<'a>,
+    keyring: &'a Keyring,
 }
 
 impl Reader<'_> {

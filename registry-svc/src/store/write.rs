@@ -8,8 +8,8 @@ use sea_orm::{DatabaseTransaction, DbErr, EntityTrait as _};
 use tokio::sync::{OwnedMutexGuard, watch};
 
 use super::entity::revision;
-use super::error::{Result, StoreError};
-use super::{Reader, advance, changes};
+use super::{DatabaseError, Reader, Result, advance, changes};
+use crate::keyring::Keyring;
 use crate::subjects::now_ms;
 
 /// A write in progress. What it changes is seen by others once it is committed; dropped without, it
@@ -19,6 +19,7 @@ pub(crate) struct Write {
     pub(super) revision: u64,
     /// When it began, Unix time in milliseconds.
     pub(super) now_ms: i64,
+    pub(super) keyring: Arc<Keyring>,
     changes: Vec<Change>,
     changes_kept: u32,
     newest: Arc<watch::Sender<u64>>,
@@ -29,6 +30,7 @@ pub(crate) struct Write {
 impl Write {
     pub(super) async fn begin(
         transaction: DatabaseTransaction,
+        keyring: Arc<Keyring>,
         changes_kept: u32,
         newest: Arc<watch::Sender<u64>>,
         turn: OwnedMutexGuard<()>,
@@ -43,6 +45,7 @@ impl Write {
         Ok(Self {
             revision: next.value.cast_unsigned(),
             transaction,
+            keyring,
             now_ms: now_ms(),
             changes: Vec::new(),
             changes_kept,
@@ -53,7 +56,7 @@ impl Write {
 
     /// Reads what is there with what this write has changed.
     pub(crate) fn read(&self) -> Reader<'_> {
-        Reader { db: (&self.transaction).into() }
+        Reader { db: (&self.transaction).into(), keyring: &self.keyring }
     }
 
     /// The revision that the registry has as long as this write is not committed.
@@ -72,7 +75,7 @@ impl Write {
         changes::append(&self.transaction, self.revision, &changes).await?;
         changes::prune(&self.transaction, self.revision.saturating_sub(self.changes_kept.into())).await?;
         changes::notify(&self.transaction, self.revision).await?;
-        self.transaction.commit().await.map_err(StoreError::of_commit)?;
+        self.transaction.commit().await.map_err(DatabaseError::of_commit)?;
         advance(&self.newest, self.revision);
         Ok(self.revision)
     }

@@ -1,16 +1,14 @@
 //! Functions and their bindings.
 
-use mesh::{Caller, Reason};
+use mesh::Reason;
 use proto::registry::v1::create_function_request::Part;
 use proto::registry::v1::{
-    Binding, BindingList, BindingRole, CodeKind, CreateFunctionRequest, CreateFunctionSpec,
-    DeleteFunctionRequest, Function, GetFunctionRequest, GetModuleRequest, Limits, ListBindingsRequest,
-    ListFunctionsRequest, Metadata, UpdateFunctionSpec,
+    BindingList, CodeKind, CreateFunctionRequest, CreateFunctionSpec, DeleteFunctionRequest, Function,
+    GetFunctionRequest, GetModuleRequest, Limits, ListFunctionsRequest, Metadata, UpdateFunctionSpec,
 };
-use tonic::Request;
 
 use crate::support::{
-    Database, Registry, as_subject, contract, create_parts, failure, reason, refused, spec, wasm,
+    Database, Registry, as_subject, binding, contract, create_parts, failure, reason, refused, spec, wasm,
 };
 
 contract!(
@@ -20,7 +18,6 @@ contract!(
     uploads_keep_to_the_protocol,
     an_update_changes_what_it_names,
     an_update_is_checked,
-    secrets_are_for_services,
 );
 
 async fn get(registry: &Registry, module: &str, name: &str) -> Result<Function, tonic::Status> {
@@ -31,10 +28,6 @@ async fn get(registry: &Registry, module: &str, name: &str) -> Result<Function, 
 
 fn update(name: &str) -> UpdateFunctionSpec {
     UpdateFunctionSpec { module: "_".into(), name: name.into(), ..UpdateFunctionSpec::default() }
-}
-
-fn binding(r#type: &str, params: &str) -> Binding {
-    Binding { id: String::new(), r#type: r#type.into(), params: params.into() }
 }
 
 async fn functions_live_and_die(database: Database) {
@@ -207,39 +200,4 @@ async fn an_update_is_checked(database: Database) {
     let parts = create_parts(spec("_", "anns"), &wasm("1"));
     let request = as_subject("ann", futures::stream::iter(parts));
     registry.functions().create_function(request).await.expect("the default module is shared");
-}
-
-async fn secrets_are_for_services(database: Database) {
-    let registry = Registry::start(&database).await;
-    let params = r#"{"url":"http://u:hunter2@db/x", "password":"hunter2", "port":1883}"#;
-    let redacted = r#"{"password":"***","port":1883,"url":"http://***@db/x"}"#;
-    let secret = CreateFunctionSpec {
-        events: vec![binding("mqtt", params)],
-        sinks: vec![binding("couchdb", params)],
-        ..spec("_", "f")
-    };
-    let mut watching = registry.watch(&Caller::Service).await;
-    watching.next().await.expect("a snapshot");
-    let created = registry.create(secret, &wasm("1")).await.expect("created");
-    let function = created.function.expect("a function");
-    assert_eq!((&*function.events[0].params, &*function.sinks[0].params), (redacted, redacted));
-    assert!(!format!("{:?}", get(&registry, "_", "f").await).contains("hunter2"));
-    assert!(!format!("{:?}", watching.next().await).contains("hunter2"));
-    assert!(!format!("{:?}", registry.watch(&Caller::Service).await.next().await).contains("hunter2"));
-
-    let mut bindings = registry.bindings();
-    let list = |role: BindingRole| ListBindingsRequest { role: role.into() };
-    for (role, expected) in [(BindingRole::Event, &function.events), (BindingRole::Sink, &function.sinks)] {
-        let listed = bindings.list_bindings(list(role)).await.expect("a list").into_inner();
-        assert_eq!(listed.revision, created.revision);
-        let [listed] = &listed.bindings[..] else { panic!("one of each: {listed:?}") };
-        assert_eq!((&*listed.module, &*listed.function, &listed.function_id), ("_", "f", &function.id));
-        let binding = listed.binding.as_ref().expect("a binding");
-        assert_eq!((&*binding.params, &binding.id), (params, &expected[0].id), "as it was given");
-    }
-    assert_eq!(refused(bindings.list_bindings(list(BindingRole::Unspecified)).await)[0].0, "role");
-    for user in [Caller::Subject("ann".into()), Caller::Admin("root".into())] {
-        let request = user.attach(Request::new(list(BindingRole::Sink)));
-        assert_eq!(reason(bindings.list_bindings(request).await), Reason::PermissionDenied);
-    }
 }

@@ -3,9 +3,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bindings;
 mod code;
 mod durability;
+mod encryption;
 mod functions;
+mod holders;
+mod leases;
 mod modules;
 mod replicas;
 mod scripts;

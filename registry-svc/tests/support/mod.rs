@@ -4,6 +4,7 @@ pub mod postgres;
 
 use std::time::Duration;
 
+use mesh::auth::Secret;
 use mesh::channel::Channel;
 use mesh::server::Service;
 use mesh::{Caller, Error, Host, Reason};
@@ -18,10 +19,12 @@ use proto::registry::v1::subjects_client::SubjectsClient;
 use proto::registry::v1::update_function_request::Part as UpdatePart;
 use proto::registry::v1::watch_client::WatchClient;
 use proto::registry::v1::{
-    CreateFunctionRequest, CreateFunctionResponse, CreateFunctionSpec, CreateModuleRequest, FetchCodeRequest,
-    UpdateFunctionRequest, UpdateFunctionResponse, UpdateFunctionSpec, WatchRequest, WatchResponse,
+    Binding, CreateFunctionRequest, CreateFunctionResponse, CreateFunctionSpec, CreateModuleRequest,
+    FetchCodeRequest, UpdateFunctionRequest, UpdateFunctionResponse, UpdateFunctionSpec, WatchRequest,
+    WatchResponse,
 };
 use registry_svc::{App, Config};
+use sea_orm::sqlx::{self, Connection as _, SqliteConnection};
 use tempfile::TempDir;
 use tonic::{Request, Status, Streaming};
 
@@ -62,7 +65,51 @@ impl Database {
             Self::Sqlite(directory) => format!("sqlite:{}/data/registry.db", directory.path().display()),
             Self::Postgres(name) => postgres::url(name),
         };
-        Config { database_url: url.parse().expect("a URL"), ..Config::default() }
+        let encryption_key = Some(Secret::new("5e".repeat(32)));
+        Config { database_url: url.parse().expect("a URL"), encryption_key, ..Config::default() }
+    }
+
+    /// What is stored of the parameters of all bindings.
+    pub async fn stored_params(&self) -> Vec<String> {
+        let query = "SELECT params FROM binding ORDER BY id";
+        let rows = match self {
+            Self::Sqlite(_) => sqlx::query_scalar(query).fetch_all(&mut self.file().await).await,
+            Self::Postgres(name) => {
+                sqlx::query_scalar(query).fetch_all(&mut postgres::connect(name).await).await
+            }
+        };
+        rows.expect("rows")
+    }
+
+    /// Stores parameters as they are, for all bindings.
+    pub async fn store_params(&self, params: &str) {
+        match self {
+            Self::Sqlite(_) => {
+                let update = sqlx::query("UPDATE binding SET params = ?").bind(params);
+                update.execute(&mut self.file().await).await.expect("updated");
+            }
+            Self::Postgres(name) => {
+                let update = sqlx::query("UPDATE binding SET params = $1").bind(params);
+                update.execute(&mut postgres::connect(name).await).await.expect("updated");
+            }
+        }
+    }
+
+    /// The bytes of all files of a SQLite database.
+    pub fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let Self::Sqlite(directory) = self else { return Vec::new() };
+        let files = std::fs::read_dir(directory.path().join("data")).expect("a directory");
+        let files = files.map(|file| {
+            let path = file.expect("a file").path();
+            (path.display().to_string(), std::fs::read(&path).expect("a file"))
+        });
+        files.collect()
+    }
+
+    async fn file(&self) -> SqliteConnection {
+        let Self::Sqlite(directory) = self else { panic!("it is not SQLite") };
+        let url = format!("sqlite:{}/data/registry.db", directory.path().display());
+        SqliteConnection::connect(&url).await.expect("a database")
     }
 }
 
@@ -198,6 +245,11 @@ pub fn create_parts(spec: CreateFunctionSpec, code: &[u8]) -> Vec<CreateFunction
 /// A function with this name in this module.
 pub fn spec(module: &str, name: &str) -> CreateFunctionSpec {
     CreateFunctionSpec { module: module.into(), name: name.into(), ..CreateFunctionSpec::default() }
+}
+
+/// A binding as it is given.
+pub fn binding(r#type: &str, params: &str) -> Binding {
+    Binding { id: String::new(), r#type: r#type.into(), params: params.into() }
 }
 
 /// A FunLess function that answers with a text. Another text makes another binary.

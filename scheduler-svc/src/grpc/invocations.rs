@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::catalog::Catalog;
+use crate::delivery::Delivery;
 use crate::dispatch::{Dispatched, Dispatcher};
 use crate::error::SchedulingError;
 
@@ -31,13 +32,19 @@ const NO_ARGS: Bytes = Bytes::from_static(b"{}");
 pub struct InvocationsHandler {
     catalog: Arc<Catalog>,
     dispatcher: Dispatcher,
+    delivery: Delivery,
     max_duration: Duration,
 }
 
 impl InvocationsHandler {
     /// Invocations of what is in `catalog`, each at most for `max_duration`.
-    pub fn new(catalog: Arc<Catalog>, dispatcher: Dispatcher, max_duration: Duration) -> Self {
-        Self { catalog, dispatcher, max_duration }
+    pub fn new(
+        catalog: Arc<Catalog>,
+        dispatcher: Dispatcher,
+        delivery: Delivery,
+        max_duration: Duration,
+    ) -> Self {
+        Self { catalog, dispatcher, delivery, max_duration }
     }
 
     async fn invoke(
@@ -51,21 +58,25 @@ impl InvocationsHandler {
             id if id.is_empty() => Uuid::now_v7().to_string(),
             id => id.clone(),
         };
-        let function = self.look_up(&caller, &invoke)?;
+        let mut function = self.look_up(&caller, &invoke)?;
         let Dispatched { response, worker } =
             match self.dispatch(&function, &invoke, &invocation_id, deadline).await {
                 // It was updated or deleted between look-up and run. Nothing has run: look again.
                 Err(error) if error.reason == Reason::CodeNotFound => {
                     self.catalog.moved_on(&function, deadline.min(Deadline::after(CATCH_UP))).await;
-                    let function = self.look_up(&caller, &invoke)?;
+                    function = self.look_up(&caller, &invoke)?;
                     self.dispatch(&function, &invoke, &invocation_id, deadline).await?
                 }
                 outcome => outcome?,
             };
-        let outcome = response.outcome.map(|outcome| match outcome {
-            execute_response::Outcome::Result(result) => Outcome::Result(result),
-            execute_response::Outcome::FunctionError(message) => Outcome::FunctionError(message),
-        });
+        let outcome = match response.outcome {
+            Some(execute_response::Outcome::Result(result)) => {
+                self.delivery.deliver(&function, &invocation_id, &result, deadline).await?;
+                Some(Outcome::Result(result))
+            }
+            Some(execute_response::Outcome::FunctionError(message)) => Some(Outcome::FunctionError(message)),
+            None => None,
+        };
         Ok(InvokeResponse { outcome, invocation_id, worker })
     }
 
@@ -78,8 +89,8 @@ impl InvocationsHandler {
     ) -> Result<Dispatched, Error> {
         let request = ExecuteRequest {
             invocation_id: invocation_id.to_owned(),
-            module: invoke.module.clone(),
-            function: invoke.function.clone(),
+            module: function.module.clone(),
+            function: function.name.clone(),
             code: function.code.clone(),
             limits: function.limits,
             args: if invoke.args.is_empty() { NO_ARGS } else { invoke.args.clone() },
@@ -88,13 +99,16 @@ impl InvocationsHandler {
     }
 
     fn look_up(&self, caller: &Caller, invoke: &InvokeRequest) -> Result<Arc<Function>, SchedulingError> {
-        let function = self.catalog.function(&invoke.module, &invoke.function);
-        let function = function.filter(|function| caller.reaches(&function.owner)).ok_or_else(|| {
-            SchedulingError::FunctionNotFound {
-                module: invoke.module.clone(),
-                function: invoke.function.clone(),
+        let (function, not_found) = match invoke.function_id.as_str() {
+            "" => {
+                let (module, function) = (&invoke.module, &invoke.function);
+                let not_found =
+                    SchedulingError::FunctionNotFound { module: module.clone(), function: function.clone() };
+                (self.catalog.function(module, function), not_found)
             }
-        })?;
+            id => (self.catalog.function_by_id(id), SchedulingError::FunctionIdNotFound(id.to_owned())),
+        };
+        let function = function.filter(|function| caller.reaches(&function.owner)).ok_or(not_found)?;
         match invoke.scheduling.as_ref().and_then(|scheduling| scheduling.language.as_ref()) {
             None => Ok(function),
             Some(Language::AppScript(script)) if self.catalog.has_script(script) => {

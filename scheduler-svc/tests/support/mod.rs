@@ -1,5 +1,6 @@
 //! The far sides of the scheduler as real servers: a registry that is watched, and workers.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use mesh::channel::Endpoint;
 use mesh::testing::{Served, eventually};
-use mesh::{Channel, Error, MAX_MESSAGE_BYTES, Reason};
+use mesh::{Channel, Error, Host, MAX_MESSAGE_BYTES, Reason};
 use parking_lot::Mutex;
 use proto::registry::v1::change::Change as Kind;
 use proto::registry::v1::watch_response::Body;
@@ -22,6 +23,8 @@ use proto::scheduler::v1::membership_client::MembershipClient;
 use proto::scheduler::v1::{
     Hello, InvokeRequest, InvokeResponse, JoinRequest, ListWorkersRequest, Report, WorkerIdentity, WorkerLoad,
 };
+use proto::sink::v1::delivery_server::{Delivery, DeliveryServer};
+use proto::sink::v1::{DeliverRequest, DeliverResponse};
 use proto::worker::v1::execute_response::Outcome;
 use proto::worker::v1::execution_server::{Execution, ExecutionServer};
 use proto::worker::v1::{ExecuteRequest, ExecuteResponse};
@@ -198,10 +201,40 @@ impl FakeWorker {
     }
 }
 
-/// A scheduler with a fake registry.
+/// A sink service that takes results, or refuses them as it is told.
+#[derive(Clone, Default)]
+pub struct FakeSink {
+    refuses: Arc<Mutex<VecDeque<Error>>>,
+    taken: Arc<Mutex<Vec<DeliverRequest>>>,
+}
+
+impl FakeSink {
+    /// Refuses the next result like this.
+    pub fn refuse(&self, error: Error) {
+        self.refuses.lock().push_back(error);
+    }
+
+    pub fn taken(&self) -> Vec<DeliverRequest> {
+        self.taken.lock().clone()
+    }
+}
+
+#[tonic::async_trait]
+impl Delivery for FakeSink {
+    async fn deliver(&self, request: Request<DeliverRequest>) -> Result<Response<DeliverResponse>, Status> {
+        if let Some(error) = self.refuses.lock().pop_front() {
+            return Err(error.into());
+        }
+        self.taken.lock().push(request.into_inner());
+        Ok(Response::new(DeliverResponse {}))
+    }
+}
+
+/// A scheduler with a fake registry. Its sink service has not started.
 pub struct Stage {
     pub registry: FakeRegistry,
     pub channel: Channel,
+    host: Host,
 }
 
 impl Stage {
@@ -216,9 +249,21 @@ impl Stage {
             "registry",
             tonic::service::Routes::new(WatchServer::new(registry.clone())).into_axum_router(),
         );
-        let config = Config { registry: Endpoint::Local("registry".into()), ..config };
+        let config = Config {
+            registry: Endpoint::Local("registry".into()),
+            sink: Endpoint::Local("sink".into()),
+            ..config
+        };
         let service = App::start(config, host.clone()).await.expect("starts");
-        Self { registry, channel: mesh::testing::serve_local(&host, &service) }
+        Self { registry, channel: mesh::testing::serve_local(&host, &service), host }
+    }
+
+    /// The sink service starts.
+    pub fn start_sink(&self) -> FakeSink {
+        let sink = FakeSink::default();
+        let router = tonic::service::Routes::new(DeliveryServer::new(sink.clone())).into_axum_router();
+        self.host.dialer.provide("sink", router);
+        sink
     }
 
     /// A worker with this much memory joins.

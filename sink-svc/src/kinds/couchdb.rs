@@ -1,52 +1,282 @@
 //! A CouchDB database: each result becomes a document.
+//!
+//! The document is the result itself, and its `_id` is the invocation's id, so that a repeat is a
+//! conflict. A result that is no object becomes `{"result": ...}`; so does an object with a member whose
+//! name begins with `_`, which CouchDB keeps for itself.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
 use mesh::auth::Secret;
+use proto::registry::v1::FunctionBinding;
 use serde::Deserialize;
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use url::Url;
+
+use super::address::Address;
+use super::http::{Answer, Http, send};
+use super::params::{Params, exposed, refuse_redacted};
+use super::{Away, Batch, Outcome, Parcel, Sink, Whose};
+
+const FORM: &str = "http://host:5984/database";
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// A probe is a small question.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_PROBE_ANSWER: usize = 4 << 10;
+/// What is said of 500 documents.
+const MAX_ANSWER: usize = 1 << 20;
 
 /// Which database, and as whom.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Params {
+struct Own {
     /// The database: `http://host:5984/name`.
-    pub url: Url,
+    url: Address,
     /// The user, if the database asks for one.
-    pub username: Option<String>,
+    username: Option<String>,
     /// His password.
-    pub password: Option<Secret>,
+    password: Option<Secret>,
 }
 
-impl Params {
-    /// Reads the parameters' JSON text.
-    pub fn parse(params: &str) -> Result<Self, String> {
-        let params: Self = serde_json::from_str(params).map_err(|error| format!("couchdb: {error}"))?;
-        if !matches!(params.url.scheme(), "http" | "https") || params.url.path() == "/" {
-            return Err(format!("couchdb: url {}: expected http://host:5984/database", shown(&params.url)));
+impl Own {
+    fn check(&self) -> Result<(), String> {
+        self.url.check(&["http", "https"], FORM)?;
+        if self.url.url().path() == "/" {
+            return Err(format!("url {}: expected {FORM}", self.url));
         }
-        if params.username.is_some() != params.password.is_some() {
-            return Err("couchdb: username and password go together".into());
+        if self.username.is_some() != self.password.is_some() {
+            return Err("username and password go together".to_owned());
         }
-        Ok(params)
+        if self.username.is_some() && self.url.has_user() {
+            return Err("username and password stand either in the url or beside it".to_owned());
+        }
+        refuse_redacted(exposed(&self.password))
     }
 }
 
-/// The URL without the password that may be in it.
-fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    let _ = url.set_password(None);
-    url.into()
+/// A database.
+#[derive(Debug)]
+struct Database {
+    own: Own,
+    bulk: Url,
+    http: Http,
+}
+
+/// What CouchDB says of a document, or of a whole request that it refuses.
+#[derive(Debug, Deserialize)]
+struct Told {
+    #[serde(default)]
+    id: String,
+    error: Option<String>,
+    #[serde(default)]
+    reason: String,
+}
+
+impl Told {
+    /// Why it refuses; a document that it has already is none of that.
+    fn refusal(&self) -> Option<String> {
+        let error = self.error.as_ref().filter(|error| *error != "conflict")?;
+        Some(format!("{error}: {}", self.reason))
+    }
+}
+
+/// The database that the parameters name.
+pub(super) fn open(params: Params<'_>, http: &Http, _: &FunctionBinding) -> Result<Box<dyn Sink>, String> {
+    Ok(Box::new(Database::new(params, http)?))
+}
+
+impl Database {
+    fn new(params: Params<'_>, http: &Http) -> Result<Self, String> {
+        let own: Own = params.into_own()?;
+        own.check().map_err(|problem| format!("couchdb: {problem}"))?;
+        let mut bulk = own.url.url().clone();
+        let segments = bulk.path_segments_mut().map(|mut path| {
+            path.pop_if_empty().push("_bulk_docs");
+        });
+        segments.map_err(|()| format!("couchdb: url: expected {FORM}"))?;
+        Ok(Self { own, bulk, http: http.clone() })
+    }
+
+    /// Asks, as the user who is named. An answer that says that the database is away is an error.
+    async fn ask(&self, request: reqwest::RequestBuilder, most: usize) -> Result<Answer, Away> {
+        let request = match &self.own.username {
+            Some(username) => request.basic_auth(username, exposed(&self.own.password)),
+            None => request,
+        };
+        let answer = send(request, most).await.map_err(|away| self.away(away))?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Err(Away::new(Whose::Binding, format!("there is no database {}", self.own.url)));
+        }
+        answer.or_away().map_err(|away| self.away(away))
+    }
+
+    /// Posts documents with one request.
+    async fn post(&self, documents: &[Document<'_>]) -> Result<Answer, Away> {
+        let mut body = br#"{"docs":["#.to_vec();
+        for (position, document) in documents.iter().enumerate() {
+            if position > 0 {
+                body.push(b',');
+            }
+            body.extend_from_slice(&document.text);
+        }
+        body.extend_from_slice(b"]}");
+        let request = self.http.client().post(self.bulk.clone()).timeout(TIMEOUT);
+        self.ask(request.header(CONTENT_TYPE, "application/json").body(body), MAX_ANSWER).await
+    }
+
+    fn away(&self, away: Away) -> Away {
+        Away { reason: format!("{}: {}", self.own.url, away.reason), ..away }
+    }
+}
+
+/// What became of the documents of a request that was taken as a whole.
+fn read_outcomes(answer: &Answer) -> Result<HashMap<String, Outcome>, Away> {
+    let told: Vec<Told> = serde_json::from_slice(&answer.body)
+        .map_err(|_| Away::new(Whose::Silent, "it broke off its answer, or does not speak CouchDB"))?;
+    let outcomes = told.into_iter().map(|told| {
+        let outcome = told.refusal().map_or(Outcome::Delivered, Outcome::refused);
+        (told.id, outcome)
+    });
+    Ok(outcomes.collect())
+}
+
+#[tonic::async_trait]
+impl Sink for Database {
+    fn destination(&self) -> String {
+        self.own.url.origin()
+    }
+
+    fn batch(&self) -> Batch {
+        Batch { rows: 500, bytes: 4 << 20, in_flight: 2 }
+    }
+
+    async fn probe(&self) -> Result<(), Away> {
+        let request = self.http.client().get(self.own.url.url().clone()).timeout(PROBE_TIMEOUT);
+        let answer = self.ask(request, MAX_PROBE_ANSWER).await?;
+        match answer.status.is_success() {
+            true => Ok(()),
+            false => Err(self.away(Away::new(Whose::Destination, answer.in_words()))),
+        }
+    }
+
+    async fn deliver(&self, parcels: &[Parcel]) -> Result<Vec<Outcome>, Away> {
+        let mut outcomes = HashMap::new();
+        let mut documents = Vec::with_capacity(parcels.len());
+        for parcel in parcels {
+            match Document::of(parcel) {
+                Ok(document) => documents.push(document),
+                Err(problem) => {
+                    outcomes.insert(parcel.invocation_id.clone(), Outcome::refused(problem));
+                }
+            }
+        }
+        let mut parts = vec![documents.as_slice()];
+        while let Some(part) = parts.pop() {
+            let Some(first) = part.first() else { continue };
+            let answer = self.post(part).await?;
+            if matches!(answer.status, StatusCode::CREATED | StatusCode::ACCEPTED | StatusCode::OK) {
+                outcomes.extend(read_outcomes(&answer).map_err(|away| self.away(away))?);
+            } else if part.len() > 1 {
+                // One document spoils it for the others: it is found by halves.
+                let (front, back) = part.split_at(part.len() / 2);
+                parts.extend([front, back]);
+            } else {
+                let detail = serde_json::from_slice::<Told>(&answer.body).ok();
+                let refusal = answer.refusal(detail.and_then(|told| told.refusal()));
+                outcomes.insert(first.invocation_id.to_owned(), refusal);
+            }
+        }
+        let unsaid = || Outcome::refused("it did not say what became of this document");
+        let outcome = |parcel: &Parcel| outcomes.get(&parcel.invocation_id).cloned().unwrap_or_else(unsaid);
+        Ok(parcels.iter().map(outcome).collect())
+    }
+}
+
+/// The text of a document.
+struct Document<'a> {
+    invocation_id: &'a str,
+    text: Vec<u8>,
+}
+
+impl<'a> Document<'a> {
+    /// The document of a result, which is put together from its text as it is.
+    fn of(parcel: &'a Parcel) -> Result<Self, String> {
+        let result = parcel.result.trim_ascii();
+        let is_document = is_document(result).map_err(|error| format!("the result is no JSON: {error}"))?;
+        let id = serde_json::to_string(&parcel.invocation_id).map_err(|error| error.to_string())?;
+        let mut text = Vec::with_capacity(result.len() + id.len() + 20);
+        text.extend_from_slice(br#"{"_id":"#);
+        text.extend_from_slice(id.as_bytes());
+        match result.strip_prefix(b"{") {
+            Some(members) if is_document => {
+                if members.trim_ascii_start() != b"}" {
+                    text.push(b',');
+                }
+                text.extend_from_slice(members);
+            }
+            _ => {
+                text.extend_from_slice(br#","result":"#);
+                text.extend_from_slice(result);
+                text.push(b'}');
+            }
+        }
+        Ok(Self { invocation_id: &parcel.invocation_id, text })
+    }
+}
+
+/// Whether a JSON text is an object none of whose members CouchDB keeps for itself.
+fn is_document(text: &[u8]) -> serde_json::Result<bool> {
+    struct Members;
+    impl<'de> Visitor<'de> for Members {
+        type Value = bool;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<bool, A::Error> {
+            let mut all_are_ours = true;
+            // A name that is written with escapes is read here as CouchDB reads it.
+            while let Some((name, IgnoredAny)) = members.next_entry::<String, _>()? {
+                all_are_ours &= !name.starts_with('_');
+            }
+            Ok(all_are_ours)
+        }
+    }
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let is_document = if text.starts_with(b"{") {
+        reader.deserialize_map(Members)?
+    } else {
+        IgnoredAny::deserialize(&mut reader)?;
+        false
+    };
+    reader.end()?;
+    Ok(is_document)
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+
+    fn open(params: &str) -> Result<Database, String> {
+        let http = Http::new().expect("a client");
+        Params::parse("couchdb", params).and_then(|params| Database::new(params, &http))
+    }
 
     #[test]
     fn funless_own_form() {
-        let params =
-            Params::parse(r#"{"url":"http://h:5984/db","username":"u","password":"p"}"#).expect("valid");
-        assert_eq!(params.password.expect("given").expose(), "p");
-        assert!(Params::parse(r#"{"url":"http://h:5984/db"}"#).is_ok());
+        let params = r#"{"url":"http://h:5984/db","username":"u","password":"p"}"#;
+        let database = open(params).expect("valid");
+        assert_eq!(exposed(&database.own.password), Some("p"));
+        assert_eq!(database.destination(), "http://h:5984");
+        for url in ["http://h:5984/db", "http://h:5984/db/"] {
+            let database = open(&format!(r#"{{"url":"{url}"}}"#)).expect("valid");
+            assert_eq!(database.bulk.as_str(), "http://h:5984/db/_bulk_docs");
+        }
     }
 
     #[test]
@@ -57,16 +287,58 @@ mod tests {
             (r#"{"url":"ftp://h/db"}"#, "expected http://host:5984/database"),
             (r#"{"url":"http://h:5984/"}"#, "expected http://host:5984/database"),
             (r#"{"url":"http://h/db","username":"u"}"#, "username and password go together"),
+            (r#"{"url":"http://v:q@h/db","username":"u","password":"p"}"#, "either in the url or beside it"),
+            (r#"{"url":"http://h/db","username":"u","password":"***"}"#, "write the secret itself"),
+            (r#"{"url":"http://***@h/db"}"#, "write the secret itself"),
             (r#"{"url":"http://h/db","bulk":true}"#, "unknown field `bulk`"),
         ] {
-            let error = Params::parse(params).expect_err(params);
+            let error = open(params).expect_err(params);
             assert!(error.contains(expected), "{error:?} says {expected:?}");
         }
     }
 
     #[test]
     fn an_error_shows_no_password() {
-        let error = Params::parse(r#"{"url":"http://u:hunter2@h/"}"#).expect_err("no database");
-        assert!(!error.contains("hunter2"), "{error}");
+        for params in [r#"{"url":"http://u:hunter2@h/"}"#, r#"{"url":"http://u:hunter2@h:x/db"}"#] {
+            let error = open(params).expect_err("no database");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn documents() {
+        let long = format!(r#"{{"a":{}{}}}"#, "[".repeat(500), "]".repeat(500));
+        let long_document = long.replacen('{', r#"{"_id":"i\"1","#, 1);
+        for (result, expected) in [
+            (r#"{"a":1}"#, r#"{"_id":"i\"1","a":1}"#),
+            (r#" { "a" : {"_b": 1} } "#, r#"{"_id":"i\"1", "a" : {"_b": 1} }"#),
+            ("{}", r#"{"_id":"i\"1"}"#),
+            ("{ }", r#"{"_id":"i\"1" }"#),
+            (r#"{"a":1,"a":2}"#, r#"{"_id":"i\"1","a":1,"a":2}"#),
+            ("[1,2]", r#"{"_id":"i\"1","result":[1,2]}"#),
+            ("null", r#"{"_id":"i\"1","result":null}"#),
+            (r#""{""#, r#"{"_id":"i\"1","result":"{"}"#),
+            (r#"{"_id":"mine"}"#, r#"{"_id":"i\"1","result":{"_id":"mine"}}"#),
+            (r#"{"\u005frev":1}"#, r#"{"_id":"i\"1","result":{"\u005frev":1}}"#),
+            (long.as_str(), long_document.as_str()),
+        ] {
+            let result = Bytes::copy_from_slice(result.as_bytes());
+            let parcel = Parcel { invocation_id: "i\"1".into(), result };
+            let document = Document::of(&parcel).expect("JSON");
+            assert_eq!(String::from_utf8(document.text).expect("text"), expected);
+        }
+        for broken in ["", "{", r#"{"a":1}{"#, r#"{"a":1},"#, "nul", r#"{"a":1,}"#] {
+            let parcel = Parcel { invocation_id: "i".into(), result: Bytes::from(broken) };
+            assert!(Document::of(&parcel).is_err(), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn answers_of_documents() {
+        let body = r#"[{"ok":true,"id":"a","rev":"1-x"},{"id":"b","error":"conflict","reason":"Document update conflict."},
+            {"id":"c","error":"forbidden","reason":"not today"}]"#;
+        let told: Vec<Told> = serde_json::from_str(body).expect("CouchDB's form");
+        let refusals: Vec<_> = told.iter().map(Told::refusal).collect();
+        assert_eq!(refusals, [None, None, Some("forbidden: not today".to_owned())]);
     }
 }

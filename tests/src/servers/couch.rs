@@ -1,38 +1,130 @@
 //! A CouchDB: PouchDB Server, which speaks its protocol.
 
 use std::process::Command;
+use std::time::Duration;
 
+use http::Method;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{START_TIMEOUT, answers, public_folder};
-use crate::process::{Running, free_port, installed, repository};
+use crate::process::{Running, Signal, free_port, installed, repository};
+use crate::{client, wait};
 
-/// A CouchDB that keeps everything in memory and takes everyone.
+/// A CouchDB.
 #[derive(Debug)]
 pub struct Couch {
-    _server: Running,
+    server: Running,
+    command: Command,
     url: String,
-    _folder: TempDir,
+    http: reqwest::Client,
+    /// Who administers it, and his password; `None`: it takes everyone.
+    admin: Option<(&'static str, &'static str)>,
+    folder: TempDir,
 }
 
 impl Couch {
-    /// Starts a new one.
+    /// Starts a new one, which keeps everything in memory and takes everyone.
     pub async fn start() -> Self {
+        Self::start_with(&["--in-memory"]).await
+    }
+
+    /// Makes it take nobody but this user.
+    #[must_use]
+    pub async fn protected(mut self, user: &'static str, password: &'static str) -> Self {
+        let url = format!("{}/_config/admins/{user}", self.url);
+        let made = self.http.put(url).json(password).send().await.expect("it answers");
+        assert!(made.status().is_success(), "there is no administrator: {}", made.status());
+        self.admin = Some((user, password));
+        self
+    }
+
+    /// Starts a new one, which has its documents again when it is started again.
+    pub async fn start_durable() -> Self {
+        Self::start_with(&["--dir", "."]).await
+    }
+
+    async fn start_with(arguments: &[&str]) -> Self {
         let program = repository().join("target/npm/node_modules/pouchdb-server/bin/pouchdb-server");
         assert!(program.is_file(), "pouchdb-server is not installed; run scripts/test, which installs it");
         let folder = public_folder();
         let port = free_port().to_string();
         let mut command = Command::new(installed("node", &[]));
-        command.arg(program).args(["--in-memory", "--host", "127.0.0.1", "--port", &port]);
-        command.current_dir(folder.path());
-        let mut server = Running::start("pouchdb-server", &mut command, &folder.path().join("log"));
+        command.arg(program).args(["--no-stdout-logs", "--host", "127.0.0.1", "--port", &port]);
+        command.args(arguments).current_dir(folder.path());
+        let server = Running::start("pouchdb-server", &mut command, &folder.path().join("output"));
         let url = format!("http://127.0.0.1:{port}");
-        server.ready(START_TIMEOUT, async || answers(&url).await).await;
-        Self { _server: server, url, _folder: folder }
+        let mut this = Self { server, command, url, http: client::http(), admin: None, folder };
+        this.listens().await;
+        this
+    }
+
+    /// Kills it at once.
+    pub async fn die(&mut self) {
+        self.server.signal(Signal::KILL);
+        self.server.ended(START_TIMEOUT).await;
+    }
+
+    /// Starts it again on what it has kept.
+    pub async fn start_again(&mut self) {
+        let output = self.folder.path().join("output");
+        self.server = Running::start("pouchdb-server", &mut self.command, &output);
+        self.listens().await;
+    }
+
+    async fn listens(&mut self) {
+        let url = self.url.clone();
+        self.server.ready(START_TIMEOUT, async || answers(&url).await).await;
     }
 
     /// Where it is.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    fn request(&self, method: Method, url: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, url);
+        match self.admin {
+            Some((user, password)) => request.basic_auth(user, Some(password)),
+            None => request,
+        }
+    }
+
+    /// Creates a database, and gives its URL.
+    pub async fn create_database(&self, name: &str) -> String {
+        let url = format!("{}/{name}", self.url);
+        let created = self.request(Method::PUT, &url).send().await.expect("it answers");
+        assert!(created.status().is_success(), "{name} is not created: {}", created.status());
+        // It answers before it has written that down.
+        self.write(name, "first").await;
+        url
+    }
+
+    /// Writes a document and deletes it, so that nothing is seen of it.
+    async fn write(&self, database: &str, id: &str) {
+        let url = format!("{}/{database}/{id}", self.url);
+        let written = self.request(Method::PUT, &url).json(&Value::Object(Default::default())).send();
+        let written: Value = written.await.expect("it answers").json().await.expect("JSON");
+        let revision = written["rev"].as_str().expect("it is written");
+        let url = format!("{url}?rev={revision}");
+        self.request(Method::DELETE, &url).send().await.expect("it answers");
+    }
+
+    /// How many documents a database has; `None` when there is no answer.
+    pub async fn count(&self, database: &str) -> Option<u64> {
+        let url = format!("{}/{database}", self.url);
+        let about = self.request(Method::GET, &url).send().await.ok()?;
+        about.json::<Value>().await.ok()?["doc_count"].as_u64()
+    }
+
+    /// Waits until a database has so many documents, and gives them.
+    pub async fn documents(&self, database: &str, count: u64, limit: Duration) -> Vec<Value> {
+        let what = format!("there are {count} documents in {database}");
+        wait::until(&what, limit, async || (self.count(database).await? >= count).then_some(())).await;
+        let url = format!("{}/{database}/_all_docs?include_docs=true", self.url);
+        let all: Value =
+            self.request(Method::GET, &url).send().await.expect("it answers").json().await.expect("JSON");
+        let rows = all["rows"].as_array().expect("rows").iter();
+        rows.map(|row| row["doc"].clone()).collect()
     }
 }

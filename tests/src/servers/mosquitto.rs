@@ -1,35 +1,75 @@
 //! Mosquitto, an MQTT broker.
 
+use std::fmt::Write as _;
 use std::process::Command;
 
 use tempfile::TempDir;
 
 use super::{START_TIMEOUT, public_folder};
-use crate::process::{Running, free_port, installed};
+use crate::process::{Running, Signal, free_port, installed};
 
 /// An MQTT broker that takes everyone.
 #[derive(Debug)]
 pub struct Mosquitto {
-    _server: Running,
+    server: Running,
+    command: Command,
     port: u16,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Mosquitto {
-    /// Starts a new one.
+    /// Starts a new one, which keeps everything in memory.
     pub async fn start() -> Self {
+        Self::start_with("persistence false\n").await
+    }
+
+    /// Starts a new one, which remembers sessions and messages when it is started again. What it has
+    /// acknowledged in its last moment before it is killed it may still have lost: it writes now and
+    /// then, and not before it acknowledges.
+    pub async fn start_durable() -> Self {
+        Self::start_with("persistence true\nautosave_on_changes true\nautosave_interval 1\n").await
+    }
+
+    async fn start_with(persistence: &str) -> Self {
         let folder = public_folder();
         let port = free_port();
         let config = folder.path().join("mosquitto.conf");
-        let lines = format!("listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n");
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data).expect("a folder");
+        let mut lines = format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n");
+        write!(lines, "user root\npersistence_location {}/\n{persistence}", data.display()).expect("a text");
         std::fs::write(&config, lines).expect("a file");
         let mut command = Command::new(installed("mosquitto", &["/usr/sbin"]));
         command.arg("-c").arg(&config);
-        let mut server = Running::start("mosquitto", &mut command, &folder.path().join("log"));
-        server
+        let server = Running::start("mosquitto", &mut command, &folder.path().join("log"));
+        let mut this = Self { server, command, port, folder };
+        this.listens().await;
+        this
+    }
+
+    /// Kills it at once and starts it again on what it has kept.
+    pub async fn die_and_start_again(&mut self) {
+        self.die().await;
+        self.start_again().await;
+    }
+
+    /// Kills it at once.
+    pub async fn die(&mut self) {
+        self.server.signal(Signal::KILL);
+        self.server.ended(START_TIMEOUT).await;
+    }
+
+    /// Starts it again on what it has kept.
+    pub async fn start_again(&mut self) {
+        self.server = Running::start("mosquitto", &mut self.command, &self.folder.path().join("log"));
+        self.listens().await;
+    }
+
+    async fn listens(&mut self) {
+        let port = self.port;
+        self.server
             .ready(START_TIMEOUT, async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok())
             .await;
-        Self { _server: server, port, _folder: folder }
     }
 
     /// Where it listens, on 127.0.0.1.
@@ -37,10 +77,20 @@ impl Mosquitto {
         self.port
     }
 
+    /// Publishes a message at QoS 1, as a user types it.
+    pub fn publish(&self, topic: &str, message: &str) {
+        self.publish_with(&["-t", topic, "-m", message]);
+    }
+
     /// Publishes a message that the broker keeps for later subscribers.
     pub fn publish_retained(&self, topic: &str, message: &str) {
+        self.publish_with(&["-r", "-t", topic, "-m", message]);
+    }
+
+    /// Publishes at QoS 1 with these arguments of `mosquitto_pub`.
+    pub fn publish_with(&self, arguments: &[&str]) {
         let mut publish = self.client("mosquitto_pub");
-        let done = publish.args(["-r", "-q", "1", "-t", topic, "-m", message]).status();
+        let done = publish.args(["-q", "1"]).args(arguments).status();
         assert!(done.is_ok_and(|status| status.success()), "mosquitto_pub failed");
     }
 

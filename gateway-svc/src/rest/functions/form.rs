@@ -4,9 +4,10 @@ use proto::registry::v1::{Limits, Metadata};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::super::bindings::{Bindings, Kind};
+use super::super::bindings::Bindings;
 use super::super::error::ApiError;
 use super::super::json;
+use super::super::role::Role;
 use super::super::upload::{Code, Form};
 
 /// The parts of the upload that were there.
@@ -36,8 +37,8 @@ impl FunctionForm {
                 "name" => read.name = Some(part.text().await?),
                 "code" => read.code = Some(part.code(max_code_bytes).await?),
                 "metadata" => read.metadata = Some(metadata(&part.text().await?)?),
-                "events" => read.events = Some(Bindings::parse(Kind::Event, &part.text().await?)?),
-                "sinks" => read.sinks = Some(Bindings::parse(Kind::Sink, &part.text().await?)?),
+                "events" => read.events = Some(Bindings::parse(Role::Event, &part.text().await?)?),
+                "sinks" => read.sinks = Some(Bindings::parse(Role::Sink, &part.text().await?)?),
                 "wait_for_workers" => read.wait_for_workers = is_true(&part.text().await?),
                 _ => {}
             }

@@ -1,12 +1,14 @@
 //! What clients see of a function.
 
 use mesh::hash::Hash;
-use proto::registry::v1::{Binding, CodeKind, Function, Limits, Metadata};
+use proto::registry::v1::{CodeKind, Function, Limits, Metadata};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::super::bindings::{Counts, Outcome};
+use super::super::events::EventShown;
+use super::super::sinks::SinkShown;
+use super::super::time::rfc_3339;
 
 /// What the scheduler reserves where nothing else was said, in KB.
 const DEFAULT_CAPACITY_KB: u64 = 64;
@@ -24,8 +26,8 @@ pub(crate) struct FunctionShown {
     kind: &'static str,
     metadata: MetadataShown,
     limits: LimitsShown,
-    events: Vec<BindingShown>,
-    sinks: Vec<BindingShown>,
+    events: Vec<EventShown>,
+    sinks: Vec<SinkShown>,
     /// RFC 3339.
     created_at: String,
     /// RFC 3339.
@@ -48,19 +50,10 @@ struct LimitsShown {
     output_bytes: Option<u64>,
 }
 
-/// An event source or a sink. Secrets read as `***`.
-#[derive(Debug, Serialize, ToSchema)]
-struct BindingShown {
-    id: String,
-    r#type: String,
-    #[schema(value_type = Object)]
-    params: Option<Box<RawValue>>,
-}
-
-impl From<Function> for FunctionShown {
-    fn from(function: Function) -> Self {
+impl FunctionShown {
+    /// The function, with how its events and sinks do.
+    pub(super) fn new(function: Function, events: Vec<EventShown>, sinks: Vec<SinkShown>) -> Self {
         let code = function.code.unwrap_or_default();
-        let bindings = |bindings: Vec<Binding>| bindings.into_iter().map(BindingShown::from).collect();
         Self {
             name: function.name,
             module: function.module,
@@ -73,8 +66,8 @@ impl From<Function> for FunctionShown {
             },
             metadata: function.metadata.unwrap_or_default().into(),
             limits: function.limits.unwrap_or_default().into(),
-            events: bindings(function.events),
-            sinks: bindings(function.sinks),
+            events,
+            sinks,
             created_at: rfc_3339(function.created_at_ms),
             updated_at: rfc_3339(function.updated_at_ms),
         }
@@ -97,18 +90,6 @@ impl From<Limits> for LimitsShown {
             output_bytes: given(limits.output_bytes),
         }
     }
-}
-
-impl From<Binding> for BindingShown {
-    fn from(binding: Binding) -> Self {
-        let params = RawValue::from_string(binding.params).ok();
-        Self { id: binding.id, r#type: binding.r#type, params }
-    }
-}
-
-fn rfc_3339(unix_ms: i64) -> String {
-    let nanos = i32::try_from(unix_ms.rem_euclid(1000)).unwrap_or_default() * 1_000_000;
-    prost_types::Timestamp { seconds: unix_ms.div_euclid(1000), nanos }.to_string()
 }
 
 /// A function that was created or changed, with what became of each event and sink of the upload, in
@@ -146,16 +127,5 @@ impl FunctionWritten {
 
     pub(super) fn any_failed(&self) -> bool {
         [&self.events_metadata, &self.sinks_metadata].into_iter().flatten().any(Counts::any_failed)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_readable() {
-        assert_eq!(rfc_3339(0), "1970-01-01T00:00:00Z");
-        assert_eq!(rfc_3339(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
     }
 }

@@ -1,6 +1,8 @@
 //! The rows, one file a table. They stay inside the store.
 
 pub(super) mod binding;
+pub(super) mod binding_holder;
+pub(super) mod binding_lease;
 pub(super) mod change_log;
 pub(super) mod code;
 pub(super) mod code_chunk;

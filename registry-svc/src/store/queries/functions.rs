@@ -11,8 +11,9 @@ use sea_orm::{
 };
 
 use super::bindings::to_redacted_binding;
+use crate::keyring::Keyring;
 use crate::store::entity::{binding, code, function, module};
-use crate::store::{Reader, Result, StoreError, Write};
+use crate::store::{DatabaseError, Reader, Result, Write};
 
 /// The lists of bindings that a write gives to a function. Absent ones stay as they are.
 #[derive(Debug, Default)]
@@ -80,7 +81,7 @@ impl Reader<'_> {
         }
         let functions = rows.into_iter().map(|row| {
             let bindings = bindings_of.remove(&row.0.id).unwrap_or_default();
-            to_function(row, bindings)
+            to_function(self.keyring, row, bindings)
         });
         functions.collect()
     }
@@ -132,7 +133,7 @@ impl Write {
         self.replace_bindings(&row.id, BindingRole::Event, bindings.events).await?;
         self.replace_bindings(&row.id, BindingRole::Sink, bindings.sinks).await?;
         let function = self.read().function(&row.module, &row.name).await?;
-        let function = function.ok_or_else(|| StoreError::Failed("a function vanished".into()))?;
+        let function = function.ok_or_else(|| DatabaseError::Failed("a function vanished".into()))?;
         self.changed(Change::FunctionPut(function.clone()));
         Ok(function)
     }
@@ -159,15 +160,17 @@ impl Write {
 }
 
 fn to_function(
+    keyring: &Keyring,
     (row, module, code): (function::Model, Option<module::Model>, Option<code::Model>),
     bindings: Vec<binding::Model>,
 ) -> Result<Function> {
     // Foreign keys say that both are there.
     let (Some(module), Some(code)) = (module, code) else {
-        return Err(StoreError::Failed(format!("the function {} has lost its module or code", row.id)));
+        return Err(DatabaseError::Failed(format!("the function {} has lost its module or code", row.id)));
     };
     let (events, sinks): (Vec<_>, Vec<_>) =
         bindings.into_iter().partition(|binding| binding.role == i32::from(BindingRole::Event));
+    let redacted = |rows: Vec<_>| rows.into_iter().map(|row| to_redacted_binding(keyring, row)).collect();
     Ok(Function {
         id: row.id,
         module: row.module,
@@ -184,8 +187,8 @@ fn to_function(
             timeout_ms: row.timeout_ms.cast_unsigned(),
             output_bytes: row.output_bytes.cast_unsigned(),
         }),
-        events: events.into_iter().map(to_redacted_binding).collect(),
-        sinks: sinks.into_iter().map(to_redacted_binding).collect(),
+        events: redacted(events),
+        sinks: redacted(sinks),
         revision: row.revision.cast_unsigned(),
         created_at_ms: row.created_at_ms,
         updated_at_ms: row.updated_at_ms,

@@ -4,8 +4,8 @@ use sea_orm::sqlx::Error as SqlxError;
 use sea_orm::{DbErr, RuntimeErr};
 
 /// A failure of the database.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StoreError {
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DatabaseError {
     /// It cannot be reached, or cannot work now. The same call may succeed later.
     #[error("the database is not available: {0}")]
     Unavailable(String),
@@ -17,11 +17,12 @@ pub(crate) enum StoreError {
     Failed(String),
 }
 
-pub(crate) type Result<T, E = StoreError> = std::result::Result<T, E>;
+/// What a call to the database gives.
+pub type Result<T, E = DatabaseError> = std::result::Result<T, E>;
 
-impl StoreError {
+impl DatabaseError {
     /// A commit failed.
-    pub(super) fn of_commit(error: DbErr) -> Self {
+    pub fn of_commit(error: DbErr) -> Self {
         match error.into() {
             Self::Unavailable(cause) => Self::Uncertain(cause),
             other => other,
@@ -29,7 +30,7 @@ impl StoreError {
     }
 }
 
-impl From<DbErr> for StoreError {
+impl From<DbErr> for DatabaseError {
     fn from(error: DbErr) -> Self {
         let passing = match &error {
             DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
@@ -56,6 +57,13 @@ fn is_passing(error: &SqlxError) -> bool {
         | SqlxError::WorkerCrashed => true,
         _ => false,
     }
+}
+
+/// Whether SQLite is busy with another process.
+pub(super) fn is_busy(error: &SqlxError) -> bool {
+    const BUSY: u32 = 5;
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| code & 0xff == BUSY)
 }
 
 /// By the primary code, which is the low byte: busy, locked, read-only, I/O error, full, cannot open.

@@ -3,15 +3,19 @@
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use sea_orm::sqlx::ConnectOptions as _;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sea_orm::sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sea_orm::sqlx::{ConnectOptions as _, Error as SqlxError};
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector, SqlxSqliteConnector};
 
 use super::DatabaseUrl;
+use super::error::is_busy;
+use crate::backoff::Backoff;
 
 /// How long a call waits for a free connection, or for a new one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,7 +27,12 @@ const LOCK_TIMEOUT_MS: &str = "10000";
 const IDLE_TRANSACTION_TIMEOUT_MS: &str = "30000";
 
 /// A pool of connections. SQLite is opened at once, PostgreSQL with the first call.
-pub(super) async fn connect(url: &DatabaseUrl, connections: u32) -> anyhow::Result<DatabaseConnection> {
+/// `application` names this service in PostgreSQL.
+pub async fn connect(
+    url: &DatabaseUrl,
+    connections: u32,
+    application: &str,
+) -> anyhow::Result<DatabaseConnection> {
     match url {
         DatabaseUrl::SqliteFile(path) => {
             prepare_file(path).with_context(|| format!("database_url: {}", path.display()))?;
@@ -36,7 +45,7 @@ pub(super) async fn connect(url: &DatabaseUrl, connections: u32) -> anyhow::Resu
                 .busy_timeout(BUSY_TIMEOUT)
                 .disable_statement_logging();
             let pool = SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT);
-            let pool = pool.connect_with(options).await;
+            let pool = connect_sqlite(&pool, &options).await;
             let pool = pool.with_context(|| format!("database_url: {}", path.display()))?;
             Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
         }
@@ -50,7 +59,7 @@ pub(super) async fn connect(url: &DatabaseUrl, connections: u32) -> anyhow::Resu
         DatabaseUrl::Postgres(url) => {
             let options: PgConnectOptions = url.parse().context("database_url")?;
             let options = options
-                .application_name("funless-registry")
+                .application_name(application)
                 .options([
                     ("lock_timeout", LOCK_TIMEOUT_MS),
                     ("idle_in_transaction_session_timeout", IDLE_TRANSACTION_TIMEOUT_MS),
@@ -58,6 +67,24 @@ pub(super) async fn connect(url: &DatabaseUrl, connections: u32) -> anyhow::Resu
                 .disable_statement_logging();
             let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT);
             Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool.connect_lazy_with(options)))
+        }
+    }
+}
+
+/// Tries again while another process makes the same new file a database: there SQLite itself does not
+/// wait.
+async fn connect_sqlite(
+    pool: &SqlitePoolOptions,
+    options: &SqliteConnectOptions,
+) -> Result<SqlitePool, SqlxError> {
+    let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(100));
+    let patience = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match pool.clone().connect_with(options.clone()).await {
+            Err(error) if is_busy(&error) && Instant::now() < patience => {
+                tokio::time::sleep(backoff.next_wait()).await;
+            }
+            connected => return connected,
         }
     }
 }

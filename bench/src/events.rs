@@ -1,0 +1,119 @@
+//! From MQTT messages to the documents of their results, through one process.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
+use tests::publisher::Publisher;
+use tests::servers::{Couch, Mosquitto};
+
+use crate::deliver;
+use crate::fl::Fl;
+
+const TOPIC: &str = "bench";
+const DATABASE: &str = "results";
+/// As fast as the broker takes them.
+const UNPACED: u32 = 1_000_000;
+const WARM_UP: u32 = 500;
+const POLL: Duration = Duration::from_millis(5);
+/// Nothing new came for so long.
+const STALL: Duration = Duration::from_secs(30);
+
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Messages that are measured.
+    #[arg(long, default_value_t = 20_000)]
+    messages: u32,
+    /// Six processes instead of one.
+    #[arg(long)]
+    mesh: bool,
+    /// For scripts; each line is a JSON object in any case.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Measures the whole way, and then the outbox by itself.
+pub async fn run(options: &Options) -> anyhow::Result<()> {
+    let shape = if options.mesh { "six processes" } else { "one process" };
+    for store in [true, false] {
+        whole_way(options, shape, store).await?;
+    }
+    deliver::run().await
+}
+
+/// With a store, or with a function that has no sinks, which tells what the way there costs.
+async fn whole_way(options: &Options, shape: &str, with_store: bool) -> anyhow::Result<()> {
+    let fl = Fl::start(options.mesh).await?;
+    let (broker, store) = tokio::join!(Mosquitto::start(), Couch::start());
+    let database = store.create_database(DATABASE).await;
+    let sinks =
+        if with_store { json!([{ "type": "couchdb", "params": { "url": database } }]) } else { json!([]) };
+    bind(&fl, &broker, &sinks).await?;
+    let publisher = Publisher::new(broker.port(), TOPIC);
+    publisher.publish(0..WARM_UP, UNPACED).await;
+    done(&fl, with_store, WARM_UP).await?;
+
+    let cpu = fl.cpu_time()?;
+    let start = Instant::now();
+    let last = WARM_UP + options.messages;
+    let (published, ended) = tokio::join!(
+        async {
+            publisher.publish(WARM_UP..last, UNPACED).await;
+            start.elapsed()
+        },
+        done(&fl, with_store, last),
+    );
+    ended?;
+    let took = start.elapsed().as_secs_f64();
+    let cpu = (fl.cpu_time()? - cpu).as_secs_f64();
+    println!(
+        "{}",
+        json!({
+            "name": if with_store { "events to documents" } else { "events" },
+            "shape": shape,
+            "messages": options.messages,
+            "events_per_s": (f64::from(options.messages) / took).round(),
+            "published_per_s": (f64::from(options.messages) / published.as_secs_f64()).round(),
+            "cpu_us_per_event": (cpu * 1e6 / f64::from(options.messages)).round(),
+        })
+    );
+    fl.stop().await
+}
+
+async fn bind(fl: &Fl, broker: &Mosquitto, sinks: &Value) -> anyhow::Result<()> {
+    let params = json!({ "host": "127.0.0.1", "port": broker.port(), "topic": TOPIC, "max_in_flight": 256 });
+    let events = json!([{ "type": "mqtt", "params": params }]);
+    let form = Form::new()
+        .text("name", "echo")
+        .text("events", events.to_string())
+        .text("sinks", sinks.to_string())
+        .part("code", Part::bytes(tests::guests::echo()).file_name("echo.wasm"));
+    let upload = reqwest::Client::new().post(format!("{}/v1/fn/_", fl.base)).bearer_auth(&fl.token);
+    let answer = upload.multipart(form).send().await?;
+    ensure!(answer.status() == 201, "not everything is connected: {}", answer.text().await?);
+    Ok(())
+}
+
+/// Waits until so many events have been handled, and their results delivered.
+async fn done(fl: &Fl, with_store: bool, count: u32) -> anyhow::Result<()> {
+    let client = reqwest::Client::new();
+    let mut last = (0, Instant::now());
+    loop {
+        let request = client.get(format!("{}/v1/conservation", fl.base)).bearer_auth(&fl.token);
+        let answer: Value = request.send().await?.json().await?;
+        let done = match with_store {
+            true => &answer["data"]["sinks"]["sum"]["delivered"],
+            false => &answer["data"]["events"]["sum"]["acknowledged"],
+        };
+        let done = done.as_u64().unwrap_or_default();
+        if done >= count.into() {
+            return Ok(());
+        }
+        if done > last.0 {
+            last = (done, Instant::now());
+        }
+        ensure!(last.1.elapsed() < STALL, "{done} of {count} events, and no more: {answer}");
+        tokio::time::sleep(POLL).await;
+    }
+}

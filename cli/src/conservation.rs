@@ -1,0 +1,182 @@
+//! `fl conservation`: whether nothing is lost.
+
+use anyhow::bail;
+use reqwest::Method;
+use serde::Deserialize;
+
+use crate::client::{Client, data};
+
+#[derive(Deserialize)]
+struct Conservation {
+    events: Books<Events>,
+    sinks: Books<Results>,
+}
+
+#[derive(Deserialize)]
+struct Books<B> {
+    sum: B,
+    bindings: Vec<Ledger<B>>,
+}
+
+#[derive(Deserialize)]
+struct Ledger<B> {
+    binding_id: String,
+    binding_type: String,
+    module: String,
+    function: String,
+    #[serde(flatten)]
+    balance: B,
+}
+
+#[derive(Deserialize)]
+struct Events {
+    received: u64,
+    acknowledged: u64,
+    in_flight: u64,
+    forgotten: u64,
+    buried: u64,
+    dead: u64,
+    redriven: u64,
+    purged: u64,
+    drift: i64,
+    dead_letter_drift: i64,
+}
+
+#[derive(Deserialize)]
+struct Results {
+    accepted: u64,
+    delivered: u64,
+    pending: u64,
+    dead: u64,
+    purged: u64,
+    drift: i64,
+}
+
+trait Balance {
+    /// The equations that must hold.
+    fn equations(&self) -> Vec<String>;
+    fn drifts(&self) -> bool;
+}
+
+impl Balance for Events {
+    fn equations(&self) -> Vec<String> {
+        let Self { received, acknowledged, in_flight, forgotten, buried, dead, redriven, purged, .. } = self;
+        vec![
+            equation(
+                ("received", *received),
+                &[("acknowledged", *acknowledged), ("in flight", *in_flight), ("forgotten", *forgotten)],
+                self.drift,
+            ),
+            equation(
+                ("buried", *buried),
+                &[("dead", *dead), ("redriven", *redriven), ("purged", *purged)],
+                self.dead_letter_drift,
+            ),
+        ]
+    }
+
+    fn drifts(&self) -> bool {
+        self.drift != 0 || self.dead_letter_drift != 0
+    }
+}
+
+impl Balance for Results {
+    fn equations(&self) -> Vec<String> {
+        let Self { accepted, delivered, pending, dead, purged, drift } = self;
+        let parts = [("delivered", *delivered), ("pending", *pending), ("dead", *dead), ("purged", *purged)];
+        vec![equation(("accepted", *accepted), &parts, *drift)]
+    }
+
+    fn drifts(&self) -> bool {
+        self.drift != 0
+    }
+}
+
+/// `received 5 = acknowledged 3 + in flight 1 + drift 1`: what is written there is always true.
+fn equation((whole, count): (&str, u64), parts: &[(&str, u64)], drift: i64) -> String {
+    let parts: Vec<_> = parts.iter().map(|(part, count)| format!("{part} {count}")).collect();
+    let sign = if drift < 0 { '-' } else { '+' };
+    format!("{whole} {count} = {} {sign} drift {}", parts.join(" + "), drift.unsigned_abs())
+}
+
+/// Shows the sums, and fails when something is not accounted for.
+pub async fn run(json: bool, client: &Client) -> anyhow::Result<()> {
+    let body = client.send(client.request(Method::GET, &["conservation"])?).await?;
+    let books: Conservation = data(&body)?;
+    match json {
+        true => println!("{body}"),
+        false => print!("{}", sums(&books)),
+    }
+    let drifting = [drifting(&books.events, "event"), drifting(&books.sinks, "sink")].concat();
+    match drifting.is_empty() {
+        true => Ok(()),
+        false => bail!("not everything is accounted for:\n  {}", drifting.join("\n  ")),
+    }
+}
+
+fn sums(Conservation { events, sinks }: &Conservation) -> String {
+    let lines = |noun: &str, equations: Vec<String>| {
+        let line = |(index, equation)| format!("{:9}{equation}\n", if index == 0 { noun } else { "" });
+        equations.into_iter().enumerate().map(line).collect::<String>()
+    };
+    lines("events", events.sum.equations()) + &lines("results", sinks.sum.equations())
+}
+
+/// Each binding that has a drift: two that have opposite ones hide in the sum.
+fn drifting<B: Balance>(books: &Books<B>, noun: &str) -> Vec<String> {
+    let drifting = books.bindings.iter().filter(|ledger| ledger.balance.drifts());
+    let line = |ledger: &Ledger<B>| {
+        let Ledger { binding_id, binding_type, module, function, balance } = ledger;
+        let equations = balance.equations().join("; ");
+        format!("{noun} {binding_type} {binding_id} of {module}/{function}: {equations}")
+    };
+    drifting.map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn books(drift: i64) -> Conservation {
+        let events = json!({
+            "received": 20, "acknowledged": 17, "in_flight": 3, "forgotten": 0, "refused": 1,
+            "buried": 4, "dead": 1, "redriven": 2, "purged": 1, "drift": 0, "dead_letter_drift": 0,
+        });
+        let sinks = json!({
+            "accepted": 9, "delivered": 5, "pending": 2, "dead": 1, "purged": 1, "drift": 0,
+        });
+        let mut ledger = sinks.clone();
+        for (key, value) in
+            [("binding_id", json!("b")), ("binding_type", json!("couchdb")), ("module", json!("m"))]
+        {
+            ledger[key] = value;
+        }
+        ledger["function"] = json!("f");
+        ledger["drift"] = json!(drift);
+        let answer = json!({"data": {
+            "events": {"sum": events, "bindings": []},
+            "sinks": {"sum": sinks, "bindings": [ledger]},
+        }});
+        data(&answer.to_string()).expect("books")
+    }
+
+    #[test]
+    fn the_sums_are_equations() {
+        let expected = "\
+events   received 20 = acknowledged 17 + in flight 3 + forgotten 0 + drift 0
+         buried 4 = dead 1 + redriven 2 + purged 1 + drift 0
+results  accepted 9 = delivered 5 + pending 2 + dead 1 + purged 1 + drift 0
+";
+        assert_eq!(sums(&books(0)), expected);
+    }
+
+    #[test]
+    fn a_drift_is_told_even_when_the_sums_have_none() {
+        assert!(drifting(&books(0).sinks, "sink").is_empty());
+        let expected =
+            "sink couchdb b of m/f: accepted 9 = delivered 5 + pending 2 + dead 1 + purged 1 - drift 3";
+        assert_eq!(drifting(&books(-3).sinks, "sink"), [expected]);
+    }
+}

@@ -1,0 +1,33 @@
+//! A binding, without what its source needs to know.
+
+use std::sync::Arc;
+
+use proto::registry::v1::FunctionBinding;
+
+/// Which function the events of a binding trigger. The parameters, which hold secrets, are not in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BoundFunction {
+    pub(crate) binding_id: Arc<str>,
+    /// The `type` of the binding.
+    pub(crate) kind: String,
+    pub(crate) function_id: String,
+    pub(crate) module: String,
+    pub(crate) function: String,
+    /// See `funless.registry.v1.Module.owner`.
+    pub(crate) owner: String,
+}
+
+impl BoundFunction {
+    /// What `binding` says of it.
+    pub(crate) fn of(bound: &FunctionBinding) -> Self {
+        let binding = bound.binding.as_ref();
+        Self {
+            binding_id: binding.map_or("", |binding| &binding.id).into(),
+            kind: binding.map(|binding| binding.r#type.clone()).unwrap_or_default(),
+            function_id: bound.function_id.clone(),
+            module: bound.module.clone(),
+            function: bound.function.clone(),
+            owner: bound.owner.clone(),
+        }
+    }
+}

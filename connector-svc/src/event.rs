@@ -1,0 +1,204 @@
+//! An event as its source gave it, and what becomes of it for the function.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use http::HeaderMap;
+use mesh::MAX_MESSAGE_BYTES;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::handling::{DedupeKey, Handling, PayloadForm};
+
+/// The largest argument of a function, in bytes: what fits into a message, with room for its envelope.
+const MAX_ARGS_BYTES: usize = MAX_MESSAGE_BYTES - (64 << 10);
+
+/// The headers of a trace, which sources carry among the properties of an event.
+const TRACE_HEADERS: [&str; 2] = ["traceparent", "tracestate"];
+
+/// An event as its source gave it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Event {
+    pub(crate) payload: Bytes,
+    /// What the envelope tells beside payload and properties, such as the topic.
+    pub(crate) about: Vec<(&'static str, Value)>,
+    /// What the sender put beside the payload. A name may be there more than once.
+    pub(crate) properties: Vec<(String, String)>,
+}
+
+impl Event {
+    /// The function's argument, one JSON value. An error says why the payload is refused.
+    pub(crate) fn args(&self, handling: &Handling) -> Result<Bytes, String> {
+        if self.payload.len() > MAX_ARGS_BYTES {
+            return Err(format!("the payload is larger than {MAX_ARGS_BYTES} bytes"));
+        }
+        let payload = self.payload_as(handling.payload)?;
+        let args = if handling.envelope { self.envelope(&payload) } else { payload };
+        match args.len() {
+            0..=MAX_ARGS_BYTES => Ok(args),
+            bytes => Err(format!("it makes an argument of {bytes} bytes, more than {MAX_ARGS_BYTES}")),
+        }
+    }
+
+    fn envelope(&self, payload: &[u8]) -> Bytes {
+        // Of several properties with one name, the last one.
+        let properties: Map<_, _> =
+            self.properties.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+        let about = self.about.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let about: Map<_, _> = about.chain([("properties".to_owned(), Value::Object(properties))]).collect();
+        let about = Value::Object(about).to_string();
+        let mut args = Vec::with_capacity(payload.len() + about.len() + 16);
+        args.extend_from_slice(b"{\"payload\":");
+        args.extend_from_slice(payload);
+        args.push(b',');
+        args.extend_from_slice(&about.as_bytes()[1..]);
+        args.into()
+    }
+
+    fn payload_as(&self, form: PayloadForm) -> Result<Bytes, String> {
+        let text = || std::str::from_utf8(&self.payload).map_err(|_| "the payload is no UTF-8".to_owned());
+        match form {
+            PayloadForm::Json => {
+                let json = text()?;
+                serde_json::from_str::<IgnoredAny>(json)
+                    .map_err(|error| format!("the payload is no JSON: {error}"))?;
+                Ok(self.payload.clone())
+            }
+            PayloadForm::Text => Ok(Value::from(text()?).to_string().into()),
+            PayloadForm::Base64 => Ok(format!("\"{}\"", BASE64_STANDARD.encode(&self.payload)).into()),
+        }
+    }
+
+    /// The id of the invocation that this event causes whenever it comes; `None` for an event that is
+    /// like no other.
+    pub(crate) fn invocation_id(&self, binding_id: &str, dedupe_key: Option<&DedupeKey>) -> Option<Uuid> {
+        let key = match dedupe_key? {
+            DedupeKey::Property(name) => self.property(name)?.to_owned(),
+            DedupeKey::Pointer(pointer) => {
+                let payload: Value = serde_json::from_slice(&self.payload).ok()?;
+                match payload.pointer(pointer)? {
+                    Value::Null => return None,
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                }
+            }
+        };
+        Some(derived_id(binding_id, &key))
+    }
+
+    /// The headers of the trace that the event belongs to.
+    pub(crate) fn trace(&self) -> HeaderMap {
+        let headers = TRACE_HEADERS.into_iter().filter_map(|name| {
+            let value = self.property(name)?.parse().ok()?;
+            Some((http::HeaderName::from_static(name), value))
+        });
+        headers.collect()
+    }
+
+    fn property(&self, name: &str) -> Option<&str> {
+        self.properties.iter().rev().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// The id of the invocation that belongs to what `key` names at a binding.
+pub(crate) fn derived_id(binding_id: &str, key: &str) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{binding_id}/{key}").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(payload: &[u8]) -> Event {
+        Event {
+            payload: Bytes::copy_from_slice(payload),
+            about: vec![("topic", "a/b".into()), ("qos", 1.into())],
+            properties: vec![
+                ("id".into(), "first".into()),
+                ("id".into(), "7".into()),
+                ("traceparent".into(), "00-1-2-01".into()),
+            ],
+        }
+    }
+
+    fn args(payload: &[u8], form: PayloadForm, envelope: bool) -> Result<String, String> {
+        let handling = Handling { payload: form, envelope, ..Handling::default() };
+        event(payload).args(&handling).map(|args| String::from_utf8(args.to_vec()).expect("UTF-8"))
+    }
+
+    #[test]
+    fn payloads_become_arguments() {
+        let cases: [(&[u8], PayloadForm, &str); 7] = [
+            (br#"{"a": 1}"#, PayloadForm::Json, r#"{"a": 1}"#),
+            (b" [1, 2e400] ", PayloadForm::Json, " [1, 2e400] "),
+            (b"5", PayloadForm::Json, "5"),
+            (b"", PayloadForm::Text, "\"\""),
+            (b"say \"hi\"\n", PayloadForm::Text, r#""say \"hi\"\n""#),
+            (b"\xff\x00", PayloadForm::Base64, r#""/wA=""#),
+            (b"", PayloadForm::Base64, "\"\""),
+        ];
+        for (payload, form, expected) in cases {
+            assert_eq!(args(payload, form, false).as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn other_payloads_are_refused_with_words() {
+        for (payload, form, expected) in [
+            (&b""[..], PayloadForm::Json, "the payload is no JSON"),
+            (b"hello", PayloadForm::Json, "the payload is no JSON"),
+            (b"{} {}", PayloadForm::Json, "the payload is no JSON"),
+            (b"\"\xff\"", PayloadForm::Json, "the payload is no UTF-8"),
+            (b"\xff", PayloadForm::Text, "the payload is no UTF-8"),
+        ] {
+            let problem = args(payload, form, true).expect_err("refused");
+            assert!(problem.starts_with(expected), "{problem}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused() {
+        let digits = vec![b'1'; MAX_ARGS_BYTES];
+        assert!(args(&digits, PayloadForm::Json, false).is_ok());
+        let problem = args(&digits, PayloadForm::Json, true).expect_err("with its envelope");
+        assert!(problem.contains("more than"), "{problem}");
+        let problem = args(&[&digits[..], b"1"].concat(), PayloadForm::Json, false).expect_err("larger");
+        assert!(problem.contains("larger than"), "{problem}");
+    }
+
+    #[test]
+    fn an_envelope_holds_the_payload_as_it_is() {
+        let expected = concat!(
+            r#"{"payload":{"a": 1.0},"properties":{"id":"7","traceparent":"00-1-2-01"},"#,
+            r#""qos":1,"topic":"a/b"}"#
+        );
+        assert_eq!(args(br#"{"a": 1.0}"#, PayloadForm::Json, true).as_deref(), Ok(expected));
+        let wrapped = args(b"x", PayloadForm::Text, true).expect("text");
+        assert!(wrapped.starts_with(r#"{"payload":"x","properties":"#), "{wrapped}");
+    }
+
+    #[test]
+    fn equal_keys_make_equal_ids_within_a_binding() {
+        let id =
+            |binding: &str, payload: &[u8], key: DedupeKey| event(payload).invocation_id(binding, Some(&key));
+        let pointer = || DedupeKey::Pointer("/id".into());
+        let one = id("b", br#"{"id":7,"n":1}"#, pointer()).expect("has a key");
+        assert_eq!(id("b", br#"{"id":"7","n":2}"#, pointer()), Some(one));
+        assert_eq!(id("b", b"", DedupeKey::Property("id".into())), Some(one));
+        assert_ne!(id("c", br#"{"id":7}"#, pointer()), Some(one));
+        assert_ne!(id("b", br#"{"id":8}"#, pointer()), Some(one));
+        for without in [&b"{}"[..], br#"{"id":null}"#, b"no JSON"] {
+            assert_eq!(id("b", without, pointer()), None);
+        }
+        assert_eq!(id("b", b"", DedupeKey::Property("no".into())), None);
+        assert_eq!(event(b"").invocation_id("b", None), None);
+    }
+
+    #[test]
+    fn the_trace_is_found() {
+        let trace = event(b"").trace();
+        assert_eq!(trace.len(), 1);
+        assert_eq!(trace["traceparent"], "00-1-2-01");
+    }
+}

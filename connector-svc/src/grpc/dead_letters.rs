@@ -1,0 +1,186 @@
+//! `funless.connector.v1.DeadLetters`.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use futures::stream;
+use http::HeaderMap;
+use mesh::deadline::Deadline;
+use mesh::{Caller, Error, Reason};
+use parking_lot::Mutex;
+use proto::connector::v1::dead_letters_server::DeadLetters;
+use proto::deadletter::v1::{
+    DeadLetter, DeadLetterSelection, GetDeadLetterRequest, GetDeadLetterResponse, ListDeadLettersRequest,
+    ListDeadLettersResponse, PurgeDeadLettersRequest, PurgeDeadLettersResponse, RedriveDeadLettersRequest,
+    RedriveDeadLettersResponse, RedriveFailure,
+};
+use proto::scheduler::v1::InvokeRequest;
+use tonic::{Request, Response, Status};
+
+use super::{closed, journal_error};
+use crate::invoker::{Failure, Invoker};
+use crate::journal::{Change, Journal, LetterPage, Write};
+
+/// Letters that one call concerns, at most.
+const LIMIT: u32 = 1000;
+/// Letters of one call that are redriven at once.
+const REDRIVEN_AT_ONCE: usize = 16;
+
+/// Keeps, redrives and purges dead letters.
+#[derive(Debug)]
+pub(crate) struct DeadLettersHandler {
+    journal: Journal,
+    invoker: Invoker,
+    /// The ids of the letters that are being redriven here.
+    redriving: Arc<Mutex<HashSet<String>>>,
+}
+
+impl DeadLettersHandler {
+    /// The letters of `journal`, whose functions are invoked through `invoker`.
+    pub(crate) fn new(journal: Journal, invoker: Invoker) -> Self {
+        Self { journal, invoker, redriving: Arc::default() }
+    }
+
+    async fn find(&self, caller: &Caller, id: &str) -> Result<DeadLetter, Error> {
+        let letter = self.journal.dead_letter(caller, id).await.map_err(journal_error)?;
+        letter.ok_or_else(|| Error::new(Reason::DeadLetterNotFound, format!("there is no dead letter {id}")))
+    }
+
+    /// The ids of the letters that a filter selects; those that are given are as they are.
+    async fn select(
+        &self,
+        caller: &Caller,
+        selection: Option<DeadLetterSelection>,
+    ) -> Result<Vec<String>, Error> {
+        let selection = selection.unwrap_or_default();
+        if !selection.ids.is_empty() {
+            if selection.ids.len() > LIMIT as usize {
+                return Err(Error::field("ids", format!("expected at most {LIMIT}")));
+            }
+            let mut seen = HashSet::new();
+            return Ok(selection.ids.into_iter().filter(|id| seen.insert(id.clone())).collect());
+        }
+        let filter = selection.filter.unwrap_or_default();
+        let page = self.journal.dead_letters(caller, &filter, "", at_most(selection.limit)).await;
+        Ok(page.map_err(journal_error)?.letters.into_iter().map(|letter| letter.id).collect())
+    }
+
+    /// Invokes the function of a letter as the same invocation. Success ends the letter.
+    async fn redrive(&self, caller: &Caller, id: &str, deadline: Option<Deadline>) -> Result<(), String> {
+        let Some(_turn) = Redriving::begin(&self.redriving, id) else {
+            return Err("it is being redriven".into());
+        };
+        let letter = self.find(caller, id).await.map_err(|error| error.message)?;
+        let binding_id: Arc<str> = letter.binding_id.into();
+        let request = InvokeRequest {
+            module: letter.module,
+            function: letter.function,
+            function_id: letter.function_id,
+            args: letter.payload,
+            invocation_id: letter.invocation_id,
+            scheduling: None,
+            min_revision: 0,
+        };
+        let id = id.to_owned();
+        let (change, outcome) = match self.invoker.invoke(request, &HeaderMap::new(), deadline).await {
+            Ok(()) => (Change::Redrive(id), Ok(())),
+            Err(Failure::NotTried(words)) => return Err(words),
+            Err(Failure::Passing { words, .. } | Failure::Final(words)) => {
+                (Change::Rebury { id, reason: words.clone() }, Err(words))
+            }
+        };
+        let written = self.journal.write(Write { binding_id, change }).await;
+        written.map_err(|error| closed(error).message)?;
+        outcome
+    }
+}
+
+fn at_most(limit: u32) -> u32 {
+    if limit == 0 { LIMIT } else { limit.min(LIMIT) }
+}
+
+/// A letter that is being redriven.
+struct Redriving {
+    redriving: Arc<Mutex<HashSet<String>>>,
+    id: String,
+}
+
+impl Redriving {
+    fn begin(redriving: &Arc<Mutex<HashSet<String>>>, id: &str) -> Option<Self> {
+        let is_first = redriving.lock().insert(id.to_owned());
+        is_first.then(|| Self { redriving: Arc::clone(redriving), id: id.to_owned() })
+    }
+}
+
+impl Drop for Redriving {
+    fn drop(&mut self) {
+        self.redriving.lock().remove(&self.id);
+    }
+}
+
+#[tonic::async_trait]
+impl DeadLetters for DeadLettersHandler {
+    async fn list_dead_letters(
+        &self,
+        request: Request<ListDeadLettersRequest>,
+    ) -> Result<Response<ListDeadLettersResponse>, Status> {
+        let caller = Caller::of(&request);
+        let ListDeadLettersRequest { filter, page_size, after } = request.into_inner();
+        let filter = filter.unwrap_or_default();
+        let page = self.journal.dead_letters(&caller, &filter, &after, at_most(page_size)).await;
+        let LetterPage { letters, more } = page.map_err(journal_error)?;
+        Ok(Response::new(ListDeadLettersResponse { letters, more }))
+    }
+
+    async fn get_dead_letter(
+        &self,
+        request: Request<GetDeadLetterRequest>,
+    ) -> Result<Response<GetDeadLetterResponse>, Status> {
+        let caller = Caller::of(&request);
+        let letter = self.find(&caller, &request.get_ref().id).await?;
+        Ok(Response::new(GetDeadLetterResponse { letter: Some(letter) }))
+    }
+
+    async fn redrive_dead_letters(
+        &self,
+        request: Request<RedriveDeadLettersRequest>,
+    ) -> Result<Response<RedriveDeadLettersResponse>, Status> {
+        let (caller, deadline) = (Caller::of(&request), Deadline::of(&request));
+        let ids = self.select(&caller, request.into_inner().selection).await?;
+        let redrive = |id: String| {
+            let caller = &caller;
+            async move {
+                self.redrive(caller, &id, deadline).await.map_err(|reason| RedriveFailure { id, reason })
+            }
+        };
+        let outcomes: Vec<_> = stream::iter(ids).map(redrive).buffered(REDRIVEN_AT_ONCE).collect().await;
+        let mut response = RedriveDeadLettersResponse::default();
+        for outcome in outcomes {
+            match outcome {
+                Ok(()) => response.redriven += 1,
+                Err(failure) => response.failures.push(failure),
+            }
+        }
+        Ok(Response::new(response))
+    }
+
+    async fn purge_dead_letters(
+        &self,
+        request: Request<PurgeDeadLettersRequest>,
+    ) -> Result<Response<PurgeDeadLettersResponse>, Status> {
+        let caller = Caller::of(&request);
+        let ids = self.select(&caller, request.into_inner().selection).await?;
+        let mut of_bindings = BTreeMap::<String, Vec<String>>::new();
+        for letter in self.journal.dead_letter_heads(&caller, &ids).await.map_err(journal_error)? {
+            of_bindings.entry(letter.binding_id).or_default().push(letter.id);
+        }
+        let mut purged = 0;
+        for (binding_id, ids) in of_bindings {
+            let write = Write { binding_id: binding_id.into(), change: Change::Purge(ids) };
+            let written = self.journal.try_write(write).await.map_err(closed)?;
+            purged += u32::try_from(written.map_err(journal_error)?).unwrap_or(u32::MAX);
+        }
+        Ok(Response::new(PurgeDeadLettersResponse { purged }))
+    }
+}

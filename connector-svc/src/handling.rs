@@ -1,0 +1,169 @@
+//! What every kind of event source lets its bindings say about how events are handled.
+
+use mesh::auth::Secret;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// How the events of a binding become invocations.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Handling {
+    /// The function gets what is known of the event beside its payload.
+    pub(crate) envelope: bool,
+    /// What a payload has to be.
+    pub(crate) payload: PayloadForm,
+    /// Events that are worked on at once.
+    pub(crate) max_in_flight: u16,
+    /// How often a fault of the platform may hinder the invocation before the event is given up.
+    pub(crate) max_attempts: u32,
+    /// What makes two events the same one.
+    pub(crate) dedupe_key: Option<DedupeKey>,
+}
+
+impl Default for Handling {
+    fn default() -> Self {
+        Self {
+            envelope: false,
+            payload: PayloadForm::Json,
+            max_in_flight: 64,
+            max_attempts: 5,
+            dedupe_key: None,
+        }
+    }
+}
+
+/// How a payload becomes JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PayloadForm {
+    /// It has to be JSON.
+    Json,
+    /// It is text, and becomes a JSON string.
+    Text,
+    /// It is anything, and becomes a JSON string in Base64.
+    Base64,
+}
+
+/// Where an event carries the key that makes it the same as another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DedupeKey {
+    /// In its payload, by a JSON pointer.
+    Pointer(String),
+    /// In its property of this name.
+    Property(String),
+}
+
+impl<'de> Deserialize<'de> for DedupeKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.strip_prefix("property:") {
+            Some(name) if !name.is_empty() => Ok(Self::Property(name.to_owned())),
+            _ if text.starts_with('/') => Ok(Self::Pointer(text)),
+            _ => Err(serde::de::Error::custom(format!(
+                "dedupe_key {text:?}: expected a JSON pointer such as \"/id\", or \"property:NAME\""
+            ))),
+        }
+    }
+}
+
+/// What every binding may say, whatever its payloads are.
+pub(crate) const PACE: &[&str] = &["max_in_flight", "max_attempts"];
+/// What a binding may say whose events have payloads.
+pub(crate) const ALL: &[&str] = &["envelope", "payload", "max_in_flight", "max_attempts", "dedupe_key"];
+
+/// Reads the parameters' JSON text: those among `common` are about handling, the others about the source.
+/// An error says what was wrong, after the kind's name.
+pub(crate) fn read<P: DeserializeOwned>(
+    kind: &str,
+    params: &str,
+    common: &[&str],
+) -> Result<(P, Handling), String> {
+    let read = || -> Result<(P, Handling), serde_json::Error> {
+        let (handling, source): (Map<String, Value>, Map<String, Value>) =
+            serde_json::from_str::<Map<String, Value>>(params)?
+                .into_iter()
+                .partition(|(name, _)| common.contains(&name.as_str()));
+        let handling = serde_json::from_value(Value::Object(handling))?;
+        Ok((serde_json::from_value(Value::Object(source))?, handling))
+    };
+    let (source, handling) = read().map_err(|error| format!("{kind}: {error}"))?;
+    if handling.max_in_flight == 0 {
+        return Err(format!("{kind}: max_in_flight: expected at least 1"));
+    }
+    if handling.max_attempts == 0 {
+        return Err(format!("{kind}: max_attempts: expected at least 1"));
+    }
+    Ok((source, handling))
+}
+
+/// Refuses what a read shows instead of a secret.
+pub(crate) fn check_secrets(secrets: &[(&str, Option<&Secret>)]) -> Result<(), String> {
+    for (name, secret) in secrets {
+        if secret.is_some_and(|secret| secret.expose() == "***") {
+            return Err(format!(
+                "{name}: *** stands for a secret that is not shown; write the secret itself"
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Source {
+        #[expect(dead_code, reason = "only read")]
+        host: String,
+    }
+
+    fn handling(params: &str) -> Result<Handling, String> {
+        read::<Source>("kind", params, ALL).map(|(_, handling)| handling)
+    }
+
+    #[test]
+    fn what_is_not_said_is_the_default() {
+        assert_eq!(handling(r#"{"host":"h"}"#), Ok(Handling::default()));
+        let said = r#"{"host":"h","envelope":true,"payload":"base64","max_in_flight":1,"max_attempts":9,
+            "dedupe_key":"property:id"}"#;
+        let expected = Handling {
+            envelope: true,
+            payload: PayloadForm::Base64,
+            max_in_flight: 1,
+            max_attempts: 9,
+            dedupe_key: Some(DedupeKey::Property("id".into())),
+        };
+        assert_eq!(handling(said), Ok(expected));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (params, expected) in [
+            ("[]", "kind: invalid type: sequence, expected a map"),
+            ("{}", "kind: missing field `host`"),
+            (r#"{"host":"h","hots":1}"#, "unknown field `hots`"),
+            (r#"{"host":"h","payload":"xml"}"#, "expected one of `json`, `text`, `base64`"),
+            (r#"{"host":"h","max_in_flight":0}"#, "max_in_flight: expected at least 1"),
+            (r#"{"host":"h","max_in_flight":65536}"#, "expected u16"),
+            (r#"{"host":"h","max_attempts":0}"#, "max_attempts: expected at least 1"),
+            (r#"{"host":"h","dedupe_key":"id"}"#, "expected a JSON pointer such as \"/id\""),
+            (r#"{"host":"h","dedupe_key":"property:"}"#, "or \"property:NAME\""),
+        ] {
+            let error = handling(params).expect_err(params);
+            assert!(error.contains(expected), "{error:?} says {expected:?}");
+        }
+        let error = read::<Source>("kind", r#"{"host":"h","envelope":true}"#, PACE).expect_err("no payload");
+        assert!(error.contains("unknown field `envelope`"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_that_was_read_is_none() {
+        let secret = |text: &str| Secret::new(text);
+        assert_eq!(check_secrets(&[("password", Some(&secret("hunter2"))), ("token", None)]), Ok(()));
+        let error = check_secrets(&[("password", Some(&secret("***")))]).expect_err("not shown");
+        assert_eq!(error, "password: *** stands for a secret that is not shown; write the secret itself");
+    }
+}

@@ -1,0 +1,425 @@
+//! The way of an event, the same for all kinds of sources: into the journal, through the function, and out
+//! again, so that its source can be told.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use mesh::backoff::Backoff;
+use mesh::group_commit::Closed;
+use mesh::hash::Hash;
+use mesh::telemetry;
+use parking_lot::Mutex;
+use proto::deadletter::v1::DeadLetter;
+use proto::registry::v1::BindingRole;
+use proto::scheduler::v1::InvokeRequest;
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use crate::binding::BoundFunction;
+use crate::event::Event;
+use crate::handling::Handling;
+use crate::invoker::{Failure, Invoker};
+use crate::journal::{Change, Entry, Journal, Write, now_ms};
+use crate::metrics::KindMetrics;
+
+/// Waits between attempts: from about a second up to half a minute.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
+/// How long a removed binding waits for the journal.
+const FORGETTING: Duration = Duration::from_secs(3);
+
+/// How an event arrives.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// It is never sent again.
+    Once,
+    /// For the first time.
+    First {
+        /// By which its kind knows it again.
+        key: String,
+        /// Of what came, when a key alone does not tell.
+        fingerprint: Option<Hash>,
+        /// The invocation that it causes, when that follows from the event.
+        invocation_id: Option<Uuid>,
+    },
+    /// It is in the journal and has not ended.
+    Again(Entry),
+}
+
+/// The binding stops: the event has not ended, and shall come again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Abandoned;
+
+impl From<Closed> for Abandoned {
+    fn from(_: Closed) -> Self {
+        Self
+    }
+}
+
+/// Takes the events of one binding. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Intake {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    bound: Arc<BoundFunction>,
+    handling: Handling,
+    /// The registry's revision that has the function and its binding.
+    revision: u64,
+    journal: Journal,
+    invoker: Invoker,
+    metrics: KindMetrics,
+    stopping: CancellationToken,
+    turns: Turns,
+}
+
+/// What is to be done for an event.
+struct Work {
+    /// Its id in the journal, if it is there.
+    entry_id: Option<Uuid>,
+    invocation_id: Uuid,
+    received_at_ms: i64,
+    args: Bytes,
+    trace: HeaderMap,
+}
+
+/// How an invocation ended for good.
+enum Verdict {
+    Done,
+    Dead { reason: String, attempts: u32 },
+}
+
+impl Intake {
+    /// The intake of a binding.
+    pub(crate) fn new(
+        bound: Arc<BoundFunction>,
+        handling: Handling,
+        revision: u64,
+        journal: Journal,
+        invoker: Invoker,
+        metrics: KindMetrics,
+    ) -> Self {
+        let (stopping, turns) = (CancellationToken::new(), Turns::default());
+        let shared = Shared { bound, handling, revision, journal, invoker, metrics, stopping, turns };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The binding's id.
+    pub(crate) fn binding_id(&self) -> &str {
+        &self.shared.bound.binding_id
+    }
+
+    /// How events are handled.
+    pub(crate) fn handling(&self) -> &Handling {
+        &self.shared.handling
+    }
+
+    /// Where what happens is counted.
+    pub(crate) fn metrics(&self) -> &KindMetrics {
+        &self.shared.metrics
+    }
+
+    /// The binding's events in the journal. Waits for a database that is away.
+    pub(crate) async fn entries(&self) -> Vec<Entry> {
+        let mut backoff = Backoff::reconnect();
+        loop {
+            match self.shared.journal.entries(self.binding_id()).await {
+                Ok(entries) => return entries,
+                Err(error) => tracing::debug!(%error, "the journal cannot be read yet"),
+            }
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+    }
+
+    /// Where the binding's cursor stands, once it has been placed. Waits for a database that is away.
+    pub(crate) async fn cursor(&self) -> Option<i64> {
+        let mut backoff = Backoff::reconnect();
+        loop {
+            match self.shared.journal.cursor(self.binding_id()).await {
+                Ok(cursor) => return cursor,
+                Err(error) => tracing::debug!(%error, "the journal cannot be read yet"),
+            }
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+    }
+
+    /// Writes into the binding's journal; see [`Journal::write`].
+    pub(crate) async fn write(&self, change: Change) -> Result<u64, Closed> {
+        if let Change::Forget(ids) = &change {
+            self.shared.metrics.forgotten.inc_by(ids.len() as u64);
+        }
+        let binding_id = Arc::clone(&self.shared.bound.binding_id);
+        self.shared.journal.write(Write { binding_id, change }).await
+    }
+
+    /// The binding is removed: nothing of it comes again.
+    pub(crate) async fn forget_all(&self) {
+        match tokio::time::timeout(FORGETTING, self.write(Change::ForgetAll)).await {
+            Ok(Ok(events)) => self.shared.metrics.forgotten.inc_by(events),
+            // Found later by the sweep.
+            Ok(Err(_)) | Err(_) => tracing::debug!(binding = self.binding_id(), "its events stay in flight"),
+        }
+    }
+
+    /// From now on what fails is not tried again here: the binding stops.
+    pub(crate) fn stop(&self) {
+        self.shared.stopping.cancel();
+    }
+
+    /// Handles an event. Once this gives the event's id in the journal, if it has one there, its source
+    /// need not send it again: it is done with, refused, or a dead letter.
+    pub(crate) async fn handle(&self, event: Event, arrival: Arrival) -> Result<Option<Uuid>, Abandoned> {
+        let handling = &self.shared.handling;
+        let args = match event.args(handling) {
+            Ok(args) => args,
+            Err(problem) => return self.refuse(arrival, &problem).await,
+        };
+        let binding_id = self.binding_id();
+        let derived_id = event.invocation_id(binding_id, handling.dedupe_key.as_ref());
+        let received_at_ms = now_ms();
+        let (entry_id, invocation_id, received_at_ms) = match arrival {
+            Arrival::Again(entry) => (Some(entry.id), entry.invocation_id, entry.received_at_ms),
+            Arrival::Once => {
+                self.shared.metrics.received.inc();
+                (None, derived_id.unwrap_or_else(Uuid::now_v7), received_at_ms)
+            }
+            Arrival::First { key, fingerprint, invocation_id } => {
+                self.shared.metrics.received.inc();
+                let id = Uuid::now_v7();
+                let invocation_id = derived_id.or(invocation_id).unwrap_or_else(Uuid::now_v7);
+                let entry =
+                    Entry { id, key, fingerprint, invocation_id, received_at_ms, args: None, ended: false };
+                self.write(Change::Begin(entry)).await?;
+                (Some(id), invocation_id, received_at_ms)
+            }
+        };
+        let work = Work { entry_id, invocation_id, received_at_ms, args, trace: event.trace() };
+        self.work(work).await?;
+        Ok(entry_id)
+    }
+
+    /// Handles an event that is in the journal with the function's argument.
+    pub(crate) async fn resume(&self, entry: Entry) -> Result<(), Abandoned> {
+        let work = Work {
+            entry_id: Some(entry.id),
+            invocation_id: entry.invocation_id,
+            received_at_ms: entry.received_at_ms,
+            args: entry.args.unwrap_or_default(),
+            trace: HeaderMap::new(),
+        };
+        self.work(work).await
+    }
+
+    async fn refuse(&self, arrival: Arrival, problem: &str) -> Result<Option<Uuid>, Abandoned> {
+        tracing::debug!(binding = self.binding_id(), problem, "an event is refused");
+        let metrics = &self.shared.metrics;
+        let (id, change) = match arrival {
+            Arrival::Once => {
+                metrics.received.inc();
+                (None, Change::Pass { refused: true, letter: None })
+            }
+            Arrival::First { key, fingerprint, invocation_id } => {
+                metrics.received.inc();
+                let id = Uuid::now_v7();
+                let entry = Entry {
+                    id,
+                    key,
+                    fingerprint,
+                    invocation_id: invocation_id.unwrap_or_else(Uuid::now_v7),
+                    received_at_ms: now_ms(),
+                    args: None,
+                    ended: true,
+                };
+                (Some(id), Change::Refuse(entry))
+            }
+            // It was taken once: what the binding takes has become less.
+            Arrival::Again(entry) => (Some(entry.id), Change::End { id: entry.id, letter: None }),
+        };
+        self.write(change).await?;
+        metrics.refused.inc();
+        metrics.acknowledged.inc();
+        Ok(id)
+    }
+
+    async fn work(&self, work: Work) -> Result<(), Abandoned> {
+        let metrics = &self.shared.metrics;
+        let _in_flight = InFlight::count(metrics);
+        let started = Instant::now();
+        let span = tracing::info_span!(
+            "event",
+            otel.name = %self.shared.bound.kind,
+            otel.kind = "consumer",
+            binding = self.binding_id(),
+            invocation = %work.invocation_id,
+        );
+        telemetry::continue_trace(&span, &work.trace);
+        let verdict = async {
+            // A repeat waits until what it repeats has ended.
+            let _turn = match self.shared.handling.dedupe_key {
+                Some(_) => Some(self.shared.turns.take(work.invocation_id).await),
+                None => None,
+            };
+            self.invoke(&work).await
+        };
+        let letter = match verdict.instrument(span).await? {
+            Verdict::Done => None,
+            Verdict::Dead { reason, attempts } => {
+                tracing::warn!(binding = self.binding_id(), invocation = %work.invocation_id, reason,
+                    "an event becomes a dead letter");
+                metrics.buried.inc();
+                Some(Box::new(self.letter(&work, reason, attempts)))
+            }
+        };
+        let change = match work.entry_id {
+            Some(id) => Change::End { id, letter },
+            None => Change::Pass { refused: false, letter },
+        };
+        self.write(change).await?;
+        metrics.acknowledged.inc();
+        metrics.duration.observe(started.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// Invokes the function until that has succeeded or is given up, always as the same invocation.
+    async fn invoke(&self, work: &Work) -> Result<Verdict, Abandoned> {
+        let shared = &self.shared;
+        let mut retry = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
+        let mut reconnect = Backoff::reconnect();
+        let mut attempts = 0;
+        loop {
+            let request = InvokeRequest {
+                module: shared.bound.module.clone(),
+                function: shared.bound.function.clone(),
+                function_id: shared.bound.function_id.clone(),
+                args: work.args.clone(),
+                min_revision: shared.revision,
+                invocation_id: work.invocation_id.to_string(),
+                scheduling: None,
+            };
+            let wait = match shared.invoker.invoke(request, &work.trace, None).await {
+                Ok(()) => return Ok(Verdict::Done),
+                Err(Failure::NotTried(words)) => {
+                    tracing::debug!(words, "the mesh is away; the event waits");
+                    reconnect.next_wait()
+                }
+                Err(Failure::Final(reason)) => return Ok(Verdict::Dead { reason, attempts: attempts + 1 }),
+                Err(Failure::Passing { reason, words, retry_after }) => {
+                    attempts += 1;
+                    if attempts >= shared.handling.max_attempts {
+                        return Ok(Verdict::Dead { reason: words, attempts });
+                    }
+                    tracing::debug!(words, attempts, "an invocation failed; trying again");
+                    shared.metrics.retried(reason);
+                    reconnect.reset();
+                    retry.next_wait().max(retry_after.unwrap_or_default())
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = shared.stopping.cancelled() => return Err(Abandoned),
+            }
+        }
+    }
+
+    fn letter(&self, work: &Work, reason: String, attempts: u32) -> DeadLetter {
+        let bound = &self.shared.bound;
+        DeadLetter {
+            id: Uuid::now_v7().to_string(),
+            role: BindingRole::Event.into(),
+            binding_id: bound.binding_id.to_string(),
+            binding_type: bound.kind.clone(),
+            function_id: bound.function_id.clone(),
+            module: bound.module.clone(),
+            function: bound.function.clone(),
+            owner: bound.owner.clone(),
+            invocation_id: work.invocation_id.to_string(),
+            reason,
+            attempts,
+            received_at_ms: work.received_at_ms,
+            died_at_ms: now_ms(),
+            payload_bytes: work.args.len() as u64,
+            payload: work.args.clone(),
+        }
+    }
+}
+
+/// An event that is worked on, as the metrics show it.
+struct InFlight<'a>(&'a KindMetrics);
+
+impl<'a> InFlight<'a> {
+    fn count(metrics: &'a KindMetrics) -> Self {
+        metrics.in_flight.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.dec();
+    }
+}
+
+/// Invocations of which each runs at most once at a time.
+#[derive(Debug, Clone, Default)]
+struct Turns(Arc<Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>>);
+
+/// The right to run an invocation.
+struct Turn {
+    id: Uuid,
+    turns: Turns,
+    held: Option<OwnedMutexGuard<()>>,
+}
+
+impl Turns {
+    async fn take(&self, id: Uuid) -> Turn {
+        // Made before the wait: whoever is dropped while it waits tidies up, too.
+        let mut turn = Turn { id, turns: self.clone(), held: None };
+        let lock = Arc::clone(self.0.lock().entry(id).or_default());
+        turn.held = Some(lock.lock_owned().await);
+        turn
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.held = None;
+        let mut turns = self.turns.0.lock();
+        if turns.get(&self.id).is_some_and(|lock| Arc::strong_count(lock) == 1) {
+            turns.remove(&self.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn of_one_invocation_there_is_one_at_a_time() {
+        let turns = Turns::default();
+        let (one, other) = (Uuid::now_v7(), Uuid::now_v7());
+        let first = turns.take(one).await;
+        let _independent = turns.take(other).await;
+        let second = tokio::spawn({
+            let turns = turns.clone();
+            async move { drop(turns.take(one).await) }
+        });
+        mesh::testing::eventually("the second waits", async || {
+            turns.0.lock().get(&one).is_some_and(|lock| Arc::strong_count(lock) > 2)
+        })
+        .await;
+        assert!(!second.is_finished());
+        drop(first);
+        second.await.expect("had its turn");
+        assert_eq!(turns.0.lock().len(), 1, "nothing is kept of what has ended");
+    }
+}

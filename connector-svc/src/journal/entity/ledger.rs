@@ -1,0 +1,31 @@
+//! What became of the events of each binding.
+
+use sea_orm::entity::prelude::{
+    ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait, EnumIter,
+    PrimaryKeyTrait,
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "connector_ledger")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub binding_id: String,
+    pub r#type: String,
+    pub function_id: String,
+    /// The names that the function had last.
+    pub module: String,
+    pub function: String,
+    pub owner: String,
+    pub received: i64,
+    pub acknowledged: i64,
+    pub forgotten: i64,
+    pub refused: i64,
+    pub buried: i64,
+    pub redriven: i64,
+    pub purged: i64,
+}
+
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

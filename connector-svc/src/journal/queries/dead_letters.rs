@@ -1,0 +1,187 @@
+//! Events that could not be handled.
+
+use bytes::Bytes;
+use mesh::Caller;
+use proto::deadletter::v1::{DeadLetter, DeadLetterFilter};
+use proto::registry::v1::BindingRole;
+use sea_orm::{
+    ColumnTrait as _, Condition, EntityTrait as _, FromQueryResult, IntoActiveModel as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _,
+};
+
+use crate::journal::entity::dead_letter;
+use crate::journal::write::storable;
+use crate::journal::{Journal, Result, now_ms};
+
+/// A part of a list.
+#[derive(Debug)]
+pub(crate) struct LetterPage {
+    /// Ordered by id, without payloads.
+    pub(crate) letters: Vec<DeadLetter>,
+    /// There are letters after these.
+    pub(crate) more: bool,
+}
+
+/// All of a letter but its payload.
+#[derive(Debug, FromQueryResult)]
+struct Head {
+    id: String,
+    binding_id: String,
+    binding_type: String,
+    function_id: String,
+    module: String,
+    function: String,
+    owner: String,
+    invocation_id: String,
+    reason: String,
+    attempts: i32,
+    received_at_ms: i64,
+    died_at_ms: i64,
+    payload_bytes: i64,
+}
+
+impl Journal {
+    /// The letters after the id `after` that the filter lets through and the caller reaches.
+    pub(crate) async fn dead_letters(
+        &self,
+        caller: &Caller,
+        filter: &DeadLetterFilter,
+        after: &str,
+        limit: u32,
+    ) -> Result<LetterPage> {
+        let passing = reached_by(caller).add(passes(filter)).add(dead_letter::Column::Id.gt(after));
+        let mut letters = self.heads(passing, u64::from(limit) + 1).await?;
+        let more = letters.len() > limit as usize;
+        letters.truncate(limit as usize);
+        Ok(LetterPage { letters, more })
+    }
+
+    /// Those of these letters that the caller reaches, without payloads.
+    pub(crate) async fn dead_letter_heads(&self, caller: &Caller, ids: &[String]) -> Result<Vec<DeadLetter>> {
+        let these = reached_by(caller).add(dead_letter::Column::Id.is_in(ids));
+        self.heads(these, ids.len() as u64).await
+    }
+
+    async fn heads(&self, condition: Condition, limit: u64) -> Result<Vec<DeadLetter>> {
+        use dead_letter::Column::{
+            Attempts, BindingId, BindingType, DiedAtMs, Function, FunctionId, Id, InvocationId, Module,
+            Owner, PayloadBytes, Reason, ReceivedAtMs,
+        };
+        let columns = [
+            Id,
+            BindingId,
+            BindingType,
+            FunctionId,
+            Module,
+            Function,
+            Owner,
+            InvocationId,
+            Reason,
+            Attempts,
+            ReceivedAtMs,
+            DiedAtMs,
+            PayloadBytes,
+        ];
+        let heads = dead_letter::Entity::find()
+            .select_only()
+            .columns(columns)
+            .filter(condition)
+            .order_by_asc(Id)
+            .limit(limit)
+            .into_model::<Head>()
+            .all(&self.db)
+            .await?;
+        Ok(heads.into_iter().map(to_letter).collect())
+    }
+
+    /// A letter with its payload, if the caller reaches it.
+    pub(crate) async fn dead_letter(&self, caller: &Caller, id: &str) -> Result<Option<DeadLetter>> {
+        let row = dead_letter::Entity::find_by_id(id).filter(reached_by(caller)).one(&self.db).await?;
+        Ok(row.map(|row| {
+            let payload = Bytes::from(row.payload);
+            let head = Head {
+                id: row.id,
+                binding_id: row.binding_id,
+                binding_type: row.binding_type,
+                function_id: row.function_id,
+                module: row.module,
+                function: row.function,
+                owner: row.owner,
+                invocation_id: row.invocation_id,
+                reason: row.reason,
+                attempts: row.attempts,
+                received_at_ms: row.received_at_ms,
+                died_at_ms: row.died_at_ms,
+                payload_bytes: row.payload_bytes,
+            };
+            DeadLetter { payload, ..to_letter(head) }
+        }))
+    }
+}
+
+/// What [`Caller::reaches`] says, as a condition.
+fn reached_by(caller: &Caller) -> Condition {
+    match caller {
+        Caller::Service | Caller::Admin(_) => Condition::all(),
+        Caller::Subject(name) => Condition::all().add(dead_letter::Column::Owner.is_in(["", name])),
+    }
+}
+
+fn passes(filter: &DeadLetterFilter) -> Condition {
+    let texts = [
+        (dead_letter::Column::Module, &filter.module),
+        (dead_letter::Column::Function, &filter.function),
+        (dead_letter::Column::BindingId, &filter.binding_id),
+    ];
+    let mut condition = Condition::all();
+    for (column, text) in texts {
+        if !text.is_empty() {
+            condition = condition.add(column.eq(text));
+        }
+    }
+    if filter.min_age_ms > 0 {
+        let age_ms = i64::try_from(filter.min_age_ms).unwrap_or(i64::MAX);
+        condition = condition.add(dead_letter::Column::DiedAtMs.lte(now_ms().saturating_sub(age_ms)));
+    }
+    condition
+}
+
+fn to_letter(head: Head) -> DeadLetter {
+    DeadLetter {
+        id: head.id,
+        role: BindingRole::Event.into(),
+        binding_id: head.binding_id,
+        binding_type: head.binding_type,
+        function_id: head.function_id,
+        module: head.module,
+        function: head.function,
+        owner: head.owner,
+        invocation_id: head.invocation_id,
+        reason: head.reason,
+        attempts: head.attempts.cast_unsigned(),
+        received_at_ms: head.received_at_ms,
+        died_at_ms: head.died_at_ms,
+        payload_bytes: head.payload_bytes.cast_unsigned(),
+        payload: Bytes::new(),
+    }
+}
+
+pub(in crate::journal) fn to_row(letter: &DeadLetter) -> dead_letter::ActiveModel {
+    let row = dead_letter::Model {
+        id: letter.id.clone(),
+        binding_id: letter.binding_id.clone(),
+        binding_type: letter.binding_type.clone(),
+        function_id: letter.function_id.clone(),
+        module: letter.module.clone(),
+        function: letter.function.clone(),
+        owner: letter.owner.clone(),
+        invocation_id: letter.invocation_id.clone(),
+        reason: storable(&letter.reason),
+        attempts: letter.attempts.cast_signed(),
+        received_at_ms: letter.received_at_ms,
+        died_at_ms: letter.died_at_ms,
+        payload_bytes: i64::try_from(letter.payload.len()).unwrap_or(i64::MAX),
+        payload: letter.payload.to_vec(),
+    };
+    row.into_active_model()
+}

@@ -1,0 +1,301 @@
+//! What the journal promises, on SQLite and on PostgreSQL.
+
+use std::sync::Arc;
+
+use mesh::Caller;
+use mesh::database::DatabaseUrl;
+use mesh::hash::Hash;
+use mesh::shutdown::Tasks;
+use proto::connector::v1::EventCounts;
+use proto::deadletter::v1::{DeadLetter, DeadLetterFilter};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::{Change, Entry, Journal, Write};
+use crate::binding::BoundFunction;
+
+#[path = "../../tests/support/postgres.rs"]
+#[expect(dead_code, reason = "other tests use more of it")]
+mod postgres;
+
+/// Runs each test of the contract on both databases.
+macro_rules! contract {
+    ($($test:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test] async fn $test() { super::$test(super::Database::sqlite()).await })*
+        }
+        mod on_postgres {
+            $(#[tokio::test] async fn $test() { super::$test(super::Database::postgres().await).await })*
+        }
+    };
+}
+
+contract!(
+    events_come_and_go,
+    a_change_counts_once_however_often_it_is_written,
+    refused_and_passing_events_are_counted,
+    letters_are_kept_with_the_counts,
+    one_of_two_moves_the_cursor,
+    a_bad_write_fails_alone,
+    many_writes_at_once_add_up,
+    a_restart_keeps_everything,
+    names_follow_the_function,
+);
+
+enum Database {
+    Sqlite(TempDir),
+    Postgres(String),
+}
+
+impl Database {
+    fn sqlite() -> Self {
+        Self::Sqlite(tempfile::tempdir().expect("a directory"))
+    }
+
+    async fn postgres() -> Self {
+        Self::Postgres(postgres::create_database().await)
+    }
+
+    fn url(&self) -> DatabaseUrl {
+        let url = match self {
+            Self::Sqlite(folder) => format!("sqlite:{}/connector.db", folder.path().display()),
+            Self::Postgres(name) => postgres::url(name),
+        };
+        url.parse().expect("a URL")
+    }
+
+    async fn open(&self) -> Journal {
+        mesh::run::install_crypto();
+        let journal = Journal::open(&self.url(), 4, &Tasks::default()).await.expect("opened");
+        journal.migrate().await.expect("migrated");
+        journal.migrate().await.expect("migrated again");
+        journal.poll().await.expect("it answers");
+        journal
+    }
+
+    /// Opened, with a ledger for the binding `b`.
+    async fn with_ledger(&self) -> Journal {
+        let journal = self.open().await;
+        write(&journal, Change::Open(Arc::new(bound("f")))).await;
+        journal
+    }
+}
+
+fn bound(function: &str) -> BoundFunction {
+    BoundFunction {
+        binding_id: "b".into(),
+        kind: "mqtt".into(),
+        function_id: "id".into(),
+        module: "m".into(),
+        function: function.into(),
+        owner: "ann".into(),
+    }
+}
+
+fn entry(key: &str) -> Entry {
+    Entry {
+        id: Uuid::now_v7(),
+        key: key.into(),
+        fingerprint: Some(Hash::of(key.as_bytes())),
+        invocation_id: Uuid::now_v7(),
+        received_at_ms: 7,
+        args: Some("[1]".into()),
+        ended: false,
+    }
+}
+
+fn letter() -> DeadLetter {
+    DeadLetter {
+        id: Uuid::now_v7().to_string(),
+        role: 1,
+        binding_id: "b".into(),
+        binding_type: "mqtt".into(),
+        function_id: "id".into(),
+        module: "m".into(),
+        function: "f".into(),
+        owner: "ann".into(),
+        invocation_id: Uuid::now_v7().to_string(),
+        reason: "a zero\0byte".into(),
+        attempts: 3,
+        received_at_ms: 7,
+        died_at_ms: 8,
+        payload_bytes: 2,
+        payload: "{}".into(),
+    }
+}
+
+async fn write(journal: &Journal, change: Change) -> u64 {
+    journal.write(Write { binding_id: "b".into(), change }).await.expect("open")
+}
+
+/// The counts, whose sums are checked against the rows.
+async fn counts(journal: &Journal) -> EventCounts {
+    let ledgers = journal.ledgers(&Caller::Service).await.expect("read");
+    let counts = ledgers.into_iter().find(|ledger| ledger.binding_id == "b").and_then(|ledger| ledger.counts);
+    let counts = counts.unwrap_or_default();
+    assert_eq!(counts.received, counts.acknowledged + counts.in_flight + counts.forgotten, "{counts:?}");
+    assert_eq!(counts.buried, counts.dead + counts.redriven + counts.purged, "{counts:?}");
+    let rows = journal.entries("b").await.expect("read").into_iter().filter(|entry| !entry.ended).count();
+    assert_eq!(counts.in_flight, rows as u64, "{counts:?}");
+    let filter = DeadLetterFilter::default();
+    let letters = journal.dead_letters(&Caller::Service, &filter, "", 1000).await.expect("read").letters;
+    assert_eq!(counts.dead, letters.len() as u64, "{counts:?}");
+    counts
+}
+
+async fn events_come_and_go(database: Database) {
+    let journal = database.with_ledger().await;
+    assert_eq!(counts(&journal).await, EventCounts::default());
+    let entries = [entry("1"), entry("2"), entry("3"), entry("4")];
+    for entry in &entries {
+        write(&journal, Change::Begin(entry.clone())).await;
+    }
+    assert_eq!(journal.entries("b").await.expect("read"), entries);
+    assert_eq!(journal.busy_bindings().await.expect("read"), ["b"]);
+    assert_eq!(counts(&journal).await.in_flight, 4);
+
+    write(&journal, Change::End { id: entries[0].id, letter: None }).await;
+    write(&journal, Change::Forget(vec![entries[1].id, entries[0].id])).await;
+    write(&journal, Change::Clear(vec![entries[2].id])).await;
+    let now = counts(&journal).await;
+    assert_eq!((now.received, now.acknowledged, now.in_flight, now.forgotten), (4, 1, 2, 1));
+    let left: Vec<_> =
+        journal.entries("b").await.expect("read").into_iter().map(|e| (e.key, e.ended)).collect();
+    assert_eq!(left, [("1".into(), true), ("3".into(), false), ("4".into(), false)]);
+
+    write(&journal, Change::Clear(vec![entries[0].id])).await;
+    assert_eq!(journal.entries("b").await.expect("read").len(), 2);
+    assert_eq!(write(&journal, Change::ForgetAll).await, 2);
+    assert!(journal.busy_bindings().await.expect("read").is_empty());
+    let now = counts(&journal).await;
+    assert_eq!((now.received, now.acknowledged, now.in_flight, now.forgotten), (4, 1, 0, 3));
+}
+
+async fn a_change_counts_once_however_often_it_is_written(database: Database) {
+    let journal = database.with_ledger().await;
+    let (entry, refused, letter) = (entry("1"), entry("2"), letter());
+    for _ in 0..2 {
+        write(&journal, Change::Begin(entry.clone())).await;
+        write(&journal, Change::Refuse(refused.clone())).await;
+    }
+    for _ in 0..2 {
+        write(&journal, Change::End { id: entry.id, letter: Some(Box::new(letter.clone())) }).await;
+    }
+    let now = counts(&journal).await;
+    assert_eq!((now.received, now.acknowledged, now.refused, now.buried), (2, 2, 1, 1));
+    assert_eq!(write(&journal, Change::Redrive(letter.id.clone())).await, 1);
+    assert_eq!(write(&journal, Change::Redrive(letter.id.clone())).await, 0);
+    assert_eq!(counts(&journal).await.redriven, 1);
+}
+
+async fn refused_and_passing_events_are_counted(database: Database) {
+    let journal = database.with_ledger().await;
+    write(&journal, Change::Refuse(entry("1"))).await;
+    write(&journal, Change::Pass { refused: true, letter: None }).await;
+    write(&journal, Change::Pass { refused: false, letter: None }).await;
+    write(&journal, Change::Pass { refused: false, letter: Some(Box::new(letter())) }).await;
+    let now = counts(&journal).await;
+    assert_eq!((now.received, now.acknowledged, now.refused, now.buried), (4, 4, 2, 1));
+    assert!(journal.entries("b").await.expect("read").iter().all(|entry| entry.ended));
+}
+
+async fn letters_are_kept_with_the_counts(database: Database) {
+    let journal = database.with_ledger().await;
+    let letters = [letter(), letter(), letter()];
+    for letter in &letters {
+        write(&journal, Change::Pass { refused: false, letter: Some(Box::new(letter.clone())) }).await;
+    }
+    let kept = journal.dead_letter(&Caller::Service, &letters[0].id).await.expect("read").expect("kept");
+    assert_eq!(kept, DeadLetter { reason: "a zero\u{fffd}byte".into(), ..letters[0].clone() });
+    for (caller, reaches) in [(Caller::Subject("ann".into()), true), (Caller::Subject("bob".into()), false)] {
+        let found = journal.dead_letter(&caller, &letters[0].id).await.expect("read");
+        assert_eq!(found.is_some(), reaches, "{caller:?}");
+    }
+    let reason = "still broken".to_owned();
+    assert_eq!(write(&journal, Change::Rebury { id: letters[0].id.clone(), reason }).await, 1);
+    let kept = journal.dead_letter(&Caller::Service, &letters[0].id).await.expect("read").expect("kept");
+    assert_eq!((kept.reason.as_str(), kept.attempts), ("still broken", 4));
+
+    assert_eq!(write(&journal, Change::Redrive(letters[0].id.clone())).await, 1);
+    let ids = letters.iter().map(|letter| letter.id.clone()).collect();
+    assert_eq!(write(&journal, Change::Purge(ids)).await, 2);
+    let now = counts(&journal).await;
+    assert_eq!((now.buried, now.redriven, now.purged, now.dead), (3, 1, 2, 0));
+}
+
+async fn one_of_two_moves_the_cursor(database: Database) {
+    let journal = database.with_ledger().await;
+    assert_eq!(journal.cursor("b").await.expect("read"), None);
+    write(&journal, Change::Place(5)).await;
+    write(&journal, Change::Place(6)).await;
+    assert_eq!(journal.cursor("b").await.expect("read"), Some(5));
+    let (first, second) = (entry("1"), entry("2"));
+    let advance = |entry: &Entry| Change::Advance { from: 5, to: 9, entry: entry.clone() };
+    assert_eq!(write(&journal, advance(&first)).await, 1);
+    assert_eq!(write(&journal, advance(&second)).await, 0);
+    assert_eq!(write(&journal, advance(&first)).await, 1, "its answer was lost");
+    assert_eq!(journal.cursor("b").await.expect("read"), Some(9));
+    assert_eq!(journal.entries("b").await.expect("read"), [first]);
+    assert_eq!(counts(&journal).await.received, 1);
+}
+
+async fn a_bad_write_fails_alone(database: Database) {
+    let journal = database.with_ledger().await;
+    let good: Vec<_> = (0..20).map(|n| entry(&n.to_string())).collect();
+    let begin = |binding_id: &str, entry: &Entry| {
+        journal.try_write(Write { binding_id: binding_id.into(), change: Change::Begin(entry.clone()) })
+    };
+    let no_ledger = entry("no");
+    let bad = begin("unheard of", &no_ledger);
+    let all = futures::future::join_all(good.iter().map(|entry| begin("b", entry)));
+    let (bad, all) = tokio::join!(bad, all);
+    assert!(bad.expect("open").is_err(), "it has no ledger");
+    assert!(all.into_iter().all(|outcome| outcome.expect("open").is_ok()));
+    assert_eq!(counts(&journal).await.in_flight, 20);
+    assert!(journal.entries("unheard of").await.expect("read").is_empty());
+}
+
+async fn many_writes_at_once_add_up(database: Database) {
+    let (here, there) = (database.with_ledger().await, database.open().await);
+    let journeys = (0..400).map(|n: u32| {
+        let journal = if n.is_multiple_of(2) { &here } else { &there };
+        async move {
+            let entry = entry(&n.to_string());
+            write(journal, Change::Begin(entry.clone())).await;
+            let letter = n.is_multiple_of(10).then(|| Box::new(letter()));
+            write(journal, Change::End { id: entry.id, letter }).await;
+            if n.is_multiple_of(4) {
+                write(journal, Change::Clear(vec![entry.id])).await;
+            }
+        }
+    });
+    futures::future::join_all(journeys).await;
+    let now = counts(&here).await;
+    assert_eq!((now.received, now.acknowledged, now.buried), (400, 400, 40));
+    assert_eq!(here.entries("b").await.expect("read").len(), 300);
+}
+
+async fn a_restart_keeps_everything(database: Database) {
+    let journal = database.with_ledger().await;
+    let entry = entry("1");
+    write(&journal, Change::Begin(entry.clone())).await;
+    write(&journal, Change::Place(5)).await;
+    journal.close();
+    let late = || journal.write(Write { binding_id: "b".into(), change: Change::Place(6) });
+    mesh::testing::eventually("nothing is written any more", async || late().await.is_err()).await;
+    let journal = database.open().await;
+    assert_eq!(journal.entries("b").await.expect("read"), [entry]);
+    assert_eq!(journal.cursor("b").await.expect("read"), Some(5));
+    assert_eq!(counts(&journal).await.received, 1);
+}
+
+async fn names_follow_the_function(database: Database) {
+    let journal = database.with_ledger().await;
+    write(&journal, Change::Pass { refused: false, letter: None }).await;
+    write(&journal, Change::Open(Arc::new(bound("renamed")))).await;
+    let ledgers = journal.ledgers_of(&["b".into(), "c".into()]).await.expect("read");
+    assert_eq!(ledgers.len(), 1);
+    assert_eq!((ledgers[0].function.as_str(), ledgers[0].binding_type.as_str()), ("renamed", "mqtt"));
+    assert_eq!(counts(&journal).await.received, 1, "the counts go on");
+    assert!(journal.ledgers(&Caller::Subject("bob".into())).await.expect("read").is_empty());
+}

@@ -1,0 +1,297 @@
+//! The clock.
+//!
+//! The journal's cursor is the time of the last firing. A firing moves it and begins its event in one
+//! transaction, so that of two replicas that both believe to hold the binding only one fires.
+
+use std::time::Duration;
+
+use croner::Cron;
+use croner::parser::{CronParser, Year};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, Zoned};
+use mesh::bindings::{End, Tenure};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::LAST_ORDERS;
+use super::link::Link;
+use crate::event::derived_id;
+use crate::handling::{self, Handling};
+use crate::intake::Intake;
+use crate::journal::{Change, Entry, now_ms};
+
+/// A firing is missed when nobody was there for so long after its time: longer than it takes until
+/// another replica is in charge.
+const LATE: SignedDuration = SignedDuration::from_secs(15);
+/// The machine's clock may be set while we wait.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// When to fire.
+#[derive(Debug, Clone)]
+pub(crate) struct Params {
+    schedule: Schedule,
+    missed: Missed,
+    /// The function's argument. Absent: the time that it was to be.
+    args: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Given {
+    schedule: String,
+    #[serde(default = "utc")]
+    timezone: String,
+    #[serde(default)]
+    missed: Missed,
+    #[serde(default, deserialize_with = "given")]
+    args: Option<Value>,
+}
+
+/// What becomes of firings that nobody was there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Missed {
+    /// Nothing.
+    #[default]
+    Skip,
+    /// The last one of them is made up for.
+    Once,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+/// A null that is given is not absent.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+impl Params {
+    /// Reads the parameters' JSON text.
+    pub(crate) fn parse(params: &str) -> Result<(Self, Handling), String> {
+        let (given, handling): (Given, _) = handling::read("cron", params, handling::PACE)?;
+        let schedule = Schedule::parse(&given.schedule, &given.timezone);
+        let schedule = schedule.map_err(|problem| format!("cron: {problem}"))?;
+        Ok((Self { schedule, missed: given.missed, args: given.args }, handling))
+    }
+
+    fn args(&self, at: Timestamp) -> Value {
+        self.args.clone().unwrap_or_else(|| json!({ "scheduled_at": at.to_string() }))
+    }
+}
+
+/// The times of a cron expression in a time zone.
+#[derive(Debug, Clone)]
+struct Schedule {
+    times: Cron,
+    timezone: TimeZone,
+}
+
+impl Schedule {
+    fn parse(expression: &str, timezone: &str) -> Result<Self, String> {
+        let timezone = TimeZone::get(timezone)
+            .map_err(|_| format!("timezone {timezone:?}: expected a name such as \"Europe/Rome\""))?;
+        let parser = CronParser::builder().year(Year::Disallowed).build();
+        let times = parser.parse(expression).map_err(|error| {
+            format!("schedule {expression:?}: expected 5 or 6 fields of a cron expression: {error}")
+        })?;
+        let schedule = Self { times, timezone };
+        if schedule.next_after(Timestamp::now()).is_none() {
+            return Err(format!("schedule {expression:?}: there is no such time"));
+        }
+        Ok(schedule)
+    }
+
+    /// When to fire next, which has passed already when that is due; `last` has been done.
+    fn next_firing(&self, now: Timestamp, last: Timestamp, missed: Missed) -> Option<Timestamp> {
+        match missed {
+            Missed::Skip => {
+                let in_time = now.checked_sub(LATE).unwrap_or(now);
+                self.next_after(last.max(in_time))
+            }
+            Missed::Once => match self.last_until(now) {
+                Some(due) if due > last => Some(due),
+                _ => self.next_after(last.max(now)),
+            },
+        }
+    }
+
+    fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
+        let next = self.times.find_next_occurrence(&self.zoned(time), false);
+        next.ok().map(|next| next.timestamp())
+    }
+
+    fn last_until(&self, time: Timestamp) -> Option<Timestamp> {
+        let last = self.times.find_previous_occurrence(&self.zoned(time), true);
+        last.ok().map(|last| last.timestamp())
+    }
+
+    fn zoned(&self, time: Timestamp) -> Zoned {
+        time.to_zoned(self.timezone.clone())
+    }
+}
+
+/// Hands the firings to `intake` until the tenure ends.
+pub(crate) async fn run(params: Params, intake: Intake, before: Vec<Entry>, tenure: Tenure) {
+    let mut link = Link::new(&tenure.report, intake.metrics());
+    let mut handling = JoinSet::new();
+    for entry in before {
+        handling.spawn(handle(intake.clone(), entry));
+    }
+    link.up();
+    let end = {
+        let mut firing = Box::pin(fire(&params, &intake, &tenure));
+        loop {
+            let has_room = handling.len() < usize::from(intake.handling().max_in_flight);
+            tokio::select! {
+                end = tenure.ended() => break end,
+                Some(_) = handling.join_next() => {}
+                // Never dropped half-way while the tenure lasts: it may have moved the cursor.
+                entry = &mut firing, if has_room => {
+                    if let Some(entry) = entry {
+                        link.active();
+                        intake.metrics().received.inc();
+                        handling.spawn(handle(intake.clone(), entry));
+                    }
+                    firing = Box::pin(fire(&params, &intake, &tenure));
+                }
+            }
+        }
+    };
+    intake.stop();
+    let _ = tokio::time::timeout(LAST_ORDERS, async { while handling.join_next().await.is_some() {} }).await;
+    handling.shutdown().await;
+    if end == End::Removed {
+        intake.forget_all().await;
+    }
+}
+
+/// A firing never comes again: once its event has ended, the journal need not keep it.
+async fn handle(intake: Intake, entry: Entry) {
+    let id = entry.id;
+    if entry.ended || intake.resume(entry).await.is_ok() {
+        let _ = intake.write(Change::Clear(vec![id])).await;
+    }
+}
+
+/// Waits for the next firing and begins its event. `None`: another replica has done so.
+async fn fire(params: &Params, intake: &Intake, tenure: &Tenure) -> Option<Entry> {
+    let last = match intake.cursor().await {
+        Some(last) => last,
+        None => {
+            // From now on.
+            intake.write(Change::Place(now_ms())).await.ok()?;
+            intake.cursor().await?
+        }
+    };
+    let at = loop {
+        let (now, last) = (Timestamp::now(), Timestamp::from_millisecond(last).ok()?);
+        let wait = match params.schedule.next_firing(now, last, params.missed) {
+            Some(at) if at <= now => break at,
+            Some(at) => Duration::try_from(at.duration_since(now)).unwrap_or_default(),
+            // The calendar has come to its end.
+            None => LONGEST_SLEEP,
+        };
+        tokio::time::sleep(wait.min(LONGEST_SLEEP)).await;
+    };
+    tenure.leased().await;
+    let key = format!("at:{}", at.as_millisecond());
+    let entry = Entry {
+        id: Uuid::now_v7(),
+        invocation_id: derived_id(intake.binding_id(), &key),
+        key,
+        fingerprint: None,
+        received_at_ms: now_ms(),
+        args: Some(params.args(at).to_string().into()),
+        ended: false,
+    };
+    let advance = Change::Advance { from: last, to: at.as_millisecond(), entry: entry.clone() };
+    (intake.write(advance).await.ok()? > 0).then_some(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Schedule | time zone | policy | the last firing | now | the next firing.
+    const FIRINGS: &str = "
+        0 12 * * *     | UTC         | skip | 2024-05-01T12:00:00Z | 2024-05-01T12:00:01Z | 2024-05-02T12:00:00Z
+        0 12 * * *     | UTC         | once | 2024-05-01T12:00:00Z | 2024-05-01T12:00:01Z | 2024-05-02T12:00:00Z
+
+        a little late is not missed
+        0 12 * * *     | UTC         | skip | 2024-05-01T12:00:00Z | 2024-05-02T12:00:09Z | 2024-05-02T12:00:00Z
+        0 12 * * *     | UTC         | once | 2024-05-01T12:00:00Z | 2024-05-02T12:00:09Z | 2024-05-02T12:00:00Z
+
+        missed three times
+        0 12 * * *     | UTC         | skip | 2024-05-01T12:00:00Z | 2024-05-04T13:00:00Z | 2024-05-05T12:00:00Z
+        0 12 * * *     | UTC         | once | 2024-05-01T12:00:00Z | 2024-05-04T13:00:00Z | 2024-05-04T12:00:00Z
+
+        seconds
+        */10 * * * * * | UTC         | skip | 2024-05-01T12:00:00Z | 2024-05-01T12:00:03Z | 2024-05-01T12:00:10Z
+        */10 * * * * * | UTC         | skip | 2024-05-01T12:00:00Z | 2024-05-01T13:00:05Z | 2024-05-01T13:00:00Z
+
+        Rome is an hour ahead in winter and two in summer
+        30 8 * * *     | Europe/Rome | skip | 2024-01-10T07:30:00Z | 2024-01-10T08:00:00Z | 2024-01-11T07:30:00Z
+        30 8 * * *     | Europe/Rome | skip | 2024-07-10T06:30:00Z | 2024-07-10T08:00:00Z | 2024-07-11T06:30:00Z
+
+        the day on which the clock skips from 2 to 3: half past two is at three
+        30 2 * * *     | Europe/Rome | skip | 2024-03-30T01:30:00Z | 2024-03-30T12:00:00Z | 2024-03-31T01:00:00Z
+        30 2 * * *     | Europe/Rome | skip | 2024-03-31T01:00:00Z | 2024-03-31T12:00:00Z | 2024-04-01T00:30:00Z
+
+        the day on which the hour from 2 to 3 comes twice: a fixed time fires once, an interval goes on
+        30 2 * * *     | Europe/Rome | skip | 2024-10-26T00:30:00Z | 2024-10-26T12:00:00Z | 2024-10-27T00:30:00Z
+        30 2 * * *     | Europe/Rome | skip | 2024-10-27T00:30:00Z | 2024-10-27T00:31:00Z | 2024-10-28T01:30:00Z
+        */30 * * * *   | Europe/Rome | skip | 2024-10-27T00:30:00Z | 2024-10-27T00:31:00Z | 2024-10-27T01:00:00Z
+
+        the clock was set back: what has been done is not done again
+        0 12 * * *     | UTC         | once | 2024-05-02T12:00:00Z | 2024-05-01T13:00:00Z | 2024-05-03T12:00:00Z
+    ";
+
+    #[test]
+    fn firings() {
+        let time = |text: &str| text.parse::<Timestamp>().expect(text);
+        let mut checked = 0;
+        for case in FIRINGS.lines() {
+            let cells: Vec<_> = case.split('|').map(str::trim).collect();
+            let [expression, timezone, missed, last, now, expected] = cells[..] else { continue };
+            let schedule = Schedule::parse(expression, timezone).expect(expression);
+            let missed = if missed == "once" { Missed::Once } else { Missed::Skip };
+            let next = schedule.next_firing(time(now), time(last), missed);
+            assert_eq!(next, Some(time(expected)), "{case}");
+            checked += 1;
+        }
+        assert_eq!(checked, 16);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (params, expected) in [
+            ("{}", "missing field `schedule`"),
+            (r#"{"schedule":"* * *"}"#, "expected 5 or 6 fields"),
+            (r#"{"schedule":"99 * * * *"}"#, "expected 5 or 6 fields"),
+            (r#"{"schedule":"0 0 0 1 1 * 2030"}"#, "expected 5 or 6 fields"),
+            (r#"{"schedule":"0 0 30 2 *"}"#, "there is no such time"),
+            (r#"{"schedule":"0 0 * * *","timezone":"Mars"}"#, "expected a name such as \"Europe/Rome\""),
+            (r#"{"schedule":"0 0 * * *","missed":"all"}"#, "expected `skip` or `once`"),
+            (r#"{"schedule":"0 0 * * *","envelope":true}"#, "unknown field `envelope`"),
+        ] {
+            let error = Params::parse(params).expect_err(params);
+            assert!(error.starts_with("cron: ") && error.contains(expected), "{error:?} says {expected:?}");
+        }
+    }
+
+    #[test]
+    fn arguments() {
+        let at: Timestamp = "2024-05-01T12:00:00Z".parse().expect("a time");
+        for (params, expected) in [
+            (r#"{"schedule":"0 12 * * *"}"#, json!({ "scheduled_at": "2024-05-01T12:00:00Z" })),
+            (r#"{"schedule":"0 12 * * *","args":[1]}"#, json!([1])),
+            (r#"{"schedule":"0 12 * * *","args":null}"#, Value::Null),
+        ] {
+            assert_eq!(Params::parse(params).expect(params).0.args(at), expected);
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Which messages of which broker.
+
+use std::sync::Arc;
+
+use mesh::auth::Secret;
+use rumqttc::{TlsConfiguration, Transport};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde::{Deserialize, Deserializer, de};
+
+use crate::handling::{self, Handling};
+
+/// Which messages of which broker.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Params {
+    /// The broker's host name or address.
+    pub(super) host: String,
+    /// Its port; FunLess writes it as text. Absent: 1883, or 8883 with TLS.
+    #[serde(default, deserialize_with = "port")]
+    port: Option<u16>,
+    /// The topic filter: `+` stands for one level, a final `#` for all below.
+    pub(super) topic: String,
+    /// 1: each message is handled at least once. 0: at most once.
+    #[serde(default = "at_least_once")]
+    pub(super) qos: u8,
+    #[serde(default)]
+    pub(super) version: Version,
+    /// The connection is encrypted.
+    #[serde(default)]
+    tls: bool,
+    /// The broker's authority, PEM. Absent: those that are trusted in the web.
+    ca: Option<String>,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<Secret>,
+    /// How long the broker keeps messages while nobody is connected, in seconds. With 3.1.1 that is the
+    /// broker's own affair.
+    #[serde(default = "a_week")]
+    pub(super) session_expiry_s: u32,
+}
+
+/// The protocol's version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub(super) enum Version {
+    #[default]
+    #[serde(rename = "5")]
+    V5,
+    #[serde(rename = "3.1.1")]
+    V311,
+}
+
+/// The longest topic that MQTT can carry, in bytes.
+const MAX_TOPIC: usize = 65_535;
+
+impl Params {
+    /// Reads the parameters' JSON text.
+    pub(crate) fn parse(params: &str) -> Result<(Self, Handling), String> {
+        let (params, handling): (Self, _) = handling::read("mqtt", params, handling::ALL)?;
+        params.check().map_err(|problem| format!("mqtt: {problem}"))?;
+        Ok((params, handling))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.host.trim().is_empty() {
+            return Err("host can't be blank".into());
+        }
+        check_topic_filter(&self.topic).map_err(|problem| format!("topic {problem}"))?;
+        match self.qos {
+            0 | 1 => {}
+            2 => {
+                return Err("qos 2 is not supported: with 1 a message that comes again causes the \
+                            invocation that it has caused before"
+                    .into());
+            }
+            other => return Err(format!("qos {other}: expected 0 or 1")),
+        }
+        if self.password.is_some() && self.username.is_none() {
+            return Err("password: expected a username with it".into());
+        }
+        if self.ca.is_some() && !self.tls {
+            return Err("ca: expected \"tls\": true with it".into());
+        }
+        self.transport()?;
+        handling::check_secrets(&[("password", self.password.as_ref())])
+    }
+
+    /// The broker's port.
+    pub(super) fn port(&self) -> u16 {
+        self.port.unwrap_or(if self.tls { 8883 } else { 1883 })
+    }
+
+    /// How the broker is reached.
+    pub(super) fn transport(&self) -> Result<Transport, String> {
+        if !self.tls {
+            return Ok(Transport::Tcp);
+        }
+        let config = match &self.ca {
+            None => mesh::tls::web(),
+            Some(pem) => {
+                mesh::run::install_crypto();
+                let mut roots = rustls::RootCertStore::empty();
+                for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+                    let certificate = certificate.map_err(|error| format!("ca: {error}"))?;
+                    roots.add(certificate).map_err(|error| format!("ca: {error}"))?;
+                }
+                if roots.is_empty() {
+                    return Err("ca: there is no certificate in it; expected PEM".into());
+                }
+                rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
+            }
+        };
+        Ok(Transport::Tls(TlsConfiguration::Rustls(Arc::new(config))))
+    }
+}
+
+fn check_topic_filter(topic: &str) -> Result<(), String> {
+    if topic.is_empty() {
+        return Err("can't be blank".into());
+    }
+    if topic.len() > MAX_TOPIC || topic.contains('\0') {
+        return Err(format!("must have at most {MAX_TOPIC} bytes, none of them zero"));
+    }
+    let levels: Vec<_> = topic.split('/').collect();
+    for (index, level) in levels.iter().enumerate() {
+        if level.contains('#') && (*level != "#" || index + 1 != levels.len()) {
+            return Err(format!("{topic:?}: # must be the whole of the last level"));
+        }
+        if level.contains('+') && *level != "+" {
+            return Err(format!("{topic:?}: + must be the whole of a level"));
+        }
+    }
+    Ok(())
+}
+
+fn at_least_once() -> u8 {
+    1
+}
+
+fn a_week() -> u32 {
+    7 * 24 * 3600
+}
+
+fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Port {
+        Number(u64),
+        Text(String),
+    }
+    let expected =
+        |given: &str| de::Error::custom(format!("port {given}: expected a number from 1 to 65535"));
+    let given = match Port::deserialize(deserializer) {
+        Ok(Port::Number(number)) => number.to_string(),
+        Ok(Port::Text(text)) => text,
+        Err(_) => return Err(expected("is neither text nor a number")),
+    };
+    let port = given.trim().parse().ok().filter(|port| *port != 0);
+    port.map(Some).ok_or_else(|| expected(&format!("{given:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(params: &str) -> Result<Params, String> {
+        Params::parse(params).map(|(params, _)| params)
+    }
+
+    #[test]
+    fn funless_own_form_and_its_variants() {
+        for (params, port) in [
+            (r#"{"host":"h","port":"1884","topic":"t"}"#, 1884),
+            (r#"{"host":"h","port":1884,"topic":"a/+/#"}"#, 1884),
+            (r#"{"host":"h","topic":"t"}"#, 1883),
+            (r#"{"host":"h","topic":"t","tls":true}"#, 8883),
+        ] {
+            assert_eq!(parse(params).expect(params).port(), port);
+        }
+        let params = parse(r#"{"host":"h","port":"1884","topic":"t"}"#).expect("valid");
+        assert_eq!((params.qos, params.version, params.session_expiry_s), (1, Version::V5, 604_800));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (params, expected) in [
+            (r#"{"port":"1","topic":"t"}"#, "missing field `host`"),
+            (r#"{"host":" ","topic":"t"}"#, "host can't be blank"),
+            (r#"{"host":"h","topic":""}"#, "topic can't be blank"),
+            (r#"{"host":"h","topic":"a/#/b"}"#, "# must be the whole of the last level"),
+            (r#"{"host":"h","topic":"a+"}"#, "+ must be the whole of a level"),
+            (r#"{"host":"h","topic":"t","port":"0"}"#, "port \"0\": expected a number from 1 to 65535"),
+            (r#"{"host":"h","topic":"t","port":true}"#, "port is neither text nor a number"),
+            (r#"{"host":"h","topic":"t","quality":3}"#, "unknown field `quality`"),
+            (r#"{"host":"h","topic":"t","qos":2}"#, "qos 2 is not supported"),
+            (r#"{"host":"h","topic":"t","qos":3}"#, "qos 3: expected 0 or 1"),
+            (r#"{"host":"h","topic":"t","version":"4"}"#, "expected `5` or `3.1.1`"),
+            (r#"{"host":"h","topic":"t","password":"p"}"#, "expected a username with it"),
+            (r#"{"host":"h","topic":"t","ca":"x"}"#, "expected \"tls\": true with it"),
+            (r#"{"host":"h","topic":"t","tls":true,"ca":"x"}"#, "there is no certificate in it"),
+            (
+                r#"{"host":"h","topic":"t","username":"u","password":"***"}"#,
+                "password: *** stands for a secret that is not shown; write the secret itself",
+            ),
+            ("[]", "mqtt: "),
+        ] {
+            let error = parse(params).expect_err(params);
+            assert!(error.contains(expected), "{error:?} says {expected:?}");
+        }
+    }
+
+    #[test]
+    fn the_password_does_not_show() {
+        let secret = r#"{"host":"h","topic":"t","username":"u","password":"hunter2"}"#;
+        assert!(!format!("{:?}", parse(secret)).contains("hunter2"));
+        let error =
+            parse(r#"{"host":"h","topic":"t","username":"u","password":12345}"#).expect_err("a number");
+        assert!(!error.contains("12345"), "{error}");
+    }
+}

@@ -1,0 +1,244 @@
+//! Messages of a NATS JetStream stream, through a durable consumer.
+//!
+//! A message is its place in its stream: whenever it comes, it causes the same invocation. It is
+//! acknowledged when its event has ended; while that lasts, the server is told so, and does not send it
+//! again.
+
+mod connection;
+mod params;
+
+use std::collections::HashMap;
+
+use async_nats::jetstream::AckKind;
+use async_nats::jetstream::message::Acker;
+use mesh::bindings::{End, Tenure};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use self::connection::{ACK_WAIT, Connection, Message, Notice, Progress, delete_consumer};
+pub(crate) use self::params::Params;
+use super::link::Link;
+use super::{FAREWELL, LAST_ORDERS};
+use crate::event::{Event, derived_id};
+use crate::intake::{Abandoned, Arrival, Intake};
+use crate::journal::{Change, Entry};
+
+/// Hands the messages to `intake` until the tenure ends.
+pub(crate) async fn run(params: Params, intake: Intake, before: Vec<Entry>, tenure: Tenure) {
+    let own = format!("funless-{}", intake.binding_id());
+    let consumer = params.durable.clone().unwrap_or_else(|| own.clone());
+    let mut desk = Desk {
+        connection: Connection::new(&params, &consumer, intake.handling().max_in_flight, &tenure),
+        link: Link::new(&tenure.report, intake.metrics()),
+        intake: &intake,
+        stream_made: 0,
+        running: HashMap::new(),
+        ended: HashMap::new(),
+        left: HashMap::new(),
+        handling: JoinSet::new(),
+        acknowledging: JoinSet::new(),
+    };
+    for entry in before {
+        match entry.ended {
+            true => drop(desk.ended.insert(entry.key, entry.id)),
+            false => drop(desk.left.insert(entry.key.clone(), entry)),
+        }
+    }
+    let end = desk.serve(&tenure).await;
+    intake.stop();
+    let _ = tokio::time::timeout(LAST_ORDERS, desk.finish()).await;
+    desk.handling.shutdown().await;
+    drop(desk);
+    if end == End::Removed {
+        intake.forget_all().await;
+        if consumer == own {
+            let deleted = tokio::time::timeout(FAREWELL, delete_consumer(&params, &consumer)).await;
+            if !matches!(deleted, Ok(Ok(()))) {
+                tracing::warn!(consumer, ?deleted, "the consumer is not deleted; the server keeps it");
+            }
+        }
+    }
+}
+
+/// An event that is not handled any more.
+struct Handled {
+    key: String,
+    outcome: Result<Option<Uuid>, Abandoned>,
+}
+
+/// A message of which the server knows, or may not know, that it is acknowledged.
+struct Acknowledged {
+    key: String,
+    is_known: bool,
+}
+
+/// Where messages come in and acknowledgements go out.
+struct Desk<'a> {
+    intake: &'a Intake,
+    connection: Connection<'a>,
+    link: Link<'a>,
+    /// When the stream was made; see [`Progress`].
+    stream_made: i128,
+    /// What is handled, and how it is acknowledged. By key, as the others.
+    running: HashMap<String, Acker>,
+    /// What has ended and is not known to be acknowledged, with the events' ids in the journal.
+    ended: HashMap<String, Uuid>,
+    /// What a former tenure has not ended, and has not come again yet.
+    left: HashMap<String, Entry>,
+    handling: JoinSet<Handled>,
+    acknowledging: JoinSet<Acknowledged>,
+}
+
+impl Desk<'_> {
+    async fn serve(&mut self, tenure: &Tenure) -> End {
+        // Several times within the server's patience.
+        let mut progress = tokio::time::interval(ACK_WAIT / 3);
+        loop {
+            tokio::select! {
+                end = tenure.ended() => return end,
+                Some(handled) = self.handling.join_next() => self.handled(handled),
+                Some(acknowledged) = self.acknowledging.join_next() => self.acknowledged(acknowledged),
+                notice = self.connection.next() => match notice {
+                    Ok(Notice::Connected(progress)) => self.connected(progress).await,
+                    Ok(Notice::Message(message)) => self.receive(message.0, message.1),
+                    Err(lost) => self.link.down(lost.0),
+                },
+                _ = progress.tick() => self.tell_progress().await,
+            }
+        }
+    }
+
+    /// Waits for what is handled, and takes nothing new.
+    async fn finish(&mut self) {
+        while !self.handling.is_empty() || !self.acknowledging.is_empty() {
+            tokio::select! {
+                Some(handled) = self.handling.join_next() => self.handled(handled),
+                Some(acknowledged) = self.acknowledging.join_next() => self.acknowledged(acknowledged),
+            }
+        }
+    }
+
+    /// What the stream does not have any more, or the server knows to have ended, need not be remembered.
+    async fn connected(&mut self, progress: Progress) {
+        self.stream_made = progress.stream_made;
+        let is_gone = |key: &str| is_gone(key, &progress);
+        let cleared = self.ended.extract_if(|key, _| is_gone(key)).map(|(_, id)| id).collect();
+        let forgotten = self.left.extract_if(|key, _| is_gone(key)).map(|(_, entry)| entry.id).collect();
+        for change in [Change::Clear(cleared), Change::Forget(forgotten)] {
+            if matches!(&change, Change::Clear(ids) | Change::Forget(ids) if !ids.is_empty()) {
+                // What is not written now is found again by the next tenure.
+                let _ = tokio::time::timeout(FAREWELL, self.intake.write(change)).await;
+            }
+        }
+        self.link.up();
+    }
+
+    fn receive(&mut self, message: Message, acker: Acker) {
+        self.link.active();
+        let key = key(self.stream_made, message.sequence);
+        if let Some(former) = self.running.get_mut(&key) {
+            // The server was told too late that it is handled.
+            *former = acker;
+            return;
+        }
+        if self.ended.contains_key(&key) {
+            return self.acknowledge(key, acker);
+        }
+        let arrival = match self.left.remove(&key) {
+            Some(entry) => Arrival::Again(entry),
+            None => {
+                let invocation_id = Some(derived_id(self.intake.binding_id(), &key));
+                Arrival::First { key: key.clone(), fingerprint: None, invocation_id }
+            }
+        };
+        self.running.insert(key.clone(), acker);
+        let intake = self.intake.clone();
+        self.handling.spawn(async move {
+            let outcome = intake.handle(event(message), arrival).await;
+            Handled { key, outcome }
+        });
+    }
+
+    fn handled(&mut self, handled: Result<Handled, tokio::task::JoinError>) {
+        let handled = handled.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        let acker = self.running.remove(&handled.key);
+        if let (Ok(Some(id)), Some(acker)) = (handled.outcome, acker) {
+            self.ended.insert(handled.key.clone(), id);
+            self.acknowledge(handled.key, acker);
+        }
+    }
+
+    /// Acknowledges, and waits until the server has confirmed that.
+    fn acknowledge(&mut self, key: String, acker: Acker) {
+        let Some(id) = self.ended.get(&key).copied() else { return };
+        let intake = self.intake.clone();
+        self.acknowledging.spawn(async move {
+            let is_known = acker.double_ack().await.is_ok();
+            if is_known {
+                let _ = intake.write(Change::Clear(vec![id])).await;
+            }
+            Acknowledged { key, is_known }
+        });
+    }
+
+    fn acknowledged(&mut self, acknowledged: Result<Acknowledged, tokio::task::JoinError>) {
+        let acknowledged = acknowledged.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        if acknowledged.is_known {
+            self.ended.remove(&acknowledged.key);
+        }
+    }
+
+    async fn tell_progress(&mut self) {
+        for acker in self.running.values() {
+            if let Err(error) = acker.ack_with(AckKind::Progress).await {
+                tracing::debug!(%error, "the server was not told that a message is worked on");
+            }
+        }
+    }
+}
+
+fn key(stream_made: i128, sequence: u64) -> String {
+    format!("{stream_made}:{sequence}")
+}
+
+/// Whether no message of this key will come any more.
+fn is_gone(key: &str, progress: &Progress) -> bool {
+    let Some((stream_made, sequence)) = key.split_once(':') else { return true };
+    let is_of_the_stream = stream_made.parse() == Ok(progress.stream_made);
+    let is_to_come = sequence
+        .parse()
+        .is_ok_and(|sequence: u64| sequence >= progress.first && sequence > progress.acknowledged);
+    !(is_of_the_stream && is_to_come)
+}
+
+fn event(message: Message) -> Event {
+    Event {
+        payload: message.payload,
+        about: vec![
+            ("subject", message.subject.into()),
+            ("stream", message.stream.into()),
+            ("sequence", message.sequence.into()),
+        ],
+        properties: message.headers,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_come_any_more() {
+        let progress = Progress { stream_made: 7, first: 10, acknowledged: 12 };
+        for (key, expected) in [
+            (key(7, 13), false),
+            (key(7, 12), true),
+            (key(7, 9), true),
+            (key(8, 13), true),
+            ("13".to_owned(), true),
+            ("7:x".to_owned(), true),
+        ] {
+            assert_eq!(is_gone(&key, &progress), expected, "{key}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Which messages of which JetStream stream.
+
+use mesh::auth::Secret;
+use serde::Deserialize;
+
+use crate::handling::{self, Handling};
+
+/// Which messages of which JetStream stream.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Params {
+    /// The server, `nats://host:port`, or `tls://host:port` for an encrypted connection.
+    pub(super) url: String,
+    /// The stream's name.
+    pub(super) stream: String,
+    /// Only messages of these subjects; `*` stands for one token, a final `>` for all below.
+    #[serde(default)]
+    pub(super) subject: String,
+    /// The name of the durable consumer, which then stays when the binding goes. Absent: one of the
+    /// binding's own.
+    pub(super) durable: Option<String>,
+    /// Which messages a consumer that is new begins with.
+    #[serde(default)]
+    pub(super) deliver: Deliver,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<Secret>,
+    pub(super) token: Option<Secret>,
+}
+
+/// Which messages a consumer that is new begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Deliver {
+    /// Those that the stream has.
+    #[default]
+    All,
+    /// Those that are yet to come.
+    New,
+}
+
+impl Params {
+    /// Reads the parameters' JSON text.
+    pub(crate) fn parse(params: &str) -> Result<(Self, Handling), String> {
+        let (params, handling): (Self, _) = handling::read("nats", params, handling::ALL)?;
+        params.check().map_err(|problem| format!("nats: {problem}"))?;
+        Ok((params, handling))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let address = self.url.strip_prefix("nats://").or_else(|| self.url.strip_prefix("tls://"));
+        match address {
+            Some(address) if address.contains('@') => {
+                return Err("url: credentials go into username and password, or into token".into());
+            }
+            Some(address) if !address.is_empty() && self.url.parse::<async_nats::ServerAddr>().is_ok() => {}
+            _ => return Err("url: expected nats://host:port or tls://host:port".into()),
+        }
+        check_name("stream", &self.stream)?;
+        if let Some(durable) = &self.durable {
+            check_name("durable", durable)?;
+        }
+        if self.subject.contains(char::is_whitespace) || self.subject.split('.').any(str::is_empty) {
+            let is_given = !self.subject.is_empty();
+            if is_given {
+                return Err(format!("subject {:?}: expected tokens with dots between them", self.subject));
+            }
+        }
+        if self.password.is_some() != self.username.is_some() {
+            return Err("username and password: expected both or none".into());
+        }
+        if self.token.is_some() && self.username.is_some() {
+            return Err("token: expected no username with it".into());
+        }
+        handling::check_secrets(&[("password", self.password.as_ref()), ("token", self.token.as_ref())])
+    }
+}
+
+/// Names of streams and consumers are parts of subjects and of file names.
+fn check_name(field: &str, name: &str) -> Result<(), String> {
+    if name.is_empty() || name.contains(|c: char| c.is_whitespace() || ".*>/\\".contains(c)) {
+        return Err(format!("{field} {name:?}: expected a name without spaces and . * > / \\"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let good = r#"{"url":"nats://h:4222","stream":"S","subject":"a.*.>","username":"u","password":"p"}"#;
+        assert!(Params::parse(good).is_ok());
+        for (params, expected) in [
+            (r#"{"stream":"S"}"#, "missing field `url`"),
+            (r#"{"url":"h:4222","stream":"S"}"#, "url: expected nats://host:port"),
+            (r#"{"url":"nats://u:p@h","stream":"S"}"#, "credentials go into username and password"),
+            (r#"{"url":"nats://h","stream":"a.b"}"#, "stream \"a.b\": expected a name"),
+            (r#"{"url":"nats://h","stream":"S","durable":"a b"}"#, "durable \"a b\": expected a name"),
+            (r#"{"url":"nats://h","stream":"S","subject":"a..b"}"#, "expected tokens with dots"),
+            (r#"{"url":"nats://h","stream":"S","username":"u"}"#, "expected both or none"),
+            (r#"{"url":"nats://h","stream":"S","token":"***"}"#, "token: *** stands for a secret"),
+            (r#"{"url":"nats://h","stream":"S","deliver":"last"}"#, "expected `all` or `new`"),
+        ] {
+            let error = Params::parse(params).expect_err(params);
+            assert!(error.starts_with("nats: ") && error.contains(expected), "{error:?} says {expected:?}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Messages of a JetStream stream become invocations.
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::stream::Config;
+use mesh::testing::eventually;
+use serde_json::{Value, json};
+
+use crate::support::fakes::Reply;
+use crate::support::servers::Nats;
+use crate::support::{Connector, Stage};
+
+async fn bound(more: Value) -> (Nats, Stage, Connector) {
+    let (server, stage) = (Nats::start().await, Stage::new());
+    let config = Config { name: "S".into(), subjects: vec!["s.>".into()], ..Config::default() };
+    server.jetstream().await.create_stream(config).await.expect("a stream");
+    let mut params = json!({ "url": server.url(), "stream": "S" });
+    params.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    stage.registry.bind("n", "nats", &params);
+    let connector = stage.connector().await;
+    connector.connected("n").await;
+    (server, stage, connector)
+}
+
+async fn publish(server: &Nats, subject: &str, message: &str) {
+    let jetstream = server.jetstream().await;
+    let mut headers = HeaderMap::new();
+    headers.insert("unit", "C");
+    let sent = jetstream.publish_with_headers(subject.to_owned(), headers, message.to_owned().into()).await;
+    sent.expect("sent").await.expect("stored");
+}
+
+#[tokio::test]
+async fn a_message_runs_the_function() {
+    let (server, stage, connector) = bound(json!({ "subject": "s.a", "envelope": true })).await;
+    publish(&server, "s.b", "0").await;
+    publish(&server, "s.a", "1").await;
+    publish(&server, "s.a", "no JSON").await;
+    let counts = connector.settled("n", 2).await;
+    assert_eq!((counts.received, counts.refused), (2, 1));
+    let args: Value = serde_json::from_slice(&stage.scheduler.calls()[0].args).expect("JSON");
+    let expected = json!({ "payload": 1, "subject": "s.a", "stream": "S", "sequence": 2,
+        "properties": { "unit": "C" } });
+    assert_eq!(args, expected);
+    let stream = server.jetstream().await.get_stream("S").await.expect("a stream");
+    let pending = async || {
+        let info = stream.consumer_info("funless-n").await;
+        info.map(|info| (info.num_ack_pending, info.num_pending))
+    };
+    eventually("all is acknowledged", async || pending().await.is_ok_and(|pending| pending == (0, 0))).await;
+    stage.registry.unbind("n");
+    eventually("the consumer is gone", async || pending().await.is_err()).await;
+}
+
+#[tokio::test]
+async fn connector_and_server_may_die() {
+    let (mut server, stage, connector) = bound(json!({})).await;
+    stage.scheduler.behave(|_| Reply::Wait);
+    publish(&server, "s.a", "1").await;
+    eventually("it runs", async || stage.scheduler.running() == 1).await;
+    server.kill();
+    connector.retrying("n").await;
+    stage.scheduler.let_go(1);
+    eventually("it has ended", async || connector.counts("n").await.acknowledged == 1).await;
+    server.start_again().await;
+    connector.connected("n").await;
+    publish(&server, "s.a", "2").await;
+    eventually("the next runs", async || stage.scheduler.running() == 1).await;
+    let id = stage.scheduler.calls().pop().expect("a call").id;
+    connector.kill();
+    stage.scheduler.behave(|_| Reply::Answer);
+    // The server sends again what was not acknowledged in time; its name is the same whenever that is.
+    let connector = stage.connector().await;
+    connector.connected("n").await;
+    publish(&server, "s.a", "3").await;
+    eventually("new messages pass", async || connector.counts("n").await.acknowledged == 2).await;
+    let counts = connector.counts("n").await;
+    assert_eq!((counts.received, counts.in_flight, counts.forgotten), (3, 1, 0));
+    assert!(stage.scheduler.calls().iter().filter(|call| call.text() == "2").all(|call| call.id == id));
+}
+
+#[tokio::test]
+async fn a_slow_function_slows_the_server() {
+    let (server, stage, connector) = bound(json!({ "max_in_flight": 2 })).await;
+    stage.scheduler.behave(|_| Reply::Wait);
+    for n in 0..6 {
+        publish(&server, "s.a", &n.to_string()).await;
+    }
+    eventually("the bound is reached", async || stage.scheduler.running() == 2).await;
+    stage.scheduler.let_go(6);
+    connector.settled("n", 6).await;
+    assert_eq!(stage.scheduler.most_running(), 2);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_there_is_told_in_words() {
+    let (server, stage) = (Nats::start().await, Stage::new());
+    stage.registry.bind("n", "nats", &json!({ "url": server.url(), "stream": "NO" }));
+    let connector = stage.connector().await;
+    let message = connector.retrying("n").await;
+    assert!(message.contains("there is no stream \"NO\""), "{message}");
+}

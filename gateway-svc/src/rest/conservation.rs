@@ -1,0 +1,198 @@
+//! Whether nothing is lost: what came in, beside what became of it.
+
+use axum::Json;
+use axum::extract::State;
+use mesh::Caller;
+use proto::connector::v1::{EventLedger, ListEventLedgersRequest};
+use proto::sink::v1::{ListSinkLedgersRequest, SinkLedger};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Rest;
+use super::error::{ApiError, Usual};
+use super::events::EventCountsShown;
+use super::extract::User;
+use super::role::Role;
+use super::schema::Data;
+use super::sinks::SinkCountsShown;
+
+/// What became of all events and of all results.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Conservation {
+    events: Books<EventBalance>,
+    sinks: Books<SinkBalance>,
+}
+
+/// The sum of all bindings, and each of them. Those that have been removed are among them.
+#[derive(Debug, Serialize, ToSchema)]
+struct Books<B> {
+    sum: B,
+    /// Ordered by module, function and id.
+    bindings: Vec<Ledger<B>>,
+}
+
+/// One binding.
+#[derive(Debug, Serialize, ToSchema)]
+struct Ledger<B> {
+    binding_id: String,
+    #[schema(example = "mqtt")]
+    binding_type: String,
+    module: String,
+    function: String,
+    #[serde(flatten)]
+    balance: B,
+}
+
+/// Events. A drift other than 0 is a fault of the platform.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+struct EventBalance {
+    #[serde(flatten)]
+    counts: EventCountsShown,
+    /// `received - acknowledged - in_flight - forgotten`.
+    drift: i64,
+    /// `buried - dead - redriven - purged`.
+    dead_letter_drift: i64,
+}
+
+/// Results. A drift other than 0 is a fault of the platform.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+struct SinkBalance {
+    #[serde(flatten)]
+    counts: SinkCountsShown,
+    /// `accepted - delivered - pending - dead - purged`.
+    drift: i64,
+}
+
+/// Adds up what became of the events and results of the functions that the caller reaches.
+///
+/// Each count changes together with what it counts, and survives restarts.
+#[utoipa::path(get, path = "/v1/conservation", tag = "events and sinks",
+    responses((status = 200, description = "The books.", body = Data<Conservation>), Usual))]
+pub(super) async fn get_conservation(
+    State(rest): State<Rest>,
+    User(caller): User,
+) -> Result<Json<Data<Conservation>>, ApiError> {
+    let (events, sinks) = tokio::try_join!(event_ledgers(&rest, &caller), sink_ledgers(&rest, &caller))?;
+    Ok(Json(Data { data: Conservation { events: Books::of(events), sinks: Books::of(sinks) } }))
+}
+
+async fn event_ledgers(rest: &Rest, caller: &Caller) -> Result<Vec<Ledger<EventBalance>>, ApiError> {
+    let request = rest.request(caller, ListEventLedgersRequest {});
+    let reply = rest.channels.events().list_event_ledgers(request).await;
+    let ledgers = reply.map_err(|status| Role::Event.failed(status))?.into_inner().ledgers;
+    Ok(ledgers.into_iter().map(Ledger::from).collect())
+}
+
+async fn sink_ledgers(rest: &Rest, caller: &Caller) -> Result<Vec<Ledger<SinkBalance>>, ApiError> {
+    let request = rest.request(caller, ListSinkLedgersRequest {});
+    let reply = rest.channels.sinks().list_sink_ledgers(request).await;
+    let ledgers = reply.map_err(|status| Role::Sink.failed(status))?.into_inner().ledgers;
+    Ok(ledgers.into_iter().map(Ledger::from).collect())
+}
+
+/// Counts that can be added up.
+trait Balance: Copy + Default {
+    fn plus(self, other: Self) -> Self;
+}
+
+impl<B: Balance> Books<B> {
+    fn of(mut bindings: Vec<Ledger<B>>) -> Self {
+        bindings.sort_by(|a, b| {
+            (&a.module, &a.function, &a.binding_id).cmp(&(&b.module, &b.function, &b.binding_id))
+        });
+        let sum = bindings.iter().map(|ledger| ledger.balance).fold(B::default(), B::plus);
+        Self { sum, bindings }
+    }
+}
+
+impl From<EventCountsShown> for EventBalance {
+    fn from(counts: EventCountsShown) -> Self {
+        let EventCountsShown { received, acknowledged, in_flight, forgotten, buried, .. } = counts;
+        Self {
+            drift: difference(received, [acknowledged, in_flight, forgotten]),
+            dead_letter_drift: difference(buried, [counts.dead, counts.redriven, counts.purged]),
+            counts,
+        }
+    }
+}
+
+impl Balance for EventBalance {
+    fn plus(self, other: Self) -> Self {
+        let (a, b) = (self.counts, other.counts);
+        Self::from(EventCountsShown {
+            received: a.received + b.received,
+            acknowledged: a.acknowledged + b.acknowledged,
+            in_flight: a.in_flight + b.in_flight,
+            forgotten: a.forgotten + b.forgotten,
+            refused: a.refused + b.refused,
+            buried: a.buried + b.buried,
+            dead: a.dead + b.dead,
+            redriven: a.redriven + b.redriven,
+            purged: a.purged + b.purged,
+        })
+    }
+}
+
+impl From<SinkCountsShown> for SinkBalance {
+    fn from(counts: SinkCountsShown) -> Self {
+        let SinkCountsShown { accepted, delivered, pending, dead, purged } = counts;
+        Self { drift: difference(accepted, [delivered, pending, dead, purged]), counts }
+    }
+}
+
+impl Balance for SinkBalance {
+    fn plus(self, other: Self) -> Self {
+        let (a, b) = (self.counts, other.counts);
+        Self::from(SinkCountsShown {
+            accepted: a.accepted + b.accepted,
+            delivered: a.delivered + b.delivered,
+            pending: a.pending + b.pending,
+            dead: a.dead + b.dead,
+            purged: a.purged + b.purged,
+        })
+    }
+}
+
+impl From<EventLedger> for Ledger<EventBalance> {
+    fn from(ledger: EventLedger) -> Self {
+        Self {
+            binding_id: ledger.binding_id,
+            binding_type: ledger.binding_type,
+            module: ledger.module,
+            function: ledger.function,
+            balance: EventCountsShown::from(ledger.counts.unwrap_or_default()).into(),
+        }
+    }
+}
+
+impl From<SinkLedger> for Ledger<SinkBalance> {
+    fn from(ledger: SinkLedger) -> Self {
+        Self {
+            binding_id: ledger.binding_id,
+            binding_type: ledger.binding_type,
+            module: ledger.module,
+            function: ledger.function,
+            balance: SinkCountsShown::from(ledger.counts.unwrap_or_default()).into(),
+        }
+    }
+}
+
+/// What of `whole` is not accounted for by `parts`; negative when they are too many.
+fn difference<const N: usize>(whole: u64, parts: [u64; N]) -> i64 {
+    let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    parts.into_iter().fold(signed(whole), |left, part| left.saturating_sub(signed(part)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drift_has_a_sign() {
+        for (whole, parts, expected) in
+            [(0, [0, 0], 0), (5, [2, 3], 0), (5, [2, 2], 1), (5, [3, 3], -1), (u64::MAX, [0, 0], i64::MAX)]
+        {
+            assert_eq!(difference(whole, parts), expected, "{whole} {parts:?}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Dead letters: events that could not be handled, and results that could not be delivered.
+
+mod filter;
+mod keepers;
+mod letter;
+mod page;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use futures::future::try_join_all;
+use http::StatusCode;
+use mesh::{Caller, Error, Reason};
+use proto::deadletter::v1::{
+    DeadLetter, DeadLetterSelection, GetDeadLetterRequest, ListDeadLettersRequest, PurgeDeadLettersRequest,
+    RedriveDeadLettersRequest,
+};
+
+use super::Rest;
+use super::error::{ApiError, Failure, Usual};
+use super::extract::{JsonBody, Names, Query, User};
+use super::raw;
+use super::role::Role;
+use super::schema::Data;
+use filter::{Filter, PageQuery, PurgeQuery, RedriveBody};
+use letter::{DeadLetterShown, DeadLetterWithPayload, Purged, RedriveFailureShown, Redriven};
+use page::{Page, merge};
+
+/// Lists dead letters of the functions that the caller reaches, oldest first, without payloads.
+#[utoipa::path(get, path = "/v1/dead-letters", tag = "dead letters", params(Filter, PageQuery),
+    responses(
+        (status = 200, description = "A page. `next` is the `after` of the next one; null: there is none.",
+            body = Page),
+        (status = 400, description = "A filter is not what it should be.", body = Failure),
+        Usual,
+    ))]
+pub(super) async fn list_dead_letters(
+    State(rest): State<Rest>,
+    User(caller): User,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<Page>, ApiError> {
+    let (limit, after) = (query.limit()?, query.after()?);
+    let request = ListDeadLettersRequest { filter: Some(query.filter.read()?), page_size: limit, after };
+    let list = async |role: Role| {
+        let page = keepers::list_dead_letters(&rest, role, &caller, request.clone()).await;
+        page.map_err(|status| role.failed(status))
+    };
+    let pages = try_join_all(query.filter.roles().iter().copied().map(list)).await?;
+    Ok(Json(merge(pages, limit)))
+}
+
+/// Shows a dead letter with its payload: the function's argument, or its result, as it was.
+#[utoipa::path(get, path = "/v1/dead-letters/{id}", tag = "dead letters",
+    params(("id" = String, Path, description = "The letter's id.")),
+    responses(
+        (status = 200, description = "The letter.", body = Data<DeadLetterWithPayload>),
+        (status = 404, description = "There is no such dead letter.", body = Failure),
+        Usual,
+    ))]
+pub(super) async fn get_dead_letter(
+    State(rest): State<Rest>,
+    User(caller): User,
+    Names(id): Names<String>,
+) -> Result<Response, ApiError> {
+    let (_, mut letter) = find(&rest, &caller, id).await?;
+    let payload = std::mem::take(&mut letter.payload);
+    let head = serde_json::to_string(&DeadLetterShown::from(letter)).map_err(ApiError::internal)?;
+    let opening = format!(r#"{{"data":{},"payload":"#, head.trim_end_matches('}'));
+    let payload: &[u8] = if payload.is_empty() { b"null" } else { &payload };
+    Ok(raw::answer(opening.as_bytes(), payload, b"}}"))
+}
+
+/// Tries once more what has failed, with the same invocation id, and answers when that has ended: the
+/// function is invoked with the event, or the result is put up for delivery.
+#[utoipa::path(post, path = "/v1/dead-letters/{id}/redrive", tag = "dead letters",
+    params(("id" = String, Path, description = "The letter's id.")),
+    responses(
+        (status = 200, description = "Redriven: it is no dead letter any more.", body = Data<Redriven>),
+        (status = 404, description = "There is no such dead letter.", body = Failure),
+        (status = 422, description = "It failed again, and stays. The reason is in the detail.", body = Failure),
+        Usual,
+    ))]
+pub(super) async fn redrive_dead_letter(
+    State(rest): State<Rest>,
+    User(caller): User,
+    Names(id): Names<String>,
+) -> Result<Json<Data<Redriven>>, ApiError> {
+    let (role, letter) = find(&rest, &caller, id).await?;
+    let mut done = redrive(&rest, role, &caller, only(letter.id)).await?;
+    match (done.redriven, done.failures.pop()) {
+        (0, Some(failure)) => {
+            let detail = format!("Not redriven: {}", failure.reason);
+            Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, detail))
+        }
+        // Somebody else was faster.
+        (0, None) => Err(ApiError::not_found()),
+        _ => Ok(Json(Data { data: done })),
+    }
+}
+
+/// Redrives many: those that are named, or else the oldest that the filters let through, those of events
+/// first.
+///
+/// What fails again stays, and is among the oldest the next time: to redrive all, list them and name them
+/// page by page.
+#[utoipa::path(post, path = "/v1/dead-letters/redrive", tag = "dead letters", request_body = RedriveBody,
+    responses(
+        (status = 200, description = "What became of them.", body = Data<Redriven>),
+        (status = 400, description = "A filter is not what it should be.", body = Failure),
+        (status = 415, description = "The body is not JSON.", body = Failure),
+        Usual,
+    ))]
+pub(super) async fn redrive_dead_letters(
+    State(rest): State<Rest>,
+    User(caller): User,
+    body: JsonBody,
+) -> Result<Json<Data<Redriven>>, ApiError> {
+    let body: RedriveBody = body.read()?;
+    let mut selection = body.selection()?;
+    let mut done = Redriven::default();
+    for role in body.filter.roles() {
+        let redriven = redrive(&rest, *role, &caller, selection.clone()).await;
+        let redriven = redriven.map_err(|error| match done.redriven {
+            0 => error,
+            events => error.but_before(&format!("{events} dead letters of events were redriven")),
+        })?;
+        let handled = redriven.redriven + redriven.failures.len();
+        done.redriven += redriven.redriven;
+        done.failures.extend(redriven.failures);
+        if !filter::leave(&mut selection, handled) {
+            break;
+        }
+    }
+    Ok(Json(Data { data: done }))
+}
+
+/// Throws a dead letter away.
+#[utoipa::path(delete, path = "/v1/dead-letters/{id}", tag = "dead letters",
+    params(("id" = String, Path, description = "The letter's id.")),
+    responses(
+        (status = 204, description = "Thrown away."),
+        (status = 404, description = "There is no such dead letter.", body = Failure),
+        Usual,
+    ))]
+pub(super) async fn purge_dead_letter(
+    State(rest): State<Rest>,
+    User(caller): User,
+    Names(id): Names<String>,
+) -> Result<StatusCode, ApiError> {
+    let (role, letter) = find(&rest, &caller, id).await?;
+    match purge(&rest, role, &caller, only(letter.id)).await? {
+        // Somebody else was faster.
+        0 => Err(ApiError::not_found()),
+        _ => Ok(StatusCode::NO_CONTENT),
+    }
+}
+
+/// Throws away many: the oldest that the filters let through, those of events first. Asked again until
+/// `purged` is 0, it has thrown away all. Needs a filter, or `all=true`.
+#[utoipa::path(delete, path = "/v1/dead-letters", tag = "dead letters", params(Filter, PurgeQuery),
+    responses(
+        (status = 200, description = "How many were thrown away.", body = Data<Purged>),
+        (status = 400, description = "A filter is not what it should be, or there is none.", body = Failure),
+        Usual,
+    ))]
+pub(super) async fn purge_dead_letters(
+    State(rest): State<Rest>,
+    User(caller): User,
+    Query(query): Query<PurgeQuery>,
+) -> Result<Json<Data<Purged>>, ApiError> {
+    let mut selection = query.selection()?;
+    let mut purged = 0;
+    for role in query.filter.roles() {
+        let now = purge(&rest, *role, &caller, selection.clone()).await;
+        let now = now.map_err(|error| match purged {
+            0 => error,
+            events => error.but_before(&format!("{events} dead letters of events were thrown away")),
+        })?;
+        purged += now;
+        if !filter::leave(&mut selection, now) {
+            break;
+        }
+    }
+    Ok(Json(Data { data: Purged { purged } }))
+}
+
+/// The letter with this id, and whose it is.
+async fn find(rest: &Rest, caller: &Caller, id: String) -> Result<(Role, DeadLetter), ApiError> {
+    if !filter::is_id(&id) {
+        return Err(ApiError::not_found());
+    }
+    let get = |role| keepers::get_dead_letter(rest, role, caller, GetDeadLetterRequest { id: id.clone() });
+    let (event, sink) = tokio::join!(get(Role::Event), get(Role::Sink));
+    let mut failure = None;
+    for (role, outcome) in [(Role::Event, event), (Role::Sink, sink)] {
+        match outcome {
+            Ok(reply) => return Ok((role, reply.letter.unwrap_or_default())),
+            Err(status) if Error::from(&status).reason == Reason::DeadLetterNotFound => {}
+            Err(status) => failure = Some(role.failed(status)),
+        }
+    }
+    // Nobody who answered has it: it may be with the one who did not.
+    Err(failure.unwrap_or_else(ApiError::not_found))
+}
+
+fn only(id: String) -> DeadLetterSelection {
+    DeadLetterSelection { ids: vec![id], ..DeadLetterSelection::default() }
+}
+
+async fn redrive(
+    rest: &Rest,
+    role: Role,
+    caller: &Caller,
+    selection: DeadLetterSelection,
+) -> Result<Redriven, ApiError> {
+    let request = RedriveDeadLettersRequest { selection: Some(selection) };
+    let reply = keepers::redrive_dead_letters(rest, role, caller, request).await;
+    let reply = reply.map_err(|status| role.failed(status))?;
+    let failures = reply.failures.into_iter().map(RedriveFailureShown::from).collect();
+    Ok(Redriven { redriven: reply.redriven as usize, failures })
+}
+
+async fn purge(
+    rest: &Rest,
+    role: Role,
+    caller: &Caller,
+    selection: DeadLetterSelection,
+) -> Result<usize, ApiError> {
+    let request = PurgeDeadLettersRequest { selection: Some(selection) };
+    let reply = keepers::purge_dead_letters(rest, role, caller, request).await;
+    Ok(reply.map_err(|status| role.failed(status))?.purged as usize)
+}

@@ -1,0 +1,96 @@
+//! What clients see of dead letters.
+
+use proto::deadletter::v1::{DeadLetter, RedriveFailure};
+use proto::registry::v1::BindingRole;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::super::role::Role;
+use super::super::time::rfc_3339;
+
+/// An event that could not be handled, or a result that could not be delivered.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DeadLetterShown {
+    /// A UUID of version 7: ids are in the order in which letters died.
+    id: String,
+    role: Option<Role>,
+    binding_id: String,
+    #[schema(example = "mqtt")]
+    binding_type: String,
+    /// The function's module when the letter died.
+    module: String,
+    /// The function's name when the letter died.
+    function: String,
+    /// A redrive has the same.
+    invocation_id: String,
+    /// What the last attempt failed with.
+    reason: String,
+    attempts: u32,
+    /// RFC 3339.
+    received_at: String,
+    /// RFC 3339.
+    died_at: String,
+    payload_bytes: u64,
+}
+
+/// A dead letter with its payload.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the documentation")]
+pub(crate) struct DeadLetterWithPayload {
+    #[serde(flatten)]
+    letter: DeadLetterShown,
+    /// The function's argument, or its result, as it was.
+    #[schema(value_type = serde_json::Value)]
+    payload: (),
+}
+
+impl From<DeadLetter> for DeadLetterShown {
+    fn from(letter: DeadLetter) -> Self {
+        Self {
+            role: match letter.role() {
+                BindingRole::Unspecified => None,
+                BindingRole::Event => Some(Role::Event),
+                BindingRole::Sink => Some(Role::Sink),
+            },
+            id: letter.id,
+            binding_id: letter.binding_id,
+            binding_type: letter.binding_type,
+            module: letter.module,
+            function: letter.function,
+            invocation_id: letter.invocation_id,
+            reason: letter.reason,
+            attempts: letter.attempts,
+            received_at: rfc_3339(letter.received_at_ms),
+            died_at: rfc_3339(letter.died_at_ms),
+            payload_bytes: letter.payload_bytes,
+        }
+    }
+}
+
+/// What became of letters that were redriven.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(crate) struct Redriven {
+    /// How many are no dead letters any more.
+    pub(super) redriven: usize,
+    /// Those that stay.
+    pub(super) failures: Vec<RedriveFailureShown>,
+}
+
+/// A letter that stays.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RedriveFailureShown {
+    id: String,
+    pub(super) reason: String,
+}
+
+impl From<RedriveFailure> for RedriveFailureShown {
+    fn from(RedriveFailure { id, reason }: RedriveFailure) -> Self {
+        Self { id, reason }
+    }
+}
+
+/// What was thrown away.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Purged {
+    pub(super) purged: usize,
+}

@@ -1,0 +1,68 @@
+//! One list of the letters that two services keep.
+
+use proto::deadletter::v1::ListDeadLettersResponse;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::letter::DeadLetterShown;
+
+/// A part of a list.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeadLetterPage)]
+pub(crate) struct Page {
+    data: Vec<DeadLetterShown>,
+    /// Names the next part; null: there is none.
+    next: Option<String>,
+}
+
+/// The first `limit` letters of lists that are each ordered by id and may go on.
+pub(super) fn merge(lists: Vec<ListDeadLettersResponse>, limit: u32) -> Page {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    // Beyond the end of a list that goes on, letters of it may be missing.
+    let goes_on = lists.iter().filter(|list| list.more);
+    let known_to = goes_on.filter_map(|list| list.letters.last()).map(|letter| letter.id.clone()).min();
+
+    let mut letters: Vec<_> = lists.into_iter().flat_map(|list| list.letters).collect();
+    letters.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut more = known_to.is_some();
+    if let Some(known_to) = known_to {
+        letters.retain(|letter| letter.id <= known_to);
+    }
+    more |= letters.len() > limit;
+    letters.truncate(limit);
+    let next = letters.last().filter(|_| more).map(|letter| letter.id.clone());
+    Page { data: letters.into_iter().map(DeadLetterShown::from).collect(), next }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::deadletter::v1::DeadLetter;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn list(ids: &str, more: bool) -> ListDeadLettersResponse {
+        let letter = |id: char| DeadLetter { id: id.into(), ..DeadLetter::default() };
+        ListDeadLettersResponse { letters: ids.chars().map(letter).collect(), more }
+    }
+
+    #[test]
+    fn two_lists_are_one() {
+        let cases = [
+            (vec![list("", false), list("", false)], 3, "", Value::Null),
+            (vec![list("ad", false), list("bc", false)], 4, "abcd", Value::Null),
+            (vec![list("ad", false), list("bc", false)], 3, "abc", json!("c")),
+            (vec![list("abc", true), list("def", true)], 3, "abc", json!("c")),
+            // A service may give fewer than it was asked for: beyond its end there may be more.
+            (vec![list("bd", true), list("ace", false)], 9, "abcd", json!("d")),
+            (vec![list("ab", true)], 9, "ab", json!("b")),
+            (vec![list("b", false)], 1, "b", Value::Null),
+        ];
+        for (lists, limit, expected, next) in cases {
+            let page = serde_json::to_value(merge(lists, limit)).expect("serializable");
+            let ids = page["data"].as_array().expect("a list").iter();
+            let ids: String = ids.filter_map(|letter| letter["id"].as_str()).collect();
+            assert_eq!((ids.as_str(), &page["next"]), (expected, &next));
+        }
+    }
+}

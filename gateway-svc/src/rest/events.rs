@@ -1,0 +1,103 @@
+//! Events: what triggers functions.
+
+use axum::Json;
+use axum::extract::State;
+use mesh::deadline::Deadline;
+use proto::connector::v1::EventCounts;
+use proto::registry::v1::Binding;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Rest;
+use super::error::{ApiError, Failure, Usual};
+use super::extract::{Query, User};
+use super::reached::{OfFunction, OfFunctions, functions, names};
+use super::role::Role;
+use super::schema::Data;
+use super::status::{self, BindingShown, Known, Wait};
+
+/// An event of a function.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EventShown {
+    #[serde(flatten)]
+    binding: BindingShown,
+    /// When the last event came in: RFC 3339. Null: none did since its connector started.
+    last_event_at: Option<String>,
+    /// Null when the state is unknown.
+    counts: Option<EventCountsShown>,
+}
+
+/// What became of events, each counted once however often its source sent it:
+/// `received = acknowledged + in_flight + forgotten`, and `buried = dead + redriven + purged`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct EventCountsShown {
+    pub(super) received: u64,
+    /// Done with: the source need not send it again.
+    pub(super) acknowledged: u64,
+    pub(super) in_flight: u64,
+    /// Was in flight when the connector died, and its source does not have it any more.
+    pub(super) forgotten: u64,
+    /// Of the acknowledged: refused, since the payload was not what the event takes.
+    pub(super) refused: u64,
+    /// Of the acknowledged: became a dead letter.
+    pub(super) buried: u64,
+    /// Are dead letters now.
+    pub(super) dead: u64,
+    /// Were dead letters and have been handled.
+    pub(super) redriven: u64,
+    /// Were dead letters and have been thrown away.
+    pub(super) purged: u64,
+}
+
+impl From<EventCounts> for EventCountsShown {
+    fn from(counts: EventCounts) -> Self {
+        Self {
+            received: counts.received,
+            acknowledged: counts.acknowledged,
+            in_flight: counts.in_flight,
+            forgotten: counts.forgotten,
+            refused: counts.refused,
+            buried: counts.buried,
+            dead: counts.dead,
+            redriven: counts.redriven,
+            purged: counts.purged,
+        }
+    }
+}
+
+/// Lists the events of the functions that the caller reaches, with their state.
+#[utoipa::path(get, path = "/v1/events", tag = "events and sinks", params(OfFunctions),
+    responses(
+        (status = 200, description = "The events, ordered by function.", body = Data<Vec<OfFunction<EventShown>>>),
+        (status = 400, description = "A filter is not what it should be.", body = Failure),
+        (status = 404, description = "There is no such module, or no such function.", body = Failure),
+        Usual,
+    ))]
+pub(super) async fn list_events(
+    State(rest): State<Rest>,
+    User(caller): User,
+    Query(of): Query<OfFunctions>,
+) -> Result<Json<Data<Vec<OfFunction<EventShown>>>>, ApiError> {
+    let functions = functions(&rest, &caller, of).await?;
+    let names = names(&functions, |function| function.events.len());
+    let events = functions.into_iter().flat_map(|function| function.events).collect();
+    let shown = names.into_iter().zip(show_events(&rest, events).await);
+    let data = shown.map(|((module, function), shown)| OfFunction { module, function, shown }).collect();
+    Ok(Json(Data { data }))
+}
+
+/// Events with what the connector tells of them within a short time.
+pub(super) async fn show_events(rest: &Rest, events: Vec<Binding>) -> Vec<EventShown> {
+    if events.is_empty() {
+        return Vec::new();
+    }
+    let ids = events.iter().map(|event| event.id.clone()).collect();
+    let deadline = Deadline::after(rest.status_timeout);
+    let told = status::of_events(rest, ids, Wait::No, deadline).await;
+    let show = |known: Known<EventCounts>| EventShown {
+        binding: known.binding,
+        last_event_at: known.last_activity_at,
+        counts: known.counts.map(EventCountsShown::from),
+    };
+    status::known(Role::Event, events, told).map(show).collect()
+}

@@ -1,0 +1,82 @@
+//! The functions that a caller reaches.
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use mesh::{Caller, Error, Reason};
+use proto::registry::v1::{Function, GetFunctionRequest, ListFunctionsRequest, ListModulesRequest};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Rest;
+use super::error::ApiError;
+
+/// Modules that the registry is asked for at once.
+const AT_ONCE: usize = 8;
+
+/// Of which functions.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct OfFunctions {
+    /// The functions of this module only.
+    module: Option<String>,
+    /// This function of the module only.
+    function: Option<String>,
+}
+
+/// Something of a function.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct OfFunction<T> {
+    pub(super) module: String,
+    pub(super) function: String,
+    #[serde(flatten)]
+    pub(super) shown: T,
+}
+
+/// Module and name of each function, as often as `times` says.
+pub(super) fn names(functions: &[Function], times: impl Fn(&Function) -> usize) -> Vec<(String, String)> {
+    let repeated = |function: &Function| {
+        std::iter::repeat_n((function.module.clone(), function.name.clone()), times(function))
+    };
+    functions.iter().flat_map(repeated).collect()
+}
+
+/// The functions `of` the caller's modules, ordered by module and name.
+pub(super) async fn functions(
+    rest: &Rest,
+    caller: &Caller,
+    of: OfFunctions,
+) -> Result<Vec<Function>, ApiError> {
+    match (of.module, of.function) {
+        (Some(module), Some(name)) => {
+            let request = rest.request(caller, GetFunctionRequest { module, name });
+            let reply = rest.channels.functions().get_function(request).await?.into_inner();
+            Ok(Vec::from_iter(reply.function))
+        }
+        (Some(module), None) => Ok(functions_of_module(rest, caller, module).await?),
+        (None, None) => all_functions(rest, caller).await,
+        (None, Some(_)) => Err(function_needs_module()),
+    }
+}
+
+/// Names of functions are unique within a module only.
+pub(super) fn function_needs_module() -> ApiError {
+    ApiError::bad_request_because("function: expected a module with it")
+}
+
+async fn all_functions(rest: &Rest, caller: &Caller) -> Result<Vec<Function>, ApiError> {
+    let request = rest.request(caller, ListModulesRequest {});
+    let modules = rest.channels.modules().list_modules(request).await?.into_inner().modules;
+    let functions = futures::stream::iter(modules)
+        .map(async |module| match functions_of_module(rest, caller, module.name).await {
+            // Deleted since.
+            Err(error) if error.reason == Reason::ModuleNotFound => Ok(Vec::new()),
+            outcome => outcome,
+        })
+        .buffered(AT_ONCE);
+    Ok(functions.try_concat().await?)
+}
+
+async fn functions_of_module(rest: &Rest, caller: &Caller, module: String) -> Result<Vec<Function>, Error> {
+    let request = rest.request(caller, ListFunctionsRequest { module });
+    Ok(rest.channels.functions().list_functions(request).await?.into_inner().functions)
+}

@@ -1,0 +1,44 @@
+//! What a binding is for a function, and which service has to do with it.
+
+use mesh::{Error, Reason};
+use serde::{Deserialize, Serialize};
+use tonic::Status;
+use utoipa::ToSchema;
+
+use super::error::ApiError;
+
+/// Triggers the function, or receives its results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Role {
+    Event,
+    Sink,
+}
+
+impl Role {
+    pub(super) const ALL: [Self; 2] = [Self::Event, Self::Sink];
+
+    /// The service of this role, as users know it.
+    pub(super) fn service(self) -> &'static str {
+        match self {
+            Self::Event => "connector",
+            Self::Sink => "sink service",
+        }
+    }
+
+    /// A failed call to this role's service. One that does not answer is named.
+    pub(super) fn failed(self, status: Status) -> ApiError {
+        let error = Error::from(status);
+        let service = self.service();
+        let message = match error.reason {
+            Reason::Unavailable => format!("the {service} does not answer"),
+            Reason::ConnectionLost => {
+                format!("the connection to the {service} was lost while the request may have been in work")
+            }
+            Reason::DeadlineExceeded => format!("the {service} did not answer in time"),
+            _ => return error.into(),
+        };
+        tracing::warn!(service, reason = ?error.reason, %error, "a call failed");
+        ApiError::told(Error::new(error.reason, message))
+    }
+}

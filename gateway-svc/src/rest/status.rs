@@ -1,0 +1,151 @@
+//! How events and sinks do, as connector and sink service tell it.
+
+use std::collections::HashMap;
+
+use mesh::deadline::Deadline;
+use proto::binding::v1::{BindingState, BindingStatus};
+use proto::connector::v1::{EventCounts, EventStatus, GetEventStatusRequest};
+use proto::registry::v1::Binding;
+use proto::sink::v1::{GetSinkStatusRequest, SinkCounts, SinkStatus};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tonic::Status;
+use utoipa::ToSchema;
+
+use super::Rest;
+use super::role::Role;
+use super::time::rfc_3339_if_any;
+
+/// Whether to wait until the first attempt to connect has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    Yes,
+    No,
+}
+
+/// What the service of a binding tells of it.
+#[derive(Debug)]
+pub(super) struct Told<C> {
+    pub(super) status: BindingStatus,
+    counts: Option<C>,
+}
+
+/// What the connector tells of events.
+pub(super) async fn of_events(
+    rest: &Rest,
+    ids: Vec<String>,
+    wait: Wait,
+    deadline: Deadline,
+) -> Result<Vec<Told<EventCounts>>, Status> {
+    let request = deadline.attach(GetEventStatusRequest { ids, wait: wait == Wait::Yes });
+    let statuses = rest.channels.events().get_event_status(request).await?.into_inner().statuses;
+    let told = |EventStatus { status, counts }| Some(Told { status: status?, counts });
+    Ok(statuses.into_iter().filter_map(told).collect())
+}
+
+/// What the sink service tells of sinks.
+pub(super) async fn of_sinks(
+    rest: &Rest,
+    ids: Vec<String>,
+    wait: Wait,
+    deadline: Deadline,
+) -> Result<Vec<Told<SinkCounts>>, Status> {
+    let request = deadline.attach(GetSinkStatusRequest { ids, wait: wait == Wait::Yes });
+    let statuses = rest.channels.sinks().get_sink_status(request).await?.into_inner().statuses;
+    let told = |SinkStatus { status, counts }| Some(Told { status: status?, counts });
+    Ok(statuses.into_iter().filter_map(told).collect())
+}
+
+/// What is told of bindings of either role, by their ids.
+pub(super) async fn of_bindings(
+    rest: &Rest,
+    role: Role,
+    ids: Vec<String>,
+    wait: Wait,
+    deadline: Deadline,
+) -> Result<HashMap<String, BindingStatus>, Status> {
+    let by_id = |status: BindingStatus| (status.id.clone(), status);
+    Ok(match role {
+        Role::Event => {
+            let told = of_events(rest, ids, wait, deadline).await?;
+            told.into_iter().map(|event| by_id(event.status)).collect()
+        }
+        Role::Sink => {
+            let told = of_sinks(rest, ids, wait, deadline).await?;
+            told.into_iter().map(|sink| by_id(sink.status)).collect()
+        }
+    })
+}
+
+/// A binding with what is told of it.
+#[derive(Debug)]
+pub(super) struct Known<C> {
+    pub(super) binding: BindingShown,
+    pub(super) last_activity_at: Option<String>,
+    pub(super) counts: Option<C>,
+}
+
+/// Each binding with what is told of it, in order. What nothing is told of is in an unknown state.
+pub(super) fn known<C: Copy>(
+    role: Role,
+    bindings: Vec<Binding>,
+    told: Result<Vec<Told<C>>, Status>,
+) -> impl Iterator<Item = Known<C>> {
+    let (told, otherwise) = match told {
+        Ok(told) => (told, BindingStatus::default()),
+        Err(status) => (Vec::new(), unknown(role, &status)),
+    };
+    let told: HashMap<_, _> = told.into_iter().map(|told| (told.status.id.clone(), told)).collect();
+    bindings.into_iter().map(move |binding| {
+        let told = told.get(&binding.id);
+        let status = told.map_or(&otherwise, |told| &told.status);
+        Known {
+            last_activity_at: rfc_3339_if_any(status.last_activity_ms),
+            binding: BindingShown::new(binding, status),
+            counts: told.and_then(|told| told.counts),
+        }
+    })
+}
+
+fn unknown(role: Role, status: &Status) -> BindingStatus {
+    let service = role.service();
+    tracing::warn!(service, %status, "the state of bindings is not known");
+    BindingStatus { message: format!("the {service} does not answer"), ..BindingStatus::default() }
+}
+
+/// An event source or a sink.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct BindingShown {
+    id: String,
+    r#type: String,
+    /// Secrets read as `***`.
+    #[schema(value_type = Object)]
+    params: Option<Box<RawValue>>,
+    /// `connecting`: the first attempt has not ended; `connected`; `retrying`: the last attempt failed, and
+    /// there will be another; `unknown`: nobody tells now.
+    #[schema(example = "connected")]
+    state: &'static str,
+    /// Since when it has this state: RFC 3339. Null when that is unknown.
+    since: Option<String>,
+    /// What hinders it. Null when nothing does.
+    message: Option<String>,
+}
+
+impl BindingShown {
+    fn new(binding: Binding, status: &BindingStatus) -> Self {
+        let (state, since_ms) = match status.state() {
+            BindingState::Unspecified => ("unknown", 0),
+            BindingState::Connecting => ("connecting", status.since_ms),
+            BindingState::Connected => ("connected", status.since_ms),
+            BindingState::Retrying => ("retrying", status.since_ms),
+        };
+        Self {
+            id: binding.id,
+            r#type: binding.r#type,
+            params: RawValue::from_string(binding.params).ok(),
+            state,
+            since: rfc_3339_if_any(since_ms),
+            message: Some(status.message.clone()).filter(|message| !message.is_empty()),
+        }
+    }
+}

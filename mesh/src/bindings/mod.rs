@@ -1,0 +1,11 @@
+//! Running bindings: what the services of event sources and of sinks share.
+//!
+//! The registry has the desired state and shares it out among the replicas of a service by lease. A
+//! [`Replica`] makes what runs here equal to its share; each binding that runs has a [`Tenure`], and
+//! tells on the [`StatusBoard`] how it does.
+
+mod replica;
+mod status;
+
+pub use self::replica::{End, Replica, Tenure, find_holders};
+pub use self::status::{Report, StatusBoard};

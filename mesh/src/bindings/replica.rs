@@ -1,0 +1,328 @@
+//! One of several replicas of a service that runs bindings.
+
+use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use proto::registry::v1::bindings_client::BindingsClient;
+use proto::registry::v1::{
+    BindingRole, FindHoldersRequest, FunctionBinding, HoldBindingsRequest, HoldBindingsResponse,
+    ReleaseBindingsRequest,
+};
+use tokio::sync::{Notify, watch};
+use tokio::task::{self, JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::status::{Report, StatusBoard};
+use crate::MAX_MESSAGE_BYTES;
+use crate::backoff::Backoff;
+use crate::channel::{Channel, Endpoint};
+use crate::deadline::Deadline;
+use crate::error::Error;
+use crate::follow;
+use crate::health::Condition;
+
+/// How long a call to the registry may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long to wait for the registry when it has not yet said how long leases last.
+const FIRST_RENEWAL: Duration = Duration::from_secs(1);
+/// Leases are renewed so many times within their length.
+const RENEWALS: u32 = 3;
+/// However short leases are.
+const SHORTEST_RENEWAL: Duration = Duration::from_millis(10);
+/// A binding that ends by itself is started again after this.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
+
+/// Why a binding stops running here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It goes on elsewhere, or here with other words: its source keeps what it has for it.
+    HandOver,
+    /// It exists no more: its source need keep nothing for it.
+    Removed,
+}
+
+/// The time in which a binding runs here.
+#[derive(Debug)]
+pub struct Tenure {
+    end: watch::Receiver<Option<End>>,
+    lease_ends: watch::Receiver<Instant>,
+    /// The registry's revision at which the binding was so: a catalog that is as new has its function.
+    pub revision: u64,
+    /// Through which the binding tells how it does.
+    pub report: Report,
+}
+
+impl Tenure {
+    /// Waits until the binding shall stop, and says why.
+    pub async fn ended(&self) -> End {
+        told(self.end.clone()).await
+    }
+
+    /// Waits until this replica is known to hold the binding's lease. A lease that could not be renewed
+    /// may be another's: what is connected may stay so, and nothing new shall be opened.
+    pub async fn leased(&self) {
+        let mut lease_ends = self.lease_ends.clone();
+        let is_leased = lease_ends.wait_for(|ends| *ends > Instant::now()).await.is_ok();
+        if !is_leased {
+            // The replica is gone: nobody renews the lease any more.
+            std::future::pending().await
+        }
+    }
+}
+
+/// Waits for the word that ends a binding.
+async fn told(mut end: watch::Receiver<Option<End>>) -> End {
+    // Without its owner nobody is there to hand it over to.
+    end.wait_for(Option::is_some).await.ok().and_then(|end| *end).unwrap_or(End::HandOver)
+}
+
+/// A replica: takes its share of the bindings, and makes what runs here equal to it.
+#[derive(Debug)]
+pub struct Replica {
+    role: BindingRole,
+    /// Unique for each start.
+    name: String,
+    address: Endpoint,
+    registry: Channel,
+    board: StatusBoard,
+    lease_ends: watch::Sender<Instant>,
+}
+
+/// What runs here.
+struct Tenures {
+    tasks: JoinSet<()>,
+    by_id: HashMap<String, Running>,
+    /// How often the leases are renewed.
+    renewal: Duration,
+}
+
+struct Running {
+    binding: FunctionBinding,
+    end: watch::Sender<Option<End>>,
+    task: task::Id,
+}
+
+impl Replica {
+    /// A replica that other replicas reach at `address`.
+    pub fn new(role: BindingRole, registry: Channel, address: Endpoint) -> Self {
+        let name = Uuid::now_v7().to_string();
+        let lease_ends = watch::Sender::new(Instant::now());
+        Self { role, name, address, registry, board: StatusBoard::default(), lease_ends }
+    }
+
+    /// How the bindings that run here do.
+    pub fn board(&self) -> StatusBoard {
+        self.board.clone()
+    }
+
+    /// Runs each binding of its share with `run`, which ends soon after its tenure; one that ends
+    /// before is started again. When `stopping` is cancelled it hands over what runs, and ends.
+    /// `following` holds while the registry is followed.
+    pub async fn run<F>(
+        self,
+        following: Condition,
+        stopping: CancellationToken,
+        run: impl Fn(FunctionBinding, Tenure) -> F + Send + Sync,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let poke = Arc::new(Notify::new());
+        let changed = Arc::clone(&poke);
+        let follow = follow::follow(self.registry.clone(), following, move |_| changed.notify_one());
+        let mut tenures = Tenures { tasks: JoinSet::new(), by_id: HashMap::new(), renewal: FIRST_RENEWAL };
+        let reconcile = async {
+            tokio::join!(follow, self.reconcile(&mut tenures, &poke, &run));
+        };
+        stopping.run_until_cancelled(reconcile).await;
+        self.hand_over(tenures).await;
+    }
+
+    async fn reconcile<F>(
+        &self,
+        tenures: &mut Tenures,
+        poke: &Notify,
+        run: &(impl Fn(FunctionBinding, Tenure) -> F + Send + Sync),
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut backoff = Backoff::reconnect();
+        let mut is_away = false;
+        loop {
+            tenures.forget_ended();
+            let outcome = self.hold(tenures, false).await;
+            if outcome.is_err() != is_away {
+                is_away = !is_away;
+                match &outcome {
+                    Ok(_) => tracing::info!("the registry is there again"),
+                    Err(error) => tracing::warn!(%error, "the registry is away; what runs goes on"),
+                }
+            }
+            let wait = match outcome {
+                Ok(share) => {
+                    backoff.reset();
+                    self.apply(share, tenures, run);
+                    tenures.renewal
+                }
+                Err(_) => backoff.next_wait().min(tenures.renewal),
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = poke.notified() => {}
+                // Another may have what has ended here, or it is started again.
+                Some(ended) = tenures.tasks.join_next_with_id() => tenures.forget(&ended),
+            }
+        }
+    }
+
+    /// Renews the leases of what runs, and asks what shall run.
+    async fn hold(&self, tenures: &mut Tenures, stopping: bool) -> Result<HoldBindingsResponse, Error> {
+        let request = HoldBindingsRequest {
+            role: self.role.into(),
+            holder: self.name.clone(),
+            address: self.address.to_string(),
+            running: tenures.by_id.keys().cloned().collect(),
+            stopping,
+        };
+        let asked = Instant::now();
+        let request = Deadline::after(CALL_TIMEOUT).attach(request);
+        let share = self.client().hold_bindings(request).await?.into_inner();
+        let lease = Duration::from_millis(share.lease_ms.into());
+        self.lease_ends.send_replace(asked + lease);
+        tenures.renewal = (lease / RENEWALS).max(SHORTEST_RENEWAL);
+        Ok(share)
+    }
+
+    /// Starts what is missing and ends what is too much. A binding that has changed is ended first and
+    /// started when that is done.
+    fn apply<F>(
+        &self,
+        share: HoldBindingsResponse,
+        tenures: &mut Tenures,
+        run: &(impl Fn(FunctionBinding, Tenure) -> F + Send + Sync),
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let removed: HashSet<_> = share.removed.into_iter().collect();
+        let mut desired: HashMap<_, _> = share
+            .bindings
+            .into_iter()
+            .filter_map(|binding| Some((binding.binding.as_ref()?.id.clone(), binding)))
+            .collect();
+        for (id, running) in &tenures.by_id {
+            let unchanged = desired.remove(id).is_some_and(|desired| desired == running.binding);
+            if !unchanged {
+                running.tell(if removed.contains(id) { End::Removed } else { End::HandOver });
+            }
+        }
+        for (id, binding) in desired {
+            let (end, ended) = watch::channel(None);
+            let tenure = Tenure {
+                end: ended.clone(),
+                lease_ends: self.lease_ends.subscribe(),
+                revision: share.revision,
+                report: self.board.enter(&id),
+            };
+            let work = run(binding.clone(), tenure);
+            let task = tenures.tasks.spawn(work_until_told(id.clone(), work, ended, self.board.clone()));
+            tenures.by_id.insert(id, Running { binding, end, task: task.id() });
+        }
+    }
+
+    /// Ends what runs, and keeps the leases of what takes its time.
+    async fn hand_over(&self, mut tenures: Tenures) {
+        for running in tenures.by_id.values() {
+            running.tell(End::HandOver);
+        }
+        let mut renewals = tokio::time::interval_at(Instant::now() + tenures.renewal, tenures.renewal);
+        renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                ended = tenures.tasks.join_next_with_id() => match ended {
+                    Some(ended) => tenures.forget(&ended),
+                    None => break,
+                },
+                _ = renewals.tick() => {
+                    if let Err(error) = self.hold(&mut tenures, true).await {
+                        tracing::debug!(%error, "the leases were not renewed");
+                    }
+                }
+            }
+        }
+        let request = ReleaseBindingsRequest { role: self.role.into(), holder: self.name.clone() };
+        let request = Deadline::after(CALL_TIMEOUT).attach(request);
+        if let Err(error) = self.client().release_bindings(request).await {
+            tracing::debug!(%error, "the leases were not released; they run out");
+        }
+    }
+
+    fn client(&self) -> BindingsClient<Channel> {
+        client(&self.registry)
+    }
+}
+
+impl Running {
+    fn tell(&self, end: End) {
+        // The first word counts: a hand-over under way is not turned into something else.
+        self.end.send_if_modified(|word| word.is_none().then(|| *word = Some(end)).is_some());
+    }
+}
+
+impl Tenures {
+    fn forget_ended(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            self.forget(&ended);
+        }
+    }
+
+    fn forget(&mut self, ended: &Result<(task::Id, ()), JoinError>) {
+        let task = ended.as_ref().map_or_else(JoinError::id, |(task, ())| *task);
+        self.by_id.retain(|_, running| running.task != task);
+    }
+}
+
+/// Ends with `work` when that was told to end. When it ends by itself, there is a rest before it is
+/// started again.
+async fn work_until_told(
+    id: String,
+    work: impl Future<Output = ()>,
+    end: watch::Receiver<Option<End>>,
+    board: StatusBoard,
+) {
+    let outcome = AssertUnwindSafe(work).catch_unwind().await;
+    let problem = match outcome {
+        Ok(()) => "it ended by itself",
+        Err(_) => {
+            tracing::error!(binding = id, "the task of a binding panicked");
+            "it failed for a fault of the platform"
+        }
+    };
+    if end.borrow().is_none() {
+        let report = board.enter(&id);
+        report.retrying(problem);
+        let _ = tokio::time::timeout(RESTART_AFTER, told(end)).await;
+    }
+}
+
+fn client(registry: &Channel) -> BindingsClient<Channel> {
+    BindingsClient::new(registry.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+/// Where the replicas are that hold these bindings, by the bindings' ids.
+pub async fn find_holders(
+    registry: &Channel,
+    ids: Vec<String>,
+    deadline: Deadline,
+) -> Result<HashMap<String, Endpoint>, Error> {
+    let request = deadline.attach(FindHoldersRequest { ids });
+    let holders = client(registry).find_holders(request).await?.into_inner().holders;
+    let holders = holders.into_iter().map(|holder| {
+        let endpoint = holder.address.parse().map_err(Error::internal)?;
+        Ok((holder.binding_id, endpoint))
+    });
+    holders.collect()
+}

@@ -1,0 +1,182 @@
+//! How the bindings that run here do.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use proto::binding::v1::{BindingState, BindingStatus};
+use tokio::sync::watch;
+
+/// The statuses of the bindings that run here. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct StatusBoard {
+    entries: Arc<watch::Sender<HashMap<String, Entry>>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    state: BindingState,
+    message: String,
+    since_ms: i64,
+    /// Changes with each event and each result, about which nobody waits to be told.
+    last_activity_ms: Arc<AtomicI64>,
+}
+
+impl Entry {
+    fn status(&self, id: &str) -> BindingStatus {
+        BindingStatus {
+            id: id.to_owned(),
+            state: self.state.into(),
+            message: self.message.clone(),
+            since_ms: self.since_ms,
+            last_activity_ms: self.last_activity_ms.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl StatusBoard {
+    /// The status of a binding; `None` when it does not run here.
+    pub fn get(&self, id: &str) -> Option<BindingStatus> {
+        self.entries.borrow().get(id).map(|entry| entry.status(id))
+    }
+
+    /// Waits until the binding runs here and its first attempt to connect has ended.
+    pub async fn settled(&self, id: &str) -> BindingStatus {
+        let mut changes = self.entries.subscribe();
+        let is_settled = |entries: &HashMap<String, Entry>| {
+            entries.get(id).is_some_and(|entry| entry.state != BindingState::Connecting)
+        };
+        match changes.wait_for(is_settled).await {
+            Ok(entries) => entries.get(id).map(|entry| entry.status(id)).unwrap_or_default(),
+            // The sender lives as long as this.
+            Err(_) => BindingStatus::default(),
+        }
+    }
+
+    /// A new entry, which tries to connect. It is gone when the report is dropped.
+    pub(super) fn enter(&self, id: &str) -> Report {
+        let last_activity_ms = Arc::new(AtomicI64::new(0));
+        let entry = Entry {
+            state: BindingState::Connecting,
+            message: String::new(),
+            since_ms: now_ms(),
+            last_activity_ms: Arc::clone(&last_activity_ms),
+        };
+        self.entries.send_modify(|entries| {
+            entries.insert(id.to_owned(), entry);
+        });
+        Report { board: self.clone(), id: id.to_owned(), last_activity_ms }
+    }
+}
+
+/// Through which a binding that runs tells how it does.
+#[derive(Debug)]
+pub struct Report {
+    board: StatusBoard,
+    id: String,
+    last_activity_ms: Arc<AtomicI64>,
+}
+
+impl Report {
+    /// It is connected.
+    pub fn connected(&self) {
+        if self.set(BindingState::Connected, String::new()) == Some(BindingState::Retrying) {
+            tracing::info!(binding = self.id, "connected again");
+        }
+    }
+
+    /// An attempt failed because of `problem`, and there will be another.
+    pub fn retrying(&self, problem: impl Into<String>) {
+        let problem = problem.into();
+        if self.set(BindingState::Retrying, problem.clone()) != Some(BindingState::Retrying) {
+            tracing::warn!(binding = self.id, problem, "not connected; trying again and again");
+        }
+    }
+
+    /// An event came in, or a result was delivered.
+    pub fn active(&self) {
+        self.last_activity_ms.store(now_ms(), Ordering::Relaxed);
+    }
+
+    /// Gives the former state.
+    fn set(&self, state: BindingState, message: String) -> Option<BindingState> {
+        let mut former = None;
+        self.board.entries.send_if_modified(|entries| {
+            let Some(entry) = entries.get_mut(&self.id) else { return false };
+            former = Some(entry.state);
+            if entry.state == state && entry.message == message {
+                return false;
+            }
+            if entry.state != state {
+                entry.since_ms = now_ms();
+            }
+            (entry.state, entry.message) = (state, message);
+            true
+        });
+        former
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        self.board.entries.send_modify(|entries| {
+            // A successor has an entry of its own.
+            let is_own = |entry: &Entry| Arc::ptr_eq(&entry.last_activity_ms, &self.last_activity_ms);
+            if entries.get(&self.id).is_some_and(is_own) {
+                entries.remove(&self.id);
+            }
+        });
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_first_attempt_is_awaited() {
+        let board = StatusBoard::default();
+        let waiting = tokio::spawn({
+            let board = board.clone();
+            async move { board.settled("b").await }
+        });
+        let report = board.enter("b");
+        assert_eq!(board.get("b").expect("entered").state(), BindingState::Connecting);
+        report.retrying("refused");
+        let settled = waiting.await.expect("ended");
+        assert_eq!((settled.state(), settled.message.as_str()), (BindingState::Retrying, "refused"));
+        report.connected();
+        report.active();
+        let status = board.get("b").expect("there");
+        assert_eq!(status.state(), BindingState::Connected);
+        assert!(status.message.is_empty() && status.last_activity_ms > 0);
+    }
+
+    #[test]
+    fn the_time_of_a_state_is_that_of_its_beginning() {
+        let board = StatusBoard::default();
+        let report = board.enter("b");
+        report.retrying("refused");
+        let since = board.get("b").expect("there").since_ms;
+        report.retrying("timed out");
+        let status = board.get("b").expect("there");
+        assert_eq!((status.since_ms, status.message.as_str()), (since, "timed out"));
+    }
+
+    #[test]
+    fn an_entry_ends_with_its_report_and_not_with_a_former_one() {
+        let board = StatusBoard::default();
+        let former = board.enter("b");
+        let report = board.enter("b");
+        drop(former);
+        assert!(board.get("b").is_some());
+        drop(report);
+        assert!(board.get("b").is_none());
+    }
+}

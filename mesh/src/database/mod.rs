@@ -1,0 +1,44 @@
+//! Opening a database, the same for each service that has one: PostgreSQL, or SQLite as the embedded
+//! default. What is stored is the service's own affair.
+//!
+//! Several services may share one database: each has tables of its own, and a migrator with a table
+//! name of its own.
+
+mod connect;
+mod error;
+mod url;
+
+use sea_orm::{
+    ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
+    Statement, TransactionOptions, TransactionTrait as _,
+};
+use sea_orm_migration::MigratorTrait;
+
+pub use self::connect::connect;
+pub use self::error::{DatabaseError, Result};
+pub use self::url::DatabaseUrl;
+
+/// The key of the advisory lock under which one of several replicas migrates a PostgreSQL database.
+const MIGRATION_LOCK: i64 = 0x0066_756e_6c65_7373;
+
+/// Brings the schema up to date, whatever other replicas do at the same time.
+pub async fn migrate<M: MigratorTrait>(db: &DatabaseConnection) -> Result<()> {
+    let transaction = begin_write(db).await?;
+    if transaction.get_database_backend() == DbBackend::Postgres {
+        let lock = "SELECT pg_advisory_xact_lock($1)";
+        let lock = Statement::from_sql_and_values(DbBackend::Postgres, lock, [MIGRATION_LOCK.into()]);
+        transaction.execute_raw(lock).await?;
+    }
+    M::up(&transaction, None).await?;
+    Ok(transaction.commit().await?)
+}
+
+/// Begins a transaction that writes.
+pub async fn begin_write(db: &DatabaseConnection) -> Result<DatabaseTransaction> {
+    // A deferred transaction of SQLite that turns to writing can fail; an immediate one waits.
+    let options = TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    };
+    Ok(db.begin_with_options(options).await?)
+}

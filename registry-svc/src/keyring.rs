@@ -1,0 +1,165 @@
+//! The keys under which parameters of bindings are stored: XChaCha20-Poly1305 with a random nonce,
+//! bound to the binding's id, so that what is stored for one cannot be passed off as another's.
+//!
+//! Stored text is `v1:<key id>:<base64 of nonce and ciphertext>`. Text that begins with `{` was stored
+//! in clear by a version that did not encrypt.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chacha20poly1305::aead::{Aead as _, Generate as _, KeyInit as _, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use mesh::auth::Secret;
+use mesh::hash::Hash;
+
+const VERSION: &str = "v1";
+const NONCE_BYTES: usize = 24;
+const KEY_BYTES: usize = 32;
+/// Digits of a key's id, which tells keys apart and nothing about them.
+const ID_DIGITS: usize = 8;
+
+/// The keys of this registry.
+pub(crate) struct Keyring {
+    /// What is stored is encrypted under this one. Absent: nothing secret can be stored.
+    current: Option<Key>,
+    /// Can be read as well.
+    former: Vec<Key>,
+}
+
+struct Key {
+    id: String,
+    cipher: XChaCha20Poly1305,
+}
+
+/// Why stored text cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unreadable {
+    #[error(
+        "it is encrypted under the key {0}, which is neither encryption_key nor among former_encryption_keys"
+    )]
+    UnknownKey(String),
+    #[error("it has been damaged, or was written for another binding")]
+    Damaged,
+}
+
+impl Keyring {
+    /// The keys with these 64 hexadecimal digits each.
+    pub(crate) fn new(current: Option<&Secret>, former: &[Secret]) -> Result<Self, String> {
+        let current = current.map(|key| Key::parse("encryption_key", key)).transpose()?;
+        let former = former.iter().map(|key| Key::parse("former_encryption_keys", key));
+        Ok(Self { current, former: former.collect::<Result<_, _>>()? })
+    }
+
+    /// Whether something can be encrypted.
+    pub(crate) fn has_key(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// Whether `stored` is encrypted under the current key.
+    pub(crate) fn is_current(&self, stored: &str) -> bool {
+        let key = split(stored).map(|(key, _)| key);
+        key.is_some() && key == self.current.as_ref().map(|current| &*current.id)
+    }
+
+    /// What to store of the parameters of the binding `id`; `None` without a key.
+    pub(crate) fn seal(&self, id: &str, params: &str) -> Option<String> {
+        let key = self.current.as_ref()?;
+        let nonce = XNonce::generate();
+        let payload = Payload { msg: params.as_bytes(), aad: id.as_bytes() };
+        // It fails for more than 256 GiB.
+        let ciphertext = key.cipher.encrypt(&nonce, payload).ok()?;
+        let sealed = STANDARD.encode([&nonce[..], &ciphertext].concat());
+        Some(format!("{VERSION}:{}:{sealed}", key.id))
+    }
+
+    /// The parameters of the binding `id` from what is stored of them.
+    pub(crate) fn open(&self, id: &str, stored: &str) -> Result<String, Unreadable> {
+        if is_clear(stored) {
+            return Ok(stored.to_owned());
+        }
+        let (key_id, sealed) = split(stored).ok_or(Unreadable::Damaged)?;
+        let key = self.current.iter().chain(&self.former).find(|key| key.id == key_id);
+        let key = key.ok_or_else(|| Unreadable::UnknownKey(key_id.to_owned()))?;
+        key.open(id, sealed).ok_or(Unreadable::Damaged)
+    }
+}
+
+impl Key {
+    /// An error names the configuration's key and not the secret.
+    fn parse(name: &str, secret: &Secret) -> Result<Self, String> {
+        let mut bytes = [0; KEY_BYTES];
+        hex::decode_to_slice(secret.expose(), &mut bytes)
+            .map_err(|_| format!("{name}: expected {} hexadecimal digits", 2 * KEY_BYTES))?;
+        let id = Hash::of(&bytes).to_string()[..ID_DIGITS].to_owned();
+        Ok(Self { id, cipher: XChaCha20Poly1305::new(&bytes.into()) })
+    }
+
+    fn open(&self, id: &str, sealed: &str) -> Option<String> {
+        let sealed = STANDARD.decode(sealed).ok()?;
+        let (nonce, ciphertext) = sealed.split_first_chunk::<NONCE_BYTES>()?;
+        let payload = Payload { msg: ciphertext, aad: id.as_bytes() };
+        let params = self.cipher.decrypt(&XNonce::from(*nonce), payload).ok()?;
+        String::from_utf8(params).ok()
+    }
+}
+
+/// Whether `stored` was stored in clear.
+pub(crate) fn is_clear(stored: &str) -> bool {
+    stored.trim_start().starts_with('{')
+}
+
+/// The id of the key, and what is encrypted under it.
+fn split(stored: &str) -> Option<(&str, &str)> {
+    stored.strip_prefix(VERSION)?.strip_prefix(':')?.split_once(':')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keyring(current: &Secret, former: &[Secret]) -> Keyring {
+        Keyring::new(Some(current), former).expect("valid keys")
+    }
+
+    #[test]
+    fn what_is_sealed_can_be_opened_for_its_binding_and_its_key_only() {
+        let (key, other) = (Secret::random(), Secret::random());
+        let keys = keyring(&key, &[]);
+        let params = r#"{"password":"hunter2"}"#;
+        let sealed = keys.seal("a", params).expect("there is a key");
+        assert!(sealed.starts_with("v1:") && !sealed.contains("hunter2") && keys.is_current(&sealed));
+        assert_ne!(keys.seal("a", params).expect("there is a key"), sealed, "the nonce is random");
+        assert_eq!(keys.open("a", &sealed), Ok(params.to_owned()));
+        assert_eq!(keys.open("b", &sealed), Err(Unreadable::Damaged));
+
+        let rotated = keyring(&other, &[key]);
+        assert_eq!(rotated.open("a", &sealed), Ok(params.to_owned()));
+        assert!(!rotated.is_current(&sealed));
+        for keys in [keyring(&other, &[]), Keyring::new(None, &[]).expect("no keys")] {
+            assert!(matches!(keys.open("a", &sealed), Err(Unreadable::UnknownKey(_))));
+        }
+    }
+
+    #[test]
+    fn nothing_stored_makes_it_panic() {
+        let keys = keyring(&Secret::random(), &[]);
+        let sealed = keys.seal("a", "{}").expect("there is a key");
+        let damaged = format!("{}AAAA{}", &sealed[..20], &sealed[24..]);
+        let short = format!("{}AAAA", &sealed[..12]);
+        for stored in ["", "v1", "v1:", "v1::", "nonsense", &sealed[..sealed.len() - 4], &damaged, &short] {
+            assert!(keys.open("a", stored).is_err(), "{stored}");
+        }
+        assert_eq!(keys.open("a", "{}"), Ok("{}".to_owned()), "of a version that did not encrypt");
+        assert!(!keys.is_current("{}"));
+    }
+
+    #[test]
+    fn keys_are_checked_unseen() {
+        for wrong in ["", "hunter2", &"g".repeat(64), &"a".repeat(63), &"a".repeat(66)] {
+            let error = Keyring::new(Some(&Secret::new(wrong)), &[]).err().expect("refused");
+            assert_eq!(error, "encryption_key: expected 64 hexadecimal digits");
+            let error = Keyring::new(None, &[Secret::new(wrong)]).err().expect("refused");
+            assert_eq!(error, "former_encryption_keys: expected 64 hexadecimal digits");
+        }
+        assert!(Keyring::new(None, &[]).expect("none is allowed").seal("a", "{}").is_none());
+    }
+}

@@ -1,0 +1,178 @@
+//! Leases: which replica of a service runs which binding.
+//!
+//! A holder's leases last as long as it does: it calls several times within their length, and each call
+//! renews all of them. They are no part of the registry's revisions.
+
+mod sharing;
+
+use std::collections::{HashMap, HashSet};
+
+use mesh::Caller;
+use mesh::channel::Endpoint;
+use proto::registry::v1::{BindingHolder, BindingRole, HoldBindingsRequest, HoldBindingsResponse};
+
+use self::sharing::Holdings;
+use crate::error::{RegistryError, Result};
+use crate::names;
+use crate::registry::{Registry, only_services};
+use crate::store::{Holder, LeaseWrite, RoleBindings};
+
+/// Holders that do not come back are remembered for so long, in milliseconds.
+const REMEMBERED_MS: i64 = 10 * 60 * 1000;
+
+impl Registry {
+    /// Renews the leases of a holder, and says what it shall run.
+    pub(crate) async fn hold_bindings(
+        &self,
+        caller: &Caller,
+        request: HoldBindingsRequest,
+    ) -> Result<HoldBindingsResponse> {
+        only_services(caller)?;
+        let role = accept_role(request.role)?;
+        accept_holder(&request)?;
+
+        let write = self.store.lease(role).await?;
+        let holders = self.renew_holder(&write, &request).await?;
+        let bindings = write.read().bindings(role).await?;
+        // After the bindings: who has this revision knows of the function of each.
+        let revision = write.read().revision().await?;
+        let leases = write.leases().await?;
+
+        let holdings = holdings(&bindings, &leases, &holders);
+        let running = request.running.iter().map(String::as_str).collect();
+        let share = holdings.share_of(&request.holder, &running);
+        write.take_leases(&request.holder, &share.taken).await?;
+        write.free_leases(&share.freed).await?;
+        write.commit().await?;
+
+        self.tell_unreadable(&bindings);
+        Ok(HoldBindingsResponse {
+            removed: request.running.iter().filter(|id| !bindings.contains(id)).cloned().collect(),
+            bindings: share.run.iter().filter_map(|id| bindings.readable.get(*id)).cloned().collect(),
+            lease_ms: self.binding_lease_ms,
+            revision,
+        })
+    }
+
+    /// Frees all leases of a holder.
+    pub(crate) async fn release_bindings(&self, caller: &Caller, role: i32, holder: &str) -> Result<()> {
+        only_services(caller)?;
+        let write = self.store.lease(accept_role(role)?).await?;
+        write.delete_holder(holder).await?;
+        Ok(write.commit().await?)
+    }
+
+    /// Who holds these bindings now, as far as they are held.
+    pub(crate) async fn find_holders(&self, caller: &Caller, ids: &[String]) -> Result<Vec<BindingHolder>> {
+        only_services(caller)?;
+        Ok(self.store.read().find_holders(ids).await?)
+    }
+
+    /// Renews the holder that calls, and gives all that are alive then.
+    async fn renew_holder(&self, write: &LeaseWrite, request: &HoldBindingsRequest) -> Result<Vec<Holder>> {
+        let lease_ms = i64::from(self.binding_lease_ms);
+        let own = Holder {
+            name: request.holder.clone(),
+            address: request.address.clone(),
+            stopping: request.stopping,
+            expires_at_ms: write.now_ms + lease_ms,
+        };
+        let known = write.holders().await?;
+        let former = known.iter().find(|known| known.name == own.name);
+        let starts = former.is_none() && request.running.is_empty();
+        let mut alive = Vec::new();
+        for other in known.iter().filter(|other| other.name != own.name) {
+            // Where this one starts, the former one has ended.
+            let is_succeeded = starts && other.address == own.address;
+            if is_succeeded || other.expires_at_ms + REMEMBERED_MS < write.now_ms {
+                write.delete_holder(&other.name).await?;
+            } else if other.expires_at_ms > write.now_ms {
+                alive.push(other.clone());
+            } else if former.is_some_and(|former| were_kept_away(former, other, write.now_ms, lease_ms)) {
+                let spared = Holder { expires_at_ms: own.expires_at_ms, ..other.clone() };
+                write.put_holder(&spared).await?;
+                alive.push(spared);
+            }
+        }
+        write.put_holder(&own).await?;
+        alive.push(own);
+        Ok(alive)
+    }
+
+    /// Once for each binding, since holders call again and again.
+    fn tell_unreadable(&self, bindings: &RoleBindings) {
+        let mut told = self.unreadable_told.lock();
+        for (id, (name, cause)) in &bindings.unreadable {
+            if told.insert(id.clone()) {
+                tracing::error!(
+                    binding = id, function = name, %cause,
+                    "a binding cannot be read and does not run; add its key to former_encryption_keys and \
+                     start again, or update the function with the binding's parameters"
+                );
+            }
+        }
+    }
+}
+
+/// Whether the holder and this other one, whose leases have both ended, were kept from renewing them by
+/// the same absence of the registry: then the other one has still to show that it is alive.
+fn were_kept_away(holder: &Holder, other: &Holder, now_ms: i64, lease_ms: i64) -> bool {
+    holder.expires_at_ms <= now_ms && other.expires_at_ms > holder.expires_at_ms - lease_ms
+}
+
+fn holdings<'a>(
+    bindings: &'a RoleBindings,
+    leases: &'a HashMap<String, String>,
+    holders: &'a [Holder],
+) -> Holdings<'a> {
+    let alive: HashSet<_> = holders.iter().map(|holder| holder.name.as_str()).collect();
+    let leases = leases.iter().map(|(binding, holder)| (binding.as_str(), holder.as_str()));
+    Holdings {
+        bindings: bindings.order.iter().map(String::as_str).collect(),
+        leases: leases.filter(|(_, holder)| alive.contains(holder)).collect(),
+        sharers: holders.iter().filter(|holder| !holder.stopping).map(|holder| &*holder.name).collect(),
+    }
+}
+
+fn accept_role(role: i32) -> Result<BindingRole> {
+    match BindingRole::try_from(role) {
+        Ok(role @ (BindingRole::Event | BindingRole::Sink)) => Ok(role),
+        Ok(BindingRole::Unspecified) | Err(_) => {
+            Err(RegistryError::field("role", "must be BINDING_ROLE_EVENT or BINDING_ROLE_SINK"))
+        }
+    }
+}
+
+fn accept_holder(request: &HoldBindingsRequest) -> Result<()> {
+    if request.holder.trim().is_empty() {
+        return Err(RegistryError::field("holder", "can't be blank"));
+    }
+    names::check_text("holder", &request.holder)?;
+    let endpoint = request.address.parse::<Endpoint>();
+    endpoint.map(drop).map_err(|error| RegistryError::field("address", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_kept_away() {
+        let holder = |expires_at_ms| Holder {
+            name: String::new(),
+            address: String::new(),
+            stopping: false,
+            expires_at_ms,
+        };
+        // Leases of 6 s. The holder renewed its own at 4 s; now it is 30 s.
+        let cases = [
+            (10_000, 12_000, true, "renewed after it, and then the registry was away"),
+            (10_000, 4_001, true, "renewed before it, and was due to do so again"),
+            (10_000, 4_000, false, "was dead before the registry was away"),
+            (30_001, 29_000, false, "the holder is in time, and so the registry was there"),
+        ];
+        for (own, other, expected, why) in cases {
+            assert_eq!(were_kept_away(&holder(own), &holder(other), 30_000, 6_000), expected, "{why}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Events and sinks of functions.
+
+use mesh::{Caller, Reason};
+use proto::registry::v1::{
+    Binding, BindingList, BindingRole, CreateFunctionSpec, Function, GetFunctionRequest, HoldBindingsRequest,
+    UpdateFunctionSpec,
+};
+use registry_svc::Config;
+use tonic::Request;
+
+use crate::support::{Database, Registry, binding, contract, reason, refused, spec, wasm};
+
+contract!(
+    secrets_are_for_services,
+    what_reads_as_a_secret_is_no_secret,
+    a_binding_that_stays_keeps_its_id,
+    without_a_key_there_are_no_bindings,
+);
+
+fn hold(role: BindingRole) -> HoldBindingsRequest {
+    HoldBindingsRequest {
+        role: role.into(),
+        holder: "h".into(),
+        address: "local:h".into(),
+        ..HoldBindingsRequest::default()
+    }
+}
+
+fn events(name: &str, events: Vec<Binding>) -> UpdateFunctionSpec {
+    UpdateFunctionSpec {
+        module: "_".into(),
+        name: name.into(),
+        events: Some(BindingList { bindings: events }),
+        ..UpdateFunctionSpec::default()
+    }
+}
+
+fn ids(bindings: &[Binding]) -> Vec<&str> {
+    bindings.iter().map(|binding| &*binding.id).collect()
+}
+
+async fn secrets_are_for_services(database: Database) {
+    let registry = Registry::start(&database).await;
+    let params = r#"{"url":"http://u:hunter2@db/x", "password":"hunter2", "port":1883}"#;
+    let redacted = r#"{"password":"***","port":1883,"url":"http://***@db/x"}"#;
+    let secret = CreateFunctionSpec {
+        events: vec![binding("mqtt", params)],
+        sinks: vec![binding("couchdb", params)],
+        ..spec("_", "f")
+    };
+    let mut watching = registry.watch(&Caller::Service).await;
+    watching.next().await.expect("a snapshot");
+    let created = registry.create(secret, &wasm("1")).await.expect("created");
+    let function = created.function.expect("a function");
+    assert_eq!((&*function.events[0].params, &*function.sinks[0].params), (redacted, redacted));
+    let get = GetFunctionRequest { module: "_".into(), name: "f".into() };
+    let read = registry.functions().get_function(get).await.expect("it is there").into_inner();
+    assert_eq!(read.function.as_ref(), Some(&function));
+    assert!(!format!("{:?}", watching.next().await).contains("hunter2"));
+    assert!(!format!("{:?}", registry.watch(&Caller::Service).await.next().await).contains("hunter2"));
+
+    let mut bindings = registry.bindings();
+    for (role, expected) in [(BindingRole::Event, &function.events), (BindingRole::Sink, &function.sinks)] {
+        let held = bindings.hold_bindings(hold(role)).await.expect("bindings").into_inner();
+        assert_eq!(held.revision, created.revision);
+        let [held] = &held.bindings[..] else { panic!("one of each: {held:?}") };
+        assert_eq!((&*held.module, &*held.function, &held.function_id), ("_", "f", &function.id));
+        assert_eq!(held.owner, function.owner);
+        let binding = held.binding.as_ref().expect("a binding");
+        assert_eq!((&*binding.params, &binding.id), (params, &expected[0].id), "as it was given");
+    }
+    for user in [Caller::Subject("ann".into()), Caller::Admin("root".into())] {
+        let request = user.attach(Request::new(hold(BindingRole::Sink)));
+        assert_eq!(reason(bindings.hold_bindings(request).await), Reason::PermissionDenied);
+    }
+}
+
+async fn what_reads_as_a_secret_is_no_secret(database: Database) {
+    let registry = Registry::start(&database).await;
+    let given = binding("mqtt", r#"{"password":"hunter2"}"#);
+    let with_secret = CreateFunctionSpec { events: vec![given], ..spec("_", "f") };
+    let created = registry.create(with_secret, &wasm("1")).await.expect("created").function;
+    let read = created.expect("a function").events;
+    let message = "*** stands for a secret that is not shown; write the secret itself";
+    let expected = [("events".to_owned(), message.to_owned())];
+    assert_eq!(refused(registry.update(events("f", read.clone()), None).await), expected);
+    let copy = CreateFunctionSpec { events: read, ..spec("_", "g") };
+    assert_eq!(refused(registry.create(copy, &wasm("1")).await), expected);
+}
+
+async fn a_binding_that_stays_keeps_its_id(database: Database) {
+    let registry = Registry::start(&database).await;
+    let (t, u) = (r#"{"topic":"t","password":"p"}"#, r#"{"topic":"u","password":"p"}"#);
+    let full = CreateFunctionSpec {
+        events: vec![binding("mqtt", t), binding("mqtt", u), binding("mqtt", t)],
+        sinks: vec![binding("mqtt", t)],
+        ..spec("_", "f")
+    };
+    let created = registry.create(full, &wasm("1")).await.expect("created").function.expect("a function");
+    let [first, second, third] = ids(&created.events)[..] else { panic!("three events: {created:?}") };
+    let update = async |list: Vec<Binding>| -> Function {
+        registry.update(events("f", list), None).await.expect("updated").function.expect("a function")
+    };
+
+    let same = r#"{ "password": "p", "topic": "t" }"#;
+    let moved = update(vec![binding("mqtt", u), binding("mqtt", same), binding("nats", t)]).await;
+    assert_eq!(ids(&moved.events)[..2], [second, first], "they stay, in another order");
+    let topics: Vec<_> = moved.events.iter().map(|event| (&*event.r#type, &*event.params)).collect();
+    let redacted = |topic| format!(r#"{{"password":"***","topic":"{topic}"}}"#);
+    let (redacted_t, redacted_u) = (redacted("t"), redacted("u"));
+    assert_eq!(topics, [("mqtt", &*redacted_u), ("mqtt", &*redacted_t), ("nats", &*redacted_t)]);
+    let is_new = |id| ![first, second, third, &created.sinks[0].id].contains(&id);
+    assert!(is_new(&*moved.events[2].id), "another kind is another binding");
+    assert_eq!(moved.sinks, created.sinks);
+
+    let twice = update(vec![binding("mqtt", t), binding("mqtt", t)]).await;
+    assert_eq!(twice.events[0].id, first);
+    assert!(is_new(&*twice.events[1].id), "each is matched with one");
+    assert!(is_new(&*update(vec![binding("mqtt", u)]).await.events[0].id), "what was gone is not the same");
+}
+
+async fn without_a_key_there_are_no_bindings(database: Database) {
+    let registry = Registry::start_as(Config { encryption_key: None, ..database.config() }).await;
+    registry.create(spec("_", "f"), &wasm("1")).await.expect("it has no bindings");
+    registry.update(events("f", Vec::new()), None).await.expect("an empty list needs no key");
+    let mqtt = || vec![binding("mqtt", "{}")];
+    let updated = refused(registry.update(events("f", mqtt()), None).await);
+    let created =
+        refused(registry.create(CreateFunctionSpec { sinks: mqtt(), ..spec("_", "g") }, &wasm("1")).await);
+    for (refused, field) in [(updated, "events"), (created, "sinks")] {
+        assert!(refused[0].0 == field && refused[0].1.contains("encryption_key"), "{refused:?}");
+    }
+}

@@ -1,0 +1,271 @@
+//! Leases of bindings.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use mesh::testing::eventually;
+use mesh::{Caller, Reason};
+use proto::registry::v1::{
+    BindingRole, CreateFunctionSpec, DeleteFunctionRequest, FindHoldersRequest, HoldBindingsRequest,
+    ReleaseBindingsRequest,
+};
+use registry_svc::Config;
+use tokio::time::Instant;
+use tonic::{Request, Status};
+
+use crate::support::{Database, Registry, binding, contract, reason, refused, spec, wasm};
+
+contract!(
+    one_holder_has_all_at_once,
+    two_holders_share,
+    holders_that_call_at_once_share_through_several_registries,
+    a_dead_holder_loses_its_leases_within_their_length,
+    a_holder_that_starts_again_has_its_leases_back_at_once,
+    a_holder_that_stops_gives_back_what_it_has_stopped,
+    what_is_released_is_free,
+    what_is_gone_is_removed,
+    leases_outlive_a_registry_and_its_absence,
+    leases_are_no_revisions,
+    holding_is_checked,
+);
+
+/// A holder as the registry sees it.
+struct Holder {
+    request: HoldBindingsRequest,
+    removed: Vec<String>,
+}
+
+impl Holder {
+    fn new(name: &str) -> Self {
+        let request = HoldBindingsRequest {
+            role: BindingRole::Event.into(),
+            holder: name.into(),
+            address: format!("local:{name}"),
+            ..HoldBindingsRequest::default()
+        };
+        Self { request, removed: Vec::new() }
+    }
+
+    /// Calls, and does at once what it is told. Gives the number of bindings that it runs then.
+    async fn call(&mut self, registry: &Registry) -> usize {
+        let held = registry.bindings().hold_bindings(self.request.clone()).await.expect("held").into_inner();
+        let ids = held.bindings.into_iter().map(|held| held.binding.expect("a binding").id);
+        self.request.running = ids.collect();
+        self.removed = held.removed;
+        self.request.running.len()
+    }
+
+    /// Calls again and again until it runs so many.
+    async fn call_until(&mut self, registry: &Registry, count: usize) {
+        let calling = async {
+            while self.call(registry).await != count {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let patience = tokio::time::timeout(Duration::from_secs(10), calling).await;
+        assert!(patience.is_ok(), "it never runs {count}");
+    }
+
+    fn running(&self) -> BTreeSet<&str> {
+        self.request.running.iter().map(String::as_str).collect()
+    }
+}
+
+/// Functions with one event each. Gives the events' ids.
+async fn create(registry: &Registry, count: usize) -> Vec<String> {
+    let mut ids = Vec::new();
+    for number in 0..count {
+        let spec = CreateFunctionSpec {
+            events: vec![binding("mqtt", r#"{"topic":"t"}"#)],
+            ..spec("_", &format!("f{number}"))
+        };
+        let created = registry.create(spec, &wasm("1")).await.expect("created");
+        ids.push(created.function.expect("a function").events[0].id.clone());
+    }
+    ids
+}
+
+async fn holder_of(registry: &Registry, id: &str) -> Option<String> {
+    let request = FindHoldersRequest { ids: vec![id.to_owned(), "nothing".into()] };
+    let mut holders = registry.bindings().find_holders(request).await.expect("holders").into_inner().holders;
+    assert!(holders.len() <= 1 && holders.iter().all(|holder| holder.binding_id == id));
+    holders.pop().map(|holder| holder.address)
+}
+
+/// Leases that a test can wait for.
+fn short(database: &Database) -> Config {
+    Config { binding_lease_ms: 1500, ..database.config() }
+}
+
+async fn one_holder_has_all_at_once(database: Database) {
+    let registry = Registry::start(&database).await;
+    let ids = create(&registry, 5).await;
+    let mut holder = Holder::new("a");
+    assert_eq!(holder.call(&registry).await, 5);
+    assert_eq!(holder.running(), ids.iter().map(String::as_str).collect());
+    let before = holder.request.running.clone();
+    holder.call(&registry).await;
+    assert_eq!(holder.request.running, before, "nothing moves, and the order is the same");
+    assert_eq!(holder_of(&registry, &ids[0]).await.as_deref(), Some("local:a"));
+    let mut sinks = Holder::new("s");
+    sinks.request.role = BindingRole::Sink.into();
+    assert_eq!(sinks.call(&registry).await, 0, "the roles are apart");
+    assert_eq!(holder.call(&registry).await, 5);
+}
+
+async fn two_holders_share(database: Database) {
+    let registry = Registry::start(&database).await;
+    create(&registry, 5).await;
+    let (mut a, mut b) = (Holder::new("a"), Holder::new("b"));
+    a.call(&registry).await;
+    assert_eq!(b.call(&registry).await, 0, "all is taken");
+    assert_eq!(a.call(&registry).await, 3, "it is told to stop two");
+    assert_eq!(b.call(&registry).await, 0, "and has not done so yet, as far as one knows");
+    a.call(&registry).await;
+    assert_eq!(b.call(&registry).await, 2);
+    assert!(a.running().is_disjoint(&b.running()));
+    assert_eq!((a.call(&registry).await, b.call(&registry).await), (3, 2), "and so it stays");
+}
+
+async fn holders_that_call_at_once_share_through_several_registries(database: Database) {
+    let registries = [Registry::start(&database).await, Registry::start(&database).await];
+    let ids = create(&registries[0], 20).await;
+    let mut holders: Vec<_> = (0..4).map(|number| Holder::new(&format!("h{number}"))).collect();
+    for _ in 0..4 {
+        let calls = (0..).zip(&mut holders).map(|(at, holder)| holder.call(&registries[at % 2]));
+        futures::future::join_all(calls).await;
+        let running: Vec<_> = holders.iter().flat_map(Holder::running).collect();
+        assert_eq!(running.iter().collect::<BTreeSet<_>>().len(), running.len(), "each runs once");
+    }
+    let counts: Vec<_> = holders.iter().map(|holder| holder.running().len()).collect();
+    assert_eq!(counts, [5, 5, 5, 5], "of {}", ids.len());
+}
+
+async fn a_dead_holder_loses_its_leases_within_their_length(database: Database) {
+    let registry = Registry::start_as(short(&database)).await;
+    let ids = create(&registry, 4).await;
+    let (mut a, mut b) = (Holder::new("a"), Holder::new("b"));
+    for _ in 0..2 {
+        a.call(&registry).await;
+        b.call(&registry).await;
+    }
+    assert_eq!((a.call(&registry).await, b.call(&registry).await), (2, 2));
+    let (died, lost) = (Instant::now(), a.running().first().map(|id| (*id).to_owned()).expect("one"));
+    assert_eq!(b.call(&registry).await, 2, "it may be alive");
+    b.call_until(&registry, ids.len()).await;
+    assert!(died.elapsed() < Duration::from_millis(4500), "{:?}", died.elapsed());
+    assert_eq!(holder_of(&registry, &lost).await.as_deref(), Some("local:b"));
+    a.call(&registry).await;
+    assert!(a.running().is_disjoint(&b.running()), "what it has lost it does not get back at once");
+}
+
+async fn a_holder_that_starts_again_has_its_leases_back_at_once(database: Database) {
+    let registry = Registry::start(&database).await;
+    create(&registry, 3).await;
+    Holder::new("a").call(&registry).await;
+    let mut again = Holder::new("a, once more");
+    again.request.address = "local:a".into();
+    assert_eq!(again.call(&registry).await, 3, "where it is, the former one cannot be");
+    assert_eq!(Holder::new("b").call(&registry).await, 0);
+}
+
+async fn a_holder_that_stops_gives_back_what_it_has_stopped(database: Database) {
+    let registry = Registry::start(&database).await;
+    create(&registry, 3).await;
+    let (mut a, mut b) = (Holder::new("a"), Holder::new("b"));
+    a.call(&registry).await;
+    let running = a.request.running.clone();
+    a.request.stopping = true;
+    assert_eq!(a.call(&registry).await, 0);
+    assert_eq!(b.call(&registry).await, 0, "it has not stopped them yet");
+    a.request.running = running[..1].to_vec();
+    a.call(&registry).await;
+    assert_eq!(b.call(&registry).await, 2, "it has stopped these");
+    a.call(&registry).await;
+    assert_eq!(b.call(&registry).await, 3);
+}
+
+async fn what_is_released_is_free(database: Database) {
+    let registry = Registry::start(&database).await;
+    let ids = create(&registry, 3).await;
+    let (mut a, mut b) = (Holder::new("a"), Holder::new("b"));
+    a.call(&registry).await;
+    let release = ReleaseBindingsRequest { role: BindingRole::Event.into(), holder: "a".into() };
+    registry.bindings().release_bindings(release.clone()).await.expect("released");
+    assert_eq!(holder_of(&registry, &ids[0]).await, None);
+    assert_eq!(b.call(&registry).await, 3);
+    registry.bindings().release_bindings(release).await.expect("nothing to release");
+}
+
+async fn what_is_gone_is_removed(database: Database) {
+    let registry = Registry::start(&database).await;
+    let ids = create(&registry, 2).await;
+    let mut holder = Holder::new("a");
+    holder.call(&registry).await;
+    let delete = DeleteFunctionRequest { module: "_".into(), name: "f0".into() };
+    registry.functions().delete_function(delete).await.expect("deleted");
+    assert_eq!(holder.call(&registry).await, 1);
+    assert_eq!(holder.removed, [ids[0].clone()]);
+    holder.call(&registry).await;
+    assert!(holder.removed.is_empty());
+    assert_eq!(holder_of(&registry, &ids[0]).await, None);
+}
+
+async fn leases_outlive_a_registry_and_its_absence(database: Database) {
+    let registry = Registry::start_as(short(&database)).await;
+    create(&registry, 4).await;
+    let (mut a, mut b) = (Holder::new("a"), Holder::new("b"));
+    for _ in 0..3 {
+        a.call(&registry).await;
+        b.call(&registry).await;
+    }
+    let before = (a.request.running.clone(), b.request.running.clone());
+    assert_eq!((before.0.len(), before.1.len()), (2, 2));
+    let held = before.0[0].clone();
+    eventually("all leases have ended", async || holder_of(&registry, &held).await.is_none()).await;
+    registry.stop().await;
+
+    let registry = Registry::start_as(short(&database)).await;
+    assert_eq!(a.call(&registry).await, 2, "the other one was kept from renewing, too");
+    assert_eq!(b.call(&registry).await, 2);
+    assert_eq!((a.request.running.clone(), b.request.running.clone()), before);
+    // One that does not come back is dead.
+    a.call_until(&registry, 4).await;
+}
+
+async fn leases_are_no_revisions(database: Database) {
+    let registry = Registry::start(&database).await;
+    create(&registry, 1).await;
+    let mut watching = registry.watch(&Caller::Service).await;
+    watching.next().await.expect("a snapshot");
+    for _ in 0..3 {
+        Holder::new("a").call(&registry).await;
+    }
+    let revision = registry.create_module("m").await;
+    assert_eq!(revision, 2, "the function was the first");
+    assert_eq!(watching.next().await.expect("a change").revision, revision);
+}
+
+async fn holding_is_checked(database: Database) {
+    let registry = Registry::start(&database).await;
+    let call = async |change: fn(&mut HoldBindingsRequest)| -> Result<_, Status> {
+        let mut request = Holder::new("a").request;
+        change(&mut request);
+        registry.bindings().hold_bindings(request).await
+    };
+    let field = |refused: Vec<(String, String)>| refused[0].0.clone();
+    assert_eq!(field(refused(call(|request| request.role = 0).await)), "role");
+    assert_eq!(field(refused(call(|request| request.role = 9).await)), "role");
+    assert_eq!(field(refused(call(|request| request.holder = " ".into()).await)), "holder");
+    assert_eq!(field(refused(call(|request| request.holder = "a\0".into()).await)), "holder");
+    assert_eq!(field(refused(call(|request| request.address = "nowhere".into()).await)), "address");
+    call(|request| request.running = vec!["nul\0".into(), String::new()]).await.expect("they do not exist");
+
+    let mut bindings = registry.bindings();
+    let ann = Caller::Subject("ann".into());
+    let find = ann.attach(Request::new(FindHoldersRequest::default()));
+    assert_eq!(reason(bindings.find_holders(find).await), Reason::PermissionDenied);
+    let release = ReleaseBindingsRequest { role: BindingRole::Event.into(), holder: "a".into() };
+    let release = ann.attach(Request::new(release));
+    assert_eq!(reason(bindings.release_bindings(release).await), Reason::PermissionDenied);
+}

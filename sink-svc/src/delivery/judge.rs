@@ -1,0 +1,138 @@
+//! What is done with a result after an attempt to deliver it.
+
+use std::time::Duration;
+
+use mesh::backoff::Backoff;
+
+use crate::kinds::{Outcome, Policy, Refusal};
+use crate::outbox::{Burial, Pending, Postponement};
+
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// What is to be written about results.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
+    pub(super) delivered: Vec<i64>,
+    pub(super) postponed: Vec<Postponement>,
+    pub(super) buried: Vec<Burial>,
+}
+
+impl Judged {
+    /// Judges what became of one result.
+    pub(super) fn add(&mut self, row: &Pending, outcome: Outcome, policy: &Policy, now_ms: i64) {
+        match outcome {
+            Outcome::Delivered => self.delivered.push(row.seq),
+            Outcome::Refused(refusal) => self.refused(row, refusal, policy, now_ms),
+        }
+    }
+
+    fn refused(&mut self, row: &Pending, refusal: Refusal, policy: &Policy, now_ms: i64) {
+        let attempts = row.attempts.saturating_add(1);
+        if attempts.cast_unsigned() >= policy.max_attempts {
+            self.buried.push(Burial { seq: row.seq, attempts, reason: refusal.reason });
+            return;
+        }
+        let wait = wait_after(attempts).max(refusal.retry_after.unwrap_or_default());
+        let due_at_ms = now_ms.saturating_add(in_ms(wait));
+        self.postponed.push(Postponement { seq: row.seq, attempts, due_at_ms, error: refusal.reason });
+    }
+
+    /// Gives up a result that has waited for too long.
+    pub(super) fn too_old(&mut self, row: &Pending, policy: &Policy, last_problem: Option<&str>) {
+        let age = format!("not delivered within {} s", policy.max_age_s);
+        let problem = last_problem.or_else(|| (!row.last_error.is_empty()).then_some(&*row.last_error));
+        let reason = match problem {
+            Some(problem) => format!("{age}: {problem}"),
+            None => age,
+        };
+        self.buried.push(Burial { seq: row.seq, attempts: row.attempts, reason });
+    }
+}
+
+/// Whether a result has waited for too long.
+pub(super) fn is_too_old(row: &Pending, policy: &Policy, now_ms: i64) -> bool {
+    let age_ms = now_ms.saturating_sub(row.received_at_ms);
+    age_ms > in_ms(Duration::from_secs(policy.max_age_s))
+}
+
+/// How long a result waits after so many failed attempts.
+fn wait_after(attempts: i32) -> Duration {
+    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+    let waits = (0..attempts).map(|_| backoff.next_wait());
+    waits.last().unwrap_or_default()
+}
+
+fn in_ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    const NOW_MS: i64 = 1_000_000;
+
+    fn row(attempts: i32, received_at_ms: i64) -> Pending {
+        Pending {
+            seq: 7,
+            invocation_id: "i".into(),
+            attempts,
+            due_at_ms: 0,
+            received_at_ms,
+            last_error: String::new(),
+            result: Bytes::new(),
+        }
+    }
+
+    fn refused(retry_after_s: Option<u64>) -> Outcome {
+        let retry_after = retry_after_s.map(Duration::from_secs);
+        Outcome::Refused(Refusal { reason: "it answers 500".into(), retry_after })
+    }
+
+    #[test]
+    fn refused_results_wait_longer_each_time_and_then_die() {
+        let policy = Policy { max_attempts: 3, ..Policy::default() };
+        for (attempts, retry_after_s, expected_ms) in [
+            (0, None, Some(500..=1000)),
+            (1, None, Some(1000..=2000)),
+            (1, Some(60), Some(60_000..=60_000)),
+            (2, None, None),
+            (2, Some(60), None),
+        ] {
+            let mut judged = Judged::default();
+            judged.add(&row(attempts, 0), refused(retry_after_s), &policy, NOW_MS);
+            match expected_ms {
+                Some(expected_ms) => {
+                    let wait_ms = judged.postponed[0].due_at_ms - NOW_MS;
+                    assert!(expected_ms.contains(&wait_ms), "{wait_ms} ms after {attempts}");
+                    assert_eq!(judged.postponed[0].attempts, attempts + 1);
+                }
+                None => {
+                    assert_eq!(judged.buried[0].attempts, 3);
+                    assert_eq!(judged.buried[0].reason, "it answers 500");
+                }
+            }
+        }
+        assert!(wait_after(40) <= LONGEST_WAIT);
+    }
+
+    #[test]
+    fn old_results_say_what_hindered_them() {
+        let policy = Policy { max_age_s: 10, ..Policy::default() };
+        for (received_at_ms, expected) in [(NOW_MS - 10_000, false), (NOW_MS - 10_001, true)] {
+            assert_eq!(is_too_old(&row(0, received_at_ms), &policy, NOW_MS), expected);
+        }
+        let mut judged = Judged::default();
+        judged.too_old(&row(0, 0), &policy, Some("connection refused"));
+        judged.too_old(&Pending { last_error: "it answers 500".into(), ..row(1, 0) }, &policy, None);
+        judged.too_old(&row(0, 0), &policy, None);
+        let reasons: Vec<_> = judged.buried.iter().map(|burial| burial.reason.as_str()).collect();
+        let age = "not delivered within 10 s";
+        let expected =
+            [format!("{age}: connection refused"), format!("{age}: it answers 500"), age.to_owned()];
+        assert_eq!(reasons, expected);
+    }
+}

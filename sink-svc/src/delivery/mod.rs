@@ -1,0 +1,118 @@
+//! From the outbox to the stores.
+//!
+//! - `courier`: delivers for one binding that this replica holds
+//! - `judge`: what is done with a result after an attempt
+//! - `breaker`: leaves alone who is away
+//! - `removed`: finds results whose binding is gone
+
+mod breaker;
+mod courier;
+mod judge;
+mod queue;
+mod removed;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh::backoff::Backoff;
+use mesh::bindings::{End, Tenure};
+use proto::registry::v1::FunctionBinding;
+
+use self::breaker::Breakers;
+use self::courier::Courier;
+use self::judge::Judged;
+pub(crate) use self::removed::RemovedBindings;
+use crate::error::{Result, SinkError};
+use crate::kinds::Http;
+use crate::metrics::Metrics;
+use crate::outbox::{Burial, Outbox};
+
+/// Why results of a removed binding die.
+const REMOVED: &str = "its sink was removed";
+/// Results that are buried with one transaction.
+const BURIED_AT_ONCE: u64 = 500;
+/// How long what is on its way may take when a binding stops.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What all couriers share.
+#[derive(Debug)]
+pub(crate) struct Couriers {
+    outbox: Outbox,
+    http: Http,
+    breakers: Breakers,
+    metrics: Metrics,
+}
+
+impl Couriers {
+    pub(crate) fn new(outbox: Outbox, http: Http, metrics: Metrics) -> Self {
+        let breakers = Breakers::new(metrics.breaker_open.clone());
+        Self { outbox, http, breakers, metrics }
+    }
+
+    /// Delivers for a binding until its tenure ends.
+    pub(crate) async fn run(self: Arc<Self>, binding: FunctionBinding, tenure: Tenure) {
+        let id = binding.binding.as_ref().map(|binding| binding.id.clone()).unwrap_or_default();
+        let kind = binding.binding.as_ref().map(|binding| binding.r#type.clone()).unwrap_or_default();
+        let mut courier = Courier::new(Arc::clone(&self), binding, &tenure.report);
+        let end = courier.run(&tenure).await;
+        if tokio::time::timeout(FINISH_TIMEOUT, courier.finish()).await.is_err() {
+            tracing::debug!(binding = id, "what is on its way is not awaited; it is delivered again");
+        }
+        self.outbox.forget_arrivals(&id);
+        if end == End::Removed
+            && let Err(error) = self.bury_all(&id, &kind).await
+        {
+            tracing::warn!(binding = id, %error, "results of a removed sink wait; they are looked for later");
+        }
+    }
+
+    /// Makes all results of a removed binding dead letters.
+    async fn bury_all(&self, binding_id: &str, kind: &str) -> Result<()> {
+        loop {
+            let waiting = self.outbox.attempts(binding_id, BURIED_AT_ONCE).await?;
+            if waiting.is_empty() {
+                return Ok(());
+            }
+            let burials = waiting.into_iter().map(|(seq, attempts)| Burial {
+                seq,
+                attempts,
+                reason: REMOVED.to_owned(),
+            });
+            let count = self.outbox.bury(burials.collect()).await?;
+            self.metrics.dead.with_label_values(&[kind]).inc_by(count);
+        }
+    }
+
+    /// Writes what became of results, however long that takes.
+    async fn record(&self, kind: &str, judged: &Judged) {
+        let Judged { delivered, postponed, buried } = judged;
+        let metrics = &self.metrics;
+        if !delivered.is_empty() {
+            let count = self.persist(|| self.outbox.settle(delivered.clone())).await;
+            metrics.delivered.with_label_values(&[kind]).inc_by(count);
+        }
+        let refused = (postponed.len() + buried.len()) as u64;
+        if !postponed.is_empty() {
+            self.persist(|| self.outbox.postpone(postponed.clone())).await;
+        }
+        if !buried.is_empty() {
+            let count = self.persist(|| self.outbox.bury(buried.clone())).await;
+            metrics.dead.with_label_values(&[kind]).inc_by(count);
+        }
+        metrics.failed_attempts.with_label_values(&[kind, "refused"]).inc_by(refused);
+    }
+
+    /// Writes again and again while the database is away. Gives how many rows it concerned.
+    async fn persist<F: Future<Output = Result<u64>>>(&self, write: impl Fn() -> F) -> u64 {
+        let mut backoff = Backoff::reconnect();
+        loop {
+            match write().await {
+                Ok(count) => return count,
+                // The rows are still there; what they say is found out again.
+                Err(SinkError::Stopping) => return 0,
+                Err(error) => tracing::warn!(%error, "what became of results is not written yet"),
+            }
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What a courier has read of the outbox and not yet delivered.
+
+use std::collections::{HashSet, VecDeque};
+
+use tokio::time::Instant;
+
+use super::judge::is_too_old;
+use crate::kinds::{Batch, Policy};
+use crate::outbox::{PageLimits, Pending};
+
+/// What is read at once.
+pub(super) const PAGE: PageLimits = PageLimits { rows: 1000, bytes: 8 << 20 };
+/// With less than this there is room for another page.
+const LOW: PageLimits = PageLimits { rows: 500, bytes: 4 << 20 };
+
+/// A result that waits for its turn.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) row: Pending,
+    /// When its store did not answer to it.
+    pub(super) unanswered_at: Option<Instant>,
+}
+
+/// Results of one binding.
+#[derive(Debug)]
+pub(super) struct Queue {
+    is_ordered: bool,
+    waiting: VecDeque<Waiting>,
+    waiting_bytes: i64,
+    /// All that wait, and those on their way: what is read again is known.
+    known: HashSet<i64>,
+    is_being_read: bool,
+    /// What was forgotten since the reading began, which may have seen it.
+    forgotten_meanwhile: Vec<i64>,
+}
+
+impl Queue {
+    pub(super) fn new(is_ordered: bool) -> Self {
+        Self {
+            is_ordered,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            known: HashSet::new(),
+            is_being_read: false,
+            forgotten_meanwhile: Vec::new(),
+        }
+    }
+
+    /// Whether another page fits.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.len() < LOW.rows && self.waiting_bytes < LOW.bytes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// A reading of the outbox begins.
+    pub(super) fn begin_reading(&mut self) {
+        self.is_being_read = true;
+    }
+
+    /// Takes what was read, as far as it is new.
+    pub(super) fn end_reading(&mut self, rows: Vec<Pending>) {
+        for row in rows {
+            if self.known.insert(row.seq) {
+                self.push_back(Waiting { row, unanswered_at: None });
+            }
+        }
+        self.is_being_read = false;
+        let forgotten = std::mem::take(&mut self.forgotten_meanwhile);
+        self.forget(forgotten);
+        if self.is_ordered {
+            // What was driven again has its old place.
+            self.waiting.make_contiguous().sort_by_key(|waiting| waiting.row.seq);
+        }
+    }
+
+    /// Whether the next batch may go.
+    pub(super) fn is_due(&self, now_ms: i64) -> bool {
+        self.waiting.front().is_some_and(|waiting| !self.is_ordered || waiting.row.due_at_ms <= now_ms)
+    }
+
+    /// What goes next, at most a batch.
+    pub(super) fn next_batch(&mut self, batch: Batch) -> Vec<Waiting> {
+        let rows = if self.is_ordered { 1 } else { batch.rows };
+        let (mut taken, mut bytes) = (Vec::new(), 0_usize);
+        while taken.len() < rows
+            && let Some(next) = self.waiting.front()
+        {
+            bytes = bytes.saturating_add(next.row.result.len());
+            if !taken.is_empty() && bytes > batch.bytes {
+                break;
+            }
+            taken.extend(self.pop_front());
+        }
+        taken
+    }
+
+    /// These have not got through. In order they keep their places; else others are tried before them.
+    pub(super) fn put_back(&mut self, rows: Vec<Waiting>) {
+        if self.is_ordered {
+            for waiting in rows.into_iter().rev() {
+                self.waiting_bytes += size(&waiting);
+                self.waiting.push_front(waiting);
+            }
+        } else {
+            rows.into_iter().for_each(|waiting| self.push_back(waiting));
+        }
+    }
+
+    /// These are dealt with, or are read again when they are due.
+    pub(super) fn forget(&mut self, seqs: impl IntoIterator<Item = i64>) {
+        for seq in seqs {
+            if self.is_being_read {
+                self.forgotten_meanwhile.push(seq);
+            } else {
+                self.known.remove(&seq);
+            }
+        }
+    }
+
+    /// Takes out those that have waited for too long. They stay known until they are forgotten.
+    pub(super) fn take_too_old(&mut self, policy: &Policy, now_ms: i64) -> Vec<Waiting> {
+        if !self.waiting.iter().any(|waiting| is_too_old(&waiting.row, policy, now_ms)) {
+            return Vec::new();
+        }
+        let (old, kept): (Vec<_>, Vec<_>) =
+            self.waiting.drain(..).partition(|waiting| is_too_old(&waiting.row, policy, now_ms));
+        self.waiting = kept.into();
+        self.waiting_bytes = self.waiting.iter().map(size).sum();
+        old
+    }
+
+    fn push_back(&mut self, waiting: Waiting) {
+        self.waiting_bytes += size(&waiting);
+        self.waiting.push_back(waiting);
+    }
+
+    fn pop_front(&mut self) -> Option<Waiting> {
+        let waiting = self.waiting.pop_front()?;
+        self.waiting_bytes -= size(&waiting);
+        Some(waiting)
+    }
+}
+
+fn size(waiting: &Waiting) -> i64 {
+    i64::try_from(waiting.row.result.len()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn row(seq: i64, bytes: usize) -> Pending {
+        Pending {
+            seq,
+            invocation_id: seq.to_string(),
+            attempts: 0,
+            due_at_ms: 0,
+            received_at_ms: seq,
+            last_error: String::new(),
+            result: Bytes::from(vec![b'1'; bytes]),
+        }
+    }
+
+    fn seqs(rows: &[Waiting]) -> Vec<i64> {
+        rows.iter().map(|waiting| waiting.row.seq).collect()
+    }
+
+    const BATCH: Batch = Batch { rows: 2, bytes: 10, in_flight: 1 };
+
+    #[test]
+    fn batches_are_bounded_by_rows_and_by_bytes() {
+        let mut queue = Queue::new(false);
+        queue.end_reading(vec![row(1, 5), row(2, 5), row(3, 8), row(4, 8), row(5, 99), row(6, 1)]);
+        let batches: Vec<_> = std::iter::repeat_with(|| seqs(&queue.next_batch(BATCH)))
+            .take_while(|batch| !batch.is_empty())
+            .collect();
+        assert_eq!(batches, [vec![1, 2], vec![3], vec![4], vec![5], vec![6]]);
+        assert_eq!(queue.waiting_bytes, 0);
+    }
+
+    #[test]
+    fn what_is_known_is_not_taken_again() {
+        let mut queue = Queue::new(false);
+        queue.end_reading(vec![row(1, 1), row(2, 1)]);
+        let batch = queue.next_batch(BATCH);
+        queue.end_reading(vec![row(1, 1), row(2, 1), row(3, 1)]);
+        assert_eq!(seqs(&queue.next_batch(BATCH)), [3]);
+        queue.put_back(batch);
+        queue.forget([3]);
+        queue.end_reading(vec![row(3, 1)]);
+        assert_eq!(seqs(&queue.next_batch(BATCH)), [1, 2]);
+        assert_eq!(seqs(&queue.next_batch(BATCH)), [3]);
+    }
+
+    #[test]
+    fn what_was_dealt_with_while_it_was_read_does_not_come_back() {
+        let mut queue = Queue::new(false);
+        queue.end_reading(vec![row(1, 1)]);
+        let batch = queue.next_batch(BATCH);
+        queue.begin_reading();
+        queue.forget(seqs(&batch));
+        queue.end_reading(vec![row(1, 1)]);
+        assert!(queue.is_empty());
+        queue.end_reading(vec![row(1, 1)]);
+        assert_eq!(seqs(&queue.next_batch(BATCH)), [1], "one that was postponed does");
+    }
+
+    #[test]
+    fn in_order_the_first_holds_up_the_others() {
+        let mut queue = Queue::new(true);
+        queue.end_reading(vec![row(2, 1), row(3, 1)]);
+        queue.end_reading(vec![row(1, 1)]);
+        let mut batch = queue.next_batch(BATCH);
+        assert_eq!(seqs(&batch), [1], "one after the other");
+        batch[0].row.due_at_ms = 100;
+        queue.put_back(batch);
+        assert!(!queue.is_due(99) && queue.is_due(100));
+        assert_eq!(seqs(&queue.next_batch(BATCH)), [1]);
+    }
+
+    #[test]
+    fn old_ones_are_taken_out() {
+        let policy = Policy { max_age_s: 1, ..Policy::default() };
+        let mut queue = Queue::new(false);
+        queue.end_reading(vec![row(1, 1), row(500, 1), row(2, 1)]);
+        assert_eq!(seqs(&queue.take_too_old(&policy, 1003)), [1, 2]);
+        assert_eq!(seqs(&queue.next_batch(BATCH)), [500]);
+    }
+}

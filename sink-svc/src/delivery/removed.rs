@@ -1,0 +1,143 @@
+//! Results whose binding is gone.
+//!
+//! A binding that is removed while it runs is told so by the registry. One that is removed while nobody
+//! runs it, or a result that comes late for it, is found here: something waits, and the registry, which
+//! is followed without a break, has not had the binding for a while. That it is not known yet, because
+//! the function is new, is then out of the question.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh::bindings::StatusBoard;
+use mesh::channel::Channel;
+use mesh::follow::{self, Update};
+use mesh::health::Readiness;
+use parking_lot::Mutex;
+use proto::registry::v1::change::Change;
+use proto::registry::v1::{Binding, Function};
+use tokio::time::Instant;
+
+use super::Couriers;
+use crate::error::Result;
+
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Nobody here knows what kind it was.
+const UNKNOWN_KIND: &str = "unknown";
+
+/// Looks for results of removed bindings.
+#[derive(Debug)]
+pub(crate) struct RemovedBindings {
+    couriers: Arc<Couriers>,
+    board: StatusBoard,
+    /// How long the registry must have been without a binding.
+    after: Duration,
+    /// Bindings that something waits for and the registry does not have, and since when.
+    missing: HashMap<String, Instant>,
+}
+
+/// The sinks that there are, by function.
+#[derive(Debug, Default)]
+struct Sinks(HashMap<String, HashSet<String>>);
+
+impl Sinks {
+    fn apply(&mut self, update: Update) {
+        match update {
+            Update::Snapshot(snapshot, _) => {
+                self.0 = snapshot.functions.into_iter().map(sinks_of).collect();
+            }
+            Update::Changes(changes, _) => changes.into_iter().for_each(|change| match change.change {
+                Some(Change::FunctionPut(function)) => self.0.extend([sinks_of(function)]),
+                Some(Change::FunctionDeleted(function)) => drop(self.0.remove(&function.id)),
+                _ => {}
+            }),
+        }
+    }
+
+    fn contains(&self, id: &str) -> bool {
+        self.0.values().any(|sinks| sinks.contains(id))
+    }
+}
+
+fn sinks_of(function: Function) -> (String, HashSet<String>) {
+    let ids = function.sinks.into_iter().map(|Binding { id, .. }| id);
+    (function.id, ids.collect())
+}
+
+impl RemovedBindings {
+    pub(crate) fn new(couriers: Arc<Couriers>, board: StatusBoard, after: Duration) -> Self {
+        Self { couriers, board, after, missing: HashMap::new() }
+    }
+
+    /// Looks for ever.
+    pub(crate) async fn keep_burying(mut self, registry: Channel) {
+        let sinks = Arc::new(Mutex::new(Sinks::default()));
+        let knowledge = Readiness::default();
+        let following = knowledge.condition("follows the registry");
+        let _ = knowledge.serving();
+        let follow = follow::follow(registry, following, {
+            let sinks = Arc::clone(&sinks);
+            move |update| sinks.lock().apply(update)
+        });
+        let sweep = async {
+            loop {
+                tokio::time::sleep(SWEEP_INTERVAL).await;
+                if !knowledge.missing().is_empty() {
+                    // What it had meanwhile is not known.
+                    self.missing.clear();
+                } else if let Err(error) = self.sweep(&sinks).await {
+                    tracing::debug!(%error, "removed sinks are not looked for; later again");
+                }
+            }
+        };
+        tokio::join!(follow, sweep);
+    }
+
+    async fn sweep(&mut self, sinks: &Mutex<Sinks>) -> Result<()> {
+        let mut waiting = self.couriers.outbox.with_pending();
+        {
+            let sinks = sinks.lock();
+            waiting.retain(|id| self.board.get(id).is_none() && !sinks.contains(id));
+        }
+        self.missing.retain(|id, _| waiting.contains(id));
+        for id in waiting {
+            let since = *self.missing.entry(id.clone()).or_insert_with(Instant::now);
+            if since.elapsed() >= self.after {
+                tracing::info!(binding = id, "the sink was removed; its results become dead letters");
+                self.couriers.bury_all(&id, UNKNOWN_KIND).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::registry::v1::{Change as Changed, FunctionDeleted, Snapshot};
+
+    use super::*;
+
+    fn function(id: &str, sinks: &[&str]) -> Function {
+        let sinks = sinks.iter().map(|id| Binding { id: (*id).to_owned(), ..Binding::default() });
+        Function { id: id.into(), sinks: sinks.collect(), ..Function::default() }
+    }
+
+    fn change(change: Change) -> Update {
+        Update::Changes(vec![Changed { change: Some(change) }], 1)
+    }
+
+    #[test]
+    fn the_sinks_that_there_are() {
+        let mut sinks = Sinks::default();
+        let functions = vec![function("f", &["a", "b"]), function("g", &["c"])];
+        sinks.apply(Update::Snapshot(Snapshot { functions, ..Snapshot::default() }, 1));
+        assert!(sinks.contains("a") && sinks.contains("c"));
+        sinks.apply(change(Change::FunctionPut(function("f", &["b", "d"]))));
+        assert!(!sinks.contains("a") && sinks.contains("b") && sinks.contains("d"));
+        let deleted = FunctionDeleted { id: "g".into(), ..FunctionDeleted::default() };
+        sinks.apply(change(Change::FunctionDeleted(deleted)));
+        assert!(!sinks.contains("c"));
+        sinks.apply(Update::Snapshot(Snapshot::default(), 2));
+        assert!(!sinks.contains("b"));
+    }
+}

@@ -1,0 +1,73 @@
+//! How the sink refuses and fails.
+
+use std::time::Duration;
+
+use mesh::database::DatabaseError;
+use mesh::{Caller, Error, Reason};
+use tonic::Status;
+
+/// When the caller may come back to a full outbox.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Why a call to the sink was refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SinkError {
+    #[error("{0} can't be blank")]
+    Blank(&'static str),
+    #[error("this is for the mesh's own services")]
+    PermissionDenied,
+    #[error("there is no dead letter {0}")]
+    LetterNotFound(String),
+    #[error("at most {0} ids at once")]
+    TooManyIds(u32),
+    #[error("the outbox of the sinks is full")]
+    Full,
+    #[error("the result is larger than the whole outbox of the sinks")]
+    NeverFits,
+    #[error("the sink stops")]
+    Stopping,
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+/// What a call gives.
+pub(crate) type Result<T, E = SinkError> = std::result::Result<T, E>;
+
+impl From<SinkError> for Error {
+    fn from(error: SinkError) -> Self {
+        let message = error.to_string();
+        match error {
+            SinkError::Blank(field) => Self::field(field, "can't be blank"),
+            SinkError::TooManyIds(_) => Self::field("ids", message),
+            SinkError::PermissionDenied => Self::new(Reason::PermissionDenied, message),
+            SinkError::LetterNotFound(_) => Self::new(Reason::DeadLetterNotFound, message),
+            SinkError::Full => Self::overloaded(message, RETRY_AFTER),
+            SinkError::NeverFits => Self::new(Reason::TooLarge, message),
+            SinkError::Stopping => Self::unavailable(message),
+            SinkError::Database(DatabaseError::Unavailable(cause)) => {
+                tracing::warn!(%cause, "the database is not available");
+                Self::unavailable("the sink's database is not available")
+            }
+            SinkError::Database(DatabaseError::Uncertain(cause)) => {
+                tracing::warn!(%cause, "the database went away during a commit");
+                let message = "the sink's database went away; whether the write is kept is not known";
+                Self::new(Reason::ConnectionLost, message)
+            }
+            SinkError::Database(error @ DatabaseError::Failed(_)) => Self::internal(error),
+        }
+    }
+}
+
+impl From<SinkError> for Status {
+    fn from(error: SinkError) -> Self {
+        Error::from(error).into()
+    }
+}
+
+/// Refuses users: this is for the mesh's own services.
+pub(crate) fn only_services(caller: &Caller) -> Result<()> {
+    match caller {
+        Caller::Service => Ok(()),
+        Caller::Subject(_) | Caller::Admin(_) => Err(SinkError::PermissionDenied),
+    }
+}

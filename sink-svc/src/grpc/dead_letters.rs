@@ -1,0 +1,113 @@
+//! `funless.sink.v1.DeadLetters`.
+
+use std::collections::HashSet;
+
+use mesh::Caller;
+use proto::deadletter::v1::{
+    DeadLetterSelection, GetDeadLetterRequest, GetDeadLetterResponse, ListDeadLettersRequest,
+    ListDeadLettersResponse, PurgeDeadLettersRequest, PurgeDeadLettersResponse, RedriveDeadLettersRequest,
+    RedriveDeadLettersResponse, RedriveFailure,
+};
+use proto::sink::v1::dead_letters_server::DeadLetters;
+use tonic::{Request, Response, Status};
+
+use super::Handler;
+use crate::error::{Result as SinkResult, SinkError};
+use crate::outbox::{Amount, LetterFilter, LetterKey, MAX_LETTERS};
+
+#[tonic::async_trait]
+impl DeadLetters for Handler {
+    async fn list_dead_letters(
+        &self,
+        request: Request<ListDeadLettersRequest>,
+    ) -> Result<Response<ListDeadLettersResponse>, Status> {
+        let reached = LetterFilter::reached_by(&Caller::of(&request));
+        let ListDeadLettersRequest { filter, page_size, after } = request.into_inner();
+        let filter = reached.and(&filter.unwrap_or_default());
+        let page = limited(page_size) as usize;
+        // One more tells whether there are more.
+        let mut letters = self.outbox.letters(filter, &after, page as u64 + 1).await?;
+        let more = letters.len() > page;
+        letters.truncate(page);
+        Ok(Response::new(ListDeadLettersResponse { letters, more }))
+    }
+
+    async fn get_dead_letter(
+        &self,
+        request: Request<GetDeadLetterRequest>,
+    ) -> Result<Response<GetDeadLetterResponse>, Status> {
+        let reached = LetterFilter::reached_by(&Caller::of(&request));
+        let GetDeadLetterRequest { id } = request.into_inner();
+        let letter = self.outbox.letter(reached.with_ids(std::slice::from_ref(&id))).await?;
+        let letter = letter.ok_or(SinkError::LetterNotFound(id))?;
+        Ok(Response::new(GetDeadLetterResponse { letter: Some(letter) }))
+    }
+
+    async fn redrive_dead_letters(
+        &self,
+        request: Request<RedriveDeadLettersRequest>,
+    ) -> Result<Response<RedriveDeadLettersResponse>, Status> {
+        let caller = Caller::of(&request);
+        let selection = request.into_inner().selection.unwrap_or_default();
+        let letters = self.select(&caller, &selection).await?;
+        let mut failures = not_found(&selection, &letters);
+        let (mut ids, mut rooms) = (Vec::new(), Vec::new());
+        for LetterKey { id, size } in letters {
+            match self.outbox.room(Amount { rows: 1, bytes: size }) {
+                Some(room) => {
+                    ids.push(id);
+                    rooms.push(room);
+                }
+                None => failures.push(RedriveFailure { id, reason: SinkError::Full.to_string() }),
+            }
+        }
+        let redriven = self.outbox.redrive(ids, rooms).await?;
+        Ok(Response::new(RedriveDeadLettersResponse { redriven: to_u32(redriven), failures }))
+    }
+
+    async fn purge_dead_letters(
+        &self,
+        request: Request<PurgeDeadLettersRequest>,
+    ) -> Result<Response<PurgeDeadLettersResponse>, Status> {
+        let caller = Caller::of(&request);
+        let selection = request.into_inner().selection.unwrap_or_default();
+        let ids = self.select(&caller, &selection).await?.into_iter().map(|letter| letter.id);
+        let purged = self.outbox.purge(ids.collect()).await?;
+        Ok(Response::new(PurgeDeadLettersResponse { purged: to_u32(purged) }))
+    }
+}
+
+impl Handler {
+    /// The selected letters, of those that the caller reaches.
+    async fn select(&self, caller: &Caller, selection: &DeadLetterSelection) -> SinkResult<Vec<LetterKey>> {
+        let reached = LetterFilter::reached_by(caller);
+        if selection.ids.is_empty() {
+            let filter = reached.and(&selection.filter.clone().unwrap_or_default());
+            return self.outbox.letter_keys(filter, limited(selection.limit).into()).await;
+        }
+        if selection.ids.len() > MAX_LETTERS as usize {
+            return Err(SinkError::TooManyIds(MAX_LETTERS));
+        }
+        self.outbox.letter_keys(reached.with_ids(&selection.ids), MAX_LETTERS.into()).await
+    }
+}
+
+/// The selected ids that are none of these letters'.
+fn not_found(selection: &DeadLetterSelection, letters: &[LetterKey]) -> Vec<RedriveFailure> {
+    let found: HashSet<_> = letters.iter().map(|letter| letter.id.as_str()).collect();
+    let missing = selection.ids.iter().filter(|id| !found.contains(id.as_str()));
+    let failure = |id: &String| RedriveFailure {
+        id: id.clone(),
+        reason: SinkError::LetterNotFound(id.clone()).to_string(),
+    };
+    missing.map(failure).collect()
+}
+
+/// A number of letters as it was asked for; 0: the most.
+fn limited(asked: u32) -> u32 {
+    if asked == 0 { MAX_LETTERS } else { asked.min(MAX_LETTERS) }
+}
+
+fn to_u32(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

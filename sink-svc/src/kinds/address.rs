@@ -1,0 +1,99 @@
+//! Addresses of stores, which may hold a user and a password.
+
+use serde::{Deserialize, Deserializer};
+use url::{Position, Url};
+
+use super::params::refuse_redacted;
+
+/// A URL that is only shown without the user and the password in it.
+#[derive(Clone)]
+pub(super) struct Address(Url);
+
+impl<'de> Deserialize<'de> for Address {
+    /// The error for what is no URL does not show it.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let problem = |error| serde::de::Error::custom(format!("url: no URL: {error}"));
+        Url::parse(&text).map(Self).map_err(problem)
+    }
+}
+
+impl Address {
+    /// The URL itself, for where it is used.
+    pub(super) fn url(&self) -> &Url {
+        &self.0
+    }
+
+    /// Scheme, host and port.
+    pub(super) fn origin(&self) -> String {
+        let host = &self.0[Position::BeforeHost..Position::AfterPort];
+        format!("{}://{host}", self.0.scheme())
+    }
+
+    /// Whether it holds a user or a password.
+    pub(super) fn has_user(&self) -> bool {
+        !self.0.username().is_empty() || self.0.password().is_some()
+    }
+
+    /// It has one of these schemes, a host, and no secret that is not shown. `form` is what is expected.
+    pub(super) fn check(&self, schemes: &[&str], form: &str) -> Result<(), String> {
+        if !schemes.contains(&self.0.scheme()) || self.0.host_str().is_none_or(str::is_empty) {
+            return Err(format!("url: expected {form}"));
+        }
+        refuse_redacted([self.0.username(), self.0.password().unwrap_or_default()])
+    }
+}
+
+/// Without user and password.
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}", self.origin(), &self.0[Position::BeforePath..Position::AfterPath])
+    }
+}
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Result<Address, String> {
+        serde_json::from_value(text.into()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        for text in ["http://u:hunter2@h:1/db?key=hunter2", "http://h/db#hunter2"] {
+            let address = address(text).expect("a URL");
+            let shown = format!("{address} {address:?} {}", address.origin());
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+        let error = address("http://u:hunter2@h:port/").expect_err("no port");
+        assert!(error.contains("url: ") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn origins() {
+        for (text, origin) in [
+            ("http://u:p@host/db", "http://host"),
+            ("https://host:8443/x", "https://host:8443"),
+            ("nats://[::1]:4222", "nats://[::1]:4222"),
+        ] {
+            assert_eq!(address(text).expect("a URL").origin(), origin);
+        }
+    }
+
+    #[test]
+    fn what_is_expected_is_said() {
+        let check = |text| address(text).and_then(|address| address.check(&["http"], "http://host"));
+        assert_eq!(check("http://h/"), Ok(()));
+        assert_eq!(check("ftp://h/"), Err("url: expected http://host".to_owned()));
+        for redacted in ["http://***@h/", "http://u:***@h/"] {
+            assert!(check(redacted).expect_err(redacted).contains("write the secret itself"));
+        }
+    }
+}

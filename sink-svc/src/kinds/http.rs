@@ -1,0 +1,181 @@
+//! What the kinds that speak HTTP share.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, StatusCode};
+use reqwest::redirect;
+
+use super::{Away, Outcome, Refusal, Whose};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Whoever asks us to wait for longer is asked again all the same.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// Makes the requests of all bindings, which share its connections. Clones are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Http(reqwest::Client);
+
+/// A store's answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    retry_after: Option<Duration>,
+    /// At most as much of it as was wanted.
+    pub(super) body: Bytes,
+}
+
+impl Http {
+    /// A new one, for a whole process.
+    pub(crate) fn new() -> reqwest::Result<Self> {
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(mesh::tls::web())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .build()?;
+        Ok(Self(client))
+    }
+
+    /// Whose requests these are.
+    pub(super) fn client(&self) -> &reqwest::Client {
+        &self.0
+    }
+}
+
+/// Sends a request, and reads at most `most` bytes of the answer's body.
+pub(super) async fn send(request: reqwest::RequestBuilder, most: usize) -> Result<Answer, Away> {
+    let mut response = request.send().await.map_err(|error| Away::new(Whose::Silent, in_words(error)))?;
+    let status = response.status();
+    let retry_after = retry_after(response.headers(), SystemTime::now());
+    let mut body = BytesMut::new();
+    // The status has been said; what is missing of the body changes nothing of it.
+    while let Ok(Some(chunk)) = response.chunk().await {
+        let room = most.saturating_sub(body.len());
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if body.len() == most {
+            break;
+        }
+    }
+    Ok(Answer { status, retry_after, body: body.freeze() })
+}
+
+/// Whether a status is about everything that we might send, and not about this one request.
+fn whose_trouble(status: StatusCode) -> Option<Whose> {
+    match status.as_u16() {
+        408 | 429 | 502..=504 => Some(Whose::Destination),
+        300..=399 | 401 | 403 | 404 | 405 | 410 => Some(Whose::Binding),
+        _ => None,
+    }
+}
+
+impl Answer {
+    /// An answer that says that the store is away is an error, as no answer is.
+    pub(super) fn or_away(self) -> Result<Self, Away> {
+        match whose_trouble(self.status) {
+            Some(whose) => Err(Away { whose, reason: self.in_words(), retry_after: self.retry_after }),
+            None => Ok(self),
+        }
+    }
+
+    /// What it says, for people. Its body is left out: it may repeat what we sent.
+    pub(super) fn in_words(&self) -> String {
+        let redirects = if self.status.is_redirection() { "; redirects are not followed" } else { "" };
+        format!("it answers {}{redirects}", self.status)
+    }
+
+    /// It does not take the result, because of `detail`.
+    pub(super) fn refusal(&self, detail: Option<String>) -> Outcome {
+        let reason = match detail {
+            Some(detail) => format!("{}: {detail}", self.in_words()),
+            None => self.in_words(),
+        };
+        Outcome::Refused(Refusal { reason, retry_after: self.retry_after })
+    }
+}
+
+/// When the store wants us back: in so many seconds, or at a date.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default(),
+    };
+    Some(wait.min(LONGEST_RETRY_AFTER))
+}
+
+/// An error with its causes, since reqwest's own words do not say what happened; without the URL, which
+/// may hold a password.
+fn in_words(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    if error.is_timeout() {
+        return "it did not answer in time".to_owned();
+    }
+    let mut words = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        words.push_str(": ");
+        words.push_str(&error.to_string());
+        cause = error.source();
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn when_the_store_wants_us_back() {
+        let now = httpdate::parse_http_date("Wed, 21 Oct 2015 07:28:00 GMT").expect("a date");
+        let seconds = Duration::from_secs;
+        for (text, expected) in [
+            ("120", Some(seconds(120))),
+            (" 0 ", Some(seconds(0))),
+            ("Wed, 21 Oct 2015 07:29:30 GMT", Some(seconds(90))),
+            ("Wed, 21 Oct 2015 07:00:00 GMT", Some(seconds(0))),
+            ("99999999", Some(LONGEST_RETRY_AFTER)),
+            ("soon", None),
+            ("-1", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(text));
+            assert_eq!(retry_after(&headers, now), expected, "{text}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+
+    #[test]
+    fn whose_trouble_a_status_is() {
+        for (status, expected) in [
+            (200, None),
+            (400, None),
+            (409, None),
+            (413, None),
+            (422, None),
+            (500, None),
+            (302, Some(Whose::Binding)),
+            (401, Some(Whose::Binding)),
+            (404, Some(Whose::Binding)),
+            (408, Some(Whose::Destination)),
+            (429, Some(Whose::Destination)),
+            (502, Some(Whose::Destination)),
+            (503, Some(Whose::Destination)),
+        ] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            assert_eq!(whose_trouble(status), expected, "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_answer_shows_no_password() {
+        let http = Http::new().expect("a client");
+        let request = http.client().get("http://u:hunter2@127.0.0.1:1/");
+        let away = send(request, 1).await.expect_err("nobody listens");
+        assert_eq!(away.whose, Whose::Silent);
+        assert!(!away.reason.contains("hunter2"), "{}", away.reason);
+    }
+}

@@ -1,0 +1,228 @@
+//! A subject of NATS JetStream: each result becomes a message.
+//!
+//! The message carries the invocation's id as `Nats-Msg-Id`, by which the stream recognises a repeat
+//! within its duplicate window.
+
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::jetstream::context::{Context, GetStreamByNameErrorKind, PublishError, PublishErrorKind};
+use async_nats::{ConnectError, ConnectOptions, HeaderMap, HeaderValue, jetstream};
+use mesh::auth::Secret;
+use proto::registry::v1::FunctionBinding;
+use serde::Deserialize;
+use tokio::sync::OnceCell;
+
+use super::address::Address;
+use super::http::Http;
+use super::params::{Params, exposed, refuse_redacted};
+use super::{Away, Outcome, Parcel, Sink, Whose};
+
+const FORM: &str = "nats://host:4222 or tls://host:4222";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the stream may take to say that it has a message.
+const ACK_TIMEOUT: Duration = Duration::from_secs(10);
+/// JetStream's own codes are like those of HTTP; from here on it says that it cannot work.
+const CANNOT_WORK: usize = 503;
+
+/// Which subject, and as whom.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Own {
+    /// The server: `nats://host:4222`.
+    url: Address,
+    /// A stream has to take its messages.
+    subject: String,
+    token: Option<Secret>,
+    username: Option<String>,
+    password: Option<Secret>,
+}
+
+impl Own {
+    fn check(&self) -> Result<(), String> {
+        self.url.check(&["nats", "tls"], FORM)?;
+        if !is_subject(&self.subject) {
+            return Err("subject: expected words with dots between them, without wildcards".to_owned());
+        }
+        if self.username.is_some() != self.password.is_some() {
+            return Err("username and password go together".to_owned());
+        }
+        let ways = [self.username.is_some(), self.token.is_some(), self.url.has_user()];
+        if ways.into_iter().filter(|is_used| *is_used).count() > 1 {
+            return Err("expected one of: token, username and password, a user in the url".to_owned());
+        }
+        refuse_redacted(exposed(&self.token).into_iter().chain(exposed(&self.password)))
+    }
+}
+
+fn is_subject(subject: &str) -> bool {
+    let is_word = |word: &str| {
+        !word.is_empty()
+            && !word.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '*' | '>'))
+    };
+    subject.split('.').all(is_word)
+}
+
+/// A subject.
+#[derive(Debug)]
+struct Subject {
+    own: Own,
+    /// Connects once, and then stays connected by itself.
+    context: OnceCell<Context>,
+}
+
+/// The subject that the parameters name.
+pub(super) fn open(params: Params<'_>, _: &Http, _: &FunctionBinding) -> Result<Box<dyn Sink>, String> {
+    Ok(Box::new(Subject::new(params)?))
+}
+
+impl Subject {
+    fn new(params: Params<'_>) -> Result<Self, String> {
+        let own: Own = params.into_own()?;
+        own.check().map_err(|problem| format!("nats: {problem}"))?;
+        Ok(Self { own, context: OnceCell::new() })
+    }
+
+    /// The connection, which is up.
+    async fn connected(&self) -> Result<&Context, Away> {
+        let context = self.context.get_or_try_init(|| self.connect()).await?;
+        match context.client().connection_state() {
+            State::Connected => Ok(context),
+            State::Pending | State::Disconnected => Err(self.away(Whose::Silent, "the connection is lost")),
+        }
+    }
+
+    async fn connect(&self) -> Result<Context, Away> {
+        let mut options = ConnectOptions::new()
+            .name("funless-sink")
+            .connection_timeout(CONNECT_TIMEOUT)
+            .require_tls(self.own.url.url().scheme() == "tls")
+            .tls_client_config(mesh::tls::web());
+        if let Some(token) = exposed(&self.own.token) {
+            options = options.token(token.to_owned());
+        }
+        if let (Some(username), Some(password)) = (&self.own.username, exposed(&self.own.password)) {
+            options = options.user_and_password(username.clone(), password.to_owned());
+        }
+        let connected = options.connect(self.own.url.url().as_str()).await;
+        let client = connected.map_err(|error| self.away(Whose::Silent, connect_error(&error)))?;
+        let mut context = jetstream::new(client);
+        context.set_timeout(ACK_TIMEOUT);
+        Ok(context)
+    }
+
+    fn away(&self, whose: Whose, reason: impl std::fmt::Display) -> Away {
+        Away::new(whose, format!("{}: {reason}", self.own.url.origin()))
+    }
+
+    fn no_stream(&self) -> Away {
+        self.away(Whose::Binding, format!("no stream takes the subject {}", self.own.subject))
+    }
+
+    async fn publish(&self, parcel: &Parcel) -> Result<Outcome, Away> {
+        let Ok(id) = parcel.invocation_id.parse::<HeaderValue>() else {
+            return Ok(Outcome::refused("the invocation's id cannot stand in a header"));
+        };
+        let context = self.connected().await?;
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_ID, id);
+        let subject = self.own.subject.clone();
+        let published = context.publish_with_headers(subject, headers, parcel.result.clone()).await;
+        let taken = match published {
+            Ok(taken) => taken.await,
+            Err(error) => Err(error),
+        };
+        taken.map_or_else(|error| self.judge(&error), |_| Ok(Outcome::Delivered))
+    }
+
+    /// Whether an error is about the message.
+    fn judge(&self, error: &PublishError) -> Result<Outcome, Away> {
+        match error.kind() {
+            PublishErrorKind::StreamNotFound => Err(self.no_stream()),
+            PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => {
+                Err(self.away(Whose::Silent, error.kind()))
+            }
+            PublishErrorKind::MaxAckPending => Err(self.away(Whose::Destination, error.kind())),
+            PublishErrorKind::Other => match jetstream_error(error) {
+                Some(told) if told.code() >= CANNOT_WORK => Err(self.away(Whose::Destination, told)),
+                Some(told) => Ok(Outcome::refused(told.to_string())),
+                None => Err(self.away(Whose::Silent, error.kind())),
+            },
+            kind @ (PublishErrorKind::MaxPayloadExceeded
+            | PublishErrorKind::WrongLastMessageId
+            | PublishErrorKind::WrongLastSequence) => Ok(Outcome::refused(kind.to_string())),
+        }
+    }
+}
+
+/// Why there is no connection. Other words of the error may hold the URL.
+fn connect_error(error: &ConnectError) -> String {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause.map_or_else(|| error.kind().to_string(), ToString::to_string)
+}
+
+/// What JetStream itself says.
+fn jetstream_error(error: &PublishError) -> Option<&jetstream::Error> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
+#[tonic::async_trait]
+impl Sink for Subject {
+    fn destination(&self) -> String {
+        self.own.url.origin()
+    }
+
+    async fn probe(&self) -> Result<(), Away> {
+        let context = self.connected().await?;
+        match context.stream_by_subject(self.own.subject.as_str()).await {
+            Err(error) if error.kind() == GetStreamByNameErrorKind::NotFound => Err(self.no_stream()),
+            // A user who may publish need not be allowed to ask.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    async fn deliver(&self, parcels: &[Parcel]) -> Result<Vec<Outcome>, Away> {
+        let mut outcomes = Vec::with_capacity(parcels.len());
+        for parcel in parcels {
+            outcomes.push(self.publish(parcel).await?);
+        }
+        Ok(outcomes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(params: &str) -> Result<Subject, String> {
+        Params::parse("nats", params).and_then(Subject::new)
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert!(open(r#"{"url":"nats://h:4222","subject":"a.b"}"#).is_ok());
+        assert!(open(r#"{"url":"tls://h","subject":"a","username":"u","password":"p"}"#).is_ok());
+        for (params, expected) in [
+            (r#"{"url":"nats://h:4222"}"#, "missing field `subject`"),
+            (r#"{"url":"amqp://h","subject":"a"}"#, "url: expected nats://host:4222"),
+            (r#"{"url":"nats://h","subject":"a.*"}"#, "without wildcards"),
+            (r#"{"url":"nats://h","subject":"a..b"}"#, "without wildcards"),
+            (r#"{"url":"nats://h","subject":"a b"}"#, "without wildcards"),
+            (r#"{"url":"nats://h","subject":"a","password":"p"}"#, "go together"),
+            (r#"{"url":"nats://u:p@h","subject":"a","token":"t"}"#, "expected one of: token"),
+            (r#"{"url":"nats://h","subject":"a","token":"***"}"#, "write the secret itself"),
+            (r#"{"url":"nats://h","subject":"a","token":1}"#, "put quotes around it"),
+        ] {
+            let error = open(params).expect_err(params);
+            assert!(error.starts_with("nats: ") && error.contains(expected), "{error:?} says {expected:?}");
+        }
+    }
+
+    #[test]
+    fn secrets_do_not_show() {
+        let subject = open(r#"{"url":"nats://u:hunter2@h","subject":"a"}"#).expect("valid");
+        assert!(!format!("{subject:?}").contains("hunter2"));
+        assert_eq!(subject.destination(), "nats://h");
+    }
+}

@@ -1,0 +1,229 @@
+//! A webhook: each result is posted to a URL.
+//!
+//! The body is the result as it is. A receiver recognises a repeat by the `Idempotency-Key`, and with a
+//! secret that the body is ours: `X-FunLess-Signature: sha256=` and the HMAC-SHA256 of the body, in
+//! hexadecimal digits.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use mesh::auth::Secret;
+use proto::registry::v1::FunctionBinding;
+use serde::Deserialize;
+use sha2::Sha256;
+use tokio::net::TcpStream;
+
+use super::address::Address;
+use super::http::{Http, send};
+use super::params::{Params, exposed, refuse_redacted};
+use super::{Away, Outcome, Parcel, Sink, Whose};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const INVOCATION: HeaderName = HeaderName::from_static("x-funless-invocation");
+const FUNCTION: HeaderName = HeaderName::from_static("x-funless-function");
+const SIGNATURE: HeaderName = HeaderName::from_static("x-funless-signature");
+/// Headers that a binding cannot set.
+const OURS: [HeaderName; 8] =
+    [CONTENT_TYPE, CONTENT_LENGTH, TRANSFER_ENCODING, HOST, IDEMPOTENCY_KEY, INVOCATION, FUNCTION, SIGNATURE];
+
+const LONGEST_TIMEOUT_MS: u64 = 300_000;
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The status is the answer; of the body only as much is read as lets the connection be used again.
+const MAX_ANSWER: usize = 64 << 10;
+
+/// Where to, and with what.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Own {
+    /// `http://` or `https://`.
+    url: Address,
+    /// Signs the bodies.
+    secret: Option<Secret>,
+    /// How long the receiver may take for one result.
+    #[serde(default = "default_timeout_ms")]
+    timeout_ms: u64,
+    /// Sent with each result.
+    #[serde(default)]
+    headers: BTreeMap<String, Secret>,
+}
+
+fn default_timeout_ms() -> u64 {
+    10_000
+}
+
+impl Own {
+    fn check(&self) -> Result<(), String> {
+        self.url.check(&["http", "https"], "http://host/path or https://host/path")?;
+        if self.timeout_ms == 0 || self.timeout_ms > LONGEST_TIMEOUT_MS {
+            return Err(format!("timeout_ms: expected 1 to {LONGEST_TIMEOUT_MS}"));
+        }
+        refuse_redacted(exposed(&self.secret).into_iter().chain(self.headers.values().map(Secret::expose)))
+    }
+
+    fn headers(&self) -> Result<HeaderMap, String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            let header = HeaderName::try_from(name).map_err(|_| format!("headers: {name:?} is no name"))?;
+            if OURS.contains(&header) {
+                return Err(format!("headers: {name} is not for a binding to set"));
+            }
+            let value = HeaderValue::try_from(value.expose());
+            let mut value = value.map_err(|_| format!("headers: the value of {name} is no header's"))?;
+            value.set_sensitive(true);
+            headers.insert(header, value);
+        }
+        Ok(headers)
+    }
+}
+
+/// A receiver.
+#[derive(Debug)]
+struct Webhook {
+    own: Own,
+    headers: HeaderMap,
+    http: Http,
+}
+
+/// The receiver that the parameters name, for the results of the binding's function.
+pub(super) fn open(
+    params: Params<'_>,
+    http: &Http,
+    binding: &FunctionBinding,
+) -> Result<Box<dyn Sink>, String> {
+    Ok(Box::new(Webhook::new(params, http, binding)?))
+}
+
+impl Webhook {
+    fn new(params: Params<'_>, http: &Http, binding: &FunctionBinding) -> Result<Self, String> {
+        let own: Own = params.into_own()?;
+        let in_words = |problem| format!("webhook: {problem}");
+        own.check().map_err(in_words)?;
+        let mut headers = own.headers().map_err(in_words)?;
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // Names of modules and functions are words.
+        if let Ok(function) = HeaderValue::try_from(format!("{}/{}", binding.module, binding.function)) {
+            headers.insert(FUNCTION, function);
+        }
+        Ok(Self { own, headers, http: http.clone() })
+    }
+
+    fn headers_for(&self, parcel: &Parcel) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        if let Ok(id) = HeaderValue::from_str(&parcel.invocation_id) {
+            headers.insert(IDEMPOTENCY_KEY, id.clone());
+            headers.insert(INVOCATION, id);
+        }
+        if let Some(secret) = exposed(&self.own.secret) {
+            let signature = format!("sha256={}", sign(secret, &parcel.result));
+            headers.insert(SIGNATURE, HeaderValue::try_from(signature).expect("hexadecimal digits"));
+        }
+        headers
+    }
+
+    async fn post(&self, parcel: &Parcel) -> Result<Outcome, Away> {
+        let request = self.http.client().post(self.own.url.url().clone());
+        let request = request.timeout(Duration::from_millis(self.own.timeout_ms));
+        let request = request.headers(self.headers_for(parcel)).body(parcel.result.clone());
+        let answer = send(request, MAX_ANSWER).await?.or_away()?;
+        Ok(if answer.status.is_success() { Outcome::Delivered } else { answer.refusal(None) })
+    }
+}
+
+/// The HMAC-SHA256 of a body, in hexadecimal digits.
+fn sign(secret: &str, body: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key of any length is one");
+    mac.update(body);
+    hex::encode(mac.finalize().into_bytes())
+}
+
+#[tonic::async_trait]
+impl Sink for Webhook {
+    fn destination(&self) -> String {
+        self.own.url.origin()
+    }
+
+    /// Somebody listens. Whether he takes results shows with the first one: there is no request that is
+    /// known to do nothing.
+    async fn probe(&self) -> Result<(), Away> {
+        let url = self.own.url.url();
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let connect = TcpStream::connect((host, url.port_or_known_default().unwrap_or(80)));
+        let silent = |reason: String| Away::new(Whose::Silent, format!("{}: {reason}", self.destination()));
+        match tokio::time::timeout(PROBE_TIMEOUT, connect).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(silent(error.to_string())),
+            Err(_) => Err(silent("it did not answer in time".to_owned())),
+        }
+    }
+
+    async fn deliver(&self, parcels: &[Parcel]) -> Result<Vec<Outcome>, Away> {
+        let mut outcomes = Vec::with_capacity(parcels.len());
+        for parcel in parcels {
+            let outcome = self.post(parcel).await;
+            outcomes.push(outcome.map_err(|away| Away {
+                reason: format!("{}: {}", self.destination(), away.reason),
+                ..away
+            })?);
+        }
+        Ok(outcomes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn open(params: &str) -> Result<Webhook, String> {
+        let http = Http::new().expect("a client");
+        let binding =
+            FunctionBinding { module: "shop".into(), function: "order".into(), ..FunctionBinding::default() };
+        Params::parse("webhook", params).and_then(|params| Webhook::new(params, &http, &binding))
+    }
+
+    #[test]
+    fn the_signature_is_that_of_rfc_4231() {
+        let expected = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        assert_eq!(sign("Jefe", b"what do ya want for nothing?"), expected);
+    }
+
+    #[test]
+    fn headers() {
+        let params = r#"{"url":"http://h/","secret":"s","headers":{"Authorization":"Bearer hunter2"}}"#;
+        let webhook = open(params).expect("valid");
+        let parcel = Parcel { invocation_id: "i1".into(), result: Bytes::from_static(b"1") };
+        let headers = webhook.headers_for(&parcel);
+        assert_eq!(headers["idempotency-key"], "i1");
+        assert_eq!(headers["x-funless-invocation"], "i1");
+        assert_eq!(headers["x-funless-function"], "shop/order");
+        assert_eq!(headers["content-type"], "application/json");
+        assert_eq!(headers["authorization"], "Bearer hunter2");
+        assert!(headers["x-funless-signature"].to_str().expect("text").starts_with("sha256="));
+        assert!(!format!("{webhook:?} {headers:?}").contains("hunter2"));
+        let unsigned = open(r#"{"url":"http://h/"}"#).expect("valid").headers_for(&parcel);
+        assert!(!unsigned.contains_key("x-funless-signature"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (params, expected) in [
+            (r#"{"url":"ws://h/"}"#, "url: expected http://host/path"),
+            (r#"{"url":"http://h/","timeout_ms":0}"#, "timeout_ms: expected 1 to 300000"),
+            (r#"{"url":"http://h/","headers":{"a b":"c"}}"#, "\"a b\" is no name"),
+            (r#"{"url":"http://h/","headers":{"A":"\n"}}"#, "the value of A is no header's"),
+            (r#"{"url":"http://h/","headers":{"Content-Type":"x"}}"#, "not for a binding to set"),
+            (r#"{"url":"http://h/","headers":{"A":"***"}}"#, "write the secret itself"),
+            (r#"{"url":"http://h/","method":"PUT"}"#, "unknown field `method`"),
+        ] {
+            let error = open(params).expect_err(params);
+            assert!(
+                error.starts_with("webhook: ") && error.contains(expected),
+                "{error:?} says {expected:?}"
+            );
+        }
+    }
+}

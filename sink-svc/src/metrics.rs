@@ -1,0 +1,57 @@
+//! The sink's metrics.
+
+use mesh::metrics::{duration_histogram, int_counter, int_gauge};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+
+/// Recorded by the outbox' users.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    /// Results that were taken, each once for each of its sinks.
+    pub(crate) accepted: IntCounter,
+    /// By kind.
+    pub(crate) delivered: IntCounterVec,
+    /// By kind.
+    pub(crate) dead: IntCounterVec,
+    /// Attempts that failed: by kind, and `refused` for those that count against the result, `away` for
+    /// those that do not.
+    pub(crate) failed_attempts: IntCounterVec,
+    /// Time of a request to a store, by kind.
+    pub(crate) request_duration: HistogramVec,
+    pub(crate) pending: IntGauge,
+    pub(crate) pending_bytes: IntGauge,
+    /// 1 while a destination is left alone, by destination.
+    pub(crate) breaker_open: IntGaugeVec,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub(crate) fn new(registry: &Registry) -> Self {
+        let counter = |name, help, labels| int_counter(registry, name, help, labels);
+        let gauge = |name, help| int_gauge(registry, name, help, &[]).with_label_values::<&str>(&[]);
+        Self {
+            accepted: counter("funless_sink_accepted_total", "Results taken, once for each sink.", &[])
+                .with_label_values::<&str>(&[]),
+            delivered: counter("funless_sink_delivered_total", "Results delivered.", &["kind"]),
+            dead: counter("funless_sink_dead_total", "Results that became dead letters.", &["kind"]),
+            failed_attempts: counter(
+                "funless_sink_failed_attempts_total",
+                "Attempts to deliver that failed: the result was refused, or its store was away.",
+                &["kind", "cause"],
+            ),
+            request_duration: duration_histogram(
+                registry,
+                "funless_sink_request_duration_seconds",
+                "Time of a request that delivers results.",
+                &["kind"],
+            ),
+            pending: gauge("funless_sink_pending", "Results in the outbox, of all replicas."),
+            pending_bytes: gauge("funless_sink_pending_bytes", "Bytes of the results in the outbox."),
+            breaker_open: int_gauge(
+                registry,
+                "funless_sink_breaker_open",
+                "Whether a destination is left alone since it is away.",
+                &["destination"],
+            ),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Results that come in.
+
+use std::collections::{BTreeMap, HashSet};
+
+use mesh::database::Result;
+use proto::registry::v1::FunctionBinding;
+use sea_orm::sea_query::{OnConflict, Query};
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
+
+use super::super::Tables;
+use super::super::entity::{binding, outbox};
+use super::{Acceptance, Function, Ledgers, MAX_ROWS};
+
+/// What is new, by binding and invocation.
+pub(super) struct Accepted(HashSet<(String, String)>);
+
+impl Accepted {
+    /// For how many sinks this one is new. Of two at once that are the same, the first is.
+    pub(super) fn take(&mut self, acceptance: &Acceptance) -> u64 {
+        let arrival = &acceptance.arrival;
+        let mut is_new = |sink: &&String| self.0.remove(&((*sink).clone(), arrival.invocation_id.clone()));
+        arrival.sinks.iter().filter(|sink| is_new(sink)).count() as u64
+    }
+}
+
+impl Tables {
+    /// Adds what is new to the outbox.
+    pub(super) async fn accept_all(
+        &self,
+        transaction: &DatabaseTransaction,
+        accepted: &[&Acceptance],
+        ledgers: &mut Ledgers,
+    ) -> Result<Accepted> {
+        self.describe_unknown(transaction, accepted).await?;
+        let rows = accepted.iter().flat_map(|acceptance| {
+            acceptance.arrival.sinks.iter().map(move |binding_id| (binding_id, *acceptance))
+        });
+        let rows: Vec<_> = rows.collect();
+        let mut new = HashSet::new();
+        for rows in rows.chunks(MAX_ROWS) {
+            let mut insert = insert_outbox();
+            for (binding_id, Acceptance { arrival, received_at_ms, .. }) in rows {
+                insert.values_panic([
+                    binding_id.as_str().into(),
+                    arrival.invocation_id.as_str().into(),
+                    (*received_at_ms).into(),
+                    (*received_at_ms).into(),
+                    i64::try_from(arrival.result.len()).unwrap_or(i64::MAX).into(),
+                    arrival.result.to_vec().into(),
+                ]);
+            }
+            for row in transaction.query_all(&insert).await? {
+                let (binding_id, invocation_id): (String, String) = (row.try_get_by(0)?, row.try_get_by(1)?);
+                ledgers.accepted(&binding_id, row.try_get_by(2)?);
+                new.insert((binding_id, invocation_id));
+            }
+        }
+        Ok(Accepted(new))
+    }
+
+    /// Keeps what the functions of bindings are, where that is not what is stored already.
+    async fn describe_unknown(
+        &self,
+        transaction: &DatabaseTransaction,
+        accepted: &[&Acceptance],
+    ) -> Result<()> {
+        let unknown: BTreeMap<_, _> = {
+            let known = self.known.lock();
+            let all = accepted.iter().flat_map(|acceptance| {
+                let arrival = &acceptance.arrival;
+                arrival.sinks.iter().map(|binding_id| (binding_id.clone(), arrival.function.clone()))
+            });
+            all.filter(|(binding_id, function)| known.get(binding_id) != Some(function)).collect()
+        };
+        for (binding_id, function) in unknown {
+            write_binding(transaction, &binding_id, None, function).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps what a binding is.
+pub(super) async fn describe(transaction: &DatabaseTransaction, binding: &FunctionBinding) -> Result<u64> {
+    let Some(it) = &binding.binding else { return Ok(0) };
+    write_binding(transaction, &it.id, Some(&it.r#type), Function::of(binding)).await
+}
+
+/// Without a type the stored one stays.
+async fn write_binding(
+    transaction: &DatabaseTransaction,
+    binding_id: &str,
+    r#type: Option<&str>,
+    function: Function,
+) -> Result<u64> {
+    const WORDS: [binding::Column; 4] = [
+        binding::Column::FunctionId,
+        binding::Column::Module,
+        binding::Column::Function,
+        binding::Column::Owner,
+    ];
+    let mut insert = Query::insert();
+    insert.into_table(binding::Entity);
+    insert.columns([binding::Column::Id, binding::Column::Type].into_iter().chain(WORDS));
+    insert.values_panic([
+        binding_id.into(),
+        r#type.unwrap_or_default().into(),
+        function.id.into(),
+        function.module.into(),
+        function.name.into(),
+        function.owner.into(),
+    ]);
+    let replaced = WORDS.into_iter().chain(r#type.map(|_| binding::Column::Type));
+    insert.on_conflict(OnConflict::column(binding::Column::Id).update_columns(replaced).to_owned());
+    Ok(transaction.execute(&insert).await?.rows_affected())
+}
+
+/// Adds rows that are not there yet, and gives of each its binding, invocation and size.
+fn insert_outbox() -> sea_orm::sea_query::InsertStatement {
+    use outbox::Column::{BindingId, DueAtMs, InvocationId, ReceivedAtMs, Result, Size};
+    let mut insert = Query::insert();
+    insert
+        .into_table(outbox::Entity)
+        .columns([BindingId, InvocationId, DueAtMs, ReceivedAtMs, Size, Result])
+        .on_conflict(OnConflict::columns([BindingId, InvocationId]).do_nothing().to_owned())
+        .returning(Query::returning().columns([BindingId, InvocationId, Size]));
+    insert
+}

@@ -1,0 +1,170 @@
+//! Results that die, come back, or are thrown away. The row in the outbox stays as long as the letter
+//! does, so that a repeat of the result is recognised. Each of these begins with the row's state, whose
+//! lock decides between replicas that do different things with it.
+
+use std::collections::HashMap;
+
+use mesh::database::Result;
+use sea_orm::sea_query::{Expr, ExprTrait as _, Query, SelectStatement, SubQueryStatement, UpdateStatement};
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
+use uuid::Uuid;
+
+use super::super::entity::outbox::{self, DEAD, PENDING, SETTLED};
+use super::super::entity::{binding, dead_letter};
+use super::super::now_ms;
+use super::{Burial, Changed, Ledgers, in_state};
+
+/// Makes rows that wait letters.
+pub(super) async fn bury(
+    transaction: &DatabaseTransaction,
+    burials: &[Burial],
+    ledgers: &mut Ledgers,
+) -> Result<u64> {
+    let burials: HashMap<_, _> = burials.iter().map(|burial| (burial.seq, burial)).collect();
+    let mut update = change_state(PENDING, DEAD, burials.keys().copied());
+    update.returning(Query::returning().columns(Changed::COLUMNS));
+    let dead = Changed::read_all(&transaction.query_all(&update).await?)?;
+    for row in &dead {
+        ledgers.died(&row.binding_id, row.size);
+        if let Some(burial) = burials.get(&row.seq) {
+            transaction.execute(&insert_letter(burial)).await?;
+        }
+    }
+    let mut empty = Query::update();
+    empty
+        .table(outbox::Entity)
+        .value(outbox::Column::Result, Vec::<u8>::new())
+        .and_where(Expr::col(outbox::Column::Seq).is_in(dead.iter().map(|row| row.seq)));
+    transaction.execute(&empty).await?;
+    Ok(dead.len() as u64)
+}
+
+/// Puts the results of letters back among what waits. Their time begins anew.
+pub(super) async fn redrive(
+    transaction: &DatabaseTransaction,
+    ids: &[String],
+    ledgers: &mut Ledgers,
+) -> Result<u64> {
+    let payload = Query::select()
+        .column(dead_letter::Column::Payload)
+        .from(dead_letter::Entity)
+        .and_where(
+            Expr::col((dead_letter::Entity, dead_letter::Column::Seq))
+                .equals((outbox::Entity, outbox::Column::Seq)),
+        )
+        .take();
+    let now_ms = now_ms();
+    let mut update = change_state_of_letters(PENDING, ids);
+    update
+        .value(outbox::Column::Result, Expr::SubQuery(None, Box::new(SubQueryStatement::from(payload))))
+        .value(outbox::Column::Attempts, 0)
+        .value(outbox::Column::DueAtMs, now_ms)
+        .value(outbox::Column::ReceivedAtMs, now_ms)
+        .value(outbox::Column::LastError, "");
+    let back = Changed::read_all(&transaction.query_all(&update).await?)?;
+    back.iter().for_each(|row| ledgers.redriven(&row.binding_id, row.size));
+    delete_letters(transaction, &back).await
+}
+
+/// Throws letters away.
+pub(super) async fn purge(
+    transaction: &DatabaseTransaction,
+    ids: &[String],
+    ledgers: &mut Ledgers,
+) -> Result<u64> {
+    let mut update = change_state_of_letters(SETTLED, ids);
+    update.value(outbox::Column::SettledAtMs, now_ms());
+    let purged = Changed::read_all(&transaction.query_all(&update).await?)?;
+    purged.iter().for_each(|row| ledgers.purged(&row.binding_id));
+    delete_letters(transaction, &purged).await
+}
+
+fn change_state(from: i32, to: i32, seqs: impl Iterator<Item = i64>) -> UpdateStatement {
+    Query::update()
+        .table(outbox::Entity)
+        .value(outbox::Column::State, to)
+        .and_where(Expr::col(outbox::Column::Seq).is_in(seqs))
+        .and_where(in_state(from))
+        .take()
+}
+
+/// Changes the rows of letters, and gives them.
+fn change_state_of_letters(to: i32, ids: &[String]) -> UpdateStatement {
+    let seqs = Query::select()
+        .column(dead_letter::Column::Seq)
+        .from(dead_letter::Entity)
+        .and_where(Expr::col(dead_letter::Column::Id).is_in(ids))
+        .take();
+    Query::update()
+        .table(outbox::Entity)
+        .value(outbox::Column::State, to)
+        .and_where(Expr::col(outbox::Column::Seq).in_subquery(seqs))
+        .and_where(in_state(DEAD))
+        .returning(Query::returning().columns(Changed::COLUMNS))
+        .take()
+}
+
+async fn delete_letters(transaction: &DatabaseTransaction, rows: &[Changed]) -> Result<u64> {
+    let mut delete = Query::delete();
+    delete
+        .from_table(dead_letter::Entity)
+        .and_where(Expr::col(dead_letter::Column::Seq).is_in(rows.iter().map(|row| row.seq)));
+    Ok(transaction.execute(&delete).await?.rows_affected())
+}
+
+/// Copies the row within the database.
+fn insert_letter(burial: &Burial) -> sea_orm::sea_query::InsertStatement {
+    use dead_letter::Column as Letter;
+    let mut insert = Query::insert();
+    insert.into_table(dead_letter::Entity).columns([
+        Letter::Id,
+        Letter::Reason,
+        Letter::Attempts,
+        Letter::DiedAtMs,
+        Letter::Seq,
+        Letter::BindingId,
+        Letter::InvocationId,
+        Letter::ReceivedAtMs,
+        Letter::Size,
+        Letter::Payload,
+        Letter::BindingType,
+        Letter::FunctionId,
+        Letter::Module,
+        Letter::Function,
+        Letter::Owner,
+    ]);
+    insert.select_from(letter_of(burial)).expect("as many columns as values");
+    insert
+}
+
+fn letter_of(burial: &Burial) -> SelectStatement {
+    use binding::Column as Binding;
+    use outbox::Column as Outbox;
+    Query::select()
+        .expr(Expr::value(Uuid::now_v7().to_string()))
+        .expr(Expr::value(burial.reason.as_str()))
+        .expr(Expr::value(burial.attempts))
+        .expr(Expr::value(now_ms()))
+        .columns(
+            [
+                Outbox::Seq,
+                Outbox::BindingId,
+                Outbox::InvocationId,
+                Outbox::ReceivedAtMs,
+                Outbox::Size,
+                Outbox::Result,
+            ]
+            .map(|column| (outbox::Entity, column)),
+        )
+        .columns(
+            [Binding::Type, Binding::FunctionId, Binding::Module, Binding::Function, Binding::Owner]
+                .map(|column| (binding::Entity, column)),
+        )
+        .from(outbox::Entity)
+        .inner_join(
+            binding::Entity,
+            Expr::col((outbox::Entity, Outbox::BindingId)).equals((binding::Entity, Binding::Id)),
+        )
+        .and_where(Expr::col((outbox::Entity, Outbox::Seq)).eq(burial.seq))
+        .take()
+}

@@ -1,0 +1,62 @@
+//! Results that are delivered, or not yet.
+
+use mesh::database::Result;
+use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
+
+use super::super::entity::outbox::{self, PENDING, SETTLED};
+use super::super::now_ms;
+use super::{Changed, Ledgers, MAX_ROWS, Postponement, in_state};
+
+/// These rows are delivered. What another replica has already found delivered is not counted again.
+pub(super) async fn settle_all(
+    transaction: &DatabaseTransaction,
+    seqs: &[i64],
+    ledgers: &mut Ledgers,
+) -> Result<()> {
+    for seqs in seqs.chunks(MAX_ROWS) {
+        let mut update = Query::update();
+        update
+            .table(outbox::Entity)
+            .value(outbox::Column::State, SETTLED)
+            .value(outbox::Column::SettledAtMs, now_ms())
+            .value(outbox::Column::Result, Vec::<u8>::new())
+            .and_where(Expr::col(outbox::Column::Seq).is_in(seqs.iter().copied()))
+            .and_where(in_state(PENDING))
+            .returning(Query::returning().columns(Changed::COLUMNS));
+        for row in Changed::read_all(&transaction.query_all(&update).await?)? {
+            ledgers.delivered(&row.binding_id, row.size);
+        }
+    }
+    Ok(())
+}
+
+/// Attempts have failed; there will be others.
+pub(super) async fn postpone(transaction: &DatabaseTransaction, postponed: &[Postponement]) -> Result<u64> {
+    for postponement in postponed {
+        let mut update = Query::update();
+        update
+            .table(outbox::Entity)
+            .value(outbox::Column::Attempts, postponement.attempts)
+            .value(outbox::Column::DueAtMs, postponement.due_at_ms)
+            .value(outbox::Column::LastError, postponement.error.as_str())
+            .and_where(Expr::col(outbox::Column::Seq).eq(postponement.seq))
+            .and_where(in_state(PENDING));
+        transaction.execute(&update).await?;
+    }
+    Ok(postponed.len() as u64)
+}
+
+/// Rows that have left are not remembered any longer.
+pub(super) async fn forget(transaction: &DatabaseTransaction, seqs: &[i64]) -> Result<u64> {
+    let mut forgotten = 0;
+    for seqs in seqs.chunks(MAX_ROWS) {
+        let mut delete = Query::delete();
+        delete
+            .from_table(outbox::Entity)
+            .and_where(Expr::col(outbox::Column::Seq).is_in(seqs.iter().copied()))
+            .and_where(in_state(SETTLED));
+        forgotten += transaction.execute(&delete).await?.rows_affected();
+    }
+    Ok(forgotten)
+}

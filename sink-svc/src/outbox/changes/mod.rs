@@ -1,0 +1,166 @@
+//! What changes the tables. Each change of a row is counted in the ledger of its binding, in the same
+//! transaction.
+
+mod arriving;
+mod dying;
+mod leaving;
+mod ledgers;
+
+use mesh::database::Result;
+use proto::registry::v1::FunctionBinding;
+use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::{DatabaseTransaction, QueryResult};
+
+pub(super) use self::ledgers::Ledgers;
+use super::capacity::{Amount, Room};
+use super::entity::outbox;
+use super::{Arrival, Tables};
+
+/// Rows of one statement: databases bound the number of its values.
+const MAX_ROWS: usize = 1000;
+
+/// A change of the tables.
+#[derive(Debug)]
+pub(super) enum Change {
+    Accept(Acceptance),
+    Describe(FunctionBinding),
+    /// Rows that are delivered.
+    Settle(Vec<i64>),
+    Postpone(Vec<Postponement>),
+    Bury(Vec<Burial>),
+    /// Letters that come back.
+    Redrive {
+        ids: Vec<String>,
+        _rooms: Vec<Room>,
+    },
+    /// Letters that are thrown away.
+    Purge(Vec<String>),
+    /// Rows that have left and need not be remembered.
+    Forget(Vec<i64>),
+}
+
+/// A result that comes in.
+#[derive(Debug)]
+pub(super) struct Acceptance {
+    pub(super) arrival: Arrival,
+    pub(super) received_at_ms: i64,
+    /// Held until the result is among what waits.
+    pub(super) _room: Room,
+}
+
+/// A function as others may want to see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Function {
+    pub(crate) id: String,
+    pub(crate) module: String,
+    pub(crate) name: String,
+    /// See `funless.registry.v1.Module.owner`.
+    pub(crate) owner: String,
+}
+
+/// An attempt that failed because of the result.
+#[derive(Debug, Clone)]
+pub(crate) struct Postponement {
+    pub(crate) seq: i64,
+    /// Failed attempts, this one included.
+    pub(crate) attempts: i32,
+    pub(crate) due_at_ms: i64,
+    pub(crate) error: String,
+}
+
+/// A result that is given up.
+#[derive(Debug, Clone)]
+pub(crate) struct Burial {
+    pub(crate) seq: i64,
+    pub(crate) attempts: i32,
+    pub(crate) reason: String,
+}
+
+impl Change {
+    /// The bindings whose functions are known once this is committed.
+    pub(super) fn functions(&self) -> Vec<(&str, Function)> {
+        match self {
+            Self::Accept(Acceptance { arrival, .. }) => {
+                arrival.sinks.iter().map(|sink| (sink.as_str(), arrival.function.clone())).collect()
+            }
+            Self::Describe(binding) => {
+                binding.binding.iter().map(|it| (it.id.as_str(), Function::of(binding))).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Function {
+    /// The function of a binding.
+    pub(crate) fn of(binding: &FunctionBinding) -> Self {
+        Self {
+            id: binding.function_id.clone(),
+            module: binding.module.clone(),
+            name: binding.function.clone(),
+            owner: binding.owner.clone(),
+        }
+    }
+}
+
+impl Tables {
+    /// Applies the changes. Gives how many rows each concerned. Those that are many share statements.
+    pub(super) async fn apply(
+        &self,
+        transaction: &DatabaseTransaction,
+        changes: &[&Change],
+        ledgers: &mut Ledgers,
+    ) -> Result<Vec<u64>> {
+        let mut accepted = Vec::new();
+        let mut settled = Vec::new();
+        for change in changes {
+            match change {
+                Change::Accept(acceptance) => accepted.push(acceptance),
+                Change::Settle(seqs) => settled.extend_from_slice(seqs),
+                _ => {}
+            }
+        }
+        let mut accepted = self.accept_all(transaction, &accepted, ledgers).await?;
+        leaving::settle_all(transaction, &settled, ledgers).await?;
+        let mut counts = Vec::with_capacity(changes.len());
+        for change in changes {
+            counts.push(match change {
+                Change::Accept(acceptance) => accepted.take(acceptance),
+                Change::Settle(seqs) => seqs.len() as u64,
+                Change::Describe(binding) => arriving::describe(transaction, binding).await?,
+                Change::Postpone(postponed) => leaving::postpone(transaction, postponed).await?,
+                Change::Bury(burials) => dying::bury(transaction, burials, ledgers).await?,
+                Change::Redrive { ids, .. } => dying::redrive(transaction, ids, ledgers).await?,
+                Change::Purge(ids) => dying::purge(transaction, ids, ledgers).await?,
+                Change::Forget(seqs) => leaving::forget(transaction, seqs).await?,
+            });
+        }
+        Ok(counts)
+    }
+}
+
+/// A row as a statement that changed it gives it back.
+struct Changed {
+    seq: i64,
+    binding_id: String,
+    size: i64,
+}
+
+impl Changed {
+    const COLUMNS: [outbox::Column; 3] =
+        [outbox::Column::Seq, outbox::Column::BindingId, outbox::Column::Size];
+
+    fn read(row: &QueryResult) -> Result<Self> {
+        Ok(Self { seq: row.try_get_by(0)?, binding_id: row.try_get_by(1)?, size: row.try_get_by(2)? })
+    }
+
+    fn read_all(rows: &[QueryResult]) -> Result<Vec<Self>> {
+        rows.iter().map(Self::read).collect()
+    }
+}
+
+/// Rows with this state. It stands in the statement as it is: only then do the indexes of pending and
+/// of settled rows apply.
+pub(super) fn in_state(state: i32) -> Expr {
+    Expr::col((outbox::Entity, outbox::Column::State)).eq(Expr::cust(state.to_string()))
+}

@@ -1,0 +1,6 @@
+//! The rows, one file a table. They stay inside the outbox.
+
+pub(super) mod binding;
+pub(super) mod dead_letter;
+pub(super) mod ledger;
+pub(super) mod outbox;

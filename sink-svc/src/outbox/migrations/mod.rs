@@ -1,0 +1,19 @@
+//! The schema, step by step. A step that has been released is never edited.
+
+mod m0001_initial;
+
+use sea_orm_migration::sea_query::{DynIden, IntoIden as _};
+use sea_orm_migration::{MigrationTrait, MigratorTrait};
+
+pub(super) struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_initial::Migration)]
+    }
+
+    /// Other services may keep their tables in the same database.
+    fn migration_table_name() -> DynIden {
+        "sink_migrations".into_iden()
+    }
+}

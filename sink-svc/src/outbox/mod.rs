@@ -1,0 +1,223 @@
+//! The outbox: results that were taken, until they are delivered or have died. PostgreSQL, or SQLite as
+//! the embedded default. Only this module knows SQL, and its entities stay inside.
+//!
+//! - `changes`: what changes the tables; the ledger changes in the same transaction
+//! - `group`: many changes in few transactions
+//! - `queries`: what reads, by noun
+//! - `capacity`: the bound
+
+mod capacity;
+mod changes;
+mod entity;
+mod group;
+mod migrations;
+mod queries;
+
+use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use mesh::database::{self, DatabaseError, DatabaseUrl};
+use mesh::group_commit::GroupCommit;
+use mesh::shutdown::Tasks;
+use parking_lot::Mutex;
+use proto::registry::v1::FunctionBinding;
+use sea_orm::{DatabaseConnection, DbErr};
+use tokio::sync::Notify;
+
+use self::capacity::Capacity;
+pub(crate) use self::capacity::{Amount, Room};
+use self::changes::{Acceptance, Change};
+pub(crate) use self::changes::{Burial, Function, Postponement};
+use self::group::Entry;
+pub(crate) use self::queries::dead_letters::{LetterFilter, LetterKey, MAX_LETTERS};
+pub(crate) use self::queries::pending::{Page, PageLimits, Pending};
+use crate::error::{Result, SinkError};
+
+/// How long [`Outbox::refresh`] waits for a database that does not answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The outbox. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Outbox {
+    tables: Arc<Tables>,
+    group: GroupCommit<Entry, Infallible>,
+}
+
+/// The database, and what this process knows of it.
+#[derive(Debug)]
+struct Tables {
+    db: DatabaseConnection,
+    capacity: Capacity,
+    /// What is stored of bindings, so that it need not be written with each result.
+    known: Mutex<HashMap<String, Function>>,
+    /// The bindings that something waited for when that was last read.
+    with_pending: Mutex<HashSet<String>>,
+    /// Who waits for results, by binding.
+    arrivals: Mutex<HashMap<String, Arc<Notify>>>,
+}
+
+/// A result on its way in.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) invocation_id: String,
+    pub(crate) function: Function,
+    /// Ids of bindings.
+    pub(crate) sinks: Vec<String>,
+    pub(crate) result: Bytes,
+}
+
+impl Outbox {
+    /// Opens the database, of which PostgreSQL need not be there yet. It holds at most `most`.
+    pub(crate) async fn open(
+        url: &DatabaseUrl,
+        connections: u32,
+        most: Amount,
+        tasks: &Tasks,
+    ) -> anyhow::Result<Self> {
+        let tables = Arc::new(Tables {
+            db: database::connect(url, connections, "funless-sink").await?,
+            capacity: Capacity::new(most),
+            known: Mutex::default(),
+            with_pending: Mutex::default(),
+            arrivals: Mutex::default(),
+        });
+        let group = GroupCommit::start(tasks, {
+            let tables = Arc::clone(&tables);
+            move |entries| {
+                let tables = Arc::clone(&tables);
+                async move {
+                    tables.commit(entries).await;
+                    Ok(())
+                }
+            }
+        });
+        Ok(Self { tables, group })
+    }
+
+    /// Brings the schema up to date, whatever other replicas do at the same time.
+    pub(crate) async fn migrate(&self) -> Result<()> {
+        Ok(database::migrate::<migrations::Migrator>(&self.tables.db).await?)
+    }
+
+    /// Learns what waits, as other replicas have changed that, too.
+    pub(crate) async fn refresh(&self) -> Result<()> {
+        let waiting = tokio::time::timeout(ANSWER_TIMEOUT, self.tables.waiting()).await;
+        let no_answer = |_| DatabaseError::Unavailable("it does not answer".into());
+        let waiting = waiting.map_err(no_answer)??;
+        let mut all = Amount::default();
+        waiting.iter().for_each(|(_, amount)| all += *amount);
+        self.tables.capacity.set(all);
+        *self.tables.with_pending.lock() = waiting.into_iter().map(|(binding_id, _)| binding_id).collect();
+        Ok(())
+    }
+
+    /// Whether something waited for this binding at the last [`Outbox::refresh`].
+    pub(crate) fn has_pending(&self, binding_id: &str) -> bool {
+        self.tables.with_pending.lock().contains(binding_id)
+    }
+
+    /// The bindings that something waited for at the last [`Outbox::refresh`].
+    pub(crate) fn with_pending(&self) -> Vec<String> {
+        self.tables.with_pending.lock().iter().cloned().collect()
+    }
+
+    /// What waits, as far as this process knows.
+    pub(crate) fn waiting(&self) -> Amount {
+        self.tables.capacity.waiting()
+    }
+
+    /// What is under way is written, and nothing after it.
+    pub(crate) fn close(&self) {
+        self.group.close();
+    }
+
+    /// Notified when a result has come for this binding through this process.
+    pub(crate) fn arrivals(&self, binding_id: &str) -> Arc<Notify> {
+        Arc::clone(self.tables.arrivals.lock().entry(binding_id.to_owned()).or_default())
+    }
+
+    /// Nobody waits for results of this binding any more.
+    pub(crate) fn forget_arrivals(&self, binding_id: &str) {
+        self.tables.arrivals.lock().remove(binding_id);
+    }
+
+    /// Keeps a result durably for each of its sinks. Those that have it already are no error. Gives for
+    /// how many it is new.
+    pub(crate) async fn accept(&self, arrival: Arrival) -> Result<u64> {
+        let rows = i64::try_from(arrival.sinks.len()).unwrap_or(i64::MAX);
+        let size = i64::try_from(arrival.result.len()).unwrap_or(i64::MAX);
+        let amount = Amount { rows, bytes: size.saturating_mul(rows) };
+        if !self.tables.capacity.can_ever_hold(amount) {
+            return Err(SinkError::NeverFits);
+        }
+        let room = self.room(amount).ok_or(SinkError::Full)?;
+        self.write(Change::Accept(Acceptance { arrival, received_at_ms: now_ms(), _room: room })).await
+    }
+
+    /// Keeps what a binding is, for those who look at its results when it is gone.
+    pub(crate) async fn describe(&self, binding: &FunctionBinding) -> Result<u64> {
+        self.write(Change::Describe(binding.clone())).await
+    }
+
+    /// These rows are delivered.
+    pub(crate) async fn settle(&self, seqs: Vec<i64>) -> Result<u64> {
+        self.write(Change::Settle(seqs)).await
+    }
+
+    /// Attempts failed because of these results.
+    pub(crate) async fn postpone(&self, postponed: Vec<Postponement>) -> Result<u64> {
+        self.write(Change::Postpone(postponed)).await
+    }
+
+    /// Makes rows that wait dead letters.
+    pub(crate) async fn bury(&self, burials: Vec<Burial>) -> Result<u64> {
+        self.write(Change::Bury(burials)).await
+    }
+
+    /// Takes letters back into the outbox, as if they came now.
+    pub(crate) async fn redrive(&self, ids: Vec<String>, rooms: Vec<Room>) -> Result<u64> {
+        self.write(Change::Redrive { ids, _rooms: rooms }).await
+    }
+
+    /// Throws letters away.
+    pub(crate) async fn purge(&self, ids: Vec<String>) -> Result<u64> {
+        self.write(Change::Purge(ids)).await
+    }
+
+    /// Forgets results that have left: all but the newest `rows`, and those that left before
+    /// `before_ms`. A bounded number at a time; gives how many.
+    pub(crate) async fn forget(&self, before_ms: i64, rows: i64) -> Result<u64> {
+        let seqs = self.tables.forgettable(before_ms, rows).await?;
+        if seqs.is_empty() {
+            return Ok(0);
+        }
+        self.write(Change::Forget(seqs)).await
+    }
+
+    /// Room for this much; `None` when the outbox is full.
+    pub(crate) fn room(&self, amount: Amount) -> Option<Room> {
+        self.tables.capacity.reserve(amount)
+    }
+
+    /// How many rows it concerned.
+    async fn write(&self, change: Change) -> Result<u64> {
+        let (entry, outcome) = Entry::new(change);
+        let Ok(Ok(())) = self.group.write(entry).await else { return Err(SinkError::Stopping) };
+        Ok(outcome.await.map_err(|_| SinkError::Stopping)??)
+    }
+}
+
+impl From<DbErr> for SinkError {
+    fn from(error: DbErr) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+/// Unix time in milliseconds.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,116 @@
+//! Results as documents of a database that speaks CouchDB.
+
+use std::collections::HashMap;
+
+use futures::future::join_all;
+use mesh::testing::eventually;
+use proto::binding::v1::BindingState;
+use proto::sink::v1::SinkCounts;
+use serde_json::{Value, json};
+
+use crate::support::servers::Couch;
+use crate::support::{Database, World, contract, delivered};
+
+contract!(results_are_documents, an_outage_loses_nothing);
+
+fn by_id(documents: Vec<Value>) -> HashMap<String, Value> {
+    let documents = documents.into_iter().map(|mut document| {
+        let members = document.as_object_mut().expect("an object");
+        members.remove("_rev");
+        let id = members.remove("_id").expect("an id");
+        (id.as_str().expect("a text").to_owned(), document)
+    });
+    documents.collect()
+}
+
+async fn results_are_documents(database: Database) {
+    let (world, couch) = (World::new(), Couch::start().await);
+    couch.create_database("results").await;
+    let params = format!(r#"{{"url":"{}"}}"#, couch.url("results"));
+    world.registry.put("a", "couchdb", &params);
+    world.registry.put("b", "couchdb", &params);
+    let sink = world.start(&database).await;
+    sink.eventually_is("a", BindingState::Connected).await;
+    let results = [
+        ("i1", r#"{"a":{"b":[1]}}"#, json!({"a": {"b": [1]}})),
+        ("i2", "[1,2]", json!({"result": [1, 2]})),
+        ("i3", r#"{"_id":"mine","x":1}"#, json!({"result": {"_id": "mine", "x": 1}})),
+        ("i4", "{}", json!({})),
+    ];
+    for (id, result, _) in &results {
+        sink.take("a", id, result).await;
+        sink.take("a", id, result).await;
+    }
+    // Another sink of the same database: what it has already is delivered.
+    sink.take("b", "i1", r#"{"a":{"b":[1]}}"#).await;
+    sink.eventually_counts("a", delivered(4)).await;
+    sink.eventually_counts("b", delivered(1)).await;
+    let documents = by_id(couch.documents("results").await);
+    assert_eq!(documents.len(), 4);
+    for (id, _, document) in results {
+        assert_eq!(documents[id], document, "{id}");
+    }
+}
+
+async fn an_outage_loses_nothing(database: Database) {
+    let (world, mut couch) = (World::new(), Couch::start().await);
+    couch.create_database("results").await;
+    world.registry.put("a", "couchdb", &format!(r#"{{"url":"{}"}}"#, couch.url("results")));
+    let sink = world.start(&database).await;
+    let take = |from: u32| {
+        let sink = &sink;
+        join_all((from..from + 700).map(|number| async move {
+            sink.take("a", &format!("i{number}"), &format!(r#"{{"n":{number}}}"#)).await;
+        }))
+    };
+    take(0).await;
+    couch.die();
+    take(700).await;
+    sink.eventually_is("a", BindingState::Retrying).await;
+    couch.listen().await;
+    sink.eventually_counts("a", delivered(1400)).await;
+    let documents = by_id(couch.documents("results").await);
+    assert_eq!(documents.len(), 1400);
+    assert!((0..1400).all(|number| documents[&format!("i{number}")] == json!({"n": number})));
+    database.assert_conserved().await;
+}
+
+#[tokio::test]
+async fn one_that_is_refused_spoils_none_beside_it() {
+    let (world, database, couch) = (World::new(), Database::sqlite(), Couch::start().await);
+    couch.create_database("results").await;
+    let params = format!(r#"{{"url":"{}","max_attempts":1}}"#, couch.url("results"));
+    world.registry.put("a", "couchdb", &params);
+    let sink = world.start(&database).await;
+    let writes = (0..20).map(|number| {
+        let result = if number == 7 { "no JSON" } else { "{}" };
+        let sink = &sink;
+        async move { sink.take("a", &format!("i{number}"), result).await }
+    });
+    join_all(writes).await;
+    let expected = SinkCounts { accepted: 20, delivered: 19, dead: 1, ..SinkCounts::default() };
+    sink.eventually_counts("a", expected).await;
+    let letter = sink.letters().await.remove(0);
+    assert_eq!(letter.invocation_id, "i7");
+    assert!(letter.reason.contains("the result is no JSON"), "{}", letter.reason);
+}
+
+#[tokio::test]
+async fn a_missing_database_is_waited_for() {
+    let (world, database, couch) = (World::new(), Database::sqlite(), Couch::start().await);
+    couch.create_database("there").await;
+    for name in ["there", "missing"] {
+        let params = format!(r#"{{"url":"{}","max_attempts":1}}"#, couch.url(name));
+        world.registry.put(name, "couchdb", &params);
+    }
+    let sink = world.start(&database).await;
+    let message = sink.eventually_is("missing", BindingState::Retrying).await;
+    assert_eq!(message, format!("there is no database {}", couch.url("missing")));
+    sink.take("missing", "i", "{}").await;
+    sink.take("there", "i", "{}").await;
+    sink.eventually_counts("there", delivered(1)).await;
+    couch.create_database("missing").await;
+    sink.eventually_counts("missing", delivered(1)).await;
+    sink.eventually_is("missing", BindingState::Connected).await;
+    eventually("the document is there", async || couch.documents("missing").await.len() == 1).await;
+}

@@ -1,0 +1,214 @@
+//! What is taken is kept, counted once, and bounded.
+
+use futures::future::join_all;
+use mesh::Reason;
+use mesh::testing::eventually;
+use proto::sink::v1::{DeliverRequest, SinkCounts};
+use sink_svc::Config;
+
+use crate::support::receiver::Receiver;
+use crate::support::{Database, World, as_user, contract, delivered, delivery, failure, postgres};
+
+contract!(
+    a_result_is_taken_once_for_each_sink,
+    a_delivered_result_is_not_taken_again,
+    many_at_once_are_all_counted,
+    a_kill_loses_nothing,
+    what_was_delivered_long_ago_is_forgotten,
+    a_full_outbox_refuses,
+);
+
+fn pending(count: u64) -> SinkCounts {
+    SinkCounts { accepted: count, pending: count, ..SinkCounts::default() }
+}
+
+async fn a_result_is_taken_once_for_each_sink(database: Database) {
+    let world = World::new();
+    let sink = world.start(&database).await;
+    let both = delivery(&["a", "b", "a"], "i1", "{}");
+    sink.delivery().deliver(both.clone()).await.expect("taken");
+    sink.delivery().deliver(both).await.expect("known");
+    sink.take("a", "i2", "{}").await;
+    assert_eq!(sink.counts("a").await, pending(2));
+    assert_eq!(sink.counts("b").await, pending(1));
+    database.assert_conserved().await;
+    sink.stop().await;
+
+    let sink = world.start(&database).await;
+    sink.take("b", "i1", "{}").await;
+    assert_eq!(sink.counts("b").await, pending(1), "it is still known");
+    database.assert_conserved().await;
+}
+
+async fn a_delivered_result_is_not_taken_again(database: Database) {
+    let (world, receiver) = (World::new(), Receiver::start().await);
+    world.registry.put("a", "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
+    let sink = world.start(&database).await;
+    sink.take("a", "i1", "1").await;
+    sink.eventually_counts("a", delivered(1)).await;
+    sink.take("a", "i1", "1").await;
+    sink.take("a", "i2", "2").await;
+    sink.eventually_counts("a", delivered(2)).await;
+    assert_eq!(receiver.bodies(), ["1", "2"]);
+    database.assert_conserved().await;
+}
+
+async fn many_at_once_are_all_counted(database: Database) {
+    let (world, receiver) = (World::new(), Receiver::start().await);
+    world.registry.put("a", "webhook", &format!(r#"{{"url":"{}","max_in_flight":32}}"#, receiver.url()));
+    let sink = world.start(&database).await;
+    // Each of them twice.
+    let results = (0..600).map(|number| (number / 2).to_string());
+    join_all(results.map(|result| async {
+        let (result, sink) = (result, &sink);
+        sink.take("a", &format!("i{result}"), &result).await;
+    }))
+    .await;
+    sink.eventually_counts("a", delivered(300)).await;
+    let mut bodies: Vec<u32> =
+        receiver.bodies().into_iter().map(|body| body.parse().expect("a number")).collect();
+    bodies.sort_unstable();
+    assert!(bodies.into_iter().eq(0..300), "each is delivered once");
+    database.assert_conserved().await;
+}
+
+async fn a_kill_loses_nothing(database: Database) {
+    let (world, mut receiver) = (World::new(), Receiver::start().await);
+    world.registry.put("a", "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
+    receiver.die().await;
+    let mut taken = 0;
+    for life in 0..3 {
+        let sink = world.start(&database).await;
+        let writes = (0..40).map(|number| {
+            let (sink, id) = (&sink, format!("{life}-{number}"));
+            async move { sink.deliver("a", &id, "1").await }
+        });
+        taken += join_all(writes).await.into_iter().filter(Result::is_ok).count() as u64;
+        sink.kill();
+    }
+    database.assert_conserved().await;
+
+    receiver.listen().await;
+    let sink = world.start(&database).await;
+    sink.eventually_counts("a", delivered(taken)).await;
+    let mut invocations: Vec<_> = receiver
+        .taken()
+        .iter()
+        .map(|received| received.headers["idempotency-key"].to_str().expect("text").to_owned())
+        .collect();
+    invocations.sort_unstable();
+    invocations.dedup();
+    assert_eq!(invocations.len() as u64, taken, "each is delivered");
+    database.assert_conserved().await;
+}
+
+async fn what_was_delivered_long_ago_is_forgotten(database: Database) {
+    let (world, receiver) = (World::new(), Receiver::start().await);
+    world.registry.put("a", "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
+    let sink = world.start_as(Config { remember_delivered_rows: 3, ..database.config() }).await;
+    for number in 0..10 {
+        sink.take("a", &format!("i{number}"), "1").await;
+    }
+    // One that nobody delivers is not forgotten.
+    sink.take("b", "i", "1").await;
+    sink.eventually_counts("a", delivered(10)).await;
+    let rows = async || database.number("SELECT count(*) FROM sink_outbox").await == 3;
+    eventually("three are left", rows).await;
+    assert_eq!(sink.counts("b").await, pending(1));
+    sink.take("a", "i9", "1").await;
+    assert_eq!(sink.counts("a").await, delivered(10), "the newest are remembered");
+    database.assert_conserved().await;
+}
+
+async fn a_full_outbox_refuses(database: Database) {
+    let world = World::new();
+    for config in [
+        Config { max_outbox_rows: 4, ..database.config() },
+        Config { max_outbox_bytes: 20, ..database.config() },
+    ] {
+        let sink = world.start_as(config).await;
+        let before = sink.counts("a").await.pending;
+        for number in before..before + 2 {
+            sink.take("a", &format!("i{number}"), "12345").await;
+        }
+        if before == 0 {
+            sink.stop().await;
+            continue;
+        }
+        let refused = failure(sink.deliver("a", "more", "12345").await);
+        assert_eq!(refused.reason, Reason::Overloaded);
+        assert!(refused.retry_after.is_some());
+        sink.stop().await;
+    }
+    // A restart does not forget how full it is.
+    let sink = world.start_as(Config { max_outbox_rows: 4, ..database.config() }).await;
+    assert_eq!(failure(sink.deliver("a", "more", "1").await).reason, Reason::Overloaded);
+    let huge = sink.delivery().deliver(delivery(&["1", "2", "3", "4", "5"], "i", "1")).await;
+    assert_eq!(failure(huge).reason, Reason::TooLarge, "it never fits");
+    database.assert_conserved().await;
+}
+
+#[tokio::test]
+async fn an_absent_database_makes_unavailable_and_nothing_else() {
+    let name = postgres::create_database().await;
+    let database = Database::Postgres(name.clone());
+    postgres::take_away(&name).await;
+    let (world, receiver) = (World::new(), Receiver::start().await);
+    world.registry.put("a", "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
+    let sink = world.start(&database).await;
+    assert!(!sink.is_ready());
+    assert_eq!(failure(sink.deliver("a", "i0", "1").await).reason, Reason::Unavailable);
+
+    postgres::give_back(&name).await;
+    eventually("it is ready", async || sink.is_ready()).await;
+    sink.take("a", "i1", "1").await;
+    sink.eventually_counts("a", delivered(1)).await;
+
+    postgres::take_away(&name).await;
+    eventually("it is not ready", async || !sink.is_ready()).await;
+    assert_eq!(sink.service.readiness.missing(), ["database"]);
+    assert_eq!(failure(sink.deliver("a", "i2", "1").await).reason, Reason::Unavailable);
+    postgres::give_back(&name).await;
+    eventually("it takes results", async || sink.deliver("a", "i2", "1").await.is_ok()).await;
+    sink.eventually_counts("a", delivered(2)).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_taken_is_refused_with_the_reason() {
+    let (world, database) = (World::new(), Database::sqlite());
+    let sink = world.start(&database).await;
+    let good = delivery(&["a"], "i", "1");
+    for (field, request) in [
+        ("invocation_id", DeliverRequest { invocation_id: String::new(), ..good.clone() }),
+        ("function_id", DeliverRequest { function_id: String::new(), ..good.clone() }),
+        ("result", DeliverRequest { result: Default::default(), ..good.clone() }),
+        ("sinks", DeliverRequest { sinks: vec![String::new()], ..good.clone() }),
+    ] {
+        let refused = failure(sink.delivery().deliver(request).await);
+        assert_eq!(refused.reason, Reason::InvalidField);
+        assert_eq!(refused.fields[0].0, field);
+    }
+    let user = failure(sink.delivery().deliver(as_user("ann", good.clone())).await);
+    assert_eq!(user.reason, Reason::PermissionDenied);
+    // A text that PostgreSQL cannot keep is a fault of that one alone, and SQLite keeps it.
+    sink.delivery().deliver(good).await.expect("taken");
+}
+
+#[tokio::test]
+async fn one_bad_write_spoils_none_beside_it() {
+    let database = Database::postgres().await;
+    let world = World::new();
+    let sink = world.start(&database).await;
+    let writes = (0..60).map(|number| {
+        // PostgreSQL keeps no zeros in texts.
+        let bad = if number % 20 == 7 { "\0" } else { "" };
+        let sink = &sink;
+        async move { sink.deliver("a", &format!("i{number}{bad}"), "1").await.is_ok() }
+    });
+    let taken = join_all(writes).await;
+    for (number, taken) in taken.into_iter().enumerate() {
+        assert_eq!(taken, number % 20 != 7, "{number}");
+    }
+    assert_eq!(sink.counts("a").await, pending(57));
+    database.assert_conserved().await;
+}

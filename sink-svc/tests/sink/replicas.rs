@@ -1,0 +1,59 @@
+//! Several sinks on one database.
+
+use futures::future::join_all;
+use mesh::testing::eventually;
+use proto::binding::v1::BindingState;
+use proto::sink::v1::GetSinkStatusRequest;
+
+use crate::support::receiver::Receiver;
+use crate::support::{Database, World, delivered};
+
+#[tokio::test]
+async fn what_one_takes_another_delivers_and_each_answers_for_all() {
+    let (world, database, receiver) = (World::new(), Database::postgres().await, Receiver::start().await);
+    world.registry.put("a", "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
+    let replicas = [world.start(&database).await, world.start(&database).await];
+    eventually("somebody holds it", async || world.registry.holder("a").is_some()).await;
+    let holder = world.registry.holder("a").expect("held");
+    let [one, other] = &replicas;
+    let (holder, other) = if one.address() == holder { (one, other) } else { (other, one) };
+
+    let takers = (0..100).map(|number| {
+        let sink = if number % 2 == 0 { holder } else { other };
+        // Each once at the one and once at the other.
+        async move {
+            for sink in [sink, other] {
+                sink.take("a", &format!("i{number}"), "1").await;
+            }
+        }
+    });
+    join_all(takers).await;
+    for sink in [holder, other] {
+        sink.eventually_counts("a", delivered(100)).await;
+        sink.eventually_is("a", BindingState::Connected).await;
+    }
+    let request = GetSinkStatusRequest { ids: vec!["a".into()], wait: true };
+    let status = other.sinks().get_sink_status(request).await.expect("told").into_inner().statuses.remove(0);
+    assert!(status.status.is_some_and(|status| status.last_activity_ms > 0), "the holder is asked");
+    assert_eq!(status.counts, Some(delivered(100)));
+    assert_eq!(receiver.bodies().len(), 100);
+    database.assert_conserved().await;
+}
+
+#[tokio::test]
+async fn what_a_dead_replica_held_another_delivers() {
+    let (world, database, mut receiver) = (World::new(), Database::postgres().await, Receiver::start().await);
+    receiver.die().await;
+    world.registry.put("a", "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
+    let first = world.start(&database).await;
+    first.eventually_is("a", BindingState::Retrying).await;
+    for number in 0..10 {
+        first.take("a", &format!("i{number}"), "1").await;
+    }
+    first.kill();
+    receiver.listen().await;
+    let second = world.start(&database).await;
+    second.eventually_counts("a", delivered(10)).await;
+    assert_eq!(receiver.bodies().len(), 10);
+    database.assert_conserved().await;
+}

@@ -1,0 +1,118 @@
+//! Results posted to a URL.
+
+use std::time::Duration;
+
+use axum::response::IntoResponse as _;
+use http::StatusCode;
+use http::header::RETRY_AFTER;
+use mesh::testing::eventually;
+use proto::binding::v1::BindingState;
+use proto::sink::v1::SinkCounts;
+use tokio::time::Instant;
+
+use crate::support::receiver::Receiver;
+use crate::support::{Database, World, delivered};
+
+#[tokio::test]
+async fn a_result_is_posted_with_what_names_it() {
+    let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
+    let params = r#"{"url":"URL","secret":"Jefe","headers":{"X-Shop":"7"}}"#;
+    world.registry.put("a", "webhook", &params.replace("URL", &receiver.url()));
+    let sink = world.start(&database).await;
+    sink.eventually_is("a", BindingState::Connected).await;
+    sink.take("a", "i1", "what do ya want for nothing?").await;
+    sink.eventually_counts("a", delivered(1)).await;
+    let taken = receiver.taken();
+    assert_eq!(taken[0].body, "what do ya want for nothing?");
+    for (name, value) in [
+        ("content-type", "application/json"),
+        ("idempotency-key", "i1"),
+        ("x-funless-invocation", "i1"),
+        ("x-funless-function", "shop/order"),
+        ("x-shop", "7"),
+        // The test vector of RFC 4231.
+        ("x-funless-signature", "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"),
+    ] {
+        assert_eq!(taken[0].headers[name], value, "{name}");
+    }
+    assert!(sink.status("a").await.last_activity_ms > 0);
+}
+
+#[tokio::test]
+async fn a_result_that_is_refused_comes_again_and_holds_up_no_other() {
+    let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
+    let params = format!(r#"{{"url":"{}","max_attempts":2}}"#, receiver.url());
+    world.registry.put("a", "webhook", &params);
+    receiver.answer(|body| match body {
+        r#""poison""# => StatusCode::UNPROCESSABLE_ENTITY.into_response(),
+        _ => StatusCode::OK.into_response(),
+    });
+    let sink = world.start(&database).await;
+    sink.take("a", "i0", r#""poison""#).await;
+    for number in 1..=20 {
+        sink.take("a", &format!("i{number}"), "1").await;
+    }
+    let expected = SinkCounts { accepted: 21, delivered: 20, dead: 1, ..SinkCounts::default() };
+    sink.eventually_counts("a", expected).await;
+    let letters = sink.letters().await;
+    assert_eq!((letters[0].invocation_id.as_str(), letters[0].attempts), ("i0", 2));
+    assert_eq!(letters[0].reason, "it answers 422 Unprocessable Entity");
+    assert_eq!(receiver.asked(), 22, "the poison twice");
+    database.assert_conserved().await;
+}
+
+#[tokio::test]
+async fn retry_after_is_honoured() {
+    let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
+    for id in ["destination", "result"] {
+        world.registry.put(id, "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
+    }
+    let sink = world.start(&database).await;
+    // Of everything that leads there, and of one result.
+    for (id, status) in [("destination", StatusCode::TOO_MANY_REQUESTS), ("result", StatusCode::CONFLICT)] {
+        receiver.answer(move |_| (status, [(RETRY_AFTER, "3")]).into_response());
+        let (asked, start) = (receiver.asked(), Instant::now());
+        sink.take(id, "i", "1").await;
+        eventually("it is asked", async || receiver.asked() > asked).await;
+        receiver.answer(|_| StatusCode::OK.into_response());
+        sink.eventually_counts(id, delivered(1)).await;
+        assert!(start.elapsed() >= Duration::from_secs(3), "{id}: {:?}", start.elapsed());
+        assert_eq!(receiver.asked(), asked + 2, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn a_result_that_silences_its_store_is_found_out() {
+    let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
+    let params = format!(r#"{{"url":"{}","max_attempts":1,"timeout_ms":1000}}"#, receiver.url());
+    world.registry.put("a", "webhook", &params);
+    receiver.answer(|body| match body {
+        r#""poison""# => StatusCode::REQUEST_TIMEOUT.into_response(),
+        _ => StatusCode::OK.into_response(),
+    });
+    let sink = world.start(&database).await;
+    sink.take("a", "i0", r#""poison""#).await;
+    let message = sink.eventually_is("a", BindingState::Retrying).await;
+    assert!(message.contains("did not answer in time"), "{message}");
+    assert_eq!(sink.counts("a").await.pending, 1, "it may be the store's fault");
+    // With others that are answered it is not.
+    sink.take("a", "i1", "1").await;
+    let expected = SinkCounts { accepted: 2, delivered: 1, dead: 1, ..SinkCounts::default() };
+    sink.eventually_counts("a", expected).await;
+    assert_eq!(sink.letters().await[0].invocation_id, "i0");
+    assert!(sink.letters().await[0].reason.contains("did not answer in time"));
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
+    let elsewhere = Receiver::start().await;
+    world.registry.put("a", "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
+    let url = elsewhere.url();
+    receiver.answer(move |_| axum::response::Redirect::temporary(&url).into_response());
+    let sink = world.start(&database).await;
+    sink.take("a", "i", "1").await;
+    let message = sink.eventually_is("a", BindingState::Retrying).await;
+    assert!(message.contains("redirects are not followed"), "{message}");
+    assert_eq!(elsewhere.asked(), 0);
+}

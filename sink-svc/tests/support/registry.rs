@@ -1,0 +1,159 @@
+//! A registry that has what a test gives it, and speaks its gRPC.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, stream};
+use mesh::health::Readiness;
+use mesh::server::Grpc;
+use mesh::shutdown::Tasks;
+use parking_lot::Mutex;
+use proto::registry::v1::bindings_server::{Bindings, BindingsServer};
+use proto::registry::v1::change::Change as Changed;
+use proto::registry::v1::watch_response::Body;
+use proto::registry::v1::watch_server::{Watch, WatchServer};
+use proto::registry::v1::{
+    Binding, BindingHolder, Change, ChangeSet, FindHoldersRequest, FindHoldersResponse, Function,
+    FunctionBinding, FunctionDeleted, HoldBindingsRequest, HoldBindingsResponse, ReleaseBindingsRequest,
+    ReleaseBindingsResponse, Snapshot, WatchRequest, WatchResponse,
+};
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+use tokio_stream::wrappers::BroadcastStream;
+use tonic::{Request, Response, Status};
+
+const LEASE: Duration = Duration::from_millis(600);
+
+/// The registry. Clones are the same one.
+#[derive(Clone)]
+pub struct FakeRegistry {
+    state: Arc<Mutex<State>>,
+    changes: broadcast::Sender<Change>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By their ids. Each has a function of its own.
+    bindings: HashMap<String, FunctionBinding>,
+    /// Holder, address, and until when, by binding.
+    leases: HashMap<String, (String, String, Instant)>,
+}
+
+impl Default for FakeRegistry {
+    fn default() -> Self {
+        Self { state: Arc::default(), changes: broadcast::Sender::new(64) }
+    }
+}
+
+impl FakeRegistry {
+    /// Makes a sink, or changes it.
+    pub fn put(&self, id: &str, kind: &str, params: &str) {
+        let binding = FunctionBinding {
+            function_id: format!("function-of-{id}"),
+            module: "shop".into(),
+            function: "order".into(),
+            binding: Some(Binding { id: id.into(), r#type: kind.into(), params: params.into() }),
+            owner: "ann".into(),
+        };
+        self.state.lock().bindings.insert(id.to_owned(), binding.clone());
+        let _ = self.changes.send(Change { change: Some(Changed::FunctionPut(function_of(&binding))) });
+    }
+
+    /// Removes a sink with its function.
+    pub fn remove(&self, id: &str) {
+        let removed = self.state.lock().bindings.remove(id).expect("it is there");
+        let deleted = FunctionDeleted { id: removed.function_id, ..FunctionDeleted::default() };
+        let _ = self.changes.send(Change { change: Some(Changed::FunctionDeleted(deleted)) });
+    }
+
+    /// Who holds a sink, by its address.
+    pub fn holder(&self, id: &str) -> Option<String> {
+        self.state.lock().leases.get(id).map(|(_, address, _)| address.clone())
+    }
+
+    pub fn router(&self) -> axum::Router {
+        Grpc::default()
+            .service(BindingsServer::new(self.clone()))
+            .service(WatchServer::new(self.clone()))
+            .build(
+                &mesh::config::ServerConfig::default(),
+                &prometheus::Registry::new(),
+                &Readiness::default(),
+                &Tasks::default(),
+            )
+    }
+}
+
+fn function_of(binding: &FunctionBinding) -> Function {
+    Function {
+        id: binding.function_id.clone(),
+        sinks: binding.binding.clone().into_iter().collect(),
+        ..Function::default()
+    }
+}
+
+#[tonic::async_trait]
+impl Bindings for FakeRegistry {
+    async fn hold_bindings(
+        &self,
+        request: Request<HoldBindingsRequest>,
+    ) -> Result<Response<HoldBindingsResponse>, Status> {
+        let HoldBindingsRequest { holder, address, running, stopping, .. } = request.into_inner();
+        let mut state = self.state.lock();
+        let State { bindings, leases } = &mut *state;
+        let now = Instant::now();
+        leases.retain(|id, (_, _, until)| *until > now && bindings.contains_key(id));
+        let removed = running.iter().filter(|id| !bindings.contains_key(*id)).cloned().collect();
+        let mut share = Vec::new();
+        for (id, binding) in bindings {
+            let is_ours = leases.get(id).is_none_or(|(other, ..)| *other == holder);
+            if is_ours && (!stopping || running.contains(id)) {
+                leases.insert(id.clone(), (holder.clone(), address.clone(), now + LEASE));
+                share.push(binding.clone());
+            }
+        }
+        let lease_ms = LEASE.as_millis() as u32;
+        Ok(Response::new(HoldBindingsResponse { bindings: share, removed, lease_ms, revision: 1 }))
+    }
+
+    async fn release_bindings(
+        &self,
+        request: Request<ReleaseBindingsRequest>,
+    ) -> Result<Response<ReleaseBindingsResponse>, Status> {
+        let gone = request.into_inner().holder;
+        self.state.lock().leases.retain(|_, (holder, ..)| *holder != gone);
+        Ok(Response::new(ReleaseBindingsResponse {}))
+    }
+
+    async fn find_holders(
+        &self,
+        request: Request<FindHoldersRequest>,
+    ) -> Result<Response<FindHoldersResponse>, Status> {
+        let state = self.state.lock();
+        let held = request.into_inner().ids.into_iter().filter_map(|id| {
+            let (_, address, _) = state.leases.get(&id)?;
+            Some(BindingHolder { binding_id: id, address: address.clone() })
+        });
+        Ok(Response::new(FindHoldersResponse { holders: held.collect() }))
+    }
+}
+
+#[tonic::async_trait]
+impl Watch for FakeRegistry {
+    type WatchStream = BoxStream<'static, Result<WatchResponse, Status>>;
+
+    async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let changes = BroadcastStream::new(self.changes.subscribe());
+        let functions = self.state.lock().bindings.values().map(function_of).collect();
+        let snapshot = Snapshot { functions, complete: true, ..Snapshot::default() };
+        let snapshot = Ok(WatchResponse { revision: 1, body: Some(Body::Snapshot(snapshot)) });
+        let changes = changes.map(|change| {
+            let change = change.map_err(|error| Status::unavailable(error.to_string()))?;
+            let set = ChangeSet { changes: vec![change] };
+            Ok(WatchResponse { revision: 1, body: Some(Body::Changes(set)) })
+        });
+        Ok(Response::new(stream::iter([snapshot]).chain(changes).boxed()))
+    }
+}

@@ -1,0 +1,165 @@
+//! Events in, results out, while one part after the other is killed and started again: in the end each
+//! message is one document.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::{Value, json};
+
+use crate::client::{Client, Upload};
+use crate::process::Signal;
+use crate::publisher::Publisher;
+use crate::servers::{Couch, Mosquitto};
+use crate::{Mesh, Shape, guests, wait};
+
+const DATABASE: &str = "results";
+const TOPIC: &str = "chaos";
+/// Between two deaths, in milliseconds.
+const PAUSE_MS: Range<u64> = 100..800;
+/// Without anything new in the store for so long, nothing more comes.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// What is done to the mesh.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Messages that are published.
+    pub messages: u32,
+    /// At which pace.
+    pub per_second: u32,
+    /// Where the choice of victims begins.
+    pub seed: u64,
+    /// The broker is killed too. It may then forget what it has acknowledged and what has been
+    /// acknowledged to it, so that messages carry a key by which repeats are recognised. Otherwise the
+    /// identity of a message is that which MQTT gives it.
+    pub kill_broker: bool,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How often each part was killed.
+    pub deaths: BTreeMap<String, u32>,
+    /// From the first message to the last document.
+    pub took: Duration,
+    /// What the mesh says about all events and results.
+    pub conservation: Value,
+}
+
+/// Everything that takes part.
+struct Stage {
+    mesh: Mesh,
+    broker: Mosquitto,
+    store: Couch,
+    deaths: BTreeMap<String, u32>,
+}
+
+/// Runs the plan. Panics when a message is no document, or more than one, when there is a dead letter, or
+/// when the mesh's own books do not balance. `progress` is told now and then.
+pub async fn run(plan: &Plan, progress: impl Fn(&str)) -> Outcome {
+    let mut stage = Stage::set(plan).await;
+    let user = stage.mesh.user();
+    let publisher = Publisher::new(stage.broker.port(), TOPIC);
+    let start = Instant::now();
+    {
+        let publishing = publisher.publish(0..plan.messages, plan.per_second);
+        let mut publishing = std::pin::pin!(publishing);
+        let mut killing = std::pin::pin!(stage.kill_for_ever(plan, &progress));
+        tokio::select! {
+            () = &mut publishing => {}
+            () = &mut killing => {}
+        }
+    }
+    progress("published; nobody is killed any more");
+    let ids = stage.ids(plan.messages, &progress).await;
+    let took = start.elapsed();
+    assert_eq!(ids, (0..plan.messages).map(u64::from).collect::<Vec<_>>(), "each message is one document");
+    let conservation = settled(&user).await;
+    assert_eq!(conservation["events"]["dead"], 0, "{conservation}");
+    assert_eq!(conservation["sinks"]["dead"], 0, "{conservation}");
+    Outcome { deaths: stage.deaths.clone(), took, conservation }
+}
+
+impl Stage {
+    async fn set(plan: &Plan) -> Self {
+        let shape = Shape { name: "chaos", processes: Some(2), ..Shape::SIX_PROCESSES };
+        let mesh = Mesh::start(shape).await;
+        let broker =
+            if plan.kill_broker { Mosquitto::start_durable().await } else { Mosquitto::start().await };
+        let store = Couch::start_durable().await;
+        let url = store.create_database(DATABASE).await;
+        let mut params = json!({ "host": "127.0.0.1", "port": broker.port(), "topic": TOPIC });
+        // A run of bad luck may hit the same event more often than five times.
+        params["max_attempts"] = json!(100);
+        if plan.kill_broker {
+            params["dedupe_key"] = json!("/id");
+        }
+        let upload = Upload::function("f", &guests::echo())
+            .text("events", json!([{ "type": "mqtt", "params": params }]).to_string())
+            .text("sinks", json!([{ "type": "couchdb", "params": { "url": url } }]).to_string());
+        mesh.user().post_form("/v1/fn/_", upload).await.expect(201);
+        Self { mesh, broker, store, deaths: BTreeMap::new() }
+    }
+
+    /// Each part once, in order, and then any.
+    async fn kill_for_ever(&mut self, plan: &Plan, progress: &impl Fn(&str)) {
+        let mut random = StdRng::seed_from_u64(plan.seed);
+        let mut victims = vec!["connector", "scheduler", "worker", "worker-2", "sink", "registry", "store"];
+        if plan.kill_broker {
+            victims.push("broker");
+        }
+        for round in 0.. {
+            let victim = victims.get(round).copied();
+            let victim = victim.unwrap_or_else(|| victims[random.random_range(0..victims.len())]);
+            tokio::time::sleep(Duration::from_millis(random.random_range(PAUSE_MS))).await;
+            match victim {
+                "broker" => self.broker.die_and_start_again().await,
+                "store" => {
+                    self.store.die().await;
+                    self.store.start_again().await;
+                }
+                service => self.mesh.restart_service(service, Signal::KILL).await,
+            }
+            *self.deaths.entry(victim.to_owned()).or_default() += 1;
+            let documents = self.store.count(DATABASE).await.unwrap_or_default();
+            progress(&format!("{victim} was killed; {documents} of {} documents", plan.messages));
+        }
+    }
+
+    /// Waits until the documents are all there, and gives their numbers in order.
+    async fn ids(&self, messages: u32, progress: &impl Fn(&str)) -> Vec<u64> {
+        let mut last = (0, Instant::now());
+        wait::until("all documents are there", Duration::from_secs(3600), async || {
+            let count = self.store.count(DATABASE).await.unwrap_or_default();
+            if count > last.0 {
+                last = (count, Instant::now());
+                progress(&format!("{count} of {messages} documents"));
+            }
+            assert!(last.1.elapsed() < SETTLE_TIMEOUT, "{count} of {messages} documents, and no more come");
+            (count >= u64::from(messages)).then_some(())
+        })
+        .await;
+        let documents = self.store.documents(DATABASE, messages.into(), SETTLE_TIMEOUT).await;
+        let mut ids: Vec<_> =
+            documents.iter().map(|document| document["id"].as_u64().expect("an id")).collect();
+        ids.sort_unstable();
+        ids
+    }
+}
+
+/// Waits until nothing is in flight and nothing waits, and gives what the mesh then says of all events and
+/// results. Panics when its sums do not add up.
+pub async fn settled(user: &Client) -> Value {
+    wait::until("nothing is in flight any more", SETTLE_TIMEOUT, async || {
+        let mut sums = user.get("/v1/conservation").await.expect(200).json()["data"].take();
+        let (events, sinks) = (sums["events"].take(), sums["sinks"].take());
+        let sums = json!({ "events": events["sum"], "sinks": sinks["sum"] });
+        assert_eq!(sums["events"]["drift"], 0, "{sums}");
+        assert_eq!(sums["sinks"]["drift"], 0, "{sums}");
+        let is_quiet = sums["events"]["in_flight"] == 0 && sums["sinks"]["pending"] == 0;
+        is_quiet.then_some(sums)
+    })
+    .await
+}

@@ -1,0 +1,44 @@
+//! Events in, results out. Each case has a mesh and servers of its own, and they run one after the other:
+//! some of them kill what others would use.
+
+mod chaos;
+mod commands;
+mod flow;
+mod kinds;
+mod outage;
+mod poison;
+
+use std::process::ExitCode;
+
+use tests::harness::run_alone;
+use tests::{Shape, cases};
+
+fn main() -> ExitCode {
+    let both = [Shape::ONE_PROCESS, Shape::SIX_PROCESSES];
+    run_alone(vec![
+        (
+            &both,
+            cases![
+                flow::bindings_of_funless_work_unchanged,
+                flow::what_is_not_there_yet_is_waited_for,
+                flow::bindings_can_be_given_changed_and_taken_away,
+                kinds::from_cron_to_a_webhook,
+                kinds::from_nats_to_nats,
+                poison::a_poison_message_blocks_no_other_and_can_be_redriven,
+                outage::a_store_that_is_down_holds_nothing_up_and_loses_nothing,
+                commands::events_and_sinks_from_the_command_line,
+            ],
+        ),
+        (
+            &[Shape::ONE_PROCESS],
+            cases![flow::secrets_are_not_on_the_disk, flow::a_mesh_that_dies_loses_nothing],
+        ),
+        (
+            &[Shape::SIX_PROCESSES],
+            cases![
+                chaos::events_survive_the_death_of_everything,
+                chaos::events_keep_their_identity_without_a_key
+            ],
+        ),
+    ])
+}
