@@ -1,12 +1,12 @@
 //! Where the connector's parts are wired together.
 
-use std::sync::Arc;
+use std::convert::Infallible;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use mesh::bindings::{Replica, Tenure};
-use mesh::database::DatabaseError;
-use mesh::health::{Condition, Readiness};
+use mesh::bindings::{Lookup, Replica, Report, Tenure};
+use mesh::database::{self, Attend, DatabaseError};
+use mesh::group_commit::Closed;
+use mesh::health::Readiness;
 use mesh::server::{Grpc, Service};
 use mesh::shutdown::Tasks;
 use mesh::{Host, MAX_MESSAGE_BYTES};
@@ -16,16 +16,16 @@ use proto::registry::v1::{BindingRole, FunctionBinding};
 
 use crate::binding::BoundFunction;
 use crate::config::Config;
-use crate::grpc::{DeadLettersHandler, EventsHandler};
+use crate::grpc::{DATABASE_AWAY, DeadLettersHandler, EventsHandler};
 use crate::intake::Intake;
 use crate::invoker::Invoker;
-use crate::journal::{Change, Journal, Write};
+use crate::journal::Journal;
 use crate::kinds;
 use crate::metrics::Metrics;
 use crate::sweep::keep_sweeping;
 
-/// How often the database is asked whether it is there.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a binding's journal may take to open before that is told.
+const OPENING: Duration = Duration::from_secs(1);
 
 /// The connector.
 #[derive(Debug)]
@@ -40,15 +40,7 @@ impl App {
 
         let journal = Journal::open(&config.database_url, config.database_connections, &tasks).await?;
         let answers = readiness.condition("database");
-        let mut database = Database { journal: journal.clone(), is_prepared: false, answers };
-        match database.poll().await {
-            Ok(()) => {}
-            Err(DatabaseError::Unavailable(cause)) => {
-                tracing::warn!(database = ?config.database_url, %cause, "starting without the database");
-            }
-            Err(error) => return Err(error).context(format!("database_url: {:?}", config.database_url)),
-        }
-        tasks.spawn(database.keep_polling());
+        database::attend(Attendant(journal.clone()), &config.database_url, answers, &tasks).await?;
 
         let registry = host.dialer.dial(&config.registry)?;
         tasks.spawn(keep_sweeping(journal.clone(), registry.clone()));
@@ -68,7 +60,8 @@ impl App {
             journal.close();
         });
 
-        let events = EventsHandler::new(journal.clone(), board, registry, host.dialer.clone(), host.address);
+        let lookup = Lookup { board, registry, dialer: host.dialer, address: host.address };
+        let events = EventsHandler::new(journal.clone(), lookup);
         let dead_letters = DeadLettersHandler::new(journal, invoker);
         let router = Grpc::default()
             .service(EventsServer::new(events).max_decoding_message_size(MAX_MESSAGE_BYTES))
@@ -102,61 +95,43 @@ impl Runner {
                 return;
             }
         };
-        let bound = Arc::new(BoundFunction::of(&bound));
+        let bound = BoundFunction::of(&bound);
         let metrics = self.metrics.of(&bound.kind);
-        let open =
-            Write { binding_id: Arc::clone(&bound.binding_id), change: Change::Open(Arc::clone(&bound)) };
         let handling = source.handling.clone();
-        let intake =
-            Intake::new(bound, handling, tenure.revision, self.journal.clone(), self.invoker, metrics);
+        let intake = Intake::open(bound, handling, tenure.revision, self.journal, self.invoker, metrics);
         let opened = async {
-            self.journal.write(open).await.ok()?;
-            Some(intake.entries().await)
+            let intake = intake.await?;
+            // Read once it is open, and no former tenure begins any more.
+            let before = intake.entries().await;
+            Ok::<_, Closed>((intake, before))
         };
-        let before = tokio::select! {
-            before = opened => before,
-            _ = tenure.ended() => None,
+        let opened = tokio::select! {
+            opened = opened => opened,
+            never = tell_when_late(&tenure.report) => match never {},
+            _ = tenure.ended() => return,
         };
-        if let Some(before) = before {
+        if let Ok((intake, before)) = opened {
             source.run(intake, before, tenure).await;
         }
     }
 }
 
-/// Keeps in touch with the database.
-struct Database {
-    journal: Journal,
-    /// The schema is up to date.
-    is_prepared: bool,
-    answers: Condition,
+/// Tells that the journal is not there when it has been waited for.
+async fn tell_when_late(report: &Report) -> Infallible {
+    tokio::time::sleep(OPENING).await;
+    report.retrying(DATABASE_AWAY);
+    std::future::pending().await
 }
 
-impl Database {
-    async fn keep_polling(mut self) {
-        let mut answered = self.is_prepared;
-        loop {
-            tokio::time::sleep(POLL_INTERVAL).await;
-            let polled = self.poll().await;
-            match &polled {
-                Ok(()) if !answered => tracing::info!("the database is there"),
-                Err(error) if answered => tracing::warn!(%error, "the database is away"),
-                Ok(()) | Err(_) => {}
-            }
-            answered = polled.is_ok();
-        }
+/// Attends to the database.
+struct Attendant(Journal);
+
+impl Attend for Attendant {
+    async fn prepare(&mut self) -> Result<(), DatabaseError> {
+        self.0.migrate().await
     }
 
-    async fn poll(&mut self) -> Result<(), DatabaseError> {
-        let polled = self.try_poll().await;
-        self.answers.set(polled.is_ok());
-        polled
-    }
-
-    async fn try_poll(&mut self) -> Result<(), DatabaseError> {
-        if !self.is_prepared {
-            self.journal.migrate().await?;
-            self.is_prepared = true;
-        }
-        self.journal.poll().await
+    async fn refresh(&mut self) -> Result<(), DatabaseError> {
+        self.0.poll().await
     }
 }

@@ -1,11 +1,14 @@
 //! An event as its source gave it, and what becomes of it for the function.
 
+use std::collections::HashMap;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::HeaderMap;
 use mesh::MAX_MESSAGE_BYTES;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -75,14 +78,7 @@ impl Event {
     pub(crate) fn invocation_id(&self, binding_id: &str, dedupe_key: Option<&DedupeKey>) -> Option<Uuid> {
         let key = match dedupe_key? {
             DedupeKey::Property(name) => self.property(name)?.to_owned(),
-            DedupeKey::Pointer(pointer) => {
-                let payload: Value = serde_json::from_slice(&self.payload).ok()?;
-                match payload.pointer(pointer)? {
-                    Value::Null => return None,
-                    Value::String(text) => text.clone(),
-                    other => other.to_string(),
-                }
-            }
+            DedupeKey::Pointer(pointer) => text_at(pointer, &self.payload)?,
         };
         Some(derived_id(binding_id, &key))
     }
@@ -98,6 +94,27 @@ impl Event {
 
     fn property(&self, name: &str) -> Option<&str> {
         self.properties.iter().rev().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What a JSON pointer finds: the content of a string, anything else as it is written. A number that were
+/// read could become the same as another one, as large ones do in 64 bits. Null is nothing.
+fn text_at(pointer: &str, json: &[u8]) -> Option<String> {
+    let mut found: &RawValue = serde_json::from_slice(json).ok()?;
+    for token in pointer.split('/').skip(1) {
+        let token = token.replace("~1", "/").replace("~0", "~");
+        found = if found.get().starts_with('[') {
+            let is_index = token == "0" || token.starts_with(|first: char| matches!(first, '1'..='9'));
+            let index = token.parse::<usize>().ok().filter(|_| is_index)?;
+            serde_json::from_str::<Vec<&RawValue>>(found.get()).ok()?.get(index).copied()?
+        } else {
+            serde_json::from_str::<HashMap<String, &RawValue>>(found.get()).ok()?.remove(&token)?
+        };
+    }
+    match found.get() {
+        "null" => None,
+        text if text.starts_with('"') => serde_json::from_str(text).ok(),
+        text => Some(text.to_owned()),
     }
 }
 
@@ -193,6 +210,29 @@ mod tests {
         }
         assert_eq!(id("b", b"", DedupeKey::Property("no".into())), None);
         assert_eq!(event(b"").invocation_id("b", None), None);
+    }
+
+    #[test]
+    fn keys_are_taken_as_they_are_written() {
+        for (pointer, json, expected) in [
+            ("/id", r#"{"id":"7 \u00b0"}"#, Some("7 \u{b0}")),
+            ("/id", r#"{"id": 18446744073709551616 }"#, Some("18446744073709551616")),
+            ("/id", r#"{"id":18446744073709551617}"#, Some("18446744073709551617")),
+            ("/id", r#"{"id":0.10}"#, Some("0.10")),
+            ("/id", r#"{"id":true}"#, Some("true")),
+            ("/id", r#"{"id":null}"#, None),
+            ("/a/1/b", r#"{"a":[0,{"b":5}]}"#, Some("5")),
+            ("/0", "[3]", Some("3")),
+            ("/01", "[3,4]", None),
+            ("/+1", "[3,4]", None),
+            ("/00", "[3,4]", None),
+            ("/1", "[3]", None),
+            ("/a~1b/~0", r#"{"a/b":{"~":1}}"#, Some("1")),
+            ("/id/x", r#"{"id":7}"#, None),
+            ("/id", "no JSON", None),
+        ] {
+            assert_eq!(text_at(pointer, json.as_bytes()).as_deref(), expected, "{pointer} of {json}");
+        }
     }
 
     #[test]

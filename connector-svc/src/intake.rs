@@ -10,7 +10,7 @@ use http::HeaderMap;
 use mesh::backoff::Backoff;
 use mesh::group_commit::Closed;
 use mesh::hash::Hash;
-use mesh::telemetry;
+use mesh::{Reason, telemetry};
 use parking_lot::Mutex;
 use proto::deadletter::v1::DeadLetter;
 use proto::registry::v1::BindingRole;
@@ -25,8 +25,11 @@ use crate::binding::BoundFunction;
 use crate::event::Event;
 use crate::handling::Handling;
 use crate::invoker::{Failure, Invoker};
-use crate::journal::{Change, Entry, Journal, Write, now_ms};
+use crate::journal::{self, Change, Entry, Journal, Write, now_ms};
 use crate::metrics::KindMetrics;
+
+/// Events that are taken out of the journal with one write.
+const TIDIED_AT_ONCE: usize = 256;
 
 /// Waits between attempts: from about a second up to half a minute.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -53,7 +56,8 @@ pub(crate) enum Arrival {
     Again(Entry),
 }
 
-/// The binding stops: the event has not ended, and shall come again.
+/// The event has not ended, and shall come again: the binding stops, another replica has taken it over, or
+/// the journal does not say whether it has the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Abandoned;
 
@@ -75,6 +79,8 @@ struct Shared {
     handling: Handling,
     /// The registry's revision that has the function and its binding.
     revision: u64,
+    /// Of the tenure, in the journal; see [`Change`].
+    epoch: u64,
     journal: Journal,
     invoker: Invoker,
     metrics: KindMetrics,
@@ -99,18 +105,22 @@ enum Verdict {
 }
 
 impl Intake {
-    /// The intake of a binding.
-    pub(crate) fn new(
-        bound: Arc<BoundFunction>,
+    /// Opens the intake of a binding, for a tenure that begins at a revision of the registry. Waits for a
+    /// database that is away.
+    pub(crate) async fn open(
+        bound: BoundFunction,
         handling: Handling,
         revision: u64,
         journal: Journal,
         invoker: Invoker,
         metrics: KindMetrics,
-    ) -> Self {
+    ) -> Result<Self, Closed> {
+        let bound = Arc::new(bound);
+        let change = Change::Open(Arc::clone(&bound));
+        let epoch = journal.write(Write { binding_id: Arc::clone(&bound.binding_id), change }).await?;
         let (stopping, turns) = (CancellationToken::new(), Turns::default());
-        let shared = Shared { bound, handling, revision, journal, invoker, metrics, stopping, turns };
-        Self { shared: Arc::new(shared) }
+        let shared = Shared { bound, handling, revision, epoch, journal, invoker, metrics, stopping, turns };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The binding's id.
@@ -121,6 +131,11 @@ impl Intake {
     /// How events are handled.
     pub(crate) fn handling(&self) -> &Handling {
         &self.shared.handling
+    }
+
+    /// The tenure's epoch in the journal.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.shared.epoch
     }
 
     /// Where what happens is counted.
@@ -154,11 +169,43 @@ impl Intake {
 
     /// Writes into the binding's journal; see [`Journal::write`].
     pub(crate) async fn write(&self, change: Change) -> Result<u64, Closed> {
-        if let Change::Forget(ids) = &change {
-            self.shared.metrics.forgotten.inc_by(ids.len() as u64);
+        self.shared.journal.write(self.of_binding(change)).await
+    }
+
+    /// Writes once; see [`Journal::try_write`].
+    pub(crate) async fn try_write(&self, change: Change) -> Result<journal::Result<u64>, Closed> {
+        self.shared.journal.try_write(self.of_binding(change)).await
+    }
+
+    fn of_binding(&self, change: Change) -> Write {
+        Write { binding_id: Arc::clone(&self.shared.bound.binding_id), change }
+    }
+
+    /// Takes out of the journal what the source has no more, and what it knows to have ended.
+    pub(crate) async fn tidy(&self, forgotten: Vec<Uuid>, cleared: Vec<Uuid>) -> Result<(), Closed> {
+        for ids in forgotten.chunks(TIDIED_AT_ONCE) {
+            let events = self.write(Change::Forget(ids.to_vec())).await?;
+            tracing::info!(
+                binding = self.binding_id(),
+                events,
+                "the source does not have these events any more"
+            );
+            self.shared.metrics.forgotten.inc_by(events);
         }
-        let binding_id = Arc::clone(&self.shared.bound.binding_id);
-        self.shared.journal.write(Write { binding_id, change }).await
+        for ids in cleared.chunks(TIDIED_AT_ONCE) {
+            self.write(Change::Clear(ids.to_vec())).await?;
+        }
+        Ok(())
+    }
+
+    /// Begins an event, as long as no other replica has taken the binding over.
+    async fn begin(&self, change: Change) -> Result<(), Abandoned> {
+        if self.write(change).await? == 0 {
+            tracing::info!(binding = self.binding_id(), "another replica has taken the binding over");
+            return Err(Abandoned);
+        }
+        self.shared.metrics.received.inc();
+        Ok(())
     }
 
     /// The binding is removed: nothing of it comes again.
@@ -193,12 +240,11 @@ impl Intake {
                 (None, derived_id.unwrap_or_else(Uuid::now_v7), received_at_ms)
             }
             Arrival::First { key, fingerprint, invocation_id } => {
-                self.shared.metrics.received.inc();
                 let id = Uuid::now_v7();
                 let invocation_id = derived_id.or(invocation_id).unwrap_or_else(Uuid::now_v7);
                 let entry =
                     Entry { id, key, fingerprint, invocation_id, received_at_ms, args: None, ended: false };
-                self.write(Change::Begin(entry)).await?;
+                self.begin(Change::Begin { epoch: self.epoch(), entry }).await?;
                 (Some(id), invocation_id, received_at_ms)
             }
         };
@@ -222,13 +268,13 @@ impl Intake {
     async fn refuse(&self, arrival: Arrival, problem: &str) -> Result<Option<Uuid>, Abandoned> {
         tracing::debug!(binding = self.binding_id(), problem, "an event is refused");
         let metrics = &self.shared.metrics;
-        let (id, change) = match arrival {
+        let id = match arrival {
             Arrival::Once => {
                 metrics.received.inc();
-                (None, Change::Pass { refused: true, letter: None })
+                self.write(Change::Pass { refused: true, letter: None }).await?;
+                None
             }
             Arrival::First { key, fingerprint, invocation_id } => {
-                metrics.received.inc();
                 let id = Uuid::now_v7();
                 let entry = Entry {
                     id,
@@ -239,12 +285,15 @@ impl Intake {
                     args: None,
                     ended: true,
                 };
-                (Some(id), Change::Refuse(entry))
+                self.begin(Change::Refuse { epoch: self.epoch(), entry }).await?;
+                Some(id)
             }
             // It was taken once: what the binding takes has become less.
-            Arrival::Again(entry) => (Some(entry.id), Change::End { id: entry.id, letter: None }),
+            Arrival::Again(entry) => {
+                self.write(Change::End { id: entry.id, letter: None }).await?;
+                Some(entry.id)
+            }
         };
-        self.write(change).await?;
         metrics.refused.inc();
         metrics.acknowledged.inc();
         Ok(id)
@@ -275,15 +324,18 @@ impl Intake {
             Verdict::Dead { reason, attempts } => {
                 tracing::warn!(binding = self.binding_id(), invocation = %work.invocation_id, reason,
                     "an event becomes a dead letter");
-                metrics.buried.inc();
                 Some(Box::new(self.letter(&work, reason, attempts)))
             }
         };
+        let is_letter = letter.is_some();
         let change = match work.entry_id {
             Some(id) => Change::End { id, letter },
             None => Change::Pass { refused: false, letter },
         };
-        self.write(change).await?;
+        let found = self.write(change).await?;
+        if is_letter {
+            metrics.buried.inc_by(found);
+        }
         metrics.acknowledged.inc();
         metrics.duration.observe(started.elapsed().as_secs_f64());
         Ok(())
@@ -310,6 +362,12 @@ impl Intake {
                 Err(Failure::NotTried(words)) => {
                     tracing::debug!(words, "the mesh is away; the event waits");
                     reconnect.next_wait()
+                }
+                // It has run, and the sinks are not there to take what it gave.
+                Err(Failure::ResultNotTaken { words, retry_after }) => {
+                    tracing::debug!(words, "the result was not taken; the event waits");
+                    shared.metrics.retried(Reason::ResultNotTaken);
+                    retry.next_wait().max(retry_after.unwrap_or_default())
                 }
                 Err(Failure::Final(reason)) => return Ok(Verdict::Dead { reason, attempts: attempts + 1 }),
                 Err(Failure::Passing { reason, words, retry_after }) => {

@@ -33,6 +33,13 @@ pub(crate) enum Failure {
         /// When to come back, if the platform says so.
         retry_after: Option<Duration>,
     },
+    /// The function has run, and its sinks cannot take the result now.
+    ResultNotTaken {
+        /// In words.
+        words: String,
+        /// When to come back, if the sinks say so.
+        retry_after: Option<Duration>,
+    },
     /// Another attempt would fail in the same way.
     Final(String),
 }
@@ -75,6 +82,7 @@ fn classify(error: Error) -> Failure {
     match error.reason {
         // Nothing has started: the scheduler is not there, stops, or knows nothing yet.
         Reason::Unavailable => Failure::NotTried(words),
+        Reason::ResultNotTaken => Failure::ResultNotTaken { words, retry_after: error.retry_after },
         Reason::BadRequest
         | Reason::InvalidField
         | Reason::TooLarge
@@ -112,7 +120,6 @@ mod tests {
             Reason::WorkerLost,
             Reason::Overloaded,
             Reason::ConnectionLost,
-            Reason::ResultNotTaken,
             Reason::DeadlineExceeded,
             Reason::Internal,
             Reason::PermissionDenied,
@@ -120,6 +127,9 @@ mod tests {
             assert!(matches!(of(reason), Failure::Passing { .. }), "{reason:?}");
         }
         let retry_after = Some(Duration::from_secs(3));
+        let not_taken = Error { retry_after, ..Error::new(Reason::ResultNotTaken, "full") };
+        let expected = Failure::ResultNotTaken { words: "full".into(), retry_after };
+        assert_eq!(classify(not_taken), expected);
         let overloaded = classify(Error::overloaded("full", Duration::from_secs(3)));
         let expected = Failure::Passing { reason: Reason::Overloaded, words: "full".into(), retry_after };
         assert_eq!(overloaded, expected);

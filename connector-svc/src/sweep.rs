@@ -1,10 +1,11 @@
 //! Events of bindings that were removed while no connector ran: nobody holds these bindings, and nothing
-//! would ever end their events.
+//! would ever end their events. A binding that exists is nobody's affair here, whether somebody holds it
+//! or not.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use mesh::bindings::find_holders;
+use mesh::bindings::find_existing;
 use mesh::deadline::Deadline;
 use mesh::{Channel, Error};
 
@@ -12,28 +13,27 @@ use crate::journal::{Change, Journal, Write};
 
 /// How often to look.
 const INTERVAL: Duration = Duration::from_secs(30);
-/// A binding that nobody holds so many times in a row has been removed: one that exists is held again
-/// within seconds.
-const PATIENCE: u32 = 3;
+/// A binding that the registry does not have so many times in a row has been removed.
+const PATIENCE: u32 = 2;
 /// How long a look may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Forgets what nobody will end, again and again.
 pub(crate) async fn keep_sweeping(journal: Journal, registry: Channel) {
-    let mut unheld = Unheld::default();
+    let mut missing = Missing::default();
     loop {
         tokio::time::sleep(INTERVAL).await;
-        match sweep(&journal, &registry, &mut unheld).await {
+        match sweep(&journal, &registry, &mut missing).await {
             Ok(()) => {}
             Err(error) => tracing::debug!(%error, "it is not known which bindings have been removed"),
         }
     }
 }
 
-async fn sweep(journal: &Journal, registry: &Channel, unheld: &mut Unheld) -> Result<(), Error> {
+async fn sweep(journal: &Journal, registry: &Channel, missing: &mut Missing) -> Result<(), Error> {
     let busy = journal.busy_bindings().await.map_err(|error| Error::unavailable(error.to_string()))?;
-    let held = find_holders(registry, busy.clone(), Deadline::after(TIMEOUT)).await?;
-    for id in unheld.look(busy, &held.into_keys().collect()) {
+    let existing = find_existing(registry, busy.clone(), Deadline::after(TIMEOUT)).await?;
+    for id in missing.look(busy, &existing) {
         let write = Write { binding_id: id.as_str().into(), change: Change::ForgetAll };
         if let Ok(Ok(events)) = journal.try_write(write).await {
             tracing::info!(binding = id, events, "the binding was removed; its events are forgotten");
@@ -42,15 +42,15 @@ async fn sweep(journal: &Journal, registry: &Channel, unheld: &mut Unheld) -> Re
     Ok(())
 }
 
-/// How many times in a row nobody held a binding.
+/// How many times in a row the registry did not have a binding.
 #[derive(Default)]
-struct Unheld(HashMap<String, u32>);
+struct Missing(HashMap<String, u32>);
 
-impl Unheld {
-    /// Of these bindings some are held. Gives those that have been without a holder for long.
-    fn look(&mut self, busy: Vec<String>, held: &HashSet<String>) -> Vec<String> {
-        let unheld = busy.into_iter().filter(|id| !held.contains(id));
-        let times = unheld.map(|id| {
+impl Missing {
+    /// Of these bindings some exist. Gives those that have been missing often enough.
+    fn look(&mut self, busy: Vec<String>, existing: &HashSet<String>) -> Vec<String> {
+        let missing = busy.into_iter().filter(|id| !existing.contains(id));
+        let times = missing.map(|id| {
             let times = self.0.get(&id).copied().unwrap_or_default() + 1;
             (id, times)
         });
@@ -61,18 +61,101 @@ impl Unheld {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use mesh::channel::Endpoint;
+    use mesh::shutdown::Tasks;
+    use parking_lot::Mutex;
+    use proto::registry::v1::bindings_server::{Bindings, BindingsServer};
+    use proto::registry::v1::{
+        FindHoldersRequest, FindHoldersResponse, FunctionBinding, HoldBindingsRequest, HoldBindingsResponse,
+        ReleaseBindingsRequest, ReleaseBindingsResponse,
+    };
+    use tonic::{Request, Response, Status};
+    use uuid::Uuid;
+
     use super::*;
+    use crate::binding::BoundFunction;
+    use crate::journal::Entry;
+
+    /// A registry that has these bindings, and nobody who holds them.
+    #[derive(Clone)]
+    struct FakeRegistry(Arc<Mutex<Vec<String>>>);
+
+    #[tonic::async_trait]
+    impl Bindings for FakeRegistry {
+        async fn hold_bindings(
+            &self,
+            _: Request<HoldBindingsRequest>,
+        ) -> Result<Response<HoldBindingsResponse>, Status> {
+            Err(Status::unimplemented("nobody holds anything"))
+        }
+
+        async fn release_bindings(
+            &self,
+            _: Request<ReleaseBindingsRequest>,
+        ) -> Result<Response<ReleaseBindingsResponse>, Status> {
+            Err(Status::unimplemented("nobody holds anything"))
+        }
+
+        async fn find_holders(
+            &self,
+            _: Request<FindHoldersRequest>,
+        ) -> Result<Response<FindHoldersResponse>, Status> {
+            Ok(Response::new(FindHoldersResponse { holders: Vec::new(), existing: self.0.lock().clone() }))
+        }
+    }
+
+    async fn journal_with_an_event() -> Journal {
+        let url = "sqlite::memory:".parse().expect("a URL");
+        let journal = Journal::open(&url, 1, &Tasks::default()).await.expect("opened");
+        journal.migrate().await.expect("migrated");
+        let entry = Entry {
+            id: Uuid::now_v7(),
+            key: "1".into(),
+            fingerprint: None,
+            invocation_id: Uuid::now_v7(),
+            received_at_ms: 1,
+            args: None,
+            ended: false,
+        };
+        let open = Change::Open(Arc::new(BoundFunction::of(&FunctionBinding::default())));
+        for change in [open, Change::Begin { epoch: 1, entry }] {
+            journal.write(Write { binding_id: "b".into(), change }).await.expect("written");
+        }
+        journal
+    }
+
+    #[tokio::test]
+    async fn what_nobody_holds_is_kept_until_it_is_removed() {
+        let journal = journal_with_an_event().await;
+        let registry = FakeRegistry(Arc::new(Mutex::new(vec!["b".into()])));
+        let host = mesh::testing::host("connector");
+        let router = tonic::service::Routes::new(BindingsServer::new(registry.clone())).into_axum_router();
+        host.dialer.provide("registry", router);
+        let channel = host.dialer.dial(&Endpoint::Local("registry".into())).expect("a local endpoint");
+        let mut missing = Missing::default();
+        let mut sweep = async || {
+            sweep(&journal, &channel, &mut missing).await.expect("the registry answers");
+            journal.busy_bindings().await.expect("read").len()
+        };
+        for _ in 0..5 {
+            assert_eq!(sweep().await, 1, "it exists");
+        }
+        registry.0.lock().clear();
+        assert_eq!((sweep().await, sweep().await), (1, 0));
+    }
 
     #[test]
-    fn only_who_is_without_a_holder_for_long_is_removed() {
-        let mut unheld = Unheld::default();
+    fn only_what_is_missing_twice_in_a_row_is_removed() {
+        let mut missing = Missing::default();
         let busy = || vec!["a".to_owned(), "b".to_owned()];
-        let held = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<HashSet<_>>();
-        let looks: [(&[&str], &[&str]); 6] =
-            [(&[], &[]), (&["a"], &[]), (&[], &["b"]), (&["a", "b"], &[]), (&[], &[]), (&[], &[])];
-        for (number, (holders, removed)) in looks.into_iter().enumerate() {
-            assert_eq!(unheld.look(busy(), &held(holders)), removed, "look {number}");
+        let existing = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<HashSet<_>>();
+        let looks: [(&[&str], &[&str]); 5] =
+            [(&["b"], &[]), (&["a"], &[]), (&["a"], &["b"]), (&["a", "b"], &[]), (&["b"], &[])];
+        for (number, (there, removed)) in looks.into_iter().enumerate() {
+            assert_eq!(missing.look(busy(), &existing(there)), removed, "look {number}");
         }
-        assert!(unheld.look(vec![], &held(&[])).is_empty());
+        assert!(missing.look(vec![], &existing(&[])).is_empty());
     }
 }

@@ -170,12 +170,30 @@ mod tests {
     #[tokio::test]
     async fn what_waits_at_the_end_is_written_and_nothing_after() {
         let tasks = Tasks::default();
-        let group = GroupCommit::start(&tasks, |_: Vec<u32>| async { Ok::<_, String>(()) });
-        let waiting = group.clone();
-        let write = tokio::spawn(async move { waiting.write(1).await });
+        let turns = Arc::new(Semaphore::new(0));
+        let begun = Arc::new(Mutex::new(0));
+        let (gate, groups) = (Arc::clone(&turns), Arc::clone(&begun));
+        let group = GroupCommit::start(&tasks, move |_: Vec<u32>| {
+            *groups.lock() += 1;
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.acquire().await.expect("open").forget();
+                Ok::<_, String>(())
+            }
+        });
+        let write = |number| {
+            let group = group.clone();
+            tokio::spawn(async move { group.write(number).await })
+        };
+        let under_way = write(1);
+        crate::testing::eventually("one is under way", || async { *begun.lock() == 1 }).await;
+        let waiting = write(2);
+        let one_waits = || async { group.queue.capacity() == MAX_WAITING - 1 };
+        crate::testing::eventually("one waits", one_waits).await;
         group.close();
-        let outcome = write.await.expect("ended");
-        assert!(matches!(outcome, Ok(Ok(())) | Err(Closed)));
+        turns.add_permits(2);
+        assert_eq!(under_way.await.expect("ended"), Ok(Ok(())));
+        assert_eq!(waiting.await.expect("ended"), Ok(Ok(())));
         tasks.stop(Duration::from_secs(5)).await;
         assert_eq!(group.write(2).await, Err(Closed));
     }

@@ -1,10 +1,9 @@
 //! Where the registry's parts are wired together.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::Context as _;
-use mesh::health::{Condition, Readiness};
+use mesh::database::{self, Attend};
+use mesh::health::Readiness;
 use mesh::server::{Grpc, Service};
 use mesh::shutdown::Tasks;
 use mesh::{Host, MAX_MESSAGE_BYTES};
@@ -21,16 +20,12 @@ use proto::registry::v1::watch_server::WatchServer;
 
 use crate::code::Uploads;
 use crate::config::Config;
-use crate::error::{RegistryError, Result};
 use crate::grpc::Handler;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
-use crate::store::{DatabaseError, Store};
+use crate::store::{Result, Store};
 use crate::subjects::{self, BootstrapSubject};
 use crate::watch::Hub;
-
-/// How often the database is asked whether it is there, and what others have written.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The registry.
 #[derive(Debug)]
@@ -57,21 +52,12 @@ impl App {
             unreadable_told: Mutex::default(),
         });
 
-        let mut database = Database {
+        let attendant = Attendant {
             registry: Arc::clone(&registry),
             subjects: subjects::bootstrap(&config),
-            prepared: false,
-            answers: readiness.condition("database"),
             revision: metrics.revision,
         };
-        match database.poll().await {
-            Ok(()) => {}
-            Err(RegistryError::Database(DatabaseError::Unavailable(cause))) => {
-                tracing::warn!(database = ?config.database_url, %cause, "starting without the database");
-            }
-            Err(error) => return Err(error).context(format!("database_url: {:?}", config.database_url)),
-        }
-        tasks.spawn(database.keep_polling());
+        database::attend(attendant, &config.database_url, readiness.condition("database"), &tasks).await?;
         tasks.spawn({
             let registry = Arc::clone(&registry);
             async move { registry.store.follow_notifications().await }
@@ -104,44 +90,20 @@ fn services(handler: &Arc<Handler>) -> Grpc {
         .service(server!(WatchServer))
 }
 
-/// Keeps in touch with the database.
-struct Database {
+/// Attends to the database.
+struct Attendant {
     registry: Arc<Registry>,
     subjects: Vec<BootstrapSubject>,
-    /// The schema and what is encrypted are up to date, and the bootstrap subjects exist.
-    prepared: bool,
-    answers: Condition,
     revision: IntGauge,
 }
 
-impl Database {
-    async fn keep_polling(mut self) {
-        let mut answered = self.prepared;
-        loop {
-            tokio::time::sleep(POLL_INTERVAL).await;
-            let polled = self.poll().await;
-            match &polled {
-                Ok(()) if !answered => tracing::info!("the database is there"),
-                Err(error) if answered => tracing::warn!(%error, "the database is away"),
-                Ok(()) | Err(_) => {}
-            }
-            answered = polled.is_ok();
-        }
+impl Attend for Attendant {
+    async fn prepare(&mut self) -> Result<()> {
+        self.registry.store.prepare().await?;
+        self.registry.ensure_subjects(&self.subjects).await
     }
 
-    /// Learns what the database has now, having prepared it if that is still to be done.
-    async fn poll(&mut self) -> Result<()> {
-        let polled = self.try_poll().await;
-        self.answers.set(polled.is_ok());
-        polled
-    }
-
-    async fn try_poll(&mut self) -> Result<()> {
-        if !self.prepared {
-            self.registry.store.prepare().await?;
-            self.registry.ensure_subjects(&self.subjects).await?;
-            self.prepared = true;
-        }
+    async fn refresh(&mut self) -> Result<()> {
         self.registry.store.refresh().await?;
         self.revision.set(self.registry.store.newest().borrow().cast_signed());
         Ok(())

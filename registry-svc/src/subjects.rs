@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use mesh::Caller;
 use mesh::auth::Secret;
+use mesh::database;
 use mesh::hash::Hash;
 use proto::registry::v1::{Role, Subject};
 
@@ -30,7 +31,7 @@ pub(crate) fn bootstrap(config: &Config) -> Vec<BootstrapSubject> {
 
 impl Registry {
     /// Makes the bootstrap subjects exist with exactly their tokens. Changes nothing when they do.
-    pub(crate) async fn ensure_subjects(&self, wanted: &[BootstrapSubject]) -> Result<()> {
+    pub(crate) async fn ensure_subjects(&self, wanted: &[BootstrapSubject]) -> database::Result<()> {
         let mut write = self.store.write().await?;
         let mut changed = false;
         for (subject, token) in wanted {

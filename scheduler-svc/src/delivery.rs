@@ -36,7 +36,7 @@ impl Delivery {
         invocation_id: &str,
         result: &Bytes,
         deadline: Deadline,
-    ) -> Result<(), SchedulingError> {
+    ) -> Result<(), Error> {
         if function.sinks.is_empty() {
             return Ok(());
         }
@@ -59,12 +59,18 @@ impl Delivery {
             };
             let failure = Error::from(status);
             let wait = backoff.next_wait();
-            let is_away = matches!(failure.reason, Reason::Unavailable | Reason::ConnectionLost);
-            if !is_away || deadline.remaining() <= wait {
-                return Err(SchedulingError::ResultNotTaken(failure));
+            match failure.reason {
+                Reason::Unavailable | Reason::ConnectionLost if deadline.remaining() > wait => {
+                    tracing::debug!(%failure, "handing the result over again");
+                    tokio::time::sleep(wait).await;
+                }
+                Reason::Unavailable
+                | Reason::ConnectionLost
+                | Reason::Overloaded
+                | Reason::DeadlineExceeded => return Err(SchedulingError::ResultNotTaken(failure).into()),
+                // This result will never be taken.
+                _ => return Err(failure),
             }
-            tracing::debug!(%failure, "handing the result over again");
-            tokio::time::sleep(wait).await;
         }
     }
 }

@@ -362,6 +362,11 @@ async fn a_result_that_no_sink_takes_is_the_callers_to_know() {
     assert!(full.message.contains("the outbox is full") && full.message.contains("ran"), "{full}");
     assert!(!full.not_started(), "it may not be taken for something that can be repeated blindly");
 
+    for bad in ["with space", "\0", &"x".repeat(129)] {
+        let request = InvokeRequest { invocation_id: bad.to_owned(), ..invocation_of("f", 0) };
+        assert_eq!(reason(stage.invoke(request).await), Reason::InvalidField, "{bad:?}");
+    }
+
     worker.behave(Behaviour::Trap);
     assert_eq!(reason(stage.invoke(invocation_of("f", 0)).await), Reason::GuestTrapped);
     assert!(sink.taken().is_empty());

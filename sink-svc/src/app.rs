@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use mesh::bindings::Replica;
-use mesh::database::DatabaseError;
-use mesh::health::{Condition, Readiness};
+use mesh::bindings::{Lookup, Replica};
+use mesh::database::{self, Attend, DatabaseError};
+use mesh::health::Readiness;
 use mesh::server::{Grpc, Service};
 use mesh::shutdown::Tasks;
 use mesh::{Host, MAX_MESSAGE_BYTES};
@@ -17,14 +16,11 @@ use proto::sink::v1::sinks_server::SinksServer;
 
 use crate::config::Config;
 use crate::delivery::{Couriers, RemovedBindings};
-use crate::error::{Result, SinkError};
+use crate::error::Result;
 use crate::grpc::Handler;
 use crate::kinds::Http;
 use crate::metrics::Metrics;
 use crate::outbox::{Amount, Outbox, now_ms};
-
-/// How often the database is asked whether it is there, and what others have written.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The sink.
 #[derive(Debug)]
@@ -61,10 +57,7 @@ impl App {
             outbox,
             http,
             metrics,
-            board,
-            registry,
-            dialer: host.dialer.clone(),
-            address: host.address.clone(),
+            lookup: Lookup { board, registry, dialer: host.dialer.clone(), address: host.address.clone() },
         };
         let router = services(handler).build(&config.server, &host.metrics, &readiness, &tasks);
         Ok(Service { name: "sink", router, more: Vec::new(), tasks, readiness })
@@ -97,72 +90,43 @@ async fn open_outbox(
     let signed = |value| i64::try_from(value).unwrap_or(i64::MAX);
     let most = Amount { rows: signed(config.max_outbox_rows), bytes: signed(config.max_outbox_bytes) };
     let outbox = Outbox::open(&config.database_url, config.database_connections, most, tasks).await?;
-    let mut database = Database {
+    let attendant = Attendant {
         outbox: outbox.clone(),
         metrics: metrics.clone(),
-        prepared: false,
-        answers: readiness.condition("database"),
         remember_ms: signed(config.remember_delivered_s).saturating_mul(1000),
         remember_rows: signed(config.remember_delivered_rows),
     };
-    match database.poll().await {
-        Ok(()) => {}
-        Err(SinkError::Database(DatabaseError::Unavailable(cause))) => {
-            tracing::warn!(database = ?config.database_url, %cause, "starting without the database");
-        }
-        Err(error) => return Err(error).context(format!("database_url: {:?}", config.database_url)),
-    }
-    tasks.spawn(database.keep_polling());
+    database::attend(attendant, &config.database_url, readiness.condition("database"), tasks).await?;
     Ok(outbox)
 }
 
-/// Keeps in touch with the database.
-struct Database {
+/// Attends to the database.
+struct Attendant {
     outbox: Outbox,
     metrics: Metrics,
-    /// The schema is up to date.
-    prepared: bool,
-    answers: Condition,
     remember_ms: i64,
     remember_rows: i64,
 }
 
-impl Database {
-    async fn keep_polling(mut self) {
-        let mut answered = self.prepared;
-        loop {
-            tokio::time::sleep(POLL_INTERVAL).await;
-            let polled = self.poll().await;
-            match &polled {
-                Ok(()) if !answered => tracing::info!("the database is there"),
-                Err(error) if answered => tracing::warn!(%error, "the database is away"),
-                Ok(()) | Err(_) => {}
-            }
-            answered = polled.is_ok();
-            if answered && let Err(error) = self.forget().await {
-                tracing::debug!(%error, "what was delivered long ago is not forgotten yet");
-            }
-        }
+impl Attend for Attendant {
+    async fn prepare(&mut self) -> Result<(), DatabaseError> {
+        self.outbox.migrate().await
     }
 
-    /// Learns what waits in the database, having prepared it if that is still to be done.
-    async fn poll(&mut self) -> Result<()> {
-        let polled = self.try_poll().await;
-        self.answers.set(polled.is_ok());
+    async fn refresh(&mut self) -> Result<(), DatabaseError> {
+        let refreshed = self.outbox.refresh().await;
         let waiting = self.outbox.waiting();
         self.metrics.pending.set(waiting.rows);
         self.metrics.pending_bytes.set(waiting.bytes);
-        polled
-    }
-
-    async fn try_poll(&mut self) -> Result<()> {
-        if !self.prepared {
-            self.outbox.migrate().await?;
-            self.prepared = true;
+        refreshed?;
+        if let Err(error) = self.forget().await {
+            tracing::debug!(%error, "what was delivered long ago is not forgotten yet");
         }
-        self.outbox.refresh().await
+        Ok(())
     }
+}
 
+impl Attendant {
     /// Forgets what was delivered long ago, and goes on as long as there is much of it.
     async fn forget(&self) -> Result<()> {
         while self.outbox.forget(now_ms().saturating_sub(self.remember_ms), self.remember_rows).await? > 0 {}

@@ -9,11 +9,16 @@ use tonic::Status;
 /// When the caller may come back to a full outbox.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Characters of an invocation's id, which is a header and a document's id at its stores.
+pub(crate) const MAX_INVOCATION_ID: usize = 128;
+
 /// Why a call to the sink was refused or failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SinkError {
     #[error("{0} can't be blank")]
     Blank(&'static str),
+    #[error("expected at most {MAX_INVOCATION_ID} printable ASCII characters")]
+    NoInvocationId,
     #[error("this is for the mesh's own services")]
     PermissionDenied,
     #[error("there is no dead letter {0}")]
@@ -38,6 +43,7 @@ impl From<SinkError> for Error {
         let message = error.to_string();
         match error {
             SinkError::Blank(field) => Self::field(field, "can't be blank"),
+            SinkError::NoInvocationId => Self::field("invocation_id", message),
             SinkError::TooManyIds(_) => Self::field("ids", message),
             SinkError::PermissionDenied => Self::new(Reason::PermissionDenied, message),
             SinkError::LetterNotFound(_) => Self::new(Reason::DeadLetterNotFound, message),

@@ -12,6 +12,10 @@ pub(crate) struct Metrics {
     pub(crate) delivered: IntCounterVec,
     /// By kind.
     pub(crate) dead: IntCounterVec,
+    /// Dead letters that were put into the outbox again.
+    pub(crate) redriven: IntCounter,
+    /// Dead letters that were thrown away.
+    pub(crate) purged: IntCounter,
     /// Attempts that failed: by kind, and `refused` for those that count against the result, `away` for
     /// those that do not.
     pub(crate) failed_attempts: IntCounterVec,
@@ -27,12 +31,14 @@ impl Metrics {
     /// Registers them.
     pub(crate) fn new(registry: &Registry) -> Self {
         let counter = |name, help, labels| int_counter(registry, name, help, labels);
+        let plain = |name, help| counter(name, help, &[]).with_label_values::<&str>(&[]);
         let gauge = |name, help| int_gauge(registry, name, help, &[]).with_label_values::<&str>(&[]);
         Self {
-            accepted: counter("funless_sink_accepted_total", "Results taken, once for each sink.", &[])
-                .with_label_values::<&str>(&[]),
+            accepted: plain("funless_sink_accepted_total", "Results taken, once for each sink."),
             delivered: counter("funless_sink_delivered_total", "Results delivered.", &["kind"]),
             dead: counter("funless_sink_dead_total", "Results that became dead letters.", &["kind"]),
+            redriven: plain("funless_sink_redriven_total", "Dead letters that are delivered again."),
+            purged: plain("funless_sink_purged_total", "Dead letters that were thrown away."),
             failed_attempts: counter(
                 "funless_sink_failed_attempts_total",
                 "Attempts to deliver that failed: the result was refused, or its store was away.",

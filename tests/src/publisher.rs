@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS};
+use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Packet, QoS};
 use serde_json::json;
 
 /// Messages that are on their way at once.
@@ -55,7 +55,11 @@ impl Publisher {
         let name = format!("publisher-{}-{}", std::process::id(), self.topic.replace('/', "-"));
         let mut options = MqttOptions::new(name, "127.0.0.1", self.port);
         options.set_inflight(u16::try_from(WINDOW).expect("small"));
-        AsyncClient::new(options, 2 * WINDOW)
+        let (client, mut connection) = AsyncClient::new(options, 2 * WINDOW);
+        let mut network = NetworkOptions::new();
+        network.set_tcp_nodelay(true);
+        connection.set_network_options(network);
+        (client, connection)
     }
 
     /// Ends when the broker has acknowledged each of the window.

@@ -85,7 +85,7 @@ impl DeadLettersHandler {
         let id = id.to_owned();
         let (change, outcome) = match self.invoker.invoke(request, &HeaderMap::new(), deadline).await {
             Ok(()) => (Change::Redrive(id), Ok(())),
-            Err(Failure::NotTried(words)) => return Err(words),
+            Err(Failure::NotTried(words) | Failure::ResultNotTaken { words, .. }) => return Err(words),
             Err(Failure::Passing { words, .. } | Failure::Final(words)) => {
                 (Change::Rebury { id, reason: words.clone() }, Err(words))
             }

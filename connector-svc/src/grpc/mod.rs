@@ -5,17 +5,30 @@ mod events;
 
 use mesh::database::DatabaseError;
 use mesh::group_commit::Closed;
-use mesh::{Error, Reason};
+use mesh::{Caller, Error, Reason};
 
 pub(crate) use self::dead_letters::DeadLettersHandler;
 pub(crate) use self::events::EventsHandler;
+
+/// What people hear of a database that is away.
+pub(crate) const DATABASE_AWAY: &str = "the connector's database is not available";
+
+/// Refuses users: this is for the mesh's own services.
+fn only_services(caller: &Caller) -> Result<(), Error> {
+    match caller {
+        Caller::Service => Ok(()),
+        Caller::Subject(_) | Caller::Admin(_) => {
+            Err(Error::new(Reason::PermissionDenied, "this is for the mesh's own services"))
+        }
+    }
+}
 
 /// How the journal's failures are told.
 fn journal_error(error: DatabaseError) -> Error {
     match error {
         DatabaseError::Unavailable(cause) => {
             tracing::warn!(%cause, "the database is not available");
-            Error::unavailable("the connector's database is not available")
+            Error::unavailable(DATABASE_AWAY)
         }
         DatabaseError::Uncertain(cause) => {
             tracing::warn!(%cause, "the database went away during a commit");

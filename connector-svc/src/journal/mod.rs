@@ -5,7 +5,8 @@
 //! A row of the table in flight is an event of a source that sends again what was not acknowledged. It is
 //! there before the function runs and *ended* before the source hears that it need not send it again, so
 //! that a repeat is recognised whenever one of the two dies in between; it is *cleared* once the source is
-//! known to have heard. The counts of the ledger change in the transaction of the rows that they count.
+//! known to have heard. The counts of the ledger change in the transaction of the rows that they count,
+//! and what is in flight and what is dead is counted in the rows themselves, so that a loss shows.
 
 mod entity;
 mod migrations;
@@ -22,16 +23,18 @@ use mesh::database::{self, DatabaseError, DatabaseUrl};
 use mesh::group_commit::{Closed, GroupCommit};
 use mesh::hash::Hash;
 use mesh::shutdown::Tasks;
-use sea_orm::{ConnectionTrait as _, DatabaseConnection};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbErr};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 pub(crate) use self::queries::dead_letters::LetterPage;
-use self::write::Waiting;
+use self::write::Submission;
 pub(crate) use self::write::{Change, Write};
 
-/// How long [`Journal::poll`] waits for a database that does not answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a call waits for a database that has fallen silent.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long [`Journal::poll`] does.
+const POLL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a call to the journal gives.
 pub(crate) type Result<T, E = DatabaseError> = std::result::Result<T, E>;
@@ -40,7 +43,7 @@ pub(crate) type Result<T, E = DatabaseError> = std::result::Result<T, E>;
 #[derive(Debug, Clone)]
 pub(crate) struct Journal {
     db: DatabaseConnection,
-    group: GroupCommit<Waiting, std::convert::Infallible>,
+    group: GroupCommit<Submission, std::convert::Infallible>,
 }
 
 /// An event in the journal.
@@ -82,15 +85,12 @@ impl Journal {
 
     /// Whether the database answers.
     pub(crate) async fn poll(&self) -> Result<()> {
-        let ping = self.db.execute_unprepared("SELECT 1");
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, ping).await;
-        answer.map_err(|_| DatabaseError::Unavailable("it does not answer".into()))??;
+        within(POLL_TIMEOUT, self.db.execute_unprepared("SELECT 1")).await?;
         Ok(())
     }
 
     /// Writes, as often as it takes: a database that is away comes back, and each change counts once
-    /// however often it is written. Gives how much the change
-    /// has found of what it changes.
+    /// however often it is written. Gives how much the change has found of what it changes.
     pub(crate) async fn write(&self, write: Write) -> Result<u64, Closed> {
         let mut backoff = Backoff::reconnect();
         loop {
@@ -105,7 +105,7 @@ impl Journal {
     /// Writes once.
     pub(crate) async fn try_write(&self, write: Write) -> Result<Result<u64>, Closed> {
         let (committed, outcome) = oneshot::channel();
-        let Ok(()) = self.group.write(Waiting { write, committed }).await?;
+        let Ok(()) = self.group.write(Submission { write, committed }).await?;
         outcome.await.map_err(|_| Closed)
     }
 
@@ -113,6 +113,19 @@ impl Journal {
     pub(crate) fn close(&self) {
         self.group.close();
     }
+}
+
+/// What the database says within `limit`.
+async fn within<T>(limit: Duration, answer: impl Future<Output = Result<T, DbErr>>) -> Result<T> {
+    match tokio::time::timeout(limit, answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(DatabaseError::Unavailable("it does not answer".into())),
+    }
+}
+
+/// What the database says, unless it has fallen silent.
+async fn answered<T>(answer: impl Future<Output = Result<T, DbErr>>) -> Result<T> {
+    within(ANSWER_TIMEOUT, answer).await
 }
 
 /// Unix time in milliseconds.

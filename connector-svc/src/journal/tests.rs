@@ -1,22 +1,21 @@
 //! What the journal promises, on SQLite and on PostgreSQL.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh::Caller;
-use mesh::database::DatabaseUrl;
+use mesh::database::{DatabaseError, DatabaseUrl};
 use mesh::hash::Hash;
 use mesh::shutdown::Tasks;
+use mesh::testing::postgres;
 use proto::connector::v1::EventCounts;
 use proto::deadletter::v1::{DeadLetter, DeadLetterFilter};
+use sea_orm::{ConnectionTrait as _, DbErr};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::{Change, Entry, Journal, Write};
+use super::{Change, Entry, Journal, Write, within};
 use crate::binding::BoundFunction;
-
-#[path = "../../tests/support/postgres.rs"]
-#[expect(dead_code, reason = "other tests use more of it")]
-mod postgres;
 
 /// Runs each test of the contract on both databases.
 macro_rules! contract {
@@ -38,6 +37,9 @@ contract!(
     one_of_two_moves_the_cursor,
     a_bad_write_fails_alone,
     many_writes_at_once_add_up,
+    what_is_lost_shows_as_drift,
+    a_former_tenure_begins_nothing,
+    an_event_dies_once,
     a_restart_keeps_everything,
     names_follow_the_function,
 );
@@ -128,11 +130,25 @@ async fn write(journal: &Journal, change: Change) -> u64 {
     journal.write(Write { binding_id: "b".into(), change }).await.expect("open")
 }
 
-/// The counts, whose sums are checked against the rows.
-async fn counts(journal: &Journal) -> EventCounts {
+/// By the first tenure.
+fn begin(entry: &Entry) -> Change {
+    Change::Begin { epoch: 1, entry: entry.clone() }
+}
+
+/// By the first tenure.
+fn refuse(entry: &Entry) -> Change {
+    Change::Refuse { epoch: 1, entry: entry.clone() }
+}
+
+async fn unchecked_counts(journal: &Journal) -> EventCounts {
     let ledgers = journal.ledgers(&Caller::Service).await.expect("read");
     let counts = ledgers.into_iter().find(|ledger| ledger.binding_id == "b").and_then(|ledger| ledger.counts);
-    let counts = counts.unwrap_or_default();
+    counts.unwrap_or_default()
+}
+
+/// The counts, whose sums are checked.
+async fn counts(journal: &Journal) -> EventCounts {
+    let counts = unchecked_counts(journal).await;
     assert_eq!(counts.received, counts.acknowledged + counts.in_flight + counts.forgotten, "{counts:?}");
     assert_eq!(counts.buried, counts.dead + counts.redriven + counts.purged, "{counts:?}");
     let rows = journal.entries("b").await.expect("read").into_iter().filter(|entry| !entry.ended).count();
@@ -148,20 +164,21 @@ async fn events_come_and_go(database: Database) {
     assert_eq!(counts(&journal).await, EventCounts::default());
     let entries = [entry("1"), entry("2"), entry("3"), entry("4")];
     for entry in &entries {
-        write(&journal, Change::Begin(entry.clone())).await;
+        assert_eq!(write(&journal, begin(entry)).await, 1);
     }
     assert_eq!(journal.entries("b").await.expect("read"), entries);
     assert_eq!(journal.busy_bindings().await.expect("read"), ["b"]);
     assert_eq!(counts(&journal).await.in_flight, 4);
 
     write(&journal, Change::End { id: entries[0].id, letter: None }).await;
-    write(&journal, Change::Forget(vec![entries[1].id, entries[0].id])).await;
+    let forget = Change::Forget(vec![entries[1].id, entries[0].id]);
+    assert_eq!(write(&journal, forget).await, 1, "the other one has ended");
     write(&journal, Change::Clear(vec![entries[2].id])).await;
     let now = counts(&journal).await;
     assert_eq!((now.received, now.acknowledged, now.in_flight, now.forgotten), (4, 1, 2, 1));
-    let left: Vec<_> =
+    let kept: Vec<_> =
         journal.entries("b").await.expect("read").into_iter().map(|e| (e.key, e.ended)).collect();
-    assert_eq!(left, [("1".into(), true), ("3".into(), false), ("4".into(), false)]);
+    assert_eq!(kept, [("1".into(), true), ("3".into(), false), ("4".into(), false)]);
 
     write(&journal, Change::Clear(vec![entries[0].id])).await;
     assert_eq!(journal.entries("b").await.expect("read").len(), 2);
@@ -175,11 +192,12 @@ async fn a_change_counts_once_however_often_it_is_written(database: Database) {
     let journal = database.with_ledger().await;
     let (entry, refused, letter) = (entry("1"), entry("2"), letter());
     for _ in 0..2 {
-        write(&journal, Change::Begin(entry.clone())).await;
-        write(&journal, Change::Refuse(refused.clone())).await;
+        assert_eq!(write(&journal, begin(&entry)).await, 1);
+        assert_eq!(write(&journal, refuse(&refused)).await, 1);
     }
-    for _ in 0..2 {
-        write(&journal, Change::End { id: entry.id, letter: Some(Box::new(letter.clone())) }).await;
+    for found in [1, 0] {
+        let end = Change::End { id: entry.id, letter: Some(Box::new(letter.clone())) };
+        assert_eq!(write(&journal, end).await, found);
     }
     let now = counts(&journal).await;
     assert_eq!((now.received, now.acknowledged, now.refused, now.buried), (2, 2, 1, 1));
@@ -190,7 +208,7 @@ async fn a_change_counts_once_however_often_it_is_written(database: Database) {
 
 async fn refused_and_passing_events_are_counted(database: Database) {
     let journal = database.with_ledger().await;
-    write(&journal, Change::Refuse(entry("1"))).await;
+    write(&journal, refuse(&entry("1"))).await;
     write(&journal, Change::Pass { refused: true, letter: None }).await;
     write(&journal, Change::Pass { refused: false, letter: None }).await;
     write(&journal, Change::Pass { refused: false, letter: Some(Box::new(letter())) }).await;
@@ -230,7 +248,7 @@ async fn one_of_two_moves_the_cursor(database: Database) {
     write(&journal, Change::Place(6)).await;
     assert_eq!(journal.cursor("b").await.expect("read"), Some(5));
     let (first, second) = (entry("1"), entry("2"));
-    let advance = |entry: &Entry| Change::Advance { from: 5, to: 9, entry: entry.clone() };
+    let advance = |entry: &Entry| Change::Advance { epoch: 1, from: 5, to: 9, entry: entry.clone() };
     assert_eq!(write(&journal, advance(&first)).await, 1);
     assert_eq!(write(&journal, advance(&second)).await, 0);
     assert_eq!(write(&journal, advance(&first)).await, 1, "its answer was lost");
@@ -243,7 +261,7 @@ async fn a_bad_write_fails_alone(database: Database) {
     let journal = database.with_ledger().await;
     let good: Vec<_> = (0..20).map(|n| entry(&n.to_string())).collect();
     let begin = |binding_id: &str, entry: &Entry| {
-        journal.try_write(Write { binding_id: binding_id.into(), change: Change::Begin(entry.clone()) })
+        journal.try_write(Write { binding_id: binding_id.into(), change: begin(entry) })
     };
     let no_ledger = entry("no");
     let bad = begin("unheard of", &no_ledger);
@@ -261,7 +279,7 @@ async fn many_writes_at_once_add_up(database: Database) {
         let journal = if n.is_multiple_of(2) { &here } else { &there };
         async move {
             let entry = entry(&n.to_string());
-            write(journal, Change::Begin(entry.clone())).await;
+            write(journal, begin(&entry)).await;
             let letter = n.is_multiple_of(10).then(|| Box::new(letter()));
             write(journal, Change::End { id: entry.id, letter }).await;
             if n.is_multiple_of(4) {
@@ -275,10 +293,74 @@ async fn many_writes_at_once_add_up(database: Database) {
     assert_eq!(here.entries("b").await.expect("read").len(), 300);
 }
 
+async fn what_is_lost_shows_as_drift(database: Database) {
+    let journal = database.with_ledger().await;
+    for key in ["1", "2"] {
+        write(&journal, begin(&entry(key))).await;
+        write(&journal, Change::Pass { refused: false, letter: Some(Box::new(letter())) }).await;
+    }
+    let before = counts(&journal).await;
+    assert_eq!((before.received, before.in_flight, before.buried, before.dead), (4, 2, 2, 2));
+    for lost in ["DELETE FROM connector_in_flight WHERE key = '1'", "DELETE FROM connector_dead_letter"] {
+        journal.db.execute_unprepared(lost).await.expect(lost);
+    }
+    let now = unchecked_counts(&journal).await;
+    assert_eq!((now.in_flight, now.dead), (1, 0));
+    assert_ne!(now.received, now.acknowledged + now.in_flight + now.forgotten, "{now:?}");
+    assert_ne!(now.buried, now.dead + now.redriven + now.purged, "{now:?}");
+}
+
+async fn a_former_tenure_begins_nothing(database: Database) {
+    let (former, later) = (database.open().await, database.open().await);
+    let open = || Change::Open(Arc::new(bound("f")));
+    assert_eq!(write(&former, open()).await, 1);
+    let known = entry("1");
+    write(&former, begin(&known)).await;
+    write(&former, Change::Place(5)).await;
+    assert_eq!(write(&later, open()).await, 2);
+    assert_eq!(later.entries("b").await.expect("read").as_slice(), std::slice::from_ref(&known));
+
+    let unknown = entry("2");
+    assert_eq!(write(&former, begin(&unknown)).await, 0);
+    assert_eq!(write(&former, begin(&known)).await, 0, "its successor goes on with it");
+    assert_eq!(write(&former, refuse(&unknown)).await, 0);
+    let advance = |epoch| Change::Advance { epoch, from: 5, to: 9, entry: unknown.clone() };
+    assert_eq!(write(&former, advance(1)).await, 0);
+    assert_eq!(later.cursor("b").await.expect("read"), Some(5));
+    assert_eq!(later.entries("b").await.expect("read").as_slice(), std::slice::from_ref(&known));
+    assert_eq!(counts(&later).await.received, 1);
+
+    assert_eq!(write(&later, advance(2)).await, 1);
+    write(&former, Change::End { id: known.id, letter: None }).await;
+    let now = counts(&later).await;
+    assert_eq!((now.received, now.acknowledged, now.in_flight), (2, 1, 1), "what it began it may end");
+}
+
+async fn an_event_dies_once(database: Database) {
+    let (here, there) = (database.with_ledger().await, database.open().await);
+    let entry = entry("1");
+    write(&here, begin(&entry)).await;
+    let end = |letter: DeadLetter| Change::End { id: entry.id, letter: Some(Box::new(letter)) };
+    let (first, second) = (letter(), letter());
+    assert_eq!(write(&here, end(first.clone())).await, 1);
+    assert_eq!(write(&there, end(second)).await, 0);
+    assert_eq!(write(&here, Change::Redrive(first.id)).await, 1);
+    assert_eq!(write(&there, end(letter())).await, 0, "nor when it is no dead letter any more");
+    let now = counts(&here).await;
+    assert_eq!((now.acknowledged, now.buried, now.redriven, now.dead), (1, 1, 1, 0));
+}
+
+#[tokio::test]
+async fn a_database_that_falls_silent_is_not_available() {
+    let silence = std::future::pending::<Result<(), DbErr>>();
+    let answer = within(Duration::from_millis(10), silence).await;
+    assert!(matches!(answer, Err(DatabaseError::Unavailable(_))), "{answer:?}");
+}
+
 async fn a_restart_keeps_everything(database: Database) {
     let journal = database.with_ledger().await;
     let entry = entry("1");
-    write(&journal, Change::Begin(entry.clone())).await;
+    write(&journal, begin(&entry)).await;
     write(&journal, Change::Place(5)).await;
     journal.close();
     let late = || journal.write(Write { binding_id: "b".into(), change: Change::Place(6) });

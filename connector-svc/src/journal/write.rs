@@ -8,13 +8,13 @@ use proto::deadletter::v1::DeadLetter;
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Query, Value};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, EntityTrait as _,
-    QueryFilter as _, QueryTrait as _,
+    QueryFilter as _, QuerySelect as _, QueryTrait as _,
 };
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::entity::{cursor, dead_letter, in_flight, ledger};
-use super::{Entry, Result, now_ms};
+use super::{ANSWER_TIMEOUT, Entry, Result, now_ms};
 use crate::binding::BoundFunction;
 
 /// A change to what is known of one binding.
@@ -24,16 +24,23 @@ pub(crate) struct Write {
     pub(crate) change: Change,
 }
 
-/// What has happened. Each counts once, however often it is written.
+/// What has happened. Each counts once, however often it is written; only [`Change::Pass`], which leaves no
+/// row to know it by, may count twice when the answer to it was lost.
+///
+/// A tenure that has lost its lease may not know so yet. What it began after its successor has read the
+/// journal would be an event that the successor does not know, and begins a second time. So each tenure
+/// has an epoch, and only that of the last one begins events; of a former one they are not found.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
-    /// The binding runs here. Opens its ledger, or brings the function's names in it up to date.
+    /// A tenure of the binding begins. Opens its ledger, or brings the function's names in it up to date.
+    /// The tenure's epoch is what this gives.
     Open(Arc<BoundFunction>),
     /// An event has come in, and is going to be worked on.
-    Begin(Entry),
+    Begin { epoch: u64, entry: Entry },
     /// An event has come in, and its payload is not what the binding takes.
-    Refuse(Entry),
-    /// The source need not send the event again. What could not be handled is a dead letter.
+    Refuse { epoch: u64, entry: Entry },
+    /// The source need not send the event again. What could not be handled is a dead letter, unless the
+    /// event has been ended before.
     End { id: Uuid, letter: Option<Box<DeadLetter>> },
     /// An event came in and is done with, whose source never sends it again. Counted, with no row.
     Pass { refused: bool, letter: Option<Box<DeadLetter>> },
@@ -46,8 +53,8 @@ pub(crate) enum Change {
     /// The cursor stands somewhere from now on, unless it does already.
     Place(i64),
     /// Moves the cursor and begins the event that goes with it, if the cursor still is at `from`; else
-    /// another replica has moved it, and nothing is found.
-    Advance { from: i64, to: i64, entry: Entry },
+    /// a later tenure has moved it, and nothing is found.
+    Advance { epoch: u64, from: i64, to: i64, entry: Entry },
     /// A dead letter was handled after all.
     Redrive(String),
     /// A dead letter could not be handled again.
@@ -58,32 +65,53 @@ pub(crate) enum Change {
 
 /// A write, and who waits for it.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct Submission {
     pub(super) write: Write,
     pub(super) committed: oneshot::Sender<Result<u64>>,
 }
 
 /// Writes a group in one transaction. When one of them cannot be written, the others are, each by itself.
-pub(super) async fn commit(db: &DatabaseConnection, group: Vec<Waiting>) {
+pub(super) async fn commit(db: &DatabaseConnection, group: Vec<Submission>) {
     let (writes, callers): (Vec<_>, Vec<_>) =
-        group.into_iter().map(|waiting| (waiting.write, waiting.committed)).unzip();
-    match try_commit(db, &writes).await {
+        group.into_iter().map(|submission| (submission.write, submission.committed)).unzip();
+    match commit_in_time(db, &writes).await {
         Ok(found) => tell(callers, found.into_iter().map(Ok)),
-        Err(DatabaseError::Failed(_)) if writes.len() > 1 => {
-            for (write, caller) in writes.into_iter().zip(callers) {
-                let outcome = try_commit(db, &[write]).await.map(|found| found[0]);
-                tell(vec![caller], [outcome]);
-            }
-        }
+        Err(DatabaseError::Failed(_)) if writes.len() > 1 => commit_apart(db, writes, callers).await,
         Err(error) => {
-            match &error {
-                DatabaseError::Failed(_) => {
-                    tracing::error!(%error, binding = &*writes[0].binding_id, "not written");
-                }
-                _ => tracing::debug!(%error, writes = writes.len(), "not written yet"),
-            }
-            tell(callers, std::iter::repeat_with(|| Err(copy(&error))));
+            log_failure(&error, &writes);
+            tell(callers, std::iter::repeat(Err(error)));
         }
+    }
+}
+
+/// Writes each by itself, as long as the database answers.
+async fn commit_apart(
+    db: &DatabaseConnection,
+    writes: Vec<Write>,
+    callers: Vec<oneshot::Sender<Result<u64>>>,
+) {
+    let mut away = None;
+    for (write, caller) in writes.into_iter().zip(callers) {
+        let outcome = match &away {
+            Some(error) => Err(DatabaseError::clone(error)),
+            None => commit_in_time(db, std::slice::from_ref(&write)).await.map(|found| found[0]),
+        };
+        if let Err(error) = &outcome
+            && away.is_none()
+        {
+            log_failure(error, &[write]);
+            away = (!matches!(error, DatabaseError::Failed(_))).then(|| error.clone());
+        }
+        tell(vec![caller], [outcome]);
+    }
+}
+
+fn log_failure(error: &DatabaseError, writes: &[Write]) {
+    match error {
+        DatabaseError::Failed(_) => {
+            tracing::error!(%error, binding = &*writes[0].binding_id, "not written");
+        }
+        _ => tracing::debug!(%error, writes = writes.len(), "not written yet"),
     }
 }
 
@@ -94,12 +122,10 @@ fn tell(callers: Vec<oneshot::Sender<Result<u64>>>, outcomes: impl IntoIterator<
     }
 }
 
-fn copy(error: &DatabaseError) -> DatabaseError {
-    match error {
-        DatabaseError::Unavailable(cause) => DatabaseError::Unavailable(cause.clone()),
-        DatabaseError::Uncertain(cause) => DatabaseError::Uncertain(cause.clone()),
-        DatabaseError::Failed(cause) => DatabaseError::Failed(cause.clone()),
-    }
+/// A database that falls silent does not hold up this only writer for ever.
+async fn commit_in_time(db: &DatabaseConnection, writes: &[Write]) -> Result<Vec<u64>> {
+    let committed = tokio::time::timeout(ANSWER_TIMEOUT, try_commit(db, writes)).await;
+    committed.unwrap_or_else(|_| Err(DatabaseError::Uncertain("it does not answer".into())))
 }
 
 /// Gives for each write how much it has found of what it changes.
@@ -122,33 +148,41 @@ async fn try_commit(db: &DatabaseConnection, writes: &[Write]) -> Result<Vec<u64
 /// The changes of one binding, those that come in masses sorted so that each sort is one statement.
 #[derive(Default)]
 struct Batch<'a> {
-    begun: Vec<&'a Entry>,
-    refused: Vec<&'a Entry>,
+    opened: Vec<(usize, &'a BoundFunction)>,
+    begun: Vec<Begun<'a>>,
+    refused: Vec<Begun<'a>>,
     ended: Vec<Uuid>,
-    letters: Vec<&'a DeadLetter>,
+    /// With their letters.
+    died: Vec<(usize, Uuid, &'a DeadLetter)>,
     passed: i64,
     passed_refused: i64,
-    forgotten: Vec<Uuid>,
+    passed_letters: Vec<&'a DeadLetter>,
     cleared: Vec<Uuid>,
-    /// The others, with their places in the group.
+    /// The others.
     single: Vec<(usize, &'a Change)>,
+}
+
+/// An event that a tenure has begun.
+struct Begun<'a> {
+    /// The change's place in the group.
+    index: usize,
+    epoch: u64,
+    entry: &'a Entry,
 }
 
 impl<'a> Batch<'a> {
     fn add(&mut self, index: usize, change: &'a Change) {
         match change {
-            Change::Begin(entry) => self.begun.push(entry),
-            Change::Refuse(entry) => self.refused.push(entry),
-            Change::End { id, letter } => {
-                self.ended.push(*id);
-                self.letters.extend(letter.as_deref());
-            }
+            Change::Open(bound) => self.opened.push((index, bound)),
+            Change::Begin { epoch, entry } => self.begun.push(Begun { index, epoch: *epoch, entry }),
+            Change::Refuse { epoch, entry } => self.refused.push(Begun { index, epoch: *epoch, entry }),
+            Change::End { id, letter: None } => self.ended.push(*id),
+            Change::End { id, letter: Some(letter) } => self.died.push((index, *id, letter)),
             Change::Pass { refused, letter } => {
                 self.passed += 1;
                 self.passed_refused += i64::from(*refused);
-                self.letters.extend(letter.as_deref());
+                self.passed_letters.extend(letter.as_deref());
             }
-            Change::Forget(ids) => self.forgotten.extend(ids),
             Change::Clear(ids) => self.cleared.extend(ids),
             single => self.single.push((index, single)),
         }
@@ -175,26 +209,59 @@ struct BindingWriter<'a> {
 
 impl BindingWriter<'_> {
     async fn apply(&self, batch: &Batch<'_>, found: &mut [u64]) -> Result<()> {
+        for (index, bound) in &batch.opened {
+            self.open(bound).await?;
+            found[*index] = self.lock().await?;
+        }
+        let epoch = self.lock().await?;
         let mut counts = Counts::default();
         for (index, change) in &batch.single {
-            found[*index] = self.apply_single(change, &mut counts).await?;
+            found[*index] = self.apply_single(change, epoch, &mut counts).await?;
         }
-        counts.received += self.insert(&batch.begun, None).await?;
-        let refused = self.insert(&batch.refused, Some(self.now_ms)).await? + batch.passed_refused;
-        counts.refused += refused;
-        counts.received += refused - batch.passed_refused + batch.passed;
-        counts.acknowledged += refused - batch.passed_refused + batch.passed;
-        counts.acknowledged += self.end(&batch.ended).await?;
-        counts.buried += self.bury(&batch.letters).await?;
-        counts.forgotten += self.delete(Some(&batch.forgotten), false).await?;
+        counts.received += self.insert(&of_epoch(epoch, &batch.begun, found), None).await?;
+        let refused = of_epoch(epoch, &batch.refused, found);
+        let refused = self.insert(&refused, Some(self.now_ms)).await?;
+        counts.refused += refused + batch.passed_refused;
+        counts.received += refused + batch.passed;
+        counts.acknowledged += refused + batch.passed + self.end(&batch.ended).await?;
+        for (index, id, letter) in &batch.died {
+            let ended = self.end(std::slice::from_ref(id)).await?;
+            // What another replica has ended has its letter already, if any.
+            if ended > 0 {
+                counts.buried += self.bury(letter).await?;
+            }
+            counts.acknowledged += ended;
+            found[*index] = ended.cast_unsigned();
+        }
+        for letter in &batch.passed_letters {
+            counts.buried += self.bury(letter).await?;
+        }
         self.delete(Some(&batch.cleared), true).await?;
         self.count(&counts).await
     }
 
+    /// Keeps the ledger from other writers until the transaction ends, and gives its epoch. It is always
+    /// the first row that is locked, so that two writers never wait for each other.
+    async fn lock(&self) -> Result<u64> {
+        let epoch = ledger::Entity::find_by_id(self.binding_id)
+            .select_only()
+            .column(ledger::Column::Epoch)
+            .lock_exclusive()
+            .into_tuple::<i64>()
+            .one(self.transaction)
+            .await?;
+        let no_ledger = || DatabaseError::Failed(format!("the binding {} has no ledger", self.binding_id));
+        epoch.map(i64::cast_unsigned).ok_or_else(no_ledger)
+    }
+
     /// The changes that come one at a time.
-    async fn apply_single(&self, change: &Change, counts: &mut Counts) -> Result<u64> {
+    async fn apply_single(&self, change: &Change, epoch: u64, counts: &mut Counts) -> Result<u64> {
         match change {
-            Change::Open(bound) => self.open(bound).await?,
+            Change::Forget(ids) => {
+                let forgotten = self.delete(Some(ids), false).await?;
+                counts.forgotten += forgotten;
+                return Ok(forgotten.cast_unsigned());
+            }
             Change::ForgetAll => {
                 let forgotten = self.delete(None, false).await?;
                 counts.forgotten += forgotten;
@@ -202,7 +269,8 @@ impl BindingWriter<'_> {
                 return Ok(forgotten.cast_unsigned());
             }
             Change::Place(value) => self.place(*value).await?,
-            Change::Advance { from, to, entry } => {
+            Change::Advance { epoch: of, .. } if *of != epoch => return Ok(0),
+            Change::Advance { from, to, entry, .. } => {
                 return self.advance(*from, *to, entry, counts).await;
             }
             Change::Redrive(id) => {
@@ -223,7 +291,11 @@ impl BindingWriter<'_> {
     }
 
     async fn open(&self, bound: &BoundFunction) -> Result<()> {
-        use ledger::Column::{BindingId, Function, FunctionId, Module, Owner, Type};
+        use ledger::Column::{BindingId, Epoch, Function, FunctionId, Module, Owner, Type};
+        let reopened = OnConflict::column(BindingId)
+            .update_columns([Module, Function, Owner])
+            .value(Epoch, Expr::col((ledger::Entity, Epoch)).add(1))
+            .to_owned();
         let mut insert = Query::insert();
         insert
             .into_table(ledger::Entity)
@@ -236,7 +308,7 @@ impl BindingWriter<'_> {
                 bound.function.as_str().into(),
                 bound.owner.as_str().into(),
             ])
-            .on_conflict(OnConflict::column(BindingId).update_columns([Module, Function, Owner]).to_owned());
+            .on_conflict(reopened);
         self.transaction.execute(&insert).await?;
         Ok(())
     }
@@ -328,17 +400,12 @@ impl BindingWriter<'_> {
         Ok(in_flight::Entity::find_by_id(id).one(self.transaction).await?.map_or(0, |_| 1))
     }
 
-    /// Gives how many were not there yet.
-    async fn bury(&self, letters: &[&DeadLetter]) -> Result<i64> {
-        let mut buried = 0;
-        for letter in letters {
-            let row = super::queries::dead_letters::to_row(letter);
-            let unless_there = OnConflict::column(dead_letter::Column::Id).do_nothing().to_owned();
-            let insert = dead_letter::Entity::insert(row).on_conflict(unless_there);
-            let inserted = self.transaction.execute(insert.as_query()).await?;
-            buried += affected(inserted.rows_affected());
-        }
-        Ok(buried)
+    /// Gives 0 when the letter is there already.
+    async fn bury(&self, letter: &DeadLetter) -> Result<i64> {
+        let row = super::queries::dead_letters::to_row(letter);
+        let unless_there = OnConflict::column(dead_letter::Column::Id).do_nothing().to_owned();
+        let insert = dead_letter::Entity::insert(row).on_conflict(unless_there);
+        Ok(affected(self.transaction.execute(insert.as_query()).await?.rows_affected()))
     }
 
     async fn rebury(&self, id: &str, reason: &str) -> Result<u64> {
@@ -380,12 +447,16 @@ impl BindingWriter<'_> {
         for (column, count) in by {
             update = update.col_expr(column, Expr::col(column).add(count));
         }
-        let updated = update.exec(self.transaction).await?;
-        if updated.rows_affected == 0 {
-            return Err(DatabaseError::Failed(format!("the binding {} has no ledger", self.binding_id)));
-        }
+        update.exec(self.transaction).await?;
         Ok(())
     }
+}
+
+/// Those that the last tenure has begun; the others are not found.
+fn of_epoch<'a>(epoch: u64, begun: &[Begun<'a>], found: &mut [u64]) -> Vec<&'a Entry> {
+    let (last, former): (Vec<_>, Vec<_>) = begun.iter().partition(|begun| begun.epoch == epoch);
+    former.into_iter().for_each(|begun| found[begun.index] = 0);
+    last.into_iter().map(|begun| begun.entry).collect()
 }
 
 /// PostgreSQL takes no zero bytes in texts.

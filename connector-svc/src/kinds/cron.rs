@@ -9,17 +9,18 @@ use croner::Cron;
 use croner::parser::{CronParser, Year};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Zoned};
+use mesh::backoff::Backoff;
 use mesh::bindings::{End, Tenure};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::LAST_ORDERS;
 use super::link::Link;
+use super::{LAST_ORDERS, unless_panicked};
 use crate::event::derived_id;
 use crate::handling::{self, Handling};
-use crate::intake::Intake;
+use crate::intake::{Abandoned, Intake};
 use crate::journal::{Change, Entry, now_ms};
 
 /// A firing is missed when nobody was there for so long after its time: longer than it takes until
@@ -143,21 +144,25 @@ pub(crate) async fn run(params: Params, intake: Intake, before: Vec<Entry>, tenu
     }
     link.up();
     let end = {
-        let mut firing = Box::pin(fire(&params, &intake, &tenure));
+        let mut firing = Box::pin(fire(&params, &intake));
         loop {
             let has_room = handling.len() < usize::from(intake.handling().max_in_flight);
             tokio::select! {
                 end = tenure.ended() => break end,
-                Some(_) = handling.join_next() => {}
+                Some(handled) = handling.join_next() => match unless_panicked(handled) {
+                    Ok(()) => {}
+                    Err(Abandoned) => break End::HandOver,
+                },
                 // Never dropped half-way while the tenure lasts: it may have moved the cursor.
-                entry = &mut firing, if has_room => {
-                    if let Some(entry) = entry {
+                entry = &mut firing, if has_room => match entry {
+                    Ok(entry) => {
                         link.active();
                         intake.metrics().received.inc();
                         handling.spawn(handle(intake.clone(), entry));
+                        firing = Box::pin(fire(&params, &intake));
                     }
-                    firing = Box::pin(fire(&params, &intake, &tenure));
-                }
+                    Err(Abandoned) => break End::HandOver,
+                },
             }
         }
     };
@@ -170,46 +175,70 @@ pub(crate) async fn run(params: Params, intake: Intake, before: Vec<Entry>, tenu
 }
 
 /// A firing never comes again: once its event has ended, the journal need not keep it.
-async fn handle(intake: Intake, entry: Entry) {
+async fn handle(intake: Intake, entry: Entry) -> Result<(), Abandoned> {
     let id = entry.id;
-    if entry.ended || intake.resume(entry).await.is_ok() {
-        let _ = intake.write(Change::Clear(vec![id])).await;
+    if !entry.ended {
+        intake.resume(entry).await?;
+    }
+    Ok(intake.tidy(Vec::new(), vec![id]).await?)
+}
+
+/// Waits for the next firing and begins its event, unless a later tenure does.
+///
+/// No lease is asked for: the cursor lets one firing through, and a registry that is away stops no clock.
+async fn fire(params: &Params, intake: &Intake) -> Result<Entry, Abandoned> {
+    let mut backoff = Backoff::reconnect();
+    loop {
+        let last = cursor(intake).await?;
+        let at = due(params, last).await;
+        let key = format!("at:{}", at.as_millisecond());
+        let entry = Entry {
+            id: Uuid::now_v7(),
+            invocation_id: derived_id(intake.binding_id(), &key),
+            key,
+            fingerprint: None,
+            received_at_ms: now_ms(),
+            args: Some(params.args(at).to_string().into()),
+            ended: false,
+        };
+        let (from, to) = (last.as_millisecond(), at.as_millisecond());
+        let advance = Change::Advance { epoch: intake.epoch(), from, to, entry: entry.clone() };
+        match intake.try_write(advance).await? {
+            Ok(0) => return Err(Abandoned),
+            Ok(_) => return Ok(entry),
+            Err(error) => tracing::debug!(%error, "a firing waits for the journal"),
+        }
+        tokio::time::sleep(backoff.next_wait()).await;
+        // It may have been written. If not, it may be too late for it by now.
+        if intake.entries().await.iter().any(|begun| begun.id == entry.id) {
+            return Ok(entry);
+        }
     }
 }
 
-/// Waits for the next firing and begins its event. `None`: another replica has done so.
-async fn fire(params: &Params, intake: &Intake, tenure: &Tenure) -> Option<Entry> {
-    let last = match intake.cursor().await {
-        Some(last) => last,
-        None => {
-            // From now on.
-            intake.write(Change::Place(now_ms())).await.ok()?;
-            intake.cursor().await?
-        }
-    };
-    let at = loop {
-        let (now, last) = (Timestamp::now(), Timestamp::from_millisecond(last).ok()?);
+/// The time of the last firing; for a binding that is new, of its beginning.
+async fn cursor(intake: &Intake) -> Result<Timestamp, Abandoned> {
+    let mut cursor = intake.cursor().await;
+    if cursor.is_none() {
+        intake.write(Change::Place(now_ms())).await?;
+        cursor = intake.cursor().await;
+    }
+    cursor.and_then(|at| Timestamp::from_millisecond(at).ok()).ok_or(Abandoned)
+}
+
+/// Waits for the first firing after `last` that is not missed. When it has been waited for longer than was
+/// meant, as by a machine that slept, that may be a later one.
+async fn due(params: &Params, last: Timestamp) -> Timestamp {
+    loop {
+        let now = Timestamp::now();
         let wait = match params.schedule.next_firing(now, last, params.missed) {
-            Some(at) if at <= now => break at,
+            Some(at) if at <= now => return at,
             Some(at) => Duration::try_from(at.duration_since(now)).unwrap_or_default(),
             // The calendar has come to its end.
             None => LONGEST_SLEEP,
         };
         tokio::time::sleep(wait.min(LONGEST_SLEEP)).await;
-    };
-    tenure.leased().await;
-    let key = format!("at:{}", at.as_millisecond());
-    let entry = Entry {
-        id: Uuid::now_v7(),
-        invocation_id: derived_id(intake.binding_id(), &key),
-        key,
-        fingerprint: None,
-        received_at_ms: now_ms(),
-        args: Some(params.args(at).to_string().into()),
-        ended: false,
-    };
-    let advance = Change::Advance { from: last, to: at.as_millisecond(), entry: entry.clone() };
-    (intake.write(advance).await.ok()? > 0).then_some(entry)
+    }
 }
 
 #[cfg(test)]

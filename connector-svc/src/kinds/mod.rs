@@ -11,6 +11,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use mesh::bindings::Tenure;
 use proto::registry::v1::Binding;
+use tokio::task::JoinError;
 
 use crate::handling::Handling;
 use crate::intake::Intake;
@@ -24,6 +25,12 @@ const KINDS: &str = "cron, mqtt, nats";
 const LAST_ORDERS: Duration = Duration::from_secs(10);
 /// How long taking leave of a source may take.
 const FAREWELL: Duration = Duration::from_secs(3);
+
+/// What a task gave. What panics is started anew, together with its binding and with all that the journal
+/// knows; the binding's owner logs that.
+fn unless_panicked<T>(outcome: Result<T, JoinError>) -> T {
+    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
 
 /// A source as a binding describes it.
 pub(crate) struct Source {

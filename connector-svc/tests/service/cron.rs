@@ -1,10 +1,13 @@
 //! The clock fires.
 
+use std::collections::HashSet;
+
 use mesh::testing::eventually;
+use proto::binding::v1::BindingState;
 use serde_json::{Value, json};
 
-use crate::support::Stage;
 use crate::support::fakes::Reply;
+use crate::support::{Connector, Stage};
 
 fn every_second() -> Value {
     json!({ "schedule": "* * * * * *" })
@@ -33,11 +36,29 @@ async fn of_two_replicas_one_fires() {
     for connector in [&here, &there] {
         connector.host.dialer.provide("scheduler", stage.scheduler.router());
     }
-    eventually("it has fired", async || stage.scheduler.calls().len() >= 5).await;
-    let mut times: Vec<_> = stage.scheduler.arguments();
-    let count = times.len();
-    times.dedup();
-    assert_eq!(times.len(), count, "each time once");
+    let times = || stage.scheduler.arguments().into_iter().collect::<HashSet<_>>().len() as u64;
+    eventually("it has fired", async || times() >= 5).await;
+    stage.registry.unbind("c");
+    let is_over =
+        async |connector: &Connector| connector.status("c").await.state() == BindingState::Unspecified;
+    eventually("it is over", async || is_over(&here).await && is_over(&there).await).await;
+    // They take the binding over from each other again and again, and what runs is then resumed, as the
+    // same invocation. But each time has begun once.
+    let counts = here.counts("c").await;
+    assert_eq!(counts.in_flight, 0);
+    assert!(counts.received - counts.forgotten <= times(), "{counts:?}: {} times", times());
+}
+
+#[tokio::test]
+async fn a_registry_that_is_away_stops_no_clock() {
+    let stage = Stage::new();
+    stage.registry.bind("c", "cron", &every_second());
+    let connector = stage.connector().await;
+    connector.connected("c").await;
+    stage.registry.go_away();
+    // Longer than its lease.
+    let before = stage.scheduler.calls().len();
+    eventually("it goes on", async || stage.scheduler.calls().len() >= before + 5).await;
 }
 
 #[tokio::test]

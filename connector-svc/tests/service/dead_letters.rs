@@ -105,8 +105,8 @@ async fn a_redrive_is_the_same_invocation_and_ends_the_letter() {
     let filter = Some(DeadLetterFilter { binding_id: "anns".into(), ..DeadLetterFilter::default() });
     let response = redrive("ann", Some(DeadLetterSelection { filter, limit: 2, ids: vec![] })).await;
     assert_eq!((response.redriven, response.failures.len()), (2, 0));
-    let left: Vec<_> = connector.letters().await.into_iter().map(|letter| letter.id).collect();
-    assert_eq!(left, ids[2..], "the oldest ones have gone");
+    let kept: Vec<_> = connector.letters().await.into_iter().map(|letter| letter.id).collect();
+    assert_eq!(kept, ids[2..], "the oldest ones have gone");
     let counts = connector.settled("anns", 3).await;
     assert_eq!((counts.buried, counts.dead, counts.redriven), (3, 1, 2));
 }

@@ -2,15 +2,15 @@
 
 use std::collections::HashSet;
 
-use mesh::Caller;
 use mesh::testing::eventually;
+use mesh::{Caller, Error, Reason};
 use proto::connector::v1::{CheckEventsRequest, GetEventStatusRequest};
 use proto::registry::v1::Binding;
 use serde_json::{Value, json};
 
 use crate::support::fakes::Reply;
 use crate::support::servers::{Mosquitto, free_port};
-use crate::support::{Connector, Stage};
+use crate::support::{Connector, Stage, as_subject};
 
 /// Surroundings in which the binding `b` listens to everything of a broker.
 pub async fn bound(more: Value) -> (Mosquitto, Stage, Connector) {
@@ -219,6 +219,39 @@ async fn a_broker_that_is_not_there_is_awaited() {
     let status = told.statuses[0].status.clone().expect("a status");
     assert!(status.message.contains("cannot reach the broker"), "{status:?}");
     assert!(status.since_ms > 0);
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_told_in_words() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut hello = [0; 64];
+            let _ = client.read(&mut hello).await;
+            // "Accepted", and then a message of which the head says 256 MiB.
+            let _ = client.write_all(&[0x20, 2, 0, 0, 0x32, 0xff, 0xff, 0xff, 0x7f]).await;
+        }
+    });
+    let stage = Stage::new();
+    let params = json!({ "host": "127.0.0.1", "port": port, "topic": "t", "version": "3.1.1" });
+    stage.registry.bind("b", "mqtt", &params);
+    let connector = stage.connector().await;
+    let message = connector.retrying("b").await;
+    assert!(message.contains("a message of 268435455 bytes, more than the 67108864"), "{message}");
+}
+
+#[tokio::test]
+async fn users_do_not_ask_for_states() {
+    let connector = Stage::new().connector().await;
+    let check = as_subject("ann", CheckEventsRequest::default());
+    let status = as_subject("ann", GetEventStatusRequest::default());
+    let refused = [
+        Error::from(connector.events().check_events(check).await.expect_err("refused")),
+        Error::from(connector.events().get_event_status(status).await.expect_err("refused")),
+    ];
+    assert_eq!(refused.map(|error| error.reason), [Reason::PermissionDenied; 2]);
 }
 
 #[tokio::test]

@@ -148,6 +148,21 @@ async fn faults_of_the_platform_pass() {
 }
 
 #[tokio::test]
+async fn sinks_that_take_no_result_are_waited_for() {
+    let (broker, stage, connector) = bound(json!({ "max_attempts": 1 })).await;
+    let scheduler = stage.scheduler.clone();
+    stage.scheduler.behave(move |_| match scheduler.calls().len() {
+        0 | 1 => Reply::Fail(Error::new(Reason::ResultNotTaken, "the outbox of the sinks is full")),
+        _ => Reply::Answer,
+    });
+    broker.publish(&["-t", "a", "-m", "1"]);
+    let counts = connector.settled("b", 1).await;
+    assert_eq!(counts.buried, 0, "that is no attempt");
+    let calls = stage.scheduler.calls();
+    assert!(calls.len() == 3 && calls.iter().all(|call| call.id == calls[0].id), "{calls:?}");
+}
+
+#[tokio::test]
 async fn a_poison_event_is_buried_and_the_others_pass() {
     let (broker, stage, connector) = bound(json!({ "max_attempts": 1 })).await;
     stage.scheduler.behave(|request| match request.args.as_ref() {

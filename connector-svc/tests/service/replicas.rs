@@ -1,14 +1,15 @@
 //! Several connectors, and a database that is not always there.
 
 use mesh::channel::{Dialer, Endpoint};
-use mesh::testing::eventually;
+use mesh::testing::{eventually, postgres};
 use mesh::{Error, Reason};
 use proto::binding::v1::BindingState;
+use sea_orm::sqlx::Executor as _;
 use serde_json::json;
 
+use crate::support::Stage;
 use crate::support::fakes::Reply;
 use crate::support::servers::Mosquitto;
-use crate::support::{Stage, postgres};
 
 #[tokio::test]
 async fn each_replica_answers_for_all() {
@@ -55,6 +56,24 @@ async fn another_replica_takes_over_with_the_same_invocations() {
 }
 
 #[tokio::test]
+async fn a_tenure_that_was_taken_over_begins_nothing_until_it_is_another_one() {
+    let (broker, stage) = (Mosquitto::start().await, Stage::shared().await);
+    let params = json!({ "host": "127.0.0.1", "port": broker.port, "topic": "#" });
+    stage.registry.bind("b", "mqtt", &params);
+    let connector = stage.connector().await;
+    connector.connected("b").await;
+    // As another replica does that has come and gone.
+    let mut database = postgres::connect(&stage.database()).await;
+    database.execute("UPDATE connector_ledger SET epoch = epoch + 1").await.expect("updated");
+    broker.publish(&["-t", "a", "-m", "1"]);
+    let message = connector.retrying("b").await;
+    assert_eq!(message, "it ended by itself");
+    assert!(stage.scheduler.calls().is_empty());
+    let counts = connector.settled("b", 1).await;
+    assert_eq!((counts.received, stage.scheduler.calls().len()), (1, 1));
+}
+
+#[tokio::test]
 async fn without_its_database_it_is_not_ready_and_takes_nothing() {
     let (broker, stage) = (Mosquitto::start().await, Stage::shared().await);
     let database = stage.database();
@@ -64,6 +83,8 @@ async fn without_its_database_it_is_not_ready_and_takes_nothing() {
     let connector = stage.connector().await;
     let is_ready = || *connector.service.readiness.watch().borrow();
     assert!(!is_ready());
+    let message = connector.retrying("b").await;
+    assert_eq!(message, "the connector's database is not available");
     postgres::give_back(&database).await;
     eventually("it is ready", async || is_ready()).await;
     connector.connected("b").await;
@@ -73,6 +94,7 @@ async fn without_its_database_it_is_not_ready_and_takes_nothing() {
     postgres::take_away(&database).await;
     broker.publish(&["-t", "a", "-m", "2"]);
     eventually("it is not ready", async || !is_ready()).await;
+    assert!(connector.is_connected("b").await, "it tells its state without the counts");
     assert_eq!(stage.scheduler.calls().len(), 1, "nothing runs of which nothing is known");
     postgres::give_back(&database).await;
     let counts = connector.settled("b", 2).await;

@@ -42,6 +42,7 @@ struct State {
     released: usize,
     /// Of these holders nobody gets anything.
     closed_to: Vec<String>,
+    is_away: bool,
 }
 
 impl FakeRegistry {
@@ -73,6 +74,11 @@ impl FakeRegistry {
     /// Lets nobody at this address hold anything.
     pub fn close_to(&self, address: &str) {
         self.change(|state| state.closed_to.push(address.into()));
+    }
+
+    /// Answers nobody any more who wants to hold something, so that leases run out.
+    pub fn go_away(&self) {
+        self.state.lock().is_away = true;
     }
 
     /// How often a replica has given up its leases.
@@ -121,6 +127,9 @@ impl Bindings for FakeRegistry {
     ) -> Result<Response<HoldBindingsResponse>, Status> {
         let request = request.into_inner();
         let mut state = self.state.lock();
+        if state.is_away {
+            return Err(Error::unavailable("the registry is away").into());
+        }
         let exists = |id: &String| state.bindings.iter().any(|bound| id_of(bound) == id);
         let removed = request.running.iter().filter(|id| !exists(id)).cloned().collect();
         let bindings = match state.closed_to.contains(&request.address) {
@@ -151,8 +160,11 @@ impl Bindings for FakeRegistry {
             let address = state.holders.get(&binding_id)?.clone();
             Some(BindingHolder { binding_id, address })
         };
-        let holders = request.into_inner().ids.into_iter().filter_map(holder).collect();
-        Ok(Response::new(FindHoldersResponse { holders }))
+        let ids = request.into_inner().ids;
+        let exists = |id: &&String| state.bindings.iter().any(|bound| id_of(bound) == id.as_str());
+        let existing = ids.iter().filter(exists).cloned().collect();
+        let holders = ids.into_iter().filter_map(holder).collect();
+        Ok(Response::new(FindHoldersResponse { holders, existing }))
     }
 }
 

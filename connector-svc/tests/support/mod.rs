@@ -1,7 +1,6 @@
 //! Connectors under test, reached through their gRPC, with their far sides as real servers.
 
 pub mod fakes;
-pub mod postgres;
 pub mod servers;
 
 use std::time::Duration;
@@ -10,6 +9,7 @@ use connector_svc::{App, Config};
 use mesh::channel::Endpoint;
 use mesh::server::Service;
 use mesh::testing::eventually;
+use mesh::testing::postgres;
 use mesh::{Caller, Channel, Host};
 use proto::binding::v1::{BindingState, BindingStatus};
 use proto::connector::v1::dead_letters_client::DeadLettersClient;

@@ -4,8 +4,10 @@
 //! [`Replica`] makes what runs here equal to its share; each binding that runs has a [`Tenure`], and
 //! tells on the [`StatusBoard`] how it does.
 
+mod lookup;
 mod replica;
 mod status;
 
-pub use self::replica::{End, Replica, Tenure, find_holders};
+pub use self::lookup::{Lookup, Question, forward};
+pub use self::replica::{End, Replica, Tenure, find_existing, find_holders};
 pub use self::status::{Report, StatusBoard};

@@ -312,6 +312,17 @@ fn client(registry: &Channel) -> BindingsClient<Channel> {
     BindingsClient::new(registry.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
 }
 
+/// Which of these bindings the registry has, whether somebody holds them or not.
+pub async fn find_existing(
+    registry: &Channel,
+    ids: Vec<String>,
+    deadline: Deadline,
+) -> Result<HashSet<String>, Error> {
+    let request = deadline.attach(FindHoldersRequest { ids });
+    let found = client(registry).find_holders(request).await?.into_inner();
+    Ok(found.existing.into_iter().collect())
+}
+
 /// Where the replicas are that hold these bindings, by the bindings' ids.
 pub async fn find_holders(
     registry: &Channel,
@@ -319,8 +330,8 @@ pub async fn find_holders(
     deadline: Deadline,
 ) -> Result<HashMap<String, Endpoint>, Error> {
     let request = deadline.attach(FindHoldersRequest { ids });
-    let holders = client(registry).find_holders(request).await?.into_inner().holders;
-    let holders = holders.into_iter().map(|holder| {
+    let found = client(registry).find_holders(request).await?.into_inner();
+    let holders = found.holders.into_iter().map(|holder| {
         let endpoint = holder.address.parse().map_err(Error::internal)?;
         Ok((holder.binding_id, endpoint))
     });

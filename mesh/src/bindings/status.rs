@@ -41,19 +41,6 @@ impl StatusBoard {
         self.entries.borrow().get(id).map(|entry| entry.status(id))
     }
 
-    /// Waits until the binding runs here and its first attempt to connect has ended.
-    pub async fn settled(&self, id: &str) -> BindingStatus {
-        let mut changes = self.entries.subscribe();
-        let is_settled = |entries: &HashMap<String, Entry>| {
-            entries.get(id).is_some_and(|entry| entry.state != BindingState::Connecting)
-        };
-        match changes.wait_for(is_settled).await {
-            Ok(entries) => entries.get(id).map(|entry| entry.status(id)).unwrap_or_default(),
-            // The sender lives as long as this.
-            Err(_) => BindingStatus::default(),
-        }
-    }
-
     /// A new entry, which tries to connect. It is gone when the report is dropped.
     pub(super) fn enter(&self, id: &str) -> Report {
         let last_activity_ms = Arc::new(AtomicI64::new(0));
@@ -139,18 +126,14 @@ fn now_ms() -> i64 {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_first_attempt_is_awaited() {
+    #[test]
+    fn states_follow_each_other() {
         let board = StatusBoard::default();
-        let waiting = tokio::spawn({
-            let board = board.clone();
-            async move { board.settled("b").await }
-        });
         let report = board.enter("b");
         assert_eq!(board.get("b").expect("entered").state(), BindingState::Connecting);
         report.retrying("refused");
-        let settled = waiting.await.expect("ended");
-        assert_eq!((settled.state(), settled.message.as_str()), (BindingState::Retrying, "refused"));
+        let status = board.get("b").expect("there");
+        assert_eq!((status.state(), status.message.as_str()), (BindingState::Retrying, "refused"));
         report.connected();
         report.active();
         let status = board.get("b").expect("there");

@@ -4,6 +4,7 @@
 //! Several services may share one database: each has tables of its own, and a migrator with a table
 //! name of its own.
 
+mod attend;
 mod connect;
 mod error;
 mod url;
@@ -14,6 +15,7 @@ use sea_orm::{
 };
 use sea_orm_migration::MigratorTrait;
 
+pub use self::attend::{Attend, attend};
 pub use self::connect::connect;
 pub use self::error::{DatabaseError, Result};
 pub use self::url::DatabaseUrl;

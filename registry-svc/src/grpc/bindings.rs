@@ -37,7 +37,6 @@ impl Bindings for Handler {
     ) -> Result<Response<FindHoldersResponse>, Status> {
         let caller = Caller::of(&request);
         let FindHoldersRequest { ids } = request.into_inner();
-        let holders = self.registry.find_holders(&caller, &ids).await?;
-        Ok(Response::new(FindHoldersResponse { holders }))
+        Ok(Response::new(self.registry.find_holders(&caller, &ids).await?))
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use mesh::Caller;
 use mesh::channel::Endpoint;
-use proto::registry::v1::{BindingHolder, BindingRole, HoldBindingsRequest, HoldBindingsResponse};
+use proto::registry::v1::{BindingRole, FindHoldersResponse, HoldBindingsRequest, HoldBindingsResponse};
 
 use self::sharing::Holdings;
 use crate::error::{RegistryError, Result};
@@ -63,9 +63,11 @@ impl Registry {
     }
 
     /// Who holds these bindings now, as far as they are held.
-    pub(crate) async fn find_holders(&self, caller: &Caller, ids: &[String]) -> Result<Vec<BindingHolder>> {
+    pub(crate) async fn find_holders(&self, caller: &Caller, ids: &[String]) -> Result<FindHoldersResponse> {
         only_services(caller)?;
-        Ok(self.store.read().find_holders(ids).await?)
+        let reader = self.store.read();
+        let holders = reader.find_holders(ids).await?;
+        Ok(FindHoldersResponse { holders, existing: reader.existing_bindings(ids).await? })
     }
 
     /// Renews the holder that calls, and gives all that are alive then.

@@ -113,6 +113,19 @@ async fn a_binding_that_stays_keeps_its_id(database: Database) {
     assert!(is_new(&*moved.events[2].id), "another kind is another binding");
     assert_eq!(moved.sinks, created.sinks);
 
+    // A sink goes on with other parameters, and what waits for it with it.
+    let sinks = |list: Vec<Binding>| UpdateFunctionSpec {
+        module: "_".into(),
+        name: "f".into(),
+        sinks: Some(BindingList { bindings: list }),
+        ..UpdateFunctionSpec::default()
+    };
+    let corrected = registry.update(sinks(vec![binding("couchdb", t), binding("mqtt", u)]), None).await;
+    let corrected = corrected.expect("updated").function.expect("a function");
+    assert_eq!(corrected.sinks[1].id, created.sinks[0].id);
+    assert!(corrected.sinks[1].params.contains(r#""topic":"u""#), "{corrected:?}");
+    assert!(is_new(&*corrected.sinks[0].id));
+
     let twice = update(vec![binding("mqtt", t), binding("mqtt", t)]).await;
     assert_eq!(twice.events[0].id, first);
     assert!(is_new(&*twice.events[1].id), "each is matched with one");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh::bindings::{End, Replica, StatusBoard, find_holders};
+use mesh::bindings::{End, Replica, StatusBoard, find_existing, find_holders};
 use mesh::channel::{Channel, Dialer, Endpoint};
 use mesh::config::Listen;
 use mesh::deadline::Deadline;
@@ -13,7 +13,7 @@ use mesh::health::Readiness;
 use mesh::listener::Listener;
 use mesh::testing::eventually;
 use parking_lot::Mutex;
-use proto::binding::v1::BindingState;
+use proto::binding::v1::{BindingState, BindingStatus};
 use proto::registry::v1::{
     BindingList, BindingRole, CreateFunctionSpec, DeleteFunctionRequest, ListModulesRequest,
     UpdateFunctionSpec,
@@ -209,11 +209,14 @@ async fn what_is_created_runs_and_what_is_deleted_ends(database: Database) {
     world.await_topics("a", &["before"]).await;
 
     let id = create(&served.registry, "later").await;
-    let status = replica.board.settled(&id).await;
-    assert_eq!(status.state(), BindingState::Connected);
+    let is_connected = |status: BindingStatus| status.state() == BindingState::Connected;
+    eventually("it is connected", async || replica.board.get(&id).is_some_and(is_connected)).await;
     let deadline = Deadline::after(Duration::from_secs(5));
     let holders = find_holders(&served.dial(), vec![id.clone()], deadline).await.expect("holders");
     assert_eq!(holders, [(id.clone(), Endpoint::Local("a".into()))].into());
+    let asked = vec![id.clone(), "nothing".to_owned()];
+    let existing = find_existing(&served.dial(), asked, deadline).await.expect("an answer");
+    assert_eq!(existing, [id.clone()].into());
 
     delete(&served.registry, "later").await;
     world.await_topics("a", &["before"]).await;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use mesh::testing::eventually;
+use mesh::testing::{eventually, postgres};
 use mesh::{Caller, Reason};
 use proto::registry::v1::{CreateModuleRequest, ListModulesRequest};
 
-use crate::support::{Database, Registry, contract, postgres, reason};
+use crate::support::{Database, Registry, contract, reason};
 
 contract!(replicas_see_each_others_writes, replicas_write_in_one_order);
 

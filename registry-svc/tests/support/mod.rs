@@ -1,12 +1,11 @@
 //! Registries under test, each in this process and reached through its gRPC.
 
-pub mod postgres;
-
 use std::time::Duration;
 
 use mesh::auth::Secret;
 use mesh::channel::Channel;
 use mesh::server::Service;
+use mesh::testing::postgres;
 use mesh::{Caller, Error, Host, Reason};
 use proto::registry::v1::authentication_client::AuthenticationClient;
 use proto::registry::v1::bindings_client::BindingsClient;

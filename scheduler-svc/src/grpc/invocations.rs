@@ -24,6 +24,9 @@ use crate::error::SchedulingError;
 /// behind; when it is longer, the registry cannot be followed.
 const CATCH_UP: Duration = Duration::from_secs(5);
 
+/// The longest id of an invocation that a caller may give.
+const MAX_ID_BYTES: usize = 128;
+
 /// What a function gets whose caller gave no arguments.
 const NO_ARGS: Bytes = Bytes::from_static(b"{}");
 
@@ -56,6 +59,11 @@ impl InvocationsHandler {
         self.catalog.catch_up(invoke.min_revision, deadline.min(Deadline::after(CATCH_UP))).await?;
         let invocation_id = match &invoke.invocation_id {
             id if id.is_empty() => Uuid::now_v7().to_string(),
+            // It becomes a key in databases and in stores that are not ours.
+            id if id.len() > MAX_ID_BYTES || !id.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                let expected = format!("should be at most {MAX_ID_BYTES} printable ASCII characters");
+                return Err(Error::field("invocation_id", expected));
+            }
             id => id.clone(),
         };
         let mut function = self.look_up(&caller, &invoke)?;

@@ -3,20 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use mesh::backoff::Backoff;
 use mesh::bindings::{End, Report, Tenure};
 use proto::registry::v1::FunctionBinding;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Couriers;
 use super::breaker::{Breaker, Pass};
 use super::judge::Judged;
 use super::queue::{PAGE, Queue, Waiting};
+use super::reading::Reading;
 use crate::error::Result;
-use crate::kinds::{self, Away, Opened, Outcome, Parcel, Policy, Refusal, Sink, Whose};
+use crate::kinds::{self, Away, Batch, Opened, Outcome, Parcel, Policy, Refusal, Sink, Whose};
 use crate::outbox::{Page, now_ms};
 
 /// How often the outbox is read for what other replicas took, and for what has become due.
@@ -41,17 +43,14 @@ pub(super) struct Courier<'a> {
     queue: Queue,
     /// What runs.
     work: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Those of them that are requests, until what became of their results is written.
     requests: usize,
+    /// Results of one request at most, after a request that was too much for the store.
+    most_rows: usize,
     reading: Reading,
+    /// In order: the lease has run out since the outbox was read.
+    lapsed: bool,
     connection: Connection,
-}
-
-/// How far the outbox has been read.
-struct Reading {
-    after: i64,
-    /// There may be something after that.
-    more: bool,
-    is_under_way: bool,
 }
 
 /// Whether the store is known to be there.
@@ -78,8 +77,19 @@ enum Done {
     Recorded {
         rows: Vec<Waiting>,
         judged: Judged,
-        request: bool,
+        cause: Cause,
     },
+}
+
+/// Why it is decided what becomes of results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// Their store has answered.
+    Answer,
+    /// A request with this one gets no answer, others do.
+    Silence,
+    /// They have waited for too long.
+    Age,
 }
 
 impl<'a> Courier<'a> {
@@ -99,7 +109,9 @@ impl<'a> Courier<'a> {
             report,
             work: FuturesUnordered::new(),
             requests: 0,
-            reading: Reading { after: 0, more: true, is_under_way: false },
+            most_rows: usize::MAX,
+            reading: Reading::new(),
+            lapsed: false,
             connection: Connection {
                 problem: None,
                 probe_at: Instant::now(),
@@ -118,14 +130,21 @@ impl<'a> Courier<'a> {
         self.describe();
         self.probe();
         loop {
+            self.check_lease(tenure);
             self.read();
-            let may_send = self.requests < self.max_requests() && self.queue.is_due(now_ms());
+            let may_send = !self.lapsed && self.requests < self.max_requests() && self.queue.is_due(now_ms());
+            let awaits_lease = self.lapsed && self.is_still();
             let passes = async { (own.pass().await, destination.pass().await) };
             tokio::select! {
                 end = tenure.ended() => return end,
                 Some(done) = self.work.next(), if !self.work.is_empty() => self.take(done),
-                passes = passes, if may_send => self.send(passes),
-                () = arrivals.notified() => self.reading.more = true,
+                passes = passes, if may_send => {
+                    // It may have taken its time.
+                    self.check_lease(tenure);
+                    self.send(passes);
+                }
+                () = tenure.leased(), if awaits_lease => {}
+                () = arrivals.notified() => self.reading.go_on(),
                 _ = poll.tick() => self.poll(),
             }
         }
@@ -143,6 +162,33 @@ impl<'a> Courier<'a> {
         }
     }
 
+    /// Results of one request.
+    fn batch(&self) -> Batch {
+        let batch = self.sink.batch();
+        Batch { rows: batch.rows.min(self.most_rows), ..batch }
+    }
+
+    /// Without the lease another may deliver. In order, nothing is sent then; and when the lease is there
+    /// again, what was read before is read again, since the other may have delivered some of it.
+    fn check_lease(&mut self, tenure: &Tenure) {
+        if !self.policy.ordered {
+            return;
+        }
+        // Unconstrained: that this task has done much is no answer.
+        let is_leased = unconstrained(tenure.leased()).now_or_never().is_some();
+        self.lapsed |= !is_leased;
+        if self.lapsed && is_leased && self.is_still() {
+            self.lapsed = false;
+            self.queue.clear();
+            self.reading.start_over();
+        }
+    }
+
+    /// Whether nothing is on its way, neither to the store nor from the outbox.
+    fn is_still(&self) -> bool {
+        self.requests == 0 && !self.reading.is_under_way()
+    }
+
     /// Keeps what this binding is, for when it is gone.
     fn describe(&self) {
         let (couriers, binding) = (Arc::clone(&self.couriers), self.binding.clone());
@@ -154,12 +200,12 @@ impl<'a> Courier<'a> {
 
     /// Reads on, if there may be something and there is room for it.
     fn read(&mut self) {
-        if self.reading.is_under_way || !self.reading.more || !self.queue.has_room() {
+        if self.lapsed || !self.queue.has_room() {
             return;
         }
-        (self.reading.is_under_way, self.reading.more) = (true, false);
+        let Some(after) = self.reading.begin() else { return };
         self.queue.begin_reading();
-        let (outbox, id, after) = (self.couriers.outbox.clone(), self.id.clone(), self.reading.after);
+        let (outbox, id) = (self.couriers.outbox.clone(), self.id.clone());
         // In order, one that is not due holds up those behind it.
         let due_ms = (!self.policy.ordered).then(now_ms);
         self.work.push(Box::pin(async move { Done::Read(outbox.page(&id, after, due_ms, PAGE).await) }));
@@ -175,14 +221,14 @@ impl<'a> Courier<'a> {
     /// Looks again at everything from the front, gives up what is too old, and at an idle store.
     fn poll(&mut self) {
         if self.couriers.outbox.has_pending(&self.id) {
-            (self.reading.after, self.reading.more) = (0, true);
+            self.reading.start_over();
         }
         let old = self.queue.take_too_old(&self.policy, now_ms());
         if !old.is_empty() {
             let mut judged = Judged::default();
             let problem = self.connection.problem.as_deref();
             old.iter().for_each(|waiting| judged.too_old(&waiting.row, &self.policy, problem));
-            self.record(old, judged);
+            self.record(old, judged, Cause::Age);
         }
         let is_idle = self.requests == 0 && self.queue.is_empty() && !self.connection.is_probing;
         if is_idle && self.connection.problem.is_some() && self.connection.probe_at <= Instant::now() {
@@ -192,7 +238,7 @@ impl<'a> Courier<'a> {
 
     /// Sends the next batch.
     fn send(&mut self, (own, destination): (Pass, Pass)) {
-        let rows = self.queue.next_batch(self.sink.batch());
+        let rows = if self.lapsed { Vec::new() } else { self.queue.next_batch(self.batch()) };
         if rows.is_empty() {
             return;
         }
@@ -208,11 +254,12 @@ impl<'a> Courier<'a> {
             match outcomes {
                 Err(away) => {
                     match away.whose {
-                        Whose::Destination | Whose::Silent => destination.away(away.retry_after),
+                        Whose::Destination => destination.away(away.retry_after),
                         Whose::Binding => {
                             destination.answered();
                             own.away(away.retry_after);
                         }
+                        Whose::Unknown => own.away(away.retry_after),
                     }
                     Done::Away { rows, sent, away }
                 }
@@ -221,18 +268,18 @@ impl<'a> Courier<'a> {
                     destination.answered();
                     let judged = judge(&rows, outcomes, &policy);
                     couriers.record(&kind, &judged).await;
-                    Done::Recorded { rows, judged, request: true }
+                    Done::Recorded { rows, judged, cause: Cause::Answer }
                 }
             }
         }));
     }
 
     /// Writes what was decided without a request.
-    fn record(&self, rows: Vec<Waiting>, judged: Judged) {
+    fn record(&self, rows: Vec<Waiting>, judged: Judged, cause: Cause) {
         let (couriers, kind) = (Arc::clone(&self.couriers), self.kind.clone());
         self.work.push(Box::pin(async move {
             couriers.record(&kind, &judged).await;
-            Done::Recorded { rows, judged, request: false }
+            Done::Recorded { rows, judged, cause }
         }));
     }
 
@@ -246,49 +293,71 @@ impl<'a> Courier<'a> {
             }
             Done::Probed(Err(away)) => {
                 self.connection.is_probing = false;
-                self.not_connected(away.reason);
+                self.not_connected(away.reason.into());
             }
             Done::Away { rows, sent, away } => self.take_back(rows, sent, away),
-            Done::Recorded { rows, judged, request } => self.take_recorded(rows, judged, request),
+            Done::Recorded { rows, judged, cause } => self.take_recorded(rows, judged, cause),
         }
     }
 
     fn take_page(&mut self, page: Result<Page>) {
-        self.reading.is_under_way = false;
         let page = page.unwrap_or_else(|error| {
             tracing::debug!(binding = self.id, %error, "the outbox is not read; later again");
             Page { rows: Vec::new(), more: false }
         });
-        self.reading.more |= page.more;
-        self.reading.after = page.rows.last().map_or(self.reading.after, |row| row.seq);
+        self.reading.end(page.rows.last().map(|row| row.seq), page.more);
         self.queue.end_reading(page.rows);
     }
 
-    /// Nothing is known of these. Who is away is not asked again for each of them; but one whose store
-    /// falls silent at it again, having answered to others in between, is the cause.
+    /// Nothing is known of these. Who is away is not asked again for each of them.
     fn take_back(&mut self, mut rows: Vec<Waiting>, sent: Instant, away: Away) {
-        self.requests -= 1;
         let metrics = &self.couriers.metrics;
         metrics.failed_attempts.with_label_values(&[self.kind.as_str(), "away"]).inc();
-        if let ([one], Whose::Silent) = (rows.as_mut_slice(), away.whose) {
-            let before = one.unanswered_at.replace(Instant::now());
-            if before.is_some_and(|before| self.destination.answered_since(before)) {
-                let refusal = Refusal { reason: away.reason.clone(), retry_after: None };
-                let judged = judge(&rows, vec![Outcome::Refused(refusal)], &self.policy);
-                tracing::debug!(binding = self.id, waited = ?sent.elapsed(), "a result silences its store");
-                self.record(rows, judged);
-                self.not_connected(away.reason);
-                return;
-            }
+        let reason = String::from(away.reason);
+        if away.whose == Whose::Unknown && self.is_cause(&mut rows) {
+            tracing::debug!(binding = self.id, waited = ?sent.elapsed(), "a result silences its store");
+            let judged = judge(&rows, vec![Outcome::Refused(Refusal::new(&reason))], &self.policy);
+            self.record(rows, judged, Cause::Silence);
+        } else {
+            self.requests -= 1;
+            self.queue.put_back(rows);
         }
-        self.queue.put_back(rows);
-        self.not_connected(away.reason);
+        self.not_connected(reason);
     }
 
-    fn take_recorded(&mut self, rows: Vec<Waiting>, judged: Judged, request: bool) {
-        if request {
-            self.requests -= 1;
-            self.connected();
+    /// Whether this is one result to which its store gives no answer again, having answered to others of
+    /// this binding in between. Of several, to which it gives none again, one is looked for by halves.
+    fn is_cause(&mut self, rows: &mut [Waiting]) -> bool {
+        let now = Instant::now();
+        let before = rows.iter_mut().filter_map(|waiting| waiting.unanswered_at.replace(now)).max();
+        match (before, rows.len()) {
+            (Some(before), 1) => self.own.answered_since(before),
+            (Some(_), count) => {
+                self.most_rows = count / 2;
+                false
+            }
+            (None, _) => false,
+        }
+    }
+
+    fn take_recorded(&mut self, rows: Vec<Waiting>, judged: Judged, cause: Cause) {
+        if cause != Cause::Age {
+            let refused = (judged.postponed.len() + judged.buried.len()) as u64;
+            let failed = &self.couriers.metrics.failed_attempts;
+            failed.with_label_values(&[self.kind.as_str(), "refused"]).inc_by(refused);
+        }
+        match cause {
+            Cause::Answer => {
+                self.requests -= 1;
+                // Not all at once: what was too much may still wait.
+                self.most_rows = self.most_rows.saturating_mul(2);
+                match judged.only_refused() {
+                    Some(reason) => self.not_connected(reason.to_owned()),
+                    None => self.connected(),
+                }
+            }
+            Cause::Silence => self.requests -= 1,
+            Cause::Age => {}
         }
         if !judged.delivered.is_empty() {
             self.report.active();

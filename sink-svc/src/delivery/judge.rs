@@ -30,12 +30,19 @@ impl Judged {
     fn refused(&mut self, row: &Pending, refusal: Refusal, policy: &Policy, now_ms: i64) {
         let attempts = row.attempts.saturating_add(1);
         if attempts.cast_unsigned() >= policy.max_attempts {
-            self.buried.push(Burial { seq: row.seq, attempts, reason: refusal.reason });
+            self.buried.push(Burial { seq: row.seq, attempts, reason: refusal.reason.into() });
             return;
         }
         let wait = wait_after(attempts).max(refusal.retry_after.unwrap_or_default());
         let due_at_ms = now_ms.saturating_add(in_ms(wait));
-        self.postponed.push(Postponement { seq: row.seq, attempts, due_at_ms, error: refusal.reason });
+        self.postponed.push(Postponement { seq: row.seq, attempts, due_at_ms, error: refusal.reason.into() });
+    }
+
+    /// Why nothing was delivered, if results were refused and none was taken.
+    pub(super) fn only_refused(&self) -> Option<&str> {
+        let last = self.buried.last().map(|burial| &burial.reason);
+        let last = last.or_else(|| self.postponed.last().map(|postponement| &postponement.error));
+        last.filter(|_| self.delivered.is_empty()).map(String::as_str)
     }
 
     /// Gives up a result that has waited for too long.
@@ -89,7 +96,7 @@ mod tests {
 
     fn refused(retry_after_s: Option<u64>) -> Outcome {
         let retry_after = retry_after_s.map(Duration::from_secs);
-        Outcome::Refused(Refusal { reason: "it answers 500".into(), retry_after })
+        Outcome::Refused(Refusal { retry_after, ..Refusal::new("it answers 500") })
     }
 
     #[test]
@@ -109,6 +116,7 @@ mod tests {
                     let wait_ms = judged.postponed[0].due_at_ms - NOW_MS;
                     assert!(expected_ms.contains(&wait_ms), "{wait_ms} ms after {attempts}");
                     assert_eq!(judged.postponed[0].attempts, attempts + 1);
+                    assert_eq!(judged.only_refused(), Some("it answers 500"));
                 }
                 None => {
                     assert_eq!(judged.buried[0].attempts, 3);
@@ -117,6 +125,10 @@ mod tests {
             }
         }
         assert!(wait_after(40) <= LONGEST_WAIT);
+        let mut judged = Judged::default();
+        judged.add(&row(0, 0), refused(None), &policy, NOW_MS);
+        judged.add(&row(0, 0), Outcome::Delivered, &policy, NOW_MS);
+        assert_eq!(judged.only_refused(), None, "something was taken");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! - `courier`: delivers for one binding that this replica holds
 //! - `judge`: what is done with a result after an attempt
+//! - `queue`, `reading`: what it has read of the outbox
 //! - `breaker`: leaves alone who is away
 //! - `removed`: finds results whose binding is gone
 
@@ -9,6 +10,7 @@ mod breaker;
 mod courier;
 mod judge;
 mod queue;
+mod reading;
 mod removed;
 
 use std::sync::Arc;
@@ -28,7 +30,7 @@ use crate::metrics::Metrics;
 use crate::outbox::{Burial, Outbox};
 
 /// Why results of a removed binding die.
-const REMOVED: &str = "its sink was removed";
+pub(crate) const REMOVED: &str = "its sink was removed";
 /// Results that are buried with one transaction.
 const BURIED_AT_ONCE: u64 = 500;
 /// How long what is on its way may take when a binding stops.
@@ -91,7 +93,6 @@ impl Couriers {
             let count = self.persist(|| self.outbox.settle(delivered.clone())).await;
             metrics.delivered.with_label_values(&[kind]).inc_by(count);
         }
-        let refused = (postponed.len() + buried.len()) as u64;
         if !postponed.is_empty() {
             self.persist(|| self.outbox.postpone(postponed.clone())).await;
         }
@@ -99,7 +100,6 @@ impl Couriers {
             let count = self.persist(|| self.outbox.bury(buried.clone())).await;
             metrics.dead.with_label_values(&[kind]).inc_by(count);
         }
-        metrics.failed_attempts.with_label_values(&[kind, "refused"]).inc_by(refused);
     }
 
     /// Writes again and again while the database is away. Gives how many rows it concerned.

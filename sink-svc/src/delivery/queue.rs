@@ -100,13 +100,22 @@ impl Queue {
     /// These have not got through. In order they keep their places; else others are tried before them.
     pub(super) fn put_back(&mut self, rows: Vec<Waiting>) {
         if self.is_ordered {
-            for waiting in rows.into_iter().rev() {
+            for waiting in rows {
+                // One that was driven again may have come before them meanwhile.
+                let place = self.waiting.partition_point(|other| other.row.seq < waiting.row.seq);
                 self.waiting_bytes += size(&waiting);
-                self.waiting.push_front(waiting);
+                self.waiting.insert(place, waiting);
             }
         } else {
             rows.into_iter().for_each(|waiting| self.push_back(waiting));
         }
+    }
+
+    /// Drops what waits: it is read again.
+    pub(super) fn clear(&mut self) {
+        self.waiting_bytes = 0;
+        let dropped = std::mem::take(&mut self.waiting);
+        self.forget(dropped.into_iter().map(|waiting| waiting.row.seq));
     }
 
     /// These are dealt with, or are read again when they are due.
@@ -220,6 +229,31 @@ mod tests {
         batch[0].row.due_at_ms = 100;
         queue.put_back(batch);
         assert!(!queue.is_due(99) && queue.is_due(100));
+        assert_eq!(seqs(&queue.next_batch(BATCH)), [1]);
+    }
+
+    #[test]
+    fn in_order_what_comes_back_has_its_old_place() {
+        let mut queue = Queue::new(true);
+        queue.end_reading(vec![row(2, 1), row(3, 1)]);
+        let batch = queue.next_batch(BATCH);
+        // Driven again while the other was on its way.
+        queue.end_reading(vec![row(1, 1)]);
+        queue.put_back(batch);
+        let order: Vec<_> = (0..3).flat_map(|_| seqs(&queue.next_batch(BATCH))).collect();
+        assert_eq!(order, [1, 2, 3]);
+    }
+
+    #[test]
+    fn what_was_dropped_is_taken_again() {
+        let mut queue = Queue::new(true);
+        queue.end_reading(vec![row(1, 1), row(2, 1)]);
+        let on_its_way = queue.next_batch(BATCH);
+        queue.clear();
+        assert_eq!((queue.is_empty(), queue.waiting_bytes), (true, 0));
+        queue.end_reading(vec![row(1, 1), row(2, 1)]);
+        assert_eq!(seqs(&queue.next_batch(BATCH)), [2], "not what is on its way");
+        queue.put_back(on_its_way);
         assert_eq!(seqs(&queue.next_batch(BATCH)), [1]);
     }
 

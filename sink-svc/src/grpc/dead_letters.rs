@@ -1,8 +1,11 @@
 //! `funless.sink.v1.DeadLetters`.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
-use mesh::Caller;
+use mesh::bindings::find_existing;
+use mesh::deadline::Deadline;
+use mesh::{Caller, Error};
 use proto::deadletter::v1::{
     DeadLetterSelection, GetDeadLetterRequest, GetDeadLetterResponse, ListDeadLettersRequest,
     ListDeadLettersResponse, PurgeDeadLettersRequest, PurgeDeadLettersResponse, RedriveDeadLettersRequest,
@@ -12,8 +15,12 @@ use proto::sink::v1::dead_letters_server::DeadLetters;
 use tonic::{Request, Response, Status};
 
 use super::Handler;
+use crate::delivery::REMOVED;
 use crate::error::{Result as SinkResult, SinkError};
 use crate::outbox::{Amount, LetterFilter, LetterKey, MAX_LETTERS};
+
+/// How long the registry may take to say which sinks there are.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 #[tonic::async_trait]
 impl DeadLetters for Handler {
@@ -48,11 +55,18 @@ impl DeadLetters for Handler {
         request: Request<RedriveDeadLettersRequest>,
     ) -> Result<Response<RedriveDeadLettersResponse>, Status> {
         let caller = Caller::of(&request);
+        let deadline = Deadline::of_at_most(&request, LONGEST_WAIT);
         let selection = request.into_inner().selection.unwrap_or_default();
         let letters = self.select(&caller, &selection).await?;
+        // A result for a sink that is gone would only die again.
+        let existing = self.existing(&letters, deadline).await?;
         let mut failures = not_found(&selection, &letters);
         let (mut ids, mut rooms) = (Vec::new(), Vec::new());
-        for LetterKey { id, size } in letters {
+        for LetterKey { id, binding_id, size } in letters {
+            if !existing.contains(&binding_id) {
+                failures.push(RedriveFailure { id, reason: REMOVED.to_owned() });
+                continue;
+            }
             match self.outbox.room(Amount { rows: 1, bytes: size }) {
                 Some(room) => {
                     ids.push(id);
@@ -62,6 +76,7 @@ impl DeadLetters for Handler {
             }
         }
         let redriven = self.outbox.redrive(ids, rooms).await?;
+        self.metrics.redriven.inc_by(redriven);
         Ok(Response::new(RedriveDeadLettersResponse { redriven: to_u32(redriven), failures }))
     }
 
@@ -73,11 +88,21 @@ impl DeadLetters for Handler {
         let selection = request.into_inner().selection.unwrap_or_default();
         let ids = self.select(&caller, &selection).await?.into_iter().map(|letter| letter.id);
         let purged = self.outbox.purge(ids.collect()).await?;
+        self.metrics.purged.inc_by(purged);
         Ok(Response::new(PurgeDeadLettersResponse { purged: to_u32(purged) }))
     }
 }
 
 impl Handler {
+    /// Those of the letters' bindings that the registry has.
+    async fn existing(&self, letters: &[LetterKey], deadline: Deadline) -> Result<HashSet<String>, Error> {
+        let ids: HashSet<_> = letters.iter().map(|letter| letter.binding_id.clone()).collect();
+        if ids.is_empty() {
+            return Ok(ids);
+        }
+        find_existing(&self.lookup.registry, ids.into_iter().collect(), deadline).await
+    }
+
     /// The selected letters, of those that the caller reaches.
     async fn select(&self, caller: &Caller, selection: &DeadLetterSelection) -> SinkResult<Vec<LetterKey>> {
         let reached = LetterFilter::reached_by(caller);

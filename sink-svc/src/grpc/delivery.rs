@@ -6,7 +6,7 @@ use proto::sink::v1::{DeliverRequest, DeliverResponse};
 use tonic::{Request, Response, Status};
 
 use super::Handler;
-use crate::error::{SinkError, only_services};
+use crate::error::{MAX_INVOCATION_ID, SinkError, only_services};
 use crate::outbox::{Arrival, Function};
 
 #[tonic::async_trait]
@@ -25,6 +25,9 @@ fn decode(request: DeliverRequest) -> Result<Arrival, SinkError> {
             return Err(SinkError::Blank(field));
         }
     }
+    if !is_invocation_id(&request.invocation_id) {
+        return Err(SinkError::NoInvocationId);
+    }
     if request.result.is_empty() {
         return Err(SinkError::Blank("result"));
     }
@@ -42,4 +45,9 @@ fn decode(request: DeliverRequest) -> Result<Arrival, SinkError> {
         sinks: request.sinks,
         result: request.result,
     })
+}
+
+/// Whether stores of all kinds take it as a name.
+fn is_invocation_id(text: &str) -> bool {
+    text.len() <= MAX_INVOCATION_ID && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }

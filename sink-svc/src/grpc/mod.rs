@@ -4,8 +4,7 @@ mod dead_letters;
 mod delivery;
 mod sinks;
 
-use mesh::bindings::StatusBoard;
-use mesh::channel::{Channel, Dialer, Endpoint};
+use mesh::bindings::Lookup;
 
 use crate::kinds::Http;
 use crate::metrics::Metrics;
@@ -17,11 +16,6 @@ pub(crate) struct Handler {
     pub(crate) outbox: Outbox,
     pub(crate) http: Http,
     pub(crate) metrics: Metrics,
-    /// How the bindings that run here do.
-    pub(crate) board: StatusBoard,
-    /// Who knows which replica runs the others.
-    pub(crate) registry: Channel,
-    pub(crate) dialer: Dialer,
-    /// Where other replicas reach this one.
-    pub(crate) address: Endpoint,
+    /// How the bindings of all replicas do.
+    pub(crate) lookup: Lookup,
 }

@@ -16,7 +16,7 @@ use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use url::Url;
 
 use super::address::Address;
-use super::http::{Answer, Http, send};
+use super::http::{Answer, Http, send, takes_nothing};
 use super::params::{Params, exposed, refuse_redacted};
 use super::{Away, Batch, Outcome, Parcel, Sink, Whose};
 
@@ -105,11 +105,14 @@ impl Database {
             Some(username) => request.basic_auth(username, exposed(&self.own.password)),
             None => request,
         };
-        let answer = send(request, most).await.map_err(|away| self.away(away))?;
+        let answer = send(request, most).await.map_err(|away| away.at(&self.own.url))?;
         if answer.status == StatusCode::NOT_FOUND {
-            return Err(Away::new(Whose::Binding, format!("there is no database {}", self.own.url)));
+            return Err(Away::new(Whose::Binding, &format!("there is no database {}", self.own.url)));
         }
-        answer.or_away().map_err(|away| self.away(away))
+        match trouble(answer.status) {
+            Some(whose) => Err(answer.away(whose).at(&self.own.url)),
+            None => Ok(answer),
+        }
     }
 
     /// Posts documents with one request.
@@ -125,18 +128,25 @@ impl Database {
         let request = self.http.client().post(self.bulk.clone()).timeout(TIMEOUT);
         self.ask(request.header(CONTENT_TYPE, "application/json").body(body), MAX_ANSWER).await
     }
+}
 
-    fn away(&self, away: Away) -> Away {
-        Away { reason: format!("{}: {}", self.own.url, away.reason), ..away }
+/// Whose trouble a status is that says nothing of the documents. One that is about this request is
+/// nobody's.
+fn trouble(status: StatusCode) -> Option<Whose> {
+    match status.as_u16() {
+        _ if takes_nothing(status) => Some(Whose::Binding),
+        300..=399 | 403 | 404 | 405 | 410 => Some(Whose::Binding),
+        500.. => Some(Whose::Unknown),
+        _ => None,
     }
 }
 
 /// What became of the documents of a request that was taken as a whole.
 fn read_outcomes(answer: &Answer) -> Result<HashMap<String, Outcome>, Away> {
     let told: Vec<Told> = serde_json::from_slice(&answer.body)
-        .map_err(|_| Away::new(Whose::Silent, "it broke off its answer, or does not speak CouchDB"))?;
+        .map_err(|_| Away::new(Whose::Unknown, "it broke off its answer, or does not speak CouchDB"))?;
     let outcomes = told.into_iter().map(|told| {
-        let outcome = told.refusal().map_or(Outcome::Delivered, Outcome::refused);
+        let outcome = told.refusal().map_or(Outcome::Delivered, |reason| Outcome::refused(&reason));
         (told.id, outcome)
     });
     Ok(outcomes.collect())
@@ -157,7 +167,7 @@ impl Sink for Database {
         let answer = self.ask(request, MAX_PROBE_ANSWER).await?;
         match answer.status.is_success() {
             true => Ok(()),
-            false => Err(self.away(Away::new(Whose::Destination, answer.in_words()))),
+            false => Err(answer.away(Whose::Binding).at(&self.own.url)),
         }
     }
 
@@ -168,7 +178,7 @@ impl Sink for Database {
             match Document::of(parcel) {
                 Ok(document) => documents.push(document),
                 Err(problem) => {
-                    outcomes.insert(parcel.invocation_id.clone(), Outcome::refused(problem));
+                    outcomes.insert(parcel.invocation_id.clone(), Outcome::refused(&problem));
                 }
             }
         }
@@ -177,7 +187,7 @@ impl Sink for Database {
             let Some(first) = part.first() else { continue };
             let answer = self.post(part).await?;
             if matches!(answer.status, StatusCode::CREATED | StatusCode::ACCEPTED | StatusCode::OK) {
-                outcomes.extend(read_outcomes(&answer).map_err(|away| self.away(away))?);
+                outcomes.extend(read_outcomes(&answer).map_err(|away| away.at(&self.own.url))?);
             } else if part.len() > 1 {
                 // One document spoils it for the others: it is found by halves.
                 let (front, back) = part.split_at(part.len() / 2);
@@ -330,6 +340,25 @@ mod tests {
         for broken in ["", "{", r#"{"a":1}{"#, r#"{"a":1},"#, "nul", r#"{"a":1,}"#] {
             let parcel = Parcel { invocation_id: "i".into(), result: Bytes::from(broken) };
             assert!(Document::of(&parcel).is_err(), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn whose_trouble_a_status_is() {
+        for (status, expected) in [
+            (201, None),
+            (400, None),
+            (413, None),
+            (302, Some(Whose::Binding)),
+            (401, Some(Whose::Binding)),
+            (403, Some(Whose::Binding)),
+            (404, Some(Whose::Binding)),
+            (429, Some(Whose::Binding)),
+            (503, Some(Whose::Binding)),
+            (500, Some(Whose::Unknown)),
+        ] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            assert_eq!(trouble(status), expected, "{status}");
         }
     }
 

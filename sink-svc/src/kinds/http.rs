@@ -7,11 +7,11 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use reqwest::redirect;
 
-use super::{Away, Outcome, Refusal, Whose};
+use super::{Away, Outcome, Refusal, Whose, Words};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Whoever asks us to wait for longer is asked again all the same.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(600);
 
 /// Makes the requests of all bindings, which share its connections. Clones are the same one.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ impl Http {
 
 /// Sends a request, and reads at most `most` bytes of the answer's body.
 pub(super) async fn send(request: reqwest::RequestBuilder, most: usize) -> Result<Answer, Away> {
-    let mut response = request.send().await.map_err(|error| Away::new(Whose::Silent, in_words(error)))?;
+    let mut response = request.send().await.map_err(no_answer)?;
     let status = response.status();
     let retry_after = retry_after(response.headers(), SystemTime::now());
     let mut body = BytesMut::new();
@@ -61,26 +61,25 @@ pub(super) async fn send(request: reqwest::RequestBuilder, most: usize) -> Resul
     Ok(Answer { status, retry_after, body: body.freeze() })
 }
 
-/// Whether a status is about everything that we might send, and not about this one request.
-fn whose_trouble(status: StatusCode) -> Option<Whose> {
-    match status.as_u16() {
-        408 | 429 | 502..=504 => Some(Whose::Destination),
-        300..=399 | 401 | 403 | 404 | 405 | 410 => Some(Whose::Binding),
-        _ => None,
-    }
+/// Whoever cannot be connected to is away for all. One who then says nothing may be there for others.
+fn no_answer(error: reqwest::Error) -> Away {
+    let whose = if error.is_connect() { Whose::Destination } else { Whose::Unknown };
+    Away::new(whose, &in_words(error))
+}
+
+/// Whether a status says that nothing is taken from us now, whatever we send.
+pub(super) fn takes_nothing(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 401 | 408 | 429 | 502..=504)
 }
 
 impl Answer {
-    /// An answer that says that the store is away is an error, as no answer is.
-    pub(super) fn or_away(self) -> Result<Self, Away> {
-        match whose_trouble(self.status) {
-            Some(whose) => Err(Away { whose, reason: self.in_words(), retry_after: self.retry_after }),
-            None => Ok(self),
-        }
+    /// It says that the store is away.
+    pub(super) fn away(&self, whose: Whose) -> Away {
+        Away { whose, reason: Words::new(&self.in_words()), retry_after: self.retry_after }
     }
 
     /// What it says, for people. Its body is left out: it may repeat what we sent.
-    pub(super) fn in_words(&self) -> String {
+    fn in_words(&self) -> String {
         let redirects = if self.status.is_redirection() { "; redirects are not followed" } else { "" };
         format!("it answers {}{redirects}", self.status)
     }
@@ -91,7 +90,7 @@ impl Answer {
             Some(detail) => format!("{}: {detail}", self.in_words()),
             None => self.in_words(),
         };
-        Outcome::Refused(Refusal { reason, retry_after: self.retry_after })
+        Outcome::Refused(Refusal { retry_after: self.retry_after, ..Refusal::new(&reason) })
     }
 }
 
@@ -149,24 +148,24 @@ mod tests {
     }
 
     #[test]
-    fn whose_trouble_a_status_is() {
+    fn what_takes_nothing() {
         for (status, expected) in [
-            (200, None),
-            (400, None),
-            (409, None),
-            (413, None),
-            (422, None),
-            (500, None),
-            (302, Some(Whose::Binding)),
-            (401, Some(Whose::Binding)),
-            (404, Some(Whose::Binding)),
-            (408, Some(Whose::Destination)),
-            (429, Some(Whose::Destination)),
-            (502, Some(Whose::Destination)),
-            (503, Some(Whose::Destination)),
+            (200, false),
+            (302, false),
+            (400, false),
+            (403, false),
+            (404, false),
+            (413, false),
+            (500, false),
+            (401, true),
+            (408, true),
+            (429, true),
+            (502, true),
+            (503, true),
+            (504, true),
         ] {
             let status = StatusCode::from_u16(status).expect("a status");
-            assert_eq!(whose_trouble(status), expected, "{status}");
+            assert_eq!(takes_nothing(status), expected, "{status}");
         }
     }
 
@@ -175,7 +174,17 @@ mod tests {
         let http = Http::new().expect("a client");
         let request = http.client().get("http://u:hunter2@127.0.0.1:1/");
         let away = send(request, 1).await.expect_err("nobody listens");
-        assert_eq!(away.whose, Whose::Silent);
-        assert!(!away.reason.contains("hunter2"), "{}", away.reason);
+        assert_eq!(away.whose, Whose::Destination);
+        assert!(!away.reason.to_string().contains("hunter2"), "{}", away.reason);
+    }
+
+    #[tokio::test]
+    async fn one_who_says_nothing_may_be_there_for_others() {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let http = Http::new().expect("a client");
+        let request = http.client().get(format!("http://{address}/")).timeout(Duration::from_millis(100));
+        let away = send(request, 1).await.expect_err("nobody answers");
+        assert_eq!(away.whose, Whose::Unknown);
     }
 }

@@ -6,6 +6,7 @@ mod http;
 mod nats;
 mod params;
 mod webhook;
+mod words;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use proto::registry::v1::{Binding, FunctionBinding};
 pub(crate) use self::http::Http;
 use self::params::Params;
 pub(crate) use self::params::Policy;
+use self::words::Words;
 
 /// The `type` of every kind, for messages.
 const KINDS: &str = "couchdb, webhook, nats";
@@ -74,10 +76,10 @@ pub(crate) enum Outcome {
     Refused(Refusal),
 }
 
-/// Why a store does not take a result. Holds no secrets.
+/// Why a store does not take a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    pub(crate) reason: String,
+    pub(crate) reason: Words,
     pub(crate) retry_after: Option<Duration>,
 }
 
@@ -85,31 +87,43 @@ pub(crate) struct Refusal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Away {
     pub(crate) whose: Whose,
-    /// Holds no secrets.
-    pub(crate) reason: String,
+    pub(crate) reason: Words,
     pub(crate) retry_after: Option<Duration>,
 }
 
 /// Whose trouble it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Whose {
-    /// That of all who deliver to this destination: it answered that it cannot.
+    /// That of all who deliver to this destination: nobody can connect to it. What is answered there
+    /// is never that: behind one address there may be many, and one of them speaks for no other.
     Destination,
-    /// The same, and it did not answer at all.
-    Silent,
-    /// This binding's: its address or its user is wrong.
+    /// This binding's: its address or its user is wrong, or it shall wait.
     Binding,
+    /// Nobody knows: the store does not answer, or says nothing of the results. It may be away, or one of
+    /// them is the cause. Until that is found out it is this binding's.
+    Unknown,
 }
 
 impl Outcome {
-    fn refused(reason: impl Into<String>) -> Self {
-        Self::Refused(Refusal { reason: reason.into(), retry_after: None })
+    fn refused(reason: &str) -> Self {
+        Self::Refused(Refusal::new(reason))
+    }
+}
+
+impl Refusal {
+    pub(crate) fn new(reason: &str) -> Self {
+        Self { reason: Words::new(reason), retry_after: None }
     }
 }
 
 impl Away {
-    fn new(whose: Whose, reason: impl Into<String>) -> Self {
-        Self { whose, reason: reason.into(), retry_after: None }
+    fn new(whose: Whose, reason: &str) -> Self {
+        Self { whose, reason: Words::new(reason), retry_after: None }
+    }
+
+    /// Says where.
+    fn at(self, place: impl std::fmt::Display) -> Self {
+        Self { reason: Words::new(&format!("{place}: {}", self.reason)), ..self }
     }
 }
 

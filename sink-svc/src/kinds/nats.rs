@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::context::{Context, GetStreamByNameErrorKind, PublishError, PublishErrorKind};
-use async_nats::{ConnectError, ConnectOptions, HeaderMap, HeaderValue, jetstream};
+use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions, HeaderMap, HeaderValue, jetstream};
 use mesh::auth::Secret;
 use proto::registry::v1::FunctionBinding;
 use serde::Deserialize;
@@ -89,7 +89,8 @@ impl Subject {
         let context = self.context.get_or_try_init(|| self.connect()).await?;
         match context.client().connection_state() {
             State::Connected => Ok(context),
-            State::Pending | State::Disconnected => Err(self.away(Whose::Silent, "the connection is lost")),
+            // Each binding has a connection of its own, which the server may have closed for itself.
+            State::Pending | State::Disconnected => Err(self.away(Whose::Binding, "the connection is lost")),
         }
     }
 
@@ -106,14 +107,14 @@ impl Subject {
             options = options.user_and_password(username.clone(), password.to_owned());
         }
         let connected = options.connect(self.own.url.url().as_str()).await;
-        let client = connected.map_err(|error| self.away(Whose::Silent, connect_error(&error)))?;
+        let client = connected.map_err(|error| self.away(whose_trouble(&error), connect_error(&error)))?;
         let mut context = jetstream::new(client);
         context.set_timeout(ACK_TIMEOUT);
         Ok(context)
     }
 
     fn away(&self, whose: Whose, reason: impl std::fmt::Display) -> Away {
-        Away::new(whose, format!("{}: {reason}", self.own.url.origin()))
+        Away::new(whose, &reason.to_string()).at(self.own.url.origin())
     }
 
     fn no_stream(&self) -> Away {
@@ -141,18 +142,28 @@ impl Subject {
         match error.kind() {
             PublishErrorKind::StreamNotFound => Err(self.no_stream()),
             PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => {
-                Err(self.away(Whose::Silent, error.kind()))
+                Err(self.away(Whose::Unknown, error.kind()))
             }
-            PublishErrorKind::MaxAckPending => Err(self.away(Whose::Destination, error.kind())),
+            PublishErrorKind::MaxAckPending => Err(self.away(Whose::Binding, error.kind())),
             PublishErrorKind::Other => match jetstream_error(error) {
-                Some(told) if told.code() >= CANNOT_WORK => Err(self.away(Whose::Destination, told)),
-                Some(told) => Ok(Outcome::refused(told.to_string())),
-                None => Err(self.away(Whose::Silent, error.kind())),
+                Some(told) if told.code() >= CANNOT_WORK => Err(self.away(Whose::Binding, told)),
+                Some(told) => Ok(Outcome::refused(&told.to_string())),
+                None => Err(self.away(Whose::Unknown, error.kind())),
             },
             kind @ (PublishErrorKind::MaxPayloadExceeded
             | PublishErrorKind::WrongLastMessageId
-            | PublishErrorKind::WrongLastSequence) => Ok(Outcome::refused(kind.to_string())),
+            | PublishErrorKind::WrongLastSequence) => Ok(Outcome::refused(&kind.to_string())),
         }
+    }
+}
+
+/// A user who is refused is this binding's; a server that cannot be connected to is away for all.
+fn whose_trouble(error: &ConnectError) -> Whose {
+    match error.kind() {
+        ConnectErrorKind::Dns | ConnectErrorKind::TimedOut | ConnectErrorKind::Tls | ConnectErrorKind::Io => {
+            Whose::Destination
+        }
+        _ => Whose::Binding,
     }
 }
 

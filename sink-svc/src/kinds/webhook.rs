@@ -17,7 +17,7 @@ use sha2::Sha256;
 use tokio::net::TcpStream;
 
 use super::address::Address;
-use super::http::{Http, send};
+use super::http::{Answer, Http, send, takes_nothing};
 use super::params::{Params, exposed, refuse_redacted};
 use super::{Away, Outcome, Parcel, Sink, Whose};
 
@@ -127,8 +127,17 @@ impl Webhook {
         let request = self.http.client().post(self.own.url.url().clone());
         let request = request.timeout(Duration::from_millis(self.own.timeout_ms));
         let request = request.headers(self.headers_for(parcel)).body(parcel.result.clone());
-        let answer = send(request, MAX_ANSWER).await?.or_away()?;
-        Ok(if answer.status.is_success() { Outcome::Delivered } else { answer.refusal(None) })
+        judge(&send(request, MAX_ANSWER).await?)
+    }
+}
+
+/// What an answer says of the one result that was posted. Most of what else it may say, such as 403 or
+/// 404, may be about that one, too.
+fn judge(answer: &Answer) -> Result<Outcome, Away> {
+    match answer.status {
+        status if status.is_success() => Ok(Outcome::Delivered),
+        status if takes_nothing(status) => Err(answer.away(Whose::Binding)),
+        _ => Ok(answer.refusal(None)),
     }
 }
 
@@ -151,11 +160,11 @@ impl Sink for Webhook {
         let url = self.own.url.url();
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let connect = TcpStream::connect((host, url.port_or_known_default().unwrap_or(80)));
-        let silent = |reason: String| Away::new(Whose::Silent, format!("{}: {reason}", self.destination()));
+        let silent = |reason: &str| Away::new(Whose::Destination, reason).at(self.destination());
         match tokio::time::timeout(PROBE_TIMEOUT, connect).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(silent(error.to_string())),
-            Err(_) => Err(silent("it did not answer in time".to_owned())),
+            Ok(Err(error)) => Err(silent(&error.to_string())),
+            Err(_) => Err(silent("it did not answer in time")),
         }
     }
 
@@ -163,10 +172,7 @@ impl Sink for Webhook {
         let mut outcomes = Vec::with_capacity(parcels.len());
         for parcel in parcels {
             let outcome = self.post(parcel).await;
-            outcomes.push(outcome.map_err(|away| Away {
-                reason: format!("{}: {}", self.destination(), away.reason),
-                ..away
-            })?);
+            outcomes.push(outcome.map_err(|away| away.at(self.destination()))?);
         }
         Ok(outcomes)
     }

@@ -98,12 +98,12 @@ impl Outbox {
     }
 
     /// Brings the schema up to date, whatever other replicas do at the same time.
-    pub(crate) async fn migrate(&self) -> Result<()> {
-        Ok(database::migrate::<migrations::Migrator>(&self.tables.db).await?)
+    pub(crate) async fn migrate(&self) -> Result<(), DatabaseError> {
+        database::migrate::<migrations::Migrator>(&self.tables.db).await
     }
 
     /// Learns what waits, as other replicas have changed that, too.
-    pub(crate) async fn refresh(&self) -> Result<()> {
+    pub(crate) async fn refresh(&self) -> Result<(), DatabaseError> {
         let waiting = tokio::time::timeout(ANSWER_TIMEOUT, self.tables.waiting()).await;
         let no_answer = |_| DatabaseError::Unavailable("it does not answer".into());
         let waiting = waiting.map_err(no_answer)??;

@@ -2,16 +2,20 @@
 
 use std::collections::HashMap;
 
+use axum::Json;
+use axum::response::{IntoResponse as _, Response};
 use futures::future::join_all;
+use http::StatusCode;
 use mesh::testing::eventually;
 use proto::binding::v1::BindingState;
 use proto::sink::v1::SinkCounts;
 use serde_json::{Value, json};
 
+use crate::support::receiver::Receiver;
 use crate::support::servers::Couch;
 use crate::support::{Database, World, contract, delivered};
 
-contract!(results_are_documents, an_outage_loses_nothing);
+contract!(results_are_documents, an_outage_loses_nothing, what_a_store_says_is_bounded_and_harmless);
 
 fn by_id(documents: Vec<Value>) -> HashMap<String, Value> {
     let documents = documents.into_iter().map(|mut document| {
@@ -113,4 +117,78 @@ async fn a_missing_database_is_waited_for() {
     sink.eventually_counts("missing", delivered(1)).await;
     sink.eventually_is("missing", BindingState::Connected).await;
     eventually("the document is there", async || couch.documents("missing").await.len() == 1).await;
+}
+
+/// A database in the hands of a test, which says what becomes of each document.
+async fn pretended(becomes: impl Fn(&Value) -> Value + Send + Sync + 'static) -> Receiver {
+    let receiver = Receiver::start().await;
+    receiver.answer(move |body| answer(body, &becomes));
+    receiver
+}
+
+fn answer(body: &str, becomes: impl Fn(&Value) -> Value) -> Response {
+    let body: Value = serde_json::from_str(body).unwrap_or_default();
+    let documents = body["docs"].as_array().map(Vec::as_slice).unwrap_or_default();
+    match documents.iter().any(|document| document["breaks"] == true) {
+        true => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        false => Json(documents.iter().map(becomes).collect::<Value>()).into_response(),
+    }
+}
+
+fn is_taken(document: &Value) -> Value {
+    json!({"ok": true, "id": document["_id"], "rev": "1-x"})
+}
+
+async fn what_a_store_says_is_bounded_and_harmless(database: Database) {
+    let receiver = pretended(|document| {
+        let reason = format!("no\0 \u{1b}[2J{}", "ß".repeat(400_000));
+        json!({"id": document["_id"], "error": "forbidden", "reason": reason})
+    });
+    let (world, receiver) = (World::new(), receiver.await);
+    let params = format!(r#"{{"url":"{}","max_attempts":2}}"#, receiver.url());
+    world.registry.put("a", "couchdb", &params);
+    let sink = world.start(&database).await;
+    sink.take("a", "i", "{}").await;
+    sink.eventually_counts("a", SinkCounts { accepted: 1, dead: 1, ..SinkCounts::default() }).await;
+    let reason = sink.letters().await.remove(0).reason;
+    assert!(reason.starts_with("forbidden: no") && reason.len() < 1100, "{reason}");
+    assert!(!reason.contains(char::is_control), "{reason}");
+    database.assert_conserved().await;
+}
+
+#[tokio::test]
+async fn one_that_breaks_the_request_is_found_by_halves() {
+    let (world, database, receiver) = (World::new(), Database::sqlite(), pretended(is_taken).await);
+    // They come together.
+    let params = format!(r#"{{"url":"{}","max_attempts":1}}"#, receiver.url());
+    let sink = world.start(&database).await;
+    for number in 0..40 {
+        let result = format!(r#"{{"breaks":{}}}"#, number == 27);
+        sink.take("a", &format!("i{number}"), &result).await;
+    }
+    world.registry.put("a", "couchdb", &params);
+    let expected = SinkCounts { accepted: 40, delivered: 39, dead: 1, ..SinkCounts::default() };
+    sink.eventually_counts("a", expected).await;
+    assert_eq!(sink.letters().await[0].invocation_id, "i27");
+    assert!(receiver.asked() < 30, "{} requests", receiver.asked());
+    database.assert_conserved().await;
+}
+
+#[tokio::test]
+async fn that_a_database_is_sick_is_no_result_s_fault() {
+    let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
+    receiver.answer(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response());
+    let sink = world.start(&database).await;
+    for number in 0..100 {
+        sink.take("a", &format!("i{number}"), "{}").await;
+    }
+    world.registry.put("a", "couchdb", &format!(r#"{{"url":"{}","max_attempts":1}}"#, receiver.url()));
+    let message = sink.eventually_is("a", BindingState::Retrying).await;
+    assert!(message.contains("it answers 500"), "{message}");
+    eventually("it was asked again", async || receiver.asked() >= 4).await;
+    // One probe, and one request at a time.
+    assert!(receiver.asked() < 10, "{} requests", receiver.asked());
+    receiver.answer(|body| answer(body, is_taken));
+    sink.eventually_counts("a", delivered(100)).await;
+    assert!(sink.letters().await.is_empty());
 }

@@ -1,12 +1,17 @@
 //! Stores that are away for a while.
 
+use std::time::Duration;
+
 use axum::response::IntoResponse as _;
 use http::StatusCode;
+use http::header::RETRY_AFTER;
 use mesh::testing::eventually;
 use proto::binding::v1::BindingState;
 use proto::sink::v1::SinkCounts;
+use tokio::time::Instant;
 
 use crate::support::receiver::Receiver;
+use crate::support::registry::LEASE;
 use crate::support::{Database, World, contract, delivered};
 
 contract!(an_outage_loses_nothing_and_keeps_the_order, what_waits_for_too_long_dies);
@@ -86,6 +91,70 @@ async fn a_store_that_is_away_slows_no_other() {
     sink.eventually_counts("dead-1", delivered(50)).await;
     sink.eventually_counts("dead-2", delivered(50)).await;
     assert!(sink.letters().await.is_empty(), "that it was away is not their fault");
+    database.assert_conserved().await;
+}
+
+#[tokio::test]
+async fn an_answer_to_one_stops_no_other_behind_the_same_address() {
+    let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
+    for id in ["stopped", "silent", "alive"] {
+        let url = receiver.url();
+        world.registry.put(id, "webhook", &format!(r#"{{"url":"{url}/{id}","timeout_ms":500}}"#));
+    }
+    receiver.answer(|body| match body {
+        r#""stopped""# => (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "600")]).into_response(),
+        r#""silent""# => StatusCode::REQUEST_TIMEOUT.into_response(),
+        _ => StatusCode::OK.into_response(),
+    });
+    let sink = world.start(&database).await;
+    for id in ["stopped", "silent"] {
+        sink.take(id, "i", &format!("{id:?}")).await;
+        sink.eventually_is(id, BindingState::Retrying).await;
+    }
+    let start = Instant::now();
+    for number in 0..20 {
+        sink.take("alive", &format!("i{number}"), "1").await;
+    }
+    sink.eventually_counts("alive", delivered(20)).await;
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    for id in ["stopped", "silent"] {
+        assert_eq!(sink.counts(id).await.pending, 1, "{id}: it is no attempt");
+    }
+}
+
+#[tokio::test]
+async fn without_its_lease_an_ordered_sink_delivers_nothing() {
+    let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
+    for (id, ordered) in [("ordered", true), ("other", false)] {
+        let params = format!(r#"{{"url":"{}/{id}","ordered":{ordered}}}"#, receiver.url());
+        world.registry.put(id, "webhook", &params);
+    }
+    receiver.answer(|_| StatusCode::SERVICE_UNAVAILABLE.into_response());
+    let sink = world.start(&database).await;
+    for number in 0..3 {
+        sink.take("ordered", &format!("i{number}"), &number.to_string()).await;
+    }
+    sink.eventually_is("ordered", BindingState::Retrying).await;
+    world.registry.set_away(true);
+    let lapsed = Instant::now() + 2 * LEASE;
+    eventually("the lease has run out", async || Instant::now() > lapsed).await;
+    // Another, which has the lease meanwhile, delivers the first.
+    database.execute("UPDATE sink_outbox SET state = 1 WHERE invocation_id = 'i0'").await;
+    database
+        .execute("UPDATE sink_ledger SET delivered = delivered + 1, pending_bytes = pending_bytes - 1")
+        .await;
+    receiver.answer(|_| StatusCode::OK.into_response());
+    for number in 10..13 {
+        sink.take("other", &format!("i{number}"), &number.to_string()).await;
+    }
+    sink.eventually_counts("other", delivered(3)).await;
+    let waits = SinkCounts { accepted: 3, delivered: 1, pending: 2, ..SinkCounts::default() };
+    assert_eq!(sink.counts("ordered").await, waits);
+
+    world.registry.set_away(false);
+    sink.eventually_counts("ordered", delivered(3)).await;
+    let bodies: Vec<_> = receiver.bodies().into_iter().filter(|body| body.len() == 1).collect();
+    assert_eq!(bodies, ["1", "2"], "what another has delivered is not delivered again");
     database.assert_conserved().await;
 }
 

@@ -1,13 +1,15 @@
 //! What is taken is kept, counted once, and bounded.
 
+use axum::response::IntoResponse as _;
 use futures::future::join_all;
+use http::StatusCode;
 use mesh::Reason;
-use mesh::testing::eventually;
-use proto::sink::v1::{DeliverRequest, SinkCounts};
+use mesh::testing::{eventually, postgres};
+use proto::sink::v1::{DeliverRequest, GetSinkStatusRequest, SinkCounts};
 use sink_svc::Config;
 
 use crate::support::receiver::Receiver;
-use crate::support::{Database, World, as_user, contract, delivered, delivery, failure, postgres};
+use crate::support::{Database, World, as_user, contract, delivered, delivery, failure};
 
 contract!(
     a_result_is_taken_once_for_each_sink,
@@ -16,6 +18,8 @@ contract!(
     a_kill_loses_nothing,
     what_was_delivered_long_ago_is_forgotten,
     a_full_outbox_refuses,
+    a_row_that_is_lost_shows,
+    a_result_never_leaves_without_its_letter,
 );
 
 fn pending(count: u64) -> SinkCounts {
@@ -148,6 +152,44 @@ async fn a_full_outbox_refuses(database: Database) {
     database.assert_conserved().await;
 }
 
+async fn a_row_that_is_lost_shows(database: Database) {
+    let world = World::new();
+    let sink = world.start(&database).await;
+    for number in 0..3 {
+        sink.take("a", &format!("i{number}"), "1").await;
+    }
+    assert_eq!(sink.counts("a").await, pending(3));
+    database.execute("DELETE FROM sink_outbox WHERE invocation_id = 'i1'").await;
+    let lost = SinkCounts { pending: 2, ..pending(3) };
+    assert_eq!(sink.counts("a").await, lost);
+    let request = GetSinkStatusRequest { ids: vec!["a".into()], wait: false };
+    let statuses = sink.sinks().get_sink_status(request).await.expect("told").into_inner().statuses;
+    assert_eq!(statuses[0].counts, Some(lost));
+    // However wrong it is, no count wraps.
+    database.execute("UPDATE sink_ledger SET delivered = -1").await;
+    assert_eq!(sink.counts("a").await, lost);
+}
+
+async fn a_result_never_leaves_without_its_letter(database: Database) {
+    let (world, receiver) = (World::new(), Receiver::start().await);
+    receiver.answer(|_| StatusCode::SERVICE_UNAVAILABLE.into_response());
+    world.registry.put("a", "webhook", &format!(r#"{{"url":"{}","max_attempts":1}}"#, receiver.url()));
+    let sink = world.start(&database).await;
+    sink.take("a", "i", "1").await;
+    eventually("it was tried", async || receiver.asked() > 0).await;
+    // What a letter tells of its binding is not there.
+    database.execute("UPDATE sink_binding SET id = 'hidden'").await;
+    receiver.answer(|_| StatusCode::BAD_REQUEST.into_response());
+    let asked = receiver.asked();
+    eventually("it is refused", async || receiver.asked() > asked).await;
+    assert_eq!(database.number("SELECT count(*) FROM sink_outbox WHERE state = 0").await, 1);
+    database.assert_conserved().await;
+    database.execute("UPDATE sink_binding SET id = 'a'").await;
+    sink.eventually_counts("a", SinkCounts { accepted: 1, dead: 1, ..SinkCounts::default() }).await;
+    assert_eq!(sink.letters().await[0].invocation_id, "i");
+    database.assert_conserved().await;
+}
+
 #[tokio::test]
 async fn an_absent_database_makes_unavailable_and_nothing_else() {
     let name = postgres::create_database().await;
@@ -180,6 +222,9 @@ async fn what_cannot_be_taken_is_refused_with_the_reason() {
     let good = delivery(&["a"], "i", "1");
     for (field, request) in [
         ("invocation_id", DeliverRequest { invocation_id: String::new(), ..good.clone() }),
+        ("invocation_id", DeliverRequest { invocation_id: "x".repeat(129), ..good.clone() }),
+        ("invocation_id", DeliverRequest { invocation_id: "i\0".into(), ..good.clone() }),
+        ("invocation_id", DeliverRequest { invocation_id: "größer".into(), ..good.clone() }),
         ("function_id", DeliverRequest { function_id: String::new(), ..good.clone() }),
         ("result", DeliverRequest { result: Default::default(), ..good.clone() }),
         ("sinks", DeliverRequest { sinks: vec![String::new()], ..good.clone() }),
@@ -190,8 +235,8 @@ async fn what_cannot_be_taken_is_refused_with_the_reason() {
     }
     let user = failure(sink.delivery().deliver(as_user("ann", good.clone())).await);
     assert_eq!(user.reason, Reason::PermissionDenied);
-    // A text that PostgreSQL cannot keep is a fault of that one alone, and SQLite keeps it.
-    sink.delivery().deliver(good).await.expect("taken");
+    let longest = DeliverRequest { invocation_id: "x".repeat(128), ..good };
+    sink.delivery().deliver(longest).await.expect("taken");
 }
 
 #[tokio::test]
@@ -203,7 +248,7 @@ async fn one_bad_write_spoils_none_beside_it() {
         // PostgreSQL keeps no zeros in texts.
         let bad = if number % 20 == 7 { "\0" } else { "" };
         let sink = &sink;
-        async move { sink.deliver("a", &format!("i{number}{bad}"), "1").await.is_ok() }
+        async move { sink.deliver(&format!("a{bad}"), &format!("i{number}"), "1").await.is_ok() }
     });
     let taken = join_all(writes).await;
     for (number, taken) in taken.into_iter().enumerate() {

@@ -1,15 +1,20 @@
 //! Results of sinks that are gone.
 
+use axum::response::IntoResponse as _;
+use http::StatusCode;
 use proto::binding::v1::BindingState;
+use proto::deadletter::v1::RedriveDeadLettersRequest;
 use proto::sink::v1::SinkCounts;
 
 use crate::support::receiver::Receiver;
-use crate::support::{Database, World, contract};
+use crate::support::{Database, World, contract, delivered};
 
 contract!(
     results_of_a_sink_that_is_removed_die,
     results_of_a_sink_that_was_removed_meanwhile_die,
     a_sink_that_is_not_known_yet_is_waited_for,
+    a_letter_of_a_sink_that_is_gone_stays,
+    a_sink_that_is_corrected_delivers_what_waits,
 );
 
 fn dead(count: u64) -> SinkCounts {
@@ -64,5 +69,55 @@ async fn a_sink_that_is_not_known_yet_is_waited_for(database: Database) {
     let sink = world.start(&database).await;
     sink.take("a", "i", "1").await;
     world.registry.put("a", "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
-    sink.eventually_counts("a", crate::support::delivered(1)).await;
+    sink.eventually_counts("a", delivered(1)).await;
+}
+
+async fn a_letter_of_a_sink_that_is_gone_stays(database: Database) {
+    let (world, receiver) = (World::new(), Receiver::start().await);
+    receiver.answer(|_| StatusCode::BAD_REQUEST.into_response());
+    for id in ["a", "b"] {
+        let params = format!(r#"{{"url":"{}","max_attempts":1}}"#, receiver.url());
+        world.registry.put(id, "webhook", &params);
+    }
+    let sink = world.start(&database).await;
+    for id in ["a", "b"] {
+        sink.take(id, "i", "1").await;
+        sink.eventually_counts(id, dead(1)).await;
+    }
+    receiver.answer(|_| StatusCode::OK.into_response());
+    world.registry.remove("a");
+    let request = RedriveDeadLettersRequest::default();
+    let answer = sink.dead_letters().redrive_dead_letters(request).await.expect("an answer").into_inner();
+    assert_eq!((answer.redriven, answer.failures.len()), (1, 1));
+    let letters = sink.letters().await;
+    assert_eq!((letters.len(), letters[0].binding_id.as_str()), (1, "a"));
+    assert_eq!(answer.failures[0].id, letters[0].id);
+    assert_eq!(answer.failures[0].reason, "its sink was removed");
+    assert_eq!(letters[0].reason, "it answers 400 Bad Request", "it is the letter that it was");
+    sink.eventually_counts("b", delivered(1)).await;
+    database.assert_conserved().await;
+}
+
+async fn a_sink_that_is_corrected_delivers_what_waits(database: Database) {
+    let (world, mut wrong, right) = (World::new(), Receiver::start().await, Receiver::start().await);
+    let params =
+        |receiver: &Receiver, more| format!(r#"{{"url":"{}","max_attempts":1{more}}}"#, receiver.url());
+    world.registry.put("a", "webhook", &params(&wrong, ""));
+    let sink = world.start(&database).await;
+    wrong.answer(|_| StatusCode::NOT_FOUND.into_response());
+    sink.take("a", "i0", "0").await;
+    sink.eventually_counts("a", dead(1)).await;
+    wrong.die().await;
+    sink.take("a", "i1", "1").await;
+    sink.take("a", "i2", "2").await;
+    sink.eventually_is("a", BindingState::Retrying).await;
+
+    world.registry.put("a", "webhook", &params(&right, r#","ordered":true"#));
+    let counts = SinkCounts { accepted: 3, delivered: 2, dead: 1, ..SinkCounts::default() };
+    sink.eventually_counts("a", counts).await;
+    let request = RedriveDeadLettersRequest::default();
+    sink.dead_letters().redrive_dead_letters(request).await.expect("an answer");
+    sink.eventually_counts("a", delivered(3)).await;
+    assert_eq!(right.bodies(), ["1", "2", "0"]);
+    database.assert_conserved().await;
 }

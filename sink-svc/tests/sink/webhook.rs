@@ -116,3 +116,31 @@ async fn a_redirect_is_not_followed() {
     assert!(message.contains("redirects are not followed"), "{message}");
     assert_eq!(elsewhere.asked(), 0);
 }
+
+#[tokio::test]
+async fn one_that_is_refused_does_not_block_those_after_it_for_ever() {
+    let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
+    let params = format!(r#"{{"url":"{}","ordered":true,"max_attempts":2}}"#, receiver.url());
+    world.registry.put("a", "webhook", &params);
+    receiver.answer(|body| match body.parse() {
+        Ok(status) => StatusCode::from_u16(status).expect("a status").into_response(),
+        Err(_) => StatusCode::OK.into_response(),
+    });
+    let sink = world.start(&database).await;
+    let statuses = ["403", "404", "413", "500"];
+    for body in statuses {
+        sink.take("a", body, body).await;
+        sink.take("a", &format!("after {body}"), "{}").await;
+    }
+    let expected = SinkCounts { accepted: 8, delivered: 4, dead: 4, ..SinkCounts::default() };
+    sink.eventually_counts("a", expected).await;
+    let dead: Vec<_> = sink.letters().await.into_iter().map(|letter| letter.invocation_id).collect();
+    assert_eq!(dead, statuses);
+    // One who is not let in at all is not the result's fault.
+    receiver.answer(|_| StatusCode::UNAUTHORIZED.into_response());
+    sink.take("a", "i", "{}").await;
+    sink.eventually_is("a", BindingState::Retrying).await;
+    let asked = receiver.asked();
+    eventually("it is asked again", async || receiver.asked() >= asked + 2).await;
+    assert_eq!(sink.counts("a").await.pending, 1);
+}

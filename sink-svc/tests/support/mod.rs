@@ -1,6 +1,5 @@
 //! Sinks under test, each in this process on a runtime of its own, and reached through its gRPC.
 
-pub mod postgres;
 pub mod receiver;
 pub mod registry;
 pub mod servers;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use mesh::channel::{Channel, Dialer, Endpoint};
 use mesh::config::ServerConfig;
 use mesh::server::Service;
+use mesh::testing::postgres;
 use mesh::{Error, Host};
 use proto::binding::v1::{BindingState, BindingStatus};
 use proto::deadletter::v1::{DeadLetter, ListDeadLettersRequest};
@@ -87,6 +87,22 @@ impl Database {
                 sea_orm::sqlx::query(query).fetch_one(&mut connection).await.expect("a row").get(0)
             }
         }
+    }
+
+    /// Changes the tables behind the sinks' backs.
+    pub async fn execute(&self, statement: &str) {
+        let statement = AssertSqlSafe(statement.to_owned());
+        match self {
+            Self::Sqlite(_) => {
+                let mut connection = SqliteConnection::connect(&self.url()).await.expect("a file");
+                sea_orm::sqlx::query(statement).execute(&mut connection).await.map(drop)
+            }
+            Self::Postgres(_) => {
+                let mut connection = PgConnection::connect(&self.url()).await.expect("a server");
+                sea_orm::sqlx::query(statement).execute(&mut connection).await.map(drop)
+            }
+        }
+        .expect("it is changed");
     }
 
     /// The ledgers say what the tables hold.

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::BroadcastStream;
 use tonic::{Request, Response, Status};
 
-const LEASE: Duration = Duration::from_millis(600);
+pub const LEASE: Duration = Duration::from_millis(600);
 
 /// The registry. Clones are the same one.
 #[derive(Clone)]
@@ -39,6 +39,8 @@ struct State {
     bindings: HashMap<String, FunctionBinding>,
     /// Holder, address, and until when, by binding.
     leases: HashMap<String, (String, String, Instant)>,
+    /// It renews no leases.
+    is_away: bool,
 }
 
 impl Default for FakeRegistry {
@@ -66,6 +68,11 @@ impl FakeRegistry {
         let removed = self.state.lock().bindings.remove(id).expect("it is there");
         let deleted = FunctionDeleted { id: removed.function_id, ..FunctionDeleted::default() };
         let _ = self.changes.send(Change { change: Some(Changed::FunctionDeleted(deleted)) });
+    }
+
+    /// Renews no leases, or does so again.
+    pub fn set_away(&self, is_away: bool) {
+        self.state.lock().is_away = is_away;
     }
 
     /// Who holds a sink, by its address.
@@ -102,7 +109,10 @@ impl Bindings for FakeRegistry {
     ) -> Result<Response<HoldBindingsResponse>, Status> {
         let HoldBindingsRequest { holder, address, running, stopping, .. } = request.into_inner();
         let mut state = self.state.lock();
-        let State { bindings, leases } = &mut *state;
+        let State { bindings, leases, is_away } = &mut *state;
+        if *is_away {
+            return Err(Status::unavailable("it is away"));
+        }
         let now = Instant::now();
         leases.retain(|id, (_, _, until)| *until > now && bindings.contains_key(id));
         let removed = running.iter().filter(|id| !bindings.contains_key(*id)).cloned().collect();
@@ -132,11 +142,14 @@ impl Bindings for FakeRegistry {
         request: Request<FindHoldersRequest>,
     ) -> Result<Response<FindHoldersResponse>, Status> {
         let state = self.state.lock();
-        let held = request.into_inner().ids.into_iter().filter_map(|id| {
-            let (_, address, _) = state.leases.get(&id)?;
-            Some(BindingHolder { binding_id: id, address: address.clone() })
+        let ids = request.into_inner().ids;
+        let held = ids.iter().filter_map(|id| {
+            let (_, address, _) = state.leases.get(id)?;
+            Some(BindingHolder { binding_id: id.clone(), address: address.clone() })
         });
-        Ok(Response::new(FindHoldersResponse { holders: held.collect() }))
+        let holders = held.collect();
+        let existing = ids.into_iter().filter(|id| state.bindings.contains_key(id)).collect();
+        Ok(Response::new(FindHoldersResponse { holders, existing }))
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Model {
     pub module: String,
     pub function: String,
     pub owner: String,
+    /// Of the last tenure that has opened it; only that one begins events.
+    pub epoch: i64,
     pub received: i64,
     pub acknowledged: i64,
     pub forgotten: i64,

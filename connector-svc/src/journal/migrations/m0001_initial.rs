@@ -48,7 +48,8 @@ fn ledger() -> TableCreateStatement {
         .col(ColumnDef::new(ConnectorLedger::FunctionId).text().not_null())
         .col(ColumnDef::new(ConnectorLedger::Module).text().not_null())
         .col(ColumnDef::new(ConnectorLedger::Function).text().not_null())
-        .col(ColumnDef::new(ConnectorLedger::Owner).text().not_null());
+        .col(ColumnDef::new(ConnectorLedger::Owner).text().not_null())
+        .col(ColumnDef::new(ConnectorLedger::Epoch).big_integer().not_null().default(1));
     for count in [
         ConnectorLedger::Received,
         ConnectorLedger::Acknowledged,
@@ -113,6 +114,7 @@ enum ConnectorLedger {
     Module,
     Function,
     Owner,
+    Epoch,
     Received,
     Acknowledged,
     Forgotten,

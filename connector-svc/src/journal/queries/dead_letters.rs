@@ -11,7 +11,7 @@ use sea_orm::{
 
 use crate::journal::entity::dead_letter;
 use crate::journal::write::storable;
-use crate::journal::{Journal, Result, now_ms};
+use crate::journal::{Journal, Result, answered, now_ms};
 
 /// A part of a list.
 #[derive(Debug)]
@@ -89,15 +89,14 @@ impl Journal {
             .order_by_asc(Id)
             .limit(limit)
             .into_model::<Head>()
-            .all(&self.db)
-            .await?;
-        Ok(heads.into_iter().map(to_letter).collect())
+            .all(&self.db);
+        Ok(answered(heads).await?.into_iter().map(to_letter).collect())
     }
 
     /// A letter with its payload, if the caller reaches it.
     pub(crate) async fn dead_letter(&self, caller: &Caller, id: &str) -> Result<Option<DeadLetter>> {
-        let row = dead_letter::Entity::find_by_id(id).filter(reached_by(caller)).one(&self.db).await?;
-        Ok(row.map(|row| {
+        let row = dead_letter::Entity::find_by_id(id).filter(reached_by(caller)).one(&self.db);
+        Ok(answered(row).await?.map(|row| {
             let payload = Bytes::from(row.payload);
             let head = Head {
                 id: row.id,

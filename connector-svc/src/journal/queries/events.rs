@@ -7,7 +7,7 @@ use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder a
 use uuid::Uuid;
 
 use crate::journal::entity::{cursor, in_flight};
-use crate::journal::{Entry, Journal, Result};
+use crate::journal::{Entry, Journal, Result, answered};
 
 impl Journal {
     /// The events of a binding, in the order in which they came: those in flight, and those that have
@@ -16,8 +16,8 @@ impl Journal {
         let rows = in_flight::Entity::find()
             .filter(in_flight::Column::BindingId.eq(binding_id))
             .order_by_asc(in_flight::Column::Id)
-            .all(&self.db)
-            .await?;
+            .all(&self.db);
+        let rows = answered(rows).await?;
         rows.into_iter().map(to_entry).collect()
     }
 
@@ -29,14 +29,13 @@ impl Journal {
             .distinct()
             .filter(in_flight::Column::EndedAtMs.is_null())
             .into_tuple()
-            .all(&self.db)
-            .await?;
-        Ok(ids)
+            .all(&self.db);
+        answered(ids).await
     }
 
     /// Where the cursor of a binding stands.
     pub(crate) async fn cursor(&self, binding_id: &str) -> Result<Option<i64>> {
-        let row = cursor::Entity::find_by_id(binding_id).one(&self.db).await?;
+        let row = answered(cursor::Entity::find_by_id(binding_id).one(&self.db)).await?;
         Ok(row.map(|row| row.value))
     }
 }

@@ -18,22 +18,20 @@ mod wire;
 use std::time::Duration;
 
 use mesh::bindings::{End, Tenure};
-use mesh::hash::Hash;
+use mesh::hash::{Hash, Hasher};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use self::connection::{Connection, end_session};
 pub(crate) use self::params::Params;
-use self::session::{Packet, Session, Step};
+use self::session::{Leavings, Packet, Session, Step};
 use self::wire::{Message, Notice};
 use super::link::Link;
-use super::{FAREWELL, LAST_ORDERS};
+use super::{FAREWELL, LAST_ORDERS, unless_panicked};
 use crate::event::Event;
 use crate::intake::{Abandoned, Arrival, Intake};
-use crate::journal::{Change, Entry};
+use crate::journal::Entry;
 
-/// Events that are cleared with one write.
-const CLEARED_AT_ONCE: usize = 256;
 /// How often the leavings of the session are looked after, at least.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
@@ -55,7 +53,7 @@ pub(crate) async fn run(params: Params, intake: Intake, before: Vec<Entry>, tenu
         session: Session::new(before),
         link: Link::new(&tenure.report, intake.metrics()),
         handling: JoinSet::new(),
-        clearing: JoinSet::new(),
+        tidying: JoinSet::new(),
     };
     let end = desk.serve(&tenure).await;
     intake.stop();
@@ -92,7 +90,7 @@ struct Desk<'a> {
     session: Session,
     link: Link<'a>,
     handling: JoinSet<Handled>,
-    clearing: JoinSet<()>,
+    tidying: JoinSet<()>,
 }
 
 impl Desk<'_> {
@@ -102,7 +100,11 @@ impl Desk<'_> {
             let has_room = self.handling.len() <= usize::from(self.intake.handling().max_in_flight);
             tokio::select! {
                 end = tenure.ended() => return end,
-                Some(handled) = self.handling.join_next() => self.handled(handled),
+                Some(handled) = self.handling.join_next() => match self.handled(unless_panicked(handled)) {
+                    Ok(()) => {}
+                    // It is started again, with all that the journal knows.
+                    Err(Abandoned) => return End::HandOver,
+                },
                 notice = self.connection.next(), if has_room => match notice {
                     Ok(notice) => self.take(notice),
                     Err(lost) => {
@@ -119,7 +121,10 @@ impl Desk<'_> {
     async fn finish(&mut self) {
         while !self.handling.is_empty() {
             tokio::select! {
-                Some(handled) = self.handling.join_next() => self.handled(handled),
+                Some(handled) = self.handling.join_next() => {
+                    // What is abandoned comes again.
+                    let _ = self.handled(unless_panicked(handled));
+                }
                 notice = self.connection.next() => match notice {
                     Ok(Notice::Connected { session_present }) => self.session.connected(session_present),
                     Ok(_) => {}
@@ -166,40 +171,26 @@ impl Desk<'_> {
         });
     }
 
-    fn handled(&mut self, handled: Result<Handled, tokio::task::JoinError>) {
-        // What panics here is started anew with all that the journal knows.
-        let handled = handled.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        if let (Some((packet, number)), Ok(Some(id))) = (handled.packet, handled.outcome)
+    fn handled(&mut self, handled: Handled) -> Result<(), Abandoned> {
+        if let (Some((packet, number)), Some(id)) = (handled.packet, handled.outcome?)
             && self.session.ended(packet, number, id)
         {
             self.connection.acknowledge(packet);
         }
+        Ok(())
     }
 
     /// Takes out of the journal what it need not keep.
     fn tidy(&mut self) {
-        while self.clearing.try_join_next().is_some() {}
-        let leavings = self.session.take_leavings();
-        if !leavings.forgotten.is_empty() {
-            tracing::info!(
-                binding = self.intake.binding_id(),
-                events = leavings.forgotten.len(),
-                "the broker does not have these events any more"
-            );
-        }
-        if leavings.forgotten.is_empty() && leavings.cleared.is_empty() {
+        while self.tidying.try_join_next().is_some() {}
+        let Leavings { forgotten, cleared } = self.session.take_leavings();
+        if forgotten.is_empty() && cleared.is_empty() {
             return;
         }
         let intake = self.intake.clone();
-        self.clearing.spawn(async move {
-            let forgotten = leavings.forgotten.chunks(CLEARED_AT_ONCE);
-            let cleared = leavings.cleared.chunks(CLEARED_AT_ONCE);
-            let changes = forgotten.map(|ids| Change::Forget(ids.to_vec()));
-            for change in changes.chain(cleared.map(|ids| Change::Clear(ids.to_vec()))) {
-                if intake.write(change).await.is_err() {
-                    return;
-                }
-            }
+        self.tidying.spawn(async move {
+            // What is not written now is found again by the next tenure.
+            let _ = intake.tidy(forgotten, cleared).await;
         });
     }
 }
@@ -220,10 +211,10 @@ fn event(message: Message) -> Event {
 fn fingerprint(message: &Message) -> Hash {
     let properties = message.properties.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
     let parts = [message.topic.as_bytes()].into_iter().chain(properties).chain([&message.payload[..]]);
-    let mut all = Vec::with_capacity(message.topic.len() + message.payload.len() + 16);
+    let mut hasher = Hasher::default();
     for part in parts {
-        all.extend_from_slice(&part.len().to_le_bytes());
-        all.extend_from_slice(part);
+        hasher.update(&part.len().to_le_bytes());
+        hasher.update(part);
     }
-    Hash::of(&all)
+    hasher.finish()
 }

@@ -51,7 +51,7 @@ pub(super) struct Session {
     running: HashMap<u16, Running>,
     ended: HashMap<u16, Ended>,
     /// What a former tenure has not ended, and the broker has not yet sent again.
-    left: HashMap<u16, Entry>,
+    inherited: HashMap<u16, Entry>,
     leavings: Leavings,
     events: u64,
     /// What had ended when the ping was sent that is not yet answered.
@@ -96,7 +96,7 @@ impl Session {
                 let former = session.ended.insert(packet, Ended { id: entry.id, fingerprint, acknowledged });
                 session.leavings.cleared.extend(former.map(|former| former.id));
             } else {
-                let former = session.left.insert(packet, entry);
+                let former = session.inherited.insert(packet, entry);
                 session.leavings.forgotten.extend(former.map(|former| former.id));
             }
         }
@@ -107,7 +107,7 @@ impl Session {
     pub(super) fn connected(&mut self, session_present: bool) {
         self.disconnected();
         if !session_present {
-            self.leavings.forgotten.extend(self.left.drain().map(|(_, entry)| entry.id));
+            self.leavings.forgotten.extend(self.inherited.drain().map(|(_, entry)| entry.id));
             self.leavings.cleared.extend(self.ended.drain().map(|(_, ended)| ended.id));
             self.running.clear();
         }
@@ -130,7 +130,7 @@ impl Session {
             }
             self.running.remove(&packet.id);
         }
-        if let Some(entry) = self.left.remove(&packet.id) {
+        if let Some(entry) = self.inherited.remove(&packet.id) {
             if entry.fingerprint == Some(packet.fingerprint) {
                 return self.handle(packet, Arrival::Again(entry));
             }
@@ -203,7 +203,7 @@ impl Session {
             }
         }
         if !is_full {
-            self.leavings.forgotten.extend(self.left.drain().map(|(_, entry)| entry.id));
+            self.leavings.forgotten.extend(self.inherited.drain().map(|(_, entry)| entry.id));
         }
     }
 

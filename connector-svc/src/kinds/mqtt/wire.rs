@@ -4,21 +4,25 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mesh::MAX_MESSAGE_BYTES;
+use rumqttc::mqttbytes::Error as PacketError;
 use rumqttc::v5::mqttbytes::QoS as QoS5;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectReturnCode as Code5, Filter, Packet as Packet5, Publish as Publish5, RetainForwardRule,
     SubscribeReasonCode,
 };
-use rumqttc::{ConnectReturnCode, Outgoing, Packet, Publish, QoS, SubscribeReasonCode as Granted, v5};
+use rumqttc::{
+    ConnectReturnCode, NetworkOptions, Outgoing, Packet, Publish, QoS, SubscribeReasonCode as Granted, v5,
+};
 
 use super::params::{Params, Version};
 
 /// How often the broker is asked whether it is there. It also says by its answer what it has heard, which
 /// need not be remembered any more.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// The largest packet of MQTT. What is too large for a function is refused, so that it does not come again
-/// and again; with MQTT 5 the broker does not even send it.
-const LARGEST_PACKET: usize = 268_435_455;
+/// The largest packet that is taken, in bytes. With MQTT 5 the broker knows what is too large for a
+/// function and does not send it. With 3.1.1 it does, and that is refused, so that it does not come again
+/// and again; but a packet has to be in memory for that, and MQTT knows packets of 256 MiB.
+const LARGEST_PACKET: usize = 64 << 20;
 /// Requests of ours that wait for the wire: as many acknowledgements as there are packet ids, and a few.
 const REQUESTS: usize = 1 << 17;
 /// Messages that we publish at once: none.
@@ -73,6 +77,13 @@ pub(super) enum Keep {
     Nothing,
 }
 
+/// An acknowledgement is small, and the broker waits for it before it sends more.
+fn network() -> NetworkOptions {
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    network
+}
+
 impl Wire {
     /// Nothing is connected yet. At most `window` messages shall be on their way to us.
     pub(super) fn new(params: &Params, client_id: &str, window: u16, keep: Keep) -> Result<Self, String> {
@@ -91,7 +102,8 @@ impl Wire {
             .set_clean_start(keep == Keep::Nothing)
             .set_receive_maximum(Some(window))
             .set_max_packet_size(u32::try_from(MAX_MESSAGE_BYTES).ok())
-            .set_outgoing_inflight_upper_limit(OUTGOING);
+            .set_outgoing_inflight_upper_limit(OUTGOING)
+            .set_network_options(network());
         if keep == Keep::Session {
             options.set_session_expiry_interval(Some(params.session_expiry_s));
         }
@@ -116,7 +128,8 @@ impl Wire {
             let password = params.password.as_ref().map_or("", |password| password.expose());
             options.set_credentials(username, password);
         }
-        let (client, events) = rumqttc::AsyncClient::new(options, REQUESTS);
+        let (client, mut events) = rumqttc::AsyncClient::new(options, REQUESTS);
+        events.set_network_options(network());
         Ok(Self::V311(client, Box::new(events)))
     }
 
@@ -294,6 +307,9 @@ fn words_v311(error: &rumqttc::ConnectionError) -> String {
         ConnectionError::Tls(error) => format!("no TLS with the broker: {error}"),
         ConnectionError::MqttState(StateError::ConnectionAborted) => closed(),
         ConnectionError::MqttState(StateError::AwaitPingResp) => silent(),
+        ConnectionError::MqttState(StateError::Deserialization(PacketError::PayloadSizeLimitExceeded(
+            bytes,
+        ))) => too_large(*bytes),
         other => format!("the connection to the broker broke: {other}"),
     }
 }
@@ -331,6 +347,14 @@ fn unreachable_broker(error: &std::io::Error) -> String {
 
 fn timed_out() -> String {
     "the broker does not answer".into()
+}
+
+/// It comes again and again: only who has the broker can take it away.
+fn too_large(bytes: usize) -> String {
+    format!(
+        "the broker sends a message of {bytes} bytes, more than the {LARGEST_PACKET} that are taken; no \
+         other comes before it is gone from the broker"
+    )
 }
 
 fn closed() -> String {

@@ -198,7 +198,8 @@ async fn connect(
     params: &Params,
     told: Option<mpsc::Sender<ClientEvent>>,
 ) -> Result<jetstream::Context, String> {
-    let mut options = ConnectOptions::new().connection_timeout(ATTEMPT);
+    // Who uses it connects again by itself: a client that has lost its connection ends soon.
+    let mut options = ConnectOptions::new().connection_timeout(ATTEMPT).max_reconnects(1);
     if let (Some(username), Some(password)) = (&params.username, &params.password) {
         options = options.user_and_password(username.clone(), password.expose().to_owned());
     }

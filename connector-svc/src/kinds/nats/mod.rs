@@ -8,20 +8,25 @@ mod connection;
 mod params;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::message::Acker;
 use mesh::bindings::{End, Tenure};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 use self::connection::{ACK_WAIT, Connection, Message, Notice, Progress, delete_consumer};
 pub(crate) use self::params::Params;
 use super::link::Link;
-use super::{FAREWELL, LAST_ORDERS};
+use super::{FAREWELL, LAST_ORDERS, unless_panicked};
 use crate::event::{Event, derived_id};
 use crate::intake::{Abandoned, Arrival, Intake};
-use crate::journal::{Change, Entry};
+use crate::journal::Entry;
+
+/// How long telling the server what is worked on may take.
+const TELLING: Duration = Duration::from_secs(1);
 
 /// Hands the messages to `intake` until the tenure ends.
 pub(crate) async fn run(params: Params, intake: Intake, before: Vec<Entry>, tenure: Tenure) {
@@ -34,14 +39,15 @@ pub(crate) async fn run(params: Params, intake: Intake, before: Vec<Entry>, tenu
         stream_made: 0,
         running: HashMap::new(),
         ended: HashMap::new(),
-        left: HashMap::new(),
+        inherited: HashMap::new(),
         handling: JoinSet::new(),
         acknowledging: JoinSet::new(),
+        tidying: JoinSet::new(),
     };
     for entry in before {
         match entry.ended {
             true => drop(desk.ended.insert(entry.key, entry.id)),
-            false => drop(desk.left.insert(entry.key.clone(), entry)),
+            false => drop(desk.inherited.insert(entry.key.clone(), entry)),
         }
     }
     let end = desk.serve(&tenure).await;
@@ -79,31 +85,39 @@ struct Desk<'a> {
     link: Link<'a>,
     /// When the stream was made; see [`Progress`].
     stream_made: i128,
-    /// What is handled, and how it is acknowledged. By key, as the others.
-    running: HashMap<String, Acker>,
+    /// What is handled, and how it is acknowledged, when it came on this connection. By key, as the others.
+    running: HashMap<String, Option<Acker>>,
     /// What has ended and is not known to be acknowledged, with the events' ids in the journal.
     ended: HashMap<String, Uuid>,
     /// What a former tenure has not ended, and has not come again yet.
-    left: HashMap<String, Entry>,
+    inherited: HashMap<String, Entry>,
     handling: JoinSet<Handled>,
     acknowledging: JoinSet<Acknowledged>,
+    tidying: JoinSet<()>,
 }
 
 impl Desk<'_> {
     async fn serve(&mut self, tenure: &Tenure) -> End {
         // Several times within the server's patience.
         let mut progress = tokio::time::interval(ACK_WAIT / 3);
+        progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 end = tenure.ended() => return end,
-                Some(handled) = self.handling.join_next() => self.handled(handled),
-                Some(acknowledged) = self.acknowledging.join_next() => self.acknowledged(acknowledged),
-                notice = self.connection.next() => match notice {
-                    Ok(Notice::Connected(progress)) => self.connected(progress).await,
-                    Ok(Notice::Message(message)) => self.receive(message.0, message.1),
-                    Err(lost) => self.link.down(lost.0),
+                Some(handled) = self.handling.join_next() => match self.handled(unless_panicked(handled)) {
+                    Ok(()) => {}
+                    // It is started again, with all that the journal knows.
+                    Err(Abandoned) => return End::HandOver,
                 },
-                _ = progress.tick() => self.tell_progress().await,
+                Some(acknowledged) = self.acknowledging.join_next() => {
+                    self.acknowledged(unless_panicked(acknowledged));
+                }
+                notice = self.connection.next() => match notice {
+                    Ok(Notice::Connected(progress)) => self.connected(&progress),
+                    Ok(Notice::Message(message)) => self.receive(message.0, message.1),
+                    Err(lost) => self.disconnected(lost.0),
+                },
+                _ = progress.tick(), if self.link.is_up() => self.tell_progress().await,
             }
         }
     }
@@ -112,25 +126,42 @@ impl Desk<'_> {
     async fn finish(&mut self) {
         while !self.handling.is_empty() || !self.acknowledging.is_empty() {
             tokio::select! {
-                Some(handled) = self.handling.join_next() => self.handled(handled),
-                Some(acknowledged) = self.acknowledging.join_next() => self.acknowledged(acknowledged),
+                Some(handled) = self.handling.join_next() => {
+                    // What is abandoned comes again.
+                    let _ = self.handled(unless_panicked(handled));
+                }
+                Some(acknowledged) = self.acknowledging.join_next() => {
+                    self.acknowledged(unless_panicked(acknowledged));
+                }
             }
         }
     }
 
+    /// What came on the connection is acknowledged when it comes again.
+    fn disconnected(&mut self, problem: String) {
+        self.link.down(problem);
+        // An acker keeps the client alive that it belongs to.
+        self.running.values_mut().for_each(|acker| *acker = None);
+    }
+
     /// What the stream does not have any more, or the server knows to have ended, need not be remembered.
-    async fn connected(&mut self, progress: Progress) {
+    fn connected(&mut self, progress: &Progress) {
         self.stream_made = progress.stream_made;
-        let is_gone = |key: &str| is_gone(key, &progress);
+        let is_gone = |key: &str| is_gone(key, progress);
         let cleared = self.ended.extract_if(|key, _| is_gone(key)).map(|(_, id)| id).collect();
-        let forgotten = self.left.extract_if(|key, _| is_gone(key)).map(|(_, entry)| entry.id).collect();
-        for change in [Change::Clear(cleared), Change::Forget(forgotten)] {
-            if matches!(&change, Change::Clear(ids) | Change::Forget(ids) if !ids.is_empty()) {
-                // What is not written now is found again by the next tenure.
-                let _ = tokio::time::timeout(FAREWELL, self.intake.write(change)).await;
-            }
-        }
+        let forgotten = self.inherited.extract_if(|key, _| is_gone(key)).map(|(_, entry)| entry.id).collect();
+        self.tidy(forgotten, cleared);
         self.link.up();
+    }
+
+    /// Takes out of the journal what it need not keep.
+    fn tidy(&mut self, forgotten: Vec<Uuid>, cleared: Vec<Uuid>) {
+        while self.tidying.try_join_next().is_some() {}
+        let intake = self.intake.clone();
+        self.tidying.spawn(async move {
+            // What is not written now is found again by the next tenure.
+            let _ = intake.tidy(forgotten, cleared).await;
+        });
     }
 
     fn receive(&mut self, message: Message, acker: Acker) {
@@ -138,20 +169,20 @@ impl Desk<'_> {
         let key = key(self.stream_made, message.sequence);
         if let Some(former) = self.running.get_mut(&key) {
             // The server was told too late that it is handled.
-            *former = acker;
+            *former = Some(acker);
             return;
         }
         if self.ended.contains_key(&key) {
             return self.acknowledge(key, acker);
         }
-        let arrival = match self.left.remove(&key) {
+        let arrival = match self.inherited.remove(&key) {
             Some(entry) => Arrival::Again(entry),
             None => {
                 let invocation_id = Some(derived_id(self.intake.binding_id(), &key));
                 Arrival::First { key: key.clone(), fingerprint: None, invocation_id }
             }
         };
-        self.running.insert(key.clone(), acker);
+        self.running.insert(key.clone(), Some(acker));
         let intake = self.intake.clone();
         self.handling.spawn(async move {
             let outcome = intake.handle(event(message), arrival).await;
@@ -159,13 +190,15 @@ impl Desk<'_> {
         });
     }
 
-    fn handled(&mut self, handled: Result<Handled, tokio::task::JoinError>) {
-        let handled = handled.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        let acker = self.running.remove(&handled.key);
-        if let (Ok(Some(id)), Some(acker)) = (handled.outcome, acker) {
+    fn handled(&mut self, handled: Handled) -> Result<(), Abandoned> {
+        let acker = self.running.remove(&handled.key).flatten();
+        if let Some(id) = handled.outcome? {
             self.ended.insert(handled.key.clone(), id);
-            self.acknowledge(handled.key, acker);
+            if let Some(acker) = acker {
+                self.acknowledge(handled.key, acker);
+            }
         }
+        Ok(())
     }
 
     /// Acknowledges, and waits until the server has confirmed that.
@@ -175,24 +208,31 @@ impl Desk<'_> {
         self.acknowledging.spawn(async move {
             let is_known = acker.double_ack().await.is_ok();
             if is_known {
-                let _ = intake.write(Change::Clear(vec![id])).await;
+                let _ = intake.tidy(Vec::new(), vec![id]).await;
             }
             Acknowledged { key, is_known }
         });
     }
 
-    fn acknowledged(&mut self, acknowledged: Result<Acknowledged, tokio::task::JoinError>) {
-        let acknowledged = acknowledged.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    fn acknowledged(&mut self, acknowledged: Acknowledged) {
         if acknowledged.is_known {
             self.ended.remove(&acknowledged.key);
         }
     }
 
+    /// Tells the server what is worked on. What it does not hear of it sends again.
     async fn tell_progress(&mut self) {
-        for acker in self.running.values() {
-            if let Err(error) = acker.ack_with(AckKind::Progress).await {
-                tracing::debug!(%error, "the server was not told that a message is worked on");
+        let telling = async {
+            for acker in self.running.values().flatten() {
+                acker.ack_with(AckKind::Progress).await?;
             }
+            Ok::<_, async_nats::Error>(())
+        };
+        // A client that has no connection takes words until it is full, and then waits.
+        match tokio::time::timeout(TELLING, telling).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the server was not told what is worked on"),
+            Err(_) => tracing::debug!("the server was not told in time what is worked on"),
         }
     }
 }

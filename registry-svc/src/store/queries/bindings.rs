@@ -78,7 +78,8 @@ impl Reader<'_> {
 
 impl Write {
     /// Gives a function other bindings in this role, unless `bindings` is absent. One that the function
-    /// has already stays what it is, with its id.
+    /// has already stays what it is, with its id. A sink that is changed keeps its id, too, and with it the
+    /// results that wait for it; an event source that is changed is another one.
     pub(super) async fn replace_bindings(
         &mut self,
         function_id: &str,
@@ -96,17 +97,26 @@ impl Write {
             .await?;
         // One that cannot be read is like no other.
         let mut former: Vec<_> = rows.into_iter().filter_map(|row| open(&self.keyring, row).ok()).collect();
-        let (mut kept, mut added) = (Vec::new(), Vec::new());
+        let (mut kept, mut other) = (Vec::new(), Vec::new());
         for (position, binding) in (0..).zip(bindings) {
             match former.iter().position(|former| is_same(former, &binding)) {
                 Some(index) => kept.push((position, former.remove(index).id)),
+                None => other.push((position, binding)),
+            }
+        }
+        let (mut changed, mut added) = (Vec::new(), Vec::new());
+        for (position, binding) in other {
+            let successor = |former: &Binding| role == BindingRole::Sink && former.r#type == binding.r#type;
+            match former.iter().position(successor) {
+                Some(index) => changed.push((position, Binding { id: former.remove(index).id, ..binding })),
                 None => added.push((position, binding)),
             }
         }
 
+        let stay = kept.iter().map(|(_, id)| id).chain(changed.iter().map(|(_, binding)| &binding.id));
         binding::Entity::delete_many()
             .filter(is_in_list)
-            .filter(binding::Column::Id.is_not_in(kept.iter().map(|(_, id)| id)))
+            .filter(binding::Column::Id.is_not_in(stay))
             .exec(&self.transaction)
             .await?;
         for (position, id) in kept {
@@ -116,10 +126,24 @@ impl Write {
                 .exec(&self.transaction)
                 .await?;
         }
+        for (position, binding) in changed {
+            binding::Entity::update_many()
+                .col_expr(binding::Column::Position, Expr::value(position))
+                .col_expr(binding::Column::Params, Expr::value(self.seal(&binding)?))
+                .filter(binding::Column::Id.eq(binding.id))
+                .exec(&self.transaction)
+                .await?;
+        }
         for (position, binding) in added {
             self.insert_binding(function_id, role, position, binding).await?;
         }
         Ok(())
+    }
+
+    /// The parameters as they are stored.
+    fn seal(&self, binding: &Binding) -> Result<String> {
+        let sealed = self.keyring.seal(&binding.id, &binding.params);
+        sealed.ok_or_else(|| DatabaseError::Failed("there is no encryption_key".into()))
     }
 
     async fn insert_binding(
@@ -129,12 +153,12 @@ impl Write {
         position: i32,
         binding: Binding,
     ) -> Result<()> {
-        let params = self.keyring.seal(&binding.id, &binding.params);
+        let params = self.seal(&binding)?;
         let row = binding::ActiveModel {
             function_id: Set(function_id.to_owned()),
             role: Set(role.into()),
             position: Set(position),
-            params: Set(params.ok_or_else(|| DatabaseError::Failed("there is no encryption_key".into()))?),
+            params: Set(params),
             id: Set(binding.id),
             r#type: Set(binding.r#type),
         };

@@ -9,12 +9,12 @@ use proto::registry::v1::{BindingHolder, BindingRole};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait as _,
-    IntoActiveModel as _, QueryFilter as _, Set, Statement,
+    IntoActiveModel as _, QueryFilter as _, QuerySelect as _, Set, Statement,
 };
 use tokio::sync::OwnedMutexGuard;
 
 use crate::keyring::Keyring;
-use crate::store::entity::{binding_holder, binding_lease};
+use crate::store::entity::{binding, binding_holder, binding_lease};
 use crate::store::{DatabaseError, Reader, Result, Store};
 use crate::subjects::now_ms;
 
@@ -77,6 +77,20 @@ impl Reader<'_> {
             }));
         }
         Ok(holders)
+    }
+
+    /// Which of these bindings there are, those included that cannot be read.
+    pub(crate) async fn existing_bindings(&self, ids: &[String]) -> Result<Vec<String>> {
+        let mut existing = Vec::new();
+        for ids in ids.chunks(MAX_IDS) {
+            let rows = binding::Entity::find()
+                .select_only()
+                .column(binding::Column::Id)
+                .filter(binding::Column::Id.is_in(ids))
+                .into_tuple::<String>();
+            existing.extend(rows.all(&self.db).await?);
+        }
+        Ok(existing)
     }
 }
 

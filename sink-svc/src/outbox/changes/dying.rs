@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use mesh::database::Result;
+use mesh::database::{DatabaseError, Result};
 use sea_orm::sea_query::{Expr, ExprTrait as _, Query, SelectStatement, SubQueryStatement, UpdateStatement};
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
 use uuid::Uuid;
@@ -27,7 +27,12 @@ pub(super) async fn bury(
     for row in &dead {
         ledgers.died(&row.binding_id, row.size);
         if let Some(burial) = burials.get(&row.seq) {
-            transaction.execute(&insert_letter(burial)).await?;
+            let inserted = transaction.execute(&insert_letter(burial)).await?.rows_affected();
+            if inserted != 1 {
+                // The row must not leave without its letter: all of this is undone.
+                let problem = format!("there is no letter of row {} of {}", row.seq, row.binding_id);
+                return Err(DatabaseError::Failed(problem));
+            }
         }
     }
     let mut empty = Query::update();

@@ -1,5 +1,7 @@
 //! Results that are delivered, or not yet.
 
+use std::collections::HashSet;
+
 use mesh::database::Result;
 use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
@@ -8,12 +10,14 @@ use super::super::entity::outbox::{self, PENDING, SETTLED};
 use super::super::now_ms;
 use super::{Changed, Ledgers, MAX_ROWS, Postponement, in_state};
 
-/// These rows are delivered. What another replica has already found delivered is not counted again.
+/// These rows are delivered. What another replica has already found delivered is not counted again. Gives
+/// those that are new.
 pub(super) async fn settle_all(
     transaction: &DatabaseTransaction,
     seqs: &[i64],
     ledgers: &mut Ledgers,
-) -> Result<()> {
+) -> Result<HashSet<i64>> {
+    let mut settled = HashSet::new();
     for seqs in seqs.chunks(MAX_ROWS) {
         let mut update = Query::update();
         update
@@ -26,13 +30,15 @@ pub(super) async fn settle_all(
             .returning(Query::returning().columns(Changed::COLUMNS));
         for row in Changed::read_all(&transaction.query_all(&update).await?)? {
             ledgers.delivered(&row.binding_id, row.size);
+            settled.insert(row.seq);
         }
     }
-    Ok(())
+    Ok(settled)
 }
 
 /// Attempts have failed; there will be others.
 pub(super) async fn postpone(transaction: &DatabaseTransaction, postponed: &[Postponement]) -> Result<u64> {
+    let mut changed = 0;
     for postponement in postponed {
         let mut update = Query::update();
         update
@@ -42,9 +48,9 @@ pub(super) async fn postpone(transaction: &DatabaseTransaction, postponed: &[Pos
             .value(outbox::Column::LastError, postponement.error.as_str())
             .and_where(Expr::col(outbox::Column::Seq).eq(postponement.seq))
             .and_where(in_state(PENDING));
-        transaction.execute(&update).await?;
+        changed += transaction.execute(&update).await?.rows_affected();
     }
-    Ok(postponed.len() as u64)
+    Ok(changed)
 }
 
 /// Rows that have left are not remembered any longer.

@@ -112,21 +112,21 @@ impl Tables {
         ledgers: &mut Ledgers,
     ) -> Result<Vec<u64>> {
         let mut accepted = Vec::new();
-        let mut settled = Vec::new();
+        let mut settling = Vec::new();
         for change in changes {
             match change {
                 Change::Accept(acceptance) => accepted.push(acceptance),
-                Change::Settle(seqs) => settled.extend_from_slice(seqs),
+                Change::Settle(seqs) => settling.extend_from_slice(seqs),
                 _ => {}
             }
         }
         let mut accepted = self.accept_all(transaction, &accepted, ledgers).await?;
-        leaving::settle_all(transaction, &settled, ledgers).await?;
+        let mut settled = leaving::settle_all(transaction, &settling, ledgers).await?;
         let mut counts = Vec::with_capacity(changes.len());
         for change in changes {
             counts.push(match change {
                 Change::Accept(acceptance) => accepted.take(acceptance),
-                Change::Settle(seqs) => seqs.len() as u64,
+                Change::Settle(seqs) => seqs.iter().filter(|seq| settled.remove(*seq)).count() as u64,
                 Change::Describe(binding) => arriving::describe(transaction, binding).await?,
                 Change::Postpone(postponed) => leaving::postpone(transaction, postponed).await?,
                 Change::Bury(burials) => dying::bury(transaction, burials, ledgers).await?,

@@ -17,7 +17,7 @@ impl MigrationTrait for Migration {
         for table in [outbox(), binding(), ledger(), dead_letter()] {
             manager.create_table(table).await?;
         }
-        for index in [pending(), settled()] {
+        for index in [pending(), settled(), dead_by_binding()] {
             manager.create_index(index).await?;
         }
         Ok(())
@@ -48,13 +48,16 @@ fn outbox() -> TableCreateStatement {
         .take()
 }
 
-/// What waits, by binding, in the order in which it came.
+/// What waits, by binding, in the order in which it came; and what tells whether it is due and fits into a
+/// page, so that what is not is passed over without being read.
 fn pending() -> IndexCreateStatement {
     Index::create()
         .name("sink_outbox_pending")
         .table(Outbox::Table)
         .col(Outbox::BindingId)
         .col(Outbox::Seq)
+        .col(Outbox::DueAtMs)
+        .col(Outbox::Size)
         .cond_where(Expr::col(Outbox::State).eq(Expr::cust(PENDING.to_string())))
         .take()
 }
@@ -111,6 +114,16 @@ fn dead_letter() -> TableCreateStatement {
         .col(ColumnDef::new(DeadLetter::DiedAtMs).big_integer().not_null())
         .col(ColumnDef::new(DeadLetter::Size).big_integer().not_null())
         .col(ColumnDef::new(DeadLetter::Payload).blob().not_null())
+        .take()
+}
+
+/// Letters are counted, and looked for, by binding.
+fn dead_by_binding() -> IndexCreateStatement {
+    Index::create()
+        .name("sink_dead_letter_binding")
+        .table(DeadLetter::Table)
+        .col(DeadLetter::BindingId)
+        .col(DeadLetter::Id)
         .take()
 }
 

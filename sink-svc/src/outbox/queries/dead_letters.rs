@@ -22,10 +22,11 @@ pub(crate) struct LetterFilter {
     condition: Condition,
 }
 
-/// A letter's name, and the size of its result.
+/// A letter's name, where its result goes, and how large that is.
 #[derive(Debug)]
 pub(crate) struct LetterKey {
     pub(crate) id: String,
+    pub(crate) binding_id: String,
     pub(crate) size: i64,
 }
 
@@ -119,16 +120,16 @@ impl Outbox {
 
     /// The oldest of these letters.
     pub(crate) async fn letter_keys(&self, filter: LetterFilter, limit: u64) -> Result<Vec<LetterKey>> {
-        let keys: Vec<(String, i64)> = Entity::find()
+        let keys: Vec<(String, String, i64)> = Entity::find()
             .select_only()
-            .columns([Column::Id, Column::Size])
+            .columns([Column::Id, Column::BindingId, Column::Size])
             .filter(filter.condition)
             .order_by_asc(Column::Id)
             .limit(limit)
             .into_tuple()
             .all(&self.tables.db)
             .await?;
-        Ok(keys.into_iter().map(|(id, size)| LetterKey { id, size }).collect())
+        Ok(keys.into_iter().map(|(id, binding_id, size)| LetterKey { id, binding_id, size }).collect())
     }
 }
 

@@ -3,10 +3,16 @@
 use std::collections::HashMap;
 
 use proto::sink::v1::{SinkCounts, SinkLedger};
-use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _};
+use sea_orm::sea_query::{Expr, ExprTrait as _, Query, SelectStatement};
+use sea_orm::{
+    AccessMode, ColumnTrait as _, ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbBackend,
+    EntityTrait as _, IsolationLevel, QueryFilter as _, QueryOrder as _, TransactionTrait as _,
+};
 
 use super::super::Outbox;
-use super::super::entity::{binding, ledger};
+use super::super::changes::in_state;
+use super::super::entity::outbox::PENDING;
+use super::super::entity::{binding, dead_letter, ledger, outbox};
 use crate::error::Result;
 
 /// A ledger, and the owner of its function.
@@ -16,28 +22,41 @@ pub(crate) struct Owned<T> {
     pub(crate) it: T,
 }
 
+/// What waits and what is dead, by binding: counted, not taken from the ledgers, so that a row that is
+/// lost or is there twice shows.
+struct Rows {
+    pending: HashMap<String, i64>,
+    dead: HashMap<String, i64>,
+}
+
 impl Outbox {
     /// The counts of these bindings. One that never got anything has none.
     pub(crate) async fn counts(&self, ids: &[String]) -> Result<HashMap<String, SinkCounts>> {
+        let snapshot = snapshot(&self.tables.db).await?;
         let of_these = ledger::Column::BindingId.is_in(ids);
-        let rows = ledger::Entity::find().filter(of_these).all(&self.tables.db).await?;
-        Ok(rows.into_iter().map(|row| (row.binding_id.clone(), to_counts(&row))).collect())
+        let ledgers = ledger::Entity::find().filter(of_these).all(&snapshot).await?;
+        let rows = Rows::count(&snapshot, Some(ids)).await?;
+        snapshot.commit().await?;
+        let counts = ledgers.into_iter().map(|ledger| (ledger.binding_id.clone(), rows.counts(&ledger)));
+        Ok(counts.collect())
     }
 
     /// The ledgers of all bindings that ever got a result, those that are removed included, in the
     /// order in which the bindings were made.
     pub(crate) async fn ledgers(&self) -> Result<Vec<Owned<SinkLedger>>> {
-        let rows =
-            ledger::Entity::find().order_by_asc(ledger::Column::BindingId).all(&self.tables.db).await?;
-        let bindings = binding::Entity::find().all(&self.tables.db).await?;
+        let snapshot = snapshot(&self.tables.db).await?;
+        let ledgers = ledger::Entity::find().order_by_asc(ledger::Column::BindingId).all(&snapshot).await?;
+        let bindings = binding::Entity::find().all(&snapshot).await?;
+        let rows = Rows::count(&snapshot, None).await?;
+        snapshot.commit().await?;
         let mut bindings: HashMap<_, _> =
             bindings.into_iter().map(|binding| (binding.id.clone(), binding)).collect();
-        let ledgers = rows.into_iter().filter_map(|row| {
+        let ledgers = ledgers.into_iter().filter_map(|ledger| {
             // It is written before the first result.
-            let binding = bindings.remove(&row.binding_id)?;
+            let binding = bindings.remove(&ledger.binding_id)?;
             let it = SinkLedger {
-                counts: Some(to_counts(&row)),
-                binding_id: row.binding_id,
+                counts: Some(rows.counts(&ledger)),
+                binding_id: ledger.binding_id,
                 binding_type: binding.r#type,
                 function_id: binding.function_id,
                 module: binding.module,
@@ -49,13 +68,58 @@ impl Outbox {
     }
 }
 
-fn to_counts(row: &ledger::Model) -> SinkCounts {
-    let pending = row.accepted - row.delivered - row.dead - row.purged;
-    SinkCounts {
-        accepted: row.accepted.cast_unsigned(),
-        delivered: row.delivered.cast_unsigned(),
-        pending: pending.cast_unsigned(),
-        dead: row.dead.cast_unsigned(),
-        purged: row.purged.cast_unsigned(),
+impl Rows {
+    /// Those of these bindings, or of all.
+    async fn count(snapshot: &DatabaseTransaction, ids: Option<&[String]>) -> Result<Self> {
+        let of_these = |column: Expr| ids.map(|ids| column.is_in(ids));
+        let pending = Query::select()
+            .column(outbox::Column::BindingId)
+            .expr(Expr::col(outbox::Column::Seq).count())
+            .from(outbox::Entity)
+            .and_where(in_state(PENDING))
+            .and_where_option(of_these(Expr::col(outbox::Column::BindingId)))
+            .group_by_col(outbox::Column::BindingId)
+            .take();
+        let dead = Query::select()
+            .column(dead_letter::Column::BindingId)
+            .expr(Expr::col(dead_letter::Column::Id).count())
+            .from(dead_letter::Entity)
+            .and_where_option(of_these(Expr::col(dead_letter::Column::BindingId)))
+            .group_by_col(dead_letter::Column::BindingId)
+            .take();
+        Ok(Self { pending: by_binding(snapshot, &pending).await?, dead: by_binding(snapshot, &dead).await? })
     }
+
+    fn counts(&self, ledger: &ledger::Model) -> SinkCounts {
+        let to_u64 = |count| u64::try_from(count).unwrap_or(0);
+        let of_it = |rows: &HashMap<String, i64>| rows.get(&ledger.binding_id).copied().unwrap_or_default();
+        SinkCounts {
+            accepted: to_u64(ledger.accepted),
+            delivered: to_u64(ledger.delivered),
+            pending: to_u64(of_it(&self.pending)),
+            dead: to_u64(of_it(&self.dead)),
+            purged: to_u64(ledger.purged),
+        }
+    }
+}
+
+/// Bindings, each with a count.
+async fn by_binding(
+    snapshot: &DatabaseTransaction,
+    select: &SelectStatement,
+) -> Result<HashMap<String, i64>> {
+    let rows = snapshot.query_all(select).await?;
+    rows.iter().map(|row| Ok((row.try_get_by(0)?, row.try_get_by(1)?))).collect()
+}
+
+/// Reads the state of one moment with several statements.
+async fn snapshot(db: &DatabaseConnection) -> Result<DatabaseTransaction> {
+    Ok(match db.get_database_backend() {
+        DbBackend::Postgres => {
+            let isolation = Some(IsolationLevel::RepeatableRead);
+            db.begin_with_config(isolation, Some(AccessMode::ReadOnly)).await?
+        }
+        // A transaction of SQLite always is one.
+        _ => db.begin().await?,
+    })
 }

@@ -147,17 +147,27 @@ impl Tables {
         let last = self.db.query_one(&last).await?;
         let last: Option<i64> = last.map(|row| row.try_get_by(0)).transpose()?.flatten();
         let oldest_kept = last.unwrap_or_default().saturating_sub(newest);
+        // Most often even the oldest is to be kept, and then it is the only one that is read.
+        let oldest = self.settled(1, oldest_kept, before_ms).await?;
+        match oldest.is_empty() {
+            true => Ok(oldest),
+            false => self.settled(MAX_FORGOTTEN, oldest_kept, before_ms).await,
+        }
+    }
+
+    /// Of the oldest `limit` rows that have left, those up to `last` or that left before `before_ms`.
+    async fn settled(&self, limit: u64, last: i64, before_ms: i64) -> DatabaseResult<Vec<i64>> {
         let mut select = Query::select();
         select
             .columns([outbox::Column::Seq, outbox::Column::SettledAtMs])
             .from(outbox::Entity)
             .and_where(in_state(SETTLED))
             .order_by(outbox::Column::Seq, Order::Asc)
-            .limit(MAX_FORGOTTEN);
+            .limit(limit);
         let mut forgettable = Vec::new();
         for row in self.db.query_all(&select).await? {
             let (seq, settled_at_ms): (i64, i64) = (row.try_get_by(0)?, row.try_get_by(1)?);
-            if seq <= oldest_kept || settled_at_ms < before_ms {
+            if seq <= last || settled_at_ms < before_ms {
                 forgettable.push(seq);
             }
         }

@@ -42,6 +42,11 @@ pub fn url(database: &str) -> String {
     format!("postgres://postgres@localhost/{database}?host={}", server().socket_dir)
 }
 
+/// A connection to a database, past the service under test.
+pub async fn connect(database: &str) -> PgConnection {
+    PgConnection::connect(&url(database)).await.expect("the server runs")
+}
+
 /// Takes a database away from everyone who uses it.
 pub async fn take_away(database: &str) {
     administrate(&format!("ALTER DATABASE {database} ALLOW_CONNECTIONS false")).await;
@@ -57,7 +62,7 @@ pub async fn give_back(database: &str) {
 }
 
 async fn administrate(statement: &str) {
-    let mut connection = PgConnection::connect(&url("postgres")).await.expect("the server runs");
+    let mut connection = connect("postgres").await;
     connection.execute(AssertSqlSafe(statement.to_owned())).await.expect(statement);
     connection.close().await.expect("a connection");
 }
