@@ -60,18 +60,29 @@ struct Outcome {
     stored: bool,
 }
 
-/// A line for each event and sink of an upload, when not all of them are connected.
-pub fn told_unless_connected(answer: &str) -> anyhow::Result<Vec<String>> {
+/// What is to be said of the events and sinks of an upload.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// A line for each, when not all of them are connected.
+    pub lines: Vec<String>,
+    /// Some of them are not stored.
+    pub any_refused: bool,
+}
+
+/// Reads what the mesh answered an upload.
+pub fn told_unless_connected(answer: &str) -> anyhow::Result<Told> {
     let Outcomes { events, sinks } = data(answer)?;
-    if events.iter().chain(&sinks).all(|outcome| outcome.message.is_none()) {
-        return Ok(Vec::new());
+    let mut all = events.iter().chain(&sinks);
+    if all.clone().all(|outcome| outcome.message.is_none()) {
+        return Ok(Told::default());
     }
+    let any_refused = all.any(|outcome| outcome.message.is_some() && !outcome.stored);
     let lines = |noun: &'static str, outcomes: Vec<Outcome>| {
         let line =
             move |(index, outcome): (usize, Outcome)| format!("{noun} {}: {}", index + 1, told(outcome));
         outcomes.into_iter().enumerate().map(line)
     };
-    Ok(lines("event", events).chain(lines("sink", sinks)).collect())
+    Ok(Told { lines: lines("event", events).chain(lines("sink", sinks)).collect(), any_refused })
 }
 
 fn told(outcome: Outcome) -> String {
@@ -112,8 +123,9 @@ mod tests {
     #[test]
     fn what_is_not_connected_is_told_entry_by_entry() {
         let connected = r#"{"data":{"name":"f","events":[{"status":"success"}]}}"#;
-        assert!(told_unless_connected(connected).expect("an answer").is_empty());
-        assert!(told_unless_connected(r#"{"data":{"name":"f"}}"#).expect("an answer").is_empty());
+        for answer in [connected, r#"{"data":{"name":"f"}}"#] {
+            assert_eq!(told_unless_connected(answer).expect("an answer"), Told::default());
+        }
         let mixed = r#"{"data":{"name":"f",
             "events":[{"status":"success"},{"status":"error","message":"refused","stored":true}],
             "sinks":[{"status":"error","message":"not_implemented: x","stored":false},
@@ -126,6 +138,8 @@ mod tests {
             "sink 2: stored; not connected yet: the sink service does not answer",
             "sink 3: stored; not connected yet",
         ];
-        assert_eq!(told_unless_connected(mixed).expect("an answer"), expected);
+        let told = told_unless_connected(mixed).expect("an answer");
+        assert_eq!(told.lines, expected);
+        assert!(told.any_refused);
     }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::args::Functions;
-use crate::bindings::{self, Bindings};
+use crate::bindings::{self, Bindings, Told};
 use crate::client::{Client, data};
 
 /// Runs one of the commands.
@@ -24,12 +24,17 @@ pub async fn run(command: Functions, client: &Client) -> anyhow::Result<()> {
             let upload = Upload { module: &module.module, name: &name, metadata, bindings, wait: !no_wait };
             let Uploaded { done, answer } = upload_function(client, &upload, code, update).await?;
             println!("{done} {}/{name}", module.module);
-            let outcomes = bindings::told_unless_connected(&answer)?;
-            if !outcomes.is_empty() {
+            let Told { lines, any_refused } = bindings::told_unless_connected(&answer)?;
+            if !lines.is_empty() {
                 eprintln!("warning: not all events and sinks are connected:");
             }
-            for outcome in outcomes {
-                eprintln!("  {outcome}");
+            for line in lines {
+                eprintln!("  {line}");
+            }
+            if any_refused {
+                bail!(
+                    "the function is there, but not all of its events and sinks; correct them, and use --update"
+                );
             }
         }
         Functions::Invoke { name, module, args } => {

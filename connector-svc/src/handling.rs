@@ -87,7 +87,13 @@ pub(crate) fn read<P: DeserializeOwned>(
         let handling = serde_json::from_value(Value::Object(handling))?;
         Ok((serde_json::from_value(Value::Object(source))?, handling))
     };
-    let (source, handling) = read().map_err(|error| format!("{kind}: {error}"))?;
+    let (source, handling) = read().map_err(|error| {
+        let shared = match error.to_string().starts_with("unknown field") {
+            true => format!("; it also takes {}", common.join(", ")),
+            false => String::new(),
+        };
+        format!("{kind}: {error}{shared}")
+    })?;
     if handling.max_in_flight == 0 {
         return Err(format!("{kind}: max_in_flight: expected at least 1"));
     }

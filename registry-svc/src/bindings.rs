@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::error::{RegistryError, Result};
 use crate::names;
-use crate::redaction::is_redacted;
+use crate::redaction::{is_redacted, redact};
 use crate::registry::Registry;
 
 /// Bindings of a function in one role.
@@ -64,6 +64,20 @@ fn accept_one(field: &'static str, binding: Binding) -> Result<Binding> {
         return Err(RegistryError::field(field, message));
     }
     Ok(Binding { id: Uuid::now_v7().to_string(), ..binding })
+}
+
+/// What a binding may say about how its events are handled, whatever their source.
+const ABOUT_HANDLING: [&str; 5] = ["dedupe_key", "envelope", "max_attempts", "max_in_flight", "payload"];
+
+/// Whether two bindings are of the same source, which goes on with what it has for the one when it becomes
+/// the other: they may differ in secrets, and in how events are handled.
+pub(crate) fn is_same_source(a: &Binding, b: &Binding) -> bool {
+    let source = |binding: &Binding| {
+        let mut params = serde_json::from_str::<Map<String, Value>>(&redact(&binding.params)).ok()?;
+        params.retain(|name, _| !ABOUT_HANDLING.contains(&name.as_str()));
+        Some(params)
+    };
+    a.r#type == b.r#type && source(a).is_some_and(|a| Some(a) == source(b))
 }
 
 /// Whether two bindings are the same but for their ids: then what the one has begun the other goes on

@@ -66,6 +66,13 @@ impl Bindings {
         self.entries.iter().flatten().cloned().collect()
     }
 
+    /// What shall be there after an update; `None` when nothing changes. A list of which nothing is accepted
+    /// changes nothing: a slip of the pen shall not end what works.
+    pub(super) fn replacement(&self) -> Option<Vec<Binding>> {
+        let accepted = self.accepted();
+        (!accepted.is_empty() || self.entries.is_empty()).then_some(accepted)
+    }
+
     /// Refuses what the service of this role would not take. When it cannot be asked, everything is
     /// accepted: it is desired state, and the service says later what hinders it.
     pub(super) async fn check(&mut self, rest: &Rest) {
@@ -202,6 +209,21 @@ mod tests {
         }
         for text in ["{}", "null", "1", "[", "mqtt"] {
             assert!(Bindings::parse(Role::Sink, text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_which_nothing_is_accepted_replaces_nothing() {
+        let good = r#"{"type":"mqtt","params":{}}"#;
+        let cases = [
+            (String::new(), Some(0)),
+            (format!("[{good}]"), Some(1)),
+            (format!("[7,{good}]"), Some(1)),
+            ("[7]".into(), None),
+        ];
+        for (text, expected) in cases {
+            let bindings = Bindings::parse(Role::Event, &text).expect("a list");
+            assert_eq!(bindings.replacement().map(|list| list.len()), expected, "{text}");
         }
     }
 

@@ -137,15 +137,15 @@ pub(super) async fn update_function(
     let mut bindings = NewBindings { events: form.events, sinks: form.sinks };
     bindings.check(&rest).await;
     let (metadata, limits) = form.metadata.unzip();
-    let list = |given: &Bindings| BindingList { bindings: given.accepted() };
+    let list = |given: &Bindings| given.replacement().map(|bindings| BindingList { bindings });
     let spec = UpdateFunctionSpec {
         module,
         name,
         new_name: form.name,
         metadata,
         limits: limits.flatten(),
-        events: bindings.events.as_ref().map(list),
-        sinks: bindings.sinks.as_ref().map(list),
+        events: bindings.events.as_ref().and_then(list),
+        sinks: bindings.sinks.as_ref().and_then(list),
     };
     let wait_for_workers = form.wait_for_workers && form.code.is_some();
 

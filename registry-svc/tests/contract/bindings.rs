@@ -113,6 +113,12 @@ async fn a_binding_that_stays_keeps_its_id(database: Database) {
     assert!(is_new(&*moved.events[2].id), "another kind is another binding");
     assert_eq!(moved.sinks, created.sinks);
 
+    // The same source with another password, and handled in another way.
+    let handled = r#"{"topic":"u","password":"q","max_attempts":9}"#;
+    let changed = update(vec![binding("mqtt", handled), binding("mqtt", same)]).await;
+    assert_eq!(ids(&changed.events), [second, first]);
+    assert!(changed.events[0].params.contains("max_attempts"), "{changed:?}");
+
     // A sink goes on with other parameters, and what waits for it with it.
     let sinks = |list: Vec<Binding>| UpdateFunctionSpec {
         module: "_".into(),

@@ -98,6 +98,8 @@ impl Couriers {
         }
         if !buried.is_empty() {
             let count = self.persist(|| self.outbox.bury(buried.clone())).await;
+            let reason = buried.first().map(|burial| burial.reason.as_str());
+            tracing::warn!(kind, count, reason, "results became dead letters");
             metrics.dead.with_label_values(&[kind]).inc_by(count);
         }
     }

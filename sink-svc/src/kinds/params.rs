@@ -72,7 +72,13 @@ impl<'a> Params<'a> {
 
     /// The kind's own parameters.
     pub(super) fn into_own<T: DeserializeOwned>(self) -> Result<T, String> {
-        serde_json::from_value(Value::Object(self.own)).map_err(|error| format!("{}: {error}", self.kind))
+        serde_json::from_value(Value::Object(self.own)).map_err(|error| {
+            let shared = match error.to_string().starts_with("unknown field") {
+                true => format!("; every kind takes {}", Policy::KEYS.join(", ")),
+                false => String::new(),
+            };
+            format!("{}: {error}{shared}", self.kind)
+        })
     }
 }
 

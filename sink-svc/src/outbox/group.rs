@@ -1,10 +1,15 @@
 //! Changes that share a transaction.
 
+use std::time::Duration;
+
 use mesh::database::{self, DatabaseError, Result};
 use tokio::sync::oneshot;
 
 use super::Tables;
 use super::changes::{Change, Ledgers};
+
+/// How long a transaction may take.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A change, and who waits for its outcome.
 #[derive(Debug)]
@@ -41,8 +46,14 @@ impl Tables {
         }
     }
 
-    /// One transaction. Gives how many rows each change concerned.
+    /// One transaction. Gives how many rows each change concerned. A database that has fallen silent does
+    /// not hold up what comes after.
     async fn try_commit(&self, entries: &[Entry]) -> Result<Vec<u64>> {
+        let committed = tokio::time::timeout(COMMIT_TIMEOUT, self.transact(entries)).await;
+        committed.unwrap_or_else(|_| Err(DatabaseError::Uncertain("it does not answer".into())))
+    }
+
+    async fn transact(&self, entries: &[Entry]) -> Result<Vec<u64>> {
         let transaction = database::begin_write(&self.db).await?;
         let mut ledgers = Ledgers::default();
         let changes: Vec<_> = entries.iter().map(|entry| &entry.change).collect();

@@ -9,7 +9,7 @@ use sea_orm::{
     Set,
 };
 
-use crate::bindings::is_same;
+use crate::bindings::{is_same, is_same_source};
 use crate::keyring::{Keyring, Unreadable};
 use crate::redaction::redact;
 use crate::store::entity::{binding, function, module};
@@ -79,7 +79,7 @@ impl Reader<'_> {
 impl Write {
     /// Gives a function other bindings in this role, unless `bindings` is absent. One that the function
     /// has already stays what it is, with its id. A sink that is changed keeps its id, too, and with it the
-    /// results that wait for it; an event source that is changed is another one.
+    /// results that wait for it; so does an event whose source stays the same.
     pub(super) async fn replace_bindings(
         &mut self,
         function_id: &str,
@@ -106,7 +106,10 @@ impl Write {
         }
         let (mut changed, mut added) = (Vec::new(), Vec::new());
         for (position, binding) in other {
-            let successor = |former: &Binding| role == BindingRole::Sink && former.r#type == binding.r#type;
+            let successor = |former: &Binding| match role {
+                BindingRole::Sink => former.r#type == binding.r#type,
+                BindingRole::Event | BindingRole::Unspecified => is_same_source(former, &binding),
+            };
             match former.iter().position(successor) {
                 Some(index) => changed.push((position, Binding { id: former.remove(index).id, ..binding })),
                 None => added.push((position, binding)),
