@@ -143,17 +143,17 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
 }
 
-/// A program of this workspace, built beside this test.
+/// A program of this workspace, built beside this one.
 pub fn workspace_binary(name: &str) -> PathBuf {
-    let this = std::env::current_exe().expect("this test is a file");
-    let folder = this.ancestors().nth(2).expect("tests are in target/<profile>/deps");
-    let path = folder.join(name);
-    assert!(
-        path.is_file(),
-        "there is no {}; run scripts/test, or `cargo build --workspace` first",
-        path.display()
-    );
-    path
+    let this = std::env::current_exe().expect("this program is a file");
+    // Tests are one folder further down.
+    let beside = this.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
+    beside.unwrap_or_else(|| {
+        panic!(
+            "there is no {name} beside {}; run scripts/test, or `cargo build --workspace` first",
+            this.display()
+        )
+    })
 }
 
 /// A program that is installed, by its name on the path or else in one of these folders.
