@@ -1,6 +1,6 @@
 //! What every kind of event source lets its bindings say about how events are handled.
 
-use mesh::auth::Secret;
+use mesh::auth::{REDACTED, REDACTED_GIVEN, Secret};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -106,10 +106,8 @@ pub(crate) fn read<P: DeserializeOwned>(
 /// Refuses what a read shows instead of a secret.
 pub(crate) fn check_secrets(secrets: &[(&str, Option<&Secret>)]) -> Result<(), String> {
     for (name, secret) in secrets {
-        if secret.is_some_and(|secret| secret.expose() == "***") {
-            return Err(format!(
-                "{name}: *** stands for a secret that is not shown; write the secret itself"
-            ));
+        if secret.is_some_and(|secret| secret.expose() == REDACTED) {
+            return Err(format!("{name}: {REDACTED_GIVEN}"));
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use mesh::backoff::Backoff;
+use mesh::clock::now_ms;
 use mesh::group_commit::Closed;
 use mesh::hash::Hash;
 use mesh::{Reason, telemetry};
@@ -25,7 +26,7 @@ use crate::binding::BoundFunction;
 use crate::event::Event;
 use crate::handling::Handling;
 use crate::invoker::{Failure, Invoker};
-use crate::journal::{self, Change, Entry, Journal, Write, now_ms};
+use crate::journal::{self, Change, Entry, Journal, Write};
 use crate::metrics::KindMetrics;
 
 /// Events that are taken out of the journal with one write.

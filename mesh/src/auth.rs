@@ -9,7 +9,13 @@ use http::{HeaderMap, HeaderValue};
 use proto::registry::v1::Role;
 use serde::{Deserialize, Deserializer};
 
+use crate::error::{Error, Reason};
 use crate::hash::Hash;
+
+/// What a secret reads as.
+pub const REDACTED: &str = "***";
+/// What is said to who writes back what a secret reads as.
+pub const REDACTED_GIVEN: &str = "*** stands for a secret that is not shown; write the secret itself";
 
 const SUBJECT: &str = "x-funless-subject";
 const ROLE: &str = "x-funless-role";
@@ -37,6 +43,16 @@ impl Caller {
         match self {
             Self::Service | Self::Admin(_) => true,
             Self::Subject(name) => owner.is_empty() || owner == name,
+        }
+    }
+
+    /// Refuses users: what is called is for the mesh's own services.
+    pub fn only_services(&self) -> Result<(), Error> {
+        match self {
+            Self::Service => Ok(()),
+            Self::Subject(_) | Self::Admin(_) => {
+                Err(Error::new(Reason::PermissionDenied, "this is for the mesh's own services"))
+            }
         }
     }
 
@@ -146,7 +162,7 @@ impl Secret {
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
+        f.write_str(REDACTED)
     }
 }
 

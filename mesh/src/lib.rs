@@ -19,6 +19,7 @@ pub mod auth;
 pub mod backoff;
 pub mod bindings;
 pub mod channel;
+pub mod clock;
 pub mod config;
 #[cfg(feature = "database")]
 pub mod database;

@@ -1,5 +1,6 @@
 //! Bindings: the event sources and sinks of functions.
 
+use mesh::auth::REDACTED_GIVEN;
 use proto::registry::v1::{Binding, BindingList};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -60,8 +61,7 @@ fn accept_one(field: &'static str, binding: Binding) -> Result<Binding> {
         RegistryError::field(field, message)
     })?;
     if is_redacted(&Value::Object(params)) {
-        let message = "*** stands for a secret that is not shown; write the secret itself";
-        return Err(RegistryError::field(field, message));
+        return Err(RegistryError::field(field, REDACTED_GIVEN));
     }
     Ok(Binding { id: Uuid::now_v7().to_string(), ..binding })
 }

@@ -2,10 +2,8 @@
 
 use std::ops::Range;
 
+use mesh::auth::REDACTED;
 use serde_json::Value;
-
-/// What a secret reads as.
-const REDACTED: &str = "***";
 
 /// A parameter is a secret when one of these stands in its name, written in lower case and without `_`
 /// and `-`: `access_token` and `accessToken` are the same.

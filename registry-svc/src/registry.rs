@@ -21,16 +21,6 @@ pub(crate) struct Registry {
     pub(crate) unreadable_told: Mutex<HashSet<String>>,
 }
 
-/// Refuses users: this is for the mesh's own services.
-pub(crate) fn only_services(caller: &Caller) -> Result<()> {
-    match caller {
-        Caller::Service => Ok(()),
-        Caller::Subject(_) | Caller::Admin(_) => {
-            Err(RegistryError::PermissionDenied("this is for the mesh's own services"))
-        }
-    }
-}
-
 /// Refuses users who are no administrators.
 pub(crate) fn only_admins(caller: &Caller) -> Result<()> {
     match caller {

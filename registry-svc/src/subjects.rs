@@ -1,9 +1,8 @@
 //! Subjects: who may use the mesh, known by their tokens.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use mesh::Caller;
 use mesh::auth::Secret;
+use mesh::clock::now_ms;
 use mesh::database;
 use mesh::hash::Hash;
 use proto::registry::v1::{Role, Subject};
@@ -11,7 +10,7 @@ use proto::registry::v1::{Role, Subject};
 use crate::config::Config;
 use crate::error::{RegistryError, Result};
 use crate::names;
-use crate::registry::{Registry, only_admins, only_services};
+use crate::registry::{Registry, only_admins};
 
 /// What the tokens of this registry begin with, so that scanners for leaked secrets find them.
 const TOKEN_PREFIX: &str = "fl_";
@@ -107,7 +106,7 @@ impl Registry {
 
     /// Whose token it is.
     pub(crate) async fn authenticate(&self, caller: &Caller, token: &str) -> Result<Subject> {
-        only_services(caller)?;
+        caller.only_services()?;
         let subject = self.store.read().subject_of(&Hash::of(token.as_bytes())).await?;
         subject.filter(|subject| is_valid(subject, now_ms())).ok_or(RegistryError::Unauthenticated)
     }
@@ -116,12 +115,6 @@ impl Registry {
 /// Whether the subject's token has not expired at `now_ms`.
 fn is_valid(subject: &Subject, now_ms: i64) -> bool {
     subject.expires_at_ms == 0 || now_ms < subject.expires_at_ms
-}
-
-/// Unix time in milliseconds.
-pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

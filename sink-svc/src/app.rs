@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh::bindings::{Lookup, Replica};
+use mesh::clock::now_ms;
 use mesh::database::{self, Attend, DatabaseError};
 use mesh::health::Readiness;
 use mesh::server::{Grpc, Service};
@@ -20,7 +21,7 @@ use crate::error::Result;
 use crate::grpc::Handler;
 use crate::kinds::Http;
 use crate::metrics::Metrics;
-use crate::outbox::{Amount, Outbox, now_ms};
+use crate::outbox::{Amount, Outbox};
 
 /// The sink.
 #[derive(Debug)]

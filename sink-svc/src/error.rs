@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mesh::database::DatabaseError;
-use mesh::{Caller, Error, Reason};
+use mesh::{Error, Reason};
 use tonic::Status;
 
 /// When the caller may come back to a full outbox.
@@ -19,8 +19,6 @@ pub(crate) enum SinkError {
     Blank(&'static str),
     #[error("expected at most {MAX_INVOCATION_ID} printable ASCII characters")]
     NoInvocationId,
-    #[error("this is for the mesh's own services")]
-    PermissionDenied,
     #[error("there is no dead letter {0}")]
     LetterNotFound(String),
     #[error("at most {0} ids at once")]
@@ -45,7 +43,6 @@ impl From<SinkError> for Error {
             SinkError::Blank(field) => Self::field(field, "can't be blank"),
             SinkError::NoInvocationId => Self::field("invocation_id", message),
             SinkError::TooManyIds(_) => Self::field("ids", message),
-            SinkError::PermissionDenied => Self::new(Reason::PermissionDenied, message),
             SinkError::LetterNotFound(_) => Self::new(Reason::DeadLetterNotFound, message),
             SinkError::Full => Self::overloaded(message, RETRY_AFTER),
             SinkError::NeverFits => Self::new(Reason::TooLarge, message),
@@ -67,13 +64,5 @@ impl From<SinkError> for Error {
 impl From<SinkError> for Status {
     fn from(error: SinkError) -> Self {
         Error::from(error).into()
-    }
-}
-
-/// Refuses users: this is for the mesh's own services.
-pub(crate) fn only_services(caller: &Caller) -> Result<()> {
-    match caller {
-        Caller::Service => Ok(()),
-        Caller::Subject(_) | Caller::Admin(_) => Err(SinkError::PermissionDenied),
     }
 }

@@ -14,7 +14,7 @@ use proto::connector::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{journal_error, only_services};
+use super::journal_error;
 use crate::journal::Journal;
 use crate::kinds;
 
@@ -61,7 +61,7 @@ impl Events for EventsHandler {
         &self,
         request: Request<CheckEventsRequest>,
     ) -> Result<Response<CheckEventsResponse>, Status> {
-        only_services(&Caller::of(&request))?;
+        Caller::of(&request).only_services()?;
         let problem = |event: &_| kinds::read(event).err().unwrap_or_default();
         let problems = request.get_ref().events.iter().map(problem).collect();
         Ok(Response::new(CheckEventsResponse { problems }))
@@ -71,7 +71,7 @@ impl Events for EventsHandler {
         &self,
         request: Request<GetEventStatusRequest>,
     ) -> Result<Response<GetEventStatusResponse>, Status> {
-        only_services(&Caller::of(&request))?;
+        Caller::of(&request).only_services()?;
         let GetEventStatusRequest { ids, wait } = request.get_ref();
         let ask = async |channel: Channel, ids, deadline| {
             let request = forward(GetEventStatusRequest { ids, wait: *wait }, deadline);

@@ -5,23 +5,13 @@ mod events;
 
 use mesh::database::DatabaseError;
 use mesh::group_commit::Closed;
-use mesh::{Caller, Error, Reason};
+use mesh::{Error, Reason};
 
 pub(crate) use self::dead_letters::DeadLettersHandler;
 pub(crate) use self::events::EventsHandler;
 
 /// What people hear of a database that is away.
 pub(crate) const DATABASE_AWAY: &str = "the connector's database is not available";
-
-/// Refuses users: this is for the mesh's own services.
-fn only_services(caller: &Caller) -> Result<(), Error> {
-    match caller {
-        Caller::Service => Ok(()),
-        Caller::Subject(_) | Caller::Admin(_) => {
-            Err(Error::new(Reason::PermissionDenied, "this is for the mesh's own services"))
-        }
-    }
-}
 
 /// How the journal's failures are told.
 fn journal_error(error: DatabaseError) -> Error {

@@ -15,7 +15,7 @@ mod queries;
 mod tests;
 mod write;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use mesh::backoff::Backoff;
@@ -126,10 +126,4 @@ async fn within<T>(limit: Duration, answer: impl Future<Output = Result<T, DbErr
 /// What the database says, unless it has fallen silent.
 async fn answered<T>(answer: impl Future<Output = Result<T, DbErr>>) -> Result<T> {
     within(ANSWER_TIMEOUT, answer).await
-}
-
-/// Unix time in milliseconds.
-pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

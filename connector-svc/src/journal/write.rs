@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use mesh::clock::now_ms;
 use mesh::database::{self, DatabaseError};
 use proto::deadletter::v1::DeadLetter;
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Query, Value};
@@ -14,7 +15,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::entity::{cursor, dead_letter, in_flight, ledger};
-use super::{ANSWER_TIMEOUT, Entry, Result, now_ms};
+use super::{ANSWER_TIMEOUT, Entry, Result};
 use crate::binding::BoundFunction;
 
 /// A change to what is known of one binding.

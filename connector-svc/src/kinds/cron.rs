@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Zoned};
 use mesh::backoff::Backoff;
 use mesh::bindings::{End, Tenure};
+use mesh::clock::now_ms;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -21,7 +22,7 @@ use super::{LAST_ORDERS, unless_panicked};
 use crate::event::derived_id;
 use crate::handling::{self, Handling};
 use crate::intake::{Abandoned, Intake};
-use crate::journal::{Change, Entry, now_ms};
+use crate::journal::{Change, Entry};
 
 /// A firing is missed when nobody was there for so long after its time: longer than it takes until
 /// another replica is in charge.

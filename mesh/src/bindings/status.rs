@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use proto::binding::v1::{BindingState, BindingStatus};
 use tokio::sync::watch;
+
+use crate::clock::now_ms;
 
 /// The statuses of the bindings that run here. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -115,11 +116,6 @@ impl Drop for Report {
             }
         });
     }
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

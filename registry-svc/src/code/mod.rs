@@ -13,7 +13,7 @@ use mesh::hash::Hash;
 
 pub(crate) use self::upload::Uploads;
 use crate::error::{RegistryError, Result};
-use crate::registry::{Registry, only_services};
+use crate::registry::Registry;
 
 impl Registry {
     /// The binary with this hash, in chunks that are read as they are sent. It ends with
@@ -23,7 +23,7 @@ impl Registry {
         caller: &Caller,
         hash: &[u8],
     ) -> Result<impl Stream<Item = Result<Bytes>> + use<>> {
-        only_services(caller)?;
+        caller.only_services()?;
         let hash = Hash::try_from(hash).map_err(|error| RegistryError::field("hash", error.to_string()))?;
         let chunks = self.store.read().code_chunks(&hash).await?;
         let chunks = chunks.ok_or(RegistryError::CodeNotFound(hash))?;

@@ -14,7 +14,7 @@ use proto::registry::v1::{BindingRole, FindHoldersResponse, HoldBindingsRequest,
 use self::sharing::Holdings;
 use crate::error::{RegistryError, Result};
 use crate::names;
-use crate::registry::{Registry, only_services};
+use crate::registry::Registry;
 use crate::store::{Holder, LeaseWrite, RoleBindings};
 
 /// Holders that do not come back are remembered for so long, in milliseconds.
@@ -27,7 +27,7 @@ impl Registry {
         caller: &Caller,
         request: HoldBindingsRequest,
     ) -> Result<HoldBindingsResponse> {
-        only_services(caller)?;
+        caller.only_services()?;
         let role = accept_role(request.role)?;
         accept_holder(&request)?;
 
@@ -56,7 +56,7 @@ impl Registry {
 
     /// Frees all leases of a holder.
     pub(crate) async fn release_bindings(&self, caller: &Caller, role: i32, holder: &str) -> Result<()> {
-        only_services(caller)?;
+        caller.only_services()?;
         let write = self.store.lease(accept_role(role)?).await?;
         write.delete_holder(holder).await?;
         Ok(write.commit().await?)
@@ -64,7 +64,7 @@ impl Registry {
 
     /// Who holds these bindings now, as far as they are held.
     pub(crate) async fn find_holders(&self, caller: &Caller, ids: &[String]) -> Result<FindHoldersResponse> {
-        only_services(caller)?;
+        caller.only_services()?;
         let reader = self.store.read();
         let holders = reader.find_holders(ids).await?;
         Ok(FindHoldersResponse { holders, existing: reader.existing_bindings(ids).await? })

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use super::entity::revision;
 use super::{DatabaseError, Reader, Result, advance, changes};
 use crate::keyring::Keyring;
-use crate::subjects::now_ms;
+use mesh::clock::now_ms;
 
 /// A write in progress. What it changes is seen by others once it is committed; dropped without, it
 /// never was. The verbs are in `queries`.

@@ -8,6 +8,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use mesh::backoff::Backoff;
 use mesh::bindings::{End, Report, Tenure};
+use mesh::clock::now_ms;
 use proto::registry::v1::FunctionBinding;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -19,7 +20,7 @@ use super::queue::{PAGE, Queue, Waiting};
 use super::reading::Reading;
 use crate::error::Result;
 use crate::kinds::{self, Away, Batch, Opened, Outcome, Parcel, Policy, Refusal, Sink, Whose};
-use crate::outbox::{Page, now_ms};
+use crate::outbox::Page;
 
 /// How often the outbox is read for what other replicas took, and for what has become due.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);

@@ -6,13 +6,13 @@ use proto::sink::v1::{DeliverRequest, DeliverResponse};
 use tonic::{Request, Response, Status};
 
 use super::Handler;
-use crate::error::{MAX_INVOCATION_ID, SinkError, only_services};
+use crate::error::{MAX_INVOCATION_ID, SinkError};
 use crate::outbox::{Arrival, Function};
 
 #[tonic::async_trait]
 impl Delivery for Handler {
     async fn deliver(&self, request: Request<DeliverRequest>) -> Result<Response<DeliverResponse>, Status> {
-        only_services(&Caller::of(&request))?;
+        Caller::of(&request).only_services()?;
         let arrival = decode(request.into_inner())?;
         self.metrics.accepted.inc_by(self.outbox.accept(arrival).await?);
         Ok(Response::new(DeliverResponse {}))

@@ -12,7 +12,6 @@ use proto::sink::v1::{
 use tonic::{Request, Response, Status};
 
 use super::Handler;
-use crate::error::only_services;
 use crate::kinds;
 
 #[tonic::async_trait]
@@ -21,7 +20,7 @@ impl Sinks for Handler {
         &self,
         request: Request<CheckSinksRequest>,
     ) -> Result<Response<CheckSinksResponse>, Status> {
-        only_services(&Caller::of(&request))?;
+        Caller::of(&request).only_services()?;
         let problem = |sink: &_| kinds::check(sink, &self.http).err().unwrap_or_default();
         let problems = request.get_ref().sinks.iter().map(problem).collect();
         Ok(Response::new(CheckSinksResponse { problems }))
@@ -31,7 +30,7 @@ impl Sinks for Handler {
         &self,
         request: Request<GetSinkStatusRequest>,
     ) -> Result<Response<GetSinkStatusResponse>, Status> {
-        only_services(&Caller::of(&request))?;
+        Caller::of(&request).only_services()?;
         let GetSinkStatusRequest { ids, wait } = request.get_ref();
         let question = Question::of(&request, ids, *wait);
         let ask = async |channel: Channel, ids, deadline| {

@@ -1,12 +1,9 @@
 //! The parameters of a binding: those that every kind has, and the kind's own.
 
-use mesh::auth::Secret;
+use mesh::auth::{REDACTED, REDACTED_GIVEN, Secret};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-
-/// What a read shows instead of a secret.
-const REDACTED: &str = "***";
 
 /// How results are delivered, whatever the kind.
 #[derive(Debug, Clone, Deserialize)]
@@ -85,7 +82,7 @@ impl<'a> Params<'a> {
 /// Refuses what was copied from where secrets are not shown.
 pub(super) fn refuse_redacted<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
     match secrets.into_iter().any(|secret| secret == REDACTED) {
-        true => Err("*** stands for a secret that is not shown; write the secret itself".to_owned()),
+        true => Err(REDACTED_GIVEN.to_owned()),
         false => Ok(()),
     }
 }

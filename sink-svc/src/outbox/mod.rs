@@ -16,9 +16,10 @@ mod queries;
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
+use mesh::clock::now_ms;
 use mesh::database::{self, DatabaseError, DatabaseUrl};
 use mesh::group_commit::GroupCommit;
 use mesh::shutdown::Tasks;
@@ -214,10 +215,4 @@ impl From<DbErr> for SinkError {
     fn from(error: DbErr) -> Self {
         Self::Database(error.into())
     }
-}
-
-/// Unix time in milliseconds.
-pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use mesh::Caller;
+use mesh::clock::now_ms;
 use proto::deadletter::v1::{DeadLetter, DeadLetterFilter};
 use proto::registry::v1::BindingRole;
 use sea_orm::{
@@ -11,7 +12,7 @@ use sea_orm::{
 
 use crate::journal::entity::dead_letter;
 use crate::journal::write::storable;
-use crate::journal::{Journal, Result, answered, now_ms};
+use crate::journal::{Journal, Result, answered};
 
 /// A part of a list.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use tokio::sync::OwnedMutexGuard;
 use crate::keyring::Keyring;
 use crate::store::entity::{binding, binding_holder, binding_lease};
 use crate::store::{DatabaseError, Reader, Result, Store};
-use crate::subjects::now_ms;
+use mesh::clock::now_ms;
 
 /// The key of the advisory lock under which the leases of a role are written in PostgreSQL; the role
 /// is added to it.

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use mesh::clock::now_ms;
 use mesh::database::{DatabaseError, Result};
 use sea_orm::sea_query::{Expr, ExprTrait as _, Query, SelectStatement, SubQueryStatement, UpdateStatement};
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
@@ -11,7 +12,6 @@ use uuid::Uuid;
 
 use super::super::entity::outbox::{self, DEAD, PENDING, SETTLED};
 use super::super::entity::{binding, dead_letter};
-use super::super::now_ms;
 use super::{Burial, Changed, Ledgers, in_state};
 
 /// Makes rows that wait letters.

@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
+use mesh::clock::now_ms;
 use mesh::database::Result;
 use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
 
 use super::super::entity::outbox::{self, PENDING, SETTLED};
-use super::super::now_ms;
 use super::{Changed, Ledgers, MAX_ROWS, Postponement, in_state};
 
 /// These rows are delivered. What another replica has already found delivered is not counted again. Gives

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use mesh::Caller;
+use mesh::clock::now_ms;
 use proto::deadletter::v1::{DeadLetter, DeadLetterFilter};
 use proto::registry::v1::BindingRole;
 use sea_orm::{
@@ -9,8 +10,8 @@ use sea_orm::{
     QuerySelect as _,
 };
 
+use super::super::Outbox;
 use super::super::entity::dead_letter::{Column, Entity};
-use super::super::{Outbox, now_ms};
 use crate::error::Result;
 
 /// Letters that one call concerns at most.
