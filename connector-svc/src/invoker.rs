@@ -93,7 +93,8 @@ fn classify(error: Error) -> Failure {
         | Reason::GuestMemoryLimit
         | Reason::GuestOutputLimit
         | Reason::GuestStackLimit
-        | Reason::CodeUnusable => Failure::Final(words),
+        | Reason::CodeUnusable
+        | Reason::ScriptUnusable => Failure::Final(words),
         reason => Failure::Passing { reason, words, retry_after: error.retry_after },
     }
 }

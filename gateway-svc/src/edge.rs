@@ -32,6 +32,7 @@ use proto::registry::v1::subjects_server::SubjectsServer;
 use proto::registry::v1::watch_server::WatchServer;
 use proto::scheduler::v1::cluster_server::ClusterServer;
 use proto::scheduler::v1::invocations_server::InvocationsServer;
+use proto::scheduler::v1::policies_server::PoliciesServer;
 use proto::sink::v1::dead_letters_server::DeadLettersServer as SinkDeadLettersServer;
 use proto::sink::v1::sinks_server::SinksServer;
 use tokio::sync::Semaphore;
@@ -77,6 +78,10 @@ const ALLOWED: &[(&str, Audience)] = &[
     ("/funless.registry.v1.Subjects/DeleteSubject", Audience::Admins),
     ("/funless.scheduler.v1.Invocations/Invoke", Audience::Users),
     ("/funless.scheduler.v1.Cluster/ListWorkers", Audience::Admins),
+    ("/funless.scheduler.v1.Policies/CheckScript", Audience::Users),
+    ("/funless.scheduler.v1.Policies/Explain", Audience::Users),
+    ("/funless.scheduler.v1.Policies/ListDecisions", Audience::Users),
+    ("/funless.scheduler.v1.Policies/Simulate", Audience::Users),
     ("/funless.connector.v1.Events/ListEventLedgers", Audience::Users),
     ("/funless.connector.v1.DeadLetters/ListDeadLetters", Audience::Users),
     ("/funless.connector.v1.DeadLetters/GetDeadLetter", Audience::Users),
@@ -132,6 +137,7 @@ pub(crate) fn router(
         .service(registry.forward::<WatchServer<()>>())
         .service(scheduler.forward::<InvocationsServer<()>>())
         .service(scheduler.forward::<ClusterServer<()>>())
+        .service(scheduler.forward::<PoliciesServer<()>>())
         .service(connector.forward::<EventsServer<()>>())
         .service(connector.forward::<EventDeadLettersServer<()>>())
         .service(sink.forward::<SinksServer<()>>())

@@ -71,7 +71,14 @@ impl Error {
 
     /// Whether the call is known not to have started, so that repeating it is safe.
     pub fn not_started(&self) -> bool {
-        matches!(self.reason, Reason::Overloaded | Reason::Unavailable | Reason::NoWorker)
+        matches!(
+            self.reason,
+            Reason::Overloaded
+                | Reason::Unavailable
+                | Reason::NoWorker
+                | Reason::NoValidWorkers
+                | Reason::NoMatchingTag
+        )
     }
 }
 
@@ -97,10 +104,13 @@ pub fn code(reason: Reason) -> Code {
         | Reason::ScriptNotFound
         | Reason::SubjectNotFound
         | Reason::CodeNotFound
-        | Reason::DeadLetterNotFound => Code::NotFound,
+        | Reason::DeadLetterNotFound
+        | Reason::DecisionNotFound => Code::NotFound,
         Reason::FunctionExists => Code::AlreadyExists,
-        Reason::DefaultModule | Reason::CodeUnusable => Code::FailedPrecondition,
+        Reason::DefaultModule | Reason::CodeUnusable | Reason::ScriptUnusable => Code::FailedPrecondition,
         Reason::NoWorker
+        | Reason::NoValidWorkers
+        | Reason::NoMatchingTag
         | Reason::WorkerLost
         | Reason::Unavailable
         | Reason::ConnectionLost

@@ -49,3 +49,6 @@ pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 /// The header, in gRPC and in REST, of the registry's revision that holds a write.
 pub const REVISION_HEADER: &str = "x-funless-revision";
+
+/// The header, in gRPC and in REST, of the decision that chose an invocation's worker, or none.
+pub const DECISION_HEADER: &str = "x-funless-decision";

@@ -138,6 +138,10 @@ async fn refuse_taken(reader: &Reader<'_>, module: &str, name: &str) -> Result<(
 
 fn accept_metadata(metadata: Metadata) -> Result<Metadata> {
     names::check_text("tag", &metadata.tag)?;
+    // It need not be there yet: whoever invokes the function is told.
+    if !metadata.script.is_empty() && !names::is_name(&metadata.script) {
+        return Err(RegistryError::field("script", "is no name of a script"));
+    }
     let capacity_kb = match accept_amount("capacity", metadata.capacity_kb)? {
         0 => DEFAULT_CAPACITY_KB,
         capacity_kb => capacity_kb,

@@ -10,12 +10,13 @@ use mesh::{Host, MAX_MESSAGE_BYTES};
 use proto::scheduler::v1::cluster_server::ClusterServer;
 use proto::scheduler::v1::invocations_server::InvocationsServer;
 use proto::scheduler::v1::membership_server::MembershipServer;
+use proto::scheduler::v1::policies_server::PoliciesServer;
 
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::dispatch::Dispatcher;
-use crate::grpc::{ClusterHandler, InvocationsHandler, MembershipHandler};
+use crate::grpc::{ClusterHandler, InvocationsHandler, MembershipHandler, PoliciesHandler};
 use crate::membership::Members;
 use crate::metrics::Metrics;
 
@@ -47,11 +48,12 @@ impl App {
                 draining.run_until_cancelled(members.expire_silent()).await;
             }
         });
-        let dispatcher = Dispatcher::new(Arc::clone(&members), metrics);
+        let dispatcher =
+            Dispatcher::new(Arc::clone(&members), metrics, config.decisions_kept, config.random_seed);
 
         let invocations = InvocationsHandler::new(
             Arc::clone(&catalog),
-            dispatcher,
+            dispatcher.clone(),
             Delivery::new(host.dialer.dial(&config.sink)?),
             Duration::from_millis(config.max_invocation_ms),
         );
@@ -61,6 +63,15 @@ impl App {
                 InvocationsServer::new(invocations)
                     .max_decoding_message_size(MAX_MESSAGE_BYTES)
                     .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            )
+            .service(
+                PoliciesServer::new(PoliciesHandler::new(
+                    Arc::clone(&members),
+                    Arc::clone(&catalog),
+                    dispatcher,
+                ))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES),
             )
             .service(ClusterServer::new(ClusterHandler::new(members, catalog)))
             .service(MembershipServer::new(membership).max_decoding_message_size(MAX_MESSAGE_BYTES))

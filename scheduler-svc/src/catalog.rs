@@ -1,17 +1,23 @@
 //! The functions and scripts as the registry's watch tells them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use mesh::Caller;
 use mesh::deadline::Deadline;
 use mesh::follow::Update;
 use parking_lot::RwLock;
 use proto::registry::v1::change::Change as Kind;
-use proto::registry::v1::{Change, Function, Snapshot};
+use proto::registry::v1::{Change, Function, Script, Snapshot};
+use proto::scheduler::v1::Scheduling;
+use proto::scheduler::v1::scheduling::Language;
 use tokio::sync::watch;
 
+use crate::decisions::Policy;
+use crate::dispatch::Placing;
 use crate::error::SchedulingError;
+use crate::policy::app;
 
 /// What can be invoked, at one revision of the registry.
 #[derive(Debug)]
@@ -19,6 +25,8 @@ pub struct Catalog {
     contents: RwLock<Contents>,
     /// The registry's revision that the contents have; `None` before the first snapshot.
     revision: watch::Sender<Option<u64>>,
+    /// The default policy.
+    platform: Arc<app::Script>,
 }
 
 #[derive(Debug, Default)]
@@ -27,12 +35,14 @@ struct Contents {
     functions: HashMap<String, HashMap<String, Arc<Function>>>,
     /// Where each function is now, so that a rename removes its old name.
     places: HashMap<String, (String, String)>,
-    scripts: HashSet<String>,
+    /// By name: what each says, or what is wrong with it.
+    scripts: HashMap<Arc<str>, Result<Arc<app::Script>, String>>,
 }
 
 impl Default for Catalog {
     fn default() -> Self {
-        Self { contents: RwLock::default(), revision: watch::Sender::new(None) }
+        let platform = Arc::new(app::Script::platform());
+        Self { contents: RwLock::default(), revision: watch::Sender::new(None), platform }
     }
 }
 
@@ -95,6 +105,37 @@ impl Catalog {
         self.contents.read().functions.get(module)?.get(name).cloned()
     }
 
+    /// The function of this name, if the caller reaches it.
+    pub fn reached_function(
+        &self,
+        caller: &Caller,
+        module: &str,
+        function: &str,
+    ) -> Result<Arc<Function>, SchedulingError> {
+        let reached = self.function(module, function).filter(|function| caller.reaches(&function.owner));
+        reached.ok_or_else(|| SchedulingError::FunctionNotFound {
+            module: module.to_owned(),
+            function: function.to_owned(),
+        })
+    }
+
+    /// A function with the policy that counts for it: the one that is asked for, else its own script,
+    /// else the default policy.
+    pub fn placing(
+        &self,
+        function: Arc<Function>,
+        scheduling: Option<&Scheduling>,
+    ) -> Result<Placing, SchedulingError> {
+        let own_script = || function.metadata.as_ref().map(|metadata| &metadata.script);
+        let script = match scheduling.and_then(|scheduling| scheduling.language.as_ref()) {
+            Some(Language::AppScript(script)) => Some(script),
+            Some(Language::DefaultPolicy(_)) => None,
+            None => own_script().filter(|script| !script.is_empty()),
+        };
+        let policy = script.map_or_else(|| Ok(self.default_policy()), |script| self.policy(script))?;
+        Ok(Placing { function, policy })
+    }
+
     /// The function with this id, whatever its name.
     pub fn function_by_id(&self, id: &str) -> Option<Arc<Function>> {
         let contents = self.contents.read();
@@ -102,9 +143,23 @@ impl Catalog {
         contents.functions.get(module)?.get(name).cloned()
     }
 
-    /// Whether there is a script of this name.
-    pub fn has_script(&self, name: &str) -> bool {
-        self.contents.read().scripts.contains(name)
+    /// The policy that the script of this name says.
+    pub fn policy(&self, script: &str) -> Result<Policy, SchedulingError> {
+        let contents = self.contents.read();
+        match contents.scripts.get_key_value(script) {
+            None => Err(SchedulingError::ScriptNotFound(script.to_owned())),
+            Some((name, Ok(script))) => {
+                Ok(Policy { name: Some(Arc::clone(name)), script: Arc::clone(script) })
+            }
+            Some((name, Err(problem))) => {
+                Err(SchedulingError::ScriptUnusable { name: name.to_string(), problem: problem.clone() })
+            }
+        }
+    }
+
+    /// The policy of who names none.
+    pub fn default_policy(&self) -> Policy {
+        Policy { name: None, script: Arc::clone(&self.platform) }
     }
 }
 
@@ -112,7 +167,7 @@ impl Contents {
     fn of(snapshot: Snapshot) -> Self {
         let mut contents = Self::default();
         snapshot.functions.into_iter().for_each(|function| contents.put(function));
-        contents.scripts = snapshot.scripts.into_iter().map(|script| script.name).collect();
+        snapshot.scripts.into_iter().for_each(|script| contents.put_script(script));
         contents
     }
 
@@ -120,11 +175,9 @@ impl Contents {
         match change.change {
             Some(Kind::FunctionPut(function)) => self.put(function),
             Some(Kind::FunctionDeleted(deleted)) => self.remove(&deleted.id),
-            Some(Kind::ScriptPut(script)) => {
-                self.scripts.insert(script.name);
-            }
+            Some(Kind::ScriptPut(script)) => self.put_script(script),
             Some(Kind::ScriptDeleted(deleted)) => {
-                self.scripts.remove(&deleted.name);
+                self.scripts.remove(&*deleted.name);
             }
             // A module's functions are put and deleted one by one.
             Some(Kind::ModulePut(_) | Kind::ModuleDeleted(_)) | None => {}
@@ -137,6 +190,15 @@ impl Contents {
         self.places.insert(function.id.clone(), place);
         let module = self.functions.entry(function.module.clone()).or_default();
         module.insert(function.name.clone(), Arc::new(function));
+    }
+
+    fn put_script(&mut self, Script { name, content }: Script) {
+        let script = app::parse(&content).map(Arc::new).map_err(|problems| {
+            let problem = problems.into_iter().next().map_or_else(String::new, |problem| problem.message);
+            tracing::warn!(script = name, problem, "a stored script cannot be used");
+            problem
+        });
+        self.scripts.insert(name.into(), script);
     }
 
     fn remove(&mut self, id: &str) {

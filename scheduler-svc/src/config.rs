@@ -21,6 +21,10 @@ pub struct Config {
     /// The longest time that an invocation may take, retries included, in milliseconds. A caller's
     /// deadline and a function's own limit are usually shorter.
     pub max_invocation_ms: u64,
+    /// How many decisions are remembered, to be explained.
+    pub decisions_kept: usize,
+    /// The seed of the strategy `random`, for who wants the same choices again. Absent: any.
+    pub random_seed: Option<u64>,
 }
 
 impl Default for Config {
@@ -32,6 +36,8 @@ impl Default for Config {
             sink: Endpoint::loopback(4005),
             report_interval_ms: 1000,
             max_invocation_ms: 15 * 60 * 1000,
+            decisions_kept: 10_000,
+            random_seed: None,
         }
     }
 }
@@ -50,6 +56,12 @@ impl ServiceConfig for Config {
     fn validate(&self) -> Result<(), String> {
         if self.report_interval_ms == 0 {
             return Err("report_interval_ms: expected at least 1".into());
+        }
+        if !(1..=1_000_000).contains(&self.decisions_kept) {
+            return Err(format!(
+                "decisions_kept: {} is out of range; expected 1 to 1000000",
+                self.decisions_kept
+            ));
         }
         Ok(())
     }

@@ -1,26 +1,50 @@
 //! Choose a worker, call it, classify what went wrong, try the next.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use bytes::Bytes;
 use mesh::deadline::Deadline;
 use mesh::{Error, Reason};
+use parking_lot::Mutex;
 use proto::registry::v1::Function;
 use proto::worker::v1::{ExecuteRequest, ExecuteResponse};
+use rand::SeedableRng as _;
+use rand::rngs::Xoshiro256PlusPlus;
 
-use crate::cluster::Reservation;
+use crate::cluster::{KB, Reservation};
+use crate::decisions::{Decision, DecisionNumber, Decisions, Policy};
 use crate::error::SchedulingError;
 use crate::membership::{Contact, Members};
 use crate::metrics::Metrics;
-use crate::policy;
+use crate::policy::{self, Ask, Refusal};
 
 /// What the scheduler reserves for a function that names no capacity, in KB.
-const DEFAULT_CAPACITY_KB: u64 = 64;
+pub const DEFAULT_CAPACITY_KB: u64 = 64;
 
-/// Sends invocations to workers.
+/// Sends invocations to workers. Clones share what they remember.
 #[derive(Debug, Clone)]
 pub struct Dispatcher {
+    scheduler_id: Arc<str>,
     members: Arc<Members>,
+    chooser: Arc<Chooser>,
     metrics: Metrics,
+}
+
+/// What choices need beside the cluster. Locked after it.
+#[derive(Debug)]
+struct Chooser {
+    rng: Mutex<Xoshiro256PlusPlus>,
+    decisions: Mutex<Decisions>,
+}
+
+/// One invocation to be placed.
+#[derive(Debug, Clone)]
+pub struct Placing {
+    /// What is invoked.
+    pub function: Arc<Function>,
+    /// Who says where it may run.
+    pub policy: Policy,
 }
 
 /// The outcome of a run, and the worker that ran it.
@@ -36,98 +60,172 @@ pub struct Dispatched {
 /// caller goes away.
 struct Place {
     members: Arc<Members>,
-    worker: String,
+    chooser: Arc<Chooser>,
+    worker: Arc<str>,
     contact: Contact,
     reservation: Reservation,
+    decision: DecisionNumber,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.members.cluster().release(&self.reservation);
+        // The time is taken under the lock: of two ends the order of the times is that of the releases.
+        let mut cluster = self.members.cluster();
+        cluster.release(&self.reservation);
+        self.chooser.decisions.lock().ended(self.decision, Instant::now());
     }
 }
 
 impl Dispatcher {
-    /// Dispatches to `members`.
-    pub fn new(members: Arc<Members>, metrics: Metrics) -> Self {
-        Self { members, metrics }
+    /// Dispatches to `members`, and remembers as many decisions. The strategy `random` draws from a
+    /// generator with this seed; `None`: any.
+    pub fn new(members: Arc<Members>, metrics: Metrics, remembered: usize, seed: Option<u64>) -> Self {
+        let rng = match seed {
+            Some(seed) => Xoshiro256PlusPlus::seed_from_u64(seed),
+            None => Xoshiro256PlusPlus::from_rng(&mut rand::rng()),
+        };
+        let scheduler_id: Arc<str> = members.cluster().scheduler_id().into();
+        let decisions = Decisions::new(&scheduler_id, remembered, Instant::now());
+        let chooser = Chooser { rng: Mutex::new(rng), decisions: Mutex::new(decisions) };
+        Self { scheduler_id, members, chooser: Arc::new(chooser), metrics }
     }
 
-    /// Runs `function` on the worker that the policy chooses. A worker that could not be reached
+    /// What names this scheduler to workers.
+    pub fn scheduler_id(&self) -> &str {
+        &self.scheduler_id
+    }
+
+    /// Runs a function on the worker that the policy chooses. A worker that could not be reached
     /// before the run started is skipped and the next one tried; a run that may have started is
-    /// repeated only when the function is idempotent.
+    /// repeated only when the function is idempotent. `decided` learns the id of each decision.
     pub async fn dispatch(
         &self,
-        function: &Function,
+        placing: &Placing,
         request: ExecuteRequest,
         deadline: Deadline,
+        decided: &mut String,
     ) -> Result<Dispatched, Error> {
         let mut tried = Vec::new();
         let mut last_failure = None;
         loop {
-            let mut place = match self.choose(function, &tried) {
+            let mut place = match self.place(placing, &tried, decided) {
                 Ok(place) => place,
-                Err(none) => return Err(none_left(none, last_failure)),
+                Err(refusal) => return Err(none_left(refusal, last_failure)),
             };
             let call = deadline.attach(request.clone());
             let failure = match place.contact.execute(call).await {
                 Ok(response) => {
-                    return Ok(Dispatched { response: response.into_inner(), worker: place.worker.clone() });
+                    let worker = place.worker.to_string();
+                    return Ok(Dispatched { response: response.into_inner(), worker });
                 }
                 Err(status) => Error::from(status),
             };
             let lost = failure.reason == Reason::ConnectionLost;
-            if lost && !metadata_of(function).1 {
-                return Err(SchedulingError::WorkerLost { worker: place.worker.clone() }.into());
+            let idempotent = placing.function.metadata.as_ref().is_some_and(|metadata| metadata.idempotent);
+            if lost && !idempotent {
+                return Err(SchedulingError::WorkerLost { worker: place.worker.to_string() }.into());
             }
             if !lost && !failure.not_started() {
                 return Err(failure);
             }
-            tracing::debug!(worker = place.worker, %failure, "trying another worker");
+            tracing::debug!(worker = &*place.worker, %failure, "trying another worker");
             self.metrics.retries.with_label_values(&[failure.reason.as_str_name()]).inc();
-            tried.push(place.worker.clone());
+            tried.push(place.worker.to_string());
             last_failure = Some(failure);
         }
     }
 
-    fn choose(&self, function: &Function, tried: &[String]) -> Result<Place, SchedulingError> {
-        let (capacity_kb, _) = metadata_of(function);
-        let code = function.code.as_ref().map(|code| code.hash.clone()).unwrap_or_default();
+    /// Chooses a worker and reserves a place there, as one step: nobody chooses in between.
+    fn place(&self, placing: &Placing, tried: &[String], decided: &mut String) -> Result<Place, Refusal> {
+        let Placing { function, policy } = placing;
+        let tag = tag_of(function);
+        let capacity = capacity_kb_of(function).saturating_mul(KB);
         let mut cluster = self.members.cluster();
-        let candidates = cluster.candidates(&code).filter(|c| !tried.iter().any(|name| name == c.name));
-        let chosen =
-            policy::most_available(candidates, capacity_kb).map(|candidate| candidate.name.to_owned());
-        let place = chosen.and_then(|worker| {
-            let reservation = cluster.reserve(&worker, capacity_kb)?;
-            let contact = cluster.worker(&worker)?.contact.clone();
-            Some(Place { members: Arc::clone(&self.members), worker, contact, reservation })
-        });
-        let outcome = place.ok_or_else(|| match cluster.candidates(&code).next() {
-            None => SchedulingError::NoWorkers,
-            Some(_) => SchedulingError::NotEnoughMemory { capacity_kb },
+        let choice = {
+            let ask = Ask { tag, capacity, code: code_of(function) };
+            policy::choose(&policy.script, &ask, cluster.workers(), tried, &mut *self.chooser.rng.lock())
+        };
+        let outcome = choice.outcome;
+        let decision = Decision {
+            function: Arc::clone(function),
+            policy: policy.clone(),
+            names: Arc::clone(cluster.names()),
+            choice: Arc::new(choice),
+            at_ms: mesh::clock::now_ms(),
+            at: Instant::now(),
+            ended: None,
+        };
+        let number = {
+            let mut decisions = self.chooser.decisions.lock();
+            let number = decisions.push(decision);
+            *decided = decisions.id(number);
+            number
+        };
+        let place = outcome.map(|index| {
+            let (reservation, contact) = cluster.reserve(index, tag, capacity);
+            let contact = contact.clone();
+            Place {
+                members: Arc::clone(&self.members),
+                chooser: Arc::clone(&self.chooser),
+                worker: Arc::clone(&cluster.workers()[index as usize].name),
+                contact,
+                reservation,
+                decision: number,
+            }
         });
         drop(cluster);
-        let label = match &outcome {
-            Ok(_) => "chosen",
-            Err(SchedulingError::NoWorkers) => "no_workers",
-            Err(_) => "no_valid_workers",
+        self.metrics.decided(outcome.err());
+        place
+    }
+
+    /// What would be chosen now. Nothing is reserved, and nothing of the generator is used up.
+    pub fn hypothesize(&self, placing: &Placing) -> Decision {
+        let Placing { function, policy } = placing;
+        let mut rng = self.chooser.rng.lock().clone();
+        let cluster = self.members.cluster();
+        let ask = Ask {
+            tag: tag_of(function),
+            capacity: capacity_kb_of(function).saturating_mul(KB),
+            code: code_of(function),
         };
-        self.metrics.decisions.with_label_values(&[label]).inc();
-        outcome
+        let choice = policy::choose(&policy.script, &ask, cluster.workers(), &[], &mut rng);
+        Decision {
+            function: Arc::clone(function),
+            policy: policy.clone(),
+            names: Arc::clone(cluster.names()),
+            choice: Arc::new(choice),
+            at_ms: mesh::clock::now_ms(),
+            at: Instant::now(),
+            ended: None,
+        }
+    }
+
+    /// A look at what is remembered. Held for moments only, never across an await.
+    pub fn decisions(&self) -> parking_lot::MutexGuard<'_, Decisions> {
+        self.chooser.decisions.lock()
     }
 }
 
-/// The capacity in KB, and whether a run may be repeated.
-fn metadata_of(function: &Function) -> (u64, bool) {
-    let metadata = function.metadata.as_ref();
-    let capacity_kb = metadata.map(|metadata| metadata.capacity_kb).filter(|kb| *kb > 0);
-    (capacity_kb.unwrap_or(DEFAULT_CAPACITY_KB), metadata.is_some_and(|metadata| metadata.idempotent))
+/// The function's tag; empty for none.
+pub fn tag_of(function: &Function) -> &str {
+    function.metadata.as_ref().map_or("", |metadata| &metadata.tag)
+}
+
+/// The memory in KB to reserve for the function.
+pub fn capacity_kb_of(function: &Function) -> u64 {
+    let capacity_kb = function.metadata.as_ref().map(|metadata| metadata.capacity_kb);
+    capacity_kb.filter(|kb| *kb > 0).unwrap_or(DEFAULT_CAPACITY_KB)
+}
+
+fn code_of(function: &Function) -> &Bytes {
+    static NONE: Bytes = Bytes::new();
+    function.code.as_ref().map_or(&NONE, |code| &code.hash)
 }
 
 /// No worker is left to try: the last attempt's failure says more than "none".
-fn none_left(none: SchedulingError, last_failure: Option<Error>) -> Error {
+fn none_left(refusal: Refusal, last_failure: Option<Error>) -> Error {
     match last_failure {
-        None => none.into(),
+        None => SchedulingError::Refused(refusal).into(),
         Some(failure) if failure.reason == Reason::Overloaded => failure,
         Some(failure) => {
             tracing::warn!(%failure, "no worker could be reached");

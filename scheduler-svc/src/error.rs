@@ -2,6 +2,8 @@
 
 use mesh::{Error, Reason};
 
+use crate::policy::Refusal;
+
 /// Why an invocation could not be scheduled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SchedulingError {
@@ -16,11 +18,14 @@ pub enum SchedulingError {
     /// No script of this name.
     #[error("there is no script {0}")]
     ScriptNotFound(String),
-    /// The script exists, but this scheduler evaluates none.
-    #[error(
-        "scheduling by APP scripts is not available yet; leave out \"scheduling\" or use {{\"language\":\"none\"}}"
-    )]
-    ScriptsNotAvailable,
+    /// What is stored under this name is no script. Only a mesh that did not read scripts yet took it.
+    #[error("the script {name} cannot be used: {problem}")]
+    ScriptUnusable {
+        /// The script's name.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// No function has this id.
     #[error("there is no function with the id {0}")]
     FunctionIdNotFound(String),
@@ -32,15 +37,12 @@ pub enum SchedulingError {
         /// The revision of the catalog, if it has one.
         have: Option<u64>,
     },
-    /// No worker has joined.
-    #[error("No worker available")]
-    NoWorkers,
-    /// Workers are there, but none has the memory.
-    #[error("no worker has {capacity_kb} KB of memory free")]
-    NotEnoughMemory {
-        /// The function's capacity.
-        capacity_kb: u64,
-    },
+    /// The policy gives no worker.
+    #[error("{}", refusal_words(*.0))]
+    Refused(Refusal),
+    /// No decision with this id is remembered here.
+    #[error("there is no decision {0}; the latest ones are remembered, by the scheduler that made them")]
+    DecisionNotFound(String),
     /// Every worker was tried and none could be reached.
     #[error("no worker could be reached")]
     NoneReachable,
@@ -62,14 +64,23 @@ impl From<SchedulingError> for Error {
                 Reason::FunctionNotFound
             }
             SchedulingError::ScriptNotFound(_) => Reason::ScriptNotFound,
-            SchedulingError::ScriptsNotAvailable => Reason::BadRequest,
+            SchedulingError::ScriptUnusable { .. } => Reason::ScriptUnusable,
             SchedulingError::CatalogBehind { .. } => Reason::Unavailable,
-            SchedulingError::NoWorkers
-            | SchedulingError::NotEnoughMemory { .. }
-            | SchedulingError::NoneReachable => Reason::NoWorker,
+            SchedulingError::Refused(Refusal::NoWorkers) | SchedulingError::NoneReachable => Reason::NoWorker,
+            SchedulingError::Refused(Refusal::NoMatchingTag) => Reason::NoMatchingTag,
+            SchedulingError::Refused(Refusal::NoValidWorkers) => Reason::NoValidWorkers,
+            SchedulingError::DecisionNotFound(_) => Reason::DecisionNotFound,
             SchedulingError::WorkerLost { .. } => Reason::WorkerLost,
             SchedulingError::ResultNotTaken(_) => Reason::ResultNotTaken,
         };
         Self::new(reason, error.to_string())
+    }
+}
+
+/// Clients of FunLess know these words.
+fn refusal_words(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::NoWorkers => "No worker available",
+        Refusal::NoMatchingTag | Refusal::NoValidWorkers => refusal.as_str(),
     }
 }

@@ -5,19 +5,22 @@
 //! - `membership`: workers that join, report and leave
 //! - `policy`: which worker takes an invocation; pure functions
 //! - `dispatch`: choose, call, classify what went wrong, try the next
+//! - `decisions`: the latest choices, and `explain`: what led to them, in words
 //! - `delivery`: hands results over to the sinks of their functions
 
 mod app;
 mod catalog;
-mod cluster;
+pub mod cluster;
 mod config;
+mod decisions;
 mod delivery;
 mod dispatch;
 mod error;
+mod explain;
 mod grpc;
 mod membership;
 mod metrics;
-mod policy;
+pub mod policy;
 
 pub use app::App;
 pub use config::Config;

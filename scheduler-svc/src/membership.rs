@@ -9,6 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use proto::scheduler::v1::{CodeFailure, Hello, Report};
 use proto::worker::v1::execution_client::ExecutionClient;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::cluster::{Cluster, CodeState, Session};
 use crate::metrics::Metrics;
@@ -38,9 +39,9 @@ pub struct Stay {
 }
 
 impl Members {
-    /// Nobody is in yet.
+    /// The workers of a new scheduler. Nobody is in yet.
     pub fn new(report_interval: Duration, dialer: Dialer, metrics: Metrics) -> Self {
-        let cluster = Mutex::default();
+        let cluster = Mutex::new(Cluster::new(Uuid::now_v7().to_string()));
         Self { cluster, changed: watch::Sender::new(()), report_interval, dialer, metrics }
     }
 
@@ -98,7 +99,7 @@ impl Members {
             ticks.tick().await;
             let silent = self.cluster().expire(self.report_interval * MISSED_REPORTS, Instant::now());
             for worker in &silent {
-                tracing::warn!(worker, "worker has missed three reports and is out");
+                tracing::warn!(worker = &**worker, "worker has missed three reports and is out");
             }
             if !silent.is_empty() {
                 self.signal();
@@ -122,9 +123,9 @@ impl Members {
     /// Who has `code` prepared, who has failed to, and who has not said.
     pub fn code_states(&self, code: &Bytes) -> (Vec<String>, Vec<CodeFailure>, Vec<String>) {
         let (mut ready, mut failed, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
-        for worker in self.cluster().workers().filter(|worker| !worker.draining) {
-            let name = worker.identity.name.clone();
-            match worker.code_state(code) {
+        for (worker, member) in self.cluster().members().filter(|(worker, _)| !worker.draining) {
+            let name = worker.name.to_string();
+            match member.code_state(worker, code) {
                 CodeState::Ready => ready.push(name),
                 CodeState::Failed(message) => failed.push(CodeFailure { worker: name, message }),
                 CodeState::Unknown => waiting.push(name),
@@ -135,8 +136,8 @@ impl Members {
 
     fn signal(&self) {
         let cluster = self.cluster();
-        let draining = cluster.workers().filter(|worker| worker.draining).count();
-        let serving = cluster.workers().count() - draining;
+        let draining = cluster.workers().iter().filter(|worker| worker.draining).count();
+        let serving = cluster.workers().len() - draining;
         drop(cluster);
         for (state, count) in [("serving", serving), ("draining", draining)] {
             self.metrics.workers.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));

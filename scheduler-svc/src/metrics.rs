@@ -3,6 +3,8 @@
 use mesh::metrics::{int_counter, int_gauge};
 use prometheus::{IntCounterVec, IntGaugeVec, Registry};
 
+use crate::policy::Refusal;
+
 /// Recorded by dispatch and membership.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -32,5 +34,10 @@ impl Metrics {
             ),
             workers: int_gauge(registry, "funless_scheduler_workers", "Workers that are in.", &["state"]),
         }
+    }
+
+    /// Counts a choice: of a worker, or why of none.
+    pub fn decided(&self, refusal: Option<Refusal>) {
+        self.decisions.with_label_values(&[refusal.map_or("chosen", Refusal::as_str)]).inc();
     }
 }

@@ -51,6 +51,7 @@ impl App {
                 name: config.name.clone(),
                 tag: config.tag.clone(),
                 address: address.to_string(),
+                ..WorkerIdentity::default()
             },
             load: Arc::new(LoadMeter::new(&config, metrics.clone())?),
             preparation,

@@ -36,6 +36,7 @@ impl LoadMeter {
             load_5: load(|average| average.five),
             load_15: load(|average| average.fifteen),
             running: self.metrics.running(),
+            ..WorkerLoad::default()
         }
     }
 

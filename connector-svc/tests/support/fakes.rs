@@ -291,6 +291,11 @@ impl Invocations for FakeScheduler {
                 Outcome::Result(Bytes::from_static(b"{}"))
             }
         };
-        Ok(Response::new(InvokeResponse { outcome: Some(outcome), invocation_id, worker: "w".into() }))
+        Ok(Response::new(InvokeResponse {
+            outcome: Some(outcome),
+            invocation_id,
+            worker: "w".into(),
+            ..InvokeResponse::default()
+        }))
     }
 }

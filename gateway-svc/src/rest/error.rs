@@ -154,7 +154,10 @@ impl ApiError {
             Reason::ScriptNotFound => Self::new(StatusCode::NOT_FOUND, format!("Not Found: {message}")),
             Reason::FunctionExists => Self::new(StatusCode::CONFLICT, "Conflict"),
             Reason::DefaultModule => Self::default_module(message),
-            Reason::NoWorker => Self::new(StatusCode::SERVICE_UNAVAILABLE, no_worker(&message)),
+            Reason::DecisionNotFound => Self::new(StatusCode::NOT_FOUND, format!("Not Found: {message}")),
+            Reason::NoWorker | Reason::NoValidWorkers | Reason::NoMatchingTag => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, no_worker(&message))
+            }
             Reason::WorkerLost | Reason::ConnectionLost | Reason::Unavailable | Reason::ResultNotTaken => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, format!("Service Unavailable: {message}"))
             }
@@ -171,6 +174,7 @@ impl ApiError {
             | Reason::GuestOutputLimit
             | Reason::GuestStackLimit
             | Reason::CodeUnusable
+            | Reason::ScriptUnusable
             | Reason::CodeNotFound => went_wrong(&format!("Something went wrong: {message}")),
             Reason::Internal | Reason::Unspecified => went_wrong("Something went wrong"),
         };
@@ -272,6 +276,10 @@ mod tests {
             (Reason::CodeNotFound, 500, "Something went wrong: why"),
             (Reason::FunctionExists, 409, "Conflict"),
             (Reason::NoWorker, 503, "No worker available: why"),
+            (Reason::NoValidWorkers, 503, "No worker available: why"),
+            (Reason::NoMatchingTag, 503, "No worker available: why"),
+            (Reason::DecisionNotFound, 404, "Not Found: why"),
+            (Reason::ScriptUnusable, 500, "Something went wrong: why"),
             (Reason::WorkerLost, 503, "Service Unavailable: why"),
             (Reason::Overloaded, 429, "Too Many Requests: why"),
             (Reason::Unavailable, 503, "Service Unavailable: a part of the platform cannot be reached"),

@@ -95,7 +95,12 @@ impl Invocations for FakeScheduler {
             }
         };
         let worker = "w1".into();
-        Ok(Response::new(InvokeResponse { outcome, invocation_id: request.invocation_id, worker }))
+        Ok(Response::new(InvokeResponse {
+            outcome,
+            invocation_id: request.invocation_id,
+            worker,
+            ..InvokeResponse::default()
+        }))
     }
 }
 
@@ -123,7 +128,7 @@ impl Cluster for FakeScheduler {
     ) -> Result<Response<ListWorkersResponse>, Status> {
         let identity = WorkerIdentity { name: "w1".into(), ..WorkerIdentity::default() };
         let workers = vec![WorkerState { identity: Some(identity), ..WorkerState::default() }];
-        Ok(Response::new(ListWorkersResponse { workers }))
+        Ok(Response::new(ListWorkersResponse { workers, ..ListWorkersResponse::default() }))
     }
 
     async fn await_code(

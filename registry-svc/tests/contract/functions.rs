@@ -32,7 +32,7 @@ fn update(name: &str) -> UpdateFunctionSpec {
 
 async fn functions_live_and_die(database: Database) {
     let registry = Registry::start(&database).await;
-    let metadata = Metadata { tag: "edge".into(), capacity_kb: 128, idempotent: true };
+    let metadata = Metadata { tag: "edge".into(), capacity_kb: 128, idempotent: true, script: "s".into() };
     let limits = Limits { memory_bytes: 1 << 20, timeout_ms: 5000, output_bytes: 1000 };
     let full = CreateFunctionSpec {
         metadata: Some(metadata.clone()),
@@ -77,7 +77,7 @@ async fn what_is_not_said_has_a_default(database: Database) {
     let registry = Registry::start(&database).await;
     let created = registry.create(spec("_", "f"), &wasm("1")).await.expect("created");
     let function = created.function.expect("a function");
-    let metadata = Metadata { tag: String::new(), capacity_kb: 64, idempotent: false };
+    let metadata = Metadata { capacity_kb: 64, ..Metadata::default() };
     assert_eq!(function.metadata, Some(metadata));
     assert_eq!(function.limits, Some(Limits::default()));
     assert!(function.events.is_empty() && function.sinks.is_empty() && function.owner.is_empty());
@@ -99,6 +99,7 @@ async fn functions_are_checked(database: Database) {
         (spec("_", "a b"), "name"),
         (metadata(Metadata { capacity_kb: u64::MAX, ..Metadata::default() }), "capacity"),
         (metadata(Metadata { tag: "a\0".into(), ..Metadata::default() }), "tag"),
+        (metadata(Metadata { script: "no name".into(), ..Metadata::default() }), "script"),
         (events(vec![binding("", "{}")]), "events"),
         (events(vec![binding("mqtt", "{}"), binding("mqtt", "no json")]), "events"),
         (sinks(vec![binding("couchdb", "[1]")]), "sinks"),
@@ -133,7 +134,12 @@ async fn uploads_keep_to_the_protocol(database: Database) {
 async fn an_update_changes_what_it_names(database: Database) {
     let registry = Registry::start(&database).await;
     let full = CreateFunctionSpec {
-        metadata: Some(Metadata { tag: "edge".into(), capacity_kb: 1, idempotent: true }),
+        metadata: Some(Metadata {
+            tag: "edge".into(),
+            capacity_kb: 1,
+            idempotent: true,
+            ..Metadata::default()
+        }),
         limits: Some(Limits { timeout_ms: 1, ..Limits::default() }),
         events: vec![binding("mqtt", r#"{"topic":"t"}"#)],
         sinks: vec![binding("couchdb", r#"{"url":"http://db/x"}"#)],

@@ -7,12 +7,15 @@ use mesh::Error;
 use mesh::deadline::Deadline;
 use proto::scheduler::v1::cluster_server::Cluster;
 use proto::scheduler::v1::{
-    AwaitCodeRequest, AwaitCodeResponse, CodeFailure, ListWorkersRequest, ListWorkersResponse, WorkerState,
+    AwaitCodeRequest, AwaitCodeResponse, CodeFailure, ListWorkersRequest, ListWorkersResponse, MetricsSource,
+    WorkerState,
 };
 use tonic::{Request, Response, Status};
 
 use crate::catalog::Catalog;
-use crate::membership::Members;
+use crate::cluster::Member;
+use crate::membership::{Contact, Members};
+use crate::policy::Worker;
 
 /// How long to wait for workers when the caller sets no deadline.
 const AWAIT_CODE: Duration = Duration::from_secs(60);
@@ -39,15 +42,8 @@ impl Cluster for ClusterHandler {
         &self,
         _: Request<ListWorkersRequest>,
     ) -> Result<Response<ListWorkersResponse>, Status> {
-        let cluster = self.members.cluster();
-        let workers = cluster.workers().map(|worker| WorkerState {
-            identity: Some(worker.identity.clone()),
-            load: Some(worker.load),
-            in_flight: worker.in_flight,
-            last_report_ms: unix_ms(SystemTime::now().checked_sub(worker.last_report.elapsed())),
-        });
-        let workers = workers.collect();
-        Ok(Response::new(ListWorkersResponse { workers }))
+        let workers = self.members.cluster().members().map(state_of).collect();
+        Ok(Response::new(ListWorkersResponse { workers, metrics_problem: String::new() }))
     }
 
     async fn await_code(
@@ -78,6 +74,27 @@ impl Cluster for ClusterHandler {
             (ready, failed)
         });
         Ok(Response::new(AwaitCodeResponse { ready, failed }))
+    }
+}
+
+fn state_of((worker, member): (&Worker, &Member<Contact>)) -> WorkerState {
+    let source = match member.measured {
+        None => MetricsSource::Reports,
+        Some(_) => MetricsSource::Prometheus,
+    };
+    WorkerState {
+        identity: Some(member.identity.clone()),
+        load: Some(member.load.clone()),
+        in_flight: member.in_flight(),
+        last_report_ms: unix_ms(SystemTime::now().checked_sub(member.last_report.elapsed())),
+        draining: worker.draining,
+        memory_total: worker.memory.map_or(0, |memory| memory.total),
+        memory_available: worker.available(),
+        cpu_use: member.measurements().cpu_use,
+        metrics_source: source.into(),
+        running: worker.running,
+        running_by_tag: worker.tags.iter().map(|(tag, count)| (tag.to_owned(), count)).collect(),
+        code_ready: worker.warm.iter().cloned().collect(),
     }
 }
 

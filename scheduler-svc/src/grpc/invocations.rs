@@ -6,10 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use mesh::deadline::Deadline;
 use mesh::{Caller, Error, Reason};
-use proto::registry::v1::Function;
 use proto::scheduler::v1::invocations_server::Invocations;
 use proto::scheduler::v1::invoke_response::Outcome;
-use proto::scheduler::v1::scheduling::Language;
 use proto::scheduler::v1::{InvokeRequest, InvokeResponse};
 use proto::worker::v1::{ExecuteRequest, execute_response};
 use tonic::{Request, Response, Status};
@@ -17,7 +15,7 @@ use uuid::Uuid;
 
 use crate::catalog::Catalog;
 use crate::delivery::Delivery;
-use crate::dispatch::{Dispatched, Dispatcher};
+use crate::dispatch::{Dispatched, Dispatcher, Placing, capacity_kb_of, tag_of};
 use crate::error::SchedulingError;
 
 /// How long an invocation waits for a catalog that is behind. The watch is usually milliseconds
@@ -55,6 +53,7 @@ impl InvocationsHandler {
         caller: Caller,
         invoke: InvokeRequest,
         deadline: Deadline,
+        decision_id: &mut String,
     ) -> Result<InvokeResponse, Error> {
         self.catalog.catch_up(invoke.min_revision, deadline.min(Deadline::after(CATCH_UP))).await?;
         let invocation_id = match &invoke.invocation_id {
@@ -66,35 +65,37 @@ impl InvocationsHandler {
             }
             id => id.clone(),
         };
-        let mut function = self.look_up(&caller, &invoke)?;
-        let Dispatched { response, worker } =
-            match self.dispatch(&function, &invoke, &invocation_id, deadline).await {
-                // It was updated or deleted between look-up and run. Nothing has run: look again.
-                Err(error) if error.reason == Reason::CodeNotFound => {
-                    self.catalog.moved_on(&function, deadline.min(Deadline::after(CATCH_UP))).await;
-                    function = self.look_up(&caller, &invoke)?;
-                    self.dispatch(&function, &invoke, &invocation_id, deadline).await?
-                }
-                outcome => outcome?,
-            };
+        let mut placing = self.look_up(&caller, &invoke)?;
+        let dispatched = self.dispatch(&placing, &invoke, &invocation_id, deadline, decision_id).await;
+        let Dispatched { response, worker } = match dispatched {
+            // It was updated or deleted between look-up and run. Nothing has run: look again.
+            Err(error) if error.reason == Reason::CodeNotFound => {
+                self.catalog.moved_on(&placing.function, deadline.min(Deadline::after(CATCH_UP))).await;
+                placing = self.look_up(&caller, &invoke)?;
+                self.dispatch(&placing, &invoke, &invocation_id, deadline, decision_id).await?
+            }
+            outcome => outcome?,
+        };
         let outcome = match response.outcome {
             Some(execute_response::Outcome::Result(result)) => {
-                self.delivery.deliver(&function, &invocation_id, &result, deadline).await?;
+                self.delivery.deliver(&placing.function, &invocation_id, &result, deadline).await?;
                 Some(Outcome::Result(result))
             }
             Some(execute_response::Outcome::FunctionError(message)) => Some(Outcome::FunctionError(message)),
             None => None,
         };
-        Ok(InvokeResponse { outcome, invocation_id, worker })
+        Ok(InvokeResponse { outcome, invocation_id, worker, decision_id: decision_id.clone() })
     }
 
     async fn dispatch(
         &self,
-        function: &Function,
+        placing: &Placing,
         invoke: &InvokeRequest,
         invocation_id: &str,
         deadline: Deadline,
+        decision_id: &mut String,
     ) -> Result<Dispatched, Error> {
+        let function = &placing.function;
         let request = ExecuteRequest {
             invocation_id: invocation_id.to_owned(),
             module: function.module.clone(),
@@ -102,28 +103,23 @@ impl InvocationsHandler {
             code: function.code.clone(),
             limits: function.limits,
             args: if invoke.args.is_empty() { NO_ARGS } else { invoke.args.clone() },
+            scheduler_id: self.dispatcher.scheduler_id().to_owned(),
+            tag: tag_of(function).to_owned(),
+            capacity_kb: capacity_kb_of(function),
         };
-        self.dispatcher.dispatch(function, request, deadline).await
+        self.dispatcher.dispatch(placing, request, deadline, decision_id).await
     }
 
-    fn look_up(&self, caller: &Caller, invoke: &InvokeRequest) -> Result<Arc<Function>, SchedulingError> {
-        let (function, not_found) = match invoke.function_id.as_str() {
-            "" => {
-                let (module, function) = (&invoke.module, &invoke.function);
-                let not_found =
-                    SchedulingError::FunctionNotFound { module: module.clone(), function: function.clone() };
-                (self.catalog.function(module, function), not_found)
+    fn look_up(&self, caller: &Caller, invoke: &InvokeRequest) -> Result<Placing, SchedulingError> {
+        let function = match invoke.function_id.as_str() {
+            "" => self.catalog.reached_function(caller, &invoke.module, &invoke.function)?,
+            id => {
+                let function = self.catalog.function_by_id(id);
+                let function = function.filter(|function| caller.reaches(&function.owner));
+                function.ok_or_else(|| SchedulingError::FunctionIdNotFound(id.to_owned()))?
             }
-            id => (self.catalog.function_by_id(id), SchedulingError::FunctionIdNotFound(id.to_owned())),
         };
-        let function = function.filter(|function| caller.reaches(&function.owner)).ok_or(not_found)?;
-        match invoke.scheduling.as_ref().and_then(|scheduling| scheduling.language.as_ref()) {
-            None => Ok(function),
-            Some(Language::AppScript(script)) if self.catalog.has_script(script) => {
-                Err(SchedulingError::ScriptsNotAvailable)
-            }
-            Some(Language::AppScript(script)) => Err(SchedulingError::ScriptNotFound(script.clone())),
-        }
+        self.catalog.placing(function, invoke.scheduling.as_ref())
     }
 }
 
@@ -132,7 +128,18 @@ impl Invocations for InvocationsHandler {
     async fn invoke(&self, request: Request<InvokeRequest>) -> Result<Response<InvokeResponse>, Status> {
         let deadline = Deadline::of_at_most(&request, self.max_duration);
         let caller = Caller::of(&request);
-        let response = self.invoke(caller, request.into_inner(), deadline).await?;
-        Ok(Response::new(response))
+        let mut decision_id = String::new();
+        let invoked = self.invoke(caller, request.into_inner(), deadline, &mut decision_id).await;
+        invoked.map(Response::new).map_err(|error| with_decision(error.into(), &decision_id))
     }
+}
+
+/// The failure of an invocation for which a decision was made, with its id.
+fn with_decision(mut status: Status, decision_id: &str) -> Status {
+    if !decision_id.is_empty()
+        && let Ok(id) = decision_id.parse()
+    {
+        status.metadata_mut().insert(mesh::DECISION_HEADER, id);
+    }
+    status
 }

@@ -8,7 +8,7 @@ use mesh::shutdown::Tasks;
 use mesh::{Error, Reason};
 use proto::scheduler::v1::join_request::Message;
 use proto::scheduler::v1::membership_server::Membership;
-use proto::scheduler::v1::{JoinRequest, JoinResponse};
+use proto::scheduler::v1::{JoinRequest, JoinResponse, TunnelRequest, TunnelResponse};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -62,6 +62,15 @@ impl Membership for MembershipHandler {
             drop(guest);
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    type TunnelStream = Pin<Box<dyn Stream<Item = Result<TunnelResponse, Status>> + Send>>;
+
+    async fn tunnel(
+        &self,
+        _request: Request<Streaming<TunnelRequest>>,
+    ) -> Result<Response<Self::TunnelStream>, Status> {
+        Err(Status::unimplemented("not yet"))
     }
 }
 

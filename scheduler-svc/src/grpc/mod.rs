@@ -3,7 +3,9 @@
 mod cluster;
 mod invocations;
 mod membership;
+mod policies;
 
 pub use cluster::ClusterHandler;
 pub use invocations::InvocationsHandler;
 pub use membership::MembershipHandler;
+pub use policies::PoliciesHandler;

@@ -1,5 +1,12 @@
 //! Which worker takes an invocation. Pure functions over a view of the cluster.
+//!
+//! There is one way to choose: [`choose`] walks a [`Script`](app::Script), block by block. The default
+//! policy is such a script, too, of one block. Dispatch, explanations and the simulator all go through
+//! it, so that none of them can say what the others do not do.
 
-mod platform;
+pub mod app;
+mod choose;
+mod worker;
 
-pub use platform::most_available;
+pub use choose::{Ask, Choice, ItemUse, Outcome, Refusal, Step, Verdict, choose};
+pub use worker::{Memory, TagCounts, Worker};

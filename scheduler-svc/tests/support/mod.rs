@@ -280,8 +280,8 @@ impl Stage {
         let identity = WorkerIdentity {
             id: name.into(),
             name: name.into(),
-            tag: String::new(),
             address: served.endpoint.to_string(),
+            ..WorkerIdentity::default()
         };
         let hello = Hello { identity: Some(identity), report: Some(memory(available_kb)) };
         reports.send(JoinRequest { message: Some(Message::Hello(hello)) }).await.expect("room");

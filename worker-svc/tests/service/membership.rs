@@ -32,7 +32,7 @@ async fn it_says_who_it_is_and_goes_on_reporting() {
     assert_eq!((identity.name.as_str(), identity.tag.as_str()), ("worker-1", "edge"));
     assert_eq!(identity.address, "local:worker");
     assert!(!identity.id.is_empty());
-    let load = heard.reports[4].load.expect("a load");
+    let load = heard.reports[4].load.clone().expect("a load");
     assert!(load.memory_total == 1 << 30 && load.memory_available > 0 && load.cpus > 0);
 }
 

@@ -55,15 +55,16 @@ fn is_true(text: &str) -> bool {
     !text.eq_ignore_ascii_case("false") && text != "0"
 }
 
-/// Reads `{"tag", "capacity", "idempotent", "limits"}`, all optional.
+/// Reads `{"tag", "capacity", "idempotent", "script", "limits"}`, all optional.
 fn metadata(text: &str) -> Result<(Metadata, Option<Limits>), ApiError> {
-    let names = ["tag", "capacity", "idempotent", "limits"];
-    let [tag, capacity, idempotent, limits] =
+    let names = ["tag", "capacity", "idempotent", "script", "limits"];
+    let [tag, capacity, idempotent, script, limits] =
         json::members(text, names).map_err(|_| ApiError::bad_request())?;
     let metadata = Metadata {
         tag: field("tag", tag)?.unwrap_or_default(),
         capacity_kb: field("capacity", capacity)?.unwrap_or_default(),
         idempotent: field("idempotent", idempotent)?.unwrap_or_default(),
+        script: field("script", script)?.unwrap_or_default(),
     };
     Ok((metadata, json::present(limits).map(read_limits).transpose()?))
 }
@@ -95,9 +96,12 @@ mod tests {
     fn reads_metadata_and_limits() {
         let (none, no_limits) = metadata("{}").expect("an object");
         assert_eq!((none, no_limits), (Metadata::default(), None));
-        let text = r#"{"tag":"edge","capacity":128,"idempotent":true,"limits":{"timeout_ms":5},"other":[]}"#;
+        let text = r#"{"tag":"edge","capacity":128,"idempotent":true,"script":"s","limits":{"timeout_ms":5},"x":[]}"#;
         let (all, limits) = metadata(text).expect("an object");
-        assert_eq!(all, Metadata { tag: "edge".into(), capacity_kb: 128, idempotent: true });
+        assert_eq!(
+            all,
+            Metadata { tag: "edge".into(), capacity_kb: 128, idempotent: true, script: "s".into() }
+        );
         assert_eq!(limits, Some(Limits { timeout_ms: 5, ..Limits::default() }));
     }
 
@@ -113,6 +117,7 @@ mod tests {
             (r#"{"capacity":-1}"#, 422),
             (r#"{"capacity":1.5}"#, 422),
             (r#"{"idempotent":"yes"}"#, 422),
+            (r#"{"script":["s"]}"#, 422),
             (r#"{"limits":1}"#, 422),
             (r#"{"limits":{"memory_bytes":"1"}}"#, 422),
         ];

@@ -16,6 +16,7 @@ pub struct Model {
     pub tag: String,
     pub capacity_kb: i64,
     pub idempotent: bool,
+    pub script: String,
     pub memory_bytes: i64,
     pub timeout_ms: i64,
     pub output_bytes: i64,

@@ -2,6 +2,7 @@
 
 mod m0001_initial;
 mod m0002_leases;
+mod m0003_function_script;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -9,6 +10,10 @@ pub(super) struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_initial::Migration), Box::new(m0002_leases::Migration)]
+        vec![
+            Box::new(m0001_initial::Migration),
+            Box::new(m0002_leases::Migration),
+            Box::new(m0003_function_script::Migration),
+        ]
     }
 }

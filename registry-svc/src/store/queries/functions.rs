@@ -149,6 +149,7 @@ impl Write {
             tag: metadata.tag,
             capacity_kb: metadata.capacity_kb.cast_signed(),
             idempotent: metadata.idempotent,
+            script: metadata.script,
             memory_bytes: limits.memory_bytes.cast_signed(),
             timeout_ms: limits.timeout_ms.cast_signed(),
             output_bytes: limits.output_bytes.cast_signed(),
@@ -181,6 +182,7 @@ fn to_function(
             tag: row.tag,
             capacity_kb: row.capacity_kb.cast_unsigned(),
             idempotent: row.idempotent,
+            script: row.script,
         }),
         limits: Some(Limits {
             memory_bytes: row.memory_bytes.cast_unsigned(),

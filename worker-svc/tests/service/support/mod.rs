@@ -148,6 +148,7 @@ pub fn request(hash: Hash, args: &str) -> ExecuteRequest {
         code: Some(Code { hash: hash.to_bytes(), size: 0, kind: CodeKind::Funless.into() }),
         limits: None,
         args: Bytes::copy_from_slice(args.as_bytes()),
+        ..ExecuteRequest::default()
     }
 }
 

@@ -15,7 +15,7 @@ use mesh::shutdown::Tasks;
 use parking_lot::Mutex;
 use proto::scheduler::v1::join_request::Message;
 use proto::scheduler::v1::membership_server::{Membership, MembershipServer};
-use proto::scheduler::v1::{Hello, JoinRequest, JoinResponse, Report};
+use proto::scheduler::v1::{Hello, JoinRequest, JoinResponse, Report, TunnelRequest, TunnelResponse};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -109,5 +109,14 @@ impl Membership for Members {
                 }
             }
         })))
+    }
+
+    type TunnelStream = Pin<Box<dyn Stream<Item = Result<TunnelResponse, Status>> + Send>>;
+
+    async fn tunnel(
+        &self,
+        _: Request<Streaming<TunnelRequest>>,
+    ) -> Result<Response<Self::TunnelStream>, Status> {
+        Err(Status::unimplemented("these workers have an address"))
     }
 }

@@ -1,0 +1,137 @@
+//! `funless.scheduler.v1.Policies`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mesh::deadline::Deadline;
+use mesh::{Caller, Error};
+use proto::scheduler::v1::explain_request::Decision as Asked;
+use proto::scheduler::v1::policies_server::Policies;
+use proto::scheduler::v1::{
+    CheckScriptRequest, CheckScriptResponse, Decision, ExplainRequest, ExplainResponse,
+    HypotheticalInvocation, ListDecisionsRequest, ListDecisionsResponse, SimulateRequest, SimulateResponse,
+    TimedInvocation,
+};
+use tonic::{Request, Response, Status};
+
+use crate::catalog::Catalog;
+use crate::decisions;
+use crate::dispatch::{Dispatcher, capacity_kb_of, tag_of};
+use crate::error::SchedulingError;
+use crate::explain::explain;
+use crate::membership::Members;
+use crate::policy::Refusal;
+
+/// How long an explanation waits for a catalog that is behind.
+const CATCH_UP: Duration = Duration::from_secs(5);
+/// Decisions that are listed when nothing is said.
+const LISTED: usize = 1000;
+
+/// What policies mean.
+#[derive(Debug)]
+pub struct PoliciesHandler {
+    members: Arc<Members>,
+    catalog: Arc<Catalog>,
+    dispatcher: Dispatcher,
+}
+
+impl PoliciesHandler {
+    /// Policies for the functions and scripts in `catalog`, among `members`, as `dispatcher` follows them.
+    pub fn new(members: Arc<Members>, catalog: Arc<Catalog>, dispatcher: Dispatcher) -> Self {
+        Self { members, catalog, dispatcher }
+    }
+
+    fn past(&self, caller: &Caller, id: &str) -> Result<decisions::Decision, SchedulingError> {
+        let decision = self.dispatcher.decisions().find(id).cloned();
+        let decision = decision.filter(|decision| caller.reaches(&decision.function.owner));
+        decision.ok_or_else(|| SchedulingError::DecisionNotFound(id.to_owned()))
+    }
+
+    async fn hypothetical(
+        &self,
+        caller: &Caller,
+        asked: &HypotheticalInvocation,
+        deadline: Deadline,
+    ) -> Result<decisions::Decision, SchedulingError> {
+        self.catalog.catch_up(asked.min_revision, deadline).await?;
+        let function = self.catalog.reached_function(caller, &asked.module, &asked.function)?;
+        let placing = self.catalog.placing(function, asked.scheduling.as_ref())?;
+        Ok(self.dispatcher.hypothesize(&placing))
+    }
+}
+
+#[tonic::async_trait]
+impl Policies for PoliciesHandler {
+    async fn check_script(
+        &self,
+        request: Request<CheckScriptRequest>,
+    ) -> Result<Response<CheckScriptResponse>, Status> {
+        let _ = (&self.members, request);
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
+        let caller = Caller::of(&request);
+        let deadline = Deadline::of_at_most(&request, CATCH_UP);
+        let explanation = match request.into_inner().decision {
+            Some(Asked::DecisionId(id)) => {
+                let decision = self.past(&caller, &id).map_err(Error::from)?;
+                explain(id, &decision)
+            }
+            Some(Asked::Now(asked)) => {
+                let decision = self.hypothetical(&caller, &asked, deadline).await.map_err(Error::from)?;
+                explain(String::new(), &decision)
+            }
+            None => return Err(Error::field("decision", "can't be blank").into()),
+        };
+        Ok(Response::new(ExplainResponse { explanation: Some(explanation) }))
+    }
+
+    async fn list_decisions(
+        &self,
+        request: Request<ListDecisionsRequest>,
+    ) -> Result<Response<ListDecisionsResponse>, Status> {
+        let caller = Caller::of(&request);
+        let limit = match request.into_inner().limit {
+            0 => LISTED,
+            limit => usize::try_from(limit).unwrap_or(usize::MAX),
+        };
+        let remembered = self.dispatcher.decisions();
+        let began = remembered.began();
+        let visible = remembered.iter().filter(|(_, decision)| caller.reaches(&decision.function.owner));
+        let mut decisions: Vec<_> =
+            visible.rev().take(limit).map(|(id, decision)| listed(id, decision, began)).collect();
+        drop(remembered);
+        decisions.reverse();
+        Ok(Response::new(ListDecisionsResponse { decisions }))
+    }
+
+    async fn simulate(
+        &self,
+        request: Request<SimulateRequest>,
+    ) -> Result<Response<SimulateResponse>, Status> {
+        let _ = request;
+        Err(Status::unimplemented("not yet"))
+    }
+}
+
+fn listed(id: String, decision: &decisions::Decision, began: Instant) -> Decision {
+    let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    let decisions::Decision { function, policy, names, choice, at_ms, at, ended } = decision;
+    let worker = choice.outcome.ok().and_then(|index| names.get(index as usize));
+    Decision {
+        id,
+        at_ms: *at_ms,
+        module: function.module.clone(),
+        function: function.name.clone(),
+        script: policy.name.as_deref().unwrap_or_default().to_owned(),
+        worker: worker.map(ToString::to_string).unwrap_or_default(),
+        refusal: choice.outcome.err().map(Refusal::as_str).unwrap_or_default().to_owned(),
+        invocation: Some(TimedInvocation {
+            at_ns: nanos(at.saturating_duration_since(began)),
+            tag: tag_of(function).to_owned(),
+            capacity_kb: capacity_kb_of(function),
+            duration_ns: ended.map(|ended| nanos(ended.saturating_duration_since(*at))),
+        }),
+    }
+}
