@@ -1,5 +1,7 @@
 //! Reads the text of a script.
 
+#[cfg(test)]
+mod properties;
 mod read;
 #[cfg(test)]
 mod tests;
