@@ -24,7 +24,7 @@ fn is_valid(block: &Block, worker: &Worker, capacity: u64, tried: &[String]) -> 
     let running: HashSet<&str> = worker.tags.iter().map(|(tag, _)| tag).collect();
     fits && !worker.draining
         && !tried.contains(&worker.name.to_string())
-        && !block.max_concurrent_invocations.is_some_and(|most| worker.running >= most)
+        && block.max_concurrent_invocations.is_none_or(|most| worker.running < most)
         && block.affinity.iter().all(|term| running.contains(term.tag.as_str()) == term.wanted)
 }
 
