@@ -5,6 +5,7 @@ mod bindings;
 mod common;
 mod conservation;
 mod dead_letters;
+mod explain;
 mod functions;
 mod invoke;
 mod modules;
@@ -13,6 +14,7 @@ mod openapi;
 mod scripts;
 mod states;
 mod subjects;
+mod workers;
 
 use serde_json::{Value, json};
 
