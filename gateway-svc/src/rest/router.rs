@@ -52,6 +52,7 @@ fn api() -> OpenApiRouter<Rest> {
         .routes(routes!(dead_letters::redrive_dead_letters))
         .routes(routes!(scripts::list_scripts, scripts::create_script))
         .routes(routes!(scripts::get_script, scripts::delete_script))
+        .routes(routes!(super::simulate::simulate))
         .routes(routes!(subjects::list_subjects, subjects::create_subject))
         .routes(routes!(subjects::delete_subject))
 }
