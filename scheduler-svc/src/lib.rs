@@ -6,13 +6,14 @@
 //! - `policy`: which worker takes an invocation; pure functions
 //! - `dispatch`: choose, call, classify what went wrong, try the next
 //! - `decisions`: the latest choices, and `explain`: what led to them, in words
+//! - `simulate`: a load placed on workers that do not exist, with the same code
 //! - `delivery`: hands results over to the sinks of their functions
 
 mod app;
 mod catalog;
 pub mod cluster;
 mod config;
-mod decisions;
+pub mod decisions;
 mod delivery;
 mod dispatch;
 mod error;
@@ -21,6 +22,8 @@ mod grpc;
 mod membership;
 mod metrics;
 pub mod policy;
+mod simulate;
 
 pub use app::App;
 pub use config::Config;
+pub use dispatch::{Placing, decide};

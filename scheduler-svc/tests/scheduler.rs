@@ -1,6 +1,7 @@
 //! The scheduler through its gRPC, with a registry and workers that are real servers.
 
 mod policies;
+mod simulate;
 mod support;
 
 use std::time::Duration;

@@ -20,6 +20,7 @@ mod role;
 mod router;
 mod schema;
 mod scripts;
+mod simulate;
 mod sinks;
 mod stack;
 mod status;

@@ -12,6 +12,7 @@ mod modules;
 mod one_process;
 mod openapi;
 mod scripts;
+mod simulate;
 mod states;
 mod subjects;
 mod workers;

@@ -5,6 +5,7 @@ mod invocations;
 mod membership;
 mod policies;
 mod script;
+mod simulations;
 
 pub use cluster::ClusterHandler;
 pub use invocations::InvocationsHandler;

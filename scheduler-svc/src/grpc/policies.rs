@@ -15,6 +15,7 @@ use proto::scheduler::v1::{
 use tonic::{Request, Response, Status};
 
 use super::script;
+use super::simulations::{self, Simulations};
 use crate::catalog::Catalog;
 use crate::decisions;
 use crate::dispatch::{Dispatcher, capacity_kb_of, tag_of};
@@ -26,6 +27,8 @@ use crate::policy::app::MAX_SCRIPT_BYTES;
 
 /// How long an explanation waits for a catalog that is behind.
 const CATCH_UP: Duration = Duration::from_secs(5);
+/// How long a simulation may take when the caller sets no deadline.
+const LONGEST_SIMULATION: Duration = Duration::from_secs(60);
 /// Decisions that are listed when nothing is said.
 const LISTED: usize = 1000;
 
@@ -35,12 +38,13 @@ pub struct PoliciesHandler {
     members: Arc<Members>,
     catalog: Arc<Catalog>,
     dispatcher: Dispatcher,
+    simulations: Simulations,
 }
 
 impl PoliciesHandler {
     /// Policies for the functions and scripts in `catalog`, among `members`, as `dispatcher` follows them.
     pub fn new(members: Arc<Members>, catalog: Arc<Catalog>, dispatcher: Dispatcher) -> Self {
-        Self { members, catalog, dispatcher }
+        Self { members, catalog, dispatcher, simulations: Simulations::default() }
     }
 
     fn past(&self, caller: &Caller, id: &str) -> Result<decisions::Decision, SchedulingError> {
@@ -117,8 +121,11 @@ impl Policies for PoliciesHandler {
         &self,
         request: Request<SimulateRequest>,
     ) -> Result<Response<SimulateResponse>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let deadline = Deadline::of_at_most(&request, LONGEST_SIMULATION);
+        let request = request.into_inner();
+        self.catalog.catch_up(request.min_revision, deadline).await.map_err(Error::from)?;
+        let script = simulations::script_of(&self.catalog, request.policy.as_ref())?;
+        Ok(Response::new(self.simulations.simulate(script, request, deadline).await?))
     }
 }
 
