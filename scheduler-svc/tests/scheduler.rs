@@ -1,6 +1,7 @@
 //! The scheduler through its gRPC, with a registry and workers that are real servers.
 
 mod support;
+mod tunnel;
 
 use std::time::Duration;
 
