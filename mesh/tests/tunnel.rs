@@ -248,5 +248,8 @@ async fn bytes_arrive_in_order_and_then_the_end() {
     let (_near, mut far, broken) = testing::tunnel();
     broken.cancel();
     let error = far.read_u8().await.expect_err("it broke");
-    assert_eq!((error.kind(), error.to_string().as_str()), (std::io::ErrorKind::ConnectionReset, "the tunnel broke"));
+    assert_eq!(
+        (error.kind(), error.to_string().as_str()),
+        (std::io::ErrorKind::ConnectionReset, "the tunnel broke")
+    );
 }

@@ -78,7 +78,9 @@ impl Members {
         }
         let channel = match identity.address.as_str() {
             "" => self.tunnels.to(&identity.id).ok_or_else(|| {
-                Error::unavailable("hello: expected an address, or a tunnel that this worker has opened before")
+                Error::unavailable(
+                    "hello: expected an address, or a tunnel that this worker has opened before",
+                )
             })?,
             address => self.dialer.dial(&address.parse::<Endpoint>().map_err(refuse)?)?,
         };

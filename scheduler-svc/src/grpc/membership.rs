@@ -102,7 +102,9 @@ impl Membership for MembershipHandler {
         let mut requests = request.into_inner();
         let first = requests.message().await?.and_then(|request| request.message);
         let Some(Message::WorkerId(worker_id)) = first else {
-            return Err(Error::new(Reason::BadRequest, "expected the worker's id as the first message").into());
+            return Err(
+                Error::new(Reason::BadRequest, "expected the worker's id as the first message").into()
+            );
         };
         if !(1..=MAX_ID_BYTES).contains(&worker_id.len()) {
             let expected = format!("worker_id: expected 1 to {MAX_ID_BYTES} bytes");

@@ -316,13 +316,7 @@ impl Stage {
         let executor = Executor::new(name);
         let served = Served::start(executor.router()).await;
         let reports = self.join(name, &served.endpoint.to_string(), available_kb).await.expect("let in");
-        FakeWorker {
-            name: name.into(),
-            executor,
-            reports: Some(reports),
-            served: Some(served),
-            tunnel: None,
-        }
+        FakeWorker { name: name.into(), executor, reports: Some(reports), served: Some(served), tunnel: None }
     }
 
     /// A worker that nobody can reach joins, having opened a tunnel.
@@ -330,13 +324,7 @@ impl Stage {
         let executor = Executor::new(name);
         let tunnel = self.open_tunnel(name, &executor).await;
         let reports = self.join(name, "", available_kb).await.expect("let in");
-        FakeWorker {
-            name: name.into(),
-            executor,
-            reports: Some(reports),
-            served: None,
-            tunnel: Some(tunnel),
-        }
+        FakeWorker { name: name.into(), executor, reports: Some(reports), served: None, tunnel: Some(tunnel) }
     }
 
     /// A worker that nobody can reach opens a tunnel again.
