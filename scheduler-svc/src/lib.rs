@@ -2,7 +2,8 @@
 //!
 //! - `catalog`: the functions, fed by the registry's watch, so that no invocation asks a database
 //! - `cluster`: the workers as they are now; no IO
-//! - `membership`: workers that join, report and leave
+//! - `membership`: workers that join, report and leave, and `tunnels`, the ways to those that nobody can
+//!   reach
 //! - `policy`: which worker takes an invocation; pure functions
 //! - `dispatch`: choose, call, classify what went wrong, try the next
 //! - `decisions`: the latest choices, and `explain`: what led to them, in words
@@ -23,6 +24,7 @@ mod membership;
 mod metrics;
 pub mod policy;
 mod simulate;
+mod tunnels;
 
 pub use app::App;
 pub use config::Config;

@@ -3,6 +3,7 @@
 mod policies;
 mod simulate;
 mod support;
+mod tunnel;
 
 use std::time::Duration;
 

@@ -20,7 +20,10 @@ use super::error::ApiError;
 use super::linger::linger;
 use super::stack::{NewRequestId, REQUEST_ID, continue_trace, limit_concurrency, observe, panicked};
 use super::upload::BESIDE_CODE_BYTES;
-use super::{Rest, conservation, dead_letters, events, explain, functions, invoke, modules, scripts, simulate, sinks, subjects, workers};
+use super::{
+    Rest, conservation, dead_letters, events, explain, functions, invoke, modules, scripts, simulate, sinks,
+    subjects, workers,
+};
 use crate::Config;
 use crate::auth::Authenticator;
 use crate::clients::Channels;

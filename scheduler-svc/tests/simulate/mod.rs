@@ -58,7 +58,7 @@ async fn a_load_is_placed_in_the_order_of_its_times() {
 #[tokio::test]
 async fn what_is_asked_for_is_refused_with_its_reason() {
     let stage = Stage::start().await;
-    let revision = stage.registry.put_script("unusable");
+    let revision = stage.registry.put_script("unusable", "- default: []");
     let with = |policy| SimulateRequest { policy, min_revision: revision, ..SimulateRequest::default() };
     let twice = by_default(vec![worker("a", 1), worker("a", 1)], Vec::new());
     let long = by_default(vec![worker(&"x".repeat(1 << 20), MB)], vec![invocation(0, 1); 17]);

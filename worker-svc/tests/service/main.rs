@@ -7,4 +7,5 @@ mod hostile;
 mod http;
 mod membership;
 mod support;
+mod tunnel;
 mod wasi;
