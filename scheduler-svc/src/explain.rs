@@ -104,11 +104,9 @@ impl<'a> Reader<'a> {
         let Some(found) = found else {
             return (wire::Verdict::NotReached, "a worker was chosen before it".to_owned());
         };
-        let chosen_here = self.last.is_some_and(|last| last.item == used && last.block == index);
         let verdict = match found {
-            Verdict::Valid { .. } if chosen_here && self.decision.choice.outcome == Ok(worker) => {
-                wire::Verdict::Chosen
-            }
+            // No worker is valid for a block before the one that gave it.
+            Verdict::Valid { .. } if self.decision.choice.outcome == Ok(worker) => wire::Verdict::Chosen,
             Verdict::Valid { .. } => wire::Verdict::Valid,
             _ => wire::Verdict::Invalid,
         };

@@ -78,7 +78,9 @@ impl Policies for PoliciesHandler {
             return Err(Error::new(Reason::TooLarge, message).into());
         }
         let names = Arc::clone(self.members.cluster().names());
-        Ok(Response::new(script::check(&content, &names)))
+        // A large script takes a while.
+        let checked = tokio::task::spawn_blocking(move || script::check(&content, &names)).await;
+        Ok(Response::new(checked.map_err(|panic| Error::internal(format!("checking a script: {panic}")))?))
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {

@@ -3,15 +3,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::problem::quoted;
+use super::problem::{quoted, told};
 use super::{Affinity, Block, Item, Problem, ProblemKind, Script, Workers};
 
-/// Says what is doubtful in a script while the workers have these names, in the order of the text.
+/// Says what is doubtful in a script while the workers have these names, in the order of the text. Of very
+/// much only the beginning.
 pub fn lint(script: &Script, names: &[Arc<str>]) -> Vec<Problem> {
     let names: HashSet<&str> = names.iter().map(|name| &**name).collect();
-    let mut warnings: Vec<_> = script.items.iter().flat_map(|item| lint_item(item, &names)).collect();
-    warnings.sort_by_key(|warning| (warning.place.line, warning.place.column));
-    warnings
+    told(script.items.iter().flat_map(|item| lint_item(item, &names)).collect())
 }
 
 fn lint_item(item: &Item, names: &HashSet<&str>) -> Vec<Problem> {
@@ -48,18 +47,19 @@ fn lint_item(item: &Item, names: &HashSet<&str>) -> Vec<Problem> {
 /// The workers that can be valid for a block.
 struct Candidates<'a> {
     block: &'a Block,
-    /// `None`: all.
-    names: Option<HashSet<&'a str>>,
-    affinity: HashSet<(&'a str, bool)>,
+    /// In order. `None`: all.
+    names: Option<Vec<&'a str>>,
+    /// In order.
+    affinity: Vec<(&'a str, bool)>,
 }
 
 impl<'a> Candidates<'a> {
     fn of(block: &'a Block) -> Self {
         let names = match &block.workers {
             Workers::All => None,
-            Workers::Named(named) => Some(named.iter().map(|named| &*named.name).collect()),
+            Workers::Named(named) => Some(in_order(named.iter().map(|named| &*named.name))),
         };
-        let affinity = block.affinity.iter().map(|term| (&*term.tag, term.wanted)).collect();
+        let affinity = in_order(block.affinity.iter().map(|term| (&*term.tag, term.wanted)));
         Self { block, names, affinity }
     }
 
@@ -80,17 +80,18 @@ impl<'a> Candidates<'a> {
         let covers = |other: &Self| match (&other.names, &self.names) {
             (None, _) => true,
             (Some(_), None) => false,
-            (Some(names), Some(own)) => own.is_subset(names),
+            (Some(names), Some(own)) => is_subset(own, names),
         };
         if let Some((_, number)) = laxer.iter().find(|(other, _)| covers(other)) {
             return Some(format!("block {number} takes"));
         }
         // Not one of them alone, but each name by one of them.
-        let has = |name: &str| {
-            laxer.iter().any(|(other, _)| other.names.as_ref().is_some_and(|names| names.contains(name)))
+        let has = |name: &&str| {
+            let names = laxer.iter().filter_map(|(other, _)| other.names.as_ref());
+            names.into_iter().any(|names| names.binary_search(name).is_ok())
         };
         let own = self.names.as_ref()?;
-        own.iter().all(|name| has(name)).then(|| "the blocks before it take".to_owned())
+        own.iter().all(has).then(|| "the blocks before it take".to_owned())
     }
 
     /// Whether a worker that both name is valid for this block whenever it is for the other.
@@ -100,8 +101,20 @@ impl<'a> Candidates<'a> {
         }
         is_laxer(self.block.capacity_used, other.block.capacity_used)
             && is_laxer(self.block.max_concurrent_invocations, other.block.max_concurrent_invocations)
-            && self.affinity.is_subset(&other.affinity)
+            && is_subset(&self.affinity, &other.affinity)
     }
+}
+
+fn in_order<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut items: Vec<_> = items.collect();
+    items.sort_unstable();
+    items
+}
+
+/// Whether each item of one list in order is in another one.
+fn is_subset<T: Ord>(items: &[T], of: &[T]) -> bool {
+    let mut rest = of.iter();
+    items.len() <= of.len() && items.iter().all(|item| rest.find(|other| *other >= item) == Some(item))
 }
 
 #[cfg(test)]

@@ -2,6 +2,9 @@
 
 use super::Place;
 
+/// Problems that are told; of more there is only the number.
+pub(super) const MAX_PROBLEMS: usize = 1000;
+
 /// Something wrong or doubtful in a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -65,6 +68,18 @@ impl ProblemKind {
             Self::ContradictoryAffinity => "contradictory_affinity",
         }
     }
+}
+
+/// The problems in the order of the text, the first ones if there are very many.
+pub(super) fn told(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| (problem.place.line, problem.place.column));
+    if let Some(Problem { kind, place, .. }) = problems.get(MAX_PROBLEMS) {
+        let what = format!("and {} more problems from here on", problems.len() - MAX_PROBLEMS);
+        let rest = Problem::new(*kind, None, None, *place, what);
+        problems.truncate(MAX_PROBLEMS);
+        problems.push(rest);
+    }
+    problems
 }
 
 /// A text of a script in quotes, cut where it would fill a message.

@@ -121,8 +121,7 @@ proptest! {
     ) {
         let available = capacity.saturating_sub(1);
         let too_little = Some(Memory { total: 1000, available });
-        prop_assume!(drains || capacity > 0);
-        let invalid = match drains {
+        let invalid = match drains || capacity == 0 {
             true => Worker { name: name.into(), draining: true, ..added },
             false => Worker { name: name.into(), memory: too_little, ..added },
         };
@@ -153,6 +152,9 @@ proptest! {
         let Choice { outcome, steps } = choose(&script, &ask, &workers, &tried, &mut rng(seed));
         let places: Vec<_> = steps.iter().map(|step| (step.item == ItemUse::Followup, step.block)).collect();
         prop_assert!(places.is_sorted(), "{:?}", places);
+        let looked_at: HashSet<_> =
+            steps.iter().map(|step| (&item_of(&script, tag, step).tag, step.block, step.worker)).collect();
+        prop_assert_eq!(looked_at.len(), steps.len(), "nobody is looked at twice: {:?}", steps);
         for step in &steps {
             let block = &item_of(&script, tag, step).blocks[usize::from(step.block)];
             let worker = &workers[step.worker as usize];

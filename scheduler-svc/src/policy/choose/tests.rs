@@ -256,7 +256,7 @@ fn each_step_says_what_was_found() {
   - workers: '*'
 ",
     );
-    let workers = cluster("a 9/99, b 99/99 x=2, c 50/100, d 99/99 drains, e ?, f 99/99 z=1, g 10/99");
+    let workers = cluster("a 9/99, b 99/99 x=2, c 98/190, d 99/99 drains, e ?, f 99/99 z=1, g 10/99");
     let ask = Ask { tag: "t", capacity: 10, code: &CODE };
     let choice =
         choose(&script, &ask, &workers, &["a".to_owned()], &mut Xoshiro256PlusPlus::seed_from_u64(1));
@@ -266,7 +266,7 @@ fn each_step_says_what_was_found() {
         step(own, 3, Verdict::Draining),
         step(own, 0, Verdict::Tried),
         step(own, 1, Verdict::Busy { running: 2 }),
-        step(own, 2, Verdict::Full { percent: 60 }),
+        step(own, 2, Verdict::Full { percent: 54 }),
         step(own, 4, Verdict::MemoryUnknown),
         step(own, 5, Verdict::Affinity { term: 1 }),
         step(followup, 0, Verdict::Tried),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::policy::app::problem::MAX_PROBLEMS;
 use crate::policy::app::{Affinity, Block, Workers};
 
 /// A script in one line: `TAG: BLOCK | BLOCK`, with what is not the default.

@@ -148,17 +148,19 @@ impl<'t> Loader<'t> {
     }
 
     fn put(&mut self, node: Node<'t>) {
-        match self.open.last_mut().map(|open| &mut open.contents) {
-            None => self.root = Some(node),
-            Some(Contents::List(nodes)) => nodes.push(node),
-            Some(Contents::Map { entries, key }) => match key.take() {
-                None => *key = Some(node),
-                // A value that is not there is missed at its key.
-                Some(key) if matches!(node.value, Value::Null) => {
-                    let value = Node { place: key.place, value: Value::Null };
+        let Some(Open { place: place_of_map, contents, .. }) = self.open.last_mut() else {
+            self.root = Some(node);
+            return;
+        };
+        match contents {
+            Contents::List(nodes) => nodes.push(node),
+            // What is not there is missed where the mapping begins, or at its key.
+            Contents::Map { entries, key } => match key.take() {
+                None => *key = Some(node.or_missing_at(*place_of_map)),
+                Some(key) => {
+                    let value = node.or_missing_at(key.place);
                     entries.push((key, value));
                 }
-                Some(key) => entries.push((key, node)),
             },
         }
     }
@@ -196,6 +198,14 @@ impl Node<'_> {
         match &self.value {
             Value::Text(text) => Some(text),
             _ => None,
+        }
+    }
+
+    /// The node; nothing has no place but the one where it is missed.
+    fn or_missing_at(self, place: Place) -> Self {
+        match self.value {
+            Value::Null => Self { place, ..self },
+            _ => self,
         }
     }
 }
