@@ -155,7 +155,8 @@ async fn read(rest: &Rest, caller: &Caller, deadline: Deadline, content: String)
     match scripts::check_script(&rest.channels, caller, deadline, content).await {
         Ok(check) => check.script,
         Err(status) => {
-            tracing::warn!(%status, "nobody tells what a script says");
+            // Whether the scheduler is there is told elsewhere, and once, not for each script of a list.
+            tracing::debug!(%status, "nobody tells what a script says");
             None
         }
     }

@@ -75,7 +75,7 @@ pub async fn what_is_no_script_is_refused(mesh: &Mesh) {
     let connection = connect(mesh, mesh.user().token()).await;
     let mut scripts = ScriptsClient::new(connection);
     let create = |content: &str| {
-        let script = Some(Script { name: "grpc_script".into(), content: content.into() });
+        let script = Some(Script { name: "called_script".into(), content: content.into() });
         CreateScriptRequest { script }
     };
     for text in ["", "- default:", "- t: [{workers: '*', strategy: best}]", "{"] {
@@ -84,7 +84,7 @@ pub async fn what_is_no_script_is_refused(mesh: &Mesh) {
         assert!(refused.message().starts_with("content "), "{text:?}: {}", refused.message());
     }
     scripts.create_script(create("- default: [{workers: '*'}]")).await.expect("a script");
-    let deleted = DeleteScriptRequest { name: "grpc_script".into() };
+    let deleted = DeleteScriptRequest { name: "called_script".into() };
     scripts.delete_script(deleted).await.expect("it was stored");
 }
 
