@@ -1,5 +1,6 @@
 //! The scheduler through its gRPC, with a registry and workers that are real servers.
 
+mod policies;
 mod simulate;
 mod support;
 
@@ -72,7 +73,7 @@ async fn scripts_are_looked_up_by_name() {
     let stage = Stage::start().await;
     let _worker = stage.worker("w", 1000).await;
     stage.registry.put(function("f"));
-    let revision = stage.registry.put_script("known");
+    let revision = stage.registry.put_script("known", "- default: []");
     for (script, expected) in [("known", Reason::ScriptUnusable), ("unknown", Reason::ScriptNotFound)] {
         let scheduling = Some(Scheduling { language: Some(Language::AppScript(script.into())) });
         let error = stage

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mesh::deadline::Deadline;
-use mesh::{Caller, Error};
+use mesh::{Caller, Error, Reason};
 use proto::scheduler::v1::explain_request::Decision as Asked;
 use proto::scheduler::v1::policies_server::Policies;
 use proto::scheduler::v1::{
@@ -14,6 +14,7 @@ use proto::scheduler::v1::{
 };
 use tonic::{Request, Response, Status};
 
+use super::script;
 use super::simulations::{self, Simulations};
 use crate::catalog::Catalog;
 use crate::decisions;
@@ -22,6 +23,7 @@ use crate::error::SchedulingError;
 use crate::explain::explain;
 use crate::membership::Members;
 use crate::policy::Refusal;
+use crate::policy::app::MAX_SCRIPT_BYTES;
 
 /// How long an explanation waits for a catalog that is behind.
 const CATCH_UP: Duration = Duration::from_secs(5);
@@ -70,8 +72,13 @@ impl Policies for PoliciesHandler {
         &self,
         request: Request<CheckScriptRequest>,
     ) -> Result<Response<CheckScriptResponse>, Status> {
-        let _ = (&self.members, request);
-        Err(Status::unimplemented("not yet"))
+        let CheckScriptRequest { content } = request.into_inner();
+        if content.len() > MAX_SCRIPT_BYTES {
+            let message = format!("the script is larger than the limit of {MAX_SCRIPT_BYTES} bytes");
+            return Err(Error::new(Reason::TooLarge, message).into());
+        }
+        let names = Arc::clone(self.members.cluster().names());
+        Ok(Response::new(script::check(&content, &names)))
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
@@ -29,7 +30,7 @@ use proto::worker::v1::execute_response::Outcome;
 use proto::worker::v1::execution_server::{Execution, ExecutionServer};
 use proto::worker::v1::{ExecuteRequest, ExecuteResponse};
 use scheduler_svc::{App, Config};
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio_stream::wrappers::{BroadcastStream, ReceiverStream};
 use tonic::{Request, Response, Status};
 
@@ -65,10 +66,11 @@ impl FakeRegistry {
     }
 
     /// Puts a script and gives the revision.
-    pub fn put_script(&self, name: &str) -> u64 {
-        let script = Script { name: name.into(), content: "- default: []".into() };
+    pub fn put_script(&self, name: &str, content: &str) -> u64 {
+        let script = Script { name: name.into(), content: content.into() };
         let mut state = self.state.lock();
         state.revision += 1;
+        state.scripts.retain(|known| known.name != name);
         state.scripts.push(script.clone());
         self.tell(state.revision, Change { change: Some(Kind::ScriptPut(script)) })
     }
@@ -113,6 +115,8 @@ pub enum Behaviour {
     Answer,
     /// Says that it has no room.
     Overloaded,
+    /// Answers when it is let go.
+    Hold,
     /// Waits for ever.
     Hang,
     /// Fails as a trap does.
@@ -136,6 +140,10 @@ struct Executor {
     behaviour: Arc<Mutex<Behaviour>>,
     received: Arc<Mutex<Vec<ExecuteRequest>>>,
     running: Arc<watch::Sender<usize>>,
+    /// The most that ever ran at once.
+    most: Arc<AtomicUsize>,
+    /// One for each that may go.
+    let_go: Arc<Semaphore>,
 }
 
 struct Running(Arc<watch::Sender<usize>>);
@@ -152,14 +160,20 @@ impl Execution for Executor {
         let request = request.into_inner();
         let is_first_code = request.code.as_ref().is_some_and(|code| code.hash == HASH[..]);
         self.received.lock().push(request);
-        self.running.send_modify(|running| *running += 1);
+        self.running.send_modify(|running| {
+            *running += 1;
+            self.most.fetch_max(*running, Ordering::Relaxed);
+        });
         let _running = Running(Arc::clone(&self.running));
         let behaviour = *self.behaviour.lock();
+        if let Behaviour::Hold = behaviour {
+            self.let_go.acquire().await.expect("it stays open").forget();
+        }
         match behaviour {
             Behaviour::Forgot if is_first_code => {
                 Err(Error::new(Reason::CodeNotFound, "no such code").into())
             }
-            Behaviour::Answer | Behaviour::Forgot => {
+            Behaviour::Answer | Behaviour::Hold | Behaviour::Forgot => {
                 let result = Bytes::from(format!("{:?}", self.name));
                 Ok(Response::new(ExecuteResponse { outcome: Some(Outcome::Result(result)) }))
             }
@@ -181,6 +195,16 @@ impl FakeWorker {
 
     pub fn running(&self) -> usize {
         *self.executor.running.borrow()
+    }
+
+    /// The most that ever ran at once.
+    pub fn most_at_once(&self) -> usize {
+        self.executor.most.load(Ordering::Relaxed)
+    }
+
+    /// Lets as many of those that are held go, now or when they come.
+    pub fn let_go(&self, count: usize) {
+        self.executor.let_go.add_permits(count);
     }
 
     pub async fn report(&self, report: Report) {
@@ -230,6 +254,11 @@ impl Delivery for FakeSink {
     }
 }
 
+/// A configuration by which nobody is out for being silent: fake workers report only what they are told.
+pub fn patient() -> Config {
+    Config { report_interval_ms: 60_000, ..Config::default() }
+}
+
 /// A scheduler with a fake registry. Its sink service has not started.
 pub struct Stage {
     pub registry: FakeRegistry,
@@ -239,7 +268,7 @@ pub struct Stage {
 
 impl Stage {
     pub async fn start() -> Self {
-        Self::start_with(Config::default()).await
+        Self::start_with(patient()).await
     }
 
     pub async fn start_with(config: Config) -> Self {
@@ -273,6 +302,8 @@ impl Stage {
             behaviour: Arc::new(Mutex::new(Behaviour::Answer)),
             received: Arc::default(),
             running: Arc::new(watch::Sender::new(0)),
+            most: Arc::default(),
+            let_go: Arc::new(Semaphore::new(0)),
         };
         let router = tonic::service::Routes::new(ExecutionServer::new(executor.clone())).into_axum_router();
         let served = Served::start(router).await;
