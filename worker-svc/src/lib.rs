@@ -10,6 +10,7 @@
 //!
 //! Beside that, `preparation` follows the registry so that code is compiled before it is first called,
 //! and `report` tells each scheduler who this worker is, how loaded it is and what it has prepared.
+//! `work` counts what runs, `load` measures what is left; Prometheus can read both.
 //!
 //! Functions are WebAssembly, run by one wasmtime engine (`runtime::engine`). Nothing of one
 //! invocation is visible to the next, and whatever a function does ends with its own error: `error`
@@ -26,6 +27,7 @@ mod metrics;
 mod preparation;
 mod report;
 mod runtime;
+mod work;
 
 pub use app::App;
 pub use config::Config;
