@@ -3,6 +3,7 @@
 //! - `catalog`: the functions, fed by the registry's watch, so that no invocation asks a database
 //! - `cluster`: the workers as they are now; no IO
 //! - `membership`: workers that join, report and leave
+//! - `measurements`: memory and CPU of the workers from Prometheus, instead of their reports
 //! - `policy`: which worker takes an invocation; pure functions
 //! - `dispatch`: choose, call, classify what went wrong, try the next
 //! - `decisions`: the latest choices, and `explain`: what led to them, in words
@@ -18,9 +19,10 @@ mod dispatch;
 mod error;
 mod explain;
 mod grpc;
+mod measurements;
 mod membership;
 mod metrics;
 pub mod policy;
 
 pub use app::App;
-pub use config::Config;
+pub use config::{Config, MetricsSource};

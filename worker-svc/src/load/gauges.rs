@@ -133,7 +133,7 @@ mod tests {
         let series = family.map_or(&[][..], |family| family.get_metric()).iter().map(|series| {
             let [tag, worker] = series.get_label() else { panic!("two labels: {series:?}") };
             assert_eq!((tag.name(), worker.name(), worker.value()), ("tag", "worker", "w"));
-            (tag.value().to_owned(), series.get_gauge().value())
+            (tag.value().to_owned(), series.get_gauge().get_value())
         });
         series.collect()
     }
