@@ -11,6 +11,7 @@ use proto::scheduler::v1::cluster_server::ClusterServer;
 use proto::scheduler::v1::invocations_server::InvocationsServer;
 use proto::scheduler::v1::membership_server::MembershipServer;
 use proto::scheduler::v1::policies_server::PoliciesServer;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::catalog::Catalog;
@@ -18,6 +19,7 @@ use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::dispatch::Dispatcher;
 use crate::grpc::{ClusterHandler, InvocationsHandler, MembershipHandler, PoliciesHandler};
+use crate::measurements::Measurements;
 use crate::membership::Members;
 use crate::metrics::Metrics;
 
@@ -49,6 +51,11 @@ impl App {
                 draining.run_until_cancelled(members.expire_silent()).await;
             }
         });
+        let (problem, seen_problem) = watch::channel(String::new());
+        let measurements = Measurements::new(&config, Arc::clone(&members), metrics.clone(), problem)?;
+        if let Some(measurements) = measurements {
+            tasks.spawn(measurements.run());
+        }
         let dispatcher =
             Dispatcher::new(Arc::clone(&members), metrics, config.decisions_kept, config.random_seed);
 
@@ -77,7 +84,7 @@ impl App {
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
             )
-            .service(ClusterServer::new(ClusterHandler::new(members, catalog)))
+            .service(ClusterServer::new(ClusterHandler::new(members, catalog, seen_problem)))
             .service(MembershipServer::new(membership).max_decoding_message_size(MAX_MESSAGE_BYTES))
             .build(&config.server, &host.metrics, &readiness, &tasks);
         Ok(Service { name: "scheduler", router, more: Vec::new(), tasks, readiness })

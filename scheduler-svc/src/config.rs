@@ -3,6 +3,7 @@
 use mesh::channel::Endpoint;
 use mesh::config::{ServerConfig, ServiceConfig, TelemetryConfig};
 use serde::Deserialize;
+use url::Url;
 
 /// The scheduler's configuration. See [`mesh::config`] for where it is read from.
 #[derive(Debug, Clone, Deserialize)]
@@ -25,6 +26,24 @@ pub struct Config {
     pub decisions_kept: usize,
     /// The seed of the strategy `random`, for who wants the same choices again. Absent: any.
     pub random_seed: Option<u64>,
+    /// Where the memory and the CPU use of the workers are taken from: `reports`, their own, or
+    /// `prometheus`, a server that scrapes them.
+    pub metrics_source: MetricsSource,
+    /// The HTTP interface of that server, such as `http://prometheus:9090`.
+    pub prometheus_url: Option<Url>,
+    /// How often it is asked, in milliseconds; no more often than it scrapes. Samples that are older than
+    /// three times this do not count.
+    pub prometheus_interval_ms: u64,
+}
+
+/// Where the memory and the CPU use of the workers are taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MetricsSource {
+    /// The workers' own reports.
+    Reports,
+    /// A Prometheus server, and the reports while it is away.
+    Prometheus,
 }
 
 impl Default for Config {
@@ -38,8 +57,31 @@ impl Default for Config {
             max_invocation_ms: 15 * 60 * 1000,
             decisions_kept: 10_000,
             random_seed: None,
+            metrics_source: MetricsSource::Reports,
+            prometheus_url: None,
+            prometheus_interval_ms: 5000,
         }
     }
+}
+
+impl Config {
+    /// The Prometheus server that is the source of measurements, if one is.
+    pub(crate) fn prometheus(&self) -> Option<&Url> {
+        self.prometheus_url.as_ref().filter(|_| self.metrics_source == MetricsSource::Prometheus)
+    }
+}
+
+fn validate_prometheus_url(url: &Url) -> Result<(), String> {
+    let is_plain = url.username().is_empty() && url.password().is_none();
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() || url.query().is_some() || !is_plain {
+        // It is not repeated: it may hold a password.
+        return Err(
+            "prometheus_url: expected http://host:port or https://host:port, and a path if need be, \
+                    without a user or a query"
+                .into(),
+        );
+    }
+    Ok(())
 }
 
 impl ServiceConfig for Config {
@@ -63,6 +105,75 @@ impl ServiceConfig for Config {
                 self.decisions_kept
             ));
         }
+        self.prometheus_url.as_ref().map_or(Ok(()), validate_prometheus_url)?;
+        if self.metrics_source == MetricsSource::Prometheus && self.prometheus_url.is_none() {
+            return Err(
+                "prometheus_url: needed since metrics_source is \"prometheus\"; expected a URL such as \
+                        http://prometheus:9090"
+                    .into(),
+            );
+        }
+        if !(100..=3_600_000).contains(&self.prometheus_interval_ms) {
+            return Err(format!(
+                "prometheus_interval_ms: {} is out of range; expected 100 to 3600000",
+                self.prometheus_interval_ms
+            ));
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(Config::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn prometheus_needs_a_url_that_can_be_asked() {
+        let validate = |url: Option<&str>| {
+            let prometheus_url = url.map(|url| url.parse().expect("well-formed"));
+            let metrics_source = MetricsSource::Prometheus;
+            Config { metrics_source, prometheus_url, ..Config::default() }.validate()
+        };
+        for good in ["http://p:9090", "https://p/prometheus/", "http://[::1]:9090"] {
+            assert_eq!(validate(Some(good)), Ok(()), "{good}");
+        }
+        for bad in ["ftp://p", "unix:/p", "http://p?x=1", "http://ann:hunter2@p", "http://ann@p"] {
+            let error = validate(Some(bad)).expect_err(bad);
+            assert!(error.starts_with("prometheus_url: expected http://host:port"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        let error = validate(None).expect_err("none");
+        assert!(error.starts_with("prometheus_url: needed"), "{error}");
+    }
+
+    #[test]
+    fn a_url_alone_makes_nobody_ask_there() {
+        let prometheus_url = "http://p:9090".parse().ok();
+        let config = Config { prometheus_url, ..Config::default() };
+        assert_eq!(config.prometheus(), None);
+        let config = Config { metrics_source: MetricsSource::Prometheus, ..config };
+        assert_eq!(config.prometheus(), config.prometheus_url.as_ref());
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_named() {
+        type Change = fn(&mut Config);
+        let cases: [(&str, Change); 4] = [
+            ("report_interval_ms: ", |c| c.report_interval_ms = 0),
+            ("decisions_kept: 0", |c| c.decisions_kept = 0),
+            ("prometheus_interval_ms: 99 ", |c| c.prometheus_interval_ms = 99),
+            ("prometheus_interval_ms: 3600001 ", |c| c.prometheus_interval_ms = 3_600_001),
+        ];
+        for (expected, change) in cases {
+            let mut config = Config::default();
+            change(&mut config);
+            let error = config.validate().expect_err(expected);
+            assert!(error.starts_with(expected), "{error:?} names {expected:?}");
+        }
     }
 }

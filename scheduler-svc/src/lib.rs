@@ -4,6 +4,7 @@
 //! - `cluster`: the workers as they are now; no IO
 //! - `membership`: workers that join, report and leave, and `tunnels`, the ways to those that nobody can
 //!   reach
+//! - `measurements`: memory and CPU of the workers from Prometheus, instead of their reports
 //! - `policy`: which worker takes an invocation; pure functions
 //! - `dispatch`: choose, call, classify what went wrong, try the next
 //! - `decisions`: the latest choices, and `explain`: what led to them, in words
@@ -20,6 +21,7 @@ mod dispatch;
 mod error;
 mod explain;
 mod grpc;
+mod measurements;
 mod membership;
 mod metrics;
 pub mod policy;
@@ -27,5 +29,5 @@ mod simulate;
 mod tunnels;
 
 pub use app::App;
-pub use config::Config;
+pub use config::{Config, MetricsSource};
 pub use dispatch::{Placing, decide};

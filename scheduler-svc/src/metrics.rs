@@ -1,7 +1,7 @@
 //! The scheduler's metrics.
 
 use mesh::metrics::{int_counter, int_gauge};
-use prometheus::{IntCounterVec, IntGaugeVec, Registry};
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use crate::policy::Refusal;
 
@@ -14,11 +14,14 @@ pub struct Metrics {
     pub retries: IntCounterVec,
     /// Workers that are in, by `draining`.
     pub workers: IntGaugeVec,
+    /// 1 while something is wrong with the source of the measurements.
+    pub metrics_problem: IntGauge,
 }
 
 impl Metrics {
     /// Registers them.
     pub fn new(registry: &Registry) -> Self {
+        let no_labels: &[&str] = &[];
         Self {
             decisions: int_counter(
                 registry,
@@ -33,6 +36,13 @@ impl Metrics {
                 &["reason"],
             ),
             workers: int_gauge(registry, "funless_scheduler_workers", "Workers that are in.", &["state"]),
+            metrics_problem: int_gauge(
+                registry,
+                "funless_scheduler_metrics_problem",
+                "1 while reports stand in for measurements that the metrics source should have.",
+                no_labels,
+            )
+            .with_label_values(no_labels),
         }
     }
 

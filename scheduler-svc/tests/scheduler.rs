@@ -1,5 +1,6 @@
 //! The scheduler through its gRPC, with a registry and workers that are real servers.
 
+mod measurements;
 mod policies;
 mod simulate;
 mod support;

@@ -1,6 +1,7 @@
 //! What end-to-end tests need: a mesh of real binaries, real servers beside it, real functions.
 //!
 //! - [`Mesh`]: `fl up` in each [`Shape`], on free ports, with its data in a temporary folder
+//! - [`ExtraWorker`], [`ExtraScheduler`]: services with settings of their own beside such a mesh
 //! - [`Client`]: a user of its REST surface; [`grpc`]: one of its gRPC port; [`fl`](mod@fl): one at a terminal
 //! - [`guests`]: functions, well-behaved and hostile
 //! - [`gate`] and [`receiver`]: web servers that functions call and results are posted to
@@ -13,6 +14,7 @@
 
 pub mod chaos;
 pub mod client;
+mod extra_worker;
 pub mod fl;
 pub mod gate;
 pub mod grpc;
@@ -26,4 +28,5 @@ pub mod servers;
 pub mod wait;
 
 pub use client::{Answer, Client};
+pub use extra_worker::{ExtraScheduler, ExtraWorker};
 pub use mesh_up::{Mesh, ServicePlace, Shape};

@@ -16,13 +16,14 @@ use crate::admission::Admission;
 use crate::code_source::CodeSource;
 use crate::config::{Advertise, Config};
 use crate::grpc::ExecutionService;
-use crate::load::LoadMeter;
+use crate::load::{LoadGauges, LoadMeter};
 use crate::metrics::Metrics;
 use crate::preparation::Preparation;
 use crate::report::{Joined, Reporter};
 use crate::runtime::Runtime;
 use crate::runtime::limits::Limits;
 use crate::tunnel::Tunnels;
+use crate::work::Work;
 
 /// The worker.
 #[derive(Debug)]
@@ -33,7 +34,11 @@ impl App {
     pub async fn start(config: Config, host: Host) -> anyhow::Result<Service> {
         let tasks = Tasks::default();
         let readiness = Readiness::default();
-        let metrics = Metrics::new(&host.metrics);
+        let metrics = Metrics::new(&host.metrics, &config.name);
+        let work = Work::default();
+        let load = Arc::new(LoadMeter::new(&config, work.clone(), metrics.guest_memory.clone())?);
+        mesh::metrics::register(&host.metrics, LoadGauges::new(Arc::clone(&load), &config.name));
+        tasks.spawn(Arc::clone(&load).follow_cpu_use());
         let address = advertised(&config, &host)?;
 
         let registry = host.dialer.dial(&config.registry).context("registry")?;
@@ -52,16 +57,16 @@ impl App {
                 name: config.name.clone(),
                 tag: config.tag.clone(),
                 address: address.as_ref().map(ToString::to_string).unwrap_or_default(),
-                ..WorkerIdentity::default()
+                labels: config.labels.clone().into_iter().collect(),
             },
-            load: Arc::new(LoadMeter::new(&config, metrics.clone())?),
+            load,
             preparation,
             draining: host.draining.clone(),
             joined: Joined::new(readiness.condition("scheduler")),
         };
 
         let execution = ExecutionService {
-            admission: Admission::new(config.max_concurrent, host.draining.clone()),
+            admission: Admission::new(config.max_concurrent, work, host.draining.clone()),
             runtime,
             limits: Limits::of_worker(&config),
             metrics,

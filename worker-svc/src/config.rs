@@ -1,5 +1,6 @@
 //! All the knobs of the worker.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use mesh::channel::Endpoint;
@@ -10,6 +11,10 @@ use serde::{Deserialize, Deserializer};
 const PAGE: u64 = 64 << 10;
 /// Of `MAX_MESSAGE_BYTES`, what a message holds beside a result.
 const ENVELOPE: u64 = 1 << 20;
+/// Schedulers keep the labels of all workers, and show them.
+const MAX_LABELS: usize = 64;
+/// Of a label's key, and of its value.
+const MAX_LABEL_BYTES: usize = 256;
 
 /// The worker's configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -24,6 +29,9 @@ pub struct Config {
     pub name: String,
     /// A label that APP scripts choose workers by. Empty: none.
     pub tag: String,
+    /// What else its operator says of it: a table `[labels]`, such as `zone = "edge-1"`. Keys are like
+    /// names, values are text of at most 256 bytes; at most 64 of them.
+    pub labels: BTreeMap<String, String>,
     /// Where the registry is.
     pub registry: Endpoint,
     /// Where the schedulers are, each replica by itself; at least one.
@@ -68,6 +76,7 @@ impl Default for Config {
             telemetry: TelemetryConfig::default(),
             name: host_name(),
             tag: String::new(),
+            labels: BTreeMap::new(),
             registry: local_port(4001),
             schedulers: vec![local_port(4002)],
             advertise: Advertise::Listening,
@@ -131,6 +140,26 @@ fn in_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-')
 }
 
+fn validate_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
+    if labels.len() > MAX_LABELS {
+        return Err(format!("labels: {} are too many; expected at most {MAX_LABELS}", labels.len()));
+    }
+    for (key, value) in labels {
+        if key.is_empty() || key.len() > MAX_LABEL_BYTES || !key.chars().all(in_name) {
+            return Err(format!(
+                "labels: the key {key:?} has to consist of letters, digits, underscores, dots and hyphens, \
+                 at most {MAX_LABEL_BYTES} of them"
+            ));
+        }
+        if value.len() > MAX_LABEL_BYTES || value.chars().any(char::is_control) {
+            return Err(format!(
+                "labels.{key}: expected a line of at most {MAX_LABEL_BYTES} bytes without control characters"
+            ));
+        }
+    }
+    Ok(())
+}
+
 impl ServiceConfig for Config {
     const NAME: &'static str = "worker";
 
@@ -149,6 +178,7 @@ impl ServiceConfig for Config {
                 self.name
             ));
         }
+        validate_labels(&self.labels)?;
         if self.schedulers.is_empty() {
             return Err("schedulers: at least one is needed".into());
         }
@@ -180,6 +210,8 @@ mod tests {
     #[test]
     fn the_defaults_are_valid() {
         assert_eq!(Config::default().validate(), Ok(()));
+        let labels = [("zone".into(), "edge-1".into()), ("example.org-rack_2".into(), "é".repeat(128))];
+        assert_eq!(Config { labels: labels.into(), ..Config::default() }.validate(), Ok(()));
     }
 
     #[test]
@@ -195,9 +227,18 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         type Change = fn(&mut Config);
-        let cases: [(&str, Change); 6] = [
+        fn label(config: &mut Config, key: &str, value: &str) {
+            config.labels.insert(key.into(), value.into());
+        }
+        let cases: [(&str, Change); 12] = [
             ("name: \"\"", |c| c.name.clear()),
             ("name: \"a b\"", |c| c.name = "a b".into()),
+            ("labels: 65 are too many", |c| (0..65).for_each(|n| label(c, &n.to_string(), ""))),
+            ("labels: the key \"\"", |c| label(c, "", "x")),
+            ("labels: the key \"a b\"", |c| label(c, "a b", "x")),
+            ("labels: the key \"aaaa", |c| label(c, &"a".repeat(257), "x")),
+            ("labels.zone: expected a line of at most 256 bytes", |c| label(c, "zone", &"x".repeat(257))),
+            ("labels.zone: expected a line", |c| label(c, "zone", "a\nb")),
             ("schedulers:", |c| c.schedulers.clear()),
             ("max_concurrent: 0", |c| c.max_concurrent = 0),
             ("memory_bytes: 1 ", |c| c.memory_bytes = 1),

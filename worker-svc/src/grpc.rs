@@ -1,5 +1,6 @@
 //! The `Execution` service: decode, call, encode.
 
+use std::mem::take;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::runtime::limits::Limits;
 use crate::runtime::{Invocation, Outcome, Runtime};
+use crate::work::Kind;
 
 /// What a function gets whose caller gave no arguments.
 const NO_ARGS: Bytes = Bytes::from_static(b"{}");
@@ -43,8 +45,10 @@ impl Execution for ExecutionService {
 }
 
 impl ExecutionService {
-    async fn run(&self, request: ExecuteRequest, deadline: Option<Deadline>) -> Result<Outcome, Error> {
-        let place = self.admission.admit().inspect_err(|error| self.metrics.refused(error))?;
+    async fn run(&self, mut request: ExecuteRequest, deadline: Option<Deadline>) -> Result<Outcome, Error> {
+        let kind = Kind { scheduler_id: take(&mut request.scheduler_id), tag: take(&mut request.tag) };
+        let place = self.admission.admit(kind, request.capacity_kb);
+        let place = place.inspect_err(|error| self.metrics.refused(error))?;
         let mut observation = self.metrics.start();
         let span = tracing::info_span!(
             "execute",

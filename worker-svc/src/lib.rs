@@ -10,7 +10,8 @@
 //!
 //! Beside that, `preparation` follows the registry so that code is compiled before it is first called,
 //! and `report` tells each scheduler who this worker is, how loaded it is and what it has prepared. A
-//! worker that nobody can reach opens a `tunnel` to each of them first.
+//! worker that nobody can reach opens a `tunnel` to each of them first. `work` counts what runs, `load`
+//! measures what is left; Prometheus can read both.
 //!
 //! Functions are WebAssembly, run by one wasmtime engine (`runtime::engine`). Nothing of one
 //! invocation is visible to the next, and whatever a function does ends with its own error: `error`
@@ -28,6 +29,7 @@ mod preparation;
 mod report;
 mod runtime;
 mod tunnel;
+mod work;
 
 pub use app::App;
 pub use config::{Advertise, Config};

@@ -39,7 +39,6 @@ impl Phase {
 pub(crate) struct Metrics {
     invocations: IntCounterVec,
     duration: Histogram,
-    running: IntGauge,
     /// Linear memory of the guests that run, in bytes.
     pub(crate) guest_memory: IntGauge,
     phases: HistogramVec,
@@ -47,7 +46,8 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(registry: &Registry) -> Self {
+    /// Registers those of the worker with this name.
+    pub(crate) fn new(registry: &Registry, worker: &str) -> Self {
         let found = int_counter(
             registry,
             "funless_worker_code_found_total",
@@ -69,20 +69,13 @@ impl Metrics {
                 no_labels,
             )
             .with_label_values(no_labels),
-            running: int_gauge(
-                registry,
-                "funless_worker_invocations_running",
-                "Invocations that run.",
-                no_labels,
-            )
-            .with_label_values(no_labels),
             guest_memory: int_gauge(
                 registry,
                 "funless_worker_guest_memory_bytes",
                 "Linear memory of the invocations that run.",
-                no_labels,
+                &["worker"],
             )
-            .with_label_values(no_labels),
+            .with_label_values(&[worker]),
             phases: duration_histogram(
                 registry,
                 "funless_worker_code_phase_seconds",
@@ -101,9 +94,8 @@ impl Metrics {
         self.phases.with_label_values(&[phase.label()]).observe(took.as_secs_f64());
     }
 
-    /// Counts one invocation: as running until what is returned is dropped.
+    /// Counts one invocation when what is returned is dropped.
     pub(crate) fn start(&self) -> Observation {
-        self.running.inc();
         Observation { metrics: self.clone(), outcome: "abandoned" }
     }
 
@@ -115,11 +107,6 @@ impl Metrics {
     /// Counts an invocation that never started.
     pub(crate) fn refused(&self, error: &Error) {
         self.invocations.with_label_values(&[error.label()]).inc();
-    }
-
-    /// Invocations that run.
-    pub(crate) fn running(&self) -> u32 {
-        u32::try_from(self.running.get()).unwrap_or(0)
     }
 }
 
@@ -142,7 +129,6 @@ impl Observation {
 
 impl Drop for Observation {
     fn drop(&mut self) {
-        self.metrics.running.dec();
         self.metrics.invocations.with_label_values(&[self.outcome]).inc();
     }
 }

@@ -192,7 +192,7 @@ impl Reporter {
 
     fn report(&self, told: &mut Told) -> Report {
         Report {
-            load: Some(self.load.measure()),
+            load: Some(self.load.measure().load),
             draining: self.draining.is_cancelled(),
             ..told.news(self.preparation.states())
         }

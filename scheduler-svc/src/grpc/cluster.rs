@@ -10,6 +10,7 @@ use proto::scheduler::v1::{
     AwaitCodeRequest, AwaitCodeResponse, CodeFailure, ListWorkersRequest, ListWorkersResponse, MetricsSource,
     WorkerState,
 };
+use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::catalog::Catalog;
@@ -27,12 +28,18 @@ const TIME_TO_ANSWER: Duration = Duration::from_millis(100);
 pub struct ClusterHandler {
     members: Arc<Members>,
     catalog: Arc<Catalog>,
+    metrics_problem: watch::Receiver<String>,
 }
 
 impl ClusterHandler {
-    /// A view of `members`, and of the code that the functions in `catalog` use.
-    pub fn new(members: Arc<Members>, catalog: Arc<Catalog>) -> Self {
-        Self { members, catalog }
+    /// A view of `members`, of the code that the functions in `catalog` use, and of what is wrong with
+    /// the measurements.
+    pub fn new(
+        members: Arc<Members>,
+        catalog: Arc<Catalog>,
+        metrics_problem: watch::Receiver<String>,
+    ) -> Self {
+        Self { members, catalog, metrics_problem }
     }
 }
 
@@ -43,7 +50,8 @@ impl Cluster for ClusterHandler {
         _: Request<ListWorkersRequest>,
     ) -> Result<Response<ListWorkersResponse>, Status> {
         let workers = self.members.cluster().members().map(state_of).collect();
-        Ok(Response::new(ListWorkersResponse { workers, metrics_problem: String::new() }))
+        let metrics_problem = self.metrics_problem.borrow().clone();
+        Ok(Response::new(ListWorkersResponse { workers, metrics_problem }))
     }
 
     async fn await_code(

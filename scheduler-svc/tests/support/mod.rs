@@ -411,6 +411,14 @@ impl Stage {
         Ok(client.invoke(request).await?.into_inner())
     }
 
+    /// The sum of a metric's samples.
+    pub fn metric(&self, name: &str) -> f64 {
+        let families = self.host.metrics.gather();
+        let family = families.iter().find(|family| family.name() == name);
+        let samples = family.map_or(&[][..], |family| family.get_metric());
+        samples.iter().map(|sample| sample.get_gauge().get_value() + sample.get_counter().get_value()).sum()
+    }
+
     pub async fn worker_names(&self) -> Vec<String> {
         let response = ClusterClient::new(self.channel.clone()).list_workers(ListWorkersRequest {}).await;
         let workers = response.expect("listed").into_inner().workers;

@@ -30,7 +30,7 @@ async fn serve() -> Served {
 }
 
 /// A function's call of `__http_request` with these parts at the start of its memory; then `after`.
-fn requesting(method: u32, uri: &str, headers: &str, body: &str, after: &str) -> String {
+pub fn requesting(method: u32, uri: &str, headers: &str, body: &str, after: &str) -> String {
     // Above what an answer at the dangling pointer overwrites.
     let start = 2000;
     let data = format!("{}{uri}{headers}{body}", " ".repeat(start));
@@ -54,7 +54,7 @@ fn respond_with_body() -> String {
 }
 
 /// Returns the status, which shows in the error message.
-fn return_status() -> String {
+pub fn return_status() -> String {
     format!("(i32.load16_u (i32.const {STATUS}))")
 }
 

@@ -5,6 +5,7 @@ mod abi;
 mod code;
 mod hostile;
 mod http;
+mod load;
 mod membership;
 mod support;
 mod tunnel;

@@ -15,6 +15,7 @@ async fn start() -> (Worker, Scheduler, TempDir) {
     let endpoint = scheduler.endpoint();
     let worker = Worker::start_with(|config| {
         config.tag = "edge".into();
+        config.labels = [("zone".into(), "edge-1".into())].into();
         config.schedulers = vec![endpoint];
         config.total_memory_bytes = Some(1 << 30);
     })
@@ -30,6 +31,7 @@ async fn it_says_who_it_is_and_goes_on_reporting() {
     let heard = scheduler.heard.lock();
     let identity = heard.hellos[0].identity.clone().expect("an identity");
     assert_eq!((identity.name.as_str(), identity.tag.as_str()), ("worker-1", "edge"));
+    assert_eq!(identity.labels, [("zone".into(), "edge-1".into())].into());
     assert_eq!(identity.address, "local:worker");
     assert!(!identity.id.is_empty());
     let load = heard.reports[4].load.clone().expect("a load");

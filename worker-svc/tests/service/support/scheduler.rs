@@ -79,6 +79,11 @@ impl Scheduler {
         self.running = Some((stopping, task));
     }
 
+    /// The last report so far.
+    pub fn last_report(&self) -> Option<Report> {
+        self.heard.lock().reports.last().cloned()
+    }
+
     /// Whether any report so far is like this.
     pub fn heard_of(&self, like: impl Fn(&Report) -> bool) -> bool {
         let heard = self.heard.lock();
