@@ -10,6 +10,7 @@ mod deliver;
 mod events;
 mod fl;
 mod invoke;
+mod policy;
 
 use clap::Parser as _;
 
@@ -26,6 +27,8 @@ enum Command {
     Invoke(invoke::Options),
     /// From MQTT messages to documents, and the outbox by itself. Needs what `scripts/test` installs.
     Events(events::Options),
+    /// Decisions of the scheduler by themselves, on one core.
+    Policy(policy::Options),
 }
 
 #[tokio::main]
@@ -34,5 +37,6 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Invoke(options) => invoke::run(&options).await,
         Command::Events(options) => events::run(&options).await,
+        Command::Policy(options) => policy::run(&options),
     }
 }

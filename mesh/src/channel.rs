@@ -1,12 +1,13 @@
 //! How one service calls another.
 //!
 //! A [`Channel`] is one type with two kinds behind it: a remote HTTP/2 connection (TCP with or
-//! without TLS, or a Unix socket), and a local one that calls the other service's router directly,
-//! with no socket and no HTTP/2 framing. Clients cannot tell them apart. A [`Dialer`] makes
+//! without TLS, a Unix socket, or a tunnel), and a local one that calls the other service's router
+//! directly, with no socket and no HTTP/2 framing. Clients cannot tell them apart. A [`Dialer`] makes
 //! channels from [`Endpoint`]s, so that what a service is connected to is only configuration.
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
+use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
@@ -18,6 +19,7 @@ use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::body::Body;
 use tonic::{ConnectError, Status, TimeoutExpired, transport};
 use tower::{Service, ServiceExt as _};
@@ -46,6 +48,9 @@ pub enum Endpoint {
     Unix(PathBuf),
     /// The service of this name in this process.
     Local(String),
+    /// The end of a tunnel that was opened from there. Nobody can dial it, or write it into a
+    /// configuration.
+    Tunnel(String),
 }
 
 impl Endpoint {
@@ -85,6 +90,7 @@ impl std::fmt::Display for Endpoint {
             Self::Tcp(uri) => write!(f, "{}", uri.to_string().trim_end_matches('/')),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Local(name) => write!(f, "local:{name}"),
+            Self::Tunnel(name) => write!(f, "tunnel:{name}"),
         }
     }
 }
@@ -119,8 +125,33 @@ impl Dialer {
             Endpoint::Local(name) => Kind::Local(self.local(name)),
             Endpoint::Tcp(uri) => Kind::Remote(self.dial_tcp(uri)?),
             Endpoint::Unix(path) => Kind::Remote(dial_unix(path.clone())),
+            Endpoint::Tunnel(_) => {
+                return Err(Error::unavailable(format!("{endpoint} is opened from its other end")));
+            }
         };
         Ok(Channel { endpoint: Arc::new(endpoint.clone()), kind, secret: self.secret.clone() })
+    }
+
+    /// A channel over `connection`, on whose other end somebody serves; `name` is what messages call it.
+    /// It cannot connect again: once the connection has ended, calls fail as not started.
+    pub async fn dial_tunnel<C>(&self, name: &str, connection: C) -> Result<Channel, Error>
+    where
+        C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut connection = Some(TokioIo::new(connection));
+        let connect = tower::service_fn(move |_: http::Uri| {
+            let closed = || io::Error::new(io::ErrorKind::NotConnected, "it is closed");
+            std::future::ready(connection.take().ok_or_else(closed))
+        });
+        let endpoint = Endpoint::Tunnel(name.to_owned());
+        // The address is never used, but HTTP/2 wants an authority. Connecting is no more than to send the
+        // first bytes; from then on a peer that is gone is noticed, even when nobody calls.
+        let channel = watched(transport::Endpoint::from_static("http://tunnel"))
+            .connect_with_connector(connect)
+            .await
+            .map_err(|error| failure(&endpoint, &error))?;
+        let (endpoint, kind) = (Arc::new(endpoint), Kind::Remote(channel));
+        Ok(Channel { endpoint, kind, secret: self.secret.clone() })
     }
 
     /// Makes `router` what `local:name` reaches. The first router of a name stays.
@@ -133,14 +164,9 @@ impl Dialer {
     }
 
     fn dial_tcp(&self, uri: &http::Uri) -> Result<transport::Channel, Error> {
-        let mut endpoint = transport::Endpoint::from(uri.clone())
+        let mut endpoint = watched(transport::Endpoint::from(uri.clone()))
             .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-            .keep_alive_while_idle(true)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW);
+            .tcp_nodelay(true);
         if uri.scheme_str() == Some("https") {
             let tls = self.tls.clone().unwrap_or_default().for_tonic();
             endpoint = endpoint
@@ -149,6 +175,16 @@ impl Dialer {
         }
         Ok(endpoint.connect_lazy())
     }
+}
+
+/// Connections to another machine, which may vanish without a word.
+fn watched(endpoint: transport::Endpoint) -> transport::Endpoint {
+    endpoint
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
 }
 
 fn dial_unix(path: PathBuf) -> transport::Channel {
@@ -294,7 +330,7 @@ mod tests {
         {
             assert_eq!(good.parse::<Endpoint>().map(|e| e.to_string()), Ok(good.to_owned()));
         }
-        for bad in ["127.0.0.1:4001", "registry", "unix:relative", "local:", "ftp://x", ""] {
+        for bad in ["127.0.0.1:4001", "registry", "unix:relative", "local:", "tunnel:w", "ftp://x", ""] {
             let error = bad.parse::<Endpoint>().expect_err(bad);
             assert!(error.contains("expected http://host:port"), "{error}");
         }

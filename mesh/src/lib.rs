@@ -5,7 +5,8 @@
 //! [`Service`](server::Service); [`run`](run::run) makes a process of one, and `fl up` puts six of
 //! them into one process. The parts, in the order in which a request meets them:
 //!
-//! - [`channel`]: how one service calls another, over a socket or directly in the process
+//! - [`channel`]: how one service calls another, over a socket, through a [`tunnel`] or directly in the
+//!   process
 //! - [`server`]: the stack around each service's handlers, and the accept loop
 //! - [`auth`]: who calls
 //! - [`deadline`]: how long the caller waits
@@ -37,6 +38,7 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod testing;
 pub mod tls;
+pub mod tunnel;
 
 pub use auth::Caller;
 pub use channel::{Channel, Dialer};

@@ -113,10 +113,7 @@ impl Listener {
             }
         }
         drop(self);
-        let open = connections.count();
-        if tokio::time::timeout(drain_timeout, connections.shutdown()).await.is_err() {
-            tracing::warn!(open, "connections did not end in time");
-        }
+        drain(connections, drain_timeout).await;
     }
 
     async fn accept(&self) -> io::Result<Accepted> {
@@ -132,6 +129,37 @@ enum Accepted {
     Unix(tokio::net::UnixStream),
 }
 
+/// Serves `router` on a connection that is there already, until it ends or `draining` is cancelled; then
+/// lets the requests that run finish, at most for `drain_timeout`. The connection does not outlive this
+/// future.
+pub async fn serve_one<S>(
+    stream: S,
+    router: axum::Router,
+    draining: CancellationToken,
+    drain_timeout: Duration,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connections = GracefulShutdown::new();
+    let mut connection = std::pin::pin!(speak(stream, router, connections.watcher()));
+    tokio::select! {
+        () = &mut connection => return,
+        () = draining.cancelled() => {}
+    }
+    tokio::select! {
+        () = connection => {}
+        () = drain(connections, drain_timeout) => {}
+    }
+}
+
+/// Lets the requests that run finish.
+async fn drain(connections: GracefulShutdown, drain_timeout: Duration) {
+    let open = connections.count();
+    if tokio::time::timeout(drain_timeout, connections.shutdown()).await.is_err() {
+        tracing::warn!(open, "connections did not end in time");
+    }
+}
+
 /// The connection's task ends with the connection, which `connections` waits for and `cut` cuts.
 fn serve_connection<S>(
     stream: S,
@@ -141,7 +169,8 @@ fn serve_connection<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    tokio::spawn(speak(stream, router, connections.watcher(), cut));
+    let connection = speak(stream, router, connections.watcher());
+    tokio::spawn(async move { cut.run_until_cancelled(connection).await });
 }
 
 fn serve_tls(
@@ -154,21 +183,23 @@ fn serve_tls(
     let watcher = connections.watcher();
     tokio::spawn(async move {
         match tokio::time::timeout(HEADER_READ_TIMEOUT, tls.accept(stream)).await {
-            Ok(Ok(stream)) => speak(stream, router, watcher, cut).await,
+            Ok(Ok(stream)) => {
+                cut.run_until_cancelled(speak(stream, router, watcher)).await;
+            }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
     });
 }
 
-async fn speak<S>(stream: S, router: axum::Router, watcher: Watcher, cut: CancellationToken)
+async fn speak<S>(stream: S, router: axum::Router, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let builder = builder();
     let stream = TokioIo::new(FirstBytes::new(stream));
     let connection = builder.serve_connection(stream, TowerToHyperService::new(router));
-    if let Some(Err(error)) = cut.run_until_cancelled(watcher.watch(connection)).await {
+    if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection ended badly");
     }
 }

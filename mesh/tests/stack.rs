@@ -1,5 +1,5 @@
-//! The server stack and the channels, through both kinds of channel: what holds for one holds for
-//! the other.
+//! The server stack and the channels, through all kinds of channel: what holds for one holds for
+//! the others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use mesh::channel::Endpoint;
 use mesh::config::{Listen, ServerConfig};
 use mesh::deadline::Deadline;
 use mesh::health::{Condition, Readiness};
-use mesh::listener::Listener;
+use mesh::listener::{Listener, serve_one};
 use mesh::server::Grpc;
 use mesh::shutdown::Tasks;
 use mesh::testing::{Served, eventually};
@@ -73,7 +73,7 @@ struct Stage {
     tasks: Tasks,
 }
 
-/// A puppet behind the stack, reached in the process, over TCP and over a Unix socket.
+/// A puppet behind the stack, reached in the process, over TCP and through a tunnel.
 async fn stage(config: &ServerConfig, secret: Option<&str>) -> Stage {
     mesh::run::install_crypto();
     let running = Arc::new(watch::Sender::new(0));
@@ -90,8 +90,13 @@ async fn stage(config: &ServerConfig, secret: Option<&str>) -> Stage {
     dialer.provide("worker", router.clone());
     let served = Served::start(router.clone()).await;
     let channel = |endpoint: &Endpoint| dialer.dial(endpoint).expect("a good endpoint");
-    let channels =
-        vec![("local", channel(&Endpoint::Local("worker".into()))), ("tcp", channel(&served.endpoint))];
+    let (near, far, _) = mesh::testing::tunnel();
+    tokio::spawn(serve_one(far, router.clone(), CancellationToken::new(), Duration::from_secs(5)));
+    let channels = vec![
+        ("local", channel(&Endpoint::Local("worker".into()))),
+        ("tcp", channel(&served.endpoint)),
+        ("tunnel", dialer.dial_tunnel("worker", near).await.expect("it is open")),
+    ];
     Stage { channels, router, running, release, database, metrics, _served: vec![served], tasks }
 }
 

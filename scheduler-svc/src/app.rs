@@ -12,6 +12,7 @@ use proto::scheduler::v1::invocations_server::InvocationsServer;
 use proto::scheduler::v1::membership_server::MembershipServer;
 use proto::scheduler::v1::policies_server::PoliciesServer;
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 use crate::catalog::Catalog;
 use crate::config::Config;
@@ -58,13 +59,16 @@ impl App {
         let dispatcher =
             Dispatcher::new(Arc::clone(&members), metrics, config.decisions_kept, config.random_seed);
 
+        let running = TaskTracker::new();
         let invocations = InvocationsHandler::new(
             Arc::clone(&catalog),
             dispatcher.clone(),
             Delivery::new(host.dialer.dial(&config.sink)?),
             Duration::from_millis(config.max_invocation_ms),
+            running.clone(),
         );
-        let membership = MembershipHandler::new(Arc::clone(&members), tasks.clone(), host.draining.clone());
+        let membership =
+            MembershipHandler::new(Arc::clone(&members), running, tasks.clone(), host.draining.clone());
         let router = Grpc::default()
             .service(
                 InvocationsServer::new(invocations)

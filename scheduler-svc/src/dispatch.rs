@@ -9,10 +9,10 @@ use mesh::{Error, Reason};
 use parking_lot::Mutex;
 use proto::registry::v1::Function;
 use proto::worker::v1::{ExecuteRequest, ExecuteResponse};
-use rand::SeedableRng as _;
 use rand::rngs::Xoshiro256PlusPlus;
+use rand::{Rng, SeedableRng as _};
 
-use crate::cluster::{KB, Reservation};
+use crate::cluster::{Cluster, KB, Reservation};
 use crate::decisions::{Decision, DecisionNumber, Decisions, Policy};
 use crate::error::SchedulingError;
 use crate::membership::{Contact, Members};
@@ -45,6 +45,18 @@ pub struct Placing {
     pub function: Arc<Function>,
     /// Who says where it may run.
     pub policy: Policy,
+}
+
+impl Placing {
+    /// The function's tag; empty for none.
+    pub fn tag(&self) -> &str {
+        tag_of(&self.function)
+    }
+
+    /// What to reserve for the function, in bytes.
+    pub fn capacity(&self) -> u64 {
+        capacity_kb_of(&self.function).saturating_mul(KB)
+    }
 }
 
 /// The outcome of a run, and the worker that ran it.
@@ -137,24 +149,9 @@ impl Dispatcher {
 
     /// Chooses a worker and reserves a place there, as one step: nobody chooses in between.
     fn place(&self, placing: &Placing, tried: &[String], decided: &mut String) -> Result<Place, Refusal> {
-        let Placing { function, policy } = placing;
-        let tag = tag_of(function);
-        let capacity = capacity_kb_of(function).saturating_mul(KB);
         let mut cluster = self.members.cluster();
-        let choice = {
-            let ask = Ask { tag, capacity, code: code_of(function) };
-            policy::choose(&policy.script, &ask, cluster.workers(), tried, &mut *self.chooser.rng.lock())
-        };
-        let outcome = choice.outcome;
-        let decision = Decision {
-            function: Arc::clone(function),
-            policy: policy.clone(),
-            names: Arc::clone(cluster.names()),
-            choice: Arc::new(choice),
-            at_ms: mesh::clock::now_ms(),
-            at: Instant::now(),
-            ended: None,
-        };
+        let decision = decide(placing, &cluster, tried, &mut *self.chooser.rng.lock());
+        let outcome = decision.choice.outcome;
         let number = {
             let mut decisions = self.chooser.decisions.lock();
             let number = decisions.push(decision);
@@ -162,7 +159,7 @@ impl Dispatcher {
             number
         };
         let place = outcome.map(|index| {
-            let (reservation, contact) = cluster.reserve(index, tag, capacity);
+            let (reservation, contact) = cluster.reserve(index, placing.tag(), placing.capacity());
             let contact = contact.clone();
             Place {
                 members: Arc::clone(&self.members),
@@ -180,29 +177,30 @@ impl Dispatcher {
 
     /// What would be chosen now. Nothing is reserved, and nothing of the generator is used up.
     pub fn hypothesize(&self, placing: &Placing) -> Decision {
-        let Placing { function, policy } = placing;
         let mut rng = self.chooser.rng.lock().clone();
-        let cluster = self.members.cluster();
-        let ask = Ask {
-            tag: tag_of(function),
-            capacity: capacity_kb_of(function).saturating_mul(KB),
-            code: code_of(function),
-        };
-        let choice = policy::choose(&policy.script, &ask, cluster.workers(), &[], &mut rng);
-        Decision {
-            function: Arc::clone(function),
-            policy: policy.clone(),
-            names: Arc::clone(cluster.names()),
-            choice: Arc::new(choice),
-            at_ms: mesh::clock::now_ms(),
-            at: Instant::now(),
-            ended: None,
-        }
+        decide(placing, &self.members.cluster(), &[], &mut rng)
     }
 
     /// A look at what is remembered. Held for moments only, never across an await.
     pub fn decisions(&self) -> parking_lot::MutexGuard<'_, Decisions> {
         self.chooser.decisions.lock()
+    }
+}
+
+/// Chooses a worker for `placing` in the cluster as it is now. Nothing is reserved. Workers named in `tried`
+/// are not valid.
+pub fn decide<C>(placing: &Placing, cluster: &Cluster<C>, tried: &[String], rng: &mut impl Rng) -> Decision {
+    let Placing { function, policy } = placing;
+    let ask = Ask { tag: placing.tag(), capacity: placing.capacity(), code: code_of(function) };
+    let choice = policy::choose(&policy.script, &ask, cluster.workers(), tried, rng);
+    Decision {
+        function: Arc::clone(function),
+        policy: policy.clone(),
+        names: Arc::clone(cluster.names()),
+        choice: Arc::new(choice),
+        at_ms: mesh::clock::now_ms(),
+        at: Instant::now(),
+        ended: None,
     }
 }
 

@@ -1,5 +1,8 @@
 //! Decisions in words.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -101,11 +104,9 @@ impl<'a> Reader<'a> {
         let Some(found) = found else {
             return (wire::Verdict::NotReached, "a worker was chosen before it".to_owned());
         };
-        let chosen_here = self.last.is_some_and(|last| last.item == used && last.block == index);
         let verdict = match found {
-            Verdict::Valid { .. } if chosen_here && self.decision.choice.outcome == Ok(worker) => {
-                wire::Verdict::Chosen
-            }
+            // No worker is valid for a block before the one that gave it.
+            Verdict::Valid { .. } if self.decision.choice.outcome == Ok(worker) => wire::Verdict::Chosen,
             Verdict::Valid { .. } => wire::Verdict::Valid,
             _ => wire::Verdict::Invalid,
         };
@@ -136,14 +137,18 @@ fn words(verdict: &Verdict, block: &Block, capacity_kb: u64) -> String {
         }
         Verdict::Busy { running } => {
             let most = block.max_concurrent_invocations.unwrap_or_default();
-            format!("runs {running}, fewer than {most} are allowed (max_concurrent_invocations)")
+            format!(
+                "runs {running} invocations, and would have to run fewer than {most} (max_concurrent_invocations)"
+            )
         }
         Verdict::Full { percent } => {
             let most = block.capacity_used.unwrap_or_default();
-            format!("would have {percent} % of its memory in use, {most} % are allowed (capacity_used)")
+            format!(
+                "would have {percent} % of its memory in use, at most {most} % are allowed (capacity_used)"
+            )
         }
         Verdict::MemoryUnknown => "its memory is unknown, so that capacity_used cannot be kept".to_owned(),
-        Verdict::Affinity { term } => match block.affinity.get(usize::from(*term)) {
+        Verdict::Affinity { term } => match block.affinity.get(*term as usize) {
             Some(term) if term.wanted => format!("runs nothing tagged {:?} (affinity)", term.tag),
             Some(term) => format!("runs something tagged {:?} (affinity)", term.tag),
             None => "its affinity does not hold".to_owned(),
@@ -173,6 +178,7 @@ fn summary(decision: &Decision, chosen: Option<&Arc<str>>, items: &[ExplainedIte
             format!("no worker: {policy} has no item for the tag {tag:?}, and no default")
         }
         (Err(Refusal::NoValidWorkers), _) => format!("no worker: {policy} allows none of those there are"),
-        _ => "no worker: none is there".to_owned(),
+        _ if decision.names.is_empty() => "no worker: none is there".to_owned(),
+        _ => "no worker: all that are there stop and take nothing new".to_owned(),
     }
 }

@@ -2,18 +2,20 @@
 //!
 //! - `catalog`: the functions, fed by the registry's watch, so that no invocation asks a database
 //! - `cluster`: the workers as they are now; no IO
-//! - `membership`: workers that join, report and leave
+//! - `membership`: workers that join, report and leave, and `tunnels`, the ways to those that nobody can
+//!   reach
 //! - `measurements`: memory and CPU of the workers from Prometheus, instead of their reports
 //! - `policy`: which worker takes an invocation; pure functions
 //! - `dispatch`: choose, call, classify what went wrong, try the next
 //! - `decisions`: the latest choices, and `explain`: what led to them, in words
+//! - `simulate`: a load placed on workers that do not exist, with the same code
 //! - `delivery`: hands results over to the sinks of their functions
 
 mod app;
 mod catalog;
 pub mod cluster;
 mod config;
-mod decisions;
+pub mod decisions;
 mod delivery;
 mod dispatch;
 mod error;
@@ -23,6 +25,9 @@ mod measurements;
 mod membership;
 mod metrics;
 pub mod policy;
+mod simulate;
+mod tunnels;
 
 pub use app::App;
 pub use config::{Config, MetricsSource};
+pub use dispatch::{Placing, decide};

@@ -1,5 +1,6 @@
 //! Workers that join, report and leave: what the streams say, brought into the cluster.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,11 +9,13 @@ use mesh::{Channel, Dialer, Error, MAX_MESSAGE_BYTES, Reason};
 use parking_lot::{Mutex, MutexGuard};
 use proto::scheduler::v1::{CodeFailure, Hello, Report};
 use proto::worker::v1::execution_client::ExecutionClient;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::cluster::{Cluster, CodeState, Session};
 use crate::metrics::Metrics;
+use crate::tunnels::{OpenTunnel, Tunnels};
 
 /// How a worker is called.
 pub type Contact = ExecutionClient<Channel>;
@@ -24,6 +27,7 @@ const MISSED_REPORTS: u32 = 3;
 #[derive(Debug)]
 pub struct Members {
     cluster: Mutex<Cluster<Contact>>,
+    tunnels: Arc<Tunnels>,
     /// Signalled whenever a worker comes, goes or reports.
     changed: watch::Sender<()>,
     report_interval: Duration,
@@ -42,7 +46,8 @@ impl Members {
     /// The workers of a new scheduler. Nobody is in yet.
     pub fn new(report_interval: Duration, dialer: Dialer, metrics: Metrics) -> Self {
         let cluster = Mutex::new(Cluster::new(Uuid::now_v7().to_string()));
-        Self { cluster, changed: watch::Sender::new(()), report_interval, dialer, metrics }
+        let (tunnels, changed) = (Arc::default(), watch::Sender::new(()));
+        Self { cluster, tunnels, changed, report_interval, dialer, metrics }
     }
 
     /// The cluster as it is now. Held for moments only, never across an await.
@@ -55,6 +60,15 @@ impl Members {
         self.report_interval
     }
 
+    /// A worker that nobody can reach has opened a tunnel, which ends here in `connection`.
+    pub async fn open_tunnel<C>(&self, worker_id: String, connection: C) -> Result<OpenTunnel, Error>
+    where
+        C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let channel = self.dialer.dial_tunnel(&worker_id, connection).await?;
+        Ok(self.tunnels.opened(worker_id, channel))
+    }
+
     /// A worker comes in.
     pub fn join(&self, hello: Hello) -> Result<Stay, Error> {
         let refuse = |message: String| Error::new(Reason::BadRequest, message);
@@ -62,8 +76,15 @@ impl Members {
         if identity.name.is_empty() {
             return Err(refuse("hello: expected a name".into()));
         }
-        let endpoint: Endpoint = identity.address.parse().map_err(refuse)?;
-        let contact = ExecutionClient::new(self.dialer.dial(&endpoint)?)
+        let channel = match identity.address.as_str() {
+            "" => self.tunnels.to(&identity.id).ok_or_else(|| {
+                Error::unavailable(
+                    "hello: expected an address, or a tunnel that this worker has opened before",
+                )
+            })?,
+            address => self.dialer.dial(&address.parse::<Endpoint>().map_err(refuse)?)?,
+        };
+        let contact = ExecutionClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let name = identity.name.clone();

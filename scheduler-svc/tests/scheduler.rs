@@ -1,7 +1,10 @@
 //! The scheduler through its gRPC, with a registry and workers that are real servers.
 
 mod measurements;
+mod policies;
+mod simulate;
 mod support;
+mod tunnel;
 
 use std::time::Duration;
 
@@ -72,7 +75,7 @@ async fn scripts_are_looked_up_by_name() {
     let stage = Stage::start().await;
     let _worker = stage.worker("w", 1000).await;
     stage.registry.put(function("f"));
-    let revision = stage.registry.put_script("known");
+    let revision = stage.registry.put_script("known", "- default: []");
     for (script, expected) in [("known", Reason::ScriptUnusable), ("unknown", Reason::ScriptNotFound)] {
         let scheduling = Some(Scheduling { language: Some(Language::AppScript(script.into())) });
         let error = stage

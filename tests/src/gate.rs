@@ -3,6 +3,7 @@
 //! A function that calls it runs exactly until then, so that a test can have invocations in flight
 //! without waiting for a time.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +32,12 @@ struct Shared {
 impl Gate {
     /// Starts it, closed.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        Self::start_at(Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// Starts it at this address of the machine, closed.
+    pub async fn start_at(address: IpAddr) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let state = Arc::new(Shared { waiting: watch::Sender::new(0), open: watch::Sender::new(false) });
         let router = Router::new().route("/", any(wait_for_it)).with_state(Arc::clone(&state));

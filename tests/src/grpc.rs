@@ -36,7 +36,12 @@ impl Interceptor for Show {
 
 /// Connects to the mesh's gRPC port.
 pub async fn connect(mesh: &Mesh, token: Option<&str>) -> Connection {
-    let endpoint = Endpoint::from_shared(mesh.grpc_url()).expect("a URL");
+    connect_to(mesh.grpc_url(), token).await
+}
+
+/// Connects to a mesh's gRPC port at this URL.
+pub async fn connect_to(url: String, token: Option<&str>) -> Connection {
+    let endpoint = Endpoint::from_shared(url).expect("a URL");
     let channel = endpoint.connect().await.expect("the gRPC port is open");
     InterceptedService::new(channel, Show(token.map(str::to_owned)))
 }

@@ -60,6 +60,11 @@ pub fn run_shared(cases: Vec<(&'static str, SharedCase)>) -> ExitCode {
 /// Runs cases that start what they need, one after the other unless told otherwise: some measure
 /// time.
 pub fn run_alone(cases: Vec<Listed<'_>>) -> ExitCode {
+    run_alone_unless(None, cases)
+}
+
+/// The same, unless something is `missing`: then they are listed as ignored, and with what that is.
+pub fn run_alone_unless(missing: Option<&str>, cases: Vec<Listed<'_>>) -> ExitCode {
     let runtime = runtime();
     let mut trials = Vec::new();
     for (shapes, cases) in cases {
@@ -67,7 +72,8 @@ pub fn run_alone(cases: Vec<Listed<'_>>) -> ExitCode {
             trials.extend(shapes.iter().map(|&shape| {
                 let runtime = Arc::clone(&runtime);
                 let name = format!("{}::{name}", shape.name);
-                Trial::test(name, move || runtime.block_on(limited(case(shape))))
+                let trial = Trial::test(name, move || runtime.block_on(limited(case(shape))));
+                trial.with_kind(missing.unwrap_or_default()).with_ignored_flag(missing.is_some())
             }));
         }
     }

@@ -14,7 +14,7 @@ use proto::worker::v1::execution_server::ExecutionServer;
 
 use crate::admission::Admission;
 use crate::code_source::CodeSource;
-use crate::config::Config;
+use crate::config::{Advertise, Config};
 use crate::grpc::ExecutionService;
 use crate::load::{LoadGauges, LoadMeter};
 use crate::metrics::Metrics;
@@ -22,6 +22,7 @@ use crate::preparation::Preparation;
 use crate::report::{Joined, Reporter};
 use crate::runtime::Runtime;
 use crate::runtime::limits::Limits;
+use crate::tunnel::Tunnels;
 use crate::work::Work;
 
 /// The worker.
@@ -35,9 +36,7 @@ impl App {
         let readiness = Readiness::default();
         let metrics = Metrics::new(&host.metrics, &config.name);
         let work = Work::default();
-        let load = Arc::new(LoadMeter::new(&config, work.clone(), metrics.guest_memory.clone())?);
-        mesh::metrics::register(&host.metrics, LoadGauges::new(Arc::clone(&load), &config.name));
-        tasks.spawn(Arc::clone(&load).follow_cpu_use());
+        let load = measured_load(&config, &host, &tasks, work.clone(), &metrics)?;
         let address = advertised(&config, &host)?;
 
         let registry = host.dialer.dial(&config.registry).context("registry")?;
@@ -55,7 +54,7 @@ impl App {
                 id: uuid::Uuid::now_v7().to_string(),
                 name: config.name.clone(),
                 tag: config.tag.clone(),
-                address: address.to_string(),
+                address: address.as_ref().map(ToString::to_string).unwrap_or_default(),
                 labels: config.labels.clone().into_iter().collect(),
             },
             load,
@@ -63,10 +62,6 @@ impl App {
             draining: host.draining.clone(),
             joined: Joined::new(readiness.condition("scheduler")),
         };
-        for scheduler in &config.schedulers {
-            let channel = host.dialer.dial(scheduler).context("schedulers")?;
-            tasks.spawn(reporter.clone().run(channel));
-        }
 
         let execution = ExecutionService {
             admission: Admission::new(config.max_concurrent, work, host.draining.clone()),
@@ -79,23 +74,49 @@ impl App {
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let router =
             Grpc::default().service(execution).build(&config.server, &host.metrics, &readiness, &tasks);
+
+        let drain_timeout = Duration::from_secs(config.server.drain_timeout_s);
+        let tunnels =
+            address.is_none().then(|| Tunnels::new(router.clone(), host.draining.clone(), drain_timeout));
+        for scheduler in &config.schedulers {
+            let channel = host.dialer.dial(scheduler).context("schedulers")?;
+            tasks.spawn_until_done(reporter.clone().run(channel, tunnels.clone(), tasks.stopping().clone()));
+        }
         Ok(Service { name: "worker", router, more: Vec::new(), tasks, readiness })
     }
 }
 
-/// Where schedulers reach this worker.
-fn advertised(config: &Config, host: &Host) -> anyhow::Result<Endpoint> {
-    let address = config.advertise.as_ref().unwrap_or(&host.address);
+/// The load, which Prometheus can read too.
+fn measured_load(
+    config: &Config,
+    host: &Host,
+    tasks: &Tasks,
+    work: Work,
+    metrics: &Metrics,
+) -> anyhow::Result<Arc<LoadMeter>> {
+    let load = Arc::new(LoadMeter::new(config, work, metrics.guest_memory.clone())?);
+    mesh::metrics::register(&host.metrics, LoadGauges::new(Arc::clone(&load), &config.name));
+    tasks.spawn(Arc::clone(&load).follow_cpu_use());
+    Ok(load)
+}
+
+/// Where schedulers reach this worker; `None`: nowhere.
+fn advertised(config: &Config, host: &Host) -> anyhow::Result<Option<Endpoint>> {
+    let address = match &config.advertise {
+        Advertise::Listening => &host.address,
+        Advertise::Nowhere => return Ok(None),
+        Advertise::At(address) => address,
+    };
     if let Endpoint::Tcp(uri) = address {
         let name = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let unspecified = name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_unspecified());
         anyhow::ensure!(
             !unspecified,
             "advertise: schedulers cannot reach {address}; set it to where they reach this worker, such as \
-             http://worker-1:4003"
+             http://worker-1:4003, or to none"
         );
     }
-    Ok(address.clone())
+    Ok(Some(address.clone()))
 }
 
 #[cfg(test)]
@@ -104,17 +125,22 @@ mod tests {
 
     #[test]
     fn an_address_that_nobody_reaches_is_refused() {
-        let reached_at = |listening: &str, advertise: Option<&str>| {
-            let endpoint = |text: &str| text.parse::<Endpoint>().expect("well-formed");
-            let config = Config { advertise: advertise.map(endpoint), ..Config::default() };
+        let endpoint = |text: &str| text.parse::<Endpoint>().expect("well-formed");
+        let reached_at = |listening: &str, advertise: Advertise| {
+            let config = Config { advertise, ..Config::default() };
             let host = Host::new(&config.server, endpoint(listening)).expect("a host");
-            advertised(&config, &host).map(|address| address.to_string()).map_err(|e| e.to_string())
+            let address = advertised(&config, &host).map_err(|error| error.to_string());
+            address.map(|address| address.map(|address| address.to_string()))
         };
-        assert_eq!(reached_at("http://10.0.0.1:4003", None), Ok("http://10.0.0.1:4003".into()));
-        assert_eq!(reached_at("http://0.0.0.0:4003", Some("http://w:4003")), Ok("http://w:4003".into()));
+        let here = |text: &str| Ok(Some(text.to_owned()));
+        let listening = || Advertise::Listening;
+        assert_eq!(reached_at("http://10.0.0.1:4003", listening()), here("http://10.0.0.1:4003"));
+        let elsewhere = Advertise::At(endpoint("http://w:4003"));
+        assert_eq!(reached_at("http://0.0.0.0:4003", elsewhere), here("http://w:4003"));
         for unspecified in ["http://0.0.0.0:4003", "http://[::]:4003"] {
-            let error = reached_at(unspecified, None).expect_err(unspecified);
+            let error = reached_at(unspecified, listening()).expect_err(unspecified);
             assert!(error.starts_with("advertise: "), "{error}");
+            assert_eq!(reached_at(unspecified, Advertise::Nowhere), Ok(None));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use mesh::channel::Endpoint;
 use mesh::config::{ServerConfig, ServiceConfig, TelemetryConfig};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// One page of WebAssembly's memory, in bytes.
 const PAGE: u64 = 64 << 10;
@@ -37,8 +37,8 @@ pub struct Config {
     /// Where the schedulers are, each replica by itself; at least one.
     pub schedulers: Vec<Endpoint>,
     /// Where schedulers reach this worker. Absent: where it listens, which then has to be an address
-    /// that others can reach.
-    pub advertise: Option<Endpoint>,
+    /// that others can reach. `none`: nowhere, as behind a NAT; it then opens a tunnel to each of them.
+    pub advertise: Advertise,
     /// Where compiled code is kept. Made when it is not there; has to belong to the user that the
     /// worker runs as, and to be writable by nobody else.
     pub cache_dir: PathBuf,
@@ -79,7 +79,7 @@ impl Default for Config {
             labels: BTreeMap::new(),
             registry: local_port(4001),
             schedulers: vec![local_port(4002)],
-            advertise: None,
+            advertise: Advertise::Listening,
             cache_dir: "./.funless/code-cache".into(),
             max_concurrent: 256,
             memory_bytes: 128 << 20,
@@ -93,6 +93,30 @@ impl Default for Config {
             fetch_timeout_ms: 30_000,
             http_timeout_ms: 30_000,
             http_body_bytes: 16 << 20,
+        }
+    }
+}
+
+/// Where schedulers reach the worker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Advertise {
+    /// Where it listens.
+    #[default]
+    Listening,
+    /// Nowhere, but through the tunnels that it opens.
+    Nowhere,
+    /// Here.
+    At(Endpoint),
+}
+
+impl<'de> Deserialize<'de> for Advertise {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "none" => Ok(Self::Nowhere),
+            text => text
+                .parse()
+                .map(Self::At)
+                .map_err(|error: String| serde::de::Error::custom(format!("{error}, or none"))),
         }
     }
 }
@@ -188,6 +212,16 @@ mod tests {
         assert_eq!(Config::default().validate(), Ok(()));
         let labels = [("zone".into(), "edge-1".into()), ("example.org-rack_2".into(), "é".repeat(128))];
         assert_eq!(Config { labels: labels.into(), ..Config::default() }.validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_worker_may_be_reached_nowhere() {
+        let read = |text: &str| serde_json::from_value::<Advertise>(text.into()).map_err(|e| e.to_string());
+        assert_eq!(read("none"), Ok(Advertise::Nowhere));
+        let here = "http://worker-1:4003";
+        assert_eq!(read(here), Ok(Advertise::At(here.parse().expect("an endpoint"))));
+        let error = read("nowhere").expect_err("no endpoint");
+        assert!(error.contains("expected http://host:port") && error.ends_with("or none"), "{error}");
     }
 
     #[test]

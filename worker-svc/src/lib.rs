@@ -9,8 +9,9 @@
 //!    and tells how that ended; what the function calls on its way is in `runtime::host`
 //!
 //! Beside that, `preparation` follows the registry so that code is compiled before it is first called,
-//! and `report` tells each scheduler who this worker is, how loaded it is and what it has prepared.
-//! `work` counts what runs, `load` measures what is left; Prometheus can read both.
+//! and `report` tells each scheduler who this worker is, how loaded it is and what it has prepared. A
+//! worker that nobody can reach opens a `tunnel` to each of them first. `work` counts what runs, `load`
+//! measures what is left; Prometheus can read both.
 //!
 //! Functions are WebAssembly, run by one wasmtime engine (`runtime::engine`). Nothing of one
 //! invocation is visible to the next, and whatever a function does ends with its own error: `error`
@@ -27,7 +28,8 @@ mod metrics;
 mod preparation;
 mod report;
 mod runtime;
+mod tunnel;
 mod work;
 
 pub use app::App;
-pub use config::Config;
+pub use config::{Advertise, Config};

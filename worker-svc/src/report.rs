@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::load::LoadMeter;
 use crate::preparation::{CodeState, Preparation};
+use crate::tunnel::Tunnels;
 
 /// Reports on their way to a scheduler. One that does not take them is not waited for longer than
 /// [`JOIN_TIMEOUT`].
@@ -74,8 +76,23 @@ impl Drop for Membership<'_> {
 }
 
 impl Reporter {
-    /// Stays a member at this scheduler for ever: a lost stream is opened again.
-    pub(crate) async fn run(self, scheduler: Channel) {
+    /// Stays a member at this scheduler until `stopping` is cancelled and nothing runs that came through a
+    /// tunnel. A worker that nobody can reach has `tunnels`.
+    pub(crate) async fn run(self, scheduler: Channel, tunnels: Option<Tunnels>, stopping: CancellationToken) {
+        let over = async {
+            stopping.cancelled().await;
+            if let Some(tunnels) = &tunnels {
+                tunnels.drain().await;
+            }
+        };
+        tokio::select! {
+            () = self.stay(scheduler, tunnels.as_ref()) => {}
+            () = over => {}
+        }
+    }
+
+    /// Stays for ever. A lost stream is opened again, unless this worker drains.
+    async fn stay(&self, scheduler: Channel, tunnels: Option<&Tunnels>) {
         let endpoint = scheduler.endpoint().clone();
         let mut client = MembershipClient::new(scheduler);
         let mut backoff = Backoff::reconnect();
@@ -85,7 +102,10 @@ impl Reporter {
                 was_in = true;
                 tracing::info!(scheduler = %endpoint, "joined");
             };
-            let Err(lost) = self.join(&mut client, entered).await;
+            let Err(lost) = self.join_reachably(&mut client, tunnels, entered).await;
+            if self.draining.is_cancelled() {
+                return std::future::pending().await;
+            }
             if was_in {
                 tracing::warn!(scheduler = %endpoint, %lost, "membership lost; joining again");
                 backoff.reset();
@@ -93,6 +113,28 @@ impl Reporter {
             let wait = backoff.next_wait();
             tracing::debug!(scheduler = %endpoint, %lost, ?wait, "not a member");
             tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Joins once, having opened a tunnel if there has to be one, until either is lost. A tunnel outlives
+    /// the membership: a scheduler that stops still has calls there.
+    async fn join_reachably(
+        &self,
+        client: &mut MembershipClient<Channel>,
+        tunnels: Option<&Tunnels>,
+        entered: impl FnOnce(),
+    ) -> Result<Infallible, Error> {
+        let Some(tunnels) = tunnels else { return self.join(client, entered).await };
+        let tunnel = tunnels.open(client, &self.identity.id).await?;
+        let mut membership = pin!(self.join(client, entered));
+        tokio::select! {
+            lost = &mut membership => return lost,
+            _ = tunnel => {}
+        }
+        match self.draining.is_cancelled() {
+            // It has ended its tunnels itself.
+            true => membership.await,
+            false => Err(Error::unavailable("the tunnel has ended")),
         }
     }
 

@@ -5,14 +5,17 @@ mod bindings;
 mod common;
 mod conservation;
 mod dead_letters;
+mod explain;
 mod functions;
 mod invoke;
 mod modules;
 mod one_process;
 mod openapi;
 mod scripts;
+mod simulate;
 mod states;
 mod subjects;
+mod workers;
 
 use serde_json::{Value, json};
 

@@ -6,14 +6,19 @@ pub mod postgres;
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, stream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 
 use crate::channel::{Channel, Dialer, Endpoint};
 use crate::config::{Listen, ServerConfig};
 use crate::listener::Listener;
 use crate::run::Host;
 use crate::server::Service;
+use crate::tunnel;
 
 /// Surroundings for a service under test whose clients find it at `local:name`.
 pub fn host(name: &str) -> Host {
@@ -69,6 +74,32 @@ impl Drop for Served {
     fn drop(&mut self) {
         self.draining.cancel();
     }
+}
+
+/// A tunnel within this process: its two ends, and what breaks it.
+pub fn tunnel() -> (
+    impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    CancellationToken,
+) {
+    let broken = CancellationToken::new();
+    let (one, chunks_of_one) = tunnel::sending();
+    let (other, chunks_of_other) = tunnel::sending();
+    let one = tunnel::end(carried(chunks_of_other, broken.clone()), one);
+    let other = tunnel::end(carried(chunks_of_one, broken.clone()), other);
+    (one, other, broken)
+}
+
+fn carried(
+    chunks: impl Stream<Item = Bytes> + Send + 'static,
+    broken: CancellationToken,
+) -> impl Stream<Item = Result<Bytes, Status>> + Send + 'static {
+    let carried = chunks.map(Ok).take_until(broken.clone().cancelled_owned());
+    let end = stream::once(async move {
+        let status = Status::unavailable("the tunnel broke");
+        broken.is_cancelled().then_some(Err(status))
+    });
+    carried.chain(end.filter_map(std::future::ready))
 }
 
 /// Waits until `condition` holds, and panics naming `what` when it does not within ten seconds.

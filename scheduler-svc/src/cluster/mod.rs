@@ -9,7 +9,7 @@ mod member;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use proto::scheduler::v1::{Report, WorkerIdentity};
@@ -30,8 +30,9 @@ pub struct Cluster<C> {
     workers: Vec<Worker>,
     /// All else that is known of it, in the same order.
     members: Vec<Member<C>>,
-    /// The names in the same order, shared with all that remembers an index.
-    names: Arc<[Arc<str>]>,
+    /// The names in the same order, shared with all that remembers an index. Empty after a change, until
+    /// somebody wants them: when many join, nobody does between two of them.
+    names: OnceLock<Arc<[Arc<str>]>>,
     /// Work that this scheduler has sent to workers that are out, by the worker's id: a stream may break
     /// while the worker goes on.
     parted: HashMap<String, Work>,
@@ -54,7 +55,7 @@ impl<C> Cluster<C> {
             scheduler_id,
             workers: Vec::new(),
             members: Vec::new(),
-            names: Arc::default(),
+            names: OnceLock::new(),
             parted: HashMap::new(),
             sessions: 0,
         }
@@ -77,7 +78,7 @@ impl<C> Cluster<C> {
         self.workers.insert(index, Worker::new(&identity.name, None));
         self.members.insert(index, Member::new(session, identity, contact, work, now));
         self.members[index].take(&mut self.workers[index], &self.scheduler_id, report, now);
-        self.rename();
+        self.names.take();
         session
     }
 
@@ -98,9 +99,7 @@ impl<C> Cluster<C> {
     /// A worker's stream has ended. `None`: it was out already, or is in again.
     pub fn leave(&mut self, name: &str, session: Session) -> Option<Worker> {
         let index = self.of_session(name, session)?;
-        let worker = self.remove(index);
-        self.rename();
-        Some(worker)
+        Some(self.remove(index))
     }
 
     /// Takes out, and names, who has not reported for `patience`.
@@ -109,9 +108,6 @@ impl<C> Cluster<C> {
         let mut taken_out = Vec::new();
         while let Some(index) = self.members.iter().position(silent) {
             taken_out.push(self.remove(index).name);
-        }
-        if !taken_out.is_empty() {
-            self.rename();
         }
         taken_out
     }
@@ -128,7 +124,7 @@ impl<C> Cluster<C> {
 
     /// The workers' names, in their order.
     pub fn names(&self) -> &Arc<[Arc<str>]> {
-        &self.names
+        self.names.get_or_init(|| self.workers.iter().map(|worker| Arc::clone(&worker.name)).collect())
     }
 
     /// Reserves `capacity` bytes on the worker with this index, and gives the way to it.
@@ -161,16 +157,13 @@ impl<C> Cluster<C> {
 
     /// Takes a worker out, and remembers what it was sent.
     fn remove(&mut self, index: usize) -> Worker {
+        self.names.take();
         let member = self.members.remove(index);
         if !member.own().is_none() {
             let (id, work) = member.into_own();
             self.parted.insert(id, work);
         }
         self.workers.remove(index)
-    }
-
-    fn rename(&mut self) {
-        self.names = self.workers.iter().map(|worker| Arc::clone(&worker.name)).collect();
     }
 
     fn of_session(&self, name: &str, session: Session) -> Option<usize> {

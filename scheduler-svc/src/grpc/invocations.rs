@@ -10,6 +10,7 @@ use proto::scheduler::v1::invocations_server::Invocations;
 use proto::scheduler::v1::invoke_response::Outcome;
 use proto::scheduler::v1::{InvokeRequest, InvokeResponse};
 use proto::worker::v1::{ExecuteRequest, execute_response};
+use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -35,17 +36,19 @@ pub struct InvocationsHandler {
     dispatcher: Dispatcher,
     delivery: Delivery,
     max_duration: Duration,
+    running: TaskTracker,
 }
 
 impl InvocationsHandler {
-    /// Invocations of what is in `catalog`, each at most for `max_duration`.
+    /// Invocations of what is in `catalog`, each at most for `max_duration` and counted in `running`.
     pub fn new(
         catalog: Arc<Catalog>,
         dispatcher: Dispatcher,
         delivery: Delivery,
         max_duration: Duration,
+        running: TaskTracker,
     ) -> Self {
-        Self { catalog, dispatcher, delivery, max_duration }
+        Self { catalog, dispatcher, delivery, max_duration, running }
     }
 
     async fn invoke(
@@ -126,6 +129,7 @@ impl InvocationsHandler {
 #[tonic::async_trait]
 impl Invocations for InvocationsHandler {
     async fn invoke(&self, request: Request<InvokeRequest>) -> Result<Response<InvokeResponse>, Status> {
+        let _running = self.running.token();
         let deadline = Deadline::of_at_most(&request, self.max_duration);
         let caller = Caller::of(&request);
         let mut decision_id = String::new();

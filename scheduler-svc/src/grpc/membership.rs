@@ -2,32 +2,57 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 use mesh::shutdown::Tasks;
-use mesh::{Error, Reason};
+use mesh::{Caller, Error, Reason, tunnel};
 use proto::scheduler::v1::join_request::Message;
 use proto::scheduler::v1::membership_server::Membership;
-use proto::scheduler::v1::{JoinRequest, JoinResponse, TunnelRequest, TunnelResponse};
+use proto::scheduler::v1::{JoinRequest, JoinResponse, TunnelRequest, TunnelResponse, tunnel_request};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::membership::{Members, Stay};
+
+/// The longest id of a worker that opens a tunnel.
+const MAX_ID_BYTES: usize = 128;
+/// What callers had sent when they heard that this scheduler drains has arrived after so long.
+const ON_THE_WAY: Duration = Duration::from_millis(500);
 
 /// Lets workers in.
 #[derive(Debug)]
 pub struct MembershipHandler {
     members: Arc<Members>,
+    invocations: TaskTracker,
     tasks: Tasks,
     draining: CancellationToken,
 }
 
 impl MembershipHandler {
-    /// Lets workers into `members` until `draining` is cancelled.
-    pub fn new(members: Arc<Members>, tasks: Tasks, draining: CancellationToken) -> Self {
-        Self { members, tasks, draining }
+    /// Lets workers into `members` until `draining` is cancelled. Tunnels stay open as long as there are
+    /// `invocations`.
+    pub fn new(
+        members: Arc<Members>,
+        invocations: TaskTracker,
+        tasks: Tasks,
+        draining: CancellationToken,
+    ) -> Self {
+        Self { members, invocations, tasks, draining }
+    }
+
+    /// Ends when this scheduler drains and none of its invocations can need a worker any more.
+    fn needs_no_worker(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (draining, invocations) = (self.draining.clone(), self.invocations.clone());
+        async move {
+            draining.cancelled().await;
+            tokio::time::sleep(ON_THE_WAY).await;
+            invocations.close();
+            invocations.wait().await;
+        }
     }
 }
 
@@ -39,6 +64,7 @@ impl Membership for MembershipHandler {
         &self,
         request: Request<Streaming<JoinRequest>>,
     ) -> Result<Response<Self::JoinStream>, Status> {
+        Caller::of(&request).only_services()?;
         let mut requests = request.into_inner();
         let Some(Message::Hello(hello)) = requests.message().await?.and_then(|request| request.message)
         else {
@@ -68,9 +94,33 @@ impl Membership for MembershipHandler {
 
     async fn tunnel(
         &self,
-        _request: Request<Streaming<TunnelRequest>>,
+        request: Request<Streaming<TunnelRequest>>,
     ) -> Result<Response<Self::TunnelStream>, Status> {
-        Err(Status::unimplemented("not yet"))
+        use tunnel_request::Message;
+
+        Caller::of(&request).only_services()?;
+        let mut requests = request.into_inner();
+        let first = requests.message().await?.and_then(|request| request.message);
+        let Some(Message::WorkerId(worker_id)) = first else {
+            return Err(
+                Error::new(Reason::BadRequest, "expected the worker's id as the first message").into()
+            );
+        };
+        if !(1..=MAX_ID_BYTES).contains(&worker_id.len()) {
+            let expected = format!("worker_id: expected 1 to {MAX_ID_BYTES} bytes");
+            return Err(Error::new(Reason::BadRequest, expected).into());
+        }
+        let received = requests.map(|request| match request?.message {
+            Some(Message::Data(data)) => Ok(data),
+            _ => Err(Status::invalid_argument("expected data after the first message")),
+        });
+        let (sending, chunks) = tunnel::sending();
+        let open = self.members.open_tunnel(worker_id, tunnel::end(received, sending)).await?;
+        let responses = chunks.take_until(self.needs_no_worker()).map(move |data| {
+            let _held = &open;
+            Ok(TunnelResponse { data })
+        });
+        Ok(Response::new(responses.boxed()))
     }
 }
 

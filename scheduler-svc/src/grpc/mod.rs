@@ -4,6 +4,8 @@ mod cluster;
 mod invocations;
 mod membership;
 mod policies;
+mod script;
+mod simulations;
 
 pub use cluster::ClusterHandler;
 pub use invocations::InvocationsHandler;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mesh::deadline::Deadline;
-use mesh::{Caller, Error};
+use mesh::{Caller, Error, Reason};
 use proto::scheduler::v1::explain_request::Decision as Asked;
 use proto::scheduler::v1::policies_server::Policies;
 use proto::scheduler::v1::{
@@ -14,6 +14,8 @@ use proto::scheduler::v1::{
 };
 use tonic::{Request, Response, Status};
 
+use super::script;
+use super::simulations::{self, Simulations};
 use crate::catalog::Catalog;
 use crate::decisions;
 use crate::dispatch::{Dispatcher, capacity_kb_of, tag_of};
@@ -21,9 +23,12 @@ use crate::error::SchedulingError;
 use crate::explain::explain;
 use crate::membership::Members;
 use crate::policy::Refusal;
+use crate::policy::app::MAX_SCRIPT_BYTES;
 
 /// How long an explanation waits for a catalog that is behind.
 const CATCH_UP: Duration = Duration::from_secs(5);
+/// How long a simulation may take when the caller sets no deadline.
+const LONGEST_SIMULATION: Duration = Duration::from_secs(60);
 /// Decisions that are listed when nothing is said.
 const LISTED: usize = 1000;
 
@@ -33,12 +38,13 @@ pub struct PoliciesHandler {
     members: Arc<Members>,
     catalog: Arc<Catalog>,
     dispatcher: Dispatcher,
+    simulations: Simulations,
 }
 
 impl PoliciesHandler {
     /// Policies for the functions and scripts in `catalog`, among `members`, as `dispatcher` follows them.
     pub fn new(members: Arc<Members>, catalog: Arc<Catalog>, dispatcher: Dispatcher) -> Self {
-        Self { members, catalog, dispatcher }
+        Self { members, catalog, dispatcher, simulations: Simulations::default() }
     }
 
     fn past(&self, caller: &Caller, id: &str) -> Result<decisions::Decision, SchedulingError> {
@@ -66,8 +72,15 @@ impl Policies for PoliciesHandler {
         &self,
         request: Request<CheckScriptRequest>,
     ) -> Result<Response<CheckScriptResponse>, Status> {
-        let _ = (&self.members, request);
-        Err(Status::unimplemented("not yet"))
+        let CheckScriptRequest { content } = request.into_inner();
+        if content.len() > MAX_SCRIPT_BYTES {
+            let message = format!("the script is larger than the limit of {MAX_SCRIPT_BYTES} bytes");
+            return Err(Error::new(Reason::TooLarge, message).into());
+        }
+        let names = Arc::clone(self.members.cluster().names());
+        // A large script takes a while.
+        let checked = tokio::task::spawn_blocking(move || script::check(&content, &names)).await;
+        Ok(Response::new(checked.map_err(|panic| Error::internal(format!("checking a script: {panic}")))?))
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
@@ -110,8 +123,11 @@ impl Policies for PoliciesHandler {
         &self,
         request: Request<SimulateRequest>,
     ) -> Result<Response<SimulateResponse>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let deadline = Deadline::of_at_most(&request, LONGEST_SIMULATION);
+        let request = request.into_inner();
+        self.catalog.catch_up(request.min_revision, deadline).await.map_err(Error::from)?;
+        let script = simulations::script_of(&self.catalog, request.policy.as_ref())?;
+        Ok(Response::new(self.simulations.simulate(script, request, deadline).await?))
     }
 }
 

@@ -1,5 +1,10 @@
 //! The choice of a worker by a script, and the steps that led to it.
 
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 use rand::{Rng, RngExt as _};
 
@@ -105,7 +110,7 @@ pub enum Verdict {
     /// The term of the block's affinity with this index does not hold.
     Affinity {
         /// The index.
-        term: u16,
+        term: u32,
     },
 }
 

@@ -5,7 +5,11 @@
 //! it, so that none of them can say what the others do not do.
 
 pub mod app;
+#[cfg(test)]
+pub(crate) mod arbitrary;
 mod choose;
+#[cfg(test)]
+pub(crate) mod testing;
 mod worker;
 
 pub use choose::{Ask, Choice, ItemUse, Outcome, Refusal, Step, Verdict, choose};

@@ -3,12 +3,15 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use mesh::channel::Endpoint;
+use mesh::listener::serve_one;
 use mesh::testing::{Served, eventually};
-use mesh::{Channel, Error, Host, MAX_MESSAGE_BYTES, Reason};
+use mesh::{Channel, Error, Host, MAX_MESSAGE_BYTES, Reason, tunnel};
 use parking_lot::Mutex;
 use proto::registry::v1::change::Change as Kind;
 use proto::registry::v1::watch_response::Body;
@@ -21,7 +24,8 @@ use proto::scheduler::v1::invocations_client::InvocationsClient;
 use proto::scheduler::v1::join_request::Message;
 use proto::scheduler::v1::membership_client::MembershipClient;
 use proto::scheduler::v1::{
-    Hello, InvokeRequest, InvokeResponse, JoinRequest, ListWorkersRequest, Report, WorkerIdentity, WorkerLoad,
+    Hello, InvokeRequest, InvokeResponse, JoinRequest, ListWorkersRequest, Report, TunnelRequest,
+    WorkerIdentity, WorkerLoad, tunnel_request,
 };
 use proto::sink::v1::delivery_server::{Delivery, DeliveryServer};
 use proto::sink::v1::{DeliverRequest, DeliverResponse};
@@ -29,8 +33,10 @@ use proto::worker::v1::execute_response::Outcome;
 use proto::worker::v1::execution_server::{Execution, ExecutionServer};
 use proto::worker::v1::{ExecuteRequest, ExecuteResponse};
 use scheduler_svc::{App, Config};
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{BroadcastStream, ReceiverStream};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 /// A registry of which only the watch is there.
@@ -65,10 +71,11 @@ impl FakeRegistry {
     }
 
     /// Puts a script and gives the revision.
-    pub fn put_script(&self, name: &str) -> u64 {
-        let script = Script { name: name.into(), content: "- default: []".into() };
+    pub fn put_script(&self, name: &str, content: &str) -> u64 {
+        let script = Script { name: name.into(), content: content.into() };
         let mut state = self.state.lock();
         state.revision += 1;
+        state.scripts.retain(|known| known.name != name);
         state.scripts.push(script.clone());
         self.tell(state.revision, Change { change: Some(Kind::ScriptPut(script)) })
     }
@@ -113,6 +120,8 @@ pub enum Behaviour {
     Answer,
     /// Says that it has no room.
     Overloaded,
+    /// Answers when it is let go, or told to behave otherwise.
+    Hold,
     /// Waits for ever.
     Hang,
     /// Fails as a trap does.
@@ -128,14 +137,25 @@ pub struct FakeWorker {
     /// Reports; dropped to leave.
     reports: Option<mpsc::Sender<JoinRequest>>,
     served: Option<Served>,
+    tunnel: Option<FakeTunnel>,
+}
+
+/// What a worker that nobody can reach has opened.
+pub struct FakeTunnel {
+    pub draining: CancellationToken,
+    pub serving: JoinHandle<()>,
 }
 
 #[derive(Clone)]
 struct Executor {
     name: String,
-    behaviour: Arc<Mutex<Behaviour>>,
+    behaviour: Arc<watch::Sender<Behaviour>>,
     received: Arc<Mutex<Vec<ExecuteRequest>>>,
     running: Arc<watch::Sender<usize>>,
+    /// The most that ever ran at once.
+    most: Arc<AtomicUsize>,
+    /// One for each that may go.
+    let_go: Arc<Semaphore>,
 }
 
 struct Running(Arc<watch::Sender<usize>>);
@@ -152,18 +172,28 @@ impl Execution for Executor {
         let request = request.into_inner();
         let is_first_code = request.code.as_ref().is_some_and(|code| code.hash == HASH[..]);
         self.received.lock().push(request);
-        self.running.send_modify(|running| *running += 1);
+        self.running.send_modify(|running| {
+            *running += 1;
+            self.most.fetch_max(*running, Ordering::Relaxed);
+        });
         let _running = Running(Arc::clone(&self.running));
-        let behaviour = *self.behaviour.lock();
+        let behaviour = *self.behaviour.borrow();
+        if matches!(behaviour, Behaviour::Hold) {
+            let mut changes = self.behaviour.subscribe();
+            tokio::select! {
+                let_go = self.let_go.acquire() => let_go.expect("it stays open").forget(),
+                _ = changes.wait_for(|now| !matches!(now, Behaviour::Hold)) => {}
+            }
+        }
         match behaviour {
             Behaviour::Forgot if is_first_code => {
                 Err(Error::new(Reason::CodeNotFound, "no such code").into())
             }
-            Behaviour::Answer | Behaviour::Forgot => {
+            Behaviour::Answer | Behaviour::Hold | Behaviour::Forgot => {
                 let result = Bytes::from(format!("{:?}", self.name));
                 Ok(Response::new(ExecuteResponse { outcome: Some(Outcome::Result(result)) }))
             }
-            Behaviour::Overloaded => Err(Error::overloaded("full", std::time::Duration::from_secs(1)).into()),
+            Behaviour::Overloaded => Err(Error::overloaded("full", Duration::from_secs(1)).into()),
             Behaviour::Hang => std::future::pending().await,
             Behaviour::Trap => Err(Error::new(Reason::GuestTrapped, "unreachable").into()),
         }
@@ -172,7 +202,7 @@ impl Execution for Executor {
 
 impl FakeWorker {
     pub fn behave(&self, behaviour: Behaviour) {
-        *self.executor.behaviour.lock() = behaviour;
+        self.executor.behaviour.send_replace(behaviour);
     }
 
     pub fn received(&self) -> Vec<ExecuteRequest> {
@@ -181,6 +211,16 @@ impl FakeWorker {
 
     pub fn running(&self) -> usize {
         *self.executor.running.borrow()
+    }
+
+    /// The most that ever ran at once.
+    pub fn most_at_once(&self) -> usize {
+        self.executor.most.load(Ordering::Relaxed)
+    }
+
+    /// Lets as many of those that are held go, now or when they come.
+    pub fn let_go(&self, count: usize) {
+        self.executor.let_go.add_permits(count);
     }
 
     pub async fn report(&self, report: Report) {
@@ -193,11 +233,41 @@ impl FakeWorker {
         self.reports = None;
     }
 
+    /// Waits until the scheduler hears it no more.
+    pub async fn is_out(&self) {
+        self.reports.as_ref().expect("it was in").closed().await;
+    }
+
     /// Cuts its connections while the scheduler still believes in it.
     pub fn stop_serving(&mut self) {
         if let Some(served) = self.served.take() {
             served.kill();
         }
+        if let Some(tunnel) = self.tunnel.take() {
+            tunnel.serving.abort();
+        }
+    }
+
+    /// The tunnel that it has opened.
+    pub fn tunnel(&mut self) -> &mut FakeTunnel {
+        self.tunnel.as_mut().expect("nobody can reach it")
+    }
+}
+
+impl Executor {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            behaviour: Arc::new(watch::Sender::new(Behaviour::Answer)),
+            received: Arc::default(),
+            running: Arc::new(watch::Sender::new(0)),
+            most: Arc::default(),
+            let_go: Arc::new(Semaphore::new(0)),
+        }
+    }
+
+    fn router(&self) -> axum::Router {
+        tonic::service::Routes::new(ExecutionServer::new(self.clone())).into_axum_router()
     }
 }
 
@@ -230,6 +300,11 @@ impl Delivery for FakeSink {
     }
 }
 
+/// A configuration by which nobody is out for being silent: fake workers report only what they are told.
+pub fn patient() -> Config {
+    Config { report_interval_ms: 60_000, ..Config::default() }
+}
+
 /// A scheduler with a fake registry. Its sink service has not started.
 pub struct Stage {
     pub registry: FakeRegistry,
@@ -239,7 +314,7 @@ pub struct Stage {
 
 impl Stage {
     pub async fn start() -> Self {
-        Self::start_with(Config::default()).await
+        Self::start_with(patient()).await
     }
 
     pub async fn start_with(config: Config) -> Self {
@@ -268,30 +343,66 @@ impl Stage {
 
     /// A worker with this much memory joins.
     pub async fn worker(&self, name: &str, available_kb: u64) -> FakeWorker {
-        let executor = Executor {
-            name: name.into(),
-            behaviour: Arc::new(Mutex::new(Behaviour::Answer)),
-            received: Arc::default(),
-            running: Arc::new(watch::Sender::new(0)),
-        };
-        let router = tonic::service::Routes::new(ExecutionServer::new(executor.clone())).into_axum_router();
-        let served = Served::start(router).await;
+        let executor = Executor::new(name);
+        let served = Served::start(executor.router()).await;
+        let reports = self.join(name, &served.endpoint.to_string(), available_kb).await.expect("let in");
+        FakeWorker { name: name.into(), executor, reports: Some(reports), served: Some(served), tunnel: None }
+    }
+
+    /// A worker that nobody can reach joins, having opened a tunnel.
+    pub async fn hidden_worker(&self, name: &str, available_kb: u64) -> FakeWorker {
+        let executor = Executor::new(name);
+        let tunnel = self.open_tunnel(name, &executor).await;
+        let reports = self.join(name, "", available_kb).await.expect("let in");
+        FakeWorker { name: name.into(), executor, reports: Some(reports), served: None, tunnel: Some(tunnel) }
+    }
+
+    /// A worker that nobody can reach opens a tunnel again.
+    pub async fn reopen_tunnel(&self, worker: &mut FakeWorker) {
+        worker.tunnel = Some(self.open_tunnel(&worker.name, &worker.executor).await);
+    }
+
+    async fn open_tunnel(&self, id: &str, executor: &Executor) -> FakeTunnel {
+        let (sending, chunks) = tunnel::sending();
+        let id = tokio_stream::once(tunnel_request::Message::WorkerId(id.into()));
+        let messages = id.chain(chunks.map(tunnel_request::Message::Data));
+        let requests = messages.map(|message| TunnelRequest { message: Some(message) });
+        let answer = MembershipClient::new(self.channel.clone()).tunnel(requests).await;
+        let received = answer.expect("accepted").into_inner().map_ok(|response| response.data);
+        let (draining, limit) = (CancellationToken::new(), Duration::from_secs(5));
+        let connection = tunnel::end(received, sending);
+        let serving = tokio::spawn(serve_one(connection, executor.router(), draining.clone(), limit));
+        FakeTunnel { draining, serving }
+    }
+
+    /// Joins, and gives where to send reports.
+    pub async fn join(
+        &self,
+        name: &str,
+        address: &str,
+        available_kb: u64,
+    ) -> Result<mpsc::Sender<JoinRequest>, Error> {
         let (reports, stream) = mpsc::channel(8);
         let identity = WorkerIdentity {
             id: name.into(),
             name: name.into(),
-            address: served.endpoint.to_string(),
+            address: address.into(),
             ..WorkerIdentity::default()
         };
         let hello = Hello { identity: Some(identity), report: Some(memory(available_kb)) };
         reports.send(JoinRequest { message: Some(Message::Hello(hello)) }).await.expect("room");
         let response = MembershipClient::new(self.channel.clone()).join(ReceiverStream::new(stream)).await;
-        let mut responses = response.expect("let in").into_inner();
+        let mut responses = response?.into_inner();
         let welcome = responses.message().await.expect("a welcome").expect("a welcome");
         assert!(welcome.report_interval_ms > 0);
         // The stream of responses has to be kept, as a worker keeps it.
         tokio::spawn(async move { while let Ok(Some(_)) = responses.message().await {} });
-        FakeWorker { name: name.into(), executor, reports: Some(reports), served: Some(served) }
+        Ok(reports)
+    }
+
+    /// It shall stop.
+    pub fn drain(&self) {
+        self.host.draining.cancel();
     }
 
     pub async fn invoke(&self, request: InvokeRequest) -> Result<InvokeResponse, Error> {

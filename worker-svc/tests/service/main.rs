@@ -8,4 +8,5 @@ mod http;
 mod load;
 mod membership;
 mod support;
+mod tunnel;
 mod wasi;

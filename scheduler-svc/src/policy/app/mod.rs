@@ -1,14 +1,18 @@
 //! APP scripts: what they say, and how they are read.
 
+mod lint;
 mod parse;
+mod problem;
 
-pub use parse::{Problem, ProblemKind, parse};
+pub use lint::lint;
+pub use parse::{MAX_SCRIPT_BYTES, parse};
+pub use problem::{Problem, ProblemKind};
 
 /// The tag of the item that counts for tags without one of their own.
 pub const DEFAULT_TAG: &str = "default";
 
-/// A script that was read. Its items are in the order written, each tag stands once, and each item has
-/// a block at least.
+/// A script that was read. Its items are in the order written, each tag stands once and is not empty,
+/// and each item has a block at least.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
     /// What is said for each tag.
@@ -39,7 +43,7 @@ pub struct Block {
     pub capacity_used: Option<u8>,
     /// A worker that runs as many invocations takes no more.
     pub max_concurrent_invocations: Option<u32>,
-    /// What has to run, or must not run, on the worker.
+    /// What has to run, or must not run, on the worker. Each term stands once.
     pub affinity: Vec<Affinity>,
     /// Where it stands.
     pub place: Place,
@@ -51,7 +55,7 @@ pub enum Workers {
     /// All, in order of name.
     #[default]
     All,
-    /// Those of these names, in this order.
+    /// Those of these names, in this order. Each name stands once.
     Named(Vec<Named>),
 }
 

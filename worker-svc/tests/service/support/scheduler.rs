@@ -5,17 +5,21 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::Stream;
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use mesh::auth::Secret;
 use mesh::channel::Endpoint;
 use mesh::config::{Listen, ServerConfig};
 use mesh::health::Readiness;
 use mesh::listener::Listener;
 use mesh::server::Grpc;
 use mesh::shutdown::Tasks;
+use mesh::{Channel, Dialer, tunnel};
 use parking_lot::Mutex;
 use proto::scheduler::v1::join_request::Message;
 use proto::scheduler::v1::membership_server::{Membership, MembershipServer};
-use proto::scheduler::v1::{Hello, JoinRequest, JoinResponse, Report, TunnelRequest, TunnelResponse};
+use proto::scheduler::v1::{
+    Hello, JoinRequest, JoinResponse, Report, TunnelRequest, TunnelResponse, tunnel_request,
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -25,11 +29,15 @@ use tonic::{Request, Response, Status, Streaming};
 pub struct Heard {
     pub hellos: Vec<Hello>,
     pub reports: Vec<Report>,
+    /// The ways through the tunnels that were opened.
+    pub tunnels: Vec<Channel>,
 }
 
 /// A scheduler at a Unix socket.
 pub struct Scheduler {
     pub heard: Arc<Mutex<Heard>>,
+    /// What it shows through tunnels from its next start on.
+    pub secret: Option<Secret>,
     path: PathBuf,
     running: Option<(CancellationToken, JoinHandle<()>)>,
 }
@@ -38,7 +46,7 @@ const REPORT_INTERVAL_MS: u32 = 50;
 
 impl Scheduler {
     pub async fn start(path: PathBuf) -> Self {
-        let mut scheduler = Self { heard: Arc::default(), path, running: None };
+        let mut scheduler = Self { heard: Arc::default(), secret: None, path, running: None };
         scheduler.restart().await;
         scheduler
     }
@@ -58,7 +66,8 @@ impl Scheduler {
     pub async fn restart(&mut self) {
         self.stop().await;
         let stopping = CancellationToken::new();
-        let members = Members { heard: Arc::clone(&self.heard), stopping: stopping.clone() };
+        let (heard, secret) = (Arc::clone(&self.heard), self.secret.clone());
+        let members = Members { heard, secret, stopping: stopping.clone() };
         let router = Grpc::default().service(MembershipServer::new(members)).build(
             &ServerConfig::default(),
             &prometheus::Registry::new(),
@@ -85,6 +94,7 @@ impl Scheduler {
 
 struct Members {
     heard: Arc<Mutex<Heard>>,
+    secret: Option<Secret>,
     stopping: CancellationToken,
 }
 
@@ -120,8 +130,22 @@ impl Membership for Members {
 
     async fn tunnel(
         &self,
-        _: Request<Streaming<TunnelRequest>>,
+        request: Request<Streaming<TunnelRequest>>,
     ) -> Result<Response<Self::TunnelStream>, Status> {
-        Err(Status::unimplemented("these workers have an address"))
+        let mut requests = request.into_inner();
+        let first = requests.message().await?.and_then(|request| request.message);
+        let Some(tunnel_request::Message::WorkerId(id)) = first else {
+            panic!("a tunnel begins with the worker's id, not with {first:?}");
+        };
+        let received = requests.map_ok(|request| match request.message {
+            Some(tunnel_request::Message::Data(data)) => data,
+            other => panic!("then come data, not {other:?}"),
+        });
+        let (sending, chunks) = tunnel::sending();
+        let dialer = Dialer::new(self.secret.clone(), None);
+        let channel = dialer.dial_tunnel(&id, tunnel::end(received, sending)).await?;
+        self.heard.lock().tunnels.push(channel);
+        let responses = chunks.map(|data| Ok(TunnelResponse { data }));
+        Ok(Response::new(responses.take_until(self.stopping.clone().cancelled_owned()).boxed()))
     }
 }

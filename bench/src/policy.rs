@@ -1,0 +1,198 @@
+//! Decisions of the scheduler by themselves: what dispatch does under its lock, again and again, on one
+//! thread.
+//!
+//! Each is measured whole: an earlier invocation ends and gives its place back, a worker is chosen with the
+//! steps that explain it, the decision is remembered, and a place is reserved. As many run at any time as
+//! began, so that memory, tags and concurrency are those of a busy cluster.
+
+mod cases;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use bytes::Bytes;
+use proto::scheduler::v1::{Report, WorkerIdentity, WorkerLoad};
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt as _, SeedableRng as _};
+use scheduler_svc::cluster::{Cluster, Reservation};
+use scheduler_svc::decisions::{DecisionNumber, Decisions};
+use scheduler_svc::{Placing, decide};
+use serde_json::json;
+
+/// Decisions that a scheduler remembers by default.
+const REMEMBERED: usize = 10_000;
+const WORKER_BYTES: u64 = 4 << 30;
+/// Invocations that run at any time, for each worker: about a third of the memory.
+const RUNNING_PER_WORKER: usize = 8;
+/// Decisions before the first that is measured: as many as are remembered, unless they take too long.
+const WARM_UP: usize = REMEMBERED;
+const SEED: u64 = 7;
+
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// How many workers there are; may be repeated.
+    #[arg(long, default_values_t = [10, 100, 1000, 10_000], value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    workers: Vec<u32>,
+    /// Only the policies whose name begins so.
+    #[arg(long, default_value = "")]
+    policy: String,
+    /// How long each is measured, in seconds.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// One JSON object a line instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Measures each policy with each number of workers.
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    let chosen = cases::all().into_iter().filter(|case| case.name.starts_with(&options.policy));
+    let chosen: Vec<_> = chosen.collect();
+    ensure!(!chosen.is_empty(), "--policy {}: there is none that begins so", options.policy);
+    if !options.json {
+        println!(
+            "{:14}{:>9}{:>15}{:>9}{:>9}  what it is",
+            "policy", "workers", "decisions/s", "p50 us", "p99 us"
+        );
+    }
+    for case in &chosen {
+        for &workers in &options.workers {
+            let figures = measure(case, workers, Duration::from_secs(options.seconds))?;
+            let Figures { per_s, p50_us, p99_us } = figures;
+            if options.json {
+                println!(
+                    "{}",
+                    json!({
+                        "name": "policy",
+                        "policy": case.name,
+                        "workers": workers,
+                        "decisions_per_s": per_s.round(),
+                        "p50_us": p50_us,
+                        "p99_us": p99_us,
+                    })
+                );
+            } else {
+                println!("{:14}{workers:9}{per_s:15.0}{p50_us:9.1}{p99_us:9.1}  {}", case.name, case.what);
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Figures {
+    per_s: f64,
+    p50_us: f64,
+    p99_us: f64,
+}
+
+fn measure(case: &cases::Case, workers: u32, time: Duration) -> anyhow::Result<Figures> {
+    let mut stage = Stage::new(case, workers);
+    let start = Instant::now();
+    for _ in 0..WARM_UP {
+        if start.elapsed() > time {
+            break;
+        }
+        stage.turn();
+    }
+    stage.refused = 0;
+    let mut nanos: Vec<u64> = Vec::with_capacity(1 << 20);
+    let start = Instant::now();
+    let mut last = start;
+    // The clock is read once a turn: its end is the beginning of the next.
+    while last.duration_since(start) < time {
+        stage.turn();
+        let now = Instant::now();
+        nanos.push(u64::try_from(now.duration_since(last).as_nanos())?);
+        last = now;
+    }
+    let per_s = nanos.len() as f64 / last.duration_since(start).as_secs_f64();
+    ensure!(
+        stage.refused * 100 <= nanos.len(),
+        "{} with {workers} workers: {} of {} decisions gave no worker",
+        case.name,
+        stage.refused,
+        nanos.len()
+    );
+    nanos.sort_unstable();
+    let micros = |share: f64| {
+        let index = (nanos.len() as f64 * share) as usize;
+        let nanos = nanos.get(index.min(nanos.len() - 1)).context("no decisions")?;
+        anyhow::Ok((*nanos as f64 / 100.0).round() / 10.0)
+    };
+    Ok(Figures { per_s, p50_us: micros(0.5)?, p99_us: micros(0.99)? })
+}
+
+/// A cluster, what runs on it, and what is to be placed next.
+struct Stage {
+    cluster: Cluster<()>,
+    decisions: Decisions,
+    /// What `random` draws from.
+    rng: Xoshiro256PlusPlus,
+    /// Which invocation ends and which begins.
+    load: Xoshiro256PlusPlus,
+    placings: Vec<Placing>,
+    running: Vec<(Reservation, DecisionNumber)>,
+    refused: usize,
+}
+
+impl Stage {
+    fn new(case: &cases::Case, workers: u32) -> Self {
+        let mut load = Xoshiro256PlusPlus::seed_from_u64(SEED);
+        let placings = cases::placings(case, workers);
+        let mut cluster = Cluster::new("01900000-0000-7000-8000-0123456789ab".to_owned());
+        for worker in 0..workers {
+            let name = cases::worker_name(worker);
+            let hash = |placing: &Placing| placing.function.code.as_ref().map(|code| code.hash.clone());
+            // Each code is prepared on about half of the workers.
+            let code_ready: Vec<Bytes> =
+                placings.iter().filter_map(hash).filter(|_| load.random_bool(0.5)).collect();
+            let memory = WorkerLoad {
+                memory_total: WORKER_BYTES,
+                memory_available: WORKER_BYTES - load.random_range(0..WORKER_BYTES / 8),
+                ..WorkerLoad::default()
+            };
+            let identity = WorkerIdentity { id: format!("id of {name}"), name, ..WorkerIdentity::default() };
+            let report = Report { load: Some(memory), code_ready, ..Report::default() };
+            cluster.join(identity, report, (), Instant::now());
+        }
+        let decisions = Decisions::new(cluster.scheduler_id(), REMEMBERED, Instant::now());
+        let rng = Xoshiro256PlusPlus::seed_from_u64(SEED);
+        let mut stage = Self { cluster, decisions, rng, load, placings, running: Vec::new(), refused: 0 };
+        stage.fill(&case.takes(workers));
+        stage
+    }
+
+    /// Spreads what runs evenly: no policy would get there by itself in a reasonable time.
+    fn fill(&mut self, takers: &[u32]) {
+        for &worker in takers.iter().cycle().take(takers.len() * RUNNING_PER_WORKER) {
+            let placing = self.placings[self.load.random_range(0..self.placings.len())].clone();
+            let decision = decide(&placing, &self.cluster, &[], &mut self.rng);
+            let number = self.decisions.push(decision);
+            let (reservation, ()) = self.cluster.reserve(worker, placing.tag(), placing.capacity());
+            self.running.push((reservation, number));
+        }
+    }
+
+    /// One invocation ends, another one begins.
+    fn turn(&mut self) {
+        if !self.running.is_empty() {
+            let ends = self.load.random_range(0..self.running.len());
+            let (reservation, number) = self.running.swap_remove(ends);
+            self.cluster.release(&reservation);
+            self.decisions.ended(number, Instant::now());
+        }
+        let placing = &self.placings[self.load.random_range(0..self.placings.len())];
+        let decision = decide(placing, &self.cluster, &[], &mut self.rng);
+        let outcome = decision.choice.outcome;
+        let number = self.decisions.push(decision);
+        // Dispatch tells it to its caller.
+        std::hint::black_box(self.decisions.id(number));
+        match outcome {
+            Ok(index) => {
+                let (reservation, ()) = self.cluster.reserve(index, placing.tag(), placing.capacity());
+                self.running.push((reservation, number));
+            }
+            Err(_) => self.refused += 1,
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Reads the text of a script.
+
+#[cfg(test)]
+mod properties;
+mod read;
+#[cfg(test)]
+mod tests;
+mod yaml;
+
+use self::read::Reader;
+use super::problem::told;
+use super::{Place, Problem, ProblemKind, Script};
+
+/// The longest text that is read. A script is written by hand.
+pub const MAX_SCRIPT_BYTES: usize = 256 << 10;
+
+const BEGIN: Place = Place { line: 1, column: 1 };
+
+/// Reads a script, or says all that is wrong with it, in the order of the text. Of very much only the
+/// beginning.
+pub fn parse(text: &str) -> Result<Script, Vec<Problem>> {
+    if text.len() > MAX_SCRIPT_BYTES {
+        let what = format!("the script is larger than the limit of {MAX_SCRIPT_BYTES} bytes");
+        return Err(vec![Problem::new(ProblemKind::UnknownConstruct, None, None, BEGIN, what)]);
+    }
+    let mut reader = Reader::default();
+    let items = reader.script(&yaml::load(text));
+    let problems = reader.into_problems();
+    if problems.is_empty() { Ok(Script { items }) } else { Err(told(problems)) }
+}

@@ -1,0 +1,370 @@
+//! Makes a script of a tree of YAML nodes.
+
+use std::collections::{HashMap, HashSet};
+
+use super::BEGIN;
+use super::yaml::{Broken, FOLLOWUP, Loaded, Node, Value};
+use crate::policy::app::problem::quoted;
+use crate::policy::app::{
+    Affinity, Block, Followup, Item, Named, Place, Problem, ProblemKind, Strategy, Workers,
+};
+
+/// More than anybody writes, and few enough to be looked at for each invocation.
+const MAX_BLOCKS: usize = 256;
+
+/// The longest tag that a function can have.
+const MAX_TAG_CHARS: usize = 160;
+
+const ALL_WORKERS: &str = "*";
+
+/// Reads nodes, and goes on after what is wrong: what it then gives is of no use but to find more.
+#[derive(Default)]
+pub(super) struct Reader {
+    problems: Vec<Problem>,
+    /// The tags that have an item, with its line.
+    tags: HashMap<String, u32>,
+    /// The tag of the item that is read.
+    tag: Option<String>,
+    /// The number of the block that is read.
+    block: Option<u32>,
+}
+
+impl Reader {
+    /// Reads a script; of one that broke, the items that were whole.
+    pub fn script(&mut self, Loaded { root, broken }: &Loaded<'_>) -> Vec<Item> {
+        let expected = "a list of items, each beginning with \"- \", a tag and its blocks";
+        let mut items = Vec::new();
+        match root.as_ref().map(|root| (root, &root.value)) {
+            Some((_, Value::List(nodes))) if !nodes.is_empty() => {
+                items = nodes.iter().map(|node| self.item(node)).collect();
+            }
+            None | Some((_, Value::List(_) | Value::Null)) if broken.is_none() => {
+                self.unknown(BEGIN, format!("the script is empty; expected {expected}"));
+            }
+            None | Some((_, Value::List(_))) => {}
+            Some((root, _)) => self.expected(expected, root),
+        }
+        if let Some(Broken { place, what, tag, block }) = broken {
+            let kind = ProblemKind::UnknownConstruct;
+            self.problems.push(Problem::new(kind, tag.as_deref(), *block, *place, what));
+        }
+        items
+    }
+
+    /// All that is wrong.
+    pub fn into_problems(self) -> Vec<Problem> {
+        self.problems
+    }
+
+    fn item(&mut self, node: &Node<'_>) -> Item {
+        (self.tag, self.block) = (None, None);
+        let mut item = Item { place: node.place, ..Item::default() };
+        let Value::Map(map) = &node.value else {
+            self.expected("an item: a tag with its blocks", node);
+            return item;
+        };
+        let tag = map.iter().find_map(|(key, _)| key.text().filter(|key| *key != FOLLOWUP));
+        self.tag = tag.map(|tag| tag.chars().take(MAX_TAG_CHARS).collect());
+        for (key, place, value) in self.entries(map) {
+            self.block = None;
+            if key == FOLLOWUP {
+                item.followup = self.followup(value);
+            } else if tag == Some(key) {
+                item.tag = self.item_tag(key, place);
+                item.blocks = self.blocks(value);
+            } else {
+                let key = quoted(key);
+                self.unknown(
+                    place,
+                    format!("unknown key {key}; an item has one tag, and may have a followup"),
+                );
+            }
+        }
+        if tag.is_none() && map.iter().all(|(key, _)| key.text().is_some()) {
+            self.unknown(node.place, "the item has no tag; expected a tag with its blocks");
+        }
+        item
+    }
+
+    fn item_tag(&mut self, tag: &str, place: Place) -> String {
+        if let Err(what) = check_tag(tag) {
+            self.unknown(place, what);
+        } else if let Some(line) = self.tags.get(tag) {
+            self.unknown(place, format!("the tag has an item already, on line {line}"));
+        } else {
+            self.tags.insert(tag.to_owned(), place.line);
+        }
+        tag.to_owned()
+    }
+
+    fn followup(&mut self, node: &Node<'_>) -> Followup {
+        match node.text() {
+            Some("default") => Followup::Default,
+            Some("fail") => Followup::Fail,
+            found => {
+                let expected = "default or fail";
+                let what = match found {
+                    Some(text) => format!("unknown followup {}; expected {expected}", quoted(text)),
+                    None => format!("expected a followup: {expected}; {}", found_words(node)),
+                };
+                self.problem(ProblemKind::UnknownFollowup, node.place, what);
+                Followup::Fail
+            }
+        }
+    }
+
+    fn blocks(&mut self, node: &Node<'_>) -> Vec<Block> {
+        match &node.value {
+            Value::List(blocks) if blocks.len() > MAX_BLOCKS => {
+                self.unknown(node.place, format!("an item has at most {MAX_BLOCKS} blocks"));
+                Vec::new()
+            }
+            Value::List(blocks) if !blocks.is_empty() => {
+                blocks.iter().zip(1..).map(|(block, number)| self.block(block, number)).collect()
+            }
+            Value::List(_) | Value::Null => {
+                let what = "the tag has no blocks; expected a list of them";
+                self.problem(ProblemKind::NoBlocks, node.place, what);
+                Vec::new()
+            }
+            _ => {
+                self.expected("a list of blocks, each beginning with \"- \"", node);
+                Vec::new()
+            }
+        }
+    }
+
+    fn block(&mut self, node: &Node<'_>, number: u32) -> Block {
+        self.block = Some(number);
+        let mut block = Block { place: node.place, ..Block::default() };
+        let Value::Map(map) = &node.value else {
+            self.expected("a block, such as workers: \"*\"", node);
+            return block;
+        };
+        let entries = self.entries(map);
+        if !entries.iter().any(|(key, ..)| *key == "workers") {
+            self.no_workers(node.place);
+        }
+        for (key, place, value) in entries {
+            match key {
+                "workers" => block.workers = self.workers(value),
+                "strategy" => block.strategy = self.strategy(value),
+                "invalidate" => {
+                    (block.capacity_used, block.max_concurrent_invocations) = self.invalidate(value);
+                }
+                "affinity" => block.affinity = self.affinity(value),
+                _ => {
+                    let key = quoted(key);
+                    let expected = "a block has workers, and may have strategy, invalidate and affinity";
+                    self.unknown(place, format!("unknown key {key}; {expected}"));
+                }
+            }
+        }
+        block
+    }
+
+    fn workers(&mut self, node: &Node<'_>) -> Workers {
+        match &node.value {
+            Value::Text(text) if text == ALL_WORKERS => Workers::All,
+            Value::List(names) if !names.is_empty() => {
+                let mut seen = HashSet::new();
+                let names = names.iter().filter_map(|name| self.worker_name(name));
+                Workers::Named(names.filter(|named| seen.insert(named.name.clone())).collect())
+            }
+            Value::List(_) | Value::Null => {
+                self.no_workers(node.place);
+                Workers::All
+            }
+            _ => {
+                self.expected("\"*\" or a list of names, such as [worker1, worker2]", node);
+                Workers::All
+            }
+        }
+    }
+
+    fn worker_name(&mut self, node: &Node<'_>) -> Option<Named> {
+        match node.text() {
+            Some(ALL_WORKERS) => {
+                self.unknown(node.place, "\"*\" is no name; for all workers write workers: \"*\"");
+                None
+            }
+            Some(name) if !name.is_empty() => Some(Named { name: name.to_owned(), place: node.place }),
+            _ => {
+                self.expected("a worker's name", node);
+                None
+            }
+        }
+    }
+
+    fn strategy(&mut self, node: &Node<'_>) -> Strategy {
+        match node.text() {
+            Some("best-first") => return Strategy::BestFirst,
+            Some("random") => return Strategy::Random,
+            Some("platform") => return Strategy::Platform,
+            Some(other) => {
+                let what =
+                    format!("unknown strategy {}; expected best-first, random or platform", quoted(other));
+                self.unknown(node.place, what);
+            }
+            None => self.expected("a strategy: best-first, random or platform", node),
+        }
+        Strategy::BestFirst
+    }
+
+    /// `capacity_used` and `max_concurrent_invocations`.
+    fn invalidate(&mut self, node: &Node<'_>) -> (Option<u8>, Option<u32>) {
+        let (mut capacity_used, mut max_concurrent_invocations) = (None, None);
+        let expected = "capacity_used and max_concurrent_invocations";
+        let map = match &node.value {
+            Value::Map(map) => map.as_slice(),
+            Value::Null => &[],
+            _ => {
+                self.expected(&format!("{expected}, each with its value"), node);
+                &[]
+            }
+        };
+        for (key, place, value) in self.entries(map) {
+            match key {
+                "capacity_used" => capacity_used = self.percentage(value),
+                "max_concurrent_invocations" => max_concurrent_invocations = self.count(value),
+                _ => self
+                    .unknown(place, format!("unknown key {}; invalidate may have {expected}", quoted(key))),
+            }
+        }
+        (capacity_used, max_concurrent_invocations)
+    }
+
+    fn percentage(&mut self, node: &Node<'_>) -> Option<u8> {
+        let text = node.text().unwrap_or_default().trim();
+        let percent = whole_number(text.strip_suffix('%').unwrap_or(text).trim_end());
+        let percent =
+            percent.and_then(|percent| u8::try_from(percent).ok()).filter(|percent| *percent <= 100);
+        if percent.is_none() {
+            self.expected("capacity_used as a whole number of percent from 0 to 100, such as 50%", node);
+        }
+        percent
+    }
+
+    fn count(&mut self, node: &Node<'_>) -> Option<u32> {
+        let count = whole_number(node.text().unwrap_or_default().trim());
+        match count {
+            Some(0) => {
+                let what = "max_concurrent_invocations: 0 would never let anything run";
+                self.unknown(node.place, format!("{what}; expected a whole number from 1"));
+            }
+            None => self.expected("max_concurrent_invocations as a whole number from 1", node),
+            Some(_) => {}
+        }
+        count
+    }
+
+    fn affinity(&mut self, node: &Node<'_>) -> Vec<Affinity> {
+        match &node.value {
+            Value::List(terms) => {
+                let mut seen = HashSet::new();
+                let terms = terms.iter().filter_map(|term| self.term(term));
+                terms.filter(|term| seen.insert((term.tag.clone(), term.wanted))).collect()
+            }
+            Value::Null => Vec::new(),
+            _ => {
+                self.expected("a list of tags, such as [\"t\", \"!u\"]", node);
+                Vec::new()
+            }
+        }
+    }
+
+    fn term(&mut self, node: &Node<'_>) -> Option<Affinity> {
+        let expected = "a tag, \"t\" or \"!t\"";
+        let text = match &node.value {
+            Value::Text(text) => text,
+            Value::Tagged(tag) if tag.starts_with('!') && !tag.starts_with("!!") => {
+                let term = if tag == "!" { "\"!t\"".to_owned() } else { quoted(tag) };
+                self.unknown(node.place, format!("a term with ! needs quotes: {term}"));
+                return None;
+            }
+            _ => {
+                self.expected(expected, node);
+                return None;
+            }
+        };
+        let (tag, wanted) = match text.strip_prefix('!') {
+            Some(tag) => (tag, false),
+            None => (&**text, true),
+        };
+        if tag.starts_with('!') {
+            self.expected(expected, node);
+        } else if let Err(what) = check_tag(tag) {
+            self.unknown(node.place, what);
+        }
+        Some(Affinity { tag: tag.to_owned(), wanted, place: node.place })
+    }
+
+    /// What stands in a mapping, each with its key and the key's place.
+    fn entries<'n, 't>(&mut self, map: &'n [(Node<'t>, Node<'t>)]) -> Vec<(&'n str, Place, &'n Node<'t>)> {
+        let mut lines = HashMap::new();
+        let mut entries = Vec::new();
+        for (key, value) in map {
+            let Some(text) = key.text() else {
+                self.expected("text as a key", key);
+                continue;
+            };
+            match lines.get(text) {
+                Some(line) => {
+                    let what = format!("the key {} stands twice, first on line {line}", quoted(text));
+                    self.unknown(key.place, what);
+                }
+                None => {
+                    lines.insert(text, key.place.line);
+                    entries.push((text, key.place, value));
+                }
+            }
+        }
+        entries
+    }
+
+    fn no_workers(&mut self, place: Place) {
+        let what = "the block names no workers; expected workers: \"*\" or a list of names";
+        self.problem(ProblemKind::NoBlockWorkers, place, what);
+    }
+
+    fn expected(&mut self, expected: &str, node: &Node<'_>) {
+        self.unknown(node.place, format!("expected {expected}; {}", found_words(node)));
+    }
+
+    fn unknown(&mut self, place: Place, what: impl std::fmt::Display) {
+        self.problem(ProblemKind::UnknownConstruct, place, what);
+    }
+
+    fn problem(&mut self, kind: ProblemKind, place: Place, what: impl std::fmt::Display) {
+        self.problems.push(Problem::new(kind, self.tag.as_deref(), self.block, place, what));
+    }
+}
+
+/// What stands there, in words.
+fn found_words(node: &Node<'_>) -> String {
+    match &node.value {
+        Value::Null => "found nothing".to_owned(),
+        Value::Text(text) => format!("found {}", quoted(text)),
+        Value::List(_) => "found a list".to_owned(),
+        Value::Map(_) => "found a mapping".to_owned(),
+        Value::Tagged(tag) => format!("found the YAML tag {}", quoted(tag)),
+        Value::Alias => "found an alias, which scripts do not have".to_owned(),
+    }
+}
+
+/// Accepts what can be the tag of a function.
+fn check_tag(tag: &str) -> Result<(), String> {
+    if tag.is_empty() {
+        return Err("the tag is empty; expected the tag of functions".to_owned());
+    }
+    if tag.chars().count() > MAX_TAG_CHARS || tag.chars().any(char::is_control) {
+        return Err(format!(
+            "no function has such a tag; expected one line of at most {MAX_TAG_CHARS} characters"
+        ));
+    }
+    Ok(())
+}
+
+fn whole_number(text: &str) -> Option<u32> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}

@@ -1,0 +1,95 @@
+//! Simulations through the scheduler's gRPC.
+
+use std::time::Duration;
+
+use crate::support::{Stage, function, invocation_of};
+use mesh::deadline::Deadline;
+use mesh::{Channel, Error, MAX_MESSAGE_BYTES, Reason};
+use proto::scheduler::v1::policies_client::PoliciesClient;
+use proto::scheduler::v1::simulate_request::Policy;
+use proto::scheduler::v1::{
+    DefaultPolicy, Placement, SimulateRequest, SimulateResponse, SimulatedWorker, TimedInvocation,
+};
+
+const MB: u64 = 1 << 20;
+
+fn worker(name: &str, memory_total: u64) -> SimulatedWorker {
+    SimulatedWorker { name: name.into(), memory_total, memory_available: None }
+}
+
+fn invocation(at_ns: u64, capacity_kb: u64) -> TimedInvocation {
+    TimedInvocation { at_ns, capacity_kb, duration_ns: Some(10), ..TimedInvocation::default() }
+}
+
+fn by_default(workers: Vec<SimulatedWorker>, load: Vec<TimedInvocation>) -> SimulateRequest {
+    let policy = Some(Policy::DefaultPolicy(DefaultPolicy {}));
+    SimulateRequest { policy, workers, load, ..SimulateRequest::default() }
+}
+
+async fn simulate(
+    channel: &Channel,
+    request: impl tonic::IntoRequest<SimulateRequest>,
+) -> Result<SimulateResponse, Error> {
+    let client = PoliciesClient::new(channel.clone());
+    let mut client =
+        client.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES);
+    Ok(client.simulate(request).await?.into_inner())
+}
+
+#[tokio::test]
+async fn a_load_is_placed_in_the_order_of_its_times() {
+    let stage = Stage::start().await;
+    stage.registry.put(function("f"));
+    let load = vec![invocation(20, 0), invocation(0, 600), invocation(5, 600), invocation(6, 600)];
+    let request = by_default(vec![worker("b", MB), worker("a", MB)], load);
+    let placed = |invocation, worker: &str, refusal: &str| Placement {
+        invocation,
+        worker: worker.into(),
+        refusal: refusal.into(),
+    };
+    let expected =
+        [placed(1, "a", ""), placed(2, "b", ""), placed(3, "", "no_valid_workers"), placed(0, "a", "")];
+    assert_eq!(simulate(&stage.channel, request).await.expect("simulated").placements, expected);
+    // It was none of the scheduler's own business.
+    assert!(stage.worker_names().await.is_empty());
+    assert!(stage.invoke(invocation_of("f", 1)).await.is_err_and(|error| error.reason == Reason::NoWorker));
+}
+
+#[tokio::test]
+async fn what_is_asked_for_is_refused_with_its_reason() {
+    let stage = Stage::start().await;
+    let revision = stage.registry.put_script("unusable", "- default: []");
+    let with = |policy| SimulateRequest { policy, min_revision: revision, ..SimulateRequest::default() };
+    let twice = by_default(vec![worker("a", 1), worker("a", 1)], Vec::new());
+    let long = by_default(vec![worker(&"x".repeat(1 << 20), MB)], vec![invocation(0, 1); 17]);
+    let cases = [
+        (with(None), Reason::InvalidField, "policy"),
+        (with(Some(Policy::Script("unknown".into()))), Reason::ScriptNotFound, "unknown"),
+        (with(Some(Policy::Script("unusable".into()))), Reason::ScriptUnusable, "unusable"),
+        (twice, Reason::InvalidField, "workers[1].name \"a\" is the name of workers[0]"),
+        (long, Reason::TooLarge, "the answer"),
+    ];
+    for (request, reason, words) in cases {
+        let error = simulate(&stage.channel, request).await.expect_err(words);
+        assert_eq!(error.reason, reason, "{words}: {error}");
+        assert!(error.message.contains(words), "{words}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_simulation_ends_with_the_patience_of_its_caller() {
+    let stage = Stage::start().await;
+    // Minutes of work.
+    let workers = (0..10_000).map(|index| worker(&format!("w{index}"), MB)).collect();
+    let request = by_default(workers, vec![invocation(0, 1); 100_000]);
+    let soon = Deadline::after(Duration::from_millis(500)).attach(request);
+    let error = simulate(&stage.channel, soon).await.expect_err("too long");
+    assert_eq!(error.reason, Reason::DeadlineExceeded, "{error}");
+    // It holds no place any more: as many as may run at once still run.
+    mesh::testing::eventually("there is room for others", || async {
+        let small = || simulate(&stage.channel, by_default(vec![worker("a", MB)], vec![invocation(0, 1)]));
+        let (one, other) = tokio::join!(small(), small());
+        one.is_ok() && other.is_ok()
+    })
+    .await;
+}

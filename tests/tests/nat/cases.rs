@@ -1,0 +1,125 @@
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use futures::future::join_all;
+use mesh::{Error, Reason};
+use proto::scheduler::v1::InvokeRequest;
+use proto::scheduler::v1::invocations_client::InvocationsClient;
+use serde_json::json;
+use tests::gate::Gate;
+use tests::process::Signal;
+use tests::{Shape, guests, wait};
+
+use crate::site::{Site, WORKER_PORTS};
+
+/// Until a peer that says nothing any more is given up, on a machine that is busy.
+const GIVEN_UP: Duration = Duration::from_secs(30);
+
+pub async fn it_serves_what_nobody_could_send_it(_: Shape) {
+    let site = Site::start().await;
+    for port in WORKER_PORTS {
+        let dialled = tokio::net::TcpStream::connect((site.network.there, port)).await;
+        assert_eq!(dialled.expect_err("nobody can dial it").kind(), ErrorKind::ConnectionRefused, "{port}");
+    }
+    let identity = site.workers().await.remove(0).identity.expect("an identity");
+    assert_eq!((identity.name.as_str(), identity.address.as_str()), ("hidden", ""));
+
+    let user = site.user();
+    user.create_function("_", "hello", &guests::hello()).await;
+    user.create_function("_", "mirror", &guests::mirror()).await;
+    user.create_function("_", "much", &guests::answering_much(5)).await;
+    let greetings = (0..100).map(|number| {
+        let user = user.clone();
+        async move {
+            let answer = user.result("_", "hello", json!({ "name": number.to_string() })).await;
+            assert_eq!(answer, json!({ "payload": format!("Hello {number}!") }));
+        }
+    });
+    join_all(greetings).await;
+    let much = user.result("_", "much", json!({})).await;
+    assert_eq!(much.as_str().expect("a text").len(), (5 << 20) - 2);
+    let there_and_back = json!("x".repeat(5 << 20));
+    assert!(user.result("_", "mirror", there_and_back.clone()).await == there_and_back, "not what was sent");
+}
+
+pub async fn deadline_and_caller_stop_its_guests(_: Shape) {
+    let site = Site::start().await;
+    let user = site.user();
+    user.create_function("_", "spin", &guests::spinning()).await;
+    let mut call = tonic::Request::new(InvokeRequest {
+        module: "_".into(),
+        function: "spin".into(),
+        ..InvokeRequest::default()
+    });
+    call.set_timeout(Duration::from_secs(3));
+    let late = tokio::spawn({
+        let mut client = InvocationsClient::new(site.grpc().await);
+        async move { client.invoke(call).await.map_err(Error::from) }
+    });
+    site.running(1).await;
+    let late = late.await.expect("no panic").expect_err("it never returns");
+    assert_eq!(late.reason, Reason::DeadlineExceeded, "{late}");
+    site.running(0).await;
+
+    let waiting = tokio::spawn(async move { user.invoke("_", "spin", json!({})).await });
+    site.running(1).await;
+    waiting.abort();
+    site.running(0).await;
+}
+
+pub async fn it_comes_back_with_its_link(_: Shape) {
+    let site = Site::start().await;
+    let user = site.user();
+    user.create_function("_", "spin", &guests::spinning()).await;
+    user.create_function("_", "hello", &guests::hello()).await;
+    let running = tokio::spawn({
+        let user = user.clone();
+        async move { user.invoke("_", "spin", json!({})).await }
+    });
+    site.running(1).await;
+
+    site.network.set_link(false);
+    site.worker_is_in(false).await;
+    let refused = user.invoke("_", "hello", json!({ "name": "you" })).await.expect(503);
+    assert_eq!(refused.detail(), "No worker available");
+    let lost = tokio::time::timeout(GIVEN_UP, running).await.expect("it is given up").expect("no panic");
+    assert!(lost.clone().expect(503).detail().contains("hidden was lost"), "{}", lost.text);
+    // It stops what nobody waits for, and nobody but itself can tell.
+    let pages = format!("http://127.0.0.1:{}/metrics", WORKER_PORTS[1]);
+    wait::until("the guest has stopped", GIVEN_UP, async || {
+        let output = site.network.command("curl").args(["-s", "--max-time", "5", &pages]).output();
+        let page = String::from_utf8(output.expect("curl runs").stdout).expect("text");
+        page.lines().any(|line| line == "funless_worker_invocations_running 0").then_some(())
+    })
+    .await;
+
+    site.network.set_link(true);
+    site.worker_is_in(true).await;
+    let answer = user.result("_", "hello", json!({ "name": "again" })).await;
+    assert_eq!(answer, json!({ "payload": "Hello again!" }));
+}
+
+/// The worker, and the scheduler, whose tunnel it is.
+pub async fn who_stops_finishes_what_runs(_: Shape) {
+    for worker_stops in [true, false] {
+        let mut site = Site::start().await;
+        let (user, gate) = (site.user(), Gate::start_at(site.network.here.into()).await);
+        user.create_function("_", "caller", &guests::http_caller()).await;
+        let running = tokio::spawn({
+            let (user, url) = (user.clone(), gate.url().to_owned());
+            async move { user.invoke("_", "caller", json!({ "url": url })).await }
+        });
+        gate.arrived(1).await;
+        let stopping = if worker_stops { &mut site.worker } else { &mut site.scheduler };
+        stopping.signal(Signal::TERM);
+        wait::until("it drains", GIVEN_UP, async || {
+            stopping.log().contains("SIGTERM: draining").then_some(())
+        })
+        .await;
+        assert!(!running.is_finished() && stopping.status().is_none());
+        gate.open();
+        let answer = running.await.expect("no panic").expect(200).json();
+        assert_eq!(answer["data"]["body"], "open", "{answer}");
+        assert!(stopping.ended(GIVEN_UP).await.success(), "it ends in good order");
+    }
+}

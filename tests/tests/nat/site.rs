@@ -1,0 +1,143 @@
+//! Six processes, of which the worker is where nobody can dial it.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use proto::scheduler::v1::cluster_client::ClusterClient;
+use proto::scheduler::v1::{ListWorkersRequest, WorkerState};
+use tempfile::TempDir;
+use tests::grpc::{Connection, connect_to};
+use tests::process::{Running, free_port, workspace_binary};
+use tests::{Client, client, wait};
+
+use crate::network::Network;
+
+/// How long a service may take until it is ready.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const SECRET: &str = "what-services-show-each-other";
+const USER: &str = "token-of-the-user";
+const ADMIN: &str = "token-of-the-administrator";
+
+/// Where the worker listens in its namespace, and where its operators' pages are there.
+pub const WORKER_PORTS: [u16; 2] = [4003, 4103];
+
+/// A mesh, up until it is dropped.
+pub struct Site {
+    pub worker: Running,
+    pub scheduler: Running,
+    _others: Vec<Running>,
+    pub network: Network,
+    rest: String,
+    grpc: String,
+    _folder: TempDir,
+}
+
+impl Site {
+    /// Starts one, whose worker is in when this returns.
+    pub async fn start() -> Self {
+        let network = Network::create();
+        let folder = tempfile::Builder::new().prefix("funless-").tempdir().expect("a temporary folder");
+        let house = House(folder.path().to_owned());
+        // On the link, since that is all that the worker reaches.
+        let [registry, scheduler, connector, sink] =
+            [(); 4].map(|()| format!("{}:{}", network.here, free_port()));
+        let [rest, grpc] = [(); 2].map(|()| format!("127.0.0.1:{}", free_port()));
+        let to = |key: &str, address: &str| format!("{key}=http://{address}");
+        let [to_registry, to_scheduler] = [to("registry", &registry), to("scheduler", &scheduler)];
+        let [to_connector, to_sink] = [to("connector", &connector), to("sink", &sink)];
+
+        let tokens = [format!("guest_token={USER}"), format!("admin_token={ADMIN}")];
+        let mut others = vec![
+            house.start("registry", &registry, &[&house.database("registry"), &tokens[0], &tokens[1]]).await,
+            house.start("sink", &sink, &[&to_registry, &house.database("sink")]).await,
+        ];
+        let scheduling = house.start("scheduler", &scheduler, &[&to_registry, &to_sink]).await;
+        let database = house.database("connector");
+        others.push(house.start("connector", &connector, &[&to_registry, &to_scheduler, &database]).await);
+        let grpc_listen = format!("grpc_listen={grpc}");
+        let services = [&*to_registry, &to_scheduler, &to_connector, &to_sink, &grpc_listen];
+        others.push(house.start("gateway", &rest, &services).await);
+
+        let mut command = network.command(workspace_binary("worker-svc"));
+        let schedulers = format!("schedulers=[\"http://{scheduler}\"]");
+        let cache = format!("cache_dir={}", folder.path().join("code-cache").display());
+        let listen = format!("127.0.0.1:{}", WORKER_PORTS[0]);
+        let settings = ["name=hidden", "advertise=none", &to_registry, &schedulers, &cache];
+        let worker = house.run("worker", &mut command, &listen, &settings);
+        let site =
+            Self { worker, scheduler: scheduling, _others: others, network, rest, grpc, _folder: folder };
+        site.worker_is_in(true).await;
+        site
+    }
+
+    /// A user of REST.
+    pub fn user(&self) -> Client {
+        Client::new(&format!("http://{}", self.rest), Some(USER))
+    }
+
+    /// A connection to the port for gRPC clients, of the administrator.
+    pub async fn grpc(&self) -> Connection {
+        connect_to(format!("http://{}", self.grpc), Some(ADMIN)).await
+    }
+
+    /// The workers, as the scheduler sees them.
+    pub async fn workers(&self) -> Vec<WorkerState> {
+        let list = ClusterClient::new(self.grpc().await).list_workers(ListWorkersRequest {}).await;
+        list.expect("a list").into_inner().workers
+    }
+
+    /// Waits until the scheduler has the worker, or has it no more.
+    pub async fn worker_is_in(&self, is_in: bool) {
+        let what = format!("the worker is {}", if is_in { "in" } else { "out" });
+        wait::until(&what, START_TIMEOUT, async || {
+            (self.workers().await.len() == usize::from(is_in)).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until so many invocations run on the worker, as it says itself.
+    pub async fn running(&self, count: u32) {
+        let what = format!("{count} invocations run");
+        wait::until(&what, START_TIMEOUT, async || {
+            let workers = self.workers().await.into_iter();
+            let running: u32 = workers.map(|worker| worker.load.unwrap_or_default().running).sum();
+            (running == count).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Where the services keep what they have, and their logs.
+struct House(PathBuf);
+
+impl House {
+    fn database(&self, service: &str) -> String {
+        format!("database_url=sqlite:{}", self.0.join(format!("{service}.db")).display())
+    }
+
+    /// Starts a service, which is ready when this returns.
+    async fn start(&self, service: &str, listen: &str, settings: &[&str]) -> Running {
+        let mut command = Command::new(workspace_binary(&format!("{service}-svc")));
+        let pages = format!("127.0.0.1:{}", free_port());
+        let operators = format!("server.operators={pages}");
+        let settings = [settings, &[&operators]].concat();
+        let mut running = self.run(service, &mut command, listen, &settings);
+        let (http, url) = (client::http(), format!("http://{pages}/readyz"));
+        running
+            .ready(START_TIMEOUT, async || {
+                http.get(&url).send().await.is_ok_and(|page| page.status().is_success())
+            })
+            .await;
+        running
+    }
+
+    fn run(&self, service: &str, command: &mut Command, listen: &str, settings: &[&str]) -> Running {
+        let listen = format!("server.listen={listen}");
+        let secret = format!("server.secret={SECRET}");
+        for setting in [&*listen, &secret, "telemetry.format=human"].iter().chain(settings) {
+            command.args(["--set", setting]);
+        }
+        Running::start(service, command, &self.0.join(format!("{service}.log")))
+    }
+}
