@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::scripts::Simulate;
+
 #[derive(Debug, Subcommand)]
 pub enum Scripts {
     /// Store a script, unless something is wrong with it.
@@ -32,6 +34,8 @@ pub enum Scripts {
     },
     /// Explain where a script lets a function run now, or why an invocation ran where it ran.
     Explain(Explain),
+    /// Say where a load would run, and when, without running it.
+    Simulate(Simulate),
     /// List the latest decisions, oldest first.
     Decisions {
         /// At most so many. Default: 1000.

@@ -3,6 +3,7 @@
 mod decisions;
 mod explain;
 mod problem;
+mod simulate;
 
 use std::path::Path;
 
@@ -15,6 +16,7 @@ use serde_json::json;
 use crate::args::Scripts;
 use crate::client::{Answer, Client, data};
 use problem::Problem;
+pub use simulate::Simulate;
 
 /// The path below `/v1`.
 const PATH: [&str; 2] = ["scripts", "app"];
@@ -63,6 +65,7 @@ pub async fn run(command: Scripts, client: &Client) -> anyhow::Result<()> {
         }
         Scripts::Lint { file } => lint(client, &file).await?,
         Scripts::Explain(asked) => explain::run(asked, client).await?,
+        Scripts::Simulate(options) => simulate::run(&options, client).await?,
         Scripts::Decisions { limit, json } => decisions::run(limit, json, client).await?,
     }
     Ok(())
