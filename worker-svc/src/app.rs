@@ -36,9 +36,7 @@ impl App {
         let readiness = Readiness::default();
         let metrics = Metrics::new(&host.metrics, &config.name);
         let work = Work::default();
-        let load = Arc::new(LoadMeter::new(&config, work.clone(), metrics.guest_memory.clone())?);
-        mesh::metrics::register(&host.metrics, LoadGauges::new(Arc::clone(&load), &config.name));
-        tasks.spawn(Arc::clone(&load).follow_cpu_use());
+        let load = measured_load(&config, &host, &tasks, work.clone(), &metrics)?;
         let address = advertised(&config, &host)?;
 
         let registry = host.dialer.dial(&config.registry).context("registry")?;
@@ -86,6 +84,20 @@ impl App {
         }
         Ok(Service { name: "worker", router, more: Vec::new(), tasks, readiness })
     }
+}
+
+/// The load, which Prometheus can read too.
+fn measured_load(
+    config: &Config,
+    host: &Host,
+    tasks: &Tasks,
+    work: Work,
+    metrics: &Metrics,
+) -> anyhow::Result<Arc<LoadMeter>> {
+    let load = Arc::new(LoadMeter::new(config, work, metrics.guest_memory.clone())?);
+    mesh::metrics::register(&host.metrics, LoadGauges::new(Arc::clone(&load), &config.name));
+    tasks.spawn(Arc::clone(&load).follow_cpu_use());
+    Ok(load)
 }
 
 /// Where schedulers reach this worker; `None`: nowhere.

@@ -120,7 +120,7 @@ pub enum Behaviour {
     Answer,
     /// Says that it has no room.
     Overloaded,
-    /// Answers when it is let go, or told to behave otherwise.
+    /// Answers when it is let go.
     Hold,
     /// Waits for ever.
     Hang,
@@ -149,7 +149,7 @@ pub struct FakeTunnel {
 #[derive(Clone)]
 struct Executor {
     name: String,
-    behaviour: Arc<watch::Sender<Behaviour>>,
+    behaviour: Arc<Mutex<Behaviour>>,
     received: Arc<Mutex<Vec<ExecuteRequest>>>,
     running: Arc<watch::Sender<usize>>,
     /// The most that ever ran at once.
@@ -177,13 +177,9 @@ impl Execution for Executor {
             self.most.fetch_max(*running, Ordering::Relaxed);
         });
         let _running = Running(Arc::clone(&self.running));
-        let behaviour = *self.behaviour.borrow();
+        let behaviour = *self.behaviour.lock();
         if matches!(behaviour, Behaviour::Hold) {
-            let mut changes = self.behaviour.subscribe();
-            tokio::select! {
-                let_go = self.let_go.acquire() => let_go.expect("it stays open").forget(),
-                _ = changes.wait_for(|now| !matches!(now, Behaviour::Hold)) => {}
-            }
+            self.let_go.acquire().await.expect("it stays open").forget();
         }
         match behaviour {
             Behaviour::Forgot if is_first_code => {
@@ -202,7 +198,7 @@ impl Execution for Executor {
 
 impl FakeWorker {
     pub fn behave(&self, behaviour: Behaviour) {
-        self.executor.behaviour.send_replace(behaviour);
+        *self.executor.behaviour.lock() = behaviour;
     }
 
     pub fn received(&self) -> Vec<ExecuteRequest> {
@@ -258,7 +254,7 @@ impl Executor {
     fn new(name: &str) -> Self {
         Self {
             name: name.into(),
-            behaviour: Arc::new(watch::Sender::new(Behaviour::Answer)),
+            behaviour: Arc::new(Mutex::new(Behaviour::Answer)),
             received: Arc::default(),
             running: Arc::new(watch::Sender::new(0)),
             most: Arc::default(),

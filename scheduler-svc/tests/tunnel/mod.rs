@@ -110,7 +110,7 @@ async fn one_that_drains_finishes_what_runs() {
     })
     .await;
     assert!(!running.is_finished());
-    worker.behave(Behaviour::Answer);
+    worker.let_go(1);
     running.await.expect("no panic").expect("it is finished");
     (&mut worker.tunnel().serving).await.expect("nothing comes any more");
 }
@@ -125,7 +125,7 @@ async fn a_scheduler_that_drains_keeps_it_for_the_invocations_that_it_has() {
     worker.is_out().await;
     let second = running_on(&stage, &worker, 2).await;
     assert!(!worker.tunnel().serving.is_finished());
-    worker.behave(Behaviour::Answer);
+    worker.let_go(2);
     for running in [first, second] {
         running.await.expect("no panic").expect("it is finished");
     }
