@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -9,6 +10,7 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
+    connections: TaskTracker,
     stopping: CancellationToken,
 }
 
@@ -28,17 +30,30 @@ impl Tasks {
         self.tracker.spawn(task);
     }
 
+    /// Runs `connection` until it ends by itself, and the other tasks as long: it serves what no listener
+    /// accepted, and ends once it has drained.
+    pub fn spawn_connection(&self, connection: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.connections.spawn(connection)
+    }
+
     /// Cancelled when the tasks shall end.
     pub fn stopping(&self) -> &CancellationToken {
         &self.stopping
     }
 
-    /// Tells the tasks to end and waits for them, at most for `limit`.
+    /// Waits for the connections, then tells the tasks to end and waits for them, at most for `limit`.
     pub async fn stop(&self, limit: Duration) {
-        self.stopping.cancel();
-        self.tracker.close();
-        if tokio::time::timeout(limit, self.tracker.wait()).await.is_err() {
-            tracing::warn!(left = self.tracker.len(), "tasks did not end in time");
+        let ended = async {
+            self.connections.close();
+            self.connections.wait().await;
+            self.stopping.cancel();
+            self.tracker.close();
+            self.tracker.wait().await;
+        };
+        if tokio::time::timeout(limit, ended).await.is_err() {
+            self.stopping.cancel();
+            let left = self.connections.len() + self.tracker.len();
+            tracing::warn!(left, "tasks did not end in time");
         }
     }
 }
@@ -55,4 +70,26 @@ pub async fn requested() -> std::io::Result<()> {
         _ = hangup.recv() => tracing::info!("SIGHUP: draining"),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn tasks_go_on_as_long_as_connections_do_within_the_limit() {
+        const LIMIT: Duration = Duration::from_secs(10);
+        for (connection_s, expected_s) in [(0, 0), (3, 3), (60, 10)] {
+            let tasks = Tasks::default();
+            let stopped = tasks.stopping().clone();
+            tasks.spawn(std::future::pending());
+            tasks.spawn_connection(tokio::time::sleep(Duration::from_secs(connection_s)));
+            let start = tokio::time::Instant::now();
+            tokio::join!(tasks.stop(LIMIT), async {
+                stopped.cancelled().await;
+                assert_eq!(start.elapsed().as_secs(), expected_s);
+            });
+            assert_eq!(start.elapsed().as_secs(), expected_s);
+        }
+    }
 }

@@ -14,6 +14,9 @@ use mesh::server::Grpc;
 use mesh::shutdown::Tasks;
 use mesh::testing::{Served, eventually};
 use mesh::{Caller, Channel, Dialer, Error, Reason};
+use opentelemetry::trace::{TraceContextExt as _, TracerProvider as _};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use proto::worker::v1::execute_response::Outcome;
 use proto::worker::v1::execution_client::ExecutionClient;
 use proto::worker::v1::execution_server::{Execution, ExecutionServer};
@@ -24,6 +27,9 @@ use tonic::{Request, Response, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+use tracing::Instrument as _;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 /// Does what the function's name says.
 #[derive(Clone)]
@@ -56,6 +62,7 @@ impl Execution for Puppet {
             }
             "caller" => format!("{:?}", Caller::of(&request)),
             "deadline" => format!("{}", Deadline::of(&request).is_some()),
+            "trace" => format!("{:?}", request.metadata().get("traceparent")),
             other => panic!("{other}?"),
         };
         Ok(Response::new(ExecuteResponse { outcome: Some(Outcome::FunctionError(says)) }))
@@ -149,6 +156,21 @@ async fn the_handler_ends_when_its_caller_goes_away() {
         eventually("the handler runs", || async { *stage.running.borrow() == 1 }).await;
         caller.abort();
         eventually("the handler has ended", || async { *stage.running.borrow() == 0 }).await;
+    }
+}
+
+#[tokio::test]
+async fn the_trace_goes_on() {
+    opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+    let tracer = SdkTracerProvider::builder().build().tracer("tests");
+    let traces = tracing_subscriber::registry().with(tracing_opentelemetry::layer().with_tracer(tracer));
+    let _collected = tracing::subscriber::set_default(traces);
+    let stage = stage(&ServerConfig::default(), None).await;
+    for (kind, channel) in &stage.channels {
+        let span = tracing::info_span!("caller");
+        let trace = span.context().span().span_context().trace_id().to_string();
+        let says = call(channel, "trace").instrument(span).await.expect("served");
+        assert!(says.contains(&trace), "{kind}: {says} goes on with {trace}");
     }
 }
 

@@ -84,11 +84,11 @@ impl Members {
             })?,
             address => self.dialer.dial(&address.parse::<Endpoint>().map_err(refuse)?)?,
         };
+        let name = identity.name.clone();
+        tracing::info!(worker = name, id = identity.id, address = %channel.endpoint(), "worker joined");
         let contact = ExecutionClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let name = identity.name.clone();
-        tracing::info!(worker = name, id = identity.id, address = identity.address, "worker joined");
         let session =
             self.cluster().join(identity, hello.report.unwrap_or_default(), contact, Instant::now());
         self.signal();

@@ -75,12 +75,15 @@ impl App {
         let router =
             Grpc::default().service(execution).build(&config.server, &host.metrics, &readiness, &tasks);
 
-        let drain_timeout = Duration::from_secs(config.server.drain_timeout_s);
-        let tunnels =
-            address.is_none().then(|| Tunnels::new(router.clone(), host.draining.clone(), drain_timeout));
+        let tunnels = address.is_none().then(|| Tunnels {
+            router: router.clone(),
+            draining: host.draining.clone(),
+            drain_timeout: Duration::from_secs(config.server.drain_timeout_s),
+            tasks: tasks.clone(),
+        });
         for scheduler in &config.schedulers {
             let channel = host.dialer.dial(scheduler).context("schedulers")?;
-            tasks.spawn_until_done(reporter.clone().run(channel, tunnels.clone(), tasks.stopping().clone()));
+            tasks.spawn(reporter.clone().run(channel, tunnels.clone()));
         }
         Ok(Service { name: "worker", router, more: Vec::new(), tasks, readiness })
     }

@@ -76,23 +76,9 @@ impl Drop for Membership<'_> {
 }
 
 impl Reporter {
-    /// Stays a member at this scheduler until `stopping` is cancelled and nothing runs that came through a
-    /// tunnel. A worker that nobody can reach has `tunnels`.
-    pub(crate) async fn run(self, scheduler: Channel, tunnels: Option<Tunnels>, stopping: CancellationToken) {
-        let over = async {
-            stopping.cancelled().await;
-            if let Some(tunnels) = &tunnels {
-                tunnels.drain().await;
-            }
-        };
-        tokio::select! {
-            () = self.stay(scheduler, tunnels.as_ref()) => {}
-            () = over => {}
-        }
-    }
-
-    /// Stays for ever. A lost stream is opened again, unless this worker drains.
-    async fn stay(&self, scheduler: Channel, tunnels: Option<&Tunnels>) {
+    /// Stays a member at this scheduler for ever: a lost stream is opened again, unless this worker drains.
+    /// One that nobody can reach has `tunnels`.
+    pub(crate) async fn run(self, scheduler: Channel, tunnels: Option<Tunnels>) {
         let endpoint = scheduler.endpoint().clone();
         let mut client = MembershipClient::new(scheduler);
         let mut backoff = Backoff::reconnect();
@@ -102,9 +88,9 @@ impl Reporter {
                 was_in = true;
                 tracing::info!(scheduler = %endpoint, "joined");
             };
-            let Err(lost) = self.join_reachably(&mut client, tunnels, entered).await;
+            let Err(lost) = self.join_reachably(&mut client, tunnels.as_ref(), entered).await;
             if self.draining.is_cancelled() {
-                return std::future::pending().await;
+                return;
             }
             if was_in {
                 tracing::warn!(scheduler = %endpoint, %lost, "membership lost; joining again");

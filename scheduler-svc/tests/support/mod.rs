@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use mesh::channel::Endpoint;
-use mesh::listener::serve_one;
 use mesh::testing::{Served, eventually};
 use mesh::{Channel, Error, Host, MAX_MESSAGE_BYTES, Reason, tunnel};
 use parking_lot::Mutex;
@@ -366,8 +365,8 @@ impl Stage {
         let answer = MembershipClient::new(self.channel.clone()).tunnel(requests).await;
         let received = answer.expect("accepted").into_inner().map_ok(|response| response.data);
         let (draining, limit) = (CancellationToken::new(), Duration::from_secs(5));
-        let connection = tunnel::end(received, sending);
-        let serving = tokio::spawn(serve_one(connection, executor.router(), draining.clone(), limit));
+        let router = executor.router();
+        let serving = tokio::spawn(tunnel::serve(received, sending, router, draining.clone(), limit));
         FakeTunnel { draining, serving }
     }
 

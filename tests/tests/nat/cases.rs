@@ -2,13 +2,13 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use futures::future::join_all;
-use mesh::{Error, Reason};
 use proto::scheduler::v1::InvokeRequest;
 use proto::scheduler::v1::invocations_client::InvocationsClient;
 use serde_json::json;
 use tests::gate::Gate;
 use tests::process::Signal;
 use tests::{Shape, guests, wait};
+use tonic::Code;
 
 use crate::site::{Site, WORKER_PORTS};
 
@@ -54,11 +54,12 @@ pub async fn deadline_and_caller_stop_its_guests(_: Shape) {
     call.set_timeout(Duration::from_secs(3));
     let late = tokio::spawn({
         let mut client = InvocationsClient::new(site.grpc().await);
-        async move { client.invoke(call).await.map_err(Error::from) }
+        async move { client.invoke(call).await }
     });
     site.running(1).await;
     let late = late.await.expect("no panic").expect_err("it never returns");
-    assert_eq!(late.reason, Reason::DeadlineExceeded, "{late}");
+    // The client may be quicker to see that it is late than to read it.
+    assert!(matches!(late.code(), Code::DeadlineExceeded | Code::Cancelled), "{late:?}");
     site.running(0).await;
 
     let waiting = tokio::spawn(async move { user.invoke("_", "spin", json!({})).await });
