@@ -4,6 +4,7 @@
 //! - [`Client`]: a user of its REST surface; [`grpc`]: one of its gRPC port; [`fl`](mod@fl): one at a terminal
 //! - [`guests`]: functions, well-behaved and hostile
 //! - [`gate`] and [`receiver`]: web servers that functions call and results are posted to
+//! - [`collector`]: where traces go
 //! - [`servers`]: PostgreSQL, Mosquitto, NATS, Prometheus and a CouchDB, real ones
 //! - [`chaos`]: events and results while everything is killed; [`publisher`]: where the events come from
 //! - [`harness`]: runs each case against each shape
@@ -13,6 +14,7 @@
 
 pub mod chaos;
 pub mod client;
+pub mod collector;
 pub mod fl;
 pub mod gate;
 pub mod grpc;

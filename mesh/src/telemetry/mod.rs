@@ -123,6 +123,8 @@ fn traces(service: &str, to: &str, config: &TelemetryConfig) -> anyhow::Result<(
         .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample_ratio))))
         .with_resource(resource)
         .build();
+    // For spans that are known only when they have ended.
+    opentelemetry::global::set_tracer_provider(provider.clone());
     Ok((provider, export))
 }
 
