@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use mesh::Reason;
 use mesh::backoff::Backoff;
 use mesh::clock::now_ms;
 use mesh::group_commit::Closed;
 use mesh::hash::Hash;
-use mesh::{Reason, telemetry};
+use mesh::telemetry::{self, Traced as _};
 use parking_lot::Mutex;
 use proto::deadletter::v1::DeadLetter;
 use proto::registry::v1::BindingRole;
@@ -19,7 +20,6 @@ use proto::scheduler::v1::InvokeRequest;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::binding::BoundFunction;
@@ -305,13 +305,14 @@ impl Intake {
         let _in_flight = InFlight::count(metrics);
         let started = Instant::now();
         let span = tracing::info_span!(
+            target: telemetry::SPANS,
             "event",
             otel.name = %self.shared.bound.kind,
             otel.kind = "consumer",
             binding = self.binding_id(),
             invocation = %work.invocation_id,
         );
-        telemetry::continue_trace(&span, &work.trace);
+        let parent = telemetry::parent_of(&work.trace);
         let verdict = async {
             // A repeat waits until what it repeats has ended.
             let _turn = match self.shared.handling.dedupe_key {
@@ -320,7 +321,7 @@ impl Intake {
             };
             self.invoke(&work).await
         };
-        let letter = match verdict.instrument(span).await? {
+        let letter = match verdict.traced(span, parent).await? {
             Verdict::Done => None,
             Verdict::Dead { reason, attempts } => {
                 tracing::warn!(binding = self.binding_id(), invocation = %work.invocation_id, reason,

@@ -133,6 +133,7 @@ pub(crate) fn router(
     // Clients show tokens, not the mesh's secret.
     let server = ServerConfig { secret: None, ..config.server.clone() };
     Grpc::default()
+        .begin_traces(|path| audience(path).is_some() && path != SUBSCRIPTION)
         .service(registry.forward::<ModulesServer<()>>())
         .service(registry.forward::<FunctionsServer<()>>())
         .service(CheckedScripts::new(&registry, channels))

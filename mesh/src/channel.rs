@@ -23,11 +23,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::body::Body;
 use tonic::{ConnectError, Status, TimeoutExpired, transport};
 use tower::{Service, ServiceExt as _};
+use tracing::Instrument as _;
 
 use crate::auth::Secret;
 use crate::deadline::{GRPC_TIMEOUT, parse_grpc_timeout};
 use crate::error::{Error, Reason};
-use crate::telemetry;
+use crate::telemetry::{self, RpcSpan};
 use crate::tls::ClientTls;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -234,7 +235,38 @@ impl Service<http::Request<Body>> for Channel {
         if let Some(secret) = &self.secret {
             secret.put(request.headers_mut());
         }
-        telemetry::inject_current(request.headers_mut());
+        // A subscription, the only call without a deadline, has no span: it lasts.
+        let has_span = telemetry::is_in_trace() && request.headers().contains_key(GRPC_TIMEOUT);
+        let call = has_span.then(|| telemetry::client_span(request.uri().path(), &self.endpoint));
+        let Some(call) = call.filter(|call| !call.span().is_disabled()) else {
+            telemetry::inject_current(request.headers_mut());
+            return self.send(request);
+        };
+        call.span().in_scope(|| telemetry::inject_current(request.headers_mut()));
+        let answer = call.span().in_scope(|| self.send(request));
+        Box::pin(watched(answer, call.clone()).instrument(call.span().clone()))
+    }
+}
+
+/// Notes in the span of a call how it ended.
+async fn watched(
+    answer: impl Future<Output = Result<http::Response<Body>, Status>>,
+    call: RpcSpan,
+) -> Result<http::Response<Body>, Status> {
+    let response = answer.await.inspect_err(|status| call.ended(status.code()))?;
+    call.ended_with(response.headers());
+    Ok(response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            if let Some(trailers) = frame.trailers_ref() {
+                call.ended_with(trailers);
+            }
+            frame
+        }))
+    }))
+}
+
+impl Channel {
+    fn send(&self, request: http::Request<Body>) -> BoxFuture<'static, Result<http::Response<Body>, Status>> {
         let endpoint = Arc::clone(&self.endpoint);
         match &self.kind {
             Kind::Remote(channel) => {

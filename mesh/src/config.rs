@@ -163,11 +163,39 @@ pub struct TelemetryConfig {
     pub otlp_endpoint: Option<String>,
     /// The share of traces that start here and are kept, 0 to 1. A caller's decision is followed.
     pub sample_ratio: f64,
+    /// Of a request that fails in a trace that is not kept, keep what its entrance saw: one span.
+    pub keep_errors: bool,
+    /// Ended spans that may wait to be exported; more are dropped and counted.
+    pub queued_spans: usize,
+}
+
+impl TelemetryConfig {
+    /// What types cannot say. An error names the key.
+    pub fn validate(&self) -> Result<(), String> {
+        if !(0.0..=1.0).contains(&self.sample_ratio) {
+            return Err(format!(
+                "telemetry.sample_ratio: {} is out of range; expected 0 to 1",
+                self.sample_ratio
+            ));
+        }
+        if !(1..=1_000_000).contains(&self.queued_spans) {
+            let given = self.queued_spans;
+            return Err(format!("telemetry.queued_spans: {given} is out of range; expected 1 to 1000000"));
+        }
+        Ok(())
+    }
 }
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { log: "info".into(), format: LogFormat::Auto, otlp_endpoint: None, sample_ratio: 1.0 }
+        Self {
+            log: "info".into(),
+            format: LogFormat::Auto,
+            otlp_endpoint: None,
+            sample_ratio: 1.0,
+            keep_errors: true,
+            queued_spans: 8192,
+        }
     }
 }
 
@@ -222,6 +250,7 @@ fn extract<C: ServiceConfig>(figment: &Figment) -> Result<C, String> {
     let config: C = figment
         .extract()
         .map_err(|errors| errors.into_iter().map(|error| error.to_string()).collect::<Vec<_>>().join("\n"))?;
+    config.telemetry().validate()?;
     config.validate()?;
     Ok(config)
 }
@@ -280,6 +309,8 @@ mod tests {
             ("[server]\nmax_concurrent = 'many'", "max_concurrent"),
             ("name = ''", "name: can't be empty"),
             ("[telemetry]\nformat = 'xml'", "format"),
+            ("[telemetry]\nsample_ratio = 1.5", "telemetry.sample_ratio: 1.5 is out of range"),
+            ("[telemetry]\nqueued_spans = 0", "telemetry.queued_spans: 0 is out of range"),
         ];
         for (toml, expected) in cases {
             let error = read(toml).expect_err(toml);

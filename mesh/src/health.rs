@@ -13,6 +13,8 @@ use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
 use tokio::sync::watch;
 
+use crate::telemetry::LogControl;
+
 /// The conditions under which a service is ready. It starts not ready; it is ready while every
 /// condition holds and it does not drain.
 #[derive(Debug, Clone)]
@@ -93,15 +95,29 @@ impl Condition {
     }
 }
 
-/// The operators' pages: `/metrics`, `/livez`, `/readyz`.
+/// The operators' pages: `/metrics`, `/livez`, `/readyz`, and `/log`, where what is logged is read (GET)
+/// and changed (PUT).
 pub fn operators(
     metrics: Vec<prometheus::Registry>,
     services: Vec<(&'static str, Readiness)>,
+    log: LogControl,
 ) -> axum::Router {
     axum::Router::new()
+        .route("/log", get(read_log).put(set_log).with_state(log))
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz).with_state(services))
         .route("/metrics", get(render_metrics).with_state(metrics))
+}
+
+async fn read_log(State(log): State<LogControl>) -> String {
+    format!("{}\n", log.levels())
+}
+
+async fn set_log(State(log): State<LogControl>, levels: String) -> (StatusCode, String) {
+    match log.set(levels.trim()) {
+        Ok(()) => (StatusCode::OK, format!("{}\n", log.levels())),
+        Err(wrong) => (StatusCode::BAD_REQUEST, format!("{wrong}\n")),
+    }
 }
 
 async fn readyz(State(services): State<Vec<(&'static str, Readiness)>>) -> (StatusCode, String) {

@@ -98,6 +98,7 @@ where
     }
 
     let host = Host::new(&server, listener.endpoint()?)?;
+    telemetry.register(&host.metrics);
     let service = start(config, host.clone()).await?;
     tracing::info!(service = service.name, address = %host.address, "serving");
     let mut sockets = vec![(listener, service.router)];
@@ -110,8 +111,8 @@ where
     let drain_timeout = Duration::from_secs(server.drain_timeout_s);
     let stopped = CancellationToken::new();
     let pages = operators.map(|listener| {
-        let router =
-            health::operators(vec![host.metrics.clone()], vec![(service.name, service.readiness.clone())]);
+        let readiness = vec![(service.name, service.readiness.clone())];
+        let router = health::operators(vec![host.metrics.clone()], readiness, telemetry.log().clone());
         tokio::spawn(listener.serve(router, stopped.clone(), Duration::from_secs(1)))
     });
     let serving = service.readiness.serving();

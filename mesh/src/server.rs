@@ -15,6 +15,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use http::HeaderMap;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, BodyStream, StreamBody};
+use opentelemetry::trace::TraceContextExt as _;
 use prometheus::Registry;
 use tokio::sync::Semaphore;
 use tonic::server::NamedService;
@@ -22,7 +23,6 @@ use tonic::service::Routes;
 use tonic::{Code, Status};
 use tonic_health::ServingStatus;
 use tower::ServiceBuilder;
-use tracing::Instrument as _;
 
 use crate::auth::{Caller, Secret};
 use crate::config::ServerConfig;
@@ -31,7 +31,7 @@ use crate::error::{Error, Reason};
 use crate::health::Readiness;
 use crate::metrics::RpcMetrics;
 use crate::shutdown::Tasks;
-use crate::telemetry;
+use crate::telemetry::{self, Traced as _};
 
 /// A service as its `App` hands it over, wired and ready to be served.
 #[derive(Debug)]
@@ -56,13 +56,27 @@ const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The gRPC services of one port.
-#[derive(Default)]
 pub struct Grpc {
     routes: Routes,
     names: Vec<&'static str>,
+    begins_trace: fn(&str) -> bool,
+}
+
+impl Default for Grpc {
+    fn default() -> Self {
+        Self { routes: Routes::default(), names: Vec::new(), begins_trace: |_| false }
+    }
 }
 
 impl Grpc {
+    /// Calls of these paths begin a trace when they come without one. Without this none do: what comes
+    /// from inside the mesh without a trace is what services do for themselves.
+    #[must_use]
+    pub fn begin_traces(mut self, begins: fn(&str) -> bool) -> Self {
+        self.begins_trace = begins;
+        self
+    }
+
     /// Adds a service.
     #[must_use]
     pub fn service<S>(mut self, service: S) -> Self
@@ -101,7 +115,7 @@ impl Grpc {
         // The way of a request is from top to bottom, that of its answer from bottom to top.
         let stack = ServiceBuilder::new()
             .layer(from_fn_with_state(RpcMetrics::new(metrics), observe))
-            .layer(from_fn(continue_trace))
+            .layer(from_fn_with_state(self.begins_trace, continue_trace))
             .layer(from_fn_with_state(config.secret.clone(), identify_caller))
             .layer(from_fn_with_state(Arc::new(Semaphore::new(config.max_concurrent)), limit_concurrency))
             .layer(from_fn_with_state(readiness.clone(), end_when_draining))
@@ -154,19 +168,29 @@ fn grpc_code(headers: &HeaderMap) -> Option<Code> {
     headers.get("grpc-status").map(|status| Code::from_bytes(status.as_bytes()))
 }
 
-/// Makes the call a span of its caller's trace.
-async fn continue_trace(request: Request, next: Next) -> Response {
-    let (service, method) = request.uri().path().trim_start_matches('/').split_once('/').unwrap_or_default();
-    let span = tracing::info_span!(
-        "rpc",
-        otel.name = %request.uri().path().trim_start_matches('/'),
-        otel.kind = "server",
-        rpc.system = "grpc",
-        rpc.service = %service,
-        rpc.method = %method,
-    );
-    telemetry::continue_trace(&span, request.headers());
-    next.run(request).instrument(span).await
+/// Makes the call a span of its caller's trace; `begins` tells which ones begin a trace of their own. A
+/// subscription is the only call without a deadline, and has no span: it lasts.
+async fn continue_trace(State(begins): State<fn(&str) -> bool>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let parent = telemetry::parent_of(request.headers());
+    let continues = parent.has_active_span() && request.headers().contains_key(GRPC_TIMEOUT);
+    if !continues && !begins(path) {
+        return next.run(request).await;
+    }
+    let call = telemetry::server_span(path);
+    let response = next.run(request).traced(call.span().clone(), parent).await;
+    if call.span().is_disabled() {
+        return response;
+    }
+    call.ended_with(response.headers());
+    response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            if let Some(trailers) = frame.trailers_ref() {
+                call.ended_with(trailers);
+            }
+            frame
+        }))
+    })
 }
 
 /// Refuses who does not show the mesh's secret; health and reflection are for everyone. Says who

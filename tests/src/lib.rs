@@ -5,6 +5,7 @@
 //! - [`Client`]: a user of its REST surface; [`grpc`]: one of its gRPC port; [`fl`](mod@fl): one at a terminal
 //! - [`guests`]: functions, well-behaved and hostile
 //! - [`gate`] and [`receiver`]: web servers that functions call and results are posted to
+//! - [`collector`]: where traces go
 //! - [`servers`]: PostgreSQL, Mosquitto, NATS, Prometheus and a CouchDB, real ones
 //! - [`chaos`]: events and results while everything is killed; [`publisher`]: where the events come from
 //! - [`harness`]: runs each case against each shape
@@ -14,6 +15,7 @@
 
 pub mod chaos;
 pub mod client;
+pub mod collector;
 mod extra_worker;
 pub mod fl;
 pub mod gate;

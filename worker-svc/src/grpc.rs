@@ -51,10 +51,10 @@ impl ExecutionService {
         let place = place.inspect_err(|error| self.metrics.refused(error))?;
         let mut observation = self.metrics.start();
         let span = tracing::info_span!(
+            target: mesh::telemetry::SPANS,
             "execute",
-            module = request.module,
-            function = request.function,
-            invocation = request.invocation_id
+            faas.name = format_args!("{}/{}", request.module, request.function),
+            faas.invocation_id = request.invocation_id,
         );
         let end = self.execute_admitted(request, deadline).instrument(span).await;
         observation.ended(&end);

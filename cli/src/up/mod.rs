@@ -36,7 +36,7 @@ pub async fn up(options: Up) -> anyhow::Result<()> {
     };
     let telemetry = mesh::telemetry::init("mesh", &telemetry)?;
     let outcome = match options.mesh {
-        false => one_process::run(&options, &profile).await,
+        false => one_process::run(&options, &profile, &telemetry).await,
         true => six_processes::run(&options, &profile).await,
     };
     tokio::task::spawn_blocking(|| telemetry.shutdown()).await?;

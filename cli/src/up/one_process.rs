@@ -10,6 +10,7 @@ use mesh::database::DatabaseUrl;
 use mesh::health::Condition;
 use mesh::listener::Listener;
 use mesh::server::Service;
+use mesh::telemetry::Telemetry;
 use mesh::{Dialer, Host};
 use prometheus::Registry;
 use tokio::task::JoinSet;
@@ -22,7 +23,7 @@ use crate::profile::Profile;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs the mesh until it is asked to stop.
-pub async fn run(options: &Up, profile: &Profile) -> anyhow::Result<()> {
+pub async fn run(options: &Up, profile: &Profile, telemetry: &Telemetry) -> anyhow::Result<()> {
     let http = Listener::bind(&Listen::Tcp(options.http)).await.context("--http")?;
     let grpc = Listener::bind(&Listen::Tcp(options.grpc)).await.context("--grpc")?;
     let operators = match options.operators {
@@ -38,7 +39,7 @@ pub async fn run(options: &Up, profile: &Profile) -> anyhow::Result<()> {
     sockets.spawn(grpc.serve(edge, draining, DRAIN_TIMEOUT));
     let stopped = CancellationToken::new();
     let pages = operators.map(|listener| {
-        tokio::spawn(listener.serve(house.operators(), stopped.clone(), Duration::from_secs(1)))
+        tokio::spawn(listener.serve(house.operators(telemetry), stopped.clone(), Duration::from_secs(1)))
     });
 
     let outcome = live(options, profile, house.ready()).await;
@@ -147,10 +148,12 @@ impl House {
         Ok((room.service.router.clone(), grpc.clone(), room.host.draining.clone()))
     }
 
-    fn operators(&self) -> axum::Router {
-        let metrics = self.rooms.iter().map(|room| room.host.metrics.clone()).collect();
+    fn operators(&self, telemetry: &Telemetry) -> axum::Router {
+        let of_traces = Registry::new();
+        telemetry.register(&of_traces);
+        let metrics = self.rooms.iter().map(|room| room.host.metrics.clone()).chain([of_traces]).collect();
         let readiness = self.rooms.iter().map(|room| (room.service.name, room.service.readiness.clone()));
-        mesh::health::operators(metrics, readiness.collect())
+        mesh::health::operators(metrics, readiness.collect(), telemetry.log().clone())
     }
 
     /// Ends when all services are ready.

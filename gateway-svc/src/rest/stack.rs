@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
@@ -13,9 +13,12 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use http_body::{Frame, SizeHint};
 use mesh::Error;
+use mesh::telemetry::{self, Kept, Traced as _};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TraceContextExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::request_id::{MakeRequestId, RequestId};
-use tracing::Instrument as _;
+use tracing::field::Empty;
 use uuid::Uuid;
 
 use super::error::ApiError;
@@ -50,21 +53,50 @@ pub(super) async fn observe(State(metrics): State<HttpMetrics>, request: Request
     response
 }
 
-/// Makes the request a span of its client's trace.
+/// Makes the request a span: of its client's trace, or the first of its own. The answer says which.
 pub(super) async fn continue_trace(request: Request, next: Next) -> Response {
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let name = format!("{} {}", request.method(), route(&request));
+    let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
     let span = tracing::info_span!(
-        "http",
-        otel.name = format_args!("{} {}", request.method(), route(&request)),
+        target: telemetry::SPANS,
+        "http server",
+        otel.name = name,
         otel.kind = "server",
-        http.request.method = %request.method(),
+        otel.status_code = Empty,
+        http.request.method = method,
         http.route = route(&request),
-        http.response.status_code = tracing::field::Empty,
-        request_id = id,
+        http.response.status_code = Empty,
+        url.path = path,
+        url.scheme = "http",
+        error.type = Empty,
+        funless.request_id = id,
     );
-    mesh::telemetry::continue_trace(&span, request.headers());
-    let response = next.run(request).instrument(span.clone()).await;
-    span.record("http.response.status_code", response.status().as_u16());
+    let (start, route) = (SystemTime::now(), route(&request).to_owned());
+    let parent = telemetry::parent_of(request.headers());
+    let has_parent = parent.has_active_span();
+    let mut response = next.run(request).traced(span.clone(), parent).await;
+    let status = response.status();
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+        span.record("error.type", status.as_str());
+        telemetry::keep_error(&span, has_parent, || Kept {
+            name,
+            start,
+            error: status.to_string(),
+            attributes: vec![
+                KeyValue::new("http.request.method", method),
+                KeyValue::new("http.route", route),
+                KeyValue::new("url.path", path),
+                KeyValue::new("http.response.status_code", i64::from(status.as_u16())),
+                KeyValue::new("error.type", status.as_str().to_owned()),
+            ],
+        });
+    }
+    if let Some((header, value)) = telemetry::trace_response(&span) {
+        response.headers_mut().insert(header, value);
+    }
     response
 }
 

@@ -13,8 +13,8 @@ use sea_orm::sqlx::sqlite::{
 use sea_orm::sqlx::{ConnectOptions as _, Error as SqlxError};
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector, SqlxSqliteConnector};
 
-use super::DatabaseUrl;
 use super::error::is_busy;
+use super::{DatabaseUrl, statements};
 use crate::backoff::Backoff;
 
 /// How long a call waits for a free connection, or for a new one.
@@ -33,6 +33,12 @@ pub async fn connect(
     connections: u32,
     application: &str,
 ) -> anyhow::Result<DatabaseConnection> {
+    let mut db = open(url, connections, application).await?;
+    statements::trace(&mut db);
+    Ok(db)
+}
+
+async fn open(url: &DatabaseUrl, connections: u32, application: &str) -> anyhow::Result<DatabaseConnection> {
     match url {
         DatabaseUrl::SqliteFile(path) => {
             prepare_file(path).with_context(|| format!("database_url: {}", path.display()))?;

@@ -7,6 +7,7 @@
 mod attend;
 mod connect;
 mod error;
+mod statements;
 mod url;
 
 use sea_orm::{

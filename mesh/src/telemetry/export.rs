@@ -1,0 +1,157 @@
+//! The way of spans to the collector: bounded, counted, and never waited for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use opentelemetry::Context;
+use opentelemetry_otlp::SpanExporter as Otlp;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder, BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor,
+};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use crate::metrics::register;
+
+/// How long spans wait for others to be sent with.
+const BATCH_DELAY: Duration = Duration::from_secs(1);
+/// Spans that are sent with one call.
+const BATCH: usize = 512;
+
+/// A queue of ended spans and the thread that sends them. Clones share them.
+#[derive(Debug, Clone)]
+pub(super) struct Export(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    batches: BatchSpanProcessor,
+    most: usize,
+    counts: Counts,
+}
+
+/// What becomes of ended spans.
+#[derive(Debug, Clone)]
+struct Counts {
+    all: IntCounterVec,
+    queued: IntGauge,
+    exported: IntCounter,
+    dropped: IntCounter,
+    failed: IntCounter,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Counts {
+    fn new() -> Self {
+        let options = Opts::new(
+            "funless_telemetry_spans_total",
+            "Ended spans: exported, dropped since the queue was full, or failed since the collector did not take them.",
+        );
+        let all = IntCounterVec::new(options, &["outcome"]).expect("the metric is well-formed");
+        let queued = IntGauge::new("funless_telemetry_spans_queued", "Ended spans that wait to be exported.");
+        Self {
+            exported: all.with_label_values(&["exported"]),
+            dropped: all.with_label_values(&["dropped"]),
+            failed: all.with_label_values(&["failed"]),
+            all,
+            queued: queued.expect("the metric is well-formed"),
+            waiting: Arc::default(),
+        }
+    }
+
+    fn add_waiting(&self) -> usize {
+        self.queued.inc();
+        self.waiting.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn take_waiting(&self, count: usize) {
+        self.queued.sub(i64::try_from(count).unwrap_or(i64::MAX));
+        self.waiting.fetch_sub(count, Ordering::Relaxed);
+    }
+}
+
+impl Export {
+    /// Sends through `exporter` what fits into a queue of `most` spans, and drops the rest.
+    pub(super) fn new(exporter: Otlp, resource: &Resource, most: usize) -> Self {
+        let counts = Counts::new();
+        let exporter = Counting { exporter, counts: counts.clone(), failing: AtomicBool::new(false) };
+        let config = BatchConfigBuilder::default()
+            // What is over our own bound never comes here: it is counted before.
+            .with_max_queue_size(most + BATCH)
+            .with_max_export_batch_size(BATCH.min(most))
+            .with_scheduled_delay(BATCH_DELAY)
+            .build();
+        let mut batches = BatchSpanProcessor::builder(exporter).with_batch_config(config).build();
+        batches.set_resource(resource);
+        Self(Arc::new(Inner { batches, most, counts }))
+    }
+
+    pub(super) fn register(&self, registry: &Registry) {
+        register(registry, self.0.counts.all.clone());
+        register(registry, self.0.counts.queued.clone());
+    }
+}
+
+impl SpanProcessor for Export {
+    fn on_start(&self, _: &mut Span, _: &Context) {}
+
+    fn on_end(&self, span: SpanData) {
+        if !span.span_context.is_sampled() {
+            return;
+        }
+        if self.0.counts.add_waiting() >= self.0.most {
+            self.0.counts.take_waiting(1);
+            self.0.counts.dropped.inc();
+            return;
+        }
+        self.0.batches.on_end(span);
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.0.batches.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.0.batches.shutdown_with_timeout(timeout)
+    }
+}
+
+/// An exporter that counts, and says once when the collector fails and once when it is back.
+#[derive(Debug)]
+struct Counting {
+    exporter: Otlp,
+    counts: Counts,
+    failing: AtomicBool,
+}
+
+impl SpanExporter for Counting {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let count = batch.len();
+        self.counts.take_waiting(count);
+        let outcome = self.exporter.export(batch).await;
+        match &outcome {
+            Ok(()) => {
+                self.counts.exported.inc_by(count as u64);
+                if self.failing.swap(false, Ordering::Relaxed) {
+                    tracing::info!("the collector takes traces again");
+                }
+            }
+            Err(error) => {
+                self.counts.failed.inc_by(count as u64);
+                if !self.failing.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%error, "the collector does not take traces; they are lost until it does");
+                }
+            }
+        }
+        outcome
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
+}

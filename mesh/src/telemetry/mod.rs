@@ -1,0 +1,152 @@
+//! Logs and traces of a process, and the trace context between processes.
+//!
+//! Spans are `tracing` spans with the target [`SPANS`]; nothing but the OpenTelemetry layer looks at
+//! them, so that without it they cost nothing. A trace begins where something enters the mesh: an HTTP
+//! request, a call of a gRPC client, an event, a delivery. What a service does for itself has none.
+//!
+//! - `context`: the trace context as it comes and goes, also when nothing is exported
+//! - `export`: the bounded way to the collector
+//! - `keep`: failed requests of traces that are not sampled
+//! - `lines`: log lines, each with the ids of its trace
+//! - `rpc`: the spans of calls, on both sides
+
+mod context;
+mod export;
+mod keep;
+mod lines;
+mod rpc;
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use opentelemetry::KeyValue;
+use opentelemetry::propagation::TextMapCompositePropagator;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use prometheus::Registry;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, reload};
+
+pub use self::context::{Traced, current_trace_id, inject_current, is_in_trace, parent_of, trace_response};
+pub use self::keep::{Kept, keep_error};
+pub use self::lines::LogControl;
+pub(crate) use self::rpc::{RpcSpan, client_span, server_span};
+
+use self::export::Export;
+use self::keep::Keeper;
+use self::lines::WithTrace;
+use crate::config::{LogFormat, TelemetryConfig};
+
+/// The target of spans that are exported.
+pub const SPANS: &str = "funless::spans";
+
+/// How long a collector may take for one batch.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the last spans may take when the process stops.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Keeps logging and tracing alive; flushes traces when it is shut down.
+#[derive(Debug)]
+#[must_use = "traces are exported only while it lives"]
+pub struct Telemetry {
+    traces: Option<(SdkTracerProvider, Export)>,
+    log: LogControl,
+}
+
+/// Sets up logs and traces for this process, once. `service` names it in traces. Logs go to the
+/// standard error.
+pub fn init(service: &str, config: &TelemetryConfig) -> anyhow::Result<Telemetry> {
+    let levels = EnvFilter::try_new(&config.log).with_context(|| {
+        format!("telemetry.log: {:?} is no level and no list of levels by module", config.log)
+    })?;
+    let (levels, handle) = reload::Layer::new(levels);
+    let human = match config.format {
+        LogFormat::Human => true,
+        LogFormat::Json => false,
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+    };
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = if human {
+        lines.compact().map_event_format(WithTrace::for_people).boxed()
+    } else {
+        lines.json().flatten_event(true).map_event_format(WithTrace::for_machines).boxed()
+    };
+    // Spans are for traces alone. What the exporter says about itself, `export` says better.
+    let of_ours =
+        filter_fn(|metadata| metadata.is_event() && !metadata.target().starts_with("opentelemetry"));
+    let lines = lines.with_filter(levels.and(of_ours));
+
+    opentelemetry::global::set_text_map_propagator(TextMapCompositePropagator::new(vec![
+        Box::new(TraceContextPropagator::new()),
+        Box::new(BaggagePropagator::new()),
+    ]));
+    let traces = config.otlp_endpoint.as_ref().map(|to| traces(service, to, config)).transpose()?;
+    let spans = traces.as_ref().map(|(provider, _)| {
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("funless"))
+            .with_location(false)
+            .with_tracked_inactivity(false)
+            .with_level(false)
+            .with_target(false)
+            .with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target() == SPANS))
+    });
+    let keeper =
+        traces.as_ref().filter(|_| config.keep_errors).map(|(_, export)| Keeper::new(export.clone()));
+    tracing_subscriber::registry().with(lines).with(spans).with(keeper).try_init()?;
+    Ok(Telemetry { traces, log: LogControl::new(handle) })
+}
+
+fn traces(service: &str, to: &str, config: &TelemetryConfig) -> anyhow::Result<(SdkTracerProvider, Export)> {
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(to)
+        .with_timeout(EXPORT_TIMEOUT)
+        .build()
+        .with_context(|| format!("telemetry.otlp_endpoint: {to}"))?;
+    let resource = Resource::builder()
+        .with_service_name(format!("funless-{service}"))
+        .with_attributes([
+            KeyValue::new("service.namespace", "funless"),
+            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+            KeyValue::new("service.instance.id", uuid::Uuid::now_v7().to_string()),
+        ])
+        .build();
+    let export = Export::new(exporter, &resource, config.queued_spans);
+    let provider = SdkTracerProvider::builder()
+        .with_span_processor(export.clone())
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample_ratio))))
+        .with_resource(resource)
+        .build();
+    // For spans that are known only when they have ended.
+    opentelemetry::global::set_tracer_provider(provider.clone());
+    Ok((provider, export))
+}
+
+impl Telemetry {
+    /// Shows in `registry` what becomes of the spans.
+    pub fn register(&self, registry: &Registry) {
+        if let Some((_, export)) = &self.traces {
+            export.register(registry);
+        }
+    }
+
+    /// What is logged can be changed with this.
+    pub fn log(&self) -> &LogControl {
+        &self.log
+    }
+
+    /// Sends what has not been sent. Blocks for a few seconds at most.
+    pub fn shutdown(self) {
+        if let Some((provider, _)) = self.traces
+            && let Err(error) = provider.shutdown_with_timeout(FLUSH_TIMEOUT)
+        {
+            tracing::warn!(%error, "traces were not flushed");
+        }
+    }
+}
