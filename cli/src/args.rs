@@ -1,10 +1,14 @@
 //! The command line.
 
+mod scripts;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
+
+pub use scripts::{Explain, Scripts};
 
 /// FunLess Mesh: serverless functions on WebAssembly.
 #[derive(Debug, Parser)]
@@ -22,7 +26,8 @@ pub struct Target {
     /// The mesh's REST address, such as http://127.0.0.1:4000. Default: `api_host` of the profile.
     #[arg(long, global = true, env = "FL_API_HOST", value_name = "URL")]
     pub host: Option<String>,
-    /// The token to show. Default: `api_token` of the profile.
+    /// The token to show. Default: `api_token` of the profile, or `admin_token` for what only administrators
+    /// may see.
     #[arg(long, global = true, env = "FL_API_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub token: Option<String>,
     /// The profile: a file with lines `api_host=`, `api_token=`, `admin_token=`, as `fl up` writes it.
@@ -40,6 +45,11 @@ pub enum Command {
     /// Work with modules.
     #[command(subcommand)]
     Mod(Modules),
+    /// Work with APP scripts, which say where functions may run.
+    #[command(subcommand)]
+    Script(Scripts),
+    /// See the workers and how they do. Takes an administrator's token.
+    Workers(Workers),
     /// See how the events do that trigger functions.
     #[command(subcommand)]
     Events(Bindings),
@@ -94,6 +104,17 @@ pub struct Up {
     pub otlp_endpoint: Option<String>,
 }
 
+/// How the workers are shown.
+#[derive(Debug, Args)]
+pub struct Workers {
+    /// Show them anew every second until Ctrl-C.
+    #[arg(long)]
+    pub watch: bool,
+    /// Print the answer as it came; with --watch one a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// The module of a function.
 #[derive(Debug, Args)]
 pub struct InModule {
@@ -121,6 +142,9 @@ pub enum Functions {
         /// Memory in KB that the scheduler reserves for one invocation.
         #[arg(long, value_name = "KB")]
         capacity: Option<u64>,
+        /// The APP script that schedules it when an invocation names no policy, such as one by an event.
+        #[arg(long, value_name = "NAME")]
+        script: Option<String>,
         /// Its events: a JSON list of {"type", "params"}, or @FILE with one. An update replaces them.
         #[arg(long, value_name = "JSON|@FILE")]
         events: Option<String>,
@@ -132,15 +156,7 @@ pub enum Functions {
         no_wait: bool,
     },
     /// Invoke a function and print its result.
-    Invoke {
-        /// Its name.
-        name: String,
-        #[command(flatten)]
-        module: InModule,
-        /// Its input, any JSON value.
-        #[arg(long, short, default_value = "{}", value_name = "JSON")]
-        args: String,
-    },
+    Invoke(Invoke),
     /// Delete a function.
     Delete {
         /// Its name.
@@ -148,6 +164,27 @@ pub enum Functions {
         #[command(flatten)]
         module: InModule,
     },
+}
+
+/// One invocation.
+#[derive(Debug, Args)]
+pub struct Invoke {
+    /// The function's name.
+    pub name: String,
+    #[command(flatten)]
+    pub module: InModule,
+    /// Its input, any JSON value.
+    #[arg(long, short, default_value = "{}", value_name = "JSON")]
+    pub args: String,
+    /// The APP script that says where it may run. Default: the function's own.
+    #[arg(long, value_name = "NAME")]
+    pub script: Option<String>,
+    /// Let the default policy choose the worker, whatever the function's own script says.
+    #[arg(long, conflicts_with = "script")]
+    pub no_script: bool,
+    /// Print the id of the decision that chose the worker, on the standard error.
+    #[arg(long)]
+    pub decision: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -296,6 +333,21 @@ mod tests {
             ("dead-letters redrive 1 --all", false),
             ("dead-letters purge --module m", false),
             ("conservation --json", true),
+            ("workers --watch --json", true),
+            ("fn invoke f --script s --decision", true),
+            ("fn invoke f --no-script", true),
+            ("fn invoke f --script s --no-script", false),
+            ("fn upload f f.wasm --script s --tag t", true),
+            ("script create s s.yml", true),
+            ("script create s", false),
+            ("script explain s --function m/f --json", true),
+            ("script explain s --decision a-1", true),
+            ("script explain --decision a-1", true),
+            ("script explain --function f", false),
+            ("script explain s", false),
+            ("script explain s --function f --decision a-1", false),
+            ("script decisions --limit 10", true),
+            ("script decisions --limit 0", false),
         ];
         for (line, expected) in cases {
             let words = std::iter::once("fl").chain(line.split(' '));

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context as _, anyhow, bail};
 use mesh::auth::Secret;
-use reqwest::header::RETRY_AFTER;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
@@ -23,7 +23,20 @@ pub struct Client {
 impl Client {
     /// The client that the command line and the profile ask for.
     pub fn new(target: &Target) -> anyhow::Result<Self> {
-        let profile = match (&target.host, &target.token) {
+        Self::with_token_of(target, "token", |profile| profile.api_token.take())
+    }
+
+    /// The same with the profile's other token, for what only administrators may do.
+    pub fn for_administrators(target: &Target) -> anyhow::Result<Self> {
+        Self::with_token_of(target, "administrator's token", |profile| profile.admin_token.take())
+    }
+
+    fn with_token_of(
+        target: &Target,
+        token_name: &str,
+        token_of: impl FnOnce(&mut Profile) -> Option<Secret>,
+    ) -> anyhow::Result<Self> {
+        let mut profile = match (&target.host, &target.token) {
             (Some(_), Some(_)) => Profile::default(),
             _ => Profile::read(&target.config)?.unwrap_or_default(),
         };
@@ -33,10 +46,9 @@ impl Client {
                 target.config.display()
             )
         };
+        let token = target.token.clone().map(Secret::new).or_else(|| token_of(&mut profile));
         let host = target.host.clone().or(profile.api_host).ok_or_else(|| missing("address"))?;
-        let token =
-            target.token.clone().map(Secret::new).or(profile.api_token).ok_or_else(|| missing("token"))?;
-        Self::at(&host, token)
+        Self::at(&host, token.ok_or_else(|| missing(token_name))?)
     }
 
     /// A client of the mesh at `host`.
@@ -80,8 +92,9 @@ impl Client {
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         let may_be_repeated = response.headers().contains_key(RETRY_AFTER);
+        let decision = decision_in(response.headers());
         let body = response.text().await.context("the answer broke off")?;
-        Ok(Answer { status, may_be_repeated, body })
+        Ok(Answer { status, may_be_repeated, decision, body })
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
@@ -100,11 +113,24 @@ impl Client {
 pub struct Answer {
     pub status: StatusCode,
     /// Nothing was done.
-    may_be_repeated: bool,
+    pub may_be_repeated: bool,
+    /// The decision that an invocation was placed by, if one was made.
+    pub decision: Option<String>,
     body: String,
 }
 
+fn decision_in(headers: &HeaderMap) -> Option<String> {
+    headers.get(mesh::DECISION_HEADER)?.to_str().ok().map(str::to_owned)
+}
+
 impl Answer {
+    /// What was wrong with a field, message by message.
+    pub fn messages(&self, field: &str) -> Vec<String> {
+        let body: Value = serde_json::from_str(&self.body).unwrap_or_default();
+        let messages = body["errors"][field].as_array().into_iter().flatten();
+        messages.filter_map(|message| message.as_str().map(str::to_owned)).collect()
+    }
+
     /// What was wrong, as the mesh said it.
     pub fn words(&self) -> String {
         error_words(&self.body)
@@ -178,7 +204,8 @@ mod tests {
         let words = |status: u16, may_be_repeated| {
             let status = StatusCode::from_u16(status).expect("a status");
             let body = r#"{"errors":{"detail":"why"}}"#.to_owned();
-            Answer { status, may_be_repeated, body }.success().expect_err("a refusal").to_string()
+            let answer = Answer { status, may_be_repeated, decision: None, body };
+            answer.success().expect_err("a refusal").to_string()
         };
         assert_eq!(words(503, true), "why; try again in a moment");
         assert_eq!(words(503, false), "why");

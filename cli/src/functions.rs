@@ -2,25 +2,28 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, StatusCode};
-use serde_json::json;
+use serde::Serialize;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
-use crate::args::Functions;
+use crate::args::{Functions, Invoke};
 use crate::bindings::{self, Bindings, Told};
 use crate::client::{Client, data};
 
 /// Runs one of the commands.
 pub async fn run(command: Functions, client: &Client) -> anyhow::Result<()> {
     match command {
-        Functions::Upload { name, file, module, update, tag, capacity, events, sinks, no_wait } => {
+        Functions::Upload { name, file, module, update, tag, capacity, script, events, sinks, no_wait } => {
             let bindings = Bindings::read(events.as_deref(), sinks.as_deref())?;
             let code = read_code(&file)?;
             let mut metadata = serde_json::Map::new();
             metadata.extend(tag.map(|tag| ("tag".to_owned(), json!(tag))));
             metadata.extend(capacity.map(|kb| ("capacity".to_owned(), json!(kb))));
+            metadata.extend(script.map(|script| ("script".to_owned(), json!(script))));
             let upload = Upload { module: &module.module, name: &name, metadata, bindings, wait: !no_wait };
             let Uploaded { done, answer } = upload_function(client, &upload, code, update).await?;
             println!("{done} {}/{name}", module.module);
@@ -37,8 +40,13 @@ pub async fn run(command: Functions, client: &Client) -> anyhow::Result<()> {
                 );
             }
         }
-        Functions::Invoke { name, module, args } => {
-            println!("{}", invoke_function(client, &module.module, &name, &args).await?);
+        Functions::Invoke(invoke) => {
+            let shows_decision = invoke.decision;
+            let Invoked { decision, result } = invoke_function(client, &Invocation::from(invoke)).await?;
+            if let (true, Some(id)) = (shows_decision, decision) {
+                eprintln!("decision {id}");
+            }
+            println!("{}", result?);
         }
         Functions::Delete { name, module } => {
             client.send(client.request(Method::DELETE, &["fn", &module.module, &name])?).await?;
@@ -53,7 +61,7 @@ pub async fn run(command: Functions, client: &Client) -> anyhow::Result<()> {
 pub struct Upload<'a> {
     pub module: &'a str,
     pub name: &'a str,
-    pub metadata: serde_json::Map<String, serde_json::Value>,
+    pub metadata: serde_json::Map<String, Value>,
     pub bindings: Bindings,
     pub wait: bool,
 }
@@ -97,18 +105,82 @@ async fn exists(client: &Client, upload: &Upload<'_>) -> anyhow::Result<bool> {
     Ok(response.is_ok_and(|response| response.status() == StatusCode::OK))
 }
 
-/// Invokes the function and gives its result, the JSON text as the function wrote it.
-pub async fn invoke_function(
-    client: &Client,
-    module: &str,
-    name: &str,
-    args: &str,
-) -> anyhow::Result<String> {
-    let args: &RawValue =
-        serde_json::from_str(args).with_context(|| format!("--args {args}: expected JSON"))?;
+/// What is invoked, and how.
+#[derive(Default)]
+pub struct Invocation {
+    pub module: String,
+    pub name: String,
+    /// The function's input, JSON text.
+    pub args: String,
+    pub policy: Policy,
+}
+
+/// Who chooses the worker.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// The function's own script, and if it has none the default policy.
+    #[default]
+    Own,
+    /// The script of this name.
+    Script(String),
+    Default,
+}
+
+/// How an invocation ended.
+pub struct Invoked {
+    /// The decision that it was placed by, if one was made.
+    pub decision: Option<String>,
+    /// The function's result, the JSON text as it wrote it.
+    pub result: anyhow::Result<String>,
+}
+
+impl From<Invoke> for Invocation {
+    fn from(invoke: Invoke) -> Self {
+        let policy = match (invoke.script, invoke.no_script) {
+            (Some(script), _) => Policy::Script(script),
+            (None, true) => Policy::Default,
+            (None, false) => Policy::Own,
+        };
+        Self { module: invoke.module.module, name: invoke.name, args: invoke.args, policy }
+    }
+}
+
+impl Invocation {
+    fn body(&self) -> anyhow::Result<String> {
+        /// The arguments are sent as they were given.
+        #[derive(Serialize)]
+        struct Body<'a> {
+            args: &'a RawValue,
+            scheduling: Option<Value>,
+        }
+        let args = serde_json::from_str(&self.args);
+        let args = args.with_context(|| format!("--args {}: expected JSON", self.args))?;
+        let scheduling = match &self.policy {
+            Policy::Own => None,
+            Policy::Script(script) => Some(json!({"language": "app", "script": script})),
+            Policy::Default => Some(json!({"language": "none"})),
+        };
+        Ok(serde_json::to_string(&Body { args, scheduling })?)
+    }
+}
+
+/// Invokes the function once.
+pub async fn invoke_function(client: &Client, invocation: &Invocation) -> anyhow::Result<Invoked> {
+    let Invocation { module, name, .. } = invocation;
     let request = client.request(Method::POST, &["fn", module, name])?;
-    let body = client.send(request.json(&json!({ "args": args }))).await?;
-    Ok(data::<&RawValue>(&body)?.get().to_owned())
+    let request = request.header(CONTENT_TYPE, "application/json").body(invocation.body()?);
+    let answer = client.ask(request).await?;
+    let decision = answer.decision.clone();
+    let was_refused = answer.status == StatusCode::SERVICE_UNAVAILABLE && answer.may_be_repeated;
+    let result = answer.success().and_then(|body| Ok(data::<&RawValue>(&body)?.get().to_owned()));
+    let result = result.map_err(|error| match &decision {
+        // Nothing has run: it is the decision that wants an explanation.
+        Some(id) if was_refused => {
+            anyhow!("{error}; to see why: fl script explain --decision {id}")
+        }
+        _ => error,
+    });
+    Ok(Invoked { decision, result })
 }
 
 fn read_code(file: &Path) -> anyhow::Result<Vec<u8>> {
@@ -120,4 +192,26 @@ fn read_code(file: &Path) -> anyhow::Result<Vec<u8>> {
         );
     }
     Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_sent_as_they_were_given() {
+        let body = |args: &str, policy| Invocation { args: args.into(), policy, ..Default::default() }.body();
+        let long = r#"{ "b":12345678901234567890123, "a":1.0 }"#;
+        let cases = [
+            (Policy::Own, "null"),
+            (Policy::Default, r#"{"language":"none"}"#),
+            (Policy::Script("s".into()), r#"{"language":"app","script":"s"}"#),
+        ];
+        for (policy, scheduling) in cases {
+            let expected = format!(r#"{{"args":{long},"scheduling":{scheduling}}}"#);
+            assert_eq!(body(long, policy).expect("JSON"), expected);
+        }
+        let error = body("{", Policy::Own).expect_err("no JSON");
+        assert_eq!(error.to_string(), "--args {: expected JSON");
+    }
 }

@@ -11,9 +11,11 @@ mod dead_letters;
 mod functions;
 mod modules;
 mod profile;
+mod scripts;
 mod states;
 mod table;
 mod up;
+mod workers;
 
 use std::process::ExitCode;
 
@@ -40,6 +42,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Up(options) => up::up(options).await,
         Command::Fn(command) => functions::run(command, &client()?).await,
         Command::Mod(command) => modules::run(command, &client()?).await,
+        Command::Script(command) => scripts::run(command, &client()?).await,
+        Command::Workers(options) => {
+            workers::run(options, &Client::for_administrators(&arguments.target)?).await
+        }
         Command::Events(command) => states::run(Role::Event, command, &client()?).await,
         Command::Sinks(command) => states::run(Role::Sink, command, &client()?).await,
         Command::DeadLetters(command) => dead_letters::run(command, &client()?).await,

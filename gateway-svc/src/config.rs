@@ -51,7 +51,8 @@ pub struct Config {
     pub wait_for_workers_timeout_s: u64,
     /// How long creating or updating a function waits for the state of its events and sinks.
     pub binding_timeout_s: u64,
-    /// How long reading a function waits for the state of its events and sinks, which then is unknown.
+    /// How long reading a function waits for the state of its events and sinks, and reading a script for
+    /// what the scheduler makes of it. It then is unknown.
     pub status_timeout_ms: u64,
 }
 

@@ -2,7 +2,10 @@
 //!
 //! A client of this port speaks the mesh's own gRPC. The gateway verifies the token, looks the
 //! method up in one table, and hands the call on as it is: streams in both directions, trailers,
-//! deadline and cancellation included. What the table does not name is refused.
+//! deadline and cancellation included. What the table does not name is refused. One call is not
+//! handed on unseen: a script that is created (`scripts`).
+
+mod scripts;
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
@@ -27,7 +30,6 @@ use proto::connector::v1::dead_letters_server::DeadLettersServer as EventDeadLet
 use proto::connector::v1::events_server::EventsServer;
 use proto::registry::v1::functions_server::FunctionsServer;
 use proto::registry::v1::modules_server::ModulesServer;
-use proto::registry::v1::scripts_server::ScriptsServer;
 use proto::registry::v1::subjects_server::SubjectsServer;
 use proto::registry::v1::watch_server::WatchServer;
 use proto::scheduler::v1::cluster_server::ClusterServer;
@@ -45,6 +47,7 @@ use crate::Config;
 use crate::auth::Authenticator;
 use crate::clients::{Channels, for_clients};
 use crate::revision::LatestRevision;
+use scripts::CheckedScripts;
 
 /// Who may call a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +135,7 @@ pub(crate) fn router(
     Grpc::default()
         .service(registry.forward::<ModulesServer<()>>())
         .service(registry.forward::<FunctionsServer<()>>())
-        .service(registry.forward::<ScriptsServer<()>>())
+        .service(CheckedScripts::new(&registry, channels))
         .service(registry.forward::<SubjectsServer<()>>())
         .service(registry.forward::<WatchServer<()>>())
         .service(scheduler.forward::<InvocationsServer<()>>())
@@ -203,7 +206,8 @@ impl Door {
         Forward { door: self.clone(), service: PhantomData }
     }
 
-    async fn pass(self, mut request: http::Request<Body>) -> Result<http::Response<Body>, Error> {
+    /// Lets in the call of who may make it. From here on it is on behalf of its user.
+    async fn admit(&self, request: &mut http::Request<Body>) -> Result<Admitted, Error> {
         let deadline = Deadline::after(self.longest);
         let deadline =
             request.extensions().get().copied().map_or(deadline, |own: Deadline| own.min(deadline));
@@ -213,7 +217,6 @@ impl Door {
             (Some(Audience::Users), _) | (Some(Audience::Admins), Caller::Admin(_)) => {}
             _ => return Err(Error::new(Reason::PermissionDenied, "only administrators may do this")),
         }
-        let subscription = request.uri().path() == SUBSCRIPTION;
         let headers = request.headers_mut();
         headers.remove(AUTHORIZATION);
         headers.remove(HOST);
@@ -221,7 +224,12 @@ impl Door {
         headers.remove(GRPC_TIMEOUT);
         // What this port's layers noted about the call means nothing behind it.
         request.extensions_mut().clear();
-        if subscription {
+        Ok(Admitted { caller, deadline, shown })
+    }
+
+    async fn pass(self, mut request: http::Request<Body>) -> Result<http::Response<Body>, Error> {
+        let Admitted { caller, deadline, shown } = self.admit(&mut request).await?;
+        if request.uri().path() == SUBSCRIPTION {
             return self.subscribe(request, caller, shown).await;
         }
         request.headers_mut().insert(GRPC_TIMEOUT, deadline.to_header());
@@ -252,6 +260,19 @@ impl Door {
         };
         Ok(response.map(|body| mesh::server::until(body, end)))
     }
+}
+
+/// Whose call was let in.
+struct Admitted {
+    caller: Caller,
+    /// How long its client waits, at most.
+    deadline: Deadline,
+    /// The token that it showed.
+    shown: HeaderMap,
+}
+
+fn refuse(error: Error) -> http::Response<Body> {
+    Status::from(for_clients(error)).into_http()
 }
 
 /// The token alone, of all that a request shows.
@@ -286,8 +307,6 @@ impl<S> tower::Service<http::Request<Body>> for Forward<S> {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let passed = self.door.clone().pass(request);
-        Box::pin(async move {
-            Ok(passed.await.unwrap_or_else(|error| Status::from(for_clients(error)).into_http()))
-        })
+        Box::pin(async move { Ok(passed.await.unwrap_or_else(refuse)) })
     }
 }

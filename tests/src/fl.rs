@@ -1,8 +1,9 @@
 //! The command `fl` as a user types it.
 
-use std::process::Output;
+use std::path::Path;
+use std::process::{Command, Output};
 
-use crate::process::{without_authorities, workspace_binary};
+use crate::process::{Running, Signal, without_authorities, workspace_binary};
 use crate::{Client, Mesh};
 
 /// What a command printed and how it ended.
@@ -20,10 +21,23 @@ pub struct Printed {
 
 /// Runs `fl` with these arguments as `user` of `mesh`.
 pub async fn fl(mesh: &Mesh, user: &Client, arguments: &[&str]) -> Printed {
+    run(&all_arguments(mesh, user, arguments)).await
+}
+
+/// Starts `fl` with these arguments as `user` of `mesh`; what it prints goes to the file `log`. Ctrl-C
+/// ends it.
+pub fn start(mesh: &Mesh, user: &Client, arguments: &[&str], log: &Path) -> Running {
+    let mut command = Command::new(workspace_binary("fl"));
+    command.args(all_arguments(mesh, user, arguments));
+    without_authorities(&mut command);
+    Running::start("fl", &mut command, log).stopped_by(Signal::INT)
+}
+
+fn all_arguments(mesh: &Mesh, user: &Client, arguments: &[&str]) -> Vec<String> {
     let mut all = vec!["--host".to_owned(), mesh.rest_url()];
     all.extend(user.token().into_iter().flat_map(|token| ["--token".to_owned(), token.to_owned()]));
     all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
-    run(&all).await
+    all
 }
 
 /// Runs `fl` with nothing but these arguments, in a folder without a mesh.

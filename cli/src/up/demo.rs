@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use crate::client::Client;
-use crate::functions::{Upload, invoke_function, upload_function};
+use crate::functions::{Invocation, Upload, invoke_function, upload_function};
 use crate::profile::Profile;
 
 /// Compiled from `guest/hello` by `scripts/guests`.
@@ -34,7 +34,9 @@ pub async fn run(profile: &Profile) -> anyhow::Result<()> {
 }
 
 async fn timed_call(client: &Client) -> anyhow::Result<(String, Duration)> {
+    let (module, name, args) = ("_".to_owned(), "hello".to_owned(), ARGS.to_owned());
+    let invocation = Invocation { module, name, args, ..Invocation::default() };
     let start = Instant::now();
-    let answer = invoke_function(client, "_", "hello", ARGS).await?;
+    let answer = invoke_function(client, &invocation).await?.result?;
     Ok((answer, start.elapsed()))
 }

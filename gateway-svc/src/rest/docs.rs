@@ -30,6 +30,7 @@ use super::Rest;
         (name = "events and sinks", description = "What triggers functions, and what receives their results."),
         (name = "dead letters", description = "What could not be done, and is kept until somebody decides."),
         (name = "scripts", description = "APP scripts: where functions may run."),
+        (name = "scheduling", description = "Where functions run, and why."),
         (name = "subjects", description = "Who may use the mesh. Takes an administrator's token."),
     ),
 )]

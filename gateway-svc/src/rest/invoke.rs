@@ -6,8 +6,9 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use mesh::Caller;
 use proto::scheduler::v1::invoke_response::Outcome;
-use proto::scheduler::v1::{InvokeRequest, Scheduling, scheduling::Language};
+use proto::scheduler::v1::{DefaultPolicy, InvokeRequest, Scheduling, scheduling::Language};
 use serde_json::value::RawValue;
+use tonic::Status;
 use uuid::Uuid;
 
 use super::Rest;
@@ -20,10 +21,13 @@ use super::schema::InvokeBody;
 
 /// Names the invocation in logs and traces.
 const INVOCATION: HeaderName = HeaderName::from_static("x-funless-invocation");
+/// Names the decision that chose the worker.
+const DECISION: HeaderName = HeaderName::from_static(mesh::DECISION_HEADER);
 
 /// Runs a function once and answers with its result.
 ///
-/// The result is any JSON value, as the function wrote it.
+/// The result is any JSON value, as the function wrote it. `X-FunLess-Decision` names the decision that
+/// chose the worker; failures have it too, as soon as one was made, also if it chose none.
 #[utoipa::path(post, path = "/v1/fn/{module}/{function}", tag = "functions",
     params(
         ("module" = String, Path, description = "The module's name."),
@@ -34,7 +38,11 @@ const INVOCATION: HeaderName = HeaderName::from_static("x-funless-invocation");
     ),
     request_body = Option<InvokeBody>,
     responses(
-        (status = 200, description = "The function's result: `{\"data\": RESULT}`.", body = serde_json::Value),
+        (status = 200, description = "The function's result: `{\"data\": RESULT}`.", body = serde_json::Value,
+            headers(
+                ("x-funless-invocation" = String, description = "Names the invocation."),
+                ("x-funless-decision" = String, description = "Names the decision, which can be explained."),
+            )),
         (status = 400, description = "No JSON object, or an unknown way of scheduling.", body = Failure),
         (status = 404, description = "There is no such function, or no such script.", body = Failure),
         (status = 408, description = "The body did not arrive in time.", body = Failure),
@@ -56,44 +64,66 @@ pub(super) async fn invoke_function(
         module,
         function,
         args: json::present(args).map(|args| body.bytes_of(args)).unwrap_or_default(),
-        scheduling: json::present(scheduling).map(read_scheduling).transpose()?.flatten(),
+        scheduling: json::present(scheduling).map(read_scheduling).transpose()?,
         min_revision: rest.latest_revision.at_least(seen),
         invocation_id: invocation.clone(),
         function_id: String::new(),
     };
-    let outcome = invoke(&rest, &caller, request).await;
+    let Invoked { outcome, decision } = invoke(&rest, &caller, request).await;
     let mut response =
         outcome.map_or_else(ApiError::into_response, |result| raw::answer(br#"{"data":"#, &result, b"}"));
-    if let Ok(invocation) = HeaderValue::try_from(invocation) {
-        response.headers_mut().insert(INVOCATION, invocation);
+    let invocation = HeaderValue::try_from(invocation).ok();
+    for (name, value) in [(INVOCATION, invocation), (DECISION, decision)] {
+        if let Some(value) = value {
+            response.headers_mut().insert(name, value);
+        }
     }
     Ok(response)
 }
 
-async fn invoke(rest: &Rest, caller: &Caller, request: InvokeRequest) -> Result<Bytes, ApiError> {
+/// How an invocation ended.
+struct Invoked {
+    outcome: Result<Bytes, ApiError>,
+    /// The decision, if one was made.
+    decision: Option<HeaderValue>,
+}
+
+async fn invoke(rest: &Rest, caller: &Caller, request: InvokeRequest) -> Invoked {
     let request = rest.request(caller, request);
-    let reply = rest.channels.invocations().invoke(request).await?.into_inner();
-    match reply.outcome {
+    let reply = match rest.channels.invocations().invoke(request).await {
+        Ok(reply) => reply.into_inner(),
+        Err(status) => return Invoked { decision: decision_of(&status), outcome: Err(status.into()) },
+    };
+    let outcome = match reply.outcome {
         Some(Outcome::Result(result)) => Ok(result),
         Some(Outcome::FunctionError(message)) => Err(ApiError::function_error(&message)),
         None => Err(ApiError::internal("the scheduler answered without an outcome")),
-    }
+    };
+    let decision = HeaderValue::try_from(reply.decision_id).ok().filter(|id| !id.is_empty());
+    Invoked { outcome, decision }
 }
 
-/// `None` is the default policy.
-fn read_scheduling(object: &RawValue) -> Result<Option<Scheduling>, ApiError> {
+/// The decision that was made before the invocation failed.
+fn decision_of(status: &Status) -> Option<HeaderValue> {
+    let id = status.metadata().get(mesh::DECISION_HEADER)?;
+    HeaderValue::from_bytes(id.as_bytes()).ok()
+}
+
+/// Which policy is asked for.
+fn read_scheduling(object: &RawValue) -> Result<Scheduling, ApiError> {
     let wrong = || {
         let why = r#"scheduling is {"language":"none"} or {"language":"app","script":NAME}"#;
         ApiError::bad_request_because(why)
     };
     let [language, script] = json::members(object.get(), ["language", "script"]).map_err(|_| wrong())?;
     let language = language.and_then(json::string).ok_or_else(wrong)?;
-    match language.as_str() {
-        "none" => Ok(None),
+    let language = match language.as_str() {
+        "none" => Language::DefaultPolicy(DefaultPolicy {}),
         "app" => {
             let script = script.and_then(json::string).filter(|name| !name.is_empty()).ok_or_else(wrong)?;
-            Ok(Some(Scheduling { language: Some(Language::AppScript(script)) }))
+            Language::AppScript(script)
         }
-        _ => Err(wrong()),
-    }
+        _ => return Err(wrong()),
+    };
+    Ok(Scheduling { language: Some(language) })
 }

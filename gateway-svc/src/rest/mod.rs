@@ -6,6 +6,7 @@ mod dead_letters;
 mod docs;
 mod error;
 mod events;
+mod explain;
 mod extract;
 mod functions;
 mod invoke;
@@ -26,6 +27,7 @@ mod status;
 mod subjects;
 mod time;
 mod upload;
+mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;

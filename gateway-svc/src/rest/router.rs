@@ -20,7 +20,10 @@ use super::error::ApiError;
 use super::linger::linger;
 use super::stack::{NewRequestId, REQUEST_ID, continue_trace, limit_concurrency, observe, panicked};
 use super::upload::BESIDE_CODE_BYTES;
-use super::{Rest, conservation, dead_letters, events, functions, invoke, modules, scripts, sinks, subjects};
+use super::{
+    Rest, conservation, dead_letters, events, explain, functions, invoke, modules, scripts, sinks, subjects,
+    workers,
+};
 use crate::Config;
 use crate::auth::Authenticator;
 use crate::clients::Channels;
@@ -52,6 +55,11 @@ fn api() -> OpenApiRouter<Rest> {
         .routes(routes!(dead_letters::redrive_dead_letters))
         .routes(routes!(scripts::list_scripts, scripts::create_script))
         .routes(routes!(scripts::get_script, scripts::delete_script))
+        .routes(routes!(scripts::lint_script))
+        .routes(routes!(explain::explain_script))
+        .routes(routes!(explain::list_decisions))
+        .routes(routes!(explain::explain_decision))
+        .routes(routes!(workers::list_workers))
         .routes(routes!(super::simulate::simulate))
         .routes(routes!(subjects::list_subjects, subjects::create_subject))
         .routes(routes!(subjects::delete_subject))

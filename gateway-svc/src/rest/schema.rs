@@ -1,7 +1,7 @@
 //! Shapes of bodies that several routes share, and of those that are read member by member and so
 //! have no type but for the documentation.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// The envelope of every answer.
@@ -47,11 +47,12 @@ pub(super) struct InvokeBody {
     /// The function's input, handed to it as it stands. Absent or null: `{}`.
     #[schema(value_type = Option<serde_json::Value>, example = json!({"name": "FunLess"}))]
     args: (),
-    /// Which policy chooses the worker. Absent or null: the default policy.
+    /// Which policy chooses the worker. Absent or null: the function's own script, and if it has none the
+    /// default policy.
     scheduling: Option<Scheduling>,
 }
 
-/// `{"language": "none"}`, or `{"language": "app", "script": NAME}`.
+/// `{"language": "none"}`, the default policy, or `{"language": "app", "script": NAME}`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "for the documentation")]
 pub(super) struct Scheduling {
@@ -74,9 +75,10 @@ pub(super) struct FunctionUpload {
     /// Whether to answer only when every worker has the code. `false` and `0` mean no.
     #[schema(default = true)]
     wait_for_workers: Option<bool>,
-    /// JSON text: `{"tag": "...", "capacity": KB, "idempotent": false, "limits": {"memory_bytes": ...,
-    /// "timeout_ms": ..., "output_bytes": ...}}`, all optional.
-    #[schema(example = r#"{"tag": "edge", "capacity": 64}"#)]
+    /// JSON text: `{"tag": "...", "capacity": KB, "script": "...", "idempotent": false, "limits":
+    /// {"memory_bytes": ..., "timeout_ms": ..., "output_bytes": ...}}`, all optional. The script schedules
+    /// invocations that name no policy themselves, such as those by events.
+    #[schema(example = r#"{"tag": "edge", "capacity": 64, "script": "near"}"#)]
     metadata: Option<String>,
     /// JSON text: a list of event sources.
     #[schema(example = r#"[{"type": "mqtt", "params": {"host": "broker", "port": 1883, "topic": "t"}}]"#)]
@@ -84,6 +86,15 @@ pub(super) struct FunctionUpload {
     /// JSON text: a list of stores for the results.
     #[schema(example = r#"[{"type": "couchdb", "params": {"url": "http://couchdb:5984/db"}}]"#)]
     sinks: Option<String>,
+}
+
+/// A script to look at.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LintBody {
+    /// The script: YAML.
+    #[schema(example = "- default:\n  - workers: \"*\"\n")]
+    pub(super) content: String,
 }
 
 /// A script to store.

@@ -1,39 +1,36 @@
 //! APP scripts.
 
+mod shown;
+
 use axum::Json;
 use axum::extract::State;
+use futures::{StreamExt as _, stream};
 use http::StatusCode;
-use proto::registry::v1::{
-    CreateScriptRequest, DeleteScriptRequest, GetScriptRequest, ListScriptsRequest, Script,
-};
-use serde::Serialize;
-use utoipa::ToSchema;
+use mesh::Caller;
+use mesh::deadline::Deadline;
+use proto::registry::v1::{DeleteScriptRequest, GetScriptRequest, ListScriptsRequest, Script};
+use proto::scheduler::v1::AppScript;
 
 use super::Rest;
 use super::error::{ApiError, Failure, Usual};
-use super::extract::{Names, User};
+use super::extract::{JsonBody, Names, User};
 use super::revision::Revision;
-use super::schema::{Data, ScriptUpload};
+use super::schema::{Data, LintBody, ScriptUpload};
 use super::upload::Form;
+use crate::scripts::{self, Created, NotCreated};
+use shown::{Findings, ScriptCreated, ScriptShown};
 
-/// A script.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ScriptShown {
-    name: String,
-    /// The text as it was uploaded.
-    content: String,
-    script: ScriptContent,
-}
+/// Scripts of a list that the scheduler reads at once.
+const AT_ONCE: usize = 8;
 
-/// What the script says.
-#[derive(Debug, Serialize, ToSchema)]
-struct ScriptContent {
-    content: String,
-}
-
-impl From<Script> for ScriptShown {
-    fn from(Script { name, content }: Script) -> Self {
-        Self { name, content: content.clone(), script: ScriptContent { content } }
+impl From<NotCreated> for ApiError {
+    fn from(refused: NotCreated) -> Self {
+        match refused {
+            NotCreated::Failed(error) => error.into(),
+            NotCreated::NoScript(problems) => {
+                Self::fields(problems.into_iter().map(|problem| ("file".to_owned(), problem.message)))
+            }
+        }
     }
 }
 
@@ -46,14 +43,18 @@ pub(super) async fn list_scripts(
 ) -> Result<Json<Data<Vec<ScriptShown>>>, ApiError> {
     let request = rest.request(&caller, ListScriptsRequest {});
     let scripts = rest.channels.scripts().list_scripts(request).await?.into_inner().scripts;
-    Ok(Json(Data { data: scripts.into_iter().map(ScriptShown::from).collect() }))
+    let deadline = Deadline::after(rest.status_timeout);
+    let shown = stream::iter(scripts).map(|script| show(&rest, &caller, deadline, script));
+    Ok(Json(Data { data: shown.buffered(AT_ONCE).collect().await }))
 }
 
-/// Stores a script.
+/// Stores a script, unless the file is none.
+///
+/// Each problem of a file that is no script is a message of its own, with its place.
 #[utoipa::path(post, path = "/v1/scripts/app", tag = "scripts",
     request_body(content = ScriptUpload, content_type = "multipart/form-data"),
     responses(
-        (status = 201, description = "Stored.", body = Data<ScriptShown>),
+        (status = 201, description = "Stored.", body = Data<ScriptCreated>),
         (status = 400, description = "A part is missing.", body = Failure),
         (status = 408, description = "The body did not arrive in time.", body = Failure),
         (status = 413, description = "A part is too large.", body = Failure),
@@ -64,7 +65,7 @@ pub(super) async fn create_script(
     State(rest): State<Rest>,
     User(caller): User,
     mut form: Form,
-) -> Result<(StatusCode, Revision, Json<Data<ScriptShown>>), ApiError> {
+) -> Result<(StatusCode, Revision, Json<Data<ScriptCreated>>), ApiError> {
     let (mut name, mut file) = (None, None);
     while let Some((part_name, part)) = form.next().await? {
         match part_name.as_str() {
@@ -76,11 +77,11 @@ pub(super) async fn create_script(
     let (Some(name), Some(file)) = (name, file) else { return Err(ApiError::bad_request()) };
     let content = String::from_utf8(file).map_err(|_| ApiError::field("file", "is not UTF-8 text"))?;
 
-    let script = Some(Script { name, content });
-    let request = rest.request(&caller, CreateScriptRequest { script });
-    let reply = rest.channels.scripts().create_script(request).await?.into_inner();
+    let deadline = Deadline::after(rest.request_timeout);
+    let script = Script { name, content };
+    let Created { reply, check } = scripts::create_script(&rest.channels, &caller, deadline, script).await?;
     let revision = rest.latest_revision.wrote(reply.revision);
-    let data = ScriptShown::from(reply.script.unwrap_or_default());
+    let data = ScriptCreated::new(reply.script.unwrap_or_default(), check);
     Ok((StatusCode::CREATED, revision, Json(Data { data })))
 }
 
@@ -99,7 +100,9 @@ pub(super) async fn get_script(
 ) -> Result<Json<Data<ScriptShown>>, ApiError> {
     let request = rest.request(&caller, GetScriptRequest { name });
     let reply = rest.channels.scripts().get_script(request).await?.into_inner();
-    Ok(Json(Data { data: ScriptShown::from(reply.script.unwrap_or_default()) }))
+    let deadline = Deadline::after(rest.status_timeout);
+    let data = show(&rest, &caller, deadline, reply.script.unwrap_or_default()).await;
+    Ok(Json(Data { data }))
 }
 
 /// Deletes a script.
@@ -118,4 +121,43 @@ pub(super) async fn delete_script(
     let request = rest.request(&caller, DeleteScriptRequest { name });
     let reply = rest.channels.scripts().delete_script(request).await?.into_inner();
     Ok((rest.latest_revision.wrote(reply.revision), StatusCode::NO_CONTENT))
+}
+
+/// Says what is wrong with a script, and what is doubtful about it given the workers that are there.
+/// Nothing is stored.
+#[utoipa::path(post, path = "/v1/app/lint", tag = "scripts", request_body = LintBody,
+    responses(
+        (status = 200, description = "What was found, be it good or bad.", body = Data<Findings>),
+        (status = 400, description = "The body is no JSON object with the text as its `content`.", body = Failure),
+        (status = 408, description = "The body did not arrive in time.", body = Failure),
+        (status = 413, description = "The body is too large.", body = Failure),
+        (status = 415, description = "The body is not JSON.", body = Failure),
+        Usual,
+    ))]
+pub(super) async fn lint_script(
+    State(rest): State<Rest>,
+    User(caller): User,
+    body: JsonBody,
+) -> Result<Json<Data<Findings>>, ApiError> {
+    let LintBody { content } = body.read()?;
+    let deadline = Deadline::after(rest.request_timeout);
+    let check = scripts::check_script(&rest.channels, &caller, deadline, content).await?;
+    Ok(Json(Data { data: Findings::from(check) }))
+}
+
+/// A script with what it says, if the scheduler can tell that in time.
+async fn show(rest: &Rest, caller: &Caller, deadline: Deadline, script: Script) -> ScriptShown {
+    let read = read(rest, caller, deadline, script.content.clone()).await;
+    ScriptShown::new(script, read)
+}
+
+async fn read(rest: &Rest, caller: &Caller, deadline: Deadline, content: String) -> Option<AppScript> {
+    match scripts::check_script(&rest.channels, caller, deadline, content).await {
+        Ok(check) => check.script,
+        Err(status) => {
+            // Whether the scheduler is there is told elsewhere, and once, not for each script of a list.
+            tracing::debug!(%status, "nobody tells what a script says");
+            None
+        }
+    }
 }

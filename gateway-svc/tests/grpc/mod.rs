@@ -1,5 +1,7 @@
 //! The gRPC port for clients.
 
+mod scripts;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -139,7 +141,7 @@ async fn every_method_of_the_published_services_is_decided_on() {
         }
     }
     // Change these with the wire contract, after a look at the table in edge.rs.
-    assert_eq!((open, closed), (30, 13));
+    assert_eq!((open, closed), (34, 14));
 }
 
 #[tokio::test]
@@ -222,6 +224,23 @@ async fn invocations_keep_their_deadline_and_end_with_their_caller() {
     eventually("the invocation runs", async || mesh.scheduler.runs() == 1).await;
     asking.abort();
     eventually("the invocation is gone", async || mesh.scheduler.runs() == 0).await;
+}
+
+#[tokio::test]
+async fn a_failed_invocation_names_its_decision() {
+    for mesh in [Mesh::start().await, Mesh::start_in_one_process().await] {
+        mesh.scheduler.state.lock().decision = Some("a-1");
+        let mut invocations = InvocationsClient::new(mesh.edge.channel());
+        let reply = invocations.invoke(with_token(ANN, InvokeRequest::default())).await.expect("echoed");
+        assert_eq!(reply.into_inner().decision_id, "a-1");
+        mesh.scheduler.answers(Answer::Error(Error::new(Reason::NoValidWorkers, "no_valid_workers")));
+        // The word of the scheduler comes back, not that of the client.
+        let mut request = with_token(ANN, InvokeRequest::default());
+        request.metadata_mut().insert(mesh::DECISION_HEADER, "forged".parse().expect("a header"));
+        let refused = invocations.invoke(request).await.expect_err("refused");
+        let decision = refused.metadata().get(mesh::DECISION_HEADER).and_then(|id| id.to_str().ok());
+        assert_eq!((decision, Error::from(&refused).reason), (Some("a-1"), Reason::NoValidWorkers));
+    }
 }
 
 #[tokio::test]

@@ -104,7 +104,8 @@ async fn the_table_of_showing_changing_and_deleting_functions() {
 #[tokio::test]
 async fn a_function_is_shown_with_all_that_is_known() {
     let mesh = Mesh::start().await;
-    let metadata = r#"{"tag":"edge","capacity":128,"idempotent":true,"limits":{"timeout_ms":1500}}"#;
+    let metadata =
+        r#"{"tag":"edge","capacity":128,"idempotent":true,"script":"s","limits":{"timeout_ms":1500}}"#;
     let parts = [
         ("name", "f"),
         ("code", WASM),
@@ -115,7 +116,7 @@ async fn a_function_is_shown_with_all_that_is_known() {
     assert_eq!(send(upload).await.status, 201);
     let expected = json!({
         "name": "f", "module": "_", "hash": Hash::of(WASM.as_bytes()).to_string(), "size": WASM.len(), "kind": "funless",
-        "metadata": {"tag": "edge", "capacity": 128, "idempotent": true},
+        "metadata": {"tag": "edge", "capacity": 128, "idempotent": true, "script": "s"},
         "limits": {"memory_bytes": null, "timeout_ms": 1500, "output_bytes": null},
         "events": [],
         "sinks": [{

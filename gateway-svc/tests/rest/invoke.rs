@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use mesh::testing::eventually;
 use mesh::{Caller, Error, Reason};
-use proto::scheduler::v1::{Scheduling, scheduling::Language};
+use proto::scheduler::v1::{DefaultPolicy, Scheduling, scheduling::Language};
 use serde_json::Value;
 
 use super::detail;
@@ -116,11 +116,15 @@ async fn what_is_no_json_object_is_refused() {
 async fn scheduling_names_a_policy() {
     let mesh = Mesh::start().await;
     mesh.scheduler.answers(Answer::Result("1"));
-    let app = Some(Scheduling { language: Some(Language::AppScript("s".into())) });
+    let policy = |language| Some(Scheduling { language: Some(language) });
+    let (app, none) =
+        (policy(Language::AppScript("s".into())), policy(Language::DefaultPolicy(DefaultPolicy {})));
     let cases = [
+        // The function's own script counts, which is not the gateway's to know.
+        ("{}", Some(None)),
         (r#"{"scheduling":null}"#, Some(None)),
-        (r#"{"scheduling":{"language":"none"}}"#, Some(None)),
-        (r#"{"scheduling":{"language":"none","script":1}}"#, Some(None)),
+        (r#"{"scheduling":{"language":"none"}}"#, Some(none.clone())),
+        (r#"{"scheduling":{"language":"none","script":1}}"#, Some(none)),
         (r#"{"scheduling":{"language":"app","script":"s","x":1}}"#, Some(app)),
         (r#"{"scheduling":{"language":"app"}}"#, None),
         (r#"{"scheduling":{"language":"app","script":null}}"#, None),
@@ -202,6 +206,38 @@ async fn each_outcome_has_its_status() {
         let may_be_repeated = status == 429 || expected.starts_with("No worker available");
         assert_eq!(answer.header("retry-after").is_some(), may_be_repeated, "{outcome:?}");
     }
+}
+
+#[tokio::test]
+async fn the_decision_is_named_however_the_invocation_ended() {
+    let mesh = Mesh::start().await;
+    let error = |reason| Answer::Error(Error::new(reason, "why"));
+    let cases = [
+        (Answer::Echo, 200),
+        (Answer::FunctionError("no luck"), 422),
+        (Answer::Nothing, 500),
+        (error(Reason::GuestTrapped), 500),
+        (error(Reason::NoWorker), 503),
+        (error(Reason::NoValidWorkers), 503),
+        (error(Reason::NoMatchingTag), 503),
+        (error(Reason::WorkerLost), 503),
+        (error(Reason::DeadlineExceeded), 504),
+        (error(Reason::Overloaded), 429),
+    ];
+    for decision in [Some("a-1"), None] {
+        mesh.scheduler.state.lock().decision = decision;
+        for (outcome, status) in &cases {
+            mesh.scheduler.answers(outcome.clone());
+            let answer = mesh.ask("POST", PATH, Body::None).await;
+            let named = (answer.status, answer.header("x-funless-decision"));
+            assert_eq!(named, (*status, decision), "{outcome:?}");
+        }
+    }
+    let mesh = Mesh::start_in_one_process().await;
+    mesh.scheduler.state.lock().decision = Some("a-2");
+    mesh.scheduler.answers(error(Reason::NoValidWorkers));
+    let answer = mesh.ask("POST", PATH, Body::None).await;
+    assert_eq!((answer.status, answer.header("x-funless-decision")), (503, Some("a-2")));
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod bindings;
 mod common;
 mod conservation;
 mod dead_letters;
+mod explain;
 mod functions;
 mod invoke;
 mod modules;
@@ -14,6 +15,7 @@ mod scripts;
 mod simulate;
 mod states;
 mod subjects;
+mod workers;
 
 use serde_json::{Value, json};
 

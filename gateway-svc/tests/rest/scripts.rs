@@ -1,14 +1,28 @@
+use mesh::Caller;
 use serde_json::{Value, json};
 
 use super::{ALPHANUMERIC, data, detail, refused};
 use crate::support::http::{Body, Row, send};
-use crate::support::{ANN, Mesh};
+use crate::support::{ANN, Mesh, nowhere};
 
 const PATH: &str = "/v1/scripts/app";
 const YAML: &str = "- default:\n  - workers: '*'\n";
 
 fn script(name: &str) -> Value {
-    json!({"name": name, "content": YAML, "script": {"content": YAML}})
+    let block = json!({
+        "workers": "*",
+        "strategy": "best-first",
+        "invalidate": {"capacity_used": "infinity", "max_concurrent_invocations": "infinity"},
+        "affinity": {"affinity": [], "antiaffinity": []},
+    });
+    let tags = json!({"default": {"blocks": [block], "followup": "fail"}});
+    json!({"name": name, "content": YAML, "script": {"content": YAML, "tags": tags}})
+}
+
+fn created(name: &str) -> Value {
+    let mut created = script(name);
+    created["warnings"] = json!([]);
+    created
 }
 
 fn row(method: &'static str, path: &'static str, body: Body, status: u16, answer: Value) -> Row {
@@ -23,8 +37,8 @@ async fn the_table_of_scripts() {
         ANN,
         [
             row("GET", PATH, Body::None, 200, data(json!([]))),
-            create(&[("name", "b"), ("file", YAML)], 201, data(script("b"))),
-            create(&[("other", "x"), ("file", YAML), ("name", "a")], 201, data(script("a"))),
+            create(&[("name", "b"), ("file", YAML)], 201, data(created("b"))),
+            create(&[("other", "x"), ("file", YAML), ("name", "a")], 201, data(created("a"))),
             row("GET", PATH, Body::None, 200, data(json!([script("a"), script("b")]))),
             row("GET", "/v1/scripts/app/a", Body::None, 200, data(script("a"))),
             row("GET", "/v1/scripts/app/c", Body::None, 404, detail("Not Found: there is no script c")),
@@ -54,4 +68,96 @@ async fn a_script_is_text_and_not_endless() {
     let answer = upload(vec![b'-', 0xff]).await;
     assert_eq!((answer.status, answer.json()), (422, refused("file", "is not UTF-8 text")));
     assert_eq!(upload(vec![b'#'; (1 << 20) + 1]).await.status, 413);
+}
+
+#[tokio::test]
+async fn what_is_no_script_is_refused_with_every_problem() {
+    const WRONG: &str =
+        "wrong 1\ndoubtful\nwrong 2\nwrong 3\nwrong 4\nwrong 5\nwrong 6\nwrong 7\nwrong 8\nwrong 9";
+    let mesh = Mesh::start().await;
+    let answer = mesh.ask("POST", PATH, Body::Form(&[("name", "s"), ("file", WRONG)])).await;
+    let problem = |(number, line): (u32, u32)| format!("line {line}: wrong {number}");
+    let messages: Vec<_> = (1..=9).zip(std::iter::once(1).chain(3..)).map(problem).collect();
+    assert_eq!((answer.status, answer.json()), (422, json!({"errors": {"file": messages}})));
+    assert_eq!(mesh.scheduler.policies.state.lock().caller, Some(Caller::Subject("ann".into())));
+    assert!(mesh.registry.state.lock().scripts.is_empty(), "nothing is stored");
+}
+
+#[tokio::test]
+async fn a_doubtful_script_is_stored_with_a_warning() {
+    let mesh = Mesh::start().await;
+    const DOUBTFUL: &str = "# a worker\n# doubtful";
+    let answer = mesh.ask("POST", PATH, Body::Form(&[("name", "s"), ("file", DOUBTFUL)])).await;
+    let warning = json!({
+        "kind": "unknown_worker", "message": "line 2: # doubtful", "tag": "default", "block": 1,
+        "line": 2, "column": 3,
+    });
+    assert_eq!((answer.status, answer.json()["data"]["warnings"].clone()), (201, json!([warning])));
+    assert_eq!(answer.header("x-funless-revision"), Some("1"));
+    assert_eq!(mesh.registry.state.lock().scripts.get("s").map(String::as_str), Some(DOUBTFUL));
+    let shown = mesh.ask("GET", "/v1/scripts/app/s", Body::None).await.json();
+    assert_eq!(shown["data"].get("warnings"), None, "of the past");
+}
+
+#[tokio::test]
+async fn without_the_scheduler_scripts_are_shown_unread_and_not_stored() {
+    let mesh = Mesh::start_with(|config| config.scheduler = nowhere()).await;
+    mesh.registry.state.lock().scripts.insert("s".into(), YAML.into());
+    let unread = json!({"name": "s", "content": YAML, "script": {"content": YAML, "tags": null}});
+    let answer = mesh.ask("GET", "/v1/scripts/app/s", Body::None).await;
+    assert_eq!((answer.status, answer.json()), (200, data(unread.clone())));
+    let answer = mesh.ask("GET", PATH, Body::None).await;
+    assert_eq!((answer.status, answer.json()), (200, data(json!([unread]))));
+
+    let answer = mesh.ask("POST", PATH, Body::Form(&[("name", "t"), ("file", YAML)])).await;
+    let away = detail("Service Unavailable: a part of the platform cannot be reached");
+    assert_eq!((answer.status, answer.json()), (503, away));
+    assert!(answer.header("retry-after").is_some(), "nothing was done");
+    assert_eq!(mesh.registry.state.lock().scripts.len(), 1);
+}
+
+#[tokio::test]
+async fn what_only_an_older_mesh_has_stored_is_shown_as_text() {
+    let mesh = Mesh::start().await;
+    mesh.registry.state.lock().scripts.insert("s".into(), "wrong".into());
+    let answer = mesh.ask("GET", "/v1/scripts/app/s", Body::None).await.json();
+    assert_eq!(answer["data"]["script"], json!({"content": "wrong", "tags": null}));
+}
+
+#[tokio::test]
+async fn lint_tells_all_and_stores_nothing() {
+    let mesh = Mesh::start().await;
+    let lint = |body, status, answer| row("POST", "/v1/app/lint", Body::Json(body), status, answer);
+    let problem = |kind: &str, line: u32, text: &str| {
+        json!({
+            "kind": kind, "message": format!("line {line}: {text}"), "tag": "default", "block": 1,
+            "line": line, "column": 3,
+        })
+    };
+    let found = json!({
+        "errors": [problem("unknown_construct", 2, "wrong")],
+        "warnings": [problem("unknown_worker", 1, "doubtful")],
+    });
+    let bad = |why: &str| detail(&format!("Bad Request: {why}"));
+    mesh.walk(
+        ANN,
+        [
+            lint(r#"{"content":"- default:"}"#, 200, data(json!({"errors": [], "warnings": []}))),
+            lint(r#"{"content":"doubtful\nwrong"}"#, 200, data(found)),
+            lint("{}", 400, bad("missing field `content` at line 1 column 2")),
+            lint(
+                r#"{"content":1}"#,
+                400,
+                bad("invalid type: integer `1`, expected a string at line 1 column 12"),
+            ),
+            lint(
+                r#"{"contents":""}"#,
+                400,
+                bad("unknown field `contents`, expected `content` at line 1 column 11"),
+            ),
+        ],
+    )
+    .await;
+    assert_eq!(mesh.scheduler.policies.state.lock().checked, ["- default:", "doubtful\nwrong"]);
+    assert!(mesh.registry.state.lock().scripts.is_empty());
 }

@@ -11,11 +11,15 @@ use parking_lot::Mutex;
 use proto::scheduler::v1::cluster_server::{Cluster, ClusterServer};
 use proto::scheduler::v1::invocations_server::{Invocations, InvocationsServer};
 use proto::scheduler::v1::invoke_response::Outcome;
+use proto::scheduler::v1::policies_server::PoliciesServer;
 use proto::scheduler::v1::{
     AwaitCodeRequest, AwaitCodeResponse, InvokeRequest, InvokeResponse, ListWorkersRequest,
     ListWorkersResponse, WorkerIdentity, WorkerState,
 };
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
+
+use super::policies::FakePolicies;
 
 /// How an invocation ends.
 #[derive(Debug, Clone)]
@@ -34,11 +38,14 @@ pub enum Answer {
 #[derive(Clone, Default)]
 pub struct FakeScheduler {
     pub state: Arc<Mutex<State>>,
+    pub policies: FakePolicies,
 }
 
 #[derive(Default)]
 pub struct State {
     pub answer: Option<Answer>,
+    /// The decision that it says it made for each invocation.
+    pub decision: Option<&'static str>,
     pub request: Option<InvokeRequest>,
     pub caller: Option<Caller>,
     pub deadline: Option<Duration>,
@@ -48,6 +55,8 @@ pub struct State {
     pub awaited: Vec<Bytes>,
     /// How waiting for code fails.
     pub await_failure: Option<Error>,
+    /// What is said of workers. `None`: there is one, `w1`.
+    pub workers: Option<ListWorkersResponse>,
 }
 
 impl FakeScheduler {
@@ -56,7 +65,10 @@ impl FakeScheduler {
         let invocations = InvocationsServer::new(self.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Grpc::default().service(invocations).service(ClusterServer::new(self.clone()))
+        Grpc::default()
+            .service(invocations)
+            .service(ClusterServer::new(self.clone()))
+            .service(PoliciesServer::new(self.policies.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES))
     }
 
     pub fn answers(&self, answer: Answer) {
@@ -77,17 +89,17 @@ impl Invocations for FakeScheduler {
     async fn invoke(&self, request: Request<InvokeRequest>) -> Result<Response<InvokeResponse>, Status> {
         let (caller, deadline) = (Caller::of(&request), Deadline::of(&request).map(Deadline::remaining));
         let request = request.into_inner();
-        let answer = {
+        let (answer, decision) = {
             let mut state = self.state.lock();
             state.request = Some(request.clone());
             (state.caller, state.deadline) = (Some(caller), deadline);
-            state.answer.clone().unwrap_or(Answer::Echo)
+            (state.answer.clone().unwrap_or(Answer::Echo), state.decision)
         };
         let outcome = match answer {
             Answer::Echo => Some(Outcome::Result(request.args)),
             Answer::Result(json) => Some(Outcome::Result(Bytes::from_static(json.as_bytes()))),
             Answer::FunctionError(message) => Some(Outcome::FunctionError(message.into())),
-            Answer::Error(error) => return Err(error.into()),
+            Answer::Error(error) => return Err(failed(error, decision)),
             Answer::Nothing => None,
             Answer::Hang => {
                 let _running = Running::start(&self.state);
@@ -99,9 +111,17 @@ impl Invocations for FakeScheduler {
             outcome,
             invocation_id: request.invocation_id,
             worker,
-            ..InvokeResponse::default()
+            decision_id: decision.unwrap_or_default().into(),
         }))
     }
+}
+
+fn failed(error: Error, decision: Option<&'static str>) -> Status {
+    let mut status = Status::from(error);
+    if let Some(id) = decision {
+        status.metadata_mut().insert(mesh::DECISION_HEADER, MetadataValue::from_static(id));
+    }
+    status
 }
 
 /// An invocation that runs until it is dropped.
@@ -126,6 +146,9 @@ impl Cluster for FakeScheduler {
         &self,
         _: Request<ListWorkersRequest>,
     ) -> Result<Response<ListWorkersResponse>, Status> {
+        if let Some(workers) = self.state.lock().workers.clone() {
+            return Ok(Response::new(workers));
+        }
         let identity = WorkerIdentity { name: "w1".into(), ..WorkerIdentity::default() };
         let workers = vec![WorkerState { identity: Some(identity), ..WorkerState::default() }];
         Ok(Response::new(ListWorkersResponse { workers, ..ListWorkersResponse::default() }))

@@ -2,12 +2,13 @@
 
 use proto::registry::v1::functions_client::FunctionsClient;
 use proto::registry::v1::modules_client::ModulesClient;
+use proto::registry::v1::scripts_client::ScriptsClient;
 use proto::registry::v1::subjects_client::SubjectsClient;
 use proto::registry::v1::watch_client::WatchClient;
 use proto::registry::v1::watch_response::Body;
 use proto::registry::v1::{
-    CreateFunctionSpec, CreateModuleRequest, CreateSubjectRequest, DeleteModuleRequest, GetFunctionRequest,
-    ListModulesRequest, WatchRequest, WatchResponse, change,
+    CreateFunctionSpec, CreateModuleRequest, CreateScriptRequest, CreateSubjectRequest, DeleteModuleRequest,
+    DeleteScriptRequest, GetFunctionRequest, ListModulesRequest, Script, WatchRequest, WatchResponse, change,
 };
 use proto::scheduler::v1::invocations_client::InvocationsClient;
 use proto::scheduler::v1::invoke_response::Outcome;
@@ -68,6 +69,23 @@ pub async fn a_client_made_from_the_protos(mesh: &Mesh) {
     }
     let own: Vec<_> = known.iter().filter(|change| change.contains("grpc")).collect();
     assert_eq!(own, ["+grpc_own", "+grpc_own/f", "-grpc_own/f", "-grpc_own"]);
+}
+
+pub async fn what_is_no_script_is_refused(mesh: &Mesh) {
+    let connection = connect(mesh, mesh.user().token()).await;
+    let mut scripts = ScriptsClient::new(connection);
+    let create = |content: &str| {
+        let script = Some(Script { name: "called_script".into(), content: content.into() });
+        CreateScriptRequest { script }
+    };
+    for text in ["", "- default:", "- t: [{workers: '*', strategy: best}]", "{"] {
+        let refused = scripts.create_script(create(text)).await.expect_err("no script");
+        assert_eq!((refused.code(), reason(&refused)), (Code::InvalidArgument, "INVALID_FIELD".into()));
+        assert!(refused.message().starts_with("content "), "{text:?}: {}", refused.message());
+    }
+    scripts.create_script(create("- default: [{workers: '*'}]")).await.expect("a script");
+    let deleted = DeleteScriptRequest { name: "called_script".into() };
+    scripts.delete_script(deleted).await.expect("it was stored");
 }
 
 pub async fn who_has_no_token_is_refused(mesh: &Mesh) {

@@ -51,11 +51,15 @@ fn main() -> ExitCode {
         bodies::bodies_that_are_refused,
         bodies::deep_and_large_arguments,
         grpc::a_client_made_from_the_protos,
+        grpc::what_is_no_script_is_refused,
         grpc::who_has_no_token_is_refused,
         grpc::services_of_the_mesh_are_not_exposed,
         grpc::anybody_can_ask_how_it_is_and_what_is_served,
         command_line::functions_from_the_command_line,
         command_line::modules_from_the_command_line,
+        command_line::scripts_from_the_command_line,
+        command_line::placements_from_the_command_line,
+        command_line::workers_from_the_command_line,
         command_line::mistakes_are_explained,
     ])
 }

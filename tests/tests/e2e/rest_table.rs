@@ -220,26 +220,64 @@ pub async fn updates_and_invocations(mesh: &Mesh) {
 
 pub async fn scripts(mesh: &Mesh) {
     let script = "- default:\n    - workers: \"*\"\n";
-    let named = |name: &str| Form(Upload::default().text("name", name).file("file", script.as_bytes()));
-    let shown = || Has(json!({ "data": { "name": "rows_s", "script": {} } }));
+    let file =
+        |name: &str, script: &str| Form(Upload::default().text("name", name).file("file", script.as_bytes()));
+    let named = |name: &str| file(name, script);
+    let read = || {
+        let block = json!({
+            "workers": "*",
+            "strategy": "best-first",
+            "invalidate": { "capacity_used": "infinity", "max_concurrent_invocations": "infinity" },
+            "affinity": { "affinity": [], "antiaffinity": [] },
+        });
+        json!({ "content": script, "tags": { "default": { "blocks": [block], "followup": "fail" } } })
+    };
+    let shown = || json!({ "name": "rows_s", "content": script, "script": read() });
+    let created = || json!({ "name": "rows_s", "content": script, "script": read(), "warnings": [] });
+    let lint = |content: &str| Json(json!({ "content": content }));
     let rows = vec![
-        row("POST /v1/scripts/app", named("rows_s"), 201, shown()),
+        row("POST /v1/scripts/app", named("rows_s"), 201, data(created())),
         row("POST /v1/scripts/app", named("rows_s"), 422, refused("name", TAKEN)),
         row("POST /v1/scripts/app", named("a.b"), 422, refused("name", CHARACTERS)),
+        row("POST /v1/scripts/app", file("rows_t", ""), 422, refused("file", "can't be blank")),
+        row("POST /v1/scripts/app", file("rows_t", "- default:"), 422, Has(json!({ "errors": {} }))),
         row("POST /v1/scripts/app", Form(Upload::default().text("name", "x")), 400, detail("Bad Request")),
-        row(
-            "GET /v1/scripts/app/rows_s",
-            NoBody,
-            200,
-            Has(json!({ "data": { "name": "rows_s", "content": script, "script": {} } })),
-        ),
+        row("GET /v1/scripts/app/rows_s", NoBody, 200, data(shown())),
         row("GET /v1/scripts/app/rows_none", NoBody, 404, Has(json!({ "errors": {} }))),
-        row("GET /v1/scripts/app", NoBody, 200, Has(json!({ "data": [{ "name": "rows_s" }] }))),
+        row("POST /v1/app/lint", lint(script), 200, data(json!({ "errors": [], "warnings": [] }))),
+        row(
+            "POST /v1/app/lint",
+            lint("- t:\n    - workers: [nobody]\n"),
+            200,
+            Has(json!({
+                "data": { "errors": [], "warnings": [{ "kind": "unknown_worker", "tag": "t", "line": 2 }] },
+            })),
+        ),
+        row(
+            "POST /v1/app/lint",
+            lint("- t:\n"),
+            200,
+            Has(json!({ "data": { "errors": [{ "kind": "no_blocks", "tag": "t" }], "warnings": [] } })),
+        ),
+        row("POST /v1/app/lint", Json(json!({})), 400, Has(json!({ "errors": {} }))),
+        row("GET /v1/scripts/app/rows_s/explain", NoBody, 400, Has(json!({ "errors": {} }))),
+        row("GET /v1/scripts/app/rows_s/explain?function=rows_none/f", NoBody, 404, detail("Not Found")),
+        row("GET /v1/scripts/app/rows_s/explain?decision=none", NoBody, 404, Has(json!({ "errors": {} }))),
+        row("GET /v1/decisions/none", NoBody, 404, Has(json!({ "errors": {} }))),
+        row("GET /v1/decisions?limit=0", NoBody, 400, Has(json!({ "errors": {} }))),
+    ];
+    let user = mesh.user();
+    check(&user, rows).await;
+    // Scripts are shared by all: other cases have some, too.
+    let listed = user.get("/v1/scripts/app").await.expect(200).json();
+    let listed = listed["data"].as_array().expect("a list").clone();
+    assert!(listed.contains(&shown()), "{listed:?}");
+    let rows = vec![
         row("DELETE /v1/scripts/app/rows_none", NoBody, 404, Has(json!({ "errors": {} }))),
         row("DELETE /v1/scripts/app/rows_s", NoBody, 204, Nothing),
-        row("GET /v1/scripts/app", NoBody, 200, data(json!([]))),
+        row("GET /v1/scripts/app/rows_s", NoBody, 404, Has(json!({ "errors": {} }))),
     ];
-    check(&mesh.user(), rows).await;
+    check(&user, rows).await;
 }
 
 pub async fn subjects(mesh: &Mesh) {
@@ -282,6 +320,11 @@ pub async fn routes_and_tokens(mesh: &Mesh) {
         "POST /v1/scripts/app",
         "GET /v1/scripts/app/s",
         "DELETE /v1/scripts/app/s",
+        "GET /v1/scripts/app/s/explain",
+        "POST /v1/app/lint",
+        "GET /v1/decisions",
+        "GET /v1/decisions/d",
+        "GET /v1/admin/workers",
         "GET /v1/admin/subjects",
         "POST /v1/admin/subjects",
     ];

@@ -36,10 +36,13 @@ pub(crate) struct FunctionShown {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct MetadataShown {
+    /// Empty: it has none.
     tag: String,
     /// In KB.
     capacity: u64,
     idempotent: bool,
+    /// The script of an invocation that names no policy. Empty: the default policy.
+    script: String,
 }
 
 /// Null is the worker's default.
@@ -77,7 +80,8 @@ impl FunctionShown {
 impl From<Metadata> for MetadataShown {
     fn from(metadata: Metadata) -> Self {
         let capacity = if metadata.capacity_kb == 0 { DEFAULT_CAPACITY_KB } else { metadata.capacity_kb };
-        Self { tag: metadata.tag, capacity, idempotent: metadata.idempotent }
+        let Metadata { tag, idempotent, script, .. } = metadata;
+        Self { tag, capacity, idempotent, script }
     }
 }
 

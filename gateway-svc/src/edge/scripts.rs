@@ -1,0 +1,93 @@
+//! Scripts at the gRPC port: one that is created is checked first, and all other calls are forwarded.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use mesh::deadline::Deadline;
+use mesh::{Caller, Error, MAX_MESSAGE_BYTES};
+use proto::registry::v1::scripts_server::ScriptsServer;
+use proto::registry::v1::{CreateScriptRequest, CreateScriptResponse};
+use tonic::body::Body;
+use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::{Request, Response, Status};
+use tonic_prost::ProstCodec;
+
+use super::{Admitted, Door, refuse};
+use crate::clients::{Channels, for_clients};
+use crate::revision::LatestRevision;
+use crate::scripts::create_script;
+
+const CREATE_SCRIPT: &str = "/funless.registry.v1.Scripts/CreateScript";
+
+/// A [`Door`] to the registry's scripts.
+#[derive(Debug, Clone)]
+pub(super) struct CheckedScripts {
+    door: Door,
+    channels: Channels,
+}
+
+impl CheckedScripts {
+    pub(super) fn new(door: &Door, channels: &Channels) -> Self {
+        Self { door: door.clone(), channels: channels.clone() }
+    }
+
+    async fn create_script(self, mut request: http::Request<Body>) -> Result<http::Response<Body>, Error> {
+        let Admitted { caller, deadline, .. } = self.door.admit(&mut request).await?;
+        let latest_revision = Arc::clone(&self.door.latest_revision);
+        let call = CreateScript { channels: self.channels, latest_revision, caller, deadline };
+        let codec = ProstCodec::<CreateScriptResponse, CreateScriptRequest>::default();
+        Ok(Grpc::new(codec).max_decoding_message_size(MAX_MESSAGE_BYTES).unary(call, request).await)
+    }
+}
+
+impl NamedService for CheckedScripts {
+    const NAME: &'static str = <ScriptsServer<()> as NamedService>::NAME;
+}
+
+impl tower::Service<http::Request<Body>> for CheckedScripts {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        if request.uri().path() != CREATE_SCRIPT {
+            return self.door.forward::<ScriptsServer<()>>().call(request);
+        }
+        let created = self.clone().create_script(request);
+        Box::pin(async move { Ok(created.await.unwrap_or_else(refuse)) })
+    }
+}
+
+/// The handler of one call.
+struct CreateScript {
+    channels: Channels,
+    latest_revision: Arc<LatestRevision>,
+    caller: Caller,
+    deadline: Deadline,
+}
+
+impl UnaryService<CreateScriptRequest> for CreateScript {
+    type Response = CreateScriptResponse;
+    type Future = BoxFuture<'static, Result<Response<CreateScriptResponse>, Status>>;
+
+    fn call(&mut self, request: Request<CreateScriptRequest>) -> Self::Future {
+        let (channels, caller, deadline) = (self.channels.clone(), self.caller.clone(), self.deadline);
+        let latest_revision = Arc::clone(&self.latest_revision);
+        let script = request.into_inner().script.unwrap_or_default();
+        Box::pin(async move {
+            let created = create_script(&channels, &caller, deadline, script).await;
+            let reply = created.map_err(|refused| for_clients(refused.into()))?.reply;
+            latest_revision.note(reply.revision);
+            let revision = reply.revision.into();
+            let mut response = Response::new(reply);
+            response.metadata_mut().insert(mesh::REVISION_HEADER, revision);
+            Ok(response)
+        })
+    }
+}

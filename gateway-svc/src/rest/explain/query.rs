@@ -1,0 +1,106 @@
+//! What may be asked about decisions.
+
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::super::error::ApiError;
+
+/// The module of a function that is named without one.
+const DEFAULT_MODULE: &str = "_";
+
+/// What to explain: one of the two.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ExplainQuery {
+    /// A function as `MODULE/FUNCTION`, or `FUNCTION` of the module `_`: where it would run now.
+    #[param(example = "_/hello")]
+    function: Option<String>,
+    /// The `X-FunLess-Decision` of an invocation: why it ran where it ran.
+    decision: Option<String>,
+}
+
+/// How many decisions.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DecisionsQuery {
+    /// At most so many. Absent: 1,000.
+    #[param(minimum = 1)]
+    limit: Option<u32>,
+}
+
+/// What is to be explained.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Question {
+    /// Where this function would run now.
+    Now { module: String, function: String },
+    /// The decision with this id.
+    Past(String),
+}
+
+impl ExplainQuery {
+    pub(super) fn read(self) -> Result<Question, ApiError> {
+        match (self.function, self.decision) {
+            (Some(function), None) => read_function(&function),
+            (None, Some(id)) => Ok(Question::Past(id)),
+            (None, None) | (Some(_), Some(_)) => {
+                let why = "expected either function=MODULE/FUNCTION or decision=ID";
+                Err(ApiError::bad_request_because(why))
+            }
+        }
+    }
+}
+
+impl DecisionsQuery {
+    /// 0: it is left to the scheduler.
+    pub(super) fn limit(&self) -> Result<u32, ApiError> {
+        match self.limit {
+            Some(0) => Err(ApiError::bad_request_because("limit: expected at least 1, not 0")),
+            limit => Ok(limit.unwrap_or_default()),
+        }
+    }
+}
+
+fn read_function(text: &str) -> Result<Question, ApiError> {
+    let (module, function) = text.split_once('/').unwrap_or((DEFAULT_MODULE, text));
+    if module.is_empty() || function.is_empty() || function.contains('/') {
+        let why = format!("function: expected MODULE/FUNCTION, or FUNCTION of the module _, not {text:?}");
+        return Err(ApiError::bad_request_because(&why));
+    }
+    Ok(Question::Now { module: module.to_owned(), function: function.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(function: Option<&str>, decision: Option<&str>) -> Option<Question> {
+        let given = |text: Option<&str>| text.map(str::to_owned);
+        ExplainQuery { function: given(function), decision: given(decision) }.read().ok()
+    }
+
+    #[test]
+    fn one_thing_is_explained() {
+        let now = |module: &str, function: &str| Question::Now {
+            module: module.to_owned(),
+            function: function.to_owned(),
+        };
+        let cases = [
+            (Some("m/f"), None, Some(now("m", "f"))),
+            (Some("f"), None, Some(now("_", "f"))),
+            (Some("_/f"), None, Some(now("_", "f"))),
+            (Some(""), None, None),
+            (Some("/"), None, None),
+            (Some("m/"), None, None),
+            (Some("/f"), None, None),
+            (Some("a/b/c"), None, None),
+            (None, Some("a-1"), Some(Question::Past("a-1".to_owned()))),
+            (None, None, None),
+            (Some("f"), Some("a-1"), None),
+        ];
+        for (function, decision, expected) in cases {
+            assert_eq!(read(function, decision), expected, "{function:?} {decision:?}");
+        }
+    }
+}

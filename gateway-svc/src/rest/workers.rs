@@ -1,0 +1,144 @@
+//! Workers, as the scheduler sees them. For administrators.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use mesh::hash::Hash;
+use proto::scheduler::v1::{ListWorkersRequest, ListWorkersResponse, MetricsSource, WorkerState};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Rest;
+use super::error::{ApiError, Usual};
+use super::extract::Admin;
+use super::schema::Data;
+use super::time::rfc_3339_if_any;
+
+/// The workers of the mesh.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Workers {
+    /// Ordered by name.
+    workers: Vec<WorkerShown>,
+    /// What is wrong with the source of the metrics that is configured. Null: nothing.
+    metrics_problem: Option<String>,
+}
+
+/// A worker.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Worker)]
+struct WorkerShown {
+    name: String,
+    /// Another one after each start.
+    id: String,
+    /// Empty: it has none.
+    tag: String,
+    labels: BTreeMap<String, String>,
+    /// Where the scheduler reaches it. Null: only through the stream that the worker holds open.
+    address: Option<String>,
+    memory: MemoryShown,
+    /// How many CPUs it has.
+    cpus: u32,
+    /// The share of the CPUs that is in use, from 0 to 1.
+    cpu_use: f64,
+    /// The load average of the last minute.
+    load_1: f64,
+    /// The load average of the last 5 minutes.
+    load_5: f64,
+    /// The load average of the last 15 minutes.
+    load_15: f64,
+    /// Invocations that run there, whoever sent them.
+    running: u32,
+    /// The same by the tag of the function; those without one have the empty tag.
+    running_by_tag: BTreeMap<String, u32>,
+    /// Invocations that this scheduler has sent there and that have not ended.
+    in_flight: u32,
+    /// It takes nothing new.
+    draining: bool,
+    /// Where memory and CPU use are taken from: `reports`, the worker's own, or `prometheus`.
+    #[schema(example = "reports")]
+    metrics_source: &'static str,
+    /// RFC 3339. Null: there was none yet.
+    last_report_at: Option<String>,
+    /// How many binaries are prepared there.
+    warm_count: usize,
+    /// Their hashes, SHA3-256, in order.
+    warm: Vec<String>,
+}
+
+/// In bytes.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WorkerMemory)]
+struct MemoryShown {
+    /// What functions may use. Null: unknown.
+    total: Option<u64>,
+    /// What of it is left, with what is reserved for what runs taken off. Null: unknown.
+    available: Option<u64>,
+    /// What the functions that run hold now.
+    guests: u64,
+}
+
+/// Lists the workers, with all that scheduling goes by.
+#[utoipa::path(get, path = "/v1/admin/workers", tag = "scheduling",
+    responses(
+        (status = 200, description = "The workers. Takes an administrator's token.", body = Data<Workers>),
+        Usual,
+    ))]
+pub(super) async fn list_workers(
+    State(rest): State<Rest>,
+    Admin(caller): Admin,
+) -> Result<Json<Data<Workers>>, ApiError> {
+    let request = rest.request(&caller, ListWorkersRequest {});
+    let reply = rest.channels.cluster().list_workers(request).await?.into_inner();
+    Ok(Json(Data { data: Workers::from(reply) }))
+}
+
+impl From<ListWorkersResponse> for Workers {
+    fn from(ListWorkersResponse { workers, metrics_problem }: ListWorkersResponse) -> Self {
+        Self {
+            workers: workers.into_iter().map(WorkerShown::from).collect(),
+            metrics_problem: Some(metrics_problem).filter(|problem| !problem.is_empty()),
+        }
+    }
+}
+
+impl From<WorkerState> for WorkerShown {
+    fn from(state: WorkerState) -> Self {
+        let metrics_source = match state.metrics_source() {
+            MetricsSource::Unspecified => "unknown",
+            MetricsSource::Reports => "reports",
+            MetricsSource::Prometheus => "prometheus",
+        };
+        let identity = state.identity.unwrap_or_default();
+        let load = state.load.unwrap_or_default();
+        let known = |bytes: u64| Some(bytes).filter(|_| state.memory_total != 0);
+        let hashes = state.code_ready.iter().filter_map(|hash| Hash::try_from(&hash[..]).ok());
+        let mut warm: Vec<_> = hashes.map(|hash| hash.to_string()).collect();
+        warm.sort();
+        Self {
+            name: identity.name,
+            id: identity.id,
+            tag: identity.tag,
+            labels: identity.labels.into_iter().collect(),
+            address: Some(identity.address).filter(|address| !address.is_empty()),
+            memory: MemoryShown {
+                total: known(state.memory_total),
+                available: known(state.memory_available),
+                guests: load.memory_guests,
+            },
+            cpus: load.cpus,
+            cpu_use: state.cpu_use,
+            load_1: load.load_1,
+            load_5: load.load_5,
+            load_15: load.load_15,
+            running: state.running,
+            running_by_tag: state.running_by_tag.into_iter().collect(),
+            in_flight: state.in_flight,
+            draining: state.draining,
+            metrics_source,
+            last_report_at: rfc_3339_if_any(state.last_report_ms),
+            warm_count: warm.len(),
+            warm,
+        }
+    }
+}
