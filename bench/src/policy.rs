@@ -148,7 +148,8 @@ impl Stage {
                 placings.iter().filter_map(hash).filter(|_| load.random_bool(0.5)).collect();
             let memory = WorkerLoad {
                 memory_total: WORKER_BYTES,
-                memory_available: WORKER_BYTES - load.random_range(0..WORKER_BYTES / 8),
+                memory_available: WORKER_BYTES
+                    - if case.idle { 0 } else { load.random_range(0..WORKER_BYTES / 8) },
                 ..WorkerLoad::default()
             };
             let identity = WorkerIdentity { id: format!("id of {name}"), name, ..WorkerIdentity::default() };
@@ -158,7 +159,9 @@ impl Stage {
         let decisions = Decisions::new(cluster.scheduler_id(), REMEMBERED, Instant::now());
         let rng = Xoshiro256PlusPlus::seed_from_u64(SEED);
         let mut stage = Self { cluster, decisions, rng, load, placings, running: Vec::new(), refused: 0 };
-        stage.fill(&case.takes(workers));
+        if !case.idle {
+            stage.fill(&case.takes(workers));
+        }
         stage
     }
 

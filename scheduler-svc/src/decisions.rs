@@ -110,7 +110,7 @@ impl Decisions {
 }
 
 fn step_bytes(decision: &Decision) -> usize {
-    size_of_val(decision.choice.steps.as_slice())
+    decision.choice.steps.bytes()
 }
 
 #[cfg(test)]
@@ -118,14 +118,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::policy::Refusal;
+    use crate::policy::{Refusal, Steps};
 
     fn decision(function: &str, at: Instant) -> Decision {
         Decision {
             function: Arc::new(Function { name: function.into(), ..Function::default() }),
             policy: Policy { name: None, script: Arc::new(Script::platform()) },
             names: Arc::default(),
-            choice: Arc::new(Choice { outcome: Err(Refusal::NoWorkers), steps: Vec::new() }),
+            choice: Arc::new(Choice { outcome: Err(Refusal::NoWorkers), steps: Steps::default() }),
             at_ms: 0,
             at,
             ended: None,

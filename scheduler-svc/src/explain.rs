@@ -49,7 +49,7 @@ impl<'a> Reader<'a> {
         let steps = &decision.choice.steps;
         let found =
             steps.iter().map(|step| ((is_followup(step.item), step.block, step.worker), step.verdict));
-        Self { decision, found: found.collect(), last: steps.last().copied() }
+        Self { decision, found: found.collect(), last: steps.last() }
     }
 
     /// The items that were looked at.

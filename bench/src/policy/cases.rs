@@ -27,6 +27,8 @@ pub struct Case {
     script: Option<fn(u32) -> Script>,
     /// Which of so many workers it ever takes.
     takes: fn(u32) -> Vec<u32>,
+    /// Nothing else runs, and all workers are alike.
+    pub idle: bool,
 }
 
 impl Case {
@@ -39,9 +41,17 @@ impl Case {
 /// All that are measured. Scripts have five blocks.
 pub fn all() -> Vec<Case> {
     let takes = |workers| (0..workers).collect();
-    let case = |name, what, script: fn(u32) -> Script| Case { name, what, script: Some(script), takes };
+    let case =
+        |name, what, script: fn(u32) -> Script| Case { name, what, script: Some(script), takes, idle: false };
     vec![
-        Case { name: "default", what: "the default policy: looks at all", script: None, takes },
+        Case { name: "default", what: "the default policy: looks at all", script: None, takes, idle: false },
+        Case {
+            name: "default-idle",
+            what: "the same, on workers that are all alike and idle",
+            script: None,
+            takes,
+            idle: true,
+        },
         case("app", "best-first *: four blocks look at all in vain, the last one gives", |_| {
             five(Strategy::BestFirst)
         }),

@@ -67,6 +67,7 @@ pub async fn run(command: Scripts, client: &Client) -> anyhow::Result<()> {
         Scripts::Explain(asked) => explain::run(asked, client).await?,
         Scripts::Simulate(options) => simulate::run(&options, client).await?,
         Scripts::Decisions { limit, json } => decisions::run(limit, json, client).await?,
+        Scripts::Simulate(options) => simulate::run(&options, client).await?,
     }
     Ok(())
 }

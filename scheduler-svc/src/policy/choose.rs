@@ -8,8 +8,10 @@ mod tests;
 use bytes::Bytes;
 use rand::{Rng, RngExt as _};
 
-use super::app::{Affinity, Block, DEFAULT_TAG, Followup, Item, Script, Strategy, Workers};
-use super::worker::{Memory, Worker};
+use super::app::{Block, DEFAULT_TAG, Followup, Item, Script, Strategy, Workers};
+use super::rule::Rule;
+use super::steps::{Found, ItemUse, Steps};
+use super::worker::Worker;
 
 /// What asks for a worker.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +30,7 @@ pub struct Choice {
     /// The worker, by its index, or why there is none.
     pub outcome: Outcome,
     /// What was found of each worker that was looked at, in that order.
-    pub steps: Vec<Step>,
+    pub steps: Steps,
 }
 
 /// A worker by its index, or why there is none.
@@ -56,64 +58,6 @@ impl Refusal {
     }
 }
 
-/// One worker that was looked at for one block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
-    /// Which item the block is of.
-    pub item: ItemUse,
-    /// The block's index in its item.
-    pub block: u16,
-    /// The worker's index.
-    pub worker: u32,
-    /// What was found.
-    pub verdict: Verdict,
-}
-
-/// Why an item is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ItemUse {
-    /// It is the function's own, or the default in its place.
-    Own,
-    /// No block of the function's own gave a worker.
-    Followup,
-}
-
-/// What was found of a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It may be chosen.
-    Valid {
-        /// Bytes that can be reserved there; `None`: unknown.
-        available: Option<u64>,
-    },
-    /// It takes nothing new.
-    Draining,
-    /// An attempt on it has failed for this invocation.
-    Tried,
-    /// It has less memory than is to be reserved.
-    NotEnoughMemory {
-        /// In bytes.
-        available: u64,
-    },
-    /// It runs as many as the block allows.
-    Busy {
-        /// So many.
-        running: u32,
-    },
-    /// More of its memory would be in use than the block allows.
-    Full {
-        /// So much, in percent, rounded up.
-        percent: u32,
-    },
-    /// How much of its memory would be in use cannot be said.
-    MemoryUnknown,
-    /// The term of the block's affinity with this index does not hold.
-    Affinity {
-        /// The index.
-        term: u32,
-    },
-}
-
 /// Chooses one of `workers`, which are in order of name, as `script` says. Those named in `tried` are
 /// not valid any more.
 pub fn choose(
@@ -123,8 +67,9 @@ pub fn choose(
     tried: &[String],
     rng: &mut impl Rng,
 ) -> Choice {
-    let mut walk = Walk { ask, workers, tried, rng, valid: Vec::new(), steps: Vec::new() };
+    let mut walk = Walk { ask, workers, tried, rng, steps: Steps::default() };
     let outcome = walk.script(script);
+    walk.steps.end();
     Choice { outcome, steps: walk.steps }
 }
 
@@ -133,9 +78,7 @@ struct Walk<'a, R> {
     workers: &'a [Worker],
     tried: &'a [String],
     rng: &'a mut R,
-    /// The valid candidates of the block that is looked at.
-    valid: Vec<u32>,
-    steps: Vec<Step>,
+    steps: Steps,
 }
 
 impl<R: Rng> Walk<'_, R> {
@@ -156,99 +99,151 @@ impl<R: Rng> Walk<'_, R> {
     }
 
     fn item(&mut self, item: &Item, used: ItemUse) -> Option<u32> {
-        item.blocks.iter().zip(0..).find_map(|(block, index)| self.block(block, index, used))
+        item.blocks.iter().zip(0..).find_map(|(block, index)| {
+            // Who takes the first and finds none looks at all.
+            if block.strategy != Strategy::BestFirst || index > 0 {
+                let rest = item.blocks.iter().skip(index.into());
+                self.steps.reserve(rest.map(|block| self.candidates(block)).sum());
+            }
+            self.block(block, index, used)
+        })
+    }
+
+    /// How many workers a block looks at, at most.
+    fn candidates(&self, block: &Block) -> usize {
+        match &block.workers {
+            Workers::All => self.workers.len(),
+            Workers::Named(names) => names.len(),
+        }
     }
 
     fn block(&mut self, block: &Block, index: u16, used: ItemUse) -> Option<u32> {
-        self.valid.clear();
+        let mut taken = Taken::new(block.strategy, self.workers, self.ask.code);
+        let rule = Rule::new(block, self.ask, self.tried);
         match &block.workers {
             Workers::All => {
-                for worker in (0..).take(self.workers.len()) {
-                    if self.look(block, index, used, worker) {
+                let found = self.steps.begin_run(used, index, 0);
+                // Who takes the first does not look at many more.
+                let mut at_once = if block.strategy == Strategy::BestFirst { 8 } else { self.workers.len() };
+                let mut rest = self.workers;
+                while !rest.is_empty() {
+                    let (some, others) = rest.split_at(at_once.min(rest.len()));
+                    let (start, first) = (found.len(), self.workers.len() - rest.len());
+                    rule.find(some, found);
+                    if let Some(last) = taken.take(first, &found[start..]) {
+                        found.truncate(start + last + 1);
                         break;
                     }
+                    (rest, at_once) = (others, 2 * at_once);
                 }
             }
             Workers::Named(names) => {
                 for named in names {
-                    let worker = index_of(self.workers, &named.name);
-                    if worker.is_some_and(|worker| self.look(block, index, used, worker)) {
+                    let Some(worker) = index_of(self.workers, &named.name) else { continue };
+                    let found = self.steps.begin_run(used, index, worker);
+                    let start = found.len();
+                    rule.find(&self.workers[worker..=worker], found);
+                    if taken.take(worker, &found[start..]).is_some() {
                         break;
                     }
                 }
             }
         }
-        match block.strategy {
-            Strategy::BestFirst => self.valid.first().copied(),
-            Strategy::Random if self.valid.is_empty() => None,
-            Strategy::Random => Some(self.valid[self.rng.random_range(0..self.valid.len())]),
-            Strategy::Platform => self.most_available(),
+        taken.end(self.rng)
+    }
+}
+
+/// Which of the valid candidates of a block is taken.
+enum Taken<'a> {
+    First(Option<u32>),
+    Any(Vec<u32>),
+    Best(Best<'a>),
+}
+
+impl<'a> Taken<'a> {
+    fn new(strategy: Strategy, workers: &'a [Worker], code: &'a Bytes) -> Self {
+        match strategy {
+            Strategy::BestFirst => Self::First(None),
+            Strategy::Random => Self::Any(Vec::new()),
+            Strategy::Platform => Self::Best(Best { workers, code, found: None }),
         }
     }
 
-    /// Looks at one candidate. True: no other one has to be looked at.
-    fn look(&mut self, block: &Block, index: u16, used: ItemUse, worker: u32) -> bool {
-        let verdict = self.verdict(block, &self.workers[worker as usize]);
-        self.steps.push(Step { item: used, block: index, worker, verdict });
-        if !matches!(verdict, Verdict::Valid { .. }) {
-            return false;
-        }
-        self.valid.push(worker);
-        block.strategy == Strategy::BestFirst
-    }
-
-    /// Of the valid candidates the one with the most memory available; among equals one that is warm,
-    /// then the least busy, then the first by name.
-    fn most_available(&self) -> Option<u32> {
-        let of = |index: u32| &self.workers[index as usize];
-        let most = self.valid.iter().map(|&index| of(index).available()).max()?;
-        let equals = self.valid.iter().copied().filter(|&index| of(index).available() == most);
-        equals.min_by_key(|&index| {
-            let worker = of(index);
-            (!worker.warm.contains(self.ask.code), worker.running, index)
-        })
-    }
-
-    fn verdict(&self, block: &Block, worker: &Worker) -> Verdict {
-        if worker.draining {
-            return Verdict::Draining;
-        }
-        if self.tried.iter().any(|tried| **tried == *worker.name) {
-            return Verdict::Tried;
-        }
-        if block.max_concurrent_invocations.is_some_and(|most| worker.running >= most) {
-            return Verdict::Busy { running: worker.running };
-        }
-        if let Some(verdict) = self.memory_verdict(block, worker.memory) {
-            return verdict;
-        }
-        let holds = |term: &Affinity| (worker.tags.of(&term.tag) > 0) == term.wanted;
-        match block.affinity.iter().zip(0..).find(|(term, _)| !holds(term)) {
-            Some((_, term)) => Verdict::Affinity { term },
-            None => Verdict::Valid { available: worker.memory.map(|memory| memory.available) },
+    /// What was `found` at the workers from `first` on. `Some`: that one decides, and no more need be looked
+    /// at.
+    fn take(&mut self, first: usize, found: &[Found]) -> Option<usize> {
+        let mut valid = found.iter().enumerate().filter(|(_, found)| found.is_valid());
+        let index = |at: usize| u32::try_from(first + at).unwrap_or(u32::MAX);
+        match self {
+            Self::First(taken) => {
+                let (at, _) = valid.next()?;
+                *taken = Some(index(at));
+                Some(at)
+            }
+            Self::Any(all) => {
+                all.extend(valid.map(|(at, _)| index(at)));
+                None
+            }
+            Self::Best(best) => {
+                valid.for_each(|(at, _)| best.offer(index(at)));
+                None
+            }
         }
     }
 
-    /// What is wrong with a worker's memory. Unknown memory is enough, and of no known percentage.
-    fn memory_verdict(&self, block: &Block, memory: Option<Memory>) -> Option<Verdict> {
-        let Some(Memory { total, available }) = memory else {
-            return block.capacity_used.map(|_| Verdict::MemoryUnknown);
-        };
-        if self.ask.capacity > available {
-            return Some(Verdict::NotEnoughMemory { available });
+    fn end(self, rng: &mut impl Rng) -> Option<u32> {
+        match self {
+            Self::First(taken) => taken,
+            Self::Any(all) if all.is_empty() => None,
+            Self::Any(all) => Some(all[rng.random_range(0..all.len())]),
+            Self::Best(best) => best.found.map(|found| found.index),
         }
-        let limit = block.capacity_used?;
-        let used = u128::from(total.saturating_sub(available)) + u128::from(self.ask.capacity);
-        if used * 100 <= u128::from(total) * u128::from(limit) {
-            return None;
+    }
+}
+
+/// Of the workers that are offered the one with the most memory available; among equals one that is warm,
+/// then the least busy, then the first by name.
+struct Best<'a> {
+    workers: &'a [Worker],
+    code: &'a Bytes,
+    found: Option<Candidate>,
+}
+
+#[derive(Clone, Copy)]
+struct Candidate {
+    index: u32,
+    available: u64,
+    /// Whether it is warm, once that has mattered.
+    warm: Option<bool>,
+}
+
+impl Best<'_> {
+    #[inline]
+    fn offer(&mut self, index: u32) {
+        let worker = &self.workers[index as usize];
+        let available = worker.available();
+        match &mut self.found {
+            Some(best) if available < best.available => {}
+            Some(best) if available == best.available => {
+                let code = self.code;
+                let other = &self.workers[best.index as usize];
+                let best_warm = *best.warm.get_or_insert_with(|| other.warm.contains(code));
+                let is_better = (worker.running, index) < (other.running, best.index);
+                // Who would not be better if it were warm need not be asked.
+                if best_warm && !is_better {
+                    return;
+                }
+                let warm = worker.warm.contains(code);
+                if (!warm, worker.running, index) < (!best_warm, other.running, best.index) {
+                    *best = Candidate { index, available, warm: Some(warm) };
+                }
+            }
+            _ => self.found = Some(Candidate { index, available, warm: None }),
         }
-        let percent = (used * 100).div_ceil(u128::from(total.max(1)));
-        Some(Verdict::Full { percent: u32::try_from(percent).unwrap_or(u32::MAX) })
     }
 }
 
 /// The index of the worker of this name.
-fn index_of(workers: &[Worker], name: &str) -> Option<u32> {
-    let index = workers.binary_search_by(|worker| (*worker.name).cmp(name)).ok()?;
-    u32::try_from(index).ok()
+fn index_of(workers: &[Worker], name: &str) -> Option<usize> {
+    workers.binary_search_by(|worker| (*worker.name).cmp(name)).ok()
 }

@@ -8,9 +8,12 @@ pub mod app;
 #[cfg(test)]
 pub(crate) mod arbitrary;
 mod choose;
+mod rule;
+mod steps;
 #[cfg(test)]
 pub(crate) mod testing;
 mod worker;
 
-pub use choose::{Ask, Choice, ItemUse, Outcome, Refusal, Step, Verdict, choose};
+pub use choose::{Ask, Choice, Outcome, Refusal, choose};
+pub use steps::{ItemUse, Step, Steps, Verdict};
 pub use worker::{Memory, TagCounts, Worker};

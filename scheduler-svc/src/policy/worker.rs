@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// A worker as policies see it.
+/// A worker as policies see it. What each look at it needs comes first and shares a cache line: a choice
+/// may look at thousands of workers.
 #[derive(Debug, Clone)]
+#[repr(C, align(64))]
 pub struct Worker {
-    /// What scripts call it.
-    pub name: Arc<str>,
     /// Its memory, with what is reserved for what runs taken off. `None`: unknown.
     pub memory: Option<Memory>,
     /// Invocations that run there, whoever sent them.
@@ -18,6 +18,8 @@ pub struct Worker {
     pub draining: bool,
     /// What makes up `running`, by the functions' tags.
     pub tags: TagCounts,
+    /// What scripts call it.
+    pub name: Arc<str>,
     /// Hashes of the code that is prepared there.
     pub warm: HashSet<Bytes>,
 }
@@ -45,6 +47,7 @@ impl Worker {
     }
 
     /// What can be reserved, in bytes. Unknown memory counts as none.
+    #[inline]
     pub fn available(&self) -> u64 {
         self.memory.map_or(0, |memory| memory.available)
     }
@@ -53,34 +56,153 @@ impl Worker {
 /// How many invocations run, by the tag of their function. The few tags of one worker: a list is faster
 /// than a map.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TagCounts(Vec<(Arc<str>, u32)>);
+pub struct TagCounts {
+    /// The bits of the tags that are there: most that are not are found missing without a look at the list.
+    bits: u64,
+    counts: Vec<TagCount>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct TagCount {
+    code: TagCode,
+    count: u32,
+    tag: Arc<str>,
+}
+
+/// A tag in two words: those of up to 15 bytes as they are, of longer ones a hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct TagCode([u64; 2]);
+
+/// A tag that is looked for in many [`TagCounts`].
+#[derive(Debug, Clone, Copy)]
+pub struct TagKey<'a> {
+    code: TagCode,
+    bit: u64,
+    tag: &'a str,
+}
+
+impl TagCode {
+    const LONG: u8 = u8::MAX;
+
+    fn new(tag: &str) -> Self {
+        let mut bytes = [0; 16];
+        match bytes.get_mut(..tag.len()).filter(|short| short.len() < 16) {
+            Some(short) => {
+                short.copy_from_slice(tag.as_bytes());
+                // Not longer than 15.
+                bytes[15] = tag.len().to_le_bytes()[0];
+            }
+            None => {
+                // FNV-1a.
+                let hash = tag.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+                    (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+                });
+                bytes[..8].copy_from_slice(&hash.to_le_bytes());
+                bytes[15] = Self::LONG;
+            }
+        }
+        let (low, high) = bytes.split_at(8);
+        Self([low, high].map(|half| half.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))))
+    }
+
+    fn is_long(self) -> bool {
+        self.0[1].to_le_bytes()[7] == Self::LONG
+    }
+
+    /// One of 64 bits.
+    fn bit(self) -> u64 {
+        let mixed = (self.0[0] ^ self.0[1].rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        1 << (mixed >> 58)
+    }
+}
+
+impl<'a> TagKey<'a> {
+    /// The key of this tag.
+    pub fn new(tag: &'a str) -> Self {
+        let code = TagCode::new(tag);
+        Self { code, bit: code.bit(), tag }
+    }
+
+    #[inline]
+    fn is(&self, other: &TagCount) -> bool {
+        self.code == other.code && (!self.code.is_long() || *self.tag == *other.tag)
+    }
+}
 
 impl TagCounts {
     /// Those whose function has this tag.
     pub fn of(&self, tag: &str) -> u32 {
-        self.0.iter().find(|(known, _)| **known == *tag).map_or(0, |(_, count)| *count)
+        let key = TagKey::new(tag);
+        self.counts.iter().find(|known| key.is(known)).map_or(0, |known| known.count)
+    }
+
+    /// Whether there are any whose function has this tag.
+    #[inline]
+    pub fn has(&self, key: &TagKey<'_>) -> bool {
+        self.bits & key.bit != 0 && self.counts.iter().any(|known| key.is(known))
     }
 
     /// Adds `count` of them.
     pub fn add(&mut self, tag: &str, count: u32) {
-        match self.0.iter_mut().find(|(known, _)| **known == *tag) {
-            Some((_, known)) => *known += count,
-            None if count > 0 => self.0.push((tag.into(), count)),
+        let key = TagKey::new(tag);
+        match self.counts.iter_mut().find(|known| key.is(known)) {
+            Some(known) => known.count += count,
+            None if count > 0 => {
+                self.bits |= key.bit;
+                self.counts.push(TagCount { code: key.code, count, tag: tag.into() });
+            }
             None => {}
         }
     }
 
     /// Takes one of them off.
     pub fn remove_one(&mut self, tag: &str) {
-        let Some(index) = self.0.iter().position(|(known, _)| **known == *tag) else { return };
-        self.0[index].1 -= 1;
-        if self.0[index].1 == 0 {
-            self.0.swap_remove(index);
+        let key = TagKey::new(tag);
+        let Some(index) = self.counts.iter().position(|known| key.is(known)) else { return };
+        self.counts[index].count -= 1;
+        if self.counts[index].count == 0 {
+            self.counts.swap_remove(index);
+            self.bits = self.counts.iter().fold(0, |bits, known| bits | known.code.bit());
         }
     }
 
     /// Each tag of which any run.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.0.iter().map(|(tag, count)| (&**tag, *count))
+        self.counts.iter().map(|known| (&*known.tag, known.count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn tags_are_counted_as_a_map_counts_them(
+            changes in prop::collection::vec(("[ab\0]{0,3}|[ab]{14,17}|(longer tags, )[a-c]{0,9}", 0..3_u32, any::<bool>()), 0..60),
+        ) {
+            let mut expected = std::collections::BTreeMap::<String, u32>::new();
+            let mut counts = TagCounts::default();
+            for (tag, count, is_added) in &changes {
+                let known = expected.entry(tag.clone()).or_default();
+                if *is_added {
+                    counts.add(tag, *count);
+                    *known += count;
+                } else {
+                    counts.remove_one(tag);
+                    *known = known.saturating_sub(1);
+                }
+                for (tag, count) in &expected {
+                    prop_assert_eq!(counts.of(tag), *count);
+                    prop_assert_eq!(counts.has(&TagKey::new(tag)), *count > 0, "{:?}", tag);
+                }
+                let mut listed: Vec<_> = counts.iter().collect();
+                listed.sort();
+                let running = expected.iter().filter(|(_, count)| **count > 0);
+                prop_assert_eq!(listed, running.map(|(tag, count)| (tag.as_str(), *count)).collect::<Vec<_>>());
+            }
+        }
     }
 }

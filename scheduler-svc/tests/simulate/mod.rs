@@ -56,6 +56,35 @@ async fn a_load_is_placed_in_the_order_of_its_times() {
 }
 
 #[tokio::test]
+async fn a_script_counts_whether_it_is_stored_or_not() {
+    let stage = Stage::start().await;
+    let content = "- t:\n  - workers: [b]\n    invalidate: {max_concurrent_invocations: 1}\n  followup: default\n\
+        - default: [{workers: '*', strategy: random}]\n";
+    let min_revision = stage.registry.put_script("stored", content);
+    let tagged = |at_ns| TimedInvocation { tag: "t".into(), ..invocation(at_ns, 1) };
+    let load: Vec<_> =
+        [0, 1, 10].map(tagged).into_iter().chain((20..40).map(|at| invocation(at, 1))).collect();
+    let workers = vec![worker("a", MB), worker("b", MB), worker("c", MB)];
+    let mut seen = Vec::new();
+    for policy in [Policy::Script("stored".into()), Policy::Content(content.into())] {
+        let request = SimulateRequest {
+            policy: Some(policy),
+            workers: workers.clone(),
+            load: load.clone(),
+            seed: 5,
+            min_revision,
+        };
+        let placements = simulate(&stage.channel, request).await.expect("simulated").placements;
+        seen.push(placements.into_iter().map(|placement| placement.worker).collect::<Vec<_>>());
+    }
+    assert_eq!(seen[0], seen[1]);
+    assert_eq!((&*seen[0][0], &*seen[0][2]), ("b", "b"), "the second found it taken, the third free again");
+    for worker in ["a", "b", "c"] {
+        assert!(seen[0][3..].iter().any(|taken| taken == worker), "{worker} is never taken: {:?}", seen[0]);
+    }
+}
+
+#[tokio::test]
 async fn what_is_asked_for_is_refused_with_its_reason() {
     let stage = Stage::start().await;
     let revision = stage.registry.put_script("unusable", "- default: []");
@@ -66,6 +95,11 @@ async fn what_is_asked_for_is_refused_with_its_reason() {
         (with(None), Reason::InvalidField, "policy"),
         (with(Some(Policy::Script("unknown".into()))), Reason::ScriptNotFound, "unknown"),
         (with(Some(Policy::Script("unusable".into()))), Reason::ScriptUnusable, "unusable"),
+        (
+            with(Some(Policy::Content("- t: 5".into()))),
+            Reason::InvalidField,
+            "content unknown_construct: tag \"t\"",
+        ),
         (twice, Reason::InvalidField, "workers[1].name \"a\" is the name of workers[0]"),
         (long, Reason::TooLarge, "the answer"),
     ];

@@ -9,6 +9,7 @@ use super::*;
 use crate::policy::app::{ProblemKind, Strategy, lint};
 use crate::policy::arbitrary::{asking, cluster, script, tried, worker};
 use crate::policy::testing::CODE;
+use crate::policy::{Memory, Step, Verdict};
 
 /// Whether a worker may be chosen for a block, as the language page has it, written without a look at
 /// what is tested.
@@ -153,21 +154,21 @@ proptest! {
         let places: Vec<_> = steps.iter().map(|step| (step.item == ItemUse::Followup, step.block)).collect();
         prop_assert!(places.is_sorted(), "{:?}", places);
         let looked_at: HashSet<_> =
-            steps.iter().map(|step| (&item_of(&script, tag, step).tag, step.block, step.worker)).collect();
+            steps.iter().map(|step| (&item_of(&script, tag, &step).tag, step.block, step.worker)).collect();
         prop_assert_eq!(looked_at.len(), steps.len(), "nobody is looked at twice: {:?}", steps);
-        for step in &steps {
-            let block = &item_of(&script, tag, step).blocks[usize::from(step.block)];
+        for step in steps.iter() {
+            let block = &item_of(&script, tag, &step).blocks[usize::from(step.block)];
             let worker = &workers[step.worker as usize];
             let expected = is_valid(block, worker, capacity, &tried);
             prop_assert_eq!(matches!(step.verdict, Verdict::Valid { .. }), expected, "{:?}", step);
         }
-        let valid: Vec<_> =
+        let valid: Vec<Step> =
             steps.iter().filter(|step| matches!(step.verdict, Verdict::Valid { .. })).collect();
         match outcome {
             Ok(chosen) => {
                 prop_assert!(valid.iter().any(|step| step.worker == chosen));
                 let last = steps.last().expect("it was looked at");
-                let in_last = |step: &&Step| (step.item, step.block) == (last.item, last.block);
+                let in_last = |step: &Step| (step.item, step.block) == (last.item, last.block);
                 prop_assert!(valid.iter().all(in_last), "a valid one was passed over: {:?}", steps);
             }
             Err(_) => prop_assert!(valid.is_empty()),
@@ -185,7 +186,7 @@ proptest! {
             .map(|warning| (warning.tag.expect("in an item"), warning.block.expect("in a block")))
             .collect();
         let ask = Ask { tag, capacity, code: &CODE };
-        for step in choose(&script, &ask, &workers, &[], &mut rng(seed)).steps {
+        for step in choose(&script, &ask, &workers, &[], &mut rng(seed)).steps.iter() {
             let item = item_of(&script, tag, &step);
             if dead.contains(&(item.tag.clone(), u32::from(step.block) + 1)) {
                 prop_assert!(!matches!(step.verdict, Verdict::Valid { .. }), "{:?}", step);

@@ -3,6 +3,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 
 use super::*;
 use crate::policy::testing::{CODE, cluster, script};
+use crate::policy::{Memory, Step, Verdict};
 
 /// What is chosen for a function with this tag and a capacity of 10: a worker's name, or why there is
 /// none.
@@ -272,7 +273,27 @@ fn each_step_says_what_was_found() {
         step(followup, 0, Verdict::Tried),
         step(followup, 1, Verdict::Valid { available: Some(99) }),
     ];
-    assert_eq!((choice.steps.as_slice(), choice.outcome), (&expected[..], Ok(1)));
+    assert_eq!((choice.steps.iter().collect::<Vec<_>>(), choice.outcome), (expected.to_vec(), Ok(1)));
     let choice = choose(&script, &ask, &workers, &[], &mut Xoshiro256PlusPlus::seed_from_u64(1));
-    assert_eq!(choice.steps[1], step(own, 0, Verdict::NotEnoughMemory { available: 9 }));
+    assert_eq!(
+        choice.steps.iter().nth(1).expect("two steps"),
+        step(own, 0, Verdict::NotEnoughMemory { available: 9 })
+    );
+}
+
+#[test]
+fn best_first_looks_no_further_than_it_has_to() {
+    let script = script("- default: [{workers: '*'}]");
+    let ask = Ask { tag: "", capacity: 10, code: &CODE };
+    let memory = |available| Some(Memory { total: 100, available });
+    for first in [0, 1, 7, 8, 9, 23, 24, 55, 56, 99] {
+        // Of those behind it every other one is valid, too.
+        let available = |index| if index < first || index % 2 != first % 2 { 9 } else { 10 };
+        let workers: Vec<_> =
+            (0..100).map(|index| Worker::new(&format!("w{index:02}"), memory(available(index)))).collect();
+        let choice = choose(&script, &ask, &workers, &[], &mut Xoshiro256PlusPlus::seed_from_u64(1));
+        assert_eq!(choice.outcome, Ok(first));
+        let looked_at: Vec<_> = choice.steps.iter().map(|step| step.worker).collect();
+        assert_eq!(looked_at, (0..=first).collect::<Vec<_>>());
+    }
 }
