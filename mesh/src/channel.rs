@@ -244,12 +244,12 @@ impl Service<http::Request<Body>> for Channel {
         };
         call.span().in_scope(|| telemetry::inject_current(request.headers_mut()));
         let answer = call.span().in_scope(|| self.send(request));
-        Box::pin(watched(answer, call.clone()).instrument(call.span().clone()))
+        Box::pin(traced(answer, call.clone()).instrument(call.span().clone()))
     }
 }
 
 /// Notes in the span of a call how it ended.
-async fn watched(
+async fn traced(
     answer: impl Future<Output = Result<http::Response<Body>, Status>>,
     call: RpcSpan,
 ) -> Result<http::Response<Body>, Status> {

@@ -45,8 +45,6 @@ pub enum Scripts {
         #[arg(long)]
         json: bool,
     },
-    /// Say where a load would run, without running it.
-    Simulate(crate::scripts::Simulate),
 }
 
 /// What to explain: a function now, or a decision of the past.

@@ -65,7 +65,6 @@ pub async fn run(command: Scripts, client: &Client) -> anyhow::Result<()> {
         }
         Scripts::Lint { file } => lint(client, &file).await?,
         Scripts::Explain(asked) => explain::run(asked, client).await?,
-        Scripts::Simulate(options) => simulate::run(&options, client).await?,
         Scripts::Decisions { limit, json } => decisions::run(limit, json, client).await?,
         Scripts::Simulate(options) => simulate::run(&options, client).await?,
     }
