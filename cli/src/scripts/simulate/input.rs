@@ -245,7 +245,8 @@ impl LoadEntry {
         Ok(Invocation {
             at_ns: at_ns.ok_or_else(|| anyhow!("expected `at`, such as 1.5s, or `at_ns`"))?,
             tag: self.tag.unwrap_or_default(),
-            capacity_kb: one_of(("capacity", kilobytes), ("capacity_kb", self.capacity_kb))?.unwrap_or_default(),
+            capacity_kb: one_of(("capacity", kilobytes), ("capacity_kb", self.capacity_kb))?
+                .unwrap_or_default(),
             duration_ns: one_of(("duration", nanos(self.duration)), ("duration_ns", self.duration_ns))?,
             function,
             recorded,

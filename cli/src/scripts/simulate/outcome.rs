@@ -92,9 +92,9 @@ impl Placed {
 impl Outcome {
     /// The load where `answer` has placed it.
     pub fn new(workers: Vec<Worker>, load: Vec<Invocation>, answer: Answer) -> anyhow::Result<Self> {
-        let ends = load.iter().map(|invocation| {
-            invocation.at_ns.saturating_add(invocation.duration_ns.unwrap_or_default())
-        });
+        let ends = load
+            .iter()
+            .map(|invocation| invocation.at_ns.saturating_add(invocation.duration_ns.unwrap_or_default()));
         let until_ns = ends.max().unwrap_or_default();
         let mut load: Vec<_> = load.into_iter().map(Some).collect();
         let placed = |placement: Placement| {
@@ -199,7 +199,8 @@ impl Outcome {
             ]);
         }
         let refused = summary::refused(self).into_iter();
-        let refused: Vec<_> = refused.map(|(refusal, count)| format!("refused {count}: {refusal}\n")).collect();
+        let refused: Vec<_> =
+            refused.map(|(refusal, count)| format!("refused {count}: {refusal}\n")).collect();
         format!("{table}{}", refused.concat())
     }
 

@@ -31,7 +31,8 @@ pub fn by_worker(outcome: &Outcome) -> Vec<Summary<'_>> {
 
 /// `placed` is in order of time.
 fn of_worker<'a>(worker: &'a str, placed: &[&Placed], until_ns: u64) -> Summary<'a> {
-    let mut summary = Summary { worker, placed: placed.len(), peak_running: 0, peak_reserved_kb: 0, busy_ns: 0 };
+    let mut summary =
+        Summary { worker, placed: placed.len(), peak_running: 0, peak_reserved_kb: 0, busy_ns: 0 };
     // What runs, by its end.
     let mut running: BTreeMap<(u64, usize), u64> = BTreeMap::new();
     let mut reserved_kb = 0_u64;

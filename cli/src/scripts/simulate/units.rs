@@ -43,15 +43,16 @@ pub fn size(kb: u64) -> String {
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Quantity {
-            expected: "a time with a unit, such as 1.5s or 200ms",
-            of_text: |text| {
-                let time: SignedDuration = text.parse().ok()?;
-                u64::try_from(time.as_nanos()).ok()
-            },
-            of_number: |number| (number == 0).then_some(0),
-        })
-        .map(Self)
+        deserializer
+            .deserialize_any(Quantity {
+                expected: "a time with a unit, such as 1.5s or 200ms",
+                of_text: |text| {
+                    let time: SignedDuration = text.parse().ok()?;
+                    u64::try_from(time.as_nanos()).ok()
+                },
+                of_number: |number| (number == 0).then_some(0),
+            })
+            .map(Self)
     }
 }
 
