@@ -141,7 +141,7 @@ fn affinities() -> Script {
 /// Only the last block's workers are allowed any invocations.
 fn named(workers: u32) -> Script {
     let block = |number| Block {
-        workers: Workers::Named(named_in(number, workers).map(|index| named_worker(index)).collect()),
+        workers: Workers::Named(named_in(number, workers).map(named_worker).collect()),
         max_concurrent_invocations: Some(if number == LAST { 200 } else { 0 }),
         ..Block::default()
     };

@@ -89,9 +89,10 @@ impl Drawing<'_, '_> {
         let told = |error: &dyn std::fmt::Display| error.to_string();
         self.canvas.fill(&WHITE).map_err(|error| told(&error))?;
         let workers = self.rows.iter().filter(|row| !row.is_refused).count();
+        let (all, on) = (counted(count, "invocation"), counted(workers, "worker"));
         let title = match count - shown {
-            0 => format!("{count} invocations on {workers} workers"),
-            _ => format!("the first {shown} of {count} invocations on {workers} workers"),
+            0 => format!("{all} on {on}"),
+            _ => format!("the first {shown} of {all} on {on}"),
         };
         self.text(&title, MARGIN, MARGIN + LINE / 2, HPos::Left)?;
         self.draw_legend()?;
@@ -193,6 +194,11 @@ fn signed((x, y): (u32, u32)) -> (i32, i32) {
 
 fn width_of(characters: usize) -> u32 {
     u32::try_from(characters).unwrap_or(u32::MAX).saturating_mul(CHARACTER) / 10
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }
 
 /// Without what floating point adds.
