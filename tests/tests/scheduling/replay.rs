@@ -1,11 +1,11 @@
 //! A load that is recorded from a live run is placed by the simulator as it was.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream;
+use mesh::Channel;
 use proto::scheduler::v1::cluster_client::ClusterClient;
 use proto::scheduler::v1::invocations_client::InvocationsClient;
 use proto::scheduler::v1::policies_client::PoliciesClient;
@@ -66,21 +66,7 @@ pub async fn a_recorded_load_is_placed_as_it_was(shape: Shape) {
             .then_some(())
     })
     .await;
-    let scheduling = Arc::new(Scheduling { language: Some(Language::AppScript("s".into())) });
-    let calls = stream::iter(0..INVOCATIONS).map(|number| {
-        let request = InvokeRequest {
-            module: "_".into(),
-            function: ["any", "most", "tight"][number % 3].into(),
-            args: Bytes::from_static(b"{}"),
-            scheduling: Some((*scheduling).clone()),
-            min_revision: revision,
-            ..InvokeRequest::default()
-        };
-        let mut client = InvocationsClient::new(channel.clone());
-        async move { client.invoke(request).await }
-    });
-    let outcomes: Vec<_> = calls.buffer_unordered(AT_ONCE).collect().await;
-    assert!(outcomes.iter().filter(|outcome| outcome.is_ok()).count() > INVOCATIONS / 2);
+    invoke_all(&channel, revision).await;
 
     let mut policies = PoliciesClient::new(channel);
     let limit = u32::try_from(INVOCATIONS).expect("a few");
@@ -109,4 +95,23 @@ pub async fn a_recorded_load_is_placed_as_it_was(shape: Shape) {
     for (name, _) in WORKERS {
         assert!(live.iter().any(|(worker, _)| *worker == name), "nothing ran on {name}");
     }
+}
+
+/// Invokes one function after the other by the script, several at once.
+async fn invoke_all(scheduler: &Channel, min_revision: u64) {
+    let scheduling = Some(Scheduling { language: Some(Language::AppScript("s".into())) });
+    let calls = stream::iter(0..INVOCATIONS).map(|number| {
+        let request = InvokeRequest {
+            module: "_".into(),
+            function: ["any", "most", "tight"][number % 3].into(),
+            args: Bytes::from_static(b"{}"),
+            scheduling: scheduling.clone(),
+            min_revision,
+            ..InvokeRequest::default()
+        };
+        let mut client = InvocationsClient::new(scheduler.clone());
+        async move { client.invoke(request).await }
+    });
+    let outcomes: Vec<_> = calls.buffer_unordered(AT_ONCE).collect().await;
+    assert!(outcomes.iter().filter(|outcome| outcome.is_ok()).count() > INVOCATIONS / 2);
 }
