@@ -2,14 +2,22 @@
 
 use std::time::Duration;
 
-use crate::support::{Stage, function, invocation_of};
 use mesh::deadline::Deadline;
+use mesh::testing::eventually;
 use mesh::{Channel, Error, MAX_MESSAGE_BYTES, Reason};
+use proto::registry::v1::{Function, Metadata};
+use proto::scheduler::v1::invocations_client::InvocationsClient;
 use proto::scheduler::v1::policies_client::PoliciesClient;
+use proto::scheduler::v1::scheduling::Language;
 use proto::scheduler::v1::simulate_request::Policy;
 use proto::scheduler::v1::{
-    DefaultPolicy, Placement, SimulateRequest, SimulateResponse, SimulatedWorker, TimedInvocation,
+    Decision, DefaultPolicy, InvokeRequest, ListDecisionsRequest, Placement, Scheduling, SimulateRequest,
+    SimulateResponse, SimulatedWorker, TimedInvocation,
 };
+use scheduler_svc::Config;
+use tokio::task::JoinSet;
+
+use crate::support::{Behaviour, Stage, function, invocation_of};
 
 const MB: u64 = 1 << 20;
 
@@ -82,6 +90,90 @@ async fn a_script_counts_whether_it_is_stored_or_not() {
     for worker in ["a", "b", "c"] {
         assert!(seen[0][3..].iter().any(|taken| taken == worker), "{worker} is never taken: {:?}", seen[0]);
     }
+}
+
+async fn decisions(stage: &Stage) -> Vec<Decision> {
+    let mut client = PoliciesClient::new(stage.channel.clone());
+    client.list_decisions(ListDecisionsRequest { limit: 0 }).await.expect("listed").into_inner().decisions
+}
+
+fn duration(decision: &Decision) -> Option<u64> {
+    decision.invocation.as_ref().expect("has one").duration_ns
+}
+
+#[tokio::test]
+async fn a_load_that_was_recorded_is_placed_where_it_ran() {
+    const SEED: u64 = 11;
+    let stage = Stage::start_with(Config { random_seed: Some(SEED), ..Config::default() }).await;
+    let content = "- web:\n  - {workers: '*', strategy: random, invalidate: {max_concurrent_invocations: 2}}\n  \
+        followup: default\n- db: [{workers: '*', affinity: ['!web']}, {workers: [c, b], strategy: platform}]\n\
+        - default: [{workers: '*', strategy: platform}]\n";
+    stage.registry.put_script("s", content);
+    let tagged = |name: &str| {
+        let metadata = Metadata { tag: name.into(), capacity_kb: 64, ..Metadata::default() };
+        Function { metadata: Some(metadata), ..function(name) }
+    };
+    stage.registry.put(tagged("web"));
+    let revision = stage.registry.put(tagged("db"));
+    let memory_kb = [("a", 500), ("b", 1000), ("c", 800)];
+    let mut workers = Vec::new();
+    for (name, available_kb) in memory_kb {
+        workers.push(stage.worker(name, available_kb).await);
+    }
+    let invoke_all = |count: usize| {
+        let invoke = |number: usize| {
+            let scheduling = Some(Scheduling { language: Some(Language::AppScript("s".into())) });
+            let name = if number.is_multiple_of(3) { "db" } else { "web" };
+            let request = InvokeRequest { scheduling, ..invocation_of(name, revision) };
+            let mut client = InvocationsClient::new(stage.channel.clone());
+            async move { client.invoke(request).await.map(drop) }
+        };
+        (0..count).map(invoke).collect::<JoinSet<_>>()
+    };
+    // What is on c lasts while all else comes and goes.
+    workers[2].behave(Behaviour::Hang);
+    let mut lasting = invoke_all(60);
+    eventually("only c still runs any", || {
+        while lasting.try_join_next().is_some() {}
+        let done = lasting.len() == workers[2].running();
+        async move { done }
+    })
+    .await;
+    assert!(!lasting.is_empty(), "nothing is on c");
+    workers[2].behave(Behaviour::Answer);
+    invoke_all(30).join_all().await;
+    lasting.shutdown().await;
+    eventually("all have ended", || async {
+        decisions(&stage)
+            .await
+            .iter()
+            .all(|decision| !decision.refusal.is_empty() || duration(decision).is_some())
+    })
+    .await;
+    invoke_all(30).join_all().await;
+
+    let decisions = decisions(&stage).await;
+    assert_eq!(decisions.len(), 120);
+    let request = SimulateRequest {
+        policy: Some(Policy::Script("s".into())),
+        workers: memory_kb
+            .map(|(name, available_kb)| SimulatedWorker {
+                memory_available: Some(available_kb << 10),
+                ..worker(name, 1 << 30)
+            })
+            .into(),
+        load: decisions.iter().map(|decision| decision.invocation.clone().expect("has one")).collect(),
+        seed: SEED,
+        min_revision: revision,
+    };
+    let simulated = simulate(&stage.channel, request).await.expect("simulated").placements;
+    let placed: Vec<_> = simulated.into_iter().map(|placed| (placed.worker, placed.refusal)).collect();
+    let recorded: Vec<_> =
+        decisions.into_iter().map(|decision| (decision.worker, decision.refusal)).collect();
+    for name in ["a", "b", "c"] {
+        assert!(recorded.iter().any(|(worker, _)| worker == name), "{name} ran nothing: {recorded:?}");
+    }
+    assert_eq!(placed, recorded);
 }
 
 #[tokio::test]

@@ -77,7 +77,8 @@ fn parse<T: DeserializeOwned>(text: &str) -> anyhow::Result<T> {
     }
     // The file is the user's own: however long, it is read.
     let options = serde_saphyr::options! { budget: None };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| anyhow!("{error}"))
+    let read = serde_saphyr::from_str_with_options(text, options);
+    read.map_err(|error| anyhow!("{}", error.to_string().trim_start_matches("error: ")))
 }
 
 /// A list, by itself or in an envelope.

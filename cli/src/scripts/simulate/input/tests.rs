@@ -70,7 +70,7 @@ fn loads_are_written_in_several_ways() {
         ("[]", vec![]),
         (
             "- {at: 1.5s, tag: web, capacity: 64MiB, duration: 200ms}\n- {at: 0}\n",
-            vec![invocation(1_500_000_000, "web", 64 << 10, Some(50_000_000)), invocation(0, "", 0, None)],
+            vec![invocation(1_500_000_000, "web", 64 << 10, Some(200_000_000)), invocation(0, "", 0, None)],
         ),
         (
             "load:\n- at_ns: 7\n  capacity_kb: 3\n  duration_ns: 9\n  function: f\n  worker: a\n",
