@@ -92,84 +92,82 @@ async fn a_script_counts_whether_it_is_stored_or_not() {
     }
 }
 
+const MEMORY_KB: [(&str, u64); 3] = [("a", 500), ("b", 1000), ("c", 800)];
+
+/// Starts invocations by the script `s`, a third of them tagged `db`, the others `web`.
+fn invoke_all(stage: &Stage, count: usize) -> JoinSet<()> {
+    let invoke = |number: usize| {
+        let scheduling = Some(Scheduling { language: Some(Language::AppScript("s".into())) });
+        let name = if number.is_multiple_of(3) { "db" } else { "web" };
+        let request = InvokeRequest { scheduling, ..invocation_of(name, 3) };
+        let mut client = InvocationsClient::new(stage.channel.clone());
+        async move { drop(client.invoke(request).await) }
+    };
+    (0..count).map(invoke).collect()
+}
+
+/// Has a scheduler place 120 invocations, of which some last while others come and go.
+async fn record(stage: &Stage) -> Vec<Decision> {
+    let content = "- web:\n  - {workers: '*', strategy: random, invalidate: {max_concurrent_invocations: 2}}\n  \
+        followup: default\n- db: [{workers: '*', affinity: ['!web']}, {workers: [c, b], strategy: platform}]\n\
+        - default: [{workers: '*', strategy: platform}]\n";
+    stage.registry.put_script("s", content);
+    for name in ["web", "db"] {
+        let metadata = Metadata { tag: name.into(), capacity_kb: 64, ..Metadata::default() };
+        stage.registry.put(Function { metadata: Some(metadata), ..function(name) });
+    }
+    let mut workers = Vec::new();
+    for (name, available_kb) in MEMORY_KB {
+        workers.push(stage.worker(name, available_kb).await);
+    }
+    let c = &workers[2];
+    c.behave(Behaviour::Hang);
+    let mut lasting = invoke_all(stage, 60);
+    eventually("only c still runs any", || {
+        while lasting.try_join_next().is_some() {}
+        let done = lasting.len() == c.running();
+        async move { done }
+    })
+    .await;
+    assert!(!lasting.is_empty(), "nothing is on c");
+    c.behave(Behaviour::Answer);
+    invoke_all(stage, 30).join_all().await;
+    lasting.shutdown().await;
+    let has_ended = |decision: &Decision| {
+        let duration = decision.invocation.as_ref().and_then(|invocation| invocation.duration_ns);
+        !decision.refusal.is_empty() || duration.is_some()
+    };
+    eventually("all have ended", || async { decisions(stage).await.iter().all(has_ended) }).await;
+    invoke_all(stage, 30).join_all().await;
+    decisions(stage).await
+}
+
 async fn decisions(stage: &Stage) -> Vec<Decision> {
     let mut client = PoliciesClient::new(stage.channel.clone());
     client.list_decisions(ListDecisionsRequest { limit: 0 }).await.expect("listed").into_inner().decisions
-}
-
-fn duration(decision: &Decision) -> Option<u64> {
-    decision.invocation.as_ref().expect("has one").duration_ns
 }
 
 #[tokio::test]
 async fn a_load_that_was_recorded_is_placed_where_it_ran() {
     const SEED: u64 = 11;
     let stage = Stage::start_with(Config { random_seed: Some(SEED), ..Config::default() }).await;
-    let content = "- web:\n  - {workers: '*', strategy: random, invalidate: {max_concurrent_invocations: 2}}\n  \
-        followup: default\n- db: [{workers: '*', affinity: ['!web']}, {workers: [c, b], strategy: platform}]\n\
-        - default: [{workers: '*', strategy: platform}]\n";
-    stage.registry.put_script("s", content);
-    let tagged = |name: &str| {
-        let metadata = Metadata { tag: name.into(), capacity_kb: 64, ..Metadata::default() };
-        Function { metadata: Some(metadata), ..function(name) }
-    };
-    stage.registry.put(tagged("web"));
-    let revision = stage.registry.put(tagged("db"));
-    let memory_kb = [("a", 500), ("b", 1000), ("c", 800)];
-    let mut workers = Vec::new();
-    for (name, available_kb) in memory_kb {
-        workers.push(stage.worker(name, available_kb).await);
-    }
-    let invoke_all = |count: usize| {
-        let invoke = |number: usize| {
-            let scheduling = Some(Scheduling { language: Some(Language::AppScript("s".into())) });
-            let name = if number.is_multiple_of(3) { "db" } else { "web" };
-            let request = InvokeRequest { scheduling, ..invocation_of(name, revision) };
-            let mut client = InvocationsClient::new(stage.channel.clone());
-            async move { client.invoke(request).await.map(drop) }
-        };
-        (0..count).map(invoke).collect::<JoinSet<_>>()
-    };
-    // What is on c lasts while all else comes and goes.
-    workers[2].behave(Behaviour::Hang);
-    let mut lasting = invoke_all(60);
-    eventually("only c still runs any", || {
-        while lasting.try_join_next().is_some() {}
-        let done = lasting.len() == workers[2].running();
-        async move { done }
-    })
-    .await;
-    assert!(!lasting.is_empty(), "nothing is on c");
-    workers[2].behave(Behaviour::Answer);
-    invoke_all(30).join_all().await;
-    lasting.shutdown().await;
-    eventually("all have ended", || async {
-        decisions(&stage)
-            .await
-            .iter()
-            .all(|decision| !decision.refusal.is_empty() || duration(decision).is_some())
-    })
-    .await;
-    invoke_all(30).join_all().await;
-
-    let decisions = decisions(&stage).await;
-    assert_eq!(decisions.len(), 120);
+    let decisions = record(&stage).await;
+    let workers = MEMORY_KB.map(|(name, available_kb)| SimulatedWorker {
+        memory_available: Some(available_kb << 10),
+        ..worker(name, 1 << 30)
+    });
     let request = SimulateRequest {
         policy: Some(Policy::Script("s".into())),
-        workers: memory_kb
-            .map(|(name, available_kb)| SimulatedWorker {
-                memory_available: Some(available_kb << 10),
-                ..worker(name, 1 << 30)
-            })
-            .into(),
+        workers: workers.into(),
         load: decisions.iter().map(|decision| decision.invocation.clone().expect("has one")).collect(),
         seed: SEED,
-        min_revision: revision,
+        min_revision: 0,
     };
     let simulated = simulate(&stage.channel, request).await.expect("simulated").placements;
     let placed: Vec<_> = simulated.into_iter().map(|placed| (placed.worker, placed.refusal)).collect();
     let recorded: Vec<_> =
         decisions.into_iter().map(|decision| (decision.worker, decision.refusal)).collect();
+    assert_eq!(recorded.len(), 120);
     for name in ["a", "b", "c"] {
         assert!(recorded.iter().any(|(worker, _)| worker == name), "{name} ran nothing: {recorded:?}");
     }
@@ -212,7 +210,7 @@ async fn a_simulation_ends_with_the_patience_of_its_caller() {
     let error = simulate(&stage.channel, soon).await.expect_err("too long");
     assert_eq!(error.reason, Reason::DeadlineExceeded, "{error}");
     // It holds no place any more: as many as may run at once still run.
-    mesh::testing::eventually("there is room for others", || async {
+    eventually("there is room for others", || async {
         let small = || simulate(&stage.channel, by_default(vec![worker("a", MB)], vec![invocation(0, 1)]));
         let (one, other) = tokio::join!(small(), small());
         one.is_ok() && other.is_ok()
