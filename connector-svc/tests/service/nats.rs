@@ -71,6 +71,11 @@ async fn connector_and_server_may_die() {
     // The server sends it again when its patience ends, or at once when it is told to.
     let jetstream = server.jetstream().await;
     let stream = jetstream.get_stream("S").await.expect("a stream");
+    // Until the server has noticed that the connector is gone, it would send it there.
+    eventually("nobody waits for messages", async || {
+        stream.consumer_info("funless-n").await.expect("a consumer").num_waiting == 0
+    })
+    .await;
     let delivered = stream.consumer_info("funless-n").await.expect("a consumer").delivered;
     let reply =
         format!("$JS.ACK.S.funless-n.1.{}.{}.0.0", delivered.stream_sequence, delivered.consumer_sequence);
