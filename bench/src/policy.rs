@@ -167,10 +167,10 @@ impl Stage {
 
     /// Spreads what runs evenly: no policy would get there by itself in a reasonable time.
     fn fill(&mut self, takers: &[u32]) {
+        let nobody = Cluster::<()>::new(String::new());
         for &worker in takers.iter().cycle().take(takers.len() * RUNNING_PER_WORKER) {
             let placing = self.placings[self.load.random_range(0..self.placings.len())].clone();
-            let decision = decide(&placing, &self.cluster, &[], &mut self.rng);
-            let number = self.decisions.push(decision);
+            let number = self.decisions.push(decide(&placing, &nobody, &[], &mut self.rng));
             let (reservation, ()) = self.cluster.reserve(worker, placing.tag(), placing.capacity());
             self.running.push((reservation, number));
         }

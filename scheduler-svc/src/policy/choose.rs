@@ -5,6 +5,8 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Ordering;
+
 use bytes::Bytes;
 use rand::{Rng, RngExt as _};
 
@@ -185,7 +187,7 @@ impl<'a> Taken<'a> {
                 None
             }
             Self::Best(best) => {
-                valid.for_each(|(at, _)| best.offer(index(at)));
+                valid.for_each(|(at, found)| best.offer(index(at), *found));
                 None
             }
         }
@@ -212,33 +214,43 @@ struct Best<'a> {
 #[derive(Clone, Copy)]
 struct Candidate {
     index: u32,
-    available: u64,
+    found: Found,
     /// Whether it is warm, once that has mattered.
     warm: Option<bool>,
 }
 
 impl Best<'_> {
+    /// `found` is what was found of a worker that is valid.
     #[inline]
-    fn offer(&mut self, index: u32) {
-        let worker = &self.workers[index as usize];
-        let available = worker.available();
-        match &mut self.found {
-            Some(best) if available < best.available => {}
-            Some(best) if available == best.available => {
-                let code = self.code;
-                let other = &self.workers[best.index as usize];
-                let best_warm = *best.warm.get_or_insert_with(|| other.warm.contains(code));
-                let is_better = (worker.running, index) < (other.running, best.index);
+    fn offer(&mut self, index: u32, found: Found) {
+        // Most need no look at the worker itself.
+        if self.found.is_none_or(|best| found.available() >= best.found.available()) {
+            self.compare(index, found);
+        }
+    }
+
+    fn compare(&mut self, index: u32, found: Found) {
+        let new = Candidate { index, found, warm: None };
+        let Some(best) = &mut self.found else {
+            self.found = Some(new);
+            return;
+        };
+        let (worker, other) = (&self.workers[index as usize], &self.workers[best.index as usize]);
+        match worker.available().cmp(&other.available()) {
+            Ordering::Less => {}
+            Ordering::Greater => *best = new,
+            Ordering::Equal => {
+                let best_warm = *best.warm.get_or_insert_with(|| other.warm.contains(self.code));
+                let is_before = (worker.running, index) < (other.running, best.index);
                 // Who would not be better if it were warm need not be asked.
-                if best_warm && !is_better {
+                if best_warm && !is_before {
                     return;
                 }
-                let warm = worker.warm.contains(code);
-                if (!warm, worker.running, index) < (!best_warm, other.running, best.index) {
-                    *best = Candidate { index, available, warm: Some(warm) };
+                let warm = worker.warm.contains(self.code);
+                if (!warm, !is_before) < (!best_warm, true) {
+                    *best = Candidate { warm: Some(warm), ..new };
                 }
             }
-            _ => self.found = Some(Candidate { index, available, warm: None }),
         }
     }
 }

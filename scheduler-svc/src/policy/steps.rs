@@ -168,6 +168,12 @@ impl Found {
         self.0 & ((1 << Self::KIND_BITS) - 1) <= 1
     }
 
+    /// What can be reserved on a worker that may be chosen, in bytes; at most [`Self::MOST`].
+    #[inline(always)]
+    pub(super) fn available(self) -> u64 {
+        self.0 >> Self::KIND_BITS
+    }
+
     fn verdict(self) -> Verdict {
         let number = self.0 >> Self::KIND_BITS;
         let small = u32::try_from(number).unwrap_or(u32::MAX);

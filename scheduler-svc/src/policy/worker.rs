@@ -57,10 +57,14 @@ impl Worker {
 /// than a map.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TagCounts {
-    /// The bits of the tags that are there: most that are not are found missing without a look at the list.
+    /// The bits of the tags that are there: most that are not are found missing by one look.
     bits: u64,
     counts: Vec<TagCount>,
+    /// The codes of the first ones: few workers run more at a time, and the list is far away.
+    first: [TagCode; FIRST],
 }
+
+const FIRST: usize = 4;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct TagCount {
@@ -81,8 +85,16 @@ pub struct TagKey<'a> {
     tag: &'a str,
 }
 
+impl Default for TagCode {
+    /// No tag's.
+    fn default() -> Self {
+        Self([u64::MAX; 2])
+    }
+}
+
 impl TagCode {
-    const LONG: u8 = u8::MAX;
+    /// Where others have their length.
+    const LONG: u8 = 16;
 
     fn new(tag: &str) -> Self {
         let mut bytes = [0; 16];
@@ -139,7 +151,16 @@ impl TagCounts {
     /// Whether there are any whose function has this tag.
     #[inline]
     pub fn has(&self, key: &TagKey<'_>) -> bool {
-        self.bits & key.bit != 0 && self.counts.iter().any(|known| key.is(known))
+        self.bits & key.bit != 0 && self.lists(key)
+    }
+
+    #[inline]
+    fn lists(&self, key: &TagKey<'_>) -> bool {
+        match self.first.contains(&key.code) {
+            true if !key.code.is_long() => true,
+            false if self.counts.len() <= FIRST => false,
+            _ => self.counts.iter().any(|known| key.is(known)),
+        }
     }
 
     /// Adds `count` of them.
@@ -148,8 +169,8 @@ impl TagCounts {
         match self.counts.iter_mut().find(|known| key.is(known)) {
             Some(known) => known.count += count,
             None if count > 0 => {
-                self.bits |= key.bit;
                 self.counts.push(TagCount { code: key.code, count, tag: tag.into() });
+                self.summarise();
             }
             None => {}
         }
@@ -162,8 +183,16 @@ impl TagCounts {
         self.counts[index].count -= 1;
         if self.counts[index].count == 0 {
             self.counts.swap_remove(index);
-            self.bits = self.counts.iter().fold(0, |bits, known| bits | known.code.bit());
+            self.summarise();
         }
+    }
+
+    /// Another tag is in the list, or one is no more.
+    fn summarise(&mut self) {
+        let codes = self.counts.iter().map(|known| known.code);
+        self.bits = codes.clone().fold(0, |bits, code| bits | code.bit());
+        self.first = [TagCode::default(); FIRST];
+        self.first.iter_mut().zip(codes).for_each(|(first, code)| *first = code);
     }
 
     /// Each tag of which any run.
