@@ -102,6 +102,12 @@ pub struct Up {
     /// Where traces go: an OTLP gRPC receiver such as http://127.0.0.1:4317. Default: nowhere.
     #[arg(long, value_name = "URL")]
     pub otlp_endpoint: Option<String>,
+    /// The share of the traces that begin here and are kept, 0 to 1.
+    #[arg(long, default_value_t = 1.0, value_name = "RATIO")]
+    pub sample_ratio: f64,
+    /// Sets one key of a service's configuration, such as worker.max_concurrent=64. May be repeated.
+    #[arg(long, value_name = "SERVICE.KEY=VALUE")]
+    pub set: Vec<String>,
 }
 
 /// How the workers are shown.
@@ -115,24 +121,32 @@ pub struct Workers {
     pub json: bool,
 }
 
-/// The module of a function.
+/// A function by its name.
 #[derive(Debug, Args)]
-pub struct InModule {
-    /// The function's module.
+pub struct FunctionName {
+    /// The function: NAME, or MODULE/NAME.
+    #[arg(value_name = "FUNCTION")]
+    given: String,
+    /// The module of a function that is given without one.
     #[arg(long, short, default_value = "_")]
-    pub module: String,
+    module: String,
+}
+
+impl FunctionName {
+    /// Its module and its name.
+    pub fn parts(&self) -> (&str, &str) {
+        self.given.split_once('/').unwrap_or((&self.module, &self.given))
+    }
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Functions {
     /// Create a function from a WebAssembly binary.
     Upload {
-        /// Its name: letters, digits and underscores.
-        name: String,
+        #[command(flatten)]
+        function: FunctionName,
         /// The binary, a .wasm file.
         file: PathBuf,
-        #[command(flatten)]
-        module: InModule,
         /// Replace the code when the function exists.
         #[arg(long)]
         update: bool,
@@ -157,22 +171,39 @@ pub enum Functions {
     },
     /// Invoke a function and print its result.
     Invoke(Invoke),
+    /// Show what a function has logged, on all workers.
+    Logs(Logs),
     /// Delete a function.
     Delete {
-        /// Its name.
-        name: String,
         #[command(flatten)]
-        module: InModule,
+        function: FunctionName,
     },
+}
+
+/// Which lines of a function's log.
+#[derive(Debug, Args)]
+pub struct Logs {
+    #[command(flatten)]
+    pub function: FunctionName,
+    /// Go on with the lines to come, until Ctrl-C.
+    #[arg(long, short)]
+    pub follow: bool,
+    /// At most so many of the lines that the workers remember, the latest. Default: all of them.
+    #[arg(long, short = 'n', value_parser = clap::value_parser!(u32).range(1..))]
+    pub lines: Option<u32>,
+    /// Only lines of the trace with this id.
+    #[arg(long, value_name = "TRACE_ID")]
+    pub trace: Option<String>,
+    /// Print JSON, an object a line.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// One invocation.
 #[derive(Debug, Args)]
 pub struct Invoke {
-    /// The function's name.
-    pub name: String,
     #[command(flatten)]
-    pub module: InModule,
+    pub function: FunctionName,
     /// Its input, any JSON value.
     #[arg(long, short, default_value = "{}", value_name = "JSON")]
     pub args: String,
@@ -185,6 +216,9 @@ pub struct Invoke {
     /// Print the id of the decision that chose the worker, on the standard error.
     #[arg(long)]
     pub decision: bool,
+    /// Show where the time went and what it cost, on the standard error.
+    #[arg(long)]
+    pub trace: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -227,10 +261,8 @@ pub enum Bindings {
     },
     /// Show all that is known of those of one function.
     Status {
-        /// The function's name.
-        name: String,
         #[command(flatten)]
-        module: InModule,
+        function: FunctionName,
     },
 }
 

@@ -89,12 +89,25 @@ impl Client {
 
     /// Sends a request and gives its answer, which may be a refusal.
     pub async fn ask(&self, request: RequestBuilder) -> anyhow::Result<Answer> {
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
-        let status = response.status();
-        let may_be_repeated = response.headers().contains_key(RETRY_AFTER);
-        let decision = decision_in(response.headers());
+        let response = self.open(request).await?;
+        let (status, headers) = (response.status(), response.headers().clone());
         let body = response.text().await.context("the answer broke off")?;
-        Ok(Answer { status, may_be_repeated, decision, body })
+        Ok(Answer { status, headers, body })
+    }
+
+    /// Sends a request and gives a successful answer, whose body has yet to come.
+    pub async fn stream(&self, request: RequestBuilder) -> anyhow::Result<reqwest::Response> {
+        let response = self.open(request).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.text().await.context("the answer broke off")?;
+        Err(Answer { status, headers, body }.success().expect_err("it is no success"))
+    }
+
+    async fn open(&self, request: RequestBuilder) -> anyhow::Result<reqwest::Response> {
+        request.send().await.map_err(|error| self.unreachable(&error))
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
@@ -112,18 +125,21 @@ impl Client {
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
-    /// Nothing was done.
-    pub may_be_repeated: bool,
-    /// The decision that an invocation was placed by, if one was made.
-    pub decision: Option<String>,
+    pub headers: HeaderMap,
     body: String,
 }
 
-fn decision_in(headers: &HeaderMap) -> Option<String> {
-    headers.get(mesh::DECISION_HEADER)?.to_str().ok().map(str::to_owned)
-}
-
 impl Answer {
+    /// The decision that an invocation was placed by, if one was made.
+    pub fn decision(&self) -> Option<String> {
+        self.headers.get(mesh::DECISION_HEADER)?.to_str().ok().map(str::to_owned)
+    }
+
+    /// Whether nothing was done.
+    pub fn may_be_repeated(&self) -> bool {
+        self.headers.contains_key(RETRY_AFTER)
+    }
+
     /// What was wrong with a field, message by message.
     pub fn messages(&self, field: &str) -> Vec<String> {
         let body: Value = serde_json::from_str(&self.body).unwrap_or_default();
@@ -148,7 +164,7 @@ impl Answer {
             }
             // The one conflict there is: a function of this name.
             StatusCode::CONFLICT => bail!("the function exists already; replace it with --update"),
-            StatusCode::SERVICE_UNAVAILABLE if self.may_be_repeated => {
+            StatusCode::SERVICE_UNAVAILABLE if self.may_be_repeated() => {
                 bail!("{words}; try again in a moment")
             }
             StatusCode::SERVICE_UNAVAILABLE => bail!("{words}"),
@@ -204,7 +220,11 @@ mod tests {
         let words = |status: u16, may_be_repeated| {
             let status = StatusCode::from_u16(status).expect("a status");
             let body = r#"{"errors":{"detail":"why"}}"#.to_owned();
-            let answer = Answer { status, may_be_repeated, decision: None, body };
+            let mut headers = HeaderMap::new();
+            if may_be_repeated {
+                headers.insert(RETRY_AFTER, "1".parse().expect("a value"));
+            }
+            let answer = Answer { status, headers, body };
             answer.success().expect_err("a refusal").to_string()
         };
         assert_eq!(words(503, true), "why; try again in a moment");

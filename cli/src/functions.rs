@@ -1,9 +1,13 @@
 //! `fl fn`.
 
+mod logs;
+mod waterfall;
+
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context as _, anyhow, bail};
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
@@ -13,20 +17,22 @@ use serde_json::{Value, json};
 use crate::args::{Functions, Invoke};
 use crate::bindings::{self, Bindings, Told};
 use crate::client::{Client, data};
+use waterfall::Waterfall;
 
 /// Runs one of the commands.
 pub async fn run(command: Functions, client: &Client) -> anyhow::Result<()> {
     match command {
-        Functions::Upload { name, file, module, update, tag, capacity, script, events, sinks, no_wait } => {
+        Functions::Upload { function, file, update, tag, capacity, script, events, sinks, no_wait } => {
+            let (module, name) = function.parts();
             let bindings = Bindings::read(events.as_deref(), sinks.as_deref())?;
             let code = read_code(&file)?;
             let mut metadata = serde_json::Map::new();
             metadata.extend(tag.map(|tag| ("tag".to_owned(), json!(tag))));
             metadata.extend(capacity.map(|kb| ("capacity".to_owned(), json!(kb))));
             metadata.extend(script.map(|script| ("script".to_owned(), json!(script))));
-            let upload = Upload { module: &module.module, name: &name, metadata, bindings, wait: !no_wait };
+            let upload = Upload { module, name, metadata, bindings, wait: !no_wait };
             let Uploaded { done, answer } = upload_function(client, &upload, code, update).await?;
-            println!("{done} {}/{name}", module.module);
+            println!("{done} {module}/{name}");
             let Told { lines, any_refused } = bindings::told_unless_connected(&answer)?;
             if !lines.is_empty() {
                 eprintln!("warning: not all events and sinks are connected:");
@@ -41,16 +47,23 @@ pub async fn run(command: Functions, client: &Client) -> anyhow::Result<()> {
             }
         }
         Functions::Invoke(invoke) => {
-            let shows_decision = invoke.decision;
-            let Invoked { decision, result } = invoke_function(client, &Invocation::from(invoke)).await?;
+            let (shows_decision, shows_trace) = (invoke.decision, invoke.trace);
+            let asked = Instant::now();
+            let Invoked { decision, headers, result } =
+                invoke_function(client, &Invocation::from(invoke)).await?;
             if let (true, Some(id)) = (shows_decision, decision) {
                 eprintln!("decision {id}");
             }
+            if shows_trace {
+                eprint!("{}", Waterfall::of(&headers, asked.elapsed()));
+            }
             println!("{}", result?);
         }
-        Functions::Delete { name, module } => {
-            client.send(client.request(Method::DELETE, &["fn", &module.module, &name])?).await?;
-            println!("deleted {}/{name}", module.module);
+        Functions::Logs(options) => logs::run(options, client).await?,
+        Functions::Delete { function } => {
+            let (module, name) = function.parts();
+            client.send(client.request(Method::DELETE, &["fn", module, name])?).await?;
+            println!("deleted {module}/{name}");
         }
     }
     Ok(())
@@ -130,6 +143,8 @@ pub enum Policy {
 pub struct Invoked {
     /// The decision that it was placed by, if one was made.
     pub decision: Option<String>,
+    /// The headers of the answer, in which the receipt is.
+    pub headers: HeaderMap,
     /// The function's result, the JSON text as it wrote it.
     pub result: anyhow::Result<String>,
 }
@@ -141,7 +156,8 @@ impl From<Invoke> for Invocation {
             (None, true) => Policy::Default,
             (None, false) => Policy::Own,
         };
-        Self { module: invoke.module.module, name: invoke.name, args: invoke.args, policy }
+        let (module, name) = invoke.function.parts();
+        Self { module: module.to_owned(), name: name.to_owned(), args: invoke.args, policy }
     }
 }
 
@@ -170,8 +186,8 @@ pub async fn invoke_function(client: &Client, invocation: &Invocation) -> anyhow
     let request = client.request(Method::POST, &["fn", module, name])?;
     let request = request.header(CONTENT_TYPE, "application/json").body(invocation.body()?);
     let answer = client.ask(request).await?;
-    let decision = answer.decision.clone();
-    let was_refused = answer.status == StatusCode::SERVICE_UNAVAILABLE && answer.may_be_repeated;
+    let (decision, headers) = (answer.decision(), answer.headers.clone());
+    let was_refused = answer.status == StatusCode::SERVICE_UNAVAILABLE && answer.may_be_repeated();
     let result = answer.success().and_then(|body| Ok(data::<&RawValue>(&body)?.get().to_owned()));
     let result = result.map_err(|error| match &decision {
         // Nothing has run: it is the decision that wants an explanation.
@@ -180,7 +196,7 @@ pub async fn invoke_function(client: &Client, invocation: &Invocation) -> anyhow
         }
         _ => error,
     });
-    Ok(Invoked { decision, result })
+    Ok(Invoked { decision, headers, result })
 }
 
 fn read_code(file: &Path) -> anyhow::Result<Vec<u8>> {

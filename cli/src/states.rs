@@ -46,15 +46,16 @@ pub async fn run(role: Role, command: Bindings, client: &Client) -> anyhow::Resu
                 false => print!("{}", list(role, data(&body)?)),
             }
         }
-        Bindings::Status { name, module } => {
-            let body = client.send(client.request(Method::GET, &["fn", &module.module, &name])?).await?;
+        Bindings::Status { function } => {
+            let (module, name) = function.parts();
+            let body = client.send(client.request(Method::GET, &["fn", module, name])?).await?;
             let Function { events, sinks } = data(&body)?;
             let bindings = match role {
                 Role::Event => events,
                 Role::Sink => sinks,
             };
             if bindings.is_empty() {
-                println!("{}/{name} has no {}", module.module, plural(role));
+                println!("{module}/{name} has no {}", plural(role));
             }
             for binding in bindings {
                 print!("{}", status(role, &binding));

@@ -35,7 +35,7 @@ impl App {
         let latest_revision = Arc::new(LatestRevision::default());
         let door = Door::new(&config, &host, channels.registry.clone(), &authenticator, &latest_revision);
         let edge = edge::router(&config, &host, door, &channels, &readiness, &tasks);
-        let rest = rest::router(&config, &host.metrics, channels, authenticator, latest_revision);
+        let rest = rest::router(&config, &host, channels, authenticator, latest_revision);
 
         Ok(Service { name: Config::NAME, router: rest, more: vec![(GRPC_LISTENER, edge)], tasks, readiness })
     }

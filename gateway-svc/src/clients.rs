@@ -11,6 +11,7 @@ use proto::registry::v1::scripts_client::ScriptsClient;
 use proto::registry::v1::subjects_client::SubjectsClient;
 use proto::scheduler::v1::cluster_client::ClusterClient;
 use proto::scheduler::v1::invocations_client::InvocationsClient;
+use proto::scheduler::v1::logs_client::LogsClient;
 use proto::scheduler::v1::policies_client::PoliciesClient;
 use proto::sink::v1::dead_letters_client::DeadLettersClient as SinkDeadLettersClient;
 use proto::sink::v1::sinks_client::SinksClient;
@@ -90,6 +91,8 @@ clients! {
     cluster: ClusterClient to scheduler;
     /// What policies mean.
     policies: PoliciesClient to scheduler;
+    /// What functions have logged.
+    logs: LogsClient to scheduler;
     /// Event sources.
     events: EventsClient to connector;
     /// Events that could not be handled.

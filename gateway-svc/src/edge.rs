@@ -34,6 +34,7 @@ use proto::registry::v1::subjects_server::SubjectsServer;
 use proto::registry::v1::watch_server::WatchServer;
 use proto::scheduler::v1::cluster_server::ClusterServer;
 use proto::scheduler::v1::invocations_server::InvocationsServer;
+use proto::scheduler::v1::logs_server::LogsServer;
 use proto::scheduler::v1::policies_server::PoliciesServer;
 use proto::sink::v1::dead_letters_server::DeadLettersServer as SinkDeadLettersServer;
 use proto::sink::v1::sinks_server::SinksServer;
@@ -80,6 +81,7 @@ const ALLOWED: &[(&str, Audience)] = &[
     ("/funless.registry.v1.Subjects/ListSubjects", Audience::Admins),
     ("/funless.registry.v1.Subjects/DeleteSubject", Audience::Admins),
     ("/funless.scheduler.v1.Invocations/Invoke", Audience::Users),
+    ("/funless.scheduler.v1.Logs/TailLogs", Audience::Users),
     ("/funless.scheduler.v1.Cluster/ListWorkers", Audience::Admins),
     ("/funless.scheduler.v1.Policies/CheckScript", Audience::Users),
     ("/funless.scheduler.v1.Policies/Explain", Audience::Users),
@@ -101,8 +103,8 @@ const ALLOWED: &[(&str, Audience)] = &[
 const OPEN: &[&str] =
     &["/grpc.health.v1.Health/Check", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"];
 
-/// The method whose answer ends only with the caller, with its token, or with this gateway.
-const SUBSCRIPTION: &str = "/funless.registry.v1.Watch/Watch";
+/// The methods whose answers end only with the caller, with its token, or with this gateway.
+const SUBSCRIPTIONS: &[&str] = &["/funless.registry.v1.Watch/Watch", "/funless.scheduler.v1.Logs/TailLogs"];
 /// Subscriptions at once. They last, and must not take the place of calls behind this port.
 const MAX_SUBSCRIPTIONS: usize = 128;
 /// When a client that found no place for its subscription may come back.
@@ -133,13 +135,14 @@ pub(crate) fn router(
     // Clients show tokens, not the mesh's secret.
     let server = ServerConfig { secret: None, ..config.server.clone() };
     Grpc::default()
-        .begin_traces(|path| audience(path).is_some() && path != SUBSCRIPTION)
+        .begin_traces(|path| audience(path).is_some() && !SUBSCRIPTIONS.contains(&path))
         .service(registry.forward::<ModulesServer<()>>())
         .service(registry.forward::<FunctionsServer<()>>())
         .service(CheckedScripts::new(&registry, channels))
         .service(registry.forward::<SubjectsServer<()>>())
         .service(registry.forward::<WatchServer<()>>())
         .service(scheduler.forward::<InvocationsServer<()>>())
+        .service(scheduler.forward::<LogsServer<()>>())
         .service(scheduler.forward::<ClusterServer<()>>())
         .service(scheduler.forward::<PoliciesServer<()>>())
         .service(connector.forward::<EventsServer<()>>())
@@ -230,7 +233,7 @@ impl Door {
 
     async fn pass(self, mut request: http::Request<Body>) -> Result<http::Response<Body>, Error> {
         let Admitted { caller, deadline, shown } = self.admit(&mut request).await?;
-        if request.uri().path() == SUBSCRIPTION {
+        if SUBSCRIPTIONS.contains(&request.uri().path()) {
             return self.subscribe(request, caller, shown).await;
         }
         request.headers_mut().insert(GRPC_TIMEOUT, deadline.to_header());

@@ -255,14 +255,7 @@ async fn traced(
 ) -> Result<http::Response<Body>, Status> {
     let response = answer.await.inspect_err(|status| call.ended(status.code()))?;
     call.ended_with(response.headers());
-    Ok(response.map(|body| {
-        Body::new(body.map_frame(move |frame| {
-            if let Some(trailers) = frame.trailers_ref() {
-                call.ended_with(trailers);
-            }
-            frame
-        }))
-    }))
+    Ok(response.map(|body| Body::new(call.within(body))))
 }
 
 impl Channel {

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use clap::Parser as _;
 use figment::Figment;
-use figment::providers::{Env, Format as _, Toml};
+use figment::providers::{Env, Format as _, Serialized, Toml};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -236,14 +236,23 @@ pub fn load<C: ServiceConfig>() -> Result<C, String> {
     }
     let prefix = format!("FUNLESS_{}_", C::NAME.to_uppercase());
     figment = figment.merge(Env::prefixed(&prefix).split("__"));
-    for setting in &arguments.set {
+    extract(&with_flags(figment, &arguments.set)?)
+}
+
+/// The configuration that `settings`, an object, and then the flags `set` say.
+pub fn of_settings<C: ServiceConfig>(settings: &serde_json::Value, set: &[String]) -> Result<C, String> {
+    extract(&with_flags(Figment::from(Serialized::defaults(settings)), set)?)
+}
+
+fn with_flags(mut figment: Figment, set: &[String]) -> Result<Figment, String> {
+    for setting in set {
         let Some((key, value)) = setting.split_once('=') else {
             return Err(format!("--set {setting}: expected KEY=VALUE"));
         };
         let Ok(value) = value.parse::<figment::value::Value>();
         figment = figment.merge((key, value));
     }
-    extract(&figment)
+    Ok(figment)
 }
 
 fn extract<C: ServiceConfig>(figment: &Figment) -> Result<C, String> {
@@ -316,6 +325,17 @@ mod tests {
             let error = read(toml).expect_err(toml);
             assert!(error.contains(expected), "{error:?} names {expected:?}");
         }
+    }
+
+    #[test]
+    fn flags_win_over_settings() {
+        let settings = serde_json::json!({ "name": "y", "server": { "drain_timeout_s": 7, "secret": null } });
+        let set = ["server.max_concurrent=3".to_owned(), "name=z".to_owned()];
+        let config: Config = of_settings(&settings, &set).expect("valid");
+        let ServerConfig { max_concurrent, drain_timeout_s, .. } = config.server;
+        assert_eq!((config.name.as_str(), max_concurrent, drain_timeout_s), ("z", 3, 7));
+        let error = of_settings::<Config>(&settings, &["nome=z".to_owned()]).expect_err("no such key");
+        assert!(error.contains("nome"), "{error}");
     }
 
     #[test]

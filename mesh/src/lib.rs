@@ -11,6 +11,7 @@
 //! - [`auth`]: who calls
 //! - [`deadline`]: how long the caller waits
 //! - [`error`]: how a call fails
+//! - [`receipt`]: what an invocation cost
 //!
 //! and beside them [`follow`], with which a service keeps up with the registry, [`bindings`], with
 //! which the replicas of a service share what they run, and what a service with a database needs:
@@ -32,6 +33,7 @@ pub mod hash;
 pub mod health;
 pub mod listener;
 pub mod metrics;
+pub mod receipt;
 pub mod run;
 pub mod server;
 pub mod shutdown;

@@ -55,6 +55,10 @@ const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 /// When an overloaded server wants the caller back.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// What a handler wants in the trailers of its answer: an extension of its response.
+#[derive(Debug, Clone, Default)]
+pub struct Trailers(pub HeaderMap);
+
 /// The gRPC services of one port.
 pub struct Grpc {
     routes: Routes,
@@ -120,6 +124,7 @@ impl Grpc {
             .layer(from_fn_with_state(Arc::new(Semaphore::new(config.max_concurrent)), limit_concurrency))
             .layer(from_fn_with_state(readiness.clone(), end_when_draining))
             .layer(from_fn(enforce_deadline))
+            .layer(from_fn(send_trailers))
             .layer(from_fn(catch_panic));
         routes.into_axum_router().layer(stack)
     }
@@ -183,14 +188,7 @@ async fn continue_trace(State(begins): State<fn(&str) -> bool>, request: Request
         return response;
     }
     call.ended_with(response.headers());
-    response.map(|body| {
-        Body::new(body.map_frame(move |frame| {
-            if let Some(trailers) = frame.trailers_ref() {
-                call.ended_with(trailers);
-            }
-            frame
-        }))
-    })
+    response.map(|body| Body::new(call.within(body)))
 }
 
 /// Refuses who does not show the mesh's secret; health and reflection are for everyone. Says who
@@ -226,6 +224,20 @@ async fn limit_concurrency(State(permits): State<Arc<Semaphore>>, request: Reque
     response.map(|body| {
         Body::new(body.map_frame(move |frame| {
             let _held = &permit;
+            frame
+        }))
+    })
+}
+
+/// Adds to the trailers what the handler wants there.
+async fn send_trailers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let Some(Trailers(mut more)) = response.extensions_mut().remove() else { return response };
+    response.map(|body| {
+        Body::new(body.map_frame(move |mut frame| {
+            if let Some(trailers) = frame.trailers_mut() {
+                trailers.extend(std::mem::take(&mut more));
+            }
             frame
         }))
     })

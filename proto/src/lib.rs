@@ -56,12 +56,29 @@ pub mod connector {
     }
 }
 
+/// What functions log.
+pub mod log {
+    pub mod v1 {
+        tonic::include_proto!("funless.log.v1");
+    }
+}
+
+/// What invocations cost.
+pub mod receipt {
+    pub mod v1 {
+        tonic::include_proto!("funless.receipt.v1");
+    }
+}
+
 /// Sinks.
 pub mod sink {
     pub mod v1 {
         tonic::include_proto!("funless.sink.v1");
     }
 }
+
+/// What is reserved for a function that names no capacity, in KB.
+pub const DEFAULT_CAPACITY_KB: u64 = 64;
 
 /// The encoded `FileDescriptorSet` of all packages.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/funless.bin"));

@@ -12,9 +12,6 @@ use crate::names;
 use crate::registry::Registry;
 use crate::store::{FunctionBindings, Reader};
 
-/// What the scheduler reserves for one invocation when nothing is said, in KB.
-const DEFAULT_CAPACITY_KB: u64 = 64;
-
 impl Registry {
     /// Creates a function with the code that comes in `chunks`. Gives the revision beside it.
     pub(crate) async fn create_function(
@@ -143,7 +140,7 @@ fn accept_metadata(metadata: Metadata) -> Result<Metadata> {
         return Err(RegistryError::field("script", "is no name of a script"));
     }
     let capacity_kb = match accept_amount("capacity", metadata.capacity_kb)? {
-        0 => DEFAULT_CAPACITY_KB,
+        0 => proto::DEFAULT_CAPACITY_KB,
         capacity_kb => capacity_kb,
     };
     Ok(Metadata { capacity_kb, ..metadata })

@@ -9,6 +9,7 @@ use mesh::shutdown::Tasks;
 use mesh::{Host, MAX_MESSAGE_BYTES};
 use proto::scheduler::v1::cluster_server::ClusterServer;
 use proto::scheduler::v1::invocations_server::InvocationsServer;
+use proto::scheduler::v1::logs_server::LogsServer;
 use proto::scheduler::v1::membership_server::MembershipServer;
 use proto::scheduler::v1::policies_server::PoliciesServer;
 use tokio::sync::watch;
@@ -18,7 +19,7 @@ use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::dispatch::Dispatcher;
-use crate::grpc::{ClusterHandler, InvocationsHandler, MembershipHandler, PoliciesHandler};
+use crate::grpc::{ClusterHandler, InvocationsHandler, LogsHandler, MembershipHandler, PoliciesHandler};
 use crate::measurements::Measurements;
 use crate::membership::Members;
 use crate::metrics::Metrics;
@@ -67,6 +68,7 @@ impl App {
             Duration::from_millis(config.max_invocation_ms),
             running.clone(),
         );
+        let logs = LogsHandler::new(Arc::clone(&members), Arc::clone(&catalog), host.draining.clone());
         let membership =
             MembershipHandler::new(Arc::clone(&members), running, tasks.clone(), host.draining.clone());
         let router = Grpc::default()
@@ -84,6 +86,7 @@ impl App {
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
             )
+            .service(LogsServer::new(logs).max_encoding_message_size(MAX_MESSAGE_BYTES))
             .service(ClusterServer::new(ClusterHandler::new(members, catalog, seen_problem)))
             .service(MembershipServer::new(membership).max_decoding_message_size(MAX_MESSAGE_BYTES))
             .build(&config.server, &host.metrics, &readiness, &tasks);

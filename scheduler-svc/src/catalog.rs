@@ -100,6 +100,13 @@ impl Catalog {
         let _ = newer.wait_for(is_unused).await;
     }
 
+    /// Waits until there is no function with this id.
+    pub async fn deleted(&self, id: &str) {
+        let mut newer = self.revision.subscribe();
+        // The sender lives as long as the catalog.
+        let _ = newer.wait_for(|_| self.function_by_id(id).is_none()).await;
+    }
+
     /// The function of this name.
     pub fn function(&self, module: &str, name: &str) -> Option<Arc<Function>> {
         self.contents.read().functions.get(module)?.get(name).cloned()
@@ -117,6 +124,21 @@ impl Catalog {
             module: module.to_owned(),
             function: function.to_owned(),
         })
+    }
+
+    /// The function with this id, or of this name when the id is empty, if the caller reaches it.
+    pub fn reached(
+        &self,
+        caller: &Caller,
+        id: &str,
+        module: &str,
+        function: &str,
+    ) -> Result<Arc<Function>, SchedulingError> {
+        if id.is_empty() {
+            return self.reached_function(caller, module, function);
+        }
+        let function = self.function_by_id(id).filter(|function| caller.reaches(&function.owner));
+        function.ok_or_else(|| SchedulingError::FunctionIdNotFound(id.to_owned()))
     }
 
     /// A function with the policy that counts for it: the one that is asked for, else its own script,

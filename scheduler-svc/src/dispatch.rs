@@ -1,26 +1,29 @@
 //! Choose a worker, call it, classify what went wrong, try the next.
 
+use std::mem::take;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use mesh::deadline::Deadline;
-use mesh::{Error, Reason};
+use mesh::receipt::{self, Receipt, micros};
+use mesh::{Error, Reason, inner_span};
 use parking_lot::Mutex;
+use proto::DEFAULT_CAPACITY_KB;
 use proto::registry::v1::Function;
 use proto::worker::v1::{ExecuteRequest, ExecuteResponse};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng, SeedableRng as _};
+use tracing::Span;
+use tracing::field::Empty;
 
 use crate::cluster::{Cluster, KB, Reservation};
 use crate::decisions::{Decision, DecisionNumber, Decisions, Policy};
 use crate::error::SchedulingError;
+use crate::explain;
 use crate::membership::{Contact, Members};
 use crate::metrics::Metrics;
 use crate::policy::{self, Ask, Refusal};
-
-/// What the scheduler reserves for a function that names no capacity, in KB.
-pub const DEFAULT_CAPACITY_KB: u64 = 64;
 
 /// Sends invocations to workers. Clones share what they remember.
 #[derive(Debug, Clone)]
@@ -57,15 +60,6 @@ impl Placing {
     pub fn capacity(&self) -> u64 {
         capacity_kb_of(&self.function).saturating_mul(KB)
     }
-}
-
-/// The outcome of a run, and the worker that ran it.
-#[derive(Debug)]
-pub struct Dispatched {
-    /// What the function said.
-    pub response: ExecuteResponse,
-    /// The worker's name.
-    pub worker: String,
 }
 
 /// A chosen worker with a place reserved on it. Dropping it gives the place back, also when the
@@ -109,28 +103,34 @@ impl Dispatcher {
 
     /// Runs a function on the worker that the policy chooses. A worker that could not be reached
     /// before the run started is skipped and the next one tried; a run that may have started is
-    /// repeated only when the function is idempotent. `decided` learns the id of each decision.
+    /// repeated only when the function is idempotent. `receipt` learns what it costs: of several attempts
+    /// the last one, and the choices of all.
     pub async fn dispatch(
         &self,
         placing: &Placing,
         request: ExecuteRequest,
         deadline: Deadline,
-        decided: &mut String,
-    ) -> Result<Dispatched, Error> {
+        receipt: &mut Receipt,
+    ) -> Result<ExecuteResponse, Error> {
         let mut tried = Vec::new();
         let mut last_failure = None;
         loop {
-            let mut place = match self.place(placing, &tried, decided) {
-                Ok(place) => place,
-                Err(refusal) => return Err(none_left(refusal, last_failure)),
-            };
+            let asked = Instant::now();
+            let place = self.place(placing, &tried, &mut receipt.decision_id);
+            receipt.schedule_us += micros(asked.elapsed());
+            let place = place.map_err(|refusal| none_left(refusal, last_failure.take()))?;
+            place.worker.as_ref().clone_into(&mut receipt.worker);
+            receipt.attempts += 1;
             let call = deadline.attach(request.clone());
-            let failure = match place.contact.execute(call).await {
+            let failure = match place.contact.execution().execute(call).await {
                 Ok(response) => {
-                    let worker = place.worker.to_string();
-                    return Ok(Dispatched { response: response.into_inner(), worker });
+                    add_workers_part(receipt, receipt::of(response.metadata()));
+                    return Ok(response.into_inner());
                 }
-                Err(status) => Error::from(status),
+                Err(status) => {
+                    add_workers_part(receipt, receipt::of(status.metadata()));
+                    Error::from(status)
+                }
             };
             let lost = failure.reason == Reason::ConnectionLost;
             let idempotent = placing.function.metadata.as_ref().is_some_and(|metadata| metadata.idempotent);
@@ -147,15 +147,18 @@ impl Dispatcher {
         }
     }
 
-    /// Chooses a worker and reserves a place there, as one step: nobody chooses in between.
-    fn place(&self, placing: &Placing, tried: &[String], decided: &mut String) -> Result<Place, Refusal> {
+    /// Chooses a worker and reserves a place there, as one step: nobody chooses in between. `decision_id`
+    /// learns the decision's id.
+    fn place(&self, placing: &Placing, tried: &[String], decision_id: &mut String) -> Result<Place, Refusal> {
+        let span = choice_span(placing);
         let mut cluster = self.members.cluster();
         let decision = decide(placing, &cluster, tried, &mut *self.chooser.rng.lock());
+        record_choice(&span, &decision);
         let outcome = decision.choice.outcome;
         let number = {
             let mut decisions = self.chooser.decisions.lock();
             let number = decisions.push(decision);
-            *decided = decisions.id(number);
+            *decision_id = decisions.id(number);
             number
         };
         let place = outcome.map(|index| {
@@ -171,6 +174,7 @@ impl Dispatcher {
             }
         });
         drop(cluster);
+        span.record("funless.decision", &**decision_id);
         self.metrics.decided(outcome.err());
         place
     }
@@ -185,6 +189,45 @@ impl Dispatcher {
     pub fn decisions(&self) -> parking_lot::MutexGuard<'_, Decisions> {
         self.chooser.decisions.lock()
     }
+}
+
+/// Adds to the scheduler's part of a receipt what the worker has put into its own.
+fn add_workers_part(receipt: &mut Receipt, workers: Receipt) {
+    *receipt = Receipt {
+        schedule_us: receipt.schedule_us,
+        attempts: receipt.attempts,
+        worker: take(&mut receipt.worker),
+        decision_id: take(&mut receipt.decision_id),
+        ..workers
+    };
+}
+
+fn choice_span(placing: &Placing) -> Span {
+    inner_span!(
+        "choose",
+        otel.status_code = Empty,
+        funless.policy = placing.policy.name.as_deref().unwrap_or("default"),
+        funless.candidates = Empty,
+        funless.chosen = Empty,
+        funless.refusal = Empty,
+        funless.reason = Empty,
+        funless.decision = Empty,
+    )
+}
+
+fn record_choice(span: &Span, decision: &Decision) {
+    if span.is_disabled() {
+        return;
+    }
+    span.record("funless.candidates", decision.names.len());
+    span.record("funless.reason", explain::reason(decision));
+    match decision.choice.outcome {
+        Ok(index) => span.record("funless.chosen", &*decision.names[index as usize]),
+        Err(refusal) => {
+            span.record("otel.status_code", "ERROR");
+            span.record("funless.refusal", refusal.as_str())
+        }
+    };
 }
 
 /// Chooses a worker for `placing` in the cluster as it is now. Nothing is reserved. Workers named in `tried`

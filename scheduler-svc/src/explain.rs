@@ -29,7 +29,7 @@ pub fn explain(id: String, decision: &Decision) -> Explanation {
         tag: tag_of(function).to_owned(),
         capacity_kb: capacity_kb_of(function),
         script: policy.name.as_deref().unwrap_or_default().to_owned(),
-        summary: summary(decision, chosen, &items),
+        summary: reason(decision),
         items,
         worker: chosen.map(ToString::to_string).unwrap_or_default(),
         refusal: choice.outcome.err().map(Refusal::as_str).unwrap_or_default().to_owned(),
@@ -156,29 +156,41 @@ fn words(verdict: &Verdict, block: &Block, capacity_kb: u64) -> String {
     }
 }
 
-fn summary(decision: &Decision, chosen: Option<&Arc<str>>, items: &[ExplainedItem]) -> String {
-    let policy = match &decision.policy.name {
+/// Why this worker was chosen, or none, in one sentence.
+pub fn reason(decision: &Decision) -> String {
+    let Decision { function, policy, names, choice, .. } = decision;
+    let by = match &policy.name {
         None => "the default policy".to_owned(),
         Some(name) => format!("the script {name}"),
     };
-    let tag = tag_of(&decision.function);
-    match (decision.choice.outcome, chosen) {
-        (Ok(_), Some(worker)) if decision.policy.name.is_none() => {
-            format!("{worker}: {policy} takes the worker with the most memory available")
+    let tag = tag_of(function);
+    match choice.outcome {
+        Ok(index) => {
+            let worker = names.get(index as usize).map_or("", |name| name);
+            match &policy.name {
+                None => format!("{worker}: {by} takes the worker with the most memory available"),
+                Some(_) => format!("{worker}: chosen by {by},{}", block_that_gave(decision)),
+            }
         }
-        (Ok(_), Some(worker)) => {
-            let place = decision.choice.steps.last().zip(items.last());
-            let place = place.map_or_else(String::new, |(step, item)| {
-                let strategy = item.blocks.get(usize::from(step.block)).map_or("", |block| &block.strategy);
-                format!(" block {} of {:?} ({strategy})", step.block + 1, item.tag)
-            });
-            format!("{worker}: chosen by {policy},{place}")
+        Err(Refusal::NoMatchingTag) => {
+            format!("no worker: {by} has no item for the tag {tag:?}, and no default")
         }
-        (Err(Refusal::NoMatchingTag), _) => {
-            format!("no worker: {policy} has no item for the tag {tag:?}, and no default")
-        }
-        (Err(Refusal::NoValidWorkers), _) => format!("no worker: {policy} allows none of those there are"),
-        _ if decision.names.is_empty() => "no worker: none is there".to_owned(),
-        _ => "no worker: all that are there stop and take nothing new".to_owned(),
+        Err(Refusal::NoValidWorkers) => format!("no worker: {by} allows none of those there are"),
+        Err(Refusal::NoWorkers) if names.is_empty() => "no worker: none is there".to_owned(),
+        Err(Refusal::NoWorkers) => "no worker: all that are there stop and take nothing new".to_owned(),
     }
+}
+
+/// Which block of a script gave the worker.
+fn block_that_gave(decision: &Decision) -> String {
+    let script = &decision.policy.script;
+    let of_step = |step: Step| {
+        let item = match step.item {
+            ItemUse::Own => script.item_for(tag_of(&decision.function)),
+            ItemUse::Followup => script.item(DEFAULT_TAG),
+        };
+        let block = item?.blocks.get(usize::from(step.block))?;
+        Some(format!(" block {} of {:?} ({})", step.block + 1, item?.tag, block.strategy.as_str()))
+    };
+    decision.choice.steps.last().and_then(of_step).unwrap_or_default()
 }

@@ -9,6 +9,7 @@
 //! - `dispatch`: choose, call, classify what went wrong, try the next
 //! - `decisions`: the latest choices, and `explain`: what led to them, in words
 //! - `simulate`: a load placed on workers that do not exist, with the same code
+//! - `logs`: what functions have logged, from all workers
 //! - `delivery`: hands results over to the sinks of their functions
 
 mod app;
@@ -21,6 +22,7 @@ mod dispatch;
 mod error;
 mod explain;
 mod grpc;
+mod logs;
 mod measurements;
 mod membership;
 mod metrics;

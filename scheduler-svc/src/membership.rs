@@ -9,6 +9,7 @@ use mesh::{Channel, Dialer, Error, MAX_MESSAGE_BYTES, Reason};
 use parking_lot::{Mutex, MutexGuard};
 use proto::scheduler::v1::{CodeFailure, Hello, Report};
 use proto::worker::v1::execution_client::ExecutionClient;
+use proto::worker::v1::logs_client::LogsClient;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -17,8 +18,23 @@ use crate::cluster::{Cluster, CodeState, Session};
 use crate::metrics::Metrics;
 use crate::tunnels::{OpenTunnel, Tunnels};
 
-/// How a worker is called.
-pub type Contact = ExecutionClient<Channel>;
+/// How a worker is called. Cheap to clone; so are the clients that it makes.
+#[derive(Debug, Clone)]
+pub struct Contact(Channel);
+
+impl Contact {
+    /// To run functions there.
+    pub fn execution(&self) -> ExecutionClient<Channel> {
+        ExecutionClient::new(self.0.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// To read there what functions have logged.
+    pub fn logs(&self) -> LogsClient<Channel> {
+        LogsClient::new(self.0.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+}
 
 /// Reports that a worker may miss before it is out.
 const MISSED_REPORTS: u32 = 3;
@@ -86,11 +102,8 @@ impl Members {
         };
         let name = identity.name.clone();
         tracing::info!(worker = name, id = identity.id, address = %channel.endpoint(), "worker joined");
-        let contact = ExecutionClient::new(channel)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let session =
-            self.cluster().join(identity, hello.report.unwrap_or_default(), contact, Instant::now());
+        let report = hello.report.unwrap_or_default();
+        let session = self.cluster().join(identity, report, Contact(channel), Instant::now());
         self.signal();
         Ok(Stay { name, session })
     }
@@ -153,6 +166,11 @@ impl Members {
             }
         }
         (ready, failed, waiting)
+    }
+
+    /// Tells when a worker has come, gone or reported.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     fn signal(&self) {

@@ -14,7 +14,6 @@ use rand::SeedableRng as _;
 use rand::rngs::Xoshiro256PlusPlus;
 
 use crate::cluster::{Cluster, KB, Reservation};
-use crate::dispatch::DEFAULT_CAPACITY_KB;
 use crate::policy::app::Script;
 use crate::policy::{Ask, Outcome, choose};
 
@@ -131,7 +130,7 @@ impl<'a> Simulation<'a> {
 /// In bytes.
 fn capacity(invocation: &TimedInvocation) -> u64 {
     let kb = match invocation.capacity_kb {
-        0 => DEFAULT_CAPACITY_KB,
+        0 => proto::DEFAULT_CAPACITY_KB,
         kb => kb,
     };
     kb.saturating_mul(KB)

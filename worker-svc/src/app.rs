@@ -11,12 +11,14 @@ use mesh::shutdown::Tasks;
 use mesh::{Host, MAX_MESSAGE_BYTES, follow};
 use proto::scheduler::v1::WorkerIdentity;
 use proto::worker::v1::execution_server::ExecutionServer;
+use proto::worker::v1::logs_server::LogsServer;
 
 use crate::admission::Admission;
 use crate::code_source::CodeSource;
 use crate::config::{Advertise, Config};
-use crate::grpc::ExecutionService;
+use crate::grpc::{ExecutionService, LogsService};
 use crate::load::{LoadGauges, LoadMeter};
+use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::preparation::Preparation;
 use crate::report::{Joined, Reporter};
@@ -41,7 +43,8 @@ impl App {
 
         let registry = host.dialer.dial(&config.registry).context("registry")?;
         let source = CodeSource::new(registry.clone(), Duration::from_millis(config.fetch_timeout_ms));
-        let runtime = Arc::new(Runtime::new(&config, source, &tasks, metrics.clone())?);
+        let logs = Logs::new(config.log_ring_bytes, metrics.log_bytes.clone());
+        let runtime = Arc::new(Runtime::new(&config, source, logs.clone(), &tasks, metrics.clone())?);
 
         let preparation = Preparation::new();
         let take = preparation.clone();
@@ -72,8 +75,14 @@ impl App {
         let execution = ExecutionServer::new(execution)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let router =
-            Grpc::default().service(execution).build(&config.server, &host.metrics, &readiness, &tasks);
+        let logs = LogsService { logs, worker: config.name.clone(), draining: host.draining.clone() };
+        let logs = LogsServer::new(logs).max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let router = Grpc::default().service(execution).service(logs).build(
+            &config.server,
+            &host.metrics,
+            &readiness,
+            &tasks,
+        );
 
         let tunnels = address.is_none().then(|| Tunnels {
             router: router.clone(),

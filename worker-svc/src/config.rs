@@ -52,6 +52,8 @@ pub struct Config {
     pub output_bytes: u64,
     /// What one invocation may log, in bytes; the rest is dropped.
     pub log_bytes: usize,
+    /// The latest log lines of all functions that are remembered for `fl fn logs`, in bytes.
+    pub log_ring_bytes: usize,
     /// Stack of one invocation in bytes.
     pub stack_bytes: usize,
     /// Memory for code that is ready to run, in bytes. The least recently used goes first.
@@ -86,6 +88,7 @@ impl Default for Config {
             timeout_ms: 60_000,
             output_bytes: 6 << 20,
             log_bytes: 64 << 10,
+            log_ring_bytes: 4 << 20,
             stack_bytes: 1 << 20,
             module_cache_bytes: 512 << 20,
             compile_threads: (cores() / 2).max(1),
@@ -188,6 +191,8 @@ impl ServiceConfig for Config {
             ("memory_bytes", self.memory_bytes, PAGE, 4 << 30),
             ("timeout_ms", self.timeout_ms, 1, 24 * 3_600_000),
             ("output_bytes", self.output_bytes, 1, output_most),
+            // They are told in one message.
+            ("log_ring_bytes", self.log_ring_bytes as u64, 0, output_most),
             ("stack_bytes", self.stack_bytes as u64, PAGE, 64 << 20),
             ("compile_threads", self.compile_threads as u64, 1, 1024),
             ("total_memory_bytes", self.total_memory_bytes.unwrap_or(1), 1, u64::MAX),
@@ -230,7 +235,7 @@ mod tests {
         fn label(config: &mut Config, key: &str, value: &str) {
             config.labels.insert(key.into(), value.into());
         }
-        let cases: [(&str, Change); 12] = [
+        let cases: [(&str, Change); 13] = [
             ("name: \"\"", |c| c.name.clear()),
             ("name: \"a b\"", |c| c.name = "a b".into()),
             ("labels: 65 are too many", |c| (0..65).for_each(|n| label(c, &n.to_string(), ""))),
@@ -243,6 +248,7 @@ mod tests {
             ("max_concurrent: 0", |c| c.max_concurrent = 0),
             ("memory_bytes: 1 ", |c| c.memory_bytes = 1),
             ("output_bytes: 16777216", |c| c.output_bytes = 16 << 20),
+            ("log_ring_bytes: 16777216", |c| c.log_ring_bytes = 16 << 20),
         ];
         for (expected, change) in cases {
             let mut config = Config::default();

@@ -11,7 +11,7 @@
 //! Beside that, `preparation` follows the registry so that code is compiled before it is first called,
 //! and `report` tells each scheduler who this worker is, how loaded it is and what it has prepared. A
 //! worker that nobody can reach opens a `tunnel` to each of them first. `work` counts what runs, `load`
-//! measures what is left; Prometheus can read both.
+//! measures what is left; Prometheus can read both. `logs` remembers what functions have logged.
 //!
 //! Functions are WebAssembly, run by one wasmtime engine (`runtime::engine`). Nothing of one
 //! invocation is visible to the next, and whatever a function does ends with its own error: `error`
@@ -24,6 +24,7 @@ mod config;
 mod error;
 mod grpc;
 mod load;
+mod logs;
 mod metrics;
 mod preparation;
 mod report;

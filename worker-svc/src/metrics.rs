@@ -1,9 +1,12 @@
 //! The worker's metrics.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mesh::metrics::{duration_histogram, int_counter, int_gauge};
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
+use mesh::metrics::{duration_histogram, int_counter, int_gauge, register};
+use mesh::receipt::Receipt;
+use prometheus::{
+    Counter, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
+};
 
 use crate::error::Error;
 use crate::runtime::Outcome;
@@ -39,8 +42,15 @@ impl Phase {
 pub(crate) struct Metrics {
     invocations: IntCounterVec,
     duration: Histogram,
+    instantiation: Histogram,
+    queue: Histogram,
+    peak_memory: Histogram,
+    cpu: Counter,
+    http_requests: IntCounter,
     /// Linear memory of the guests that run, in bytes.
     pub(crate) guest_memory: IntGauge,
+    /// What is remembered of the functions' logs, in bytes.
+    pub(crate) log_bytes: IntGauge,
     phases: HistogramVec,
     found: [IntCounter; 3],
 }
@@ -54,7 +64,6 @@ impl Metrics {
             "Look-ups of code, by the level of the cache that had it.",
             &["level"],
         );
-        let no_labels: &[&str] = &[];
         Self {
             invocations: int_counter(
                 registry,
@@ -62,17 +71,46 @@ impl Metrics {
                 "Invocations that have ended, by outcome.",
                 &["outcome"],
             ),
-            duration: duration_histogram(
+            duration: durations(
                 registry,
                 "funless_worker_run_duration_seconds",
-                "Time from a fresh instance's making to its end.",
-                no_labels,
+                "Time that functions run, without the making of their instances and without waiting for turns.",
+            ),
+            instantiation: durations(
+                registry,
+                "funless_worker_instantiate_duration_seconds",
+                "Time that the making of a fresh instance takes.",
+            ),
+            queue: durations(
+                registry,
+                "funless_worker_queue_duration_seconds",
+                "Time that invocations wait for code that is being prepared, a place to compile, and turns on \
+                 the processor.",
+            ),
+            peak_memory: register(registry, peak_memory()),
+            cpu: register(
+                registry,
+                Counter::new("funless_worker_guest_cpu_seconds_total", "CPU time of functions.")
+                    .expect("the metric is well-formed"),
+            ),
+            http_requests: int_counter(
+                registry,
+                "funless_worker_guest_http_requests_total",
+                "HTTP requests that functions have made.",
+                NO_LABELS,
             )
-            .with_label_values(no_labels),
+            .with_label_values(NO_LABELS),
             guest_memory: int_gauge(
                 registry,
                 "funless_worker_guest_memory_bytes",
                 "Linear memory of the invocations that run.",
+                &["worker"],
+            )
+            .with_label_values(&[worker]),
+            log_bytes: int_gauge(
+                registry,
+                "funless_worker_log_bytes",
+                "Bytes of the functions' log lines that are remembered.",
                 &["worker"],
             )
             .with_label_values(&[worker]),
@@ -99,9 +137,18 @@ impl Metrics {
         Observation { metrics: self.clone(), outcome: "abandoned" }
     }
 
-    /// Times one run: until what is returned is dropped.
-    pub(crate) fn time_run(&self) -> Timer {
-        Timer { histogram: self.duration.clone(), started: Instant::now() }
+    /// What one invocation has cost.
+    fn spent(&self, receipt: &Receipt) {
+        self.queue.observe(seconds(receipt.queue_us));
+        // A run has arguments, if only `{}`: this one did not get so far.
+        if receipt.in_bytes == 0 {
+            return;
+        }
+        self.instantiation.observe(seconds(receipt.instantiate_us));
+        self.duration.observe(seconds(receipt.run_us));
+        self.peak_memory.observe(receipt.peak_memory_bytes as f64);
+        self.cpu.inc_by(seconds(receipt.cpu_us));
+        self.http_requests.inc_by(u64::from(receipt.http_requests));
     }
 
     /// Counts an invocation that never started.
@@ -118,12 +165,9 @@ pub(crate) struct Observation {
 }
 
 impl Observation {
-    pub(crate) fn ended(&mut self, end: &Result<Outcome, Error>) {
-        self.outcome = match end {
-            Ok(Outcome::Result(_)) => "result",
-            Ok(Outcome::FunctionError(_)) => "function_error",
-            Err(error) => error.label(),
-        };
+    pub(crate) fn ended(&mut self, end: &Result<Outcome, Error>, receipt: &Receipt) {
+        self.outcome = outcome_label(end);
+        self.metrics.spent(receipt);
     }
 }
 
@@ -133,15 +177,31 @@ impl Drop for Observation {
     }
 }
 
-/// Observes a duration when it is dropped.
-#[derive(Debug)]
-pub(crate) struct Timer {
-    histogram: Histogram,
-    started: Instant,
+/// What metrics and traces call the end of an invocation.
+pub(crate) fn outcome_label(end: &Result<Outcome, Error>) -> &'static str {
+    match end {
+        Ok(Outcome::Result(_)) => "result",
+        Ok(Outcome::FunctionError(_)) => "function_error",
+        Err(error) => error.label(),
+    }
 }
 
-impl Drop for Timer {
-    fn drop(&mut self) {
-        self.histogram.observe(self.started.elapsed().as_secs_f64());
-    }
+const NO_LABELS: &[&str] = &[];
+
+fn durations(registry: &Registry, name: &str, help: &str) -> Histogram {
+    duration_histogram(registry, name, help, NO_LABELS).with_label_values(NO_LABELS)
+}
+
+/// From one page of WebAssembly to all of a 32-bit memory.
+fn peak_memory() -> Histogram {
+    let buckets = prometheus::exponential_buckets(65_536.0, 4.0, 9).expect("the buckets ascend");
+    let options = HistogramOpts::new(
+        "funless_worker_guest_peak_memory_bytes",
+        "The most linear memory that an invocation had.",
+    );
+    Histogram::with_opts(options.buckets(buckets)).expect("the metric is well-formed")
+}
+
+fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
 }

@@ -2,6 +2,7 @@
 
 mod demo;
 mod one_process;
+mod settings;
 mod six_processes;
 mod supervise;
 
@@ -32,8 +33,10 @@ pub async fn up(options: Up) -> anyhow::Result<()> {
         log: options.log.clone(),
         format: LogFormat::Auto,
         otlp_endpoint: options.otlp_endpoint.clone(),
+        sample_ratio: options.sample_ratio,
         ..TelemetryConfig::default()
     };
+    telemetry.validate().map_err(|problem| anyhow::anyhow!("--sample-ratio: {problem}"))?;
     let telemetry = mesh::telemetry::init("mesh", &telemetry)?;
     let outcome = match options.mesh {
         false => one_process::run(&options, &profile, &telemetry).await,

@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mesh::channel::Endpoint;
-use mesh::config::Listen;
-use mesh::database::DatabaseUrl;
+use mesh::config::{Listen, ServiceConfig};
 use mesh::health::Condition;
 use mesh::listener::Listener;
 use mesh::server::Service;
 use mesh::telemetry::Telemetry;
 use mesh::{Dialer, Host};
 use prometheus::Registry;
+use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Databases, READY_TIMEOUT, encryption_key, live};
+use super::settings::{Places, Settings};
+use super::{READY_TIMEOUT, live};
 use crate::args::Up;
 use crate::profile::Profile;
 
@@ -66,64 +67,36 @@ struct Room {
 
 impl House {
     async fn start_services(&mut self, options: &Up, profile: &Profile) -> anyhow::Result<()> {
-        let local = |name: &str| Endpoint::Local(name.to_owned());
-        let databases = Databases::of(options)?;
-        let database = |url: &str| url.parse::<DatabaseUrl>().map_err(anyhow::Error::msg);
-        let registry = registry_svc::Config {
-            database_url: database(&databases.registry)?,
-            guest_token: profile.api_token.clone(),
-            admin_token: profile.admin_token.clone(),
-            encryption_key: Some(encryption_key(options)?),
-            ..registry_svc::Config::default()
-        };
-        self.open("registry", registry_svc::App::start, registry).await?;
-        let sink = sink_svc::Config {
-            registry: local("registry"),
-            database_url: database(&databases.sink)?,
-            ..sink_svc::Config::default()
-        };
-        self.open("sink", sink_svc::App::start, sink).await?;
-        let scheduler = scheduler_svc::Config {
-            registry: local("registry"),
-            sink: local("sink"),
-            ..scheduler_svc::Config::default()
-        };
-        self.open("scheduler", scheduler_svc::App::start, scheduler).await?;
-        let worker = worker_svc::Config {
-            name: "worker".to_owned(),
-            registry: local("registry"),
-            schedulers: vec![local("scheduler")],
-            cache_dir: options.data_dir.join("code-cache"),
-            ..worker_svc::Config::default()
-        };
-        self.open("worker", worker_svc::App::start, worker).await?;
-        let connector = connector_svc::Config {
-            registry: local("registry"),
-            scheduler: local("scheduler"),
-            database_url: database(&databases.connector)?,
-            ..connector_svc::Config::default()
-        };
-        self.open("connector", connector_svc::App::start, connector).await?;
-        let gateway = gateway_svc::Config {
+        let local = |name: &str| Endpoint::Local(name.to_owned()).to_string();
+        let places = Places {
             registry: local("registry"),
             scheduler: local("scheduler"),
             connector: local("connector"),
             sink: local("sink"),
-            ..gateway_svc::Config::default()
         };
-        self.open("gateway", gateway_svc::App::start, gateway).await
+        let settings = Settings::new(options, profile, places)?;
+        self.open(registry_svc::App::start, settings.registry(), &settings).await?;
+        self.open(sink_svc::App::start, settings.sink(), &settings).await?;
+        self.open(scheduler_svc::App::start, settings.scheduler(), &settings).await?;
+        self.open(worker_svc::App::start, settings.worker("worker"), &settings).await?;
+        self.open(connector_svc::App::start, settings.connector(), &settings).await?;
+        self.open(gateway_svc::App::start, settings.gateway(), &settings).await
     }
 
     /// Starts one service and makes it known to the others.
     async fn open<C, F>(
         &mut self,
-        name: &str,
         start: impl FnOnce(C, Host) -> F,
-        config: C,
+        settings: Value,
+        all: &Settings<'_>,
     ) -> anyhow::Result<()>
     where
+        C: ServiceConfig,
         F: Future<Output = anyhow::Result<Service>>,
     {
+        let name = C::NAME;
+        let config: C = mesh::config::of_settings(&settings, &all.set(name))
+            .map_err(|problem| anyhow::anyhow!("{name}: {problem}"))?;
         // Each service counts for itself; the label tells them apart.
         let labels = HashMap::from([("service".to_owned(), name.to_owned())]);
         let host = Host {

@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::settings::{Places, Settings};
 use super::supervise::{Program, Supervised};
-use super::{Databases, READY_TIMEOUT, encryption_key, live};
+use super::{READY_TIMEOUT, live};
 use crate::args::Up;
 use crate::profile::{Profile, write_private};
 
@@ -30,8 +31,9 @@ struct Plan {
     binary: &'static str,
     listen: SocketAddr,
     operators: SocketAddr,
-    /// What is not the same for all.
     config: Value,
+    /// What comes after it, each as `KEY=VALUE`.
+    set: Vec<String>,
 }
 
 /// Runs the mesh until it is asked to stop.
@@ -44,6 +46,7 @@ pub async fn run(options: &Up, profile: &Profile) -> anyhow::Result<()> {
             name: plan.name.clone(),
             path: beside_this_program(plan.binary)?,
             config: write_config(options, plan)?,
+            set: plan.set.clone(),
         };
         let pid = watch::Sender::new(None);
         pids.insert(plan.name.clone(), pid.subscribe());
@@ -78,12 +81,11 @@ async fn ready(plans: &[Plan]) -> anyhow::Result<()> {
 
 /// In the order in which they start.
 fn plan(options: &Up, profile: &Profile) -> anyhow::Result<Vec<Plan>> {
-    let exposed = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
-    let databases = Databases::of(options)?;
     let mut ports = FreePorts::default();
     let mut service = |name: &str, binary, listen: Option<SocketAddr>| -> anyhow::Result<Plan> {
         let listen = listen.map_or_else(|| ports.take(), Ok)?;
-        Ok(Plan { name: name.to_owned(), binary, listen, operators: ports.take()?, config: json!({}) })
+        let (name, operators) = (name.to_owned(), ports.take()?);
+        Ok(Plan { name, binary, listen, operators, config: json!({}), set: Vec::new() })
     };
     let mut registry = service("registry", "registry-svc", None)?;
     let mut sink = service("sink", "sink-svc", None)?;
@@ -96,34 +98,22 @@ fn plan(options: &Up, profile: &Profile) -> anyhow::Result<Vec<Plan>> {
     let mut connector = service("connector", "connector-svc", None)?;
     let mut gateway = service("gateway", "gateway-svc", Some(options.http))?;
 
-    registry.config = json!({
-        "database_url": databases.registry,
-        "guest_token": exposed(&profile.api_token),
-        "admin_token": exposed(&profile.admin_token),
-        "encryption_key": encryption_key(options)?.expose(),
-    });
-    sink.config = json!({ "registry": registry.url(), "database_url": databases.sink });
-    scheduler.config = json!({ "registry": registry.url(), "sink": sink.url() });
+    let places = Places {
+        registry: registry.url(),
+        scheduler: scheduler.url(),
+        connector: connector.url(),
+        sink: sink.url(),
+    };
+    let settings = Settings::new(options, profile, places)?;
+    registry.is_told(settings.registry(), settings.set("registry"));
+    sink.is_told(settings.sink(), settings.set("sink"));
+    scheduler.is_told(settings.scheduler(), settings.set("scheduler"));
     for worker in &mut workers {
-        worker.config = json!({
-            "name": worker.name,
-            "registry": registry.url(),
-            "schedulers": [scheduler.url()],
-            "cache_dir": options.data_dir.join("code-cache"),
-        });
+        worker.is_told(settings.worker(&worker.name), settings.set("worker"));
     }
-    connector.config = json!({
-        "registry": registry.url(),
-        "scheduler": scheduler.url(),
-        "database_url": databases.connector,
-    });
-    gateway.config = json!({
-        "grpc_listen": options.grpc.to_string(),
-        "registry": registry.url(),
-        "scheduler": scheduler.url(),
-        "connector": connector.url(),
-        "sink": sink.url(),
-    });
+    connector.is_told(settings.connector(), settings.set("connector"));
+    gateway.is_told(settings.gateway(), settings.set("gateway"));
+    gateway.config["grpc_listen"] = json!(options.grpc.to_string());
     let mut plans = vec![registry, sink, scheduler];
     plans.extend(workers);
     plans.extend([connector, gateway]);
@@ -133,6 +123,10 @@ fn plan(options: &Up, profile: &Profile) -> anyhow::Result<Vec<Plan>> {
 }
 
 impl Plan {
+    fn is_told(&mut self, config: Value, set: Vec<String>) {
+        (self.config, self.set) = (config, set);
+    }
+
     /// What every service has. `secret` is what they show each other.
     fn configure_as_all(&mut self, options: &Up, secret: &Secret) {
         self.config["server"] = json!({
@@ -144,6 +138,7 @@ impl Plan {
         self.config["telemetry"] = json!({ "log": options.log, "format": "human" });
         if let Some(endpoint) = &options.otlp_endpoint {
             self.config["telemetry"]["otlp_endpoint"] = json!(endpoint);
+            self.config["telemetry"]["sample_ratio"] = json!(options.sample_ratio);
         }
     }
 

@@ -26,6 +26,8 @@ pub struct Program {
     pub path: PathBuf,
     /// Its configuration file.
     pub config: PathBuf,
+    /// What is said after it, each as `KEY=VALUE`.
+    pub set: Vec<String>,
 }
 
 /// A supervised program.
@@ -102,6 +104,7 @@ fn spawn(program: &Program) -> anyhow::Result<Child> {
     let mut child = Command::new(&program.path)
         .arg("--config")
         .arg(&program.config)
+        .args(program.set.iter().flat_map(|setting| ["--set", setting]))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use mesh::Caller;
+use mesh::receipt::Receipt;
 use proto::scheduler::v1::invoke_response::Outcome;
 use proto::scheduler::v1::{DefaultPolicy, InvokeRequest, Scheduling, scheduling::Language};
 use serde_json::value::RawValue;
@@ -16,6 +17,7 @@ use super::error::{ApiError, Failure, Usual};
 use super::extract::{JsonBody, Names, User};
 use super::json;
 use super::raw;
+use super::receipt;
 use super::revision::Revision;
 use super::schema::InvokeBody;
 
@@ -27,7 +29,8 @@ const DECISION: HeaderName = HeaderName::from_static(mesh::DECISION_HEADER);
 /// Runs a function once and answers with its result.
 ///
 /// The result is any JSON value, as the function wrote it. `X-FunLess-Decision` names the decision that
-/// chose the worker; failures have it too, as soon as one was made, also if it chose none.
+/// chose the worker; failures have it too, as soon as one was made, also if it chose none. `Server-Timing`
+/// and `X-FunLess-Receipt` tell what it cost, also when it failed.
 #[utoipa::path(post, path = "/v1/fn/{module}/{function}", tag = "functions",
     params(
         ("module" = String, Path, description = "The module's name."),
@@ -42,6 +45,10 @@ const DECISION: HeaderName = HeaderName::from_static(mesh::DECISION_HEADER);
             headers(
                 ("x-funless-invocation" = String, description = "Names the invocation."),
                 ("x-funless-decision" = String, description = "Names the decision, which can be explained."),
+                ("server-timing" = String, description = "Milliseconds of what happened of schedule, queue, \
+                    fetch, compile, load, instantiate, run and keep (the result, for sinks), and the total."),
+                ("x-funless-receipt" = String, description = "cpu_us, peak_memory_bytes, in_bytes, out_bytes, \
+                    http_requests, attempts and worker, as a dictionary of RFC 9651."),
             )),
         (status = 400, description = "No JSON object, or an unknown way of scheduling.", body = Failure),
         (status = 404, description = "There is no such function, or no such script.", body = Failure),
@@ -69,7 +76,7 @@ pub(super) async fn invoke_function(
         invocation_id: invocation.clone(),
         function_id: String::new(),
     };
-    let Invoked { outcome, decision } = invoke(&rest, &caller, request).await;
+    let Invoked { outcome, decision, receipt } = invoke(&rest, &caller, request).await;
     let mut response =
         outcome.map_or_else(ApiError::into_response, |result| raw::answer(br#"{"data":"#, &result, b"}"));
     let invocation = HeaderValue::try_from(invocation).ok();
@@ -78,6 +85,7 @@ pub(super) async fn invoke_function(
             response.headers_mut().insert(name, value);
         }
     }
+    receipt::put(response.headers_mut(), &receipt);
     Ok(response)
 }
 
@@ -86,21 +94,27 @@ struct Invoked {
     outcome: Result<Bytes, ApiError>,
     /// The decision, if one was made.
     decision: Option<HeaderValue>,
+    receipt: Receipt,
 }
 
 async fn invoke(rest: &Rest, caller: &Caller, request: InvokeRequest) -> Invoked {
     let request = rest.request(caller, request);
     let reply = match rest.channels.invocations().invoke(request).await {
-        Ok(reply) => reply.into_inner(),
-        Err(status) => return Invoked { decision: decision_of(&status), outcome: Err(status.into()) },
+        Ok(reply) => reply,
+        Err(status) => {
+            let (decision, receipt) = (decision_of(&status), mesh::receipt::of(status.metadata()));
+            return Invoked { outcome: Err(status.into()), decision, receipt };
+        }
     };
+    let receipt = mesh::receipt::of(reply.metadata());
+    let reply = reply.into_inner();
     let outcome = match reply.outcome {
         Some(Outcome::Result(result)) => Ok(result),
         Some(Outcome::FunctionError(message)) => Err(ApiError::function_error(&message)),
         None => Err(ApiError::internal("the scheduler answered without an outcome")),
     };
     let decision = HeaderValue::try_from(reply.decision_id).ok().filter(|id| !id.is_empty());
-    Invoked { outcome, decision }
+    Invoked { outcome, decision, receipt }
 }
 
 /// The decision that was made before the invocation failed.

@@ -12,9 +12,11 @@ mod functions;
 mod invoke;
 mod json;
 mod linger;
+mod logs;
 mod modules;
 mod raw;
 mod reached;
+mod receipt;
 mod revision;
 mod role;
 mod router;
@@ -34,6 +36,8 @@ use std::time::Duration;
 
 use mesh::Caller;
 use mesh::deadline::Deadline;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 pub use router::{openapi, router};
 
@@ -59,7 +63,14 @@ struct Parts {
     wait_for_workers_timeout: Duration,
     binding_timeout: Duration,
     status_timeout: Duration,
+    /// Those who follow logs. They last, and must not take the place of requests.
+    followers: Arc<Semaphore>,
+    /// Ends what lasts.
+    draining: CancellationToken,
 }
+
+/// Who follow logs at once.
+const MAX_FOLLOWERS: usize = 128;
 
 impl Rest {
     fn new(
@@ -67,6 +78,7 @@ impl Rest {
         channels: Channels,
         authenticator: Authenticator,
         latest_revision: Arc<LatestRevision>,
+        draining: CancellationToken,
     ) -> Self {
         let parts = Parts {
             channels,
@@ -78,6 +90,8 @@ impl Rest {
             wait_for_workers_timeout: Duration::from_secs(config.wait_for_workers_timeout_s),
             binding_timeout: Duration::from_secs(config.binding_timeout_s),
             status_timeout: Duration::from_millis(config.status_timeout_ms),
+            followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
+            draining,
         };
         Self { parts: Arc::new(parts) }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
-use prometheus::Registry;
+use mesh::Host;
 use tokio::sync::Semaphore;
 use tower::{Layer as _, ServiceBuilder};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -21,8 +21,8 @@ use super::linger::linger;
 use super::stack::{NewRequestId, REQUEST_ID, continue_trace, limit_concurrency, observe, panicked};
 use super::upload::BESIDE_CODE_BYTES;
 use super::{
-    Rest, conservation, dead_letters, events, explain, functions, invoke, modules, scripts, simulate, sinks,
-    subjects, workers,
+    Rest, conservation, dead_letters, events, explain, functions, invoke, logs, modules, scripts, simulate,
+    sinks, subjects, workers,
 };
 use crate::Config;
 use crate::auth::Authenticator;
@@ -46,6 +46,7 @@ fn api() -> OpenApiRouter<Rest> {
             functions::delete_function,
             invoke::invoke_function
         ))
+        .routes(routes!(logs::read_logs))
         .routes(routes!(events::list_events))
         .routes(routes!(sinks::list_sinks))
         .routes(routes!(conservation::get_conservation))
@@ -81,12 +82,12 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// The REST port.
 pub fn router(
     config: &Config,
-    metrics: &Registry,
+    host: &Host,
     channels: Channels,
     authenticator: Authenticator,
     latest_revision: Arc<LatestRevision>,
 ) -> axum::Router {
-    let rest = Rest::new(config, channels, authenticator, latest_revision);
+    let rest = Rest::new(config, channels, authenticator, latest_revision, host.draining.clone());
     let permits = Arc::new(Semaphore::new(config.server.max_concurrent));
     let largest_body = usize::try_from(config.max_code_bytes).unwrap_or(usize::MAX);
     let largest_body = largest_body.saturating_add(BESIDE_CODE_BYTES);
@@ -98,7 +99,7 @@ pub fn router(
     let stack = ServiceBuilder::new()
         .layer(SetRequestIdLayer::new(REQUEST_ID, NewRequestId))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
-        .layer(from_fn_with_state(HttpMetrics::new(metrics), observe))
+        .layer(from_fn_with_state(HttpMetrics::new(&host.metrics), observe))
         .layer(from_fn(continue_trace))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(linger))

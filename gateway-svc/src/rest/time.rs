@@ -6,7 +6,13 @@ pub(super) fn rfc_3339(unix_ms: i64) -> String {
     prost_types::Timestamp { seconds: unix_ms.div_euclid(1000), nanos }.to_string()
 }
 
-/// The same, where 0 means that there was no such moment.
+/// A moment in Unix microseconds, as RFC 3339.
+pub(super) fn rfc_3339_us(unix_us: i64) -> String {
+    let nanos = i32::try_from(unix_us.rem_euclid(1_000_000)).unwrap_or_default() * 1000;
+    prost_types::Timestamp { seconds: unix_us.div_euclid(1_000_000), nanos }.to_string()
+}
+
+/// A moment in Unix milliseconds, where 0 means that there was none.
 pub(super) fn rfc_3339_if_any(unix_ms: i64) -> Option<String> {
     (unix_ms != 0).then(|| rfc_3339(unix_ms))
 }
@@ -19,6 +25,7 @@ mod tests {
     fn times_are_readable() {
         assert_eq!(rfc_3339(0), "1970-01-01T00:00:00Z");
         assert_eq!(rfc_3339(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
+        assert_eq!(rfc_3339_us(1_700_000_000_123_456), "2023-11-14T22:13:20.123456Z");
         assert_eq!(rfc_3339_if_any(0), None);
     }
 }

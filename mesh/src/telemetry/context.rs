@@ -70,6 +70,9 @@ pub trait Traced: Future + Sized {
     /// Runs within `span`, which continues the trace of `parent`; within `parent` itself when spans are
     /// not exported here.
     fn traced(self, span: Span, parent: Context) -> impl Future<Output = Self::Output>;
+
+    /// Takes the current trace along to another task.
+    fn in_current_trace(self) -> impl Future<Output = Self::Output>;
 }
 
 impl<F: Future> Traced for F {
@@ -80,6 +83,10 @@ impl<F: Future> Traced for F {
         // Fails when the layer is not there, and then the span is disabled.
         let _ = span.set_parent(parent);
         self.instrument(span).await
+    }
+
+    fn in_current_trace(self) -> impl Future<Output = F::Output> {
+        self.in_current_span().with_current_context()
     }
 }
 

@@ -46,6 +46,18 @@ use crate::config::{LogFormat, TelemetryConfig};
 /// The target of spans that are exported.
 pub const SPANS: &str = "funless::spans";
 
+/// A span of what happens within a trace; none outside of one: what a service does for itself begins no
+/// traces. Takes what `tracing::info_span!` takes after the target.
+#[macro_export]
+macro_rules! inner_span {
+    ($($fields:tt)*) => {
+        match $crate::telemetry::is_in_trace() {
+            true => ::tracing::info_span!(target: $crate::telemetry::SPANS, $($fields)*),
+            false => ::tracing::Span::none(),
+        }
+    };
+}
+
 /// How long a collector may take for one batch.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the last spans may take when the process stops.

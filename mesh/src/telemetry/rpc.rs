@@ -1,9 +1,13 @@
 //! The spans of calls, on both sides.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use http::HeaderMap;
+use http_body::{Frame, SizeHint};
 use tonic::Code;
 use tracing::Span;
-use tracing::field::Empty;
+use tracing::field::{Empty, display};
 
 use super::SPANS;
 use crate::channel::Endpoint;
@@ -20,41 +24,35 @@ fn service_and_method(path: &str) -> (&str, &str) {
     path.trim_start_matches('/').split_once('/').unwrap_or_default()
 }
 
+/// The span of a call to the method at `path`, with `more` fields.
+macro_rules! rpc_span {
+    ($name:literal, $kind:literal, $path:ident $(, $more:ident.$field:ident = $value:expr)*) => {{
+        let (service, method) = service_and_method($path);
+        tracing::info_span!(
+            target: SPANS,
+            $name,
+            otel.name = $path.trim_start_matches('/'),
+            otel.kind = $kind,
+            otel.status_code = Empty,
+            rpc.system = "grpc",
+            rpc.service = service,
+            rpc.method = method,
+            rpc.grpc.status_code = Empty,
+            error.type = Empty,
+            $($more.$field = $value,)*
+        )
+    }};
+}
+
 /// A call that leaves for `endpoint`.
 pub(crate) fn client_span(path: &str, endpoint: &Endpoint) -> RpcSpan {
-    let (service, method) = service_and_method(path);
-    let span = tracing::info_span!(
-        target: SPANS,
-        "rpc client",
-        otel.name = path.trim_start_matches('/'),
-        otel.kind = "client",
-        otel.status_code = Empty,
-        rpc.system = "grpc",
-        rpc.service = service,
-        rpc.method = method,
-        rpc.grpc.status_code = Empty,
-        error.type = Empty,
-        server.address = %endpoint,
-    );
+    let span = rpc_span!("rpc client", "client", path, server.address = display(endpoint));
     RpcSpan { span, is_error: |code| code != Code::Ok }
 }
 
 /// A call that has come.
 pub(crate) fn server_span(path: &str) -> RpcSpan {
-    let (service, method) = service_and_method(path);
-    let span = tracing::info_span!(
-        target: SPANS,
-        "rpc server",
-        otel.name = path.trim_start_matches('/'),
-        otel.kind = "server",
-        otel.status_code = Empty,
-        rpc.system = "grpc",
-        rpc.service = service,
-        rpc.method = method,
-        rpc.grpc.status_code = Empty,
-        error.type = Empty,
-    );
-    RpcSpan { span, is_error: is_servers_error }
+    RpcSpan { span: rpc_span!("rpc server", "server", path), is_error: is_servers_error }
 }
 
 /// Whether the server is to blame, by the semantic conventions.
@@ -86,6 +84,11 @@ impl RpcSpan {
         }
     }
 
+    /// The body of the call's answer: what makes it belongs to the call, which ends with its trailers.
+    pub(crate) fn within<B>(self, body: B) -> RpcBody<B> {
+        RpcBody { body, call: self }
+    }
+
     /// The call has ended with this status.
     pub(crate) fn ended(&self, code: Code) {
         self.span.record("rpc.grpc.status_code", code as i32);
@@ -93,5 +96,38 @@ impl RpcSpan {
             self.span.record("otel.status_code", "ERROR");
             self.span.record("error.type", format_args!("{code:?}"));
         }
+    }
+}
+
+/// A body that is polled within the span of its call.
+pub(crate) struct RpcBody<B> {
+    body: B,
+    call: RpcSpan,
+}
+
+impl<B: http_body::Body + Unpin> http_body::Body for RpcBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let Self { body, call } = &mut *self;
+        let polled = call.span.in_scope(|| Pin::new(body).poll_frame(context));
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(trailers) = frame.trailers_ref()
+        {
+            call.ended_with(trailers);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -1,22 +1,23 @@
 //! `funless.scheduler.v1.Invocations`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mesh::deadline::Deadline;
+use mesh::receipt::{self, Receipt, micros};
 use mesh::{Caller, Error, Reason};
 use proto::scheduler::v1::invocations_server::Invocations;
 use proto::scheduler::v1::invoke_response::Outcome;
 use proto::scheduler::v1::{InvokeRequest, InvokeResponse};
-use proto::worker::v1::{ExecuteRequest, execute_response};
+use proto::worker::v1::{ExecuteRequest, ExecuteResponse, execute_response};
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::catalog::Catalog;
 use crate::delivery::Delivery;
-use crate::dispatch::{Dispatched, Dispatcher, Placing, capacity_kb_of, tag_of};
+use crate::dispatch::{Dispatcher, Placing, capacity_kb_of, tag_of};
 use crate::error::SchedulingError;
 
 /// How long an invocation waits for a catalog that is behind. The watch is usually milliseconds
@@ -56,9 +57,12 @@ impl InvocationsHandler {
         caller: Caller,
         invoke: InvokeRequest,
         deadline: Deadline,
-        decision_id: &mut String,
+        receipt: &mut Receipt,
     ) -> Result<InvokeResponse, Error> {
-        self.catalog.catch_up(invoke.min_revision, deadline.min(Deadline::after(CATCH_UP))).await?;
+        let asked = Instant::now();
+        let caught_up = self.catalog.catch_up(invoke.min_revision, deadline.min(Deadline::after(CATCH_UP)));
+        caught_up.await?;
+        receipt.schedule_us = micros(asked.elapsed());
         let invocation_id = match &invoke.invocation_id {
             id if id.is_empty() => Uuid::now_v7().to_string(),
             // It becomes a key in databases and in stores that are not ours.
@@ -69,25 +73,29 @@ impl InvocationsHandler {
             id => id.clone(),
         };
         let mut placing = self.look_up(&caller, &invoke)?;
-        let dispatched = self.dispatch(&placing, &invoke, &invocation_id, deadline, decision_id).await;
-        let Dispatched { response, worker } = match dispatched {
+        let dispatched = self.dispatch(&placing, &invoke, &invocation_id, deadline, receipt).await;
+        let response = match dispatched {
             // It was updated or deleted between look-up and run. Nothing has run: look again.
             Err(error) if error.reason == Reason::CodeNotFound => {
                 self.catalog.moved_on(&placing.function, deadline.min(Deadline::after(CATCH_UP))).await;
                 placing = self.look_up(&caller, &invoke)?;
-                self.dispatch(&placing, &invoke, &invocation_id, deadline, decision_id).await?
+                self.dispatch(&placing, &invoke, &invocation_id, deadline, receipt).await?
             }
             outcome => outcome?,
         };
         let outcome = match response.outcome {
             Some(execute_response::Outcome::Result(result)) => {
-                self.delivery.deliver(&placing.function, &invocation_id, &result, deadline).await?;
+                let ran = Instant::now();
+                let kept = self.delivery.deliver(&placing.function, &invocation_id, &result, deadline).await;
+                receipt.keep_us = micros(ran.elapsed());
+                kept?;
                 Some(Outcome::Result(result))
             }
             Some(execute_response::Outcome::FunctionError(message)) => Some(Outcome::FunctionError(message)),
             None => None,
         };
-        Ok(InvokeResponse { outcome, invocation_id, worker, decision_id: decision_id.clone() })
+        let (worker, decision_id) = (receipt.worker.clone(), receipt.decision_id.clone());
+        Ok(InvokeResponse { outcome, invocation_id, worker, decision_id })
     }
 
     async fn dispatch(
@@ -96,8 +104,8 @@ impl InvocationsHandler {
         invoke: &InvokeRequest,
         invocation_id: &str,
         deadline: Deadline,
-        decision_id: &mut String,
-    ) -> Result<Dispatched, Error> {
+        receipt: &mut Receipt,
+    ) -> Result<ExecuteResponse, Error> {
         let function = &placing.function;
         let request = ExecuteRequest {
             invocation_id: invocation_id.to_owned(),
@@ -109,20 +117,15 @@ impl InvocationsHandler {
             scheduler_id: self.dispatcher.scheduler_id().to_owned(),
             tag: tag_of(function).to_owned(),
             capacity_kb: capacity_kb_of(function),
+            function_id: function.id.clone(),
         };
-        self.dispatcher.dispatch(placing, request, deadline, decision_id).await
+        self.dispatcher.dispatch(placing, request, deadline, receipt).await
     }
 
     fn look_up(&self, caller: &Caller, invoke: &InvokeRequest) -> Result<Placing, SchedulingError> {
-        let function = match invoke.function_id.as_str() {
-            "" => self.catalog.reached_function(caller, &invoke.module, &invoke.function)?,
-            id => {
-                let function = self.catalog.function_by_id(id);
-                let function = function.filter(|function| caller.reaches(&function.owner));
-                function.ok_or_else(|| SchedulingError::FunctionIdNotFound(id.to_owned()))?
-            }
-        };
-        self.catalog.placing(function, invoke.scheduling.as_ref())
+        let InvokeRequest { function_id, module, function, scheduling, .. } = invoke;
+        let function = self.catalog.reached(caller, function_id, module, function)?;
+        self.catalog.placing(function, scheduling.as_ref())
     }
 }
 
@@ -132,9 +135,21 @@ impl Invocations for InvocationsHandler {
         let _running = self.running.token();
         let deadline = Deadline::of_at_most(&request, self.max_duration);
         let caller = Caller::of(&request);
-        let mut decision_id = String::new();
-        let invoked = self.invoke(caller, request.into_inner(), deadline, &mut decision_id).await;
-        invoked.map(Response::new).map_err(|error| with_decision(error.into(), &decision_id))
+        let (arrived, mut receipt) = (Instant::now(), Receipt::default());
+        let invoked = self.invoke(caller, request.into_inner(), deadline, &mut receipt).await;
+        receipt.total_us = micros(arrived.elapsed());
+        match invoked {
+            Ok(response) => {
+                let mut response = Response::new(response);
+                receipt::attach(&mut response, &receipt);
+                Ok(response)
+            }
+            Err(error) => {
+                let mut status = with_decision(error.into(), &receipt.decision_id);
+                receipt::attach_to_failure(&mut status, &receipt);
+                Err(status)
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod invocations;
+mod logs;
 mod membership;
 mod policies;
 mod script;
@@ -9,5 +10,6 @@ mod simulations;
 
 pub use cluster::ClusterHandler;
 pub use invocations::InvocationsHandler;
+pub use logs::LogsHandler;
 pub use membership::MembershipHandler;
 pub use policies::PoliciesHandler;

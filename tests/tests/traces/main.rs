@@ -9,5 +9,15 @@ use tests::{Shape, cases};
 
 fn main() -> ExitCode {
     let both: &[Shape] = &[Shape::ONE_PROCESS, Shape::SIX_PROCESSES];
-    run_alone(vec![(both, cases![paths::a_warm_invocation])])
+    run_alone(vec![(
+        both,
+        cases![
+            paths::a_warm_invocation,
+            paths::an_update_and_then_a_cold_invocation,
+            paths::a_guest_that_calls_out,
+            paths::a_failing_guest,
+            paths::a_dispatch_that_is_retried,
+            paths::an_unsampled_failure,
+        ],
+    )])
 }

@@ -1,8 +1,13 @@
 //! One run of a function: a fresh instance, its limits, and how it ended.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use mesh::deadline::Deadline;
+use mesh::inner_span;
+use mesh::receipt::{Receipt, micros};
 use serde::de::IgnoredAny;
+use tracing::Instrument as _;
 use wasmtime::{
     AsContextMut, Extern, Instance, ModuleExport, PoolConcurrencyLimitError, Store, Trap, WasmParams,
     WasmResults,
@@ -14,15 +19,15 @@ use super::host::console::Console;
 use super::host::{Fault, Guest, Setting};
 use super::limits::Limits;
 use super::modules::{Entry, Prepared};
-use super::turns::SliceEnd;
+use super::turns::{SliceEnd, Spent};
 use crate::error::Error;
+use crate::logs::Source;
 
 /// One call of a function.
 #[derive(Debug)]
 pub(crate) struct Invocation {
-    pub(crate) id: String,
-    /// `module/function`, for the log.
-    pub(crate) function: String,
+    /// Whose it is, for the log.
+    pub(crate) source: Source,
     /// One JSON value.
     pub(crate) args: Bytes,
     pub(crate) limits: Limits,
@@ -39,14 +44,29 @@ pub(crate) enum Outcome {
     FunctionError(String),
 }
 
+impl Outcome {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Result(result) => result.len() as u64,
+            Self::FunctionError(message) => message.len() as u64,
+        }
+    }
+}
+
 impl Runtime {
-    /// Runs `code` once. Dropping the future stops the guest and frees all that it held.
-    pub(crate) async fn invoke(&self, code: &Prepared, invocation: Invocation) -> Result<Outcome, Error> {
-        let Invocation { id, function, args, limits, deadline } = invocation;
+    /// Runs `code` once, and notes in `receipt` what that costs. Dropping the future stops the guest and
+    /// frees all that it held.
+    pub(crate) async fn invoke(
+        &self,
+        code: &Prepared,
+        invocation: Invocation,
+        receipt: &mut Receipt,
+    ) -> Result<Outcome, Error> {
+        let Invocation { source, args, limits, deadline } = invocation;
         let _ticking = self.ticker.run();
-        let _timing = self.metrics.time_run();
+        receipt.in_bytes = args.len() as u64;
         let input_len = i32::try_from(args.len()).map_err(|_| Error::BadRequest("args are too long"))?;
-        let console = Console::new(function, id, limits.log_bytes);
+        let console = Console::new(self.logs.clone(), source, limits.log_bytes);
         let guest = Guest::new(Setting {
             entry: &code.entry,
             wasi: code.wasi,
@@ -62,15 +82,19 @@ impl Runtime {
         slice_end.watch(&mut store);
 
         let (until, too_late) = end_of(deadline, limits);
-        let run = self.turns.run(&slice_end, call(&mut store, code, input_len));
+        let (started, mut spent) = (Instant::now(), Spent::default());
+        let run = self.turns.run(&slice_end, &mut spent, call(&mut store, code, input_len));
         let ended = tokio::time::timeout_at(until.instant(), run).await;
+        note(receipt, started.elapsed(), spent, store.data());
         let last_line = console.finish();
-        match ended {
+        let outcome = match ended {
             Ok(Ok(value)) => outcome(&code.entry, store.data_mut(), value),
             Ok(Err(error)) if exit_code(&error) == Some(0) => outcome(&code.entry, store.data_mut(), 0),
             Ok(Err(error)) => Err(self.failure(&error, store.data(), limits, &last_line)),
             Err(_) => Err(too_late),
-        }
+        };
+        receipt.out_bytes = outcome.as_ref().map_or(0, Outcome::bytes);
+        outcome
     }
 
     /// Why a run ended without returning. `last_line` is the last line of its log.
@@ -100,10 +124,20 @@ impl Runtime {
     }
 }
 
+/// Notes what a run cost that took so long.
+fn note(receipt: &mut Receipt, took: Duration, spent: Spent, guest: &Guest) {
+    receipt.queue_us += micros(spent.waiting);
+    receipt.instantiate_us = micros(guest.instantiation);
+    receipt.run_us = micros(took.saturating_sub(guest.instantiation).saturating_sub(spent.waiting));
+    receipt.cpu_us = micros(spent.cpu);
+    receipt.peak_memory_bytes = guest.meter.used();
+    receipt.http_requests = guest.http_requests();
+}
+
 /// When the run ends at the latest, and what is said then.
 fn end_of(callers: Option<Deadline>, limits: Limits) -> (Deadline, Error) {
     let own = Deadline::after(limits.timeout);
-    let in_ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let in_ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     match callers {
         Some(callers) if callers < own => {
             (callers, Error::CallersDeadline { left_ms: in_ms(callers.remaining()) })
@@ -114,17 +148,28 @@ fn end_of(callers: Option<Deadline>, limits: Limits) -> (Deadline, Error) {
 
 /// Makes the instance and calls it. Gives what it returned, 0 for a command.
 async fn call(store: &mut Store<Guest>, code: &Prepared, input_len: i32) -> wasmtime::Result<i32> {
-    let instance = code.instance.instantiate_async(&mut *store).await?;
+    let started = Instant::now();
+    let instance = code.instance.instantiate_async(&mut *store).instrument(inner_span!("instantiate")).await;
+    store.data_mut().instantiation = started.elapsed();
+    run(store, code, &instance?, input_len).instrument(inner_span!("run")).await
+}
+
+async fn run(
+    store: &mut Store<Guest>,
+    code: &Prepared,
+    instance: &Instance,
+    input_len: i32,
+) -> wasmtime::Result<i32> {
     if let Some(memory) = &code.memory {
         store.data_mut().memory =
             instance.get_module_export(&mut *store, memory).and_then(Extern::into_memory);
     }
     if let Some(initialize) = &code.initialize {
-        call_export::<(), ()>(store, &instance, initialize, ()).await?;
+        call_export::<(), ()>(store, instance, initialize, ()).await?;
     }
     match &code.entry {
-        Entry::Invoke(invoke) => call_export(store, &instance, invoke, input_len).await,
-        Entry::Command(start) => call_export(store, &instance, start, ()).await.map(|()| 0),
+        Entry::Invoke(invoke) => call_export(store, instance, invoke, input_len).await,
+        Entry::Command(start) => call_export(store, instance, start, ()).await.map(|()| 0),
     }
 }
 

@@ -63,6 +63,12 @@ impl Meter {
         Self { limit, used: 0, last_growth: 0, refused: false, total }
     }
 
+    /// The memory that the guest has, in bytes. WebAssembly gives none back, so that it is the most that
+    /// the guest has had, too.
+    pub(crate) fn used(&self) -> u64 {
+        self.used as u64
+    }
+
     /// Whether the guest wanted more memory than it may have.
     pub(crate) fn refused(&self) -> bool {
         self.refused
@@ -137,7 +143,7 @@ mod tests {
         assert_eq!(total.get(), 60);
         assert!(meter.memory_growing(60, 90, None).expect("no error"));
         meter.memory_grow_failed(wasmtime::format_err!("no memory")).expect("no error");
-        assert_eq!(total.get(), 60);
+        assert_eq!((total.get(), meter.used()), (60, 60));
         drop(meter);
         assert_eq!(total.get(), 0);
     }

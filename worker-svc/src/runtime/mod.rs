@@ -19,7 +19,7 @@ use mesh::shutdown::Tasks;
 use wasmtime::Engine;
 
 pub(crate) use self::invoke::{Invocation, Outcome};
-pub(crate) use self::modules::Modules;
+pub(crate) use self::modules::{Found, Modules};
 
 use self::artifacts::Artifacts;
 use self::engine::Capacity;
@@ -28,6 +28,7 @@ use self::ticker::Ticker;
 use self::turns::Turns;
 use crate::code_source::CodeSource;
 use crate::config::{self, Config};
+use crate::logs::Logs;
 use crate::metrics::Metrics;
 
 /// What runs functions.
@@ -38,14 +39,16 @@ pub(crate) struct Runtime {
     turns: Turns,
     http: Arc<host::http::Client>,
     stack_bytes: usize,
+    logs: Logs,
     metrics: Metrics,
 }
 
 impl Runtime {
-    /// The runtime that `config` describes, with code from `source`.
+    /// The runtime that `config` describes, with code from `source`. What functions log goes to `logs`.
     pub(crate) fn new(
         config: &Config,
         source: CodeSource,
+        logs: Logs,
         tasks: &Tasks,
         metrics: Metrics,
     ) -> anyhow::Result<Self> {
@@ -72,6 +75,7 @@ impl Runtime {
             http: Arc::new(http.context("the functions' HTTP client")?),
             stack_bytes: config.stack_bytes,
             engine,
+            logs,
             metrics,
         })
     }

@@ -10,12 +10,15 @@ use std::time::{Duration, Instant};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use mesh::hash::Hash;
+use mesh::inner_span;
 use mesh::shutdown::Tasks;
+use mesh::telemetry::Traced as _;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 use tracing::Instrument as _;
+use tracing::field::Empty;
 use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, ModuleExport, ValType};
 
 use super::artifacts::Artifacts;
@@ -50,7 +53,31 @@ pub(crate) enum Entry {
     Command(ModuleExport),
 }
 
-type Flight = Shared<BoxFuture<'static, Result<Arc<Prepared>, Error>>>;
+/// Code that was asked for, and what it took to have it ready.
+#[derive(Clone)]
+pub(crate) struct Found {
+    pub(crate) code: Arc<Prepared>,
+    pub(crate) phases: Phases,
+}
+
+/// How long whoever asks for code waits for what. All zero: it was ready.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Phases {
+    /// A place among those that compile, or the end of what somebody else has begun.
+    pub(crate) queue: Duration,
+    pub(crate) fetch: Duration,
+    pub(crate) compile: Duration,
+    pub(crate) load: Duration,
+}
+
+/// The preparation of some code.
+struct Flight {
+    landing: Landing,
+    /// It was begun for somebody else.
+    joined: bool,
+}
+
+type Landing = Shared<BoxFuture<'static, Result<Found, Error>>>;
 
 /// The worker's code. Cheap to clone.
 #[derive(Clone)]
@@ -60,7 +87,7 @@ struct Inner {
     linker: Linker<Guest>,
     ready: Cache<Hash, Arc<Prepared>>,
     broken: Cache<Hash, Error>,
-    flights: Mutex<HashMap<Hash, Flight>>,
+    flights: Mutex<HashMap<Hash, Landing>>,
     artifacts: Artifacts,
     source: CodeSource,
     compiler: Compiler,
@@ -89,15 +116,21 @@ impl Modules {
     }
 
     /// The code with this hash, ready to run.
-    pub(crate) async fn get(&self, hash: Hash) -> Result<Arc<Prepared>, Error> {
+    pub(crate) async fn get(&self, hash: Hash) -> Result<Found, Error> {
         if let Some(code) = self.0.ready.get(&hash) {
             self.0.metrics.found(Level::Memory);
-            return Ok(code);
+            return Ok(Found::ready(code));
         }
         if let Some(error) = self.0.broken.get(&hash) {
             return Err(error);
         }
-        self.flight(hash).await
+        let Flight { landing, joined } = self.flight(hash);
+        if !joined {
+            return landing.await;
+        }
+        let since = Instant::now();
+        let Found { code, .. } = landing.instrument(inner_span!("queue", funless.waits_for = "code")).await?;
+        Ok(Found { code, phases: Phases { queue: since.elapsed(), ..Phases::default() } })
     }
 
     /// Forgets code that no function uses any more, on disk too. What runs goes on.
@@ -117,12 +150,13 @@ impl Modules {
     /// Joins the preparation of this code, or starts it. It goes on when who started it goes away.
     fn flight(&self, hash: Hash) -> Flight {
         let mut flights = self.0.flights.lock();
-        if let Some(flight) = flights.get(&hash) {
-            return flight.clone();
+        if let Some(landing) = flights.get(&hash) {
+            return Flight { landing: landing.clone(), joined: true };
         }
         // It may have landed since the caller looked.
         if let Some(code) = self.0.ready.get(&hash) {
-            return futures::future::ready(Ok(code)).boxed().shared();
+            let landing = futures::future::ready(Ok(Found::ready(code))).boxed().shared();
+            return Flight { landing, joined: false };
         }
         let (landed, landing) = oneshot::channel();
         let inner = Arc::clone(&self.0);
@@ -130,16 +164,16 @@ impl Modules {
             let _landing_strip = LandingStrip { inner: &inner, hash };
             let prepared = inner.prepare(hash).await;
             match &prepared {
-                Ok(code) => inner.ready.insert(hash, Arc::clone(code)),
+                Ok(found) => inner.ready.insert(hash, Arc::clone(&found.code)),
                 Err(error @ Error::CodeUnusable(_)) => inner.broken.insert(hash, error.clone()),
                 Err(_) => {}
             }
             let _ = landed.send(prepared);
         };
-        self.0.tasks.spawn(preparation.in_current_span());
-        let flight = landing.map(|prepared| prepared.unwrap_or(Err(Error::Draining))).boxed().shared();
-        flights.insert(hash, flight.clone());
-        flight
+        self.0.tasks.spawn(preparation.in_current_trace());
+        let landing = landing.map(|prepared| prepared.unwrap_or(Err(Error::Draining))).boxed().shared();
+        flights.insert(hash, landing.clone());
+        Flight { landing, joined: false }
     }
 }
 
@@ -156,44 +190,68 @@ impl Drop for LandingStrip<'_> {
 }
 
 impl Inner {
-    async fn prepare(&self, hash: Hash) -> Result<Arc<Prepared>, Error> {
-        let module = match self.load(hash).await {
+    async fn prepare(&self, hash: Hash) -> Result<Found, Error> {
+        let mut phases = Phases::default();
+        let module = match self.load(hash, &mut phases).await {
             Some(module) => {
                 self.metrics.found(Level::Disk);
                 module
             }
             None => {
-                let module = self.fetch_and_compile(hash).await?;
+                let module = self.fetch_and_compile(hash, &mut phases).await?;
                 self.metrics.found(Level::Registry);
                 module
             }
         };
-        Prepared::link(&self.linker, &module).map(Arc::new)
+        Ok(Found { code: Arc::new(Prepared::link(&self.linker, &module)?), phases })
     }
 
-    async fn load(&self, hash: Hash) -> Option<Module> {
-        let (artifacts, metrics) = (self.artifacts.clone(), self.metrics.clone());
-        let loading = tokio::task::spawn_blocking(move || {
-            let started = Instant::now();
-            let module = artifacts.load(&hash)?;
-            metrics.phase(Phase::Load, started.elapsed());
-            Some(module)
-        });
-        loading.await.ok().flatten()
-    }
-
-    async fn fetch_and_compile(&self, hash: Hash) -> Result<Module, Error> {
-        // Bounds the memory that waiting code takes.
-        let _place = self.compiler.places.acquire().await;
+    async fn load(&self, hash: Hash, phases: &mut Phases) -> Option<Module> {
+        let artifacts = self.artifacts.clone();
         let started = Instant::now();
-        let code = self.source.fetch(hash).await?;
+        let loading = tokio::task::spawn_blocking(move || artifacts.load(&hash));
+        let span = inner_span!("load", funless.found = Empty);
+        let module = loading.instrument(span.clone()).await.ok().flatten();
+        span.record("funless.found", module.is_some());
+        if module.is_some() {
+            phases.load = started.elapsed();
+            self.metrics.phase(Phase::Load, phases.load);
+        }
+        module
+    }
+
+    async fn fetch_and_compile(&self, hash: Hash, phases: &mut Phases) -> Result<Module, Error> {
+        let asked = Instant::now();
+        // Bounds the memory that waiting code takes.
+        let waiting = self.compiler.places.acquire();
+        let _place = waiting.instrument(inner_span!("queue", funless.waits_for = "compiler")).await;
+        let started = Instant::now();
+        phases.queue = started - asked;
+        let code = self.source.fetch(hash).instrument(inner_span!("fetch")).await?;
         let fetched = Instant::now();
-        self.metrics.phase(Phase::Fetch, fetched - started);
+        phases.fetch = fetched - started;
+        self.metrics.phase(Phase::Fetch, phases.fetch);
         tracing::debug!(%hash, bytes = code.len(), "compiling");
         let artifacts = self.artifacts.clone();
-        let module = self.compiler.run(move |engine| compile(engine, &artifacts, &hash, &code)).await?;
-        self.metrics.phase(Phase::Compile, fetched.elapsed());
+        let span = inner_span!("compile", funless.code.bytes = code.len());
+        let compiling = self.compiler.run(move |engine| compile(engine, &artifacts, &hash, &code));
+        let module = compiling.instrument(span).await?;
+        phases.compile = fetched.elapsed();
+        self.metrics.phase(Phase::Compile, phases.compile);
         Ok(module)
+    }
+}
+
+impl Found {
+    fn ready(code: Arc<Prepared>) -> Self {
+        Self { code, phases: Phases::default() }
+    }
+}
+
+impl Phases {
+    /// Whether the code had to be made ready.
+    pub(crate) fn is_cold(self) -> bool {
+        self != Self::default()
     }
 }
 

@@ -10,7 +10,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Semaphore;
 use wasmtime::{Store, UpdateDeadline};
 
@@ -20,6 +22,15 @@ const FREE_TICKS: u64 = 2;
 /// The turns of all guests.
 #[derive(Debug)]
 pub(crate) struct Turns(Semaphore);
+
+/// What a guest has taken.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Spent {
+    /// Of the processor.
+    pub(crate) cpu: Duration,
+    /// Waiting for its turns.
+    pub(crate) waiting: Duration,
+}
 
 /// Raised when a guest's time slice is over.
 #[derive(Debug, Clone, Default)]
@@ -49,27 +60,50 @@ impl Turns {
         Self(Semaphore::new(at_once))
     }
 
-    /// Runs `guest`, in turns once it takes long.
-    pub(crate) async fn run<F: Future>(&self, slice_end: &SliceEnd, guest: F) -> F::Output {
+    /// Runs `guest`, in turns once it takes long. What it takes is added to `spent` as it goes, so that it
+    /// is known also of a guest that is stopped.
+    pub(crate) async fn run<F: Future>(
+        &self,
+        slice_end: &SliceEnd,
+        spent: &mut Spent,
+        guest: F,
+    ) -> F::Output {
         let mut guest = pin!(guest);
         let mut turn = None;
         loop {
-            let ended = poll_fn(|context| match guest.as_mut().poll(context) {
-                Poll::Ready(output) => Poll::Ready(Some(output)),
-                Poll::Pending if slice_end.0.swap(false, Ordering::Relaxed) => Poll::Ready(None),
-                Poll::Pending => {
-                    // It waits for something, an HTTP answer for example: others may compute.
-                    turn = None;
-                    Poll::Pending
-                }
-            });
+            let ended =
+                poll_fn(|context| match on_the_processor(&mut spent.cpu, || guest.as_mut().poll(context)) {
+                    Poll::Ready(output) => Poll::Ready(Some(output)),
+                    Poll::Pending if slice_end.0.swap(false, Ordering::Relaxed) => Poll::Ready(None),
+                    Poll::Pending => {
+                        // It waits for something, an HTTP answer for example: others may compute.
+                        turn = None;
+                        Poll::Pending
+                    }
+                });
             if let Some(output) = ended.await {
                 return output;
             }
             // First the thread looks after the network, then the turn passes on.
+            let since = Instant::now();
             tokio::task::yield_now().await;
             drop(turn.take());
             turn = self.0.acquire().await.ok();
+            spent.waiting += since.elapsed();
         }
     }
+}
+
+/// Adds to `cpu` what `work` takes of the processor. It does not leave this thread.
+fn on_the_processor<T>(cpu: &mut Duration, work: impl FnOnce() -> T) -> T {
+    let before = thread_cpu();
+    let done = work();
+    *cpu += thread_cpu().saturating_sub(before);
+    done
+}
+
+/// What this thread has taken of the processor.
+fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }

@@ -13,9 +13,6 @@ use crate::table::Table;
 
 /// Rows of a table of invocations, unless all are asked for.
 const ROWS: usize = 50;
-/// The capacity of an invocation that names none, in KB.
-const DEFAULT_CAPACITY_KB: u64 = 64;
-
 /// Where an invocation runs, or why nowhere.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -78,7 +75,7 @@ impl Placed {
     /// The memory that it reserves, in KB.
     pub fn capacity_kb(&self) -> u64 {
         match self.invocation.capacity_kb {
-            0 => DEFAULT_CAPACITY_KB,
+            0 => proto::DEFAULT_CAPACITY_KB,
             kb => kb,
         }
     }

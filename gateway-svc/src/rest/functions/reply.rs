@@ -10,9 +10,6 @@ use super::super::events::EventShown;
 use super::super::sinks::SinkShown;
 use super::super::time::rfc_3339;
 
-/// What the scheduler reserves where nothing else was said, in KB.
-const DEFAULT_CAPACITY_KB: u64 = 64;
-
 /// A function.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FunctionShown {
@@ -79,7 +76,8 @@ impl FunctionShown {
 
 impl From<Metadata> for MetadataShown {
     fn from(metadata: Metadata) -> Self {
-        let capacity = if metadata.capacity_kb == 0 { DEFAULT_CAPACITY_KB } else { metadata.capacity_kb };
+        let capacity =
+            if metadata.capacity_kb == 0 { proto::DEFAULT_CAPACITY_KB } else { metadata.capacity_kb };
         let Metadata { tag, idempotent, script, .. } = metadata;
         Self { tag, capacity, idempotent, script }
     }

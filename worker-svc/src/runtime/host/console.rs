@@ -1,4 +1,4 @@
-//! A guest's log: one event of the worker's log per line.
+//! A guest's log: each line is a record of the worker's log, and is remembered for who asks for it.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use wasmtime::{Caller, Linker};
 
 use super::memory::Region;
 use super::{Guest, MODULE};
+use crate::logs::{Logs, Source};
 
 /// The log of one invocation. Clones write to the same.
 #[derive(Debug, Clone)]
@@ -14,8 +15,8 @@ pub(crate) struct Console(Arc<Mutex<Lines>>);
 
 #[derive(Debug)]
 struct Lines {
-    function: String,
-    invocation: String,
+    logs: Logs,
+    source: Arc<Source>,
     /// Bytes that may still be logged.
     left: usize,
     full: bool,
@@ -25,10 +26,10 @@ struct Lines {
 }
 
 impl Console {
-    /// A log of at most `limit` bytes.
-    pub(crate) fn new(function: String, invocation: String, limit: usize) -> Self {
-        let (unfinished, last) = (Vec::new(), String::new());
-        Self(Arc::new(Mutex::new(Lines { function, invocation, left: limit, full: false, unfinished, last })))
+    /// A log of at most `limit` bytes, for `logs` to remember.
+    pub(crate) fn new(logs: Logs, source: Source, limit: usize) -> Self {
+        let (source, unfinished, last) = (Arc::new(source), Vec::new(), String::new());
+        Self(Arc::new(Mutex::new(Lines { logs, source, left: limit, full: false, unfinished, last })))
     }
 
     /// Logs one message.
@@ -74,18 +75,19 @@ impl Lines {
         self.left -= kept.len();
         if !kept.is_empty() {
             let line = String::from_utf8_lossy(kept);
-            tracing::info!(target: "guest", function = self.function, invocation = self.invocation, "{line}");
             self.last = line.into_owned();
+            self.record(self.last.clone());
         }
         if kept.len() < message.len() {
             self.full = true;
-            tracing::info!(
-                target: "guest",
-                function = self.function,
-                invocation = self.invocation,
-                "the rest of this invocation's log is dropped: it is over its limit"
-            );
+            self.record("the rest of this invocation's log is dropped: it is over its limit".to_owned());
         }
+    }
+
+    fn record(&self, line: String) {
+        let Source { function, invocation_id, .. } = &*self.source;
+        tracing::info!(target: "guest", function, invocation = invocation_id, "{line}");
+        self.logs.push(&self.source, line);
     }
 }
 
@@ -104,13 +106,20 @@ fn console_log(mut caller: Caller<'_, Guest>, ptr: i32, len: i32) -> wasmtime::R
 mod tests {
     use super::*;
 
+    /// What is logged, which has to be what is remembered.
     fn logged(limit: usize, write: impl FnOnce(&Console)) -> Vec<String> {
+        let logs = Logs::new(1 << 20, prometheus::IntGauge::new("bytes", "bytes").expect("well-formed"));
+        let source = Source { function: "m/f".into(), invocation_id: "i".into(), ..Source::default() };
         let log = crate::runtime::testing::capture_log(|| {
-            let console = Console::new("m/f".into(), "i".into(), limit);
+            let console = Console::new(logs.clone(), source.clone(), limit);
             write(&console);
             console.finish();
         });
-        log.lines().map(str::to_owned).collect()
+        let remembered = logs.read().read().lines;
+        assert!(remembered.iter().all(|line| *line.source == source));
+        let logged: Vec<_> = log.lines().map(str::to_owned).collect();
+        assert_eq!(logged, remembered.iter().map(|line| line.text.clone()).collect::<Vec<_>>());
+        logged
     }
 
     #[test]

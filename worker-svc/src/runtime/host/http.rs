@@ -12,6 +12,9 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use mesh::{inner_span, telemetry};
+use tracing::field::{Empty, display};
+use tracing::{Instrument as _, Span};
 use wasmtime::{Caller, Linker};
 
 use super::memory::Region;
@@ -29,11 +32,13 @@ pub(super) struct Http {
     client: Arc<Client>,
     /// The body of the last `__http_send` that has not been read yet.
     unread: Bytes,
+    /// Requests so far.
+    pub(super) requests: u32,
 }
 
 impl Http {
     pub(super) fn new(client: Arc<Client>) -> Self {
-        Self { client, unread: Bytes::new() }
+        Self { client, unread: Bytes::new(), requests: 0 }
     }
 }
 
@@ -51,15 +56,39 @@ impl Client {
 
     /// The answer's status and body, or why there is none.
     async fn send(&self, request: Request) -> Result<(u16, Bytes), String> {
-        let mut headers = read_headers(&request.headers)?;
-        mesh::telemetry::inject_current(&mut headers);
+        let headers = read_headers(&request.headers)?;
         let uri = std::str::from_utf8(&request.uri).map_err(|_| "the URI is no UTF-8")?;
         let uri = reqwest::Url::parse(uri).map_err(|error| format!("{uri:?} is no URI: {error}"))?;
-        let mut outgoing = self.client.request(request.method, uri).headers(headers);
+        let span = client_span(&request.method, &uri);
+        let mut outgoing = self.client.request(request.method, uri);
         if !request.body.is_empty() {
             outgoing = outgoing.body(request.body);
         }
-        let mut answer = outgoing.send().await.map_err(|error| in_words(&error))?;
+        let answer = self.exchange(outgoing, headers).instrument(span.clone()).await;
+        match &answer {
+            Ok((status, _)) => {
+                span.record("http.response.status_code", status);
+                if *status >= 400 {
+                    span.record("otel.status_code", "ERROR");
+                    span.record("error.type", display(status));
+                }
+            }
+            Err(_) => {
+                span.record("otel.status_code", "ERROR");
+                span.record("error.type", "no_answer");
+            }
+        }
+        answer
+    }
+
+    /// Sends a request within its span.
+    async fn exchange(
+        &self,
+        outgoing: reqwest::RequestBuilder,
+        mut headers: HeaderMap,
+    ) -> Result<(u16, Bytes), String> {
+        telemetry::inject_current(&mut headers);
+        let mut answer = outgoing.headers(headers).send().await.map_err(|error| in_words(&error))?;
         let mut body = BytesMut::new();
         while let Some(chunk) = answer.chunk().await.map_err(|error| in_words(&error))? {
             if body.len() + chunk.len() > self.max_body {
@@ -69,6 +98,30 @@ impl Client {
         }
         Ok((answer.status().as_u16(), body.freeze()))
     }
+}
+
+/// A request that leaves. User, password and query of its URI may be secrets.
+fn client_span(method: &Method, uri: &reqwest::Url) -> Span {
+    if !telemetry::is_in_trace() {
+        return Span::none();
+    }
+    let mut shown = uri.clone();
+    // They fail for URIs that have no such parts.
+    let _ = shown.set_username("");
+    let _ = shown.set_password(None);
+    shown.set_query(None);
+    inner_span!(
+        "http client",
+        otel.name = method.as_str(),
+        otel.kind = "client",
+        otel.status_code = Empty,
+        http.request.method = method.as_str(),
+        http.response.status_code = Empty,
+        url.full = shown.as_str(),
+        server.address = uri.host_str(),
+        server.port = uri.port_or_known_default(),
+        error.type = Empty,
+    )
 }
 
 /// An error with its causes: reqwest's own words do not say what happened.
@@ -136,7 +189,9 @@ impl Request {
 
     /// Sends it. `None` when it failed, which the guest's log then says.
     async fn send(self, caller: &mut Caller<'_, Guest>) -> Option<(u16, Bytes)> {
-        let client = Arc::clone(&caller.data().http.client);
+        let http = &mut caller.data_mut().http;
+        http.requests += 1;
+        let client = Arc::clone(&http.client);
         match client.send(self).await {
             Ok(answer) => Some(answer),
             Err(reason) => {

@@ -11,6 +11,7 @@ mod memory;
 mod wasi;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use prometheus::IntGauge;
@@ -33,6 +34,8 @@ pub(crate) struct Guest {
     pub(crate) console: Console,
     /// Known once the instance is made.
     pub(crate) memory: Option<Memory>,
+    /// How long it took to make it.
+    pub(crate) instantiation: Duration,
     exchange: Exchange,
     http: Http,
     wasi: Option<Box<WasiP1Ctx>>,
@@ -66,11 +69,17 @@ impl Guest {
             meter: Meter::new(limits.memory_bytes, memory_total),
             console,
             memory: None,
+            instantiation: Duration::ZERO,
             exchange: Exchange::new(args, limits.output_bytes),
             http: Http::new(http),
             wasi,
             output,
         }
+    }
+
+    /// The HTTP requests that it has made.
+    pub(crate) fn http_requests(&self) -> u32 {
+        self.http.requests
     }
 
     /// The response of a FunLess function, if it gave one.

@@ -78,6 +78,11 @@ impl Worker {
         Served::start(self.service.router.clone()).await
     }
 
+    /// The way to it.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     pub fn client(&self) -> ExecutionClient<Channel> {
         ExecutionClient::new(self.channel.clone())
     }

@@ -1,0 +1,97 @@
+//! How the services of the mesh are configured, as a file would say it. The same for one process and for
+//! six.
+
+use serde_json::{Value, json};
+
+use super::{Databases, encryption_key};
+use crate::args::Up;
+use crate::profile::Profile;
+use mesh::auth::Secret;
+
+/// The services, as `--set` names them.
+pub const SERVICES: [&str; 6] = ["registry", "sink", "scheduler", "worker", "connector", "gateway"];
+
+/// Where services find each other: endpoints.
+pub struct Places {
+    pub registry: String,
+    pub scheduler: String,
+    pub connector: String,
+    pub sink: String,
+}
+
+/// What `fl up` says to its services.
+pub struct Settings<'a> {
+    options: &'a Up,
+    profile: &'a Profile,
+    places: Places,
+    databases: Databases,
+    encryption_key: Secret,
+}
+
+impl<'a> Settings<'a> {
+    /// What `options` say to services at these places.
+    pub fn new(options: &'a Up, profile: &'a Profile, places: Places) -> anyhow::Result<Self> {
+        for setting in &options.set {
+            let service = setting.split_once('.').map(|(service, _)| service);
+            let is_known = service.is_some_and(|service| SERVICES.contains(&service));
+            anyhow::ensure!(
+                is_known && setting.contains('='),
+                "--set {setting}: expected SERVICE.KEY=VALUE, such as worker.max_concurrent=64; services are {}",
+                SERVICES.join(", ")
+            );
+        }
+        let (databases, encryption_key) = (Databases::of(options)?, encryption_key(options)?);
+        Ok(Self { options, profile, places, databases, encryption_key })
+    }
+
+    pub fn registry(&self) -> Value {
+        let exposed = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
+        json!({
+            "database_url": self.databases.registry,
+            "guest_token": exposed(&self.profile.api_token),
+            "admin_token": exposed(&self.profile.admin_token),
+            "encryption_key": self.encryption_key.expose(),
+        })
+    }
+
+    pub fn sink(&self) -> Value {
+        json!({ "registry": self.places.registry, "database_url": self.databases.sink })
+    }
+
+    pub fn scheduler(&self) -> Value {
+        json!({ "registry": self.places.registry, "sink": self.places.sink })
+    }
+
+    pub fn worker(&self, name: &str) -> Value {
+        json!({
+            "name": name,
+            "registry": self.places.registry,
+            "schedulers": [self.places.scheduler],
+            "cache_dir": self.options.data_dir.join("code-cache"),
+        })
+    }
+
+    pub fn connector(&self) -> Value {
+        json!({
+            "registry": self.places.registry,
+            "scheduler": self.places.scheduler,
+            "database_url": self.databases.connector,
+        })
+    }
+
+    pub fn gateway(&self) -> Value {
+        json!({
+            "registry": self.places.registry,
+            "scheduler": self.places.scheduler,
+            "connector": self.places.connector,
+            "sink": self.places.sink,
+        })
+    }
+
+    /// What `--set` says to a service, each as `KEY=VALUE`.
+    pub fn set(&self, service: &str) -> Vec<String> {
+        let of_service =
+            |setting: &String| Some(setting.strip_prefix(service)?.strip_prefix('.')?.to_owned());
+        self.options.set.iter().filter_map(of_service).collect()
+    }
+}

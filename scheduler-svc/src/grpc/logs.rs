@@ -1,0 +1,69 @@
+//! `funless.scheduler.v1.Logs`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{BoxStream, StreamExt as _};
+use mesh::Caller;
+use mesh::deadline::Deadline;
+use proto::log::v1::{TailLogsRequest, TailLogsResponse};
+use proto::scheduler::v1::logs_server::Logs;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use crate::catalog::Catalog;
+use crate::logs::{Tail, follow};
+use crate::membership::Members;
+
+/// How long workers may take to tell what they remember.
+const REMEMBER: Duration = Duration::from_secs(5);
+
+/// Tells what functions have logged.
+#[derive(Debug)]
+pub struct LogsHandler {
+    members: Arc<Members>,
+    catalog: Arc<Catalog>,
+    draining: CancellationToken,
+}
+
+impl LogsHandler {
+    /// The logs of the functions in `catalog`, as `members` have them, until `draining`.
+    pub fn new(members: Arc<Members>, catalog: Arc<Catalog>, draining: CancellationToken) -> Self {
+        Self { members, catalog, draining }
+    }
+}
+
+#[tonic::async_trait]
+impl Logs for LogsHandler {
+    type TailLogsStream = BoxStream<'static, Result<TailLogsResponse, Status>>;
+
+    async fn tail_logs(
+        &self,
+        request: Request<TailLogsRequest>,
+    ) -> Result<Response<Self::TailLogsStream>, Status> {
+        let caller = Caller::of(&request);
+        let deadline = Deadline::of_at_most(&request, REMEMBER);
+        let mut wanted = request.into_inner();
+        let TailLogsRequest { module, function, function_id, .. } = &wanted;
+        let function = self.catalog.reached(&caller, function_id, module, function);
+        let function = function.map_err(mesh::Error::from)?;
+        // Names can be taken again by others.
+        wanted.function_id.clone_from(&function.id);
+        let follows = wanted.follow;
+        let mut tail = Tail::new(Arc::clone(&self.members), wanted);
+        let first = tail.remembered(deadline).await;
+        let first = futures::stream::iter([Ok(first)]);
+        if !follows {
+            return Ok(Response::new(first.boxed()));
+        }
+        let (catalog, draining) = (Arc::clone(&self.catalog), self.draining.clone());
+        let end = async move {
+            tokio::select! {
+                () = catalog.deleted(&function.id) => {}
+                () = draining.cancelled() => {}
+            }
+        };
+        let lines = first.chain(follow(tail).map(Ok));
+        Ok(Response::new(lines.take_until(Box::pin(end)).boxed()))
+    }
+}

@@ -1,0 +1,150 @@
+//! `funless.worker.v1.Execution`.
+
+use std::mem::take;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mesh::deadline::Deadline;
+use mesh::hash::Hash;
+use mesh::inner_span;
+use mesh::receipt::{self, Receipt, micros};
+use mesh::telemetry::current_trace_id;
+use proto::worker::v1::execute_response;
+use proto::worker::v1::execution_server::Execution;
+use proto::worker::v1::{ExecuteRequest, ExecuteResponse};
+use tonic::{Request, Response, Status};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
+
+use crate::admission::Admission;
+use crate::error::Error;
+use crate::logs::Source;
+use crate::metrics::{Metrics, outcome_label};
+use crate::runtime::limits::Limits;
+use crate::runtime::{Found, Invocation, Outcome, Runtime};
+use crate::work::Kind;
+
+/// What a function gets whose caller gave no arguments.
+const NO_ARGS: Bytes = Bytes::from_static(b"{}");
+
+/// Runs code.
+pub(crate) struct ExecutionService {
+    pub(crate) admission: Admission,
+    pub(crate) runtime: Arc<Runtime>,
+    /// The worker's limits.
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Metrics,
+}
+
+#[tonic::async_trait]
+impl Execution for ExecutionService {
+    async fn execute(&self, request: Request<ExecuteRequest>) -> Result<Response<ExecuteResponse>, Status> {
+        let deadline = Deadline::of(&request);
+        let mut receipt = Receipt::default();
+        match self.run(request.into_inner(), deadline, &mut receipt).await {
+            Ok(outcome) => {
+                let outcome = match outcome {
+                    Outcome::Result(result) => execute_response::Outcome::Result(result),
+                    Outcome::FunctionError(message) => execute_response::Outcome::FunctionError(message),
+                };
+                let mut response = Response::new(ExecuteResponse { outcome: Some(outcome) });
+                receipt::attach(&mut response, &receipt);
+                Ok(response)
+            }
+            Err(error) => {
+                let mut status = Status::from(mesh::Error::from(error));
+                receipt::attach_to_failure(&mut status, &receipt);
+                Err(status)
+            }
+        }
+    }
+}
+
+impl ExecutionService {
+    async fn run(
+        &self,
+        mut request: ExecuteRequest,
+        deadline: Option<Deadline>,
+        receipt: &mut Receipt,
+    ) -> Result<Outcome, Error> {
+        let kind = Kind { scheduler_id: take(&mut request.scheduler_id), tag: take(&mut request.tag) };
+        let place = self.admission.admit(kind, request.capacity_kb);
+        let place = place.inspect_err(|error| self.metrics.refused(error))?;
+        let mut observation = self.metrics.start();
+        let span = execute_span(&request);
+        let executing = self.execute_admitted(request, deadline, receipt);
+        let end = executing.instrument(span.clone()).await;
+        observation.ended(&end, receipt);
+        record_end(&span, &end, receipt);
+        drop(place);
+        end
+    }
+
+    async fn execute_admitted(
+        &self,
+        request: ExecuteRequest,
+        deadline: Option<Deadline>,
+        receipt: &mut Receipt,
+    ) -> Result<Outcome, Error> {
+        let hash = request.code.as_ref().map(|code| Hash::try_from(code.hash.as_ref()));
+        let Some(Ok(hash)) = hash else {
+            return Err(Error::BadRequest("code.hash: expected the 32 bytes of a SHA3-256"));
+        };
+        let Found { code, phases } = self.runtime.modules.get(hash).await?;
+        receipt.queue_us = micros(phases.queue);
+        receipt.fetch_us = micros(phases.fetch);
+        receipt.compile_us = micros(phases.compile);
+        receipt.load_us = micros(phases.load);
+        Span::current().record("faas.coldstart", phases.is_cold());
+        let invocation = Invocation {
+            source: Source {
+                function: format!("{}/{}", request.module, request.function),
+                function_id: request.function_id,
+                invocation_id: request.invocation_id,
+                trace_id: current_trace_id().unwrap_or_default(),
+            },
+            args: if request.args.is_empty() { NO_ARGS } else { request.args },
+            limits: self.limits.of_function(&request.limits.unwrap_or_default()),
+            deadline,
+        };
+        self.runtime.invoke(&code, invocation, receipt).await
+    }
+}
+
+/// What is done for one call, without the call itself.
+fn execute_span(request: &ExecuteRequest) -> Span {
+    inner_span!(
+        "execute",
+        otel.status_code = Empty,
+        error.type = Empty,
+        faas.name = format_args!("{}/{}", request.module, request.function),
+        faas.invocation_id = request.invocation_id,
+        faas.coldstart = Empty,
+        funless.outcome = Empty,
+        funless.queue_us = Empty,
+        funless.cpu_us = Empty,
+        funless.peak_memory_bytes = Empty,
+        funless.in_bytes = Empty,
+        funless.out_bytes = Empty,
+        funless.http_requests = Empty,
+    )
+}
+
+/// Notes how it ended. A function's own error is an outcome, and the function's: the span has not failed.
+fn record_end(span: &Span, end: &Result<Outcome, Error>, receipt: &Receipt) {
+    if span.is_disabled() {
+        return;
+    }
+    let outcome = outcome_label(end);
+    span.record("funless.outcome", outcome);
+    if end.is_err() {
+        span.record("otel.status_code", "ERROR");
+        span.record("error.type", outcome);
+    }
+    span.record("funless.queue_us", receipt.queue_us);
+    span.record("funless.cpu_us", receipt.cpu_us);
+    span.record("funless.peak_memory_bytes", receipt.peak_memory_bytes);
+    span.record("funless.in_bytes", receipt.in_bytes);
+    span.record("funless.out_bytes", receipt.out_bytes);
+    span.record("funless.http_requests", receipt.http_requests);
+}
