@@ -26,6 +26,11 @@ pub struct Fl {
 impl Fl {
     /// Starts `fl up`, or `fl up --mesh`, and waits until it serves.
     pub async fn start(six_processes: bool) -> anyhow::Result<Self> {
+        Self::start_with(six_processes, &[]).await
+    }
+
+    /// The same with more flags.
+    pub async fn start_with(six_processes: bool, flags: &[&str]) -> anyhow::Result<Self> {
         let fl = std::env::current_exe()?.with_file_name("fl");
         let data_dir = tempfile::tempdir()?;
         let (http, grpc) = free_addresses()?;
@@ -35,6 +40,7 @@ impl Fl {
         if six_processes {
             command.arg("--mesh");
         }
+        command.args(flags);
         let started = Instant::now();
         let child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).spawn().with_context(

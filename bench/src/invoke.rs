@@ -42,7 +42,8 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     fl.stop().await
 }
 
-async fn upload_and_call(fl: &Fl) -> anyhow::Result<Duration> {
+/// Uploads `hello` and calls it once. Gives how long the call took.
+pub async fn upload_and_call(fl: &Fl) -> anyhow::Result<Duration> {
     let code = Part::bytes(HELLO).file_name("hello.wasm");
     let form = Form::new().text("name", "hello").text("wait_for_workers", "false").part("code", code);
     let client = reqwest::Client::new();
@@ -54,33 +55,68 @@ async fn upload_and_call(fl: &Fl) -> anyhow::Result<Duration> {
 }
 
 async fn measure(fl: &Fl, shape: &str, connections: usize, requests: usize) -> anyhow::Result<()> {
-    let each = requests.div_ceil(connections);
-    // A client per connection: a client keeps its own.
-    let clients: Vec<_> = (0..connections).map(|_| reqwest::Client::new()).collect();
-    futures::future::try_join_all(clients.iter().map(|client| calls(client, fl, WARM_UP / connections)))
-        .await?;
-    let start = Instant::now();
-    let times = futures::future::try_join_all(clients.iter().map(|client| calls(client, fl, each))).await?;
-    let elapsed = start.elapsed();
-    let mut times = times.concat();
-    times.sort_unstable();
-    let percentile = |share: f64| {
-        let index = (times.len() as f64 * share) as usize;
-        times.get(index.min(times.len() - 1)).map(Duration::as_micros).context("no requests")
-    };
+    let load = Load::new(fl, connections);
+    load.run(WARM_UP).await?;
+    let measured = load.run(requests).await?;
     println!(
         "{}",
         json!({
             "name": "warm",
             "shape": shape,
             "connections": connections,
-            "requests": times.len(),
-            "per_s": (times.len() as f64 / elapsed.as_secs_f64()).round(),
-            "p50_us": percentile(0.5)?,
-            "p99_us": percentile(0.99)?,
+            "requests": measured.times.len(),
+            "per_s": measured.per_s().round(),
+            "p50_us": measured.percentile(0.5)?.as_micros(),
+            "p99_us": measured.percentile(0.99)?.as_micros(),
         })
     );
     Ok(())
+}
+
+/// Warm calls over several connections.
+pub struct Load<'a> {
+    fl: &'a Fl,
+    /// One for each connection: a client keeps its own.
+    clients: Vec<reqwest::Client>,
+}
+
+/// What a load has measured.
+pub struct Measured {
+    /// Of each call, in order.
+    times: Vec<Duration>,
+    elapsed: Duration,
+}
+
+impl<'a> Load<'a> {
+    /// As many connections to a mesh that has `hello`.
+    pub fn new(fl: &'a Fl, connections: usize) -> Self {
+        Self { fl, clients: (0..connections).map(|_| reqwest::Client::new()).collect() }
+    }
+
+    /// Makes so many calls, over all connections at once.
+    pub async fn run(&self, requests: usize) -> anyhow::Result<Measured> {
+        let each = requests.div_ceil(self.clients.len());
+        let start = Instant::now();
+        let lanes = self.clients.iter().map(|client| calls(client, self.fl, each));
+        let times = futures::future::try_join_all(lanes).await?;
+        let elapsed = start.elapsed();
+        let mut times = times.concat();
+        times.sort_unstable();
+        Ok(Measured { times, elapsed })
+    }
+}
+
+impl Measured {
+    /// Calls in a second.
+    pub fn per_s(&self) -> f64 {
+        self.times.len() as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// What this share of the calls did not take longer than.
+    pub fn percentile(&self, share: f64) -> anyhow::Result<Duration> {
+        let index = (self.times.len() as f64 * share) as usize;
+        self.times.get(index.min(self.times.len().saturating_sub(1))).copied().context("no requests")
+    }
 }
 
 async fn calls(client: &reqwest::Client, fl: &Fl, count: usize) -> anyhow::Result<Vec<Duration>> {

@@ -4,13 +4,14 @@
 //! the machine and on what else it does; compare only what was measured in one run.
 
 // A command line tool talks to its user.
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod deliver;
 mod events;
 mod fl;
 mod invoke;
 mod policy;
+mod traces;
 
 use clap::Parser as _;
 
@@ -29,6 +30,8 @@ enum Command {
     Events(events::Options),
     /// Decisions of the scheduler by themselves, on one core.
     Policy(policy::Options),
+    /// Warm invocations without traces, with 1 % of them, with all of them.
+    Traces(traces::Options),
 }
 
 #[tokio::main]
@@ -38,5 +41,6 @@ async fn main() -> anyhow::Result<()> {
         Command::Invoke(options) => invoke::run(&options).await,
         Command::Events(options) => events::run(&options).await,
         Command::Policy(options) => policy::run(&options),
+        Command::Traces(options) => traces::run(&options).await,
     }
 }

@@ -1,7 +1,9 @@
 //! The scheduler through its gRPC, with a registry and workers that are real servers.
 
+mod logs;
 mod measurements;
 mod policies;
+mod receipts;
 mod simulate;
 mod support;
 mod tunnel;

@@ -62,10 +62,15 @@ pub struct Span {
 impl Collector {
     /// Starts it on a free port.
     pub async fn start() -> Self {
+        Self::start_at(0).await
+    }
+
+    /// Starts it on this port of the loopback interface.
+    pub async fn start_at(port: u16) -> Self {
         let spans = Spans::default();
         let service = TraceServiceServer::new(spans.clone());
-        let served = Served::start(tonic::service::Routes::new(service).into_axum_router()).await;
-        Self { spans, served }
+        let router = tonic::service::Routes::new(service).into_axum_router();
+        Self { spans, served: Served::start_at(port, router).await }
     }
 
     /// Where it takes spans.

@@ -41,6 +41,17 @@ pub fn mirror() -> Vec<u8> {
     )
 }
 
+/// Logs its input, and answers with it.
+pub fn logging() -> Vec<u8> {
+    guest(
+        b"",
+        "(call $get_input_data (i32.const 2048))
+        (call $console_log (i32.const 2048) (local.get 0))
+        (call $insert_response (i32.const 2048) (local.get 0))
+        (i32.const 0)",
+    )
+}
+
 /// Answers with how often this instance has been invoked, one digit.
 pub fn counting() -> Vec<u8> {
     guest(
@@ -169,6 +180,7 @@ fn guest(data: &[u8], body: &str) -> Vec<u8> {
             (import \"fl_imps\" \"__get_input_data\" (func $get_input_data (param i32)))
             (import \"fl_imps\" \"__insert_response\" (func $insert_response (param i32 i32)))
             (import \"fl_imps\" \"__insert_error\" (func $insert_error (param i32 i32)))
+            (import \"fl_imps\" \"__console_log\" (func $console_log (param i32 i32)))
             (memory (export \"memory\") 1)
             (global $data i32 (i32.const 1024))
             (global $len i32 (i32.const {len}))

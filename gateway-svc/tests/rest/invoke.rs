@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use mesh::receipt::Receipt;
 use mesh::testing::eventually;
 use mesh::{Caller, Error, Reason};
 use proto::scheduler::v1::{DefaultPolicy, Scheduling, scheduling::Language};
@@ -290,4 +291,20 @@ async fn an_invocation_follows_the_writes_before_it() {
     assert_eq!(min_revision(None).await, 2, "a client raises it for itself only");
     let answer = send(mesh.request("POST", PATH).header("x-funless-revision", "new")).await;
     assert_eq!(answer.status, 400);
+}
+
+#[tokio::test]
+async fn what_it_cost_is_in_the_headers_also_of_a_failure() {
+    let mesh = Mesh::start().await;
+    let receipt =
+        Receipt { run_us: 1500, total_us: 2000, cpu_us: 7, worker: "w1".into(), ..Receipt::default() };
+    mesh.scheduler.state.lock().receipt = receipt;
+    let trapped = Error::new(Reason::GuestTrapped, "the function trapped");
+    for answer in [Answer::Result("1"), Answer::FunctionError("no"), Answer::Error(trapped)] {
+        mesh.scheduler.answers(answer);
+        let answer = mesh.ask("POST", PATH, Body::None).await;
+        assert_eq!(answer.header("server-timing"), Some("run;dur=1.500, total;dur=2.000"), "{answer:?}");
+        let costs = answer.header("x-funless-receipt").expect("a receipt");
+        assert!(costs.starts_with("cpu_us=7, ") && costs.ends_with("worker=\"w1\""), "{costs}");
+    }
 }

@@ -8,6 +8,7 @@ mod dead_letters;
 mod explain;
 mod functions;
 mod invoke;
+mod logs;
 mod modules;
 mod one_process;
 mod openapi;

@@ -3,6 +3,7 @@
 pub mod bindings;
 pub mod dead_letters;
 pub mod http;
+pub mod logs;
 pub mod policies;
 pub mod registry;
 pub mod scheduler;

@@ -72,6 +72,11 @@ impl Default for FakeRegistry {
 }
 
 impl FakeRegistry {
+    /// Nobody is known by this token any more.
+    pub fn revoke(&self, token: &str) {
+        self.state.lock().tokens.remove(token);
+    }
+
     /// Its gRPC services.
     pub fn services(&self) -> Grpc {
         Grpc::default()

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mesh::deadline::Deadline;
+use mesh::receipt::{self, Receipt};
 use mesh::server::Grpc;
 use mesh::{Caller, Error, MAX_MESSAGE_BYTES};
 use parking_lot::Mutex;
 use proto::scheduler::v1::cluster_server::{Cluster, ClusterServer};
 use proto::scheduler::v1::invocations_server::{Invocations, InvocationsServer};
 use proto::scheduler::v1::invoke_response::Outcome;
+use proto::scheduler::v1::logs_server::LogsServer;
 use proto::scheduler::v1::policies_server::PoliciesServer;
 use proto::scheduler::v1::{
     AwaitCodeRequest, AwaitCodeResponse, InvokeRequest, InvokeResponse, ListWorkersRequest,
@@ -19,6 +21,7 @@ use proto::scheduler::v1::{
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
+use super::logs::FakeLogs;
 use super::policies::FakePolicies;
 
 /// How an invocation ends.
@@ -39,6 +42,7 @@ pub enum Answer {
 pub struct FakeScheduler {
     pub state: Arc<Mutex<State>>,
     pub policies: FakePolicies,
+    pub logs: FakeLogs,
 }
 
 #[derive(Default)]
@@ -46,6 +50,8 @@ pub struct State {
     pub answer: Option<Answer>,
     /// The decision that it says it made for each invocation.
     pub decision: Option<&'static str>,
+    /// What it says that each invocation cost.
+    pub receipt: Receipt,
     pub request: Option<InvokeRequest>,
     pub caller: Option<Caller>,
     pub deadline: Option<Duration>,
@@ -67,6 +73,7 @@ impl FakeScheduler {
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         Grpc::default()
             .service(invocations)
+            .service(LogsServer::new(self.logs.clone()))
             .service(ClusterServer::new(self.clone()))
             .service(PoliciesServer::new(self.policies.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES))
     }
@@ -89,17 +96,17 @@ impl Invocations for FakeScheduler {
     async fn invoke(&self, request: Request<InvokeRequest>) -> Result<Response<InvokeResponse>, Status> {
         let (caller, deadline) = (Caller::of(&request), Deadline::of(&request).map(Deadline::remaining));
         let request = request.into_inner();
-        let (answer, decision) = {
+        let (answer, decision, receipt) = {
             let mut state = self.state.lock();
             state.request = Some(request.clone());
             (state.caller, state.deadline) = (Some(caller), deadline);
-            (state.answer.clone().unwrap_or(Answer::Echo), state.decision)
+            (state.answer.clone().unwrap_or(Answer::Echo), state.decision, state.receipt.clone())
         };
         let outcome = match answer {
             Answer::Echo => Some(Outcome::Result(request.args)),
             Answer::Result(json) => Some(Outcome::Result(Bytes::from_static(json.as_bytes()))),
             Answer::FunctionError(message) => Some(Outcome::FunctionError(message.into())),
-            Answer::Error(error) => return Err(failed(error, decision)),
+            Answer::Error(error) => return Err(failed(error, decision, &receipt)),
             Answer::Nothing => None,
             Answer::Hang => {
                 let _running = Running::start(&self.state);
@@ -107,17 +114,20 @@ impl Invocations for FakeScheduler {
             }
         };
         let worker = "w1".into();
-        Ok(Response::new(InvokeResponse {
+        let mut response = Response::new(InvokeResponse {
             outcome,
             invocation_id: request.invocation_id,
             worker,
             decision_id: decision.unwrap_or_default().into(),
-        }))
+        });
+        receipt::attach(&mut response, &receipt);
+        Ok(response)
     }
 }
 
-fn failed(error: Error, decision: Option<&'static str>) -> Status {
+fn failed(error: Error, decision: Option<&'static str>, receipt: &Receipt) -> Status {
     let mut status = Status::from(error);
+    receipt::attach_to_failure(&mut status, receipt);
     if let Some(id) = decision {
         status.metadata_mut().insert(mesh::DECISION_HEADER, MetadataValue::from_static(id));
     }

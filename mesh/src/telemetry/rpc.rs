@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use tonic::Code;
 use tracing::Span;
-use tracing::field::{Empty, display};
+use tracing::field::Empty;
 
 use super::SPANS;
 use crate::channel::Endpoint;
@@ -46,7 +46,7 @@ macro_rules! rpc_span {
 
 /// A call that leaves for `endpoint`.
 pub(crate) fn client_span(path: &str, endpoint: &Endpoint) -> RpcSpan {
-    let span = rpc_span!("rpc client", "client", path, server.address = display(endpoint));
+    let span = rpc_span!("rpc client", "client", path, server.address = tracing::field::display(endpoint));
     RpcSpan { span, is_error: |code| code != Code::Ok }
 }
 

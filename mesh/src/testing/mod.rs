@@ -45,7 +45,12 @@ pub struct Served {
 impl Served {
     /// Serves `router`.
     pub async fn start(router: axum::Router) -> Self {
-        let listen = Listen::Tcp(([127, 0, 0, 1], 0).into());
+        Self::start_at(0, router).await
+    }
+
+    /// Serves `router` on this port; 0: a free one.
+    pub async fn start_at(port: u16, router: axum::Router) -> Self {
+        let listen = Listen::Tcp(([127, 0, 0, 1], port).into());
         let listener = Listener::bind(&listen).await.expect("a free port");
         let endpoint = listener.endpoint().expect("a bound port");
         let draining = CancellationToken::new();

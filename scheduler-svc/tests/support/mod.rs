@@ -1,5 +1,7 @@
 //! The far sides of the scheduler as real servers: a registry that is watched, and workers.
 
+mod logs;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,6 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use mesh::channel::Endpoint;
+use mesh::config::ServerConfig;
+use mesh::health::Readiness;
+use mesh::receipt::{self, Receipt};
+use mesh::server::Grpc;
+use mesh::shutdown::Tasks;
 use mesh::testing::{Served, eventually};
 use mesh::{Channel, Error, Host, MAX_MESSAGE_BYTES, Reason, tunnel};
 use parking_lot::Mutex;
@@ -16,7 +23,8 @@ use proto::registry::v1::change::Change as Kind;
 use proto::registry::v1::watch_response::Body;
 use proto::registry::v1::watch_server::{Watch, WatchServer};
 use proto::registry::v1::{
-    Change, ChangeSet, Code, CodeKind, Function, Metadata, Script, Snapshot, WatchRequest, WatchResponse,
+    Change, ChangeSet, Code, CodeKind, Function, FunctionDeleted, Metadata, Script, Snapshot, WatchRequest,
+    WatchResponse,
 };
 use proto::scheduler::v1::cluster_client::ClusterClient;
 use proto::scheduler::v1::invocations_client::InvocationsClient;
@@ -30,6 +38,7 @@ use proto::sink::v1::delivery_server::{Delivery, DeliveryServer};
 use proto::sink::v1::{DeliverRequest, DeliverResponse};
 use proto::worker::v1::execute_response::Outcome;
 use proto::worker::v1::execution_server::{Execution, ExecutionServer};
+use proto::worker::v1::logs_server::LogsServer;
 use proto::worker::v1::{ExecuteRequest, ExecuteResponse};
 use scheduler_svc::{App, Config};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
@@ -37,6 +46,8 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{BroadcastStream, ReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
+
+pub use logs::FakeLogs;
 
 /// A registry of which only the watch is there.
 #[derive(Clone)]
@@ -67,6 +78,15 @@ impl FakeRegistry {
         state.functions.push(function.clone());
         let change = Change { change: Some(Kind::FunctionPut(function)) };
         self.tell(state.revision, change)
+    }
+
+    /// Deletes the function with this id.
+    pub fn delete(&self, id: &str) -> u64 {
+        let mut state = self.state.lock();
+        state.revision += 1;
+        state.functions.retain(|known| known.id != id);
+        let deleted = FunctionDeleted { id: id.into(), ..FunctionDeleted::default() };
+        self.tell(state.revision, Change { change: Some(Kind::FunctionDeleted(deleted)) })
     }
 
     /// Puts a script and gives the revision.
@@ -155,6 +175,9 @@ struct Executor {
     most: Arc<AtomicUsize>,
     /// One for each that may go.
     let_go: Arc<Semaphore>,
+    logs: FakeLogs,
+    /// What it says that each run cost.
+    receipt: Arc<Mutex<Receipt>>,
 }
 
 struct Running(Arc<watch::Sender<usize>>);
@@ -186,11 +209,17 @@ impl Execution for Executor {
             }
             Behaviour::Answer | Behaviour::Hold | Behaviour::Forgot => {
                 let result = Bytes::from(format!("{:?}", self.name));
-                Ok(Response::new(ExecuteResponse { outcome: Some(Outcome::Result(result)) }))
+                let mut response = Response::new(ExecuteResponse { outcome: Some(Outcome::Result(result)) });
+                receipt::attach(&mut response, &self.receipt.lock());
+                Ok(response)
             }
             Behaviour::Overloaded => Err(Error::overloaded("full", Duration::from_secs(1)).into()),
             Behaviour::Hang => std::future::pending().await,
-            Behaviour::Trap => Err(Error::new(Reason::GuestTrapped, "unreachable").into()),
+            Behaviour::Trap => {
+                let mut status = Status::from(Error::new(Reason::GuestTrapped, "unreachable"));
+                receipt::attach_to_failure(&mut status, &self.receipt.lock());
+                Err(status)
+            }
         }
     }
 }
@@ -198,6 +227,15 @@ impl Execution for Executor {
 impl FakeWorker {
     pub fn behave(&self, behaviour: Behaviour) {
         *self.executor.behaviour.lock() = behaviour;
+    }
+
+    /// What it says from now on that each run cost.
+    pub fn spends(&self, receipt: Receipt) {
+        *self.executor.receipt.lock() = receipt;
+    }
+
+    pub fn logs(&self) -> &FakeLogs {
+        &self.executor.logs
     }
 
     pub fn received(&self) -> Vec<ExecuteRequest> {
@@ -258,11 +296,19 @@ impl Executor {
             running: Arc::new(watch::Sender::new(0)),
             most: Arc::default(),
             let_go: Arc::new(Semaphore::new(0)),
+            logs: FakeLogs::default(),
+            receipt: Arc::default(),
         }
     }
 
+    /// Behind the mesh's own stack, which sends trailers.
     fn router(&self) -> axum::Router {
-        tonic::service::Routes::new(ExecutionServer::new(self.clone())).into_axum_router()
+        let readiness = Readiness::default();
+        let _ = readiness.serving();
+        Grpc::default()
+            .service(ExecutionServer::new(self.clone()))
+            .service(LogsServer::new(self.logs.clone()))
+            .build(&ServerConfig::default(), &prometheus::Registry::new(), &readiness, &Tasks::default())
     }
 }
 

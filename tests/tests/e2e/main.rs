@@ -9,6 +9,7 @@ mod hostile;
 mod names;
 mod owners;
 mod rest_table;
+mod seen;
 
 use std::process::ExitCode;
 
@@ -61,5 +62,8 @@ fn main() -> ExitCode {
         command_line::placements_from_the_command_line,
         command_line::workers_from_the_command_line,
         command_line::mistakes_are_explained,
+        seen::an_answer_says_what_it_cost,
+        seen::costs_from_the_command_line,
+        seen::logs_are_read_from_all_workers,
     ])
 }

@@ -1,5 +1,6 @@
 //! One trace through every hop, as a collector receives it, the same in both shapes.
 
+mod outage;
 mod paths;
 
 use std::process::ExitCode;
@@ -18,6 +19,8 @@ fn main() -> ExitCode {
             paths::a_failing_guest,
             paths::a_dispatch_that_is_retried,
             paths::an_unsampled_failure,
+            outage::a_collector_that_is_away,
+            outage::a_collector_that_hangs,
         ],
     )])
 }

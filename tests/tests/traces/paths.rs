@@ -24,7 +24,7 @@ async fn traced(shape: Shape, flags: &[&str]) -> (Mesh, Collector) {
 }
 
 /// The trace of an answer.
-fn trace_of(answer: &Answer) -> String {
+pub fn trace_of(answer: &Answer) -> String {
     let traceresponse = answer.headers.get("traceresponse").expect("an answer names its trace");
     let parts: Vec<_> = traceresponse.to_str().expect("text").split('-').collect();
     assert_eq!((parts[0], parts.len()), ("00", 4), "{traceresponse:?}");
@@ -32,7 +32,7 @@ fn trace_of(answer: &Answer) -> String {
 }
 
 /// What is below the gateway's span, down to the worker, with these lines below `execute`.
-fn invocation(below_execute: &str) -> String {
+pub fn invocation(below_execute: &str) -> String {
     let mut tree = "
 POST /v1/fn/{module}/{function} (server)
   funless.scheduler.v1.Invocations/Invoke (client)
@@ -120,7 +120,11 @@ pub async fn an_update_and_then_a_cold_invocation(shape: Shape) {
     let upload = Upload::function("f", &guests::responding(b"2"));
     let update = user.put_form("/v1/fn/_/f", upload).await.expect(200);
     let updated = collector.expect_tree(&trace_of(&update), UPDATE).await;
-    for statement in updated.spans.iter().filter(|span| span.attributes.contains_key("db.system.name")) {
+    let server = updated.span_of_kind("funless.registry.v1.Functions/UpdateFunction", "server");
+    let statements = || updated.spans.iter().filter(|span| span.attributes.contains_key("db.system.name"));
+    assert!(statements().any(|statement| statement.name == "UPDATE"));
+    for statement in statements() {
+        assert_eq!(statement.parent, server.id, "{statement:?}");
         assert!(!statement.attribute("db.query.text").contains("'f'"), "without values: {statement:?}");
     }
 
@@ -150,7 +154,11 @@ pub async fn an_update_and_then_a_cold_invocation(shape: Shape) {
 }
 
 const UPDATE: &str = "
-x
+    PUT /v1/fn/{module}/{function} (server)
+      funless.registry.v1.Functions/UpdateFunction (client)
+        funless.registry.v1.Functions/UpdateFunction (server) ...
+      funless.scheduler.v1.Cluster/AwaitCode (client)
+        funless.scheduler.v1.Cluster/AwaitCode (server)
 ";
 
 fn remove_artifacts(cache: &Path) {

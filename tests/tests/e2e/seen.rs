@@ -1,0 +1,113 @@
+//! What users see of an invocation: what it cost, and what it logged.
+
+use std::time::Duration;
+
+use mesh::receipt;
+use proto::scheduler::v1::InvokeRequest;
+use proto::scheduler::v1::invocations_client::InvocationsClient;
+use serde_json::{Value, json};
+use tests::fl::{fl, start};
+use tests::grpc::connect;
+use tests::process::Signal;
+use tests::{Answer, Mesh, guests, wait};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
+    answer.headers.get(name).unwrap_or_else(|| panic!("no {name}")).to_str().expect("text")
+}
+
+/// Milliseconds by phase.
+fn phases(answer: &Answer) -> Vec<(String, f64)> {
+    let entries = header(answer, "server-timing").split(", ");
+    let read = entries.map(|entry| {
+        let (name, ms) = entry.split_once(";dur=").expect("a duration");
+        (name.to_owned(), ms.parse().expect("a number"))
+    });
+    read.collect()
+}
+
+pub async fn an_answer_says_what_it_cost(mesh: &Mesh) {
+    let user = mesh.user();
+    user.create_module("costs").await;
+    user.create_function("costs", "f", &guests::mirror()).await;
+    user.create_function("costs", "trap", &guests::trapping()).await;
+    let answer = user.invoke("costs", "f", json!([1, 2])).await.expect(200);
+    let times = phases(&answer);
+    let total = times.last().expect("a total");
+    assert_eq!(total.0, "total");
+    let sum: f64 = times.iter().filter(|(name, _)| name != "total").map(|(_, ms)| ms).sum();
+    assert!(sum <= total.1 + 0.01, "the parts of {times:?}");
+    let costs = header(&answer, "x-funless-receipt");
+    for part in ["in_bytes=5", "out_bytes=5", "http_requests=0", "attempts=1", "worker=\"worker\""] {
+        assert!(costs.contains(part), "{part} in {costs}");
+    }
+    // 256 pages more than the one it starts with.
+    assert!(costs.contains("peak_memory_bytes=16842752"), "{costs}");
+
+    let failed = user.invoke("costs", "trap", json!({})).await.expect(500);
+    assert!(header(&failed, "x-funless-receipt").contains("in_bytes=2"));
+    let refused = user.invoke("costs", "nothing", json!({})).await.expect(404);
+    assert!(!refused.headers.contains_key("x-funless-receipt"), "nothing was run");
+
+    let request = InvokeRequest { module: "costs".into(), function: "f".into(), ..InvokeRequest::default() };
+    let mut client = InvocationsClient::new(connect(mesh, user.token()).await);
+    let response = client.invoke(request).await.expect("a result");
+    let receipt = receipt::of(response.metadata());
+    let decision = response.into_inner().decision_id;
+    assert_eq!((&*receipt.worker, &receipt.decision_id), ("worker", &decision));
+    assert!(receipt.total_us >= receipt.run_us + receipt.instantiate_us, "{receipt:?}");
+    user.delete("/v1/fn/costs").await.expect(204);
+}
+
+pub async fn costs_from_the_command_line(mesh: &Mesh) {
+    let user = mesh.user();
+    user.create_module("costs_typed").await;
+    user.create_function("costs_typed", "f", &guests::responding(b"1")).await;
+    let printed = fl(mesh, &user, &["fn", "invoke", "costs_typed/f", "--trace"]).await;
+    assert_eq!((printed.code, printed.out.as_str()), (Some(0), "1"), "{}", printed.err);
+    let lines: Vec<_> = printed.err.lines().collect();
+    assert!(lines[0].starts_with("client ") && lines[1].starts_with("mesh "), "{}", printed.err);
+    assert!(lines.iter().any(|line| line.starts_with("  run ")), "{}", printed.err);
+    assert!(printed.err.contains("worker worker"), "{}", printed.err);
+    user.delete("/v1/fn/costs_typed").await.expect(204);
+}
+
+pub async fn logs_are_read_from_all_workers(mesh: &Mesh) {
+    let user = mesh.user();
+    user.create_module("logs").await;
+    user.create_function("logs", "f", &guests::logging()).await;
+    let answer = user.invoke("logs", "f", json!("first")).await.expect(200);
+    let read = user.get("/v1/fn/logs/f/logs").await.expect(200).json();
+    let [line] = &read["data"]["lines"].as_array().expect("lines")[..] else { panic!("one line: {read}") };
+    assert_eq!((&line["text"], &line["worker"]), (&json!("\"first\""), &json!("worker")));
+    assert_eq!(line["invocation"], json!(header(&answer, "x-funless-invocation")));
+    assert_eq!(read["data"]["unheard"], json!([]));
+
+    let printed = fl(mesh, &user, &["fn", "logs", "logs/f"]).await;
+    assert!(printed.success && printed.out.lines().count() == 1, "{printed:?}");
+    assert!(printed.out.contains(" worker \"first\"  invocation="), "{}", printed.out);
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let log = folder.path().join("log");
+    let mut following = start(mesh, &user, &["fn", "logs", "logs/f", "--follow", "--json"], &log);
+    let texts = || -> Vec<String> {
+        let printed = std::fs::read_to_string(&log).unwrap_or_default();
+        let lines = printed.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter_map(|line| Some(line["text"].as_str()?.to_owned())).collect()
+    };
+    let shows = async |expected: &[&str]| {
+        wait::until("the lines are there", SOON, async || (texts() == expected).then_some(())).await;
+    };
+    shows(&["\"first\""]).await;
+    user.invoke("logs", "f", json!("second")).await.expect(200);
+    shows(&["\"first\"", "\"second\""]).await;
+    following.signal(Signal::INT);
+    assert!(following.ended(SOON).await.success());
+
+    let stranger = mesh.admin().create_subject("log_reader").await;
+    stranger.get("/v1/fn/logs/f/logs").await.expect(404);
+    user.delete("/v1/fn/logs").await.expect(204);
+    let missing = fl(mesh, &user, &["fn", "logs", "logs/f"]).await;
+    assert!(!missing.success && missing.err.contains("Not Found"), "{}", missing.err);
+}
