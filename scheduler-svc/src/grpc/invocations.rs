@@ -144,21 +144,19 @@ impl Invocations for InvocationsHandler {
                 receipt::attach(&mut response, &receipt);
                 Ok(response)
             }
-            Err(error) => {
-                let mut status = with_decision(error.into(), &receipt.decision_id);
-                receipt::attach_to_failure(&mut status, &receipt);
-                Err(status)
-            }
+            Err(error) => Err(failure(error, &receipt)),
         }
     }
 }
 
-/// The failure of an invocation for which a decision was made, with its id.
-fn with_decision(mut status: Status, decision_id: &str) -> Status {
-    if !decision_id.is_empty()
-        && let Ok(id) = decision_id.parse()
+/// A failure, with the decision and the receipt if it came to a decision.
+fn failure(error: Error, receipt: &Receipt) -> Status {
+    let mut status = Status::from(error);
+    if !receipt.decision_id.is_empty()
+        && let Ok(id) = receipt.decision_id.parse()
     {
         status.metadata_mut().insert(mesh::DECISION_HEADER, id);
+        receipt::attach_to_failure(&mut status, receipt);
     }
     status
 }
