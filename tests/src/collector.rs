@@ -83,6 +83,11 @@ impl Collector {
         Trace { spans: self.spans().into_iter().filter(|span| span.trace_id == trace_id).collect() }
     }
 
+    /// Waits for a span like this, and gives the first one.
+    pub async fn expect_span(&self, what: &str, is_it: impl Fn(&Span) -> bool) -> Span {
+        wait::until(what, PATIENCE, async || self.spans().into_iter().find(&is_it)).await
+    }
+
     /// Waits until the trace looks so. `expected` is a tree as [`Trace::tree`] writes it, whose lines may
     /// be indented as a whole.
     pub async fn expect_tree(&self, trace_id: &str, expected: &str) -> Trace {

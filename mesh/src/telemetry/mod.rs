@@ -9,12 +9,18 @@
 //! - `keep`: failed requests of traces that are not sampled
 //! - `lines`: log lines, each with the ids of its trace
 //! - `rpc`: the spans of calls, on both sides
+//! - `sampling`: which traces are exported
+//! - `stored`: spans that are kept beside what is done later, to be continued or linked to
+//! - `web`: the spans of requests to web servers
 
 mod context;
 mod export;
 mod keep;
 mod lines;
 mod rpc;
+mod sampling;
+mod stored;
+mod web;
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -26,7 +32,7 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use prometheus::Registry;
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -37,6 +43,8 @@ pub use self::context::{Traced, current_trace_id, inject_current, is_in_trace, p
 pub use self::keep::{Kept, keep_error};
 pub use self::lines::LogControl;
 pub(crate) use self::rpc::{RpcSpan, client_span, server_span};
+pub use self::stored::{NoTraceParent, TraceParent, link};
+pub use self::web::{WebSpan, failed};
 
 use self::export::Export;
 use self::keep::Keeper;
@@ -45,6 +53,18 @@ use crate::config::{LogFormat, TelemetryConfig};
 
 /// The target of spans that are exported.
 pub const SPANS: &str = "funless::spans";
+
+/// A span of what happens within a trace; none outside of one: what a service does for itself begins no
+/// traces. Takes what `tracing::info_span!` takes after the target.
+#[macro_export]
+macro_rules! inner_span {
+    ($($fields:tt)*) => {
+        match $crate::telemetry::is_in_trace() {
+            true => ::tracing::info_span!(target: $crate::telemetry::SPANS, $($fields)*),
+            false => ::tracing::Span::none(),
+        }
+    };
+}
 
 /// How long a collector may take for one batch.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -82,10 +102,7 @@ pub fn init(service: &str, config: &TelemetryConfig) -> anyhow::Result<Telemetry
         filter_fn(|metadata| metadata.is_event() && !metadata.target().starts_with("opentelemetry"));
     let lines = lines.with_filter(levels.and(of_ours));
 
-    opentelemetry::global::set_text_map_propagator(TextMapCompositePropagator::new(vec![
-        Box::new(TraceContextPropagator::new()),
-        Box::new(BaggagePropagator::new()),
-    ]));
+    hand_on_contexts();
     let traces = config.otlp_endpoint.as_ref().map(|to| traces(service, to, config)).transpose()?;
     let spans = traces.as_ref().map(|(provider, _)| {
         tracing_opentelemetry::layer()
@@ -100,6 +117,15 @@ pub fn init(service: &str, config: &TelemetryConfig) -> anyhow::Result<Telemetry
         traces.as_ref().filter(|_| config.keep_errors).map(|(_, export)| Keeper::new(export.clone()));
     tracing_subscriber::registry().with(lines).with(spans).with(keeper).try_init()?;
     Ok(Telemetry { traces, log: LogControl::new(handle) })
+}
+
+/// From now on the contexts of traces are read from the headers of requests, and written into them. Part
+/// of [`init`].
+pub fn hand_on_contexts() {
+    opentelemetry::global::set_text_map_propagator(TextMapCompositePropagator::new(vec![
+        Box::new(TraceContextPropagator::new()),
+        Box::new(BaggagePropagator::new()),
+    ]));
 }
 
 fn traces(service: &str, to: &str, config: &TelemetryConfig) -> anyhow::Result<(SdkTracerProvider, Export)> {
@@ -120,7 +146,7 @@ fn traces(service: &str, to: &str, config: &TelemetryConfig) -> anyhow::Result<(
     let export = Export::new(exporter, &resource, config.queued_spans);
     let provider = SdkTracerProvider::builder()
         .with_span_processor(export.clone())
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample_ratio))))
+        .with_sampler(sampling::sampler(config.sample_ratio))
         .with_resource(resource)
         .build();
     // For spans that are known only when they have ended.

@@ -26,8 +26,7 @@ impl Address {
 
     /// Scheme, host and port.
     pub(super) fn origin(&self) -> String {
-        let host = &self.0[Position::BeforeHost..Position::AfterPort];
-        format!("{}://{host}", self.0.scheme())
+        origin(&self.0)
     }
 
     /// Whether it holds a user or a password.
@@ -47,7 +46,7 @@ impl Address {
 /// Without user and password.
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}{}", self.origin(), &self.0[Position::BeforePath..Position::AfterPath])
+        f.write_str(&without_secrets(&self.0))
     }
 }
 
@@ -55,6 +54,15 @@ impl std::fmt::Debug for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{self}")
     }
+}
+
+fn origin(url: &Url) -> String {
+    format!("{}://{}", url.scheme(), &url[Position::BeforeHost..Position::AfterPort])
+}
+
+/// A URL without user, password, query and fragment.
+pub(super) fn without_secrets(url: &Url) -> String {
+    format!("{}{}", origin(url), &url[Position::BeforePath..Position::AfterPath])
 }
 
 #[cfg(test)]

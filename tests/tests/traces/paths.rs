@@ -5,7 +5,7 @@ use tests::collector::Collector;
 use tests::{Mesh, Shape, guests};
 
 /// The trace of an answer.
-fn trace_of(answer: &tests::Answer) -> String {
+pub fn trace_of(answer: &tests::Answer) -> String {
     let traceresponse = answer.headers.get("traceresponse").expect("an answer names its trace");
     let parts: Vec<_> = traceresponse.to_str().expect("text").split('-').collect();
     assert_eq!((parts[0], parts.len()), ("00", 4), "{traceresponse:?}");

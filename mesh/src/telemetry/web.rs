@@ -1,0 +1,54 @@
+//! The spans of requests to web servers.
+
+use tracing::Span;
+use tracing::field::{Empty, display};
+
+use crate::inner_span;
+
+/// A request that leaves for a web server, until it is answered.
+#[derive(Debug, Clone)]
+pub struct WebSpan(Span);
+
+impl WebSpan {
+    /// A request within the current trace, if there is one. `url` gives neither user nor password nor
+    /// query: they may be secrets.
+    pub fn new(method: &str, url: impl Fn() -> String, host: Option<&str>, port: Option<u16>) -> Self {
+        Self(inner_span!(
+            "http client",
+            otel.name = method,
+            otel.kind = "client",
+            otel.status_code = Empty,
+            http.request.method = method,
+            http.response.status_code = Empty,
+            url.full = url(),
+            server.address = host,
+            server.port = port,
+            error.type = Empty,
+        ))
+    }
+
+    /// The span itself.
+    pub fn span(&self) -> &Span {
+        &self.0
+    }
+
+    /// It was answered with this status.
+    pub fn answered(&self, status: u16) {
+        self.0.record("http.response.status_code", status);
+        if status >= 400 {
+            self.0.record("otel.status_code", "ERROR");
+            self.0.record("error.type", display(status));
+        }
+    }
+
+    /// There is no answer.
+    pub fn no_answer(&self) {
+        failed(&self.0, "no_answer");
+    }
+}
+
+/// What `span` is about has failed, because of something of this kind.
+pub fn failed(span: &Span, error_type: &str) {
+    span.record("otel.status_code", "ERROR");
+    span.record("error.type", error_type);
+}
