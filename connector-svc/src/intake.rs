@@ -11,6 +11,7 @@ use mesh::clock::now_ms;
 use mesh::group_commit::Closed;
 use mesh::hash::Hash;
 use mesh::telemetry::{self, TraceParent, Traced as _};
+use opentelemetry::trace::TraceContextExt as _;
 use proto::deadletter::v1::DeadLetter;
 use proto::registry::v1::BindingRole;
 use proto::scheduler::v1::InvokeRequest;
@@ -26,7 +27,7 @@ use crate::handling::Handling;
 use crate::invoker::{Failure, Invoker};
 use crate::journal::{self, Burial, Change, Entry, Journal, Write};
 use crate::metrics::KindMetrics;
-use crate::trace::{Origin, event_span};
+use crate::trace::{Origin, event_span, keep_dead};
 use crate::turns::Turns;
 
 /// Events that are taken out of the journal with one write.
@@ -97,7 +98,15 @@ struct Work {
     invocation_id: Uuid,
     received_at_ms: i64,
     args: Bytes,
+    trace: EventTrace,
+}
+
+/// The span of an event.
+#[derive(Clone)]
+struct EventTrace {
     span: Span,
+    /// It is not the first one of its trace.
+    has_parent: bool,
 }
 
 /// How an invocation ended for good.
@@ -236,7 +245,8 @@ impl Intake {
             telemetry::link(&span, entry.trace);
         }
         let parent = telemetry::parent_of(&event.trace());
-        let outcome = self.take(event, arrival, &span).traced(span.clone(), parent).await;
+        let trace = EventTrace { span: span.clone(), has_parent: parent.has_active_span() };
+        let outcome = self.take(event, arrival, trace).traced(span.clone(), parent).await;
         outcome.inspect_err(|Abandoned| telemetry::failed(&span, "abandoned"))
     }
 
@@ -245,12 +255,17 @@ impl Intake {
         event_span(&self.shared.bound, &self.shared.origin, event)
     }
 
-    async fn take(&self, event: Event, arrival: Arrival, span: &Span) -> Result<Option<Uuid>, Abandoned> {
+    async fn take(
+        &self,
+        event: Event,
+        arrival: Arrival,
+        trace: EventTrace,
+    ) -> Result<Option<Uuid>, Abandoned> {
         let handling = &self.shared.handling;
         let args = match event.args(handling) {
             Ok(args) => args,
             Err(problem) => {
-                telemetry::failed(span, "refused");
+                telemetry::failed(&trace.span, "refused");
                 return self.refuse(arrival, &problem).await;
             }
         };
@@ -280,7 +295,7 @@ impl Intake {
                 (Some(id), invocation_id, received_at_ms)
             }
         };
-        let work = Work { entry_id, invocation_id, received_at_ms, args, span: span.clone() };
+        let work = Work { entry_id, invocation_id, received_at_ms, args, trace };
         self.work(work).await?;
         Ok(entry_id)
     }
@@ -290,13 +305,14 @@ impl Intake {
     pub(crate) async fn resume(&self, entry: Entry, begun: Option<Span>) -> Result<(), Abandoned> {
         // A span that has begun has its place already.
         let parent = entry.trace.map(TraceParent::context).unwrap_or_default();
+        let has_parent = begun.is_none() && parent.has_active_span();
         let span = begun.unwrap_or_else(|| self.event_span(None));
         let work = Work {
             entry_id: Some(entry.id),
             invocation_id: entry.invocation_id,
             received_at_ms: entry.received_at_ms,
             args: entry.args.unwrap_or_default(),
-            span: span.clone(),
+            trace: EventTrace { span: span.clone(), has_parent },
         };
         let outcome = self.work(work).traced(span.clone(), parent).await;
         outcome.inspect_err(|Abandoned| telemetry::failed(&span, "abandoned"))
@@ -341,8 +357,9 @@ impl Intake {
         let metrics = &self.shared.metrics;
         let _in_flight = InFlight::count(metrics);
         let started = Instant::now();
-        work.span.record("faas.invocation_id", display(work.invocation_id));
-        work.span.record("funless.event_id", work.entry_id.map(display));
+        let EventTrace { span, has_parent } = &work.trace;
+        span.record("faas.invocation_id", display(work.invocation_id));
+        span.record("funless.event_id", work.entry_id.map(display));
         let verdict = {
             // A repeat waits until what it repeats has ended.
             let _turn = match self.shared.handling.dedupe_key {
@@ -357,8 +374,9 @@ impl Intake {
                 tracing::warn!(binding = self.binding_id(), invocation = %work.invocation_id, reason,
                     "an event becomes a dead letter");
                 let letter = self.letter(&work, reason, attempts);
-                telemetry::failed(&work.span, "dead_letter");
-                work.span.record("funless.dead_letter.id", &letter.id);
+                telemetry::failed(span, "dead_letter");
+                span.record("funless.dead_letter.id", &letter.id);
+                keep_dead(span, *has_parent, &self.shared.origin, &letter);
                 Some(Box::new(Burial { letter, trace: TraceParent::current() }))
             }
         };

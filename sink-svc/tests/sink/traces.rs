@@ -38,8 +38,13 @@ async fn take(sink: &Sink, invocation_id: &str, traceparent: &str) {
     sink.delivery().deliver(request).await.expect("taken");
 }
 
-fn traceparent(headers: &HeaderMap) -> Option<&str> {
-    headers.get("traceparent").map(|value| value.to_str().expect("text"))
+/// The invocations whose results were taken, in order, and the traces that were told with them.
+fn told(receiver: &Receiver) -> Vec<(String, Option<String>)> {
+    let text = |headers: &HeaderMap, name| Some(headers.get(name)?.to_str().expect("text").to_owned());
+    let of = |headers| (text(headers, "x-funless-invocation").expect("an id"), text(headers, "traceparent"));
+    let mut told: Vec<_> = receiver.taken().iter().map(|received| of(&received.headers)).collect();
+    told.sort();
+    told
 }
 
 async fn a_trace_survives_a_restart(database: Database) {
@@ -55,11 +60,7 @@ async fn a_trace_survives_a_restart(database: Database) {
     receiver.answer(|_| StatusCode::OK.into_response());
     let sink = world.start(&database).await;
     sink.eventually_counts("a", delivered(2)).await;
-    let taken = receiver.taken();
-    for (id, expected) in [("i1", Some(TRACE)), ("i2", None)] {
-        let its = taken.iter().find(|received| received.headers["x-funless-invocation"] == id);
-        assert_eq!(traceparent(&its.expect("delivered").headers), expected, "{id}");
-    }
+    assert_eq!(told(&receiver), [("i1".into(), Some(TRACE.into())), ("i2".into(), None)]);
 }
 
 async fn a_letter_keeps_its_trace_and_a_redrive_brings_another(database: Database) {
@@ -82,9 +83,8 @@ async fn a_letter_keeps_its_trace_and_a_redrive_brings_another(database: Databas
     let redriven = sink.dead_letters().redrive_dead_letters(redrive).await.expect("redriven").into_inner();
     assert_eq!(redriven.redriven, 2);
     sink.eventually_counts("a", delivered(2)).await;
-    for received in receiver.taken() {
-        assert_eq!(traceparent(&received.headers), Some(OTHER), "of the redrive");
-    }
+    let of_the_redrive = ["i1", "i2"].map(|id| (id.to_owned(), Some(OTHER.to_owned())));
+    assert_eq!(told(&receiver), of_the_redrive);
 }
 
 /// The tables are put back to what they were, which is how the first version left them.
@@ -105,9 +105,7 @@ async fn an_older_outbox_is_brought_up_to_date(database: Database) {
     let sink = world.start(&database).await;
     take(&sink, "i2", TRACE).await;
     sink.eventually_counts("a", delivered(2)).await;
-    let told: Vec<_> =
-        receiver.taken().iter().map(|received| traceparent(&received.headers).map(str::to_owned)).collect();
-    assert_eq!(told, [None, Some(TRACE.to_owned())]);
+    assert_eq!(told(&receiver), [("i1".into(), None), ("i2".into(), Some(TRACE.into()))]);
     database.assert_conserved().await;
 }
 

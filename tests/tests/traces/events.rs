@@ -217,7 +217,19 @@ pub async fn a_result_that_died_is_redriven(shape: Shape) {
             &redrive(&user, &letter).await,
             "
             POST /v1/dead-letters/{id}/redrive (server)
-              redrive (producer) ~
+              funless.connector.v1.DeadLetters/GetDeadLetter (client) !
+                funless.connector.v1.DeadLetters/GetDeadLetter (server)
+                  SELECT (client)
+              funless.sink.v1.DeadLetters/GetDeadLetter (client)
+                funless.sink.v1.DeadLetters/GetDeadLetter (server)
+                  SELECT (client)
+                  SELECT (client)
+              funless.sink.v1.DeadLetters/RedriveDeadLetters (client)
+                funless.sink.v1.DeadLetters/RedriveDeadLetters (server)
+                  SELECT (client)
+                  funless.registry.v1.Bindings/FindHolders (client)
+                    funless.registry.v1.Bindings/FindHolders (server) ...
+                  redrive (producer) ~
             ",
         )
         .await;
@@ -278,7 +290,24 @@ pub async fn an_event_that_died_is_redriven(shape: Shape) {
             &redrive(&user, &letter).await,
             "
             POST /v1/dead-letters/{id}/redrive (server)
-              redrive (internal) ~
+              funless.connector.v1.DeadLetters/GetDeadLetter (client)
+                funless.connector.v1.DeadLetters/GetDeadLetter (server)
+                  SELECT (client)
+              funless.sink.v1.DeadLetters/GetDeadLetter (client) !
+                funless.sink.v1.DeadLetters/GetDeadLetter (server)
+                  SELECT (client)
+              funless.connector.v1.DeadLetters/RedriveDeadLetters (client)
+                funless.connector.v1.DeadLetters/RedriveDeadLetters (server)
+                  SELECT (client)
+                  redrive (internal) ~
+                    funless.scheduler.v1.Invocations/Invoke (client)
+                      funless.scheduler.v1.Invocations/Invoke (server)
+                        funless.worker.v1.Execution/Execute (client)
+                          funless.worker.v1.Execution/Execute (server)
+                            execute (internal)
+                        funless.sink.v1.Delivery/Deliver (client)
+                          funless.sink.v1.Delivery/Deliver (server)
+                            enqueue webhook (producer)
             ",
         )
         .await;
