@@ -32,17 +32,20 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use prometheus::Registry;
+use tracing::Subscriber;
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _, reload};
+use tracing_subscriber::{EnvFilter, Layer, reload};
 
 pub use self::context::{Traced, current_trace_id, inject_current, is_in_trace, parent_of, trace_response};
 pub use self::keep::{Kept, keep_error};
 pub use self::lines::LogControl;
 pub(crate) use self::rpc::{RpcSpan, client_span, server_span};
+pub(crate) use self::sampling::sampler;
 pub use self::stored::{NoTraceParent, TraceParent, link};
 pub use self::web::{WebSpan, failed};
 
@@ -104,19 +107,25 @@ pub fn init(service: &str, config: &TelemetryConfig) -> anyhow::Result<Telemetry
 
     hand_on_contexts();
     let traces = config.otlp_endpoint.as_ref().map(|to| traces(service, to, config)).transpose()?;
-    let spans = traces.as_ref().map(|(provider, _)| {
-        tracing_opentelemetry::layer()
-            .with_tracer(provider.tracer("funless"))
-            .with_location(false)
-            .with_tracked_inactivity(false)
-            .with_level(false)
-            .with_target(false)
-            .with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target() == SPANS))
-    });
+    let spans = traces.as_ref().map(|(provider, _)| span_layer(provider.tracer("funless")));
     let keeper =
         traces.as_ref().filter(|_| config.keep_errors).map(|(_, export)| Keeper::new(export.clone()));
     tracing_subscriber::registry().with(lines).with(spans).with(keeper).try_init()?;
     Ok(Telemetry { traces, log: LogControl::new(handle) })
+}
+
+/// Makes the spans of this process those of `tracer`.
+pub(crate) fn span_layer<S>(tracer: SdkTracer) -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    tracing_opentelemetry::layer()
+        .with_tracer(tracer)
+        .with_location(false)
+        .with_tracked_inactivity(false)
+        .with_level(false)
+        .with_target(false)
+        .with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target() == SPANS))
 }
 
 /// From now on the contexts of traces are read from the headers of requests, and written into them. Part
@@ -146,7 +155,7 @@ fn traces(service: &str, to: &str, config: &TelemetryConfig) -> anyhow::Result<(
     let export = Export::new(exporter, &resource, config.queued_spans);
     let provider = SdkTracerProvider::builder()
         .with_span_processor(export.clone())
-        .with_sampler(sampling::sampler(config.sample_ratio))
+        .with_sampler(sampler(config.sample_ratio))
         .with_resource(resource)
         .build();
     // For spans that are known only when they have ended.

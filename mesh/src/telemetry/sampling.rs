@@ -5,7 +5,7 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{Sampler, SamplingResult, ShouldSample};
 
 /// Follows the parent; without one, what the span is linked to; else chance, by `ratio`.
-pub(super) fn sampler(ratio: f64) -> Sampler {
+pub(crate) fn sampler(ratio: f64) -> Sampler {
     Sampler::ParentBased(Box::new(Roots { by_chance: Sampler::TraceIdRatioBased(ratio) }))
 }
 

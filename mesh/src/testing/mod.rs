@@ -3,6 +3,7 @@
 
 #[cfg(feature = "database")]
 pub mod postgres;
+pub mod spans;
 
 use std::time::Duration;
 

@@ -1,20 +1,13 @@
 //! A result's trace is kept with it, and told to its store, also when no spans are exported here.
 
-use std::time::Duration;
-
 use axum::response::IntoResponse as _;
-use futures::StreamExt as _;
 use http::{HeaderMap, StatusCode};
-use mesh::deadline::Deadline;
 use mesh::testing::eventually;
-use proto::binding::v1::BindingState;
 use proto::deadletter::v1::RedriveDeadLettersRequest;
 use proto::sink::v1::SinkCounts;
-use tonic::Request;
 
 use crate::support::receiver::Receiver;
-use crate::support::servers::Nats;
-use crate::support::{Database, Sink, World, contract, delivered, delivery};
+use crate::support::{Database, Sink, World, contract, delivered, delivery, traced};
 
 contract!(
     a_trace_survives_a_restart,
@@ -24,13 +17,6 @@ contract!(
 
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const OTHER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
-
-/// A call within a trace.
-fn traced<T>(traceparent: &str, message: T) -> Request<T> {
-    let mut request = Deadline::after(Duration::from_secs(10)).attach(message);
-    request.metadata_mut().insert("traceparent", traceparent.parse().expect("text"));
-    request
-}
 
 /// Hands over a result within a trace.
 async fn take(sink: &Sink, invocation_id: &str, traceparent: &str) {
@@ -107,27 +93,4 @@ async fn an_older_outbox_is_brought_up_to_date(database: Database) {
     sink.eventually_counts("a", delivered(2)).await;
     assert_eq!(told(&receiver), [("i1".into(), None), ("i2".into(), Some(TRACE.into()))]);
     database.assert_conserved().await;
-}
-
-#[tokio::test]
-async fn a_message_tells_its_trace() {
-    let (world, database, nats) = (World::new(), Database::sqlite(), Nats::start().await);
-    let stream = async_nats::jetstream::stream::Config {
-        name: "results".into(),
-        subjects: vec!["results.>".into()],
-        ..Default::default()
-    };
-    let jetstream = nats.jetstream().await;
-    let stream = jetstream.create_stream(stream).await.expect("created");
-    let params = format!(r#"{{"url":"{}","subject":"results.shop"}}"#, nats.url());
-    world.registry.put("a", "nats", &params);
-    let sink = world.start(&database).await;
-    sink.eventually_is("a", BindingState::Connected).await;
-    take(&sink, "i1", TRACE).await;
-    sink.eventually_counts("a", delivered(1)).await;
-    let consumer = async_nats::jetstream::consumer::pull::OrderedConfig::default();
-    let consumer = stream.create_consumer(consumer).await.expect("created");
-    let message = consumer.messages().await.expect("messages").next().await.expect("one").expect("a message");
-    let headers = message.headers.as_ref().expect("headers");
-    assert_eq!(headers.get("traceparent").map(|value| value.as_str()), Some(TRACE));
 }
