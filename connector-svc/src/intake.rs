@@ -102,7 +102,6 @@ struct Work {
 }
 
 /// The span of an event.
-#[derive(Clone)]
 struct EventTrace {
     span: Span,
     /// It is not the first one of its trace.
