@@ -97,8 +97,8 @@ impl Runner {
         };
         let bound = BoundFunction::of(&bound);
         let metrics = self.metrics.of(&bound.kind);
-        let handling = source.handling.clone();
-        let intake = Intake::open(bound, handling, tenure.revision, self.journal, self.invoker, metrics);
+        let source_said = (source.origin.clone(), source.handling.clone());
+        let intake = Intake::open(bound, source_said, tenure.revision, self.journal, self.invoker, metrics);
         let opened = async {
             let intake = intake.await?;
             // Read once it is open, and no former tenure begins any more.

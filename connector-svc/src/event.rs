@@ -18,7 +18,7 @@ use crate::handling::{DedupeKey, Handling, PayloadForm};
 const MAX_ARGS_BYTES: usize = MAX_MESSAGE_BYTES - (64 << 10);
 
 /// The headers of a trace, which sources carry among the properties of an event.
-const TRACE_HEADERS: [&str; 2] = ["traceparent", "tracestate"];
+const TRACE_HEADERS: [&str; 3] = ["traceparent", "tracestate", "baggage"];
 
 /// An event as its source gave it.
 #[derive(Debug, Clone, Default)]
@@ -90,6 +90,12 @@ impl Event {
             Some((http::HeaderName::from_static(name), value))
         });
         headers.collect()
+    }
+
+    /// Its topic or subject.
+    pub(crate) fn destination(&self) -> Option<&str> {
+        let (_, name) = self.about.iter().find(|(name, _)| matches!(*name, "topic" | "subject"))?;
+        name.as_str()
     }
 
     fn property(&self, name: &str) -> Option<&str> {
@@ -240,5 +246,11 @@ mod tests {
         let trace = event(b"").trace();
         assert_eq!(trace.len(), 1);
         assert_eq!(trace["traceparent"], "00-1-2-01");
+    }
+
+    #[test]
+    fn the_destination_is_found() {
+        assert_eq!(event(b"").destination(), Some("a/b"));
+        assert_eq!(Event::default().destination(), None);
     }
 }

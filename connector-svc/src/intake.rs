@@ -1,33 +1,34 @@
 //! The way of an event, the same for all kinds of sources: into the journal, through the function, and out
 //! again, so that its source can be told.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use mesh::Reason;
 use mesh::backoff::Backoff;
 use mesh::clock::now_ms;
 use mesh::group_commit::Closed;
 use mesh::hash::Hash;
-use mesh::telemetry::{self, Traced as _};
-use parking_lot::Mutex;
+use mesh::telemetry::{self, TraceParent, Traced as _};
+use opentelemetry::trace::TraceContextExt as _;
 use proto::deadletter::v1::DeadLetter;
 use proto::registry::v1::BindingRole;
 use proto::scheduler::v1::InvokeRequest;
-use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
+use tracing::field::display;
 use uuid::Uuid;
 
 use crate::binding::BoundFunction;
 use crate::event::Event;
 use crate::handling::Handling;
 use crate::invoker::{Failure, Invoker};
-use crate::journal::{self, Change, Entry, Journal, Write};
+use crate::journal::{self, Burial, Change, Entry, Journal, Write};
 use crate::metrics::KindMetrics;
+use crate::trace::{Origin, event_span, keep_dead};
+use crate::turns::Turns;
 
 /// Events that are taken out of the journal with one write.
 const TIDIED_AT_ONCE: usize = 256;
@@ -77,6 +78,7 @@ pub(crate) struct Intake {
 #[derive(Debug)]
 struct Shared {
     bound: Arc<BoundFunction>,
+    origin: Origin,
     handling: Handling,
     /// The registry's revision that has the function and its binding.
     revision: u64,
@@ -96,7 +98,14 @@ struct Work {
     invocation_id: Uuid,
     received_at_ms: i64,
     args: Bytes,
-    trace: HeaderMap,
+    trace: EventTrace,
+}
+
+/// The span of an event.
+struct EventTrace {
+    span: Span,
+    /// It is not the first one of its trace.
+    has_parent: bool,
 }
 
 /// How an invocation ended for good.
@@ -110,7 +119,7 @@ impl Intake {
     /// database that is away.
     pub(crate) async fn open(
         bound: BoundFunction,
-        handling: Handling,
+        (origin, handling): (Origin, Handling),
         revision: u64,
         journal: Journal,
         invoker: Invoker,
@@ -120,7 +129,8 @@ impl Intake {
         let change = Change::Open(Arc::clone(&bound));
         let epoch = journal.write(Write { binding_id: Arc::clone(&bound.binding_id), change }).await?;
         let (stopping, turns) = (CancellationToken::new(), Turns::default());
-        let shared = Shared { bound, handling, revision, epoch, journal, invoker, metrics, stopping, turns };
+        let shared =
+            Shared { bound, origin, handling, revision, epoch, journal, invoker, metrics, stopping, turns };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -225,11 +235,38 @@ impl Intake {
 
     /// Handles an event. Once this gives the event's id in the journal, if it has one there, its source
     /// need not send it again: it is done with, refused, or a dead letter.
+    ///
+    /// All of that is one span: in the trace of the event's sender, or the first of a trace. What is in the
+    /// journal already is linked to the span of its first receipt.
     pub(crate) async fn handle(&self, event: Event, arrival: Arrival) -> Result<Option<Uuid>, Abandoned> {
+        let span = self.event_span(Some(&event));
+        if let Arrival::Again(entry) = &arrival {
+            telemetry::link(&span, entry.trace);
+        }
+        let parent = telemetry::parent_of(&event.trace());
+        let trace = EventTrace { span: span.clone(), has_parent: parent.has_active_span() };
+        let outcome = self.take(event, arrival, trace).traced(span.clone(), parent).await;
+        outcome.inspect_err(|Abandoned| telemetry::failed(&span, "abandoned"))
+    }
+
+    /// A span for an event of the binding; one that nobody has sent has no `event`.
+    pub(crate) fn event_span(&self, event: Option<&Event>) -> Span {
+        event_span(&self.shared.bound, &self.shared.origin, event)
+    }
+
+    async fn take(
+        &self,
+        event: Event,
+        arrival: Arrival,
+        trace: EventTrace,
+    ) -> Result<Option<Uuid>, Abandoned> {
         let handling = &self.shared.handling;
         let args = match event.args(handling) {
             Ok(args) => args,
-            Err(problem) => return self.refuse(arrival, &problem).await,
+            Err(problem) => {
+                telemetry::failed(&trace.span, "refused");
+                return self.refuse(arrival, &problem).await;
+            }
         };
         let binding_id = self.binding_id();
         let derived_id = event.invocation_id(binding_id, handling.dedupe_key.as_ref());
@@ -243,27 +280,41 @@ impl Intake {
             Arrival::First { key, fingerprint, invocation_id } => {
                 let id = Uuid::now_v7();
                 let invocation_id = derived_id.or(invocation_id).unwrap_or_else(Uuid::now_v7);
-                let entry =
-                    Entry { id, key, fingerprint, invocation_id, received_at_ms, args: None, ended: false };
+                let entry = Entry {
+                    id,
+                    key,
+                    fingerprint,
+                    invocation_id,
+                    received_at_ms,
+                    args: None,
+                    ended: false,
+                    trace: TraceParent::current(),
+                };
                 self.begin(Change::Begin { epoch: self.epoch(), entry }).await?;
                 (Some(id), invocation_id, received_at_ms)
             }
         };
-        let work = Work { entry_id, invocation_id, received_at_ms, args, trace: event.trace() };
+        let work = Work { entry_id, invocation_id, received_at_ms, args, trace };
         self.work(work).await?;
         Ok(entry_id)
     }
 
-    /// Handles an event that is in the journal with the function's argument.
-    pub(crate) async fn resume(&self, entry: Entry) -> Result<(), Abandoned> {
+    /// Handles an event that is in the journal with the function's argument. `begun` is its span when it
+    /// has just been put there. What another tenure has begun goes on in the same trace.
+    pub(crate) async fn resume(&self, entry: Entry, begun: Option<Span>) -> Result<(), Abandoned> {
+        // A span that has begun has its place already.
+        let parent = entry.trace.map(TraceParent::context).unwrap_or_default();
+        let has_parent = begun.is_none() && parent.has_active_span();
+        let span = begun.unwrap_or_else(|| self.event_span(None));
         let work = Work {
             entry_id: Some(entry.id),
             invocation_id: entry.invocation_id,
             received_at_ms: entry.received_at_ms,
             args: entry.args.unwrap_or_default(),
-            trace: HeaderMap::new(),
+            trace: EventTrace { span: span.clone(), has_parent },
         };
-        self.work(work).await
+        let outcome = self.work(work).traced(span.clone(), parent).await;
+        outcome.inspect_err(|Abandoned| telemetry::failed(&span, "abandoned"))
     }
 
     async fn refuse(&self, arrival: Arrival, problem: &str) -> Result<Option<Uuid>, Abandoned> {
@@ -285,6 +336,7 @@ impl Intake {
                     received_at_ms: now_ms(),
                     args: None,
                     ended: true,
+                    trace: TraceParent::current(),
                 };
                 self.begin(Change::Refuse { epoch: self.epoch(), entry }).await?;
                 Some(id)
@@ -304,29 +356,27 @@ impl Intake {
         let metrics = &self.shared.metrics;
         let _in_flight = InFlight::count(metrics);
         let started = Instant::now();
-        let span = tracing::info_span!(
-            target: telemetry::SPANS,
-            "event",
-            otel.name = %self.shared.bound.kind,
-            otel.kind = "consumer",
-            binding = self.binding_id(),
-            invocation = %work.invocation_id,
-        );
-        let parent = telemetry::parent_of(&work.trace);
-        let verdict = async {
+        let EventTrace { span, has_parent } = &work.trace;
+        span.record("faas.invocation_id", display(work.invocation_id));
+        span.record("funless.event_id", work.entry_id.map(display));
+        let verdict = {
             // A repeat waits until what it repeats has ended.
             let _turn = match self.shared.handling.dedupe_key {
                 Some(_) => Some(self.shared.turns.take(work.invocation_id).await),
                 None => None,
             };
-            self.invoke(&work).await
+            self.invoke(&work).await?
         };
-        let letter = match verdict.traced(span, parent).await? {
+        let letter = match verdict {
             Verdict::Done => None,
             Verdict::Dead { reason, attempts } => {
                 tracing::warn!(binding = self.binding_id(), invocation = %work.invocation_id, reason,
                     "an event becomes a dead letter");
-                Some(Box::new(self.letter(&work, reason, attempts)))
+                let letter = self.letter(&work, reason, attempts);
+                telemetry::failed(span, "dead_letter");
+                span.record("funless.dead_letter.id", &letter.id);
+                keep_dead(span, *has_parent, &self.shared.origin, &letter);
+                Some(Box::new(Burial { letter, trace: TraceParent::current() }))
             }
         };
         let is_letter = letter.is_some();
@@ -359,7 +409,7 @@ impl Intake {
                 invocation_id: work.invocation_id.to_string(),
                 scheduling: None,
             };
-            let wait = match shared.invoker.invoke(request, &work.trace, None).await {
+            let wait = match shared.invoker.invoke(request, None).await {
                 Ok(()) => return Ok(Verdict::Done),
                 Err(Failure::NotTried(words)) => {
                     tracing::debug!(words, "the mesh is away; the event waits");
@@ -408,6 +458,7 @@ impl Intake {
             died_at_ms: now_ms(),
             payload_bytes: work.args.len() as u64,
             payload: work.args.clone(),
+            trace_id: telemetry::current_trace_id().unwrap_or_default(),
         }
     }
 }
@@ -425,61 +476,5 @@ impl<'a> InFlight<'a> {
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.in_flight.dec();
-    }
-}
-
-/// Invocations of which each runs at most once at a time.
-#[derive(Debug, Clone, Default)]
-struct Turns(Arc<Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>>);
-
-/// The right to run an invocation.
-struct Turn {
-    id: Uuid,
-    turns: Turns,
-    held: Option<OwnedMutexGuard<()>>,
-}
-
-impl Turns {
-    async fn take(&self, id: Uuid) -> Turn {
-        // Made before the wait: whoever is dropped while it waits tidies up, too.
-        let mut turn = Turn { id, turns: self.clone(), held: None };
-        let lock = Arc::clone(self.0.lock().entry(id).or_default());
-        turn.held = Some(lock.lock_owned().await);
-        turn
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.held = None;
-        let mut turns = self.turns.0.lock();
-        if turns.get(&self.id).is_some_and(|lock| Arc::strong_count(lock) == 1) {
-            turns.remove(&self.id);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn of_one_invocation_there_is_one_at_a_time() {
-        let turns = Turns::default();
-        let (one, other) = (Uuid::now_v7(), Uuid::now_v7());
-        let first = turns.take(one).await;
-        let _independent = turns.take(other).await;
-        let second = tokio::spawn({
-            let turns = turns.clone();
-            async move { drop(turns.take(one).await) }
-        });
-        mesh::testing::eventually("the second waits", async || {
-            turns.0.lock().get(&one).is_some_and(|lock| Arc::strong_count(lock) > 2)
-        })
-        .await;
-        assert!(!second.is_finished());
-        drop(first);
-        second.await.expect("had its turn");
-        assert_eq!(turns.0.lock().len(), 1, "nothing is kept of what has ended");
     }
 }

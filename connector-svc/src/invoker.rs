@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
 use mesh::deadline::Deadline;
 use mesh::{Channel, Error, MAX_MESSAGE_BYTES, Reason};
 use proto::scheduler::v1::InvokeRequest;
@@ -57,15 +56,11 @@ impl Invoker {
     pub(crate) async fn invoke(
         &self,
         request: InvokeRequest,
-        trace: &HeaderMap,
         deadline: Option<Deadline>,
     ) -> Result<(), Failure> {
         let own = Deadline::after(self.timeout);
         let deadline = deadline.map_or(own, |deadline| deadline.min(own));
-        let mut request = deadline.attach(request);
-        // The event's own trace goes on, also when none are collected here.
-        request.metadata_mut().as_mut().extend(trace.clone());
-        match self.scheduler.clone().invoke(request).await {
+        match self.scheduler.clone().invoke(deadline.attach(request)).await {
             Ok(response) => match response.into_inner().outcome {
                 Some(Outcome::FunctionError(message)) => {
                     Err(Failure::Final(cut(format!("the function failed: {message}"))))

@@ -3,6 +3,7 @@
 //! - `kinds`: the event sources; one file a kind
 //! - `intake`: the way of an event, the same for all kinds: journal, invocation, what becomes of it
 //! - `handling`: what every kind lets its bindings say about that
+//! - `trace`: what traces say of events
 //! - `event`: an event, and the function's argument that it becomes
 //! - `invoker`: asking the scheduler, and telling failures apart
 //! - `journal`: what is in flight, what became of all, and what died; the only module that knows SQL
@@ -25,6 +26,8 @@ mod journal;
 mod kinds;
 mod metrics;
 mod sweep;
+mod trace;
+mod turns;
 
 pub use app::App;
 pub use config::Config;

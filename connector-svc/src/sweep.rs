@@ -118,6 +118,7 @@ mod tests {
             received_at_ms: 1,
             args: None,
             ended: false,
+            trace: None,
         };
         let open = Change::Open(Arc::new(BoundFunction::of(&FunctionBinding::default())));
         for change in [open, Change::Begin { epoch: 1, entry }] {

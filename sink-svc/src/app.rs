@@ -22,6 +22,7 @@ use crate::grpc::Handler;
 use crate::kinds::Http;
 use crate::metrics::Metrics;
 use crate::outbox::{Amount, Outbox};
+use crate::trace::Stores;
 
 /// The sink.
 #[derive(Debug)]
@@ -40,7 +41,9 @@ impl App {
         let replica = Replica::new(BindingRole::Sink, registry.clone(), host.address.clone());
         let board = replica.board();
         let http = Http::new()?;
-        let couriers = Arc::new(Couriers::new(outbox.clone(), http.clone(), metrics.clone()));
+        let stores = Stores::default();
+        let couriers = Couriers::new(outbox.clone(), http.clone(), metrics.clone(), stores.clone());
+        let couriers = Arc::new(couriers);
         let removed_after = Duration::from_secs(config.removed_after_s);
         let removed = RemovedBindings::new(Arc::clone(&couriers), board.clone(), removed_after);
         tasks.spawn(removed.keep_burying(registry.clone()));
@@ -58,6 +61,7 @@ impl App {
             outbox,
             http,
             metrics,
+            stores,
             lookup: Lookup { board, registry, dialer: host.dialer.clone(), address: host.address.clone() },
         };
         let router = services(handler).build(&config.server, &host.metrics, &readiness, &tasks);

@@ -3,6 +3,7 @@
 //! - `kinds`: what each kind of store takes, and how it is delivered to; one file a kind
 //! - `outbox`: the database: results until they are delivered, dead letters, ledgers
 //! - `delivery`: from the outbox to the stores
+//! - `trace`: what traces say of results
 //! - `grpc`: what scheduler, gateway and users ask
 
 mod app;
@@ -13,6 +14,7 @@ mod grpc;
 mod kinds;
 mod metrics;
 mod outbox;
+mod trace;
 
 pub use app::App;
 pub use config::Config;

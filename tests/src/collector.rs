@@ -23,6 +23,9 @@ use crate::wait;
 /// Spans come in batches, from several processes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What is below this line may be anything.
+const ANYTHING: &str = " ...";
+
 /// The receiver, until it is dropped.
 pub struct Collector {
     spans: Spans,
@@ -88,15 +91,22 @@ impl Collector {
         Trace { spans: self.spans().into_iter().filter(|span| span.trace_id == trace_id).collect() }
     }
 
+    /// Waits for a span like this, and gives the first one.
+    pub async fn expect_span(&self, what: &str, is_it: impl Fn(&Span) -> bool) -> Span {
+        wait::until(what, PATIENCE, async || self.spans().into_iter().find(&is_it)).await
+    }
+
     /// Waits until the trace looks so. `expected` is a tree as [`Trace::tree`] writes it, whose lines may
-    /// be indented as a whole.
+    /// be indented as a whole. What is below a line that ends in `...` may be anything.
     pub async fn expect_tree(&self, trace_id: &str, expected: &str) -> Trace {
         let expected = undented(expected);
+        let open = expected.lines().filter_map(|line| line.strip_suffix(ANYTHING));
+        let open: HashSet<_> = open.map(str::trim_start).collect();
         let whole = wait::until("the trace is whole", 2 * PATIENCE, async || {
-            Some(self.trace(trace_id)).filter(|trace| trace.tree() == expected)
+            Some(self.trace(trace_id)).filter(|trace| trace.tree_above(&open) == expected)
         });
         tokio::time::timeout(PATIENCE, whole).await.unwrap_or_else(|_| {
-            panic!("expected the trace\n{expected}\nand saw\n{}", self.trace(trace_id).tree())
+            panic!("expected the trace\n{expected}\nand saw\n{}", self.trace(trace_id).tree_above(&open))
         })
     }
 }
@@ -113,6 +123,11 @@ impl Trace {
     /// linked. In order of their beginning. Those whose parent is not there stand at the end under `orphans:`,
     /// unless the parent is the caller's.
     pub fn tree(&self) -> String {
+        self.tree_above(&HashSet::new())
+    }
+
+    /// The tree without what is below these lines, to which `...` is added.
+    fn tree_above(&self, open: &HashSet<&str>) -> String {
         let ids: HashSet<&str> = self.spans.iter().map(|span| &*span.id).collect();
         let mut children: HashMap<&str, Vec<&Span>> = HashMap::new();
         for span in &self.spans {
@@ -123,7 +138,7 @@ impl Trace {
             siblings.sort_by_key(|span| (span.start, span.end));
         }
         let mut tree = String::new();
-        draw(&children, "", 0, &mut tree);
+        draw(&children, open, "", 0, &mut tree);
         tree
     }
 
@@ -150,12 +165,22 @@ impl Span {
     }
 }
 
-fn draw(children: &HashMap<&str, Vec<&Span>>, parent: &str, depth: usize, tree: &mut String) {
+fn draw(
+    children: &HashMap<&str, Vec<&Span>>,
+    open: &HashSet<&str>,
+    parent: &str,
+    depth: usize,
+    tree: &mut String,
+) {
     for span in children.get(parent).into_iter().flatten() {
         let failed = if span.failed { " !" } else { "" };
         let linked = if span.links.is_empty() { "" } else { " ~" };
-        tree.push_str(&format!("{}{} ({}){failed}{linked}\n", "  ".repeat(depth), span.name, span.kind));
-        draw(children, &span.id, depth + 1, tree);
+        let line = format!("{} ({}){failed}{linked}", span.name, span.kind);
+        let is_open = open.contains(&*line);
+        tree.push_str(&format!("{}{line}{}\n", "  ".repeat(depth), if is_open { ANYTHING } else { "" }));
+        if !is_open {
+            draw(children, open, &span.id, depth + 1, tree);
+        }
     }
 }
 

@@ -21,6 +21,9 @@ pub struct Letter {
     attempts: u32,
     received_at: String,
     died_at: String,
+    /// Empty: there was none. Older meshes do not say.
+    #[serde(default)]
+    trace_id: String,
     payload: Option<Box<RawValue>>,
 }
 
@@ -74,6 +77,9 @@ pub fn shown(letter: &Letter) -> String {
     line("died", letter.died_at.clone());
     line("attempts", letter.attempts.to_string());
     line("reason", letter.reason.clone());
+    if !letter.trace_id.is_empty() {
+        line("trace", letter.trace_id.clone());
+    }
     let payload = letter.payload.as_deref().map_or("", RawValue::get);
     format!("{table}\n{payload}\n")
 }
@@ -92,6 +98,12 @@ mod tests {
     }
 
     #[test]
+    fn a_trace_is_shown_where_there_is_one() {
+        let shown = shown(&letter(r#","trace_id":"0af7","payload":1"#));
+        assert!(shown.contains("\ntrace       0af7\n"), "{shown}");
+    }
+
+    #[test]
     fn letters_are_a_table() {
         let page = r#"{"data":[],"next":null}"#;
         let page = Page::read(page).expect("a page");
@@ -107,6 +119,7 @@ ID  ROLE   TYPE  FUNCTION  DIED  ATTEMPTS  REASON
     fn a_payload_is_shown_as_it_was() {
         let shown = shown(&letter(r#","payload":{"b": 1.0, "a":12345678901234567890123}"#));
         assert!(shown.starts_with("id          1\nrole        event\nbinding     mqtt b\n"), "{shown}");
+        assert!(!shown.contains("trace"), "there is none: {shown}");
         assert!(shown.ends_with("\n\n{\"b\": 1.0, \"a\":12345678901234567890123}\n"), "{shown}");
     }
 }

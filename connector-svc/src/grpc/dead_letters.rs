@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::stream;
-use http::HeaderMap;
 use mesh::deadline::Deadline;
+use mesh::telemetry::{self, TraceParent};
 use mesh::{Caller, Error, Reason};
 use parking_lot::Mutex;
 use proto::connector::v1::dead_letters_server::DeadLetters;
@@ -17,10 +17,12 @@ use proto::deadletter::v1::{
 };
 use proto::scheduler::v1::InvokeRequest;
 use tonic::{Request, Response, Status};
+use tracing::Instrument as _;
 
 use super::{closed, journal_error};
 use crate::invoker::{Failure, Invoker};
-use crate::journal::{Change, Journal, LetterPage, Write};
+use crate::journal::{Burial, Change, Journal, LetterPage, Write};
+use crate::trace::redrive_span;
 
 /// Letters that one call concerns, at most.
 const LIMIT: u32 = 1000;
@@ -42,7 +44,7 @@ impl DeadLettersHandler {
         Self { journal, invoker, redriving: Arc::default() }
     }
 
-    async fn find(&self, caller: &Caller, id: &str) -> Result<DeadLetter, Error> {
+    async fn find(&self, caller: &Caller, id: &str) -> Result<Burial, Error> {
         let letter = self.journal.dead_letter(caller, id).await.map_err(journal_error)?;
         letter.ok_or_else(|| Error::new(Reason::DeadLetterNotFound, format!("there is no dead letter {id}")))
     }
@@ -71,7 +73,14 @@ impl DeadLettersHandler {
         let Some(_turn) = Redriving::begin(&self.redriving, id) else {
             return Err("it is being redriven".into());
         };
-        let letter = self.find(caller, id).await.map_err(|error| error.message)?;
+        let Burial { letter, trace } = self.find(caller, id).await.map_err(|error| error.message)?;
+        let span = redrive_span(&letter, trace);
+        let outcome = self.invoke_again(letter, deadline).instrument(span.clone()).await;
+        outcome.inspect_err(|_| telemetry::failed(&span, "redrive_failed"))
+    }
+
+    async fn invoke_again(&self, letter: DeadLetter, deadline: Option<Deadline>) -> Result<(), String> {
+        let id = letter.id;
         let binding_id: Arc<str> = letter.binding_id.into();
         let request = InvokeRequest {
             module: letter.module,
@@ -82,12 +91,12 @@ impl DeadLettersHandler {
             scheduling: None,
             min_revision: 0,
         };
-        let id = id.to_owned();
-        let (change, outcome) = match self.invoker.invoke(request, &HeaderMap::new(), deadline).await {
+        let (change, outcome) = match self.invoker.invoke(request, deadline).await {
             Ok(()) => (Change::Redrive(id), Ok(())),
             Err(Failure::NotTried(words) | Failure::ResultNotTaken { words, .. }) => return Err(words),
             Err(Failure::Passing { words, .. } | Failure::Final(words)) => {
-                (Change::Rebury { id, reason: words.clone() }, Err(words))
+                let trace = TraceParent::current();
+                (Change::Rebury { id, reason: words.clone(), trace }, Err(words))
             }
         };
         let written = self.journal.write(Write { binding_id, change }).await;
@@ -138,7 +147,7 @@ impl DeadLetters for DeadLettersHandler {
         request: Request<GetDeadLetterRequest>,
     ) -> Result<Response<GetDeadLetterResponse>, Status> {
         let caller = Caller::of(&request);
-        let letter = self.find(&caller, &request.get_ref().id).await?;
+        let Burial { letter, .. } = self.find(&caller, &request.get_ref().id).await?;
         Ok(Response::new(GetDeadLetterResponse { letter: Some(letter) }))
     }
 

@@ -23,6 +23,8 @@ use mesh::database::{self, DatabaseError, DatabaseUrl};
 use mesh::group_commit::{Closed, GroupCommit};
 use mesh::hash::Hash;
 use mesh::shutdown::Tasks;
+use mesh::telemetry::TraceParent;
+use proto::deadletter::v1::DeadLetter;
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbErr};
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -60,6 +62,15 @@ pub(crate) struct Entry {
     pub(crate) args: Option<Bytes>,
     /// The source need not send it again; it may not have heard so.
     pub(crate) ended: bool,
+    /// The span of its first receipt.
+    pub(crate) trace: Option<TraceParent>,
+}
+
+/// A dead letter, and the span that failed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Burial {
+    pub(crate) letter: DeadLetter,
+    pub(crate) trace: Option<TraceParent>,
 }
 
 impl Journal {

@@ -7,14 +7,16 @@ use mesh::Caller;
 use mesh::database::{DatabaseError, DatabaseUrl};
 use mesh::hash::Hash;
 use mesh::shutdown::Tasks;
+use mesh::telemetry::TraceParent;
 use mesh::testing::postgres;
 use proto::connector::v1::EventCounts;
 use proto::deadletter::v1::{DeadLetter, DeadLetterFilter};
 use sea_orm::{ConnectionTrait as _, DbErr};
+use sea_orm_migration::MigratorTrait as _;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::{Change, Entry, Journal, Write, within};
+use super::{Burial, Change, Entry, Journal, Write, within};
 use crate::binding::BoundFunction;
 
 /// Runs each test of the contract on both databases.
@@ -42,6 +44,8 @@ contract!(
     an_event_dies_once,
     a_restart_keeps_everything,
     names_follow_the_function,
+    a_letter_keeps_the_span_that_failed_last,
+    an_older_database_is_brought_up_to_date,
 );
 
 enum Database {
@@ -103,7 +107,12 @@ fn entry(key: &str) -> Entry {
         received_at_ms: 7,
         args: Some("[1]".into()),
         ended: false,
+        trace: None,
     }
+}
+
+fn trace() -> TraceParent {
+    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().expect("a traceparent")
 }
 
 fn letter() -> DeadLetter {
@@ -123,7 +132,13 @@ fn letter() -> DeadLetter {
         died_at_ms: 8,
         payload_bytes: 2,
         payload: "{}".into(),
+        trace_id: String::new(),
     }
+}
+
+/// A letter without a trace.
+fn boxed(letter: DeadLetter) -> Option<Box<Burial>> {
+    Some(Box::new(Burial { letter, trace: None }))
 }
 
 async fn write(journal: &Journal, change: Change) -> u64 {
@@ -196,7 +211,7 @@ async fn a_change_counts_once_however_often_it_is_written(database: Database) {
         assert_eq!(write(&journal, refuse(&refused)).await, 1);
     }
     for found in [1, 0] {
-        let end = Change::End { id: entry.id, letter: Some(Box::new(letter.clone())) };
+        let end = Change::End { id: entry.id, letter: boxed(letter.clone()) };
         assert_eq!(write(&journal, end).await, found);
     }
     let now = counts(&journal).await;
@@ -211,7 +226,7 @@ async fn refused_and_passing_events_are_counted(database: Database) {
     write(&journal, refuse(&entry("1"))).await;
     write(&journal, Change::Pass { refused: true, letter: None }).await;
     write(&journal, Change::Pass { refused: false, letter: None }).await;
-    write(&journal, Change::Pass { refused: false, letter: Some(Box::new(letter())) }).await;
+    write(&journal, Change::Pass { refused: false, letter: boxed(letter()) }).await;
     let now = counts(&journal).await;
     assert_eq!((now.received, now.acknowledged, now.refused, now.buried), (4, 4, 2, 1));
     assert!(journal.entries("b").await.expect("read").iter().all(|entry| entry.ended));
@@ -221,17 +236,20 @@ async fn letters_are_kept_with_the_counts(database: Database) {
     let journal = database.with_ledger().await;
     let letters = [letter(), letter(), letter()];
     for letter in &letters {
-        write(&journal, Change::Pass { refused: false, letter: Some(Box::new(letter.clone())) }).await;
+        write(&journal, Change::Pass { refused: false, letter: boxed(letter.clone()) }).await;
     }
     let kept = journal.dead_letter(&Caller::Service, &letters[0].id).await.expect("read").expect("kept");
-    assert_eq!(kept, DeadLetter { reason: "a zero\u{fffd}byte".into(), ..letters[0].clone() });
+    let expected = DeadLetter { reason: "a zero\u{fffd}byte".into(), ..letters[0].clone() };
+    assert_eq!(kept, Burial { letter: expected, trace: None });
     for (caller, reaches) in [(Caller::Subject("ann".into()), true), (Caller::Subject("bob".into()), false)] {
         let found = journal.dead_letter(&caller, &letters[0].id).await.expect("read");
         assert_eq!(found.is_some(), reaches, "{caller:?}");
     }
     let reason = "still broken".to_owned();
-    assert_eq!(write(&journal, Change::Rebury { id: letters[0].id.clone(), reason }).await, 1);
+    let rebury = Change::Rebury { id: letters[0].id.clone(), reason, trace: None };
+    assert_eq!(write(&journal, rebury).await, 1);
     let kept = journal.dead_letter(&Caller::Service, &letters[0].id).await.expect("read").expect("kept");
+    let kept = kept.letter;
     assert_eq!((kept.reason.as_str(), kept.attempts), ("still broken", 4));
 
     assert_eq!(write(&journal, Change::Redrive(letters[0].id.clone())).await, 1);
@@ -280,7 +298,7 @@ async fn many_writes_at_once_add_up(database: Database) {
         async move {
             let entry = entry(&n.to_string());
             write(journal, begin(&entry)).await;
-            let letter = n.is_multiple_of(10).then(|| Box::new(letter()));
+            let letter = n.is_multiple_of(10).then(letter).and_then(boxed);
             write(journal, Change::End { id: entry.id, letter }).await;
             if n.is_multiple_of(4) {
                 write(journal, Change::Clear(vec![entry.id])).await;
@@ -297,7 +315,7 @@ async fn what_is_lost_shows_as_drift(database: Database) {
     let journal = database.with_ledger().await;
     for key in ["1", "2"] {
         write(&journal, begin(&entry(key))).await;
-        write(&journal, Change::Pass { refused: false, letter: Some(Box::new(letter())) }).await;
+        write(&journal, Change::Pass { refused: false, letter: boxed(letter()) }).await;
     }
     let before = counts(&journal).await;
     assert_eq!((before.received, before.in_flight, before.buried, before.dead), (4, 2, 2, 2));
@@ -340,7 +358,7 @@ async fn an_event_dies_once(database: Database) {
     let (here, there) = (database.with_ledger().await, database.open().await);
     let entry = entry("1");
     write(&here, begin(&entry)).await;
-    let end = |letter: DeadLetter| Change::End { id: entry.id, letter: Some(Box::new(letter)) };
+    let end = |letter: DeadLetter| Change::End { id: entry.id, letter: boxed(letter) };
     let (first, second) = (letter(), letter());
     assert_eq!(write(&here, end(first.clone())).await, 1);
     assert_eq!(write(&there, end(second)).await, 0);
@@ -359,7 +377,7 @@ async fn a_database_that_falls_silent_is_not_available() {
 
 async fn a_restart_keeps_everything(database: Database) {
     let journal = database.with_ledger().await;
-    let entry = entry("1");
+    let entry = Entry { trace: Some(trace()), ..entry("1") };
     write(&journal, begin(&entry)).await;
     write(&journal, Change::Place(5)).await;
     journal.close();
@@ -380,4 +398,46 @@ async fn names_follow_the_function(database: Database) {
     assert_eq!((ledgers[0].function.as_str(), ledgers[0].binding_type.as_str()), ("renamed", "mqtt"));
     assert_eq!(counts(&journal).await.received, 1, "the counts go on");
     assert!(journal.ledgers(&Caller::Subject("bob".into())).await.expect("read").is_empty());
+}
+
+async fn a_letter_keeps_the_span_that_failed_last(database: Database) {
+    let journal = database.with_ledger().await;
+    let letter = letter();
+    let burial = Burial { letter: letter.clone(), trace: Some(trace()) };
+    write(&journal, Change::Pass { refused: false, letter: Some(Box::new(burial)) }).await;
+    let again = "00-0af7651916cd43dd8448eb211c80319d-b7ad6b7169203332-00".parse::<TraceParent>();
+    let again = again.expect("a traceparent");
+    for (redriven_in, expected) in [(None, trace()), (Some(again), again), (None, again)] {
+        let rebury = Change::Rebury { id: letter.id.clone(), reason: "no".into(), trace: redriven_in };
+        assert_eq!(write(&journal, rebury).await, 1);
+        let kept = journal.dead_letter(&Caller::Service, &letter.id).await.expect("read").expect("kept");
+        assert_eq!((kept.trace, kept.letter.trace_id), (Some(expected), expected.trace_id()));
+        let page = journal.dead_letters(&Caller::Service, &DeadLetterFilter::default(), "", 9).await;
+        assert_eq!(page.expect("read").letters[0].trace_id, expected.trace_id());
+    }
+}
+
+async fn an_older_database_is_brought_up_to_date(database: Database) {
+    mesh::run::install_crypto();
+    let journal = Journal::open(&database.url(), 4, &Tasks::default()).await.expect("opened");
+    super::migrations::Migrator::up(&journal.db, Some(1)).await.expect("the first schema");
+    let (event, letter) = (Uuid::now_v7(), Uuid::now_v7().to_string());
+    for statement in [
+        format!(
+            "INSERT INTO connector_in_flight (binding_id, id, key, invocation_id, received_at_ms)
+             VALUES ('b', '{event}', 'k', '{event}', 1)"
+        ),
+        format!(
+            "INSERT INTO connector_dead_letter (id, binding_id, binding_type, function_id, module, function,
+             owner, invocation_id, reason, attempts, received_at_ms, died_at_ms, payload_bytes, payload)
+             VALUES ('{letter}', 'b', 'mqtt', 'f', 'm', 'f', '', 'i', 'no', 1, 1, 1, 0, '')"
+        ),
+    ] {
+        journal.db.execute_unprepared(&statement).await.expect("written");
+    }
+    let journal = database.with_ledger().await;
+    let entries = journal.entries("b").await.expect("read");
+    assert_eq!((entries.len(), entries[0].id, entries[0].trace), (1, event, None));
+    let kept = journal.dead_letter(&Caller::Service, &letter).await.expect("read").expect("kept");
+    assert_eq!((kept.trace, kept.letter.trace_id.as_str()), (None, ""));
 }

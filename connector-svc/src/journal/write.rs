@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mesh::clock::now_ms;
 use mesh::database::{self, DatabaseError};
-use proto::deadletter::v1::DeadLetter;
+use mesh::telemetry::TraceParent;
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Query, Value};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, EntityTrait as _,
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::entity::{cursor, dead_letter, in_flight, ledger};
-use super::{ANSWER_TIMEOUT, Entry, Result};
+use super::{ANSWER_TIMEOUT, Burial, Entry, Result};
 use crate::binding::BoundFunction;
 
 /// A change to what is known of one binding.
@@ -42,9 +42,9 @@ pub(crate) enum Change {
     Refuse { epoch: u64, entry: Entry },
     /// The source need not send the event again. What could not be handled is a dead letter, unless the
     /// event has been ended before.
-    End { id: Uuid, letter: Option<Box<DeadLetter>> },
+    End { id: Uuid, letter: Option<Box<Burial>> },
     /// An event came in and is done with, whose source never sends it again. Counted, with no row.
-    Pass { refused: bool, letter: Option<Box<DeadLetter>> },
+    Pass { refused: bool, letter: Option<Box<Burial>> },
     /// The source has these events no more, and they are not worked on.
     Forget(Vec<Uuid>),
     /// The source has none of the binding's events any more.
@@ -58,8 +58,8 @@ pub(crate) enum Change {
     Advance { epoch: u64, from: i64, to: i64, entry: Entry },
     /// A dead letter was handled after all.
     Redrive(String),
-    /// A dead letter could not be handled again.
-    Rebury { id: String, reason: String },
+    /// A dead letter could not be handled again, in this span.
+    Rebury { id: String, reason: String, trace: Option<TraceParent> },
     /// Dead letters are thrown away.
     Purge(Vec<String>),
 }
@@ -154,10 +154,10 @@ struct Batch<'a> {
     refused: Vec<Begun<'a>>,
     ended: Vec<Uuid>,
     /// With their letters.
-    died: Vec<(usize, Uuid, &'a DeadLetter)>,
+    died: Vec<(usize, Uuid, &'a Burial)>,
     passed: i64,
     passed_refused: i64,
-    passed_letters: Vec<&'a DeadLetter>,
+    passed_letters: Vec<&'a Burial>,
     cleared: Vec<Uuid>,
     /// The others.
     single: Vec<(usize, &'a Change)>,
@@ -279,7 +279,7 @@ impl BindingWriter<'_> {
                 counts.redriven += redriven;
                 return Ok(redriven.cast_unsigned());
             }
-            Change::Rebury { id, reason } => return self.rebury(id, reason).await,
+            Change::Rebury { id, reason, trace } => return self.rebury(id, reason, *trace).await,
             Change::Purge(ids) => {
                 let purged = self.discard(ids).await?;
                 counts.purged += purged;
@@ -317,7 +317,7 @@ impl BindingWriter<'_> {
     /// Gives how many were not there yet.
     async fn insert(&self, entries: &[&Entry], ended_at_ms: Option<i64>) -> Result<i64> {
         use in_flight::Column::{
-            Args, BindingId, EndedAtMs, Fingerprint, Id, InvocationId, Key, ReceivedAtMs,
+            Args, BindingId, EndedAtMs, Fingerprint, Id, InvocationId, Key, ReceivedAtMs, Traceparent,
         };
         if entries.is_empty() {
             return Ok(0);
@@ -325,7 +325,17 @@ impl BindingWriter<'_> {
         let mut insert = Query::insert();
         insert
             .into_table(in_flight::Entity)
-            .columns([BindingId, Id, Key, Fingerprint, InvocationId, ReceivedAtMs, Args, EndedAtMs])
+            .columns([
+                BindingId,
+                Id,
+                Key,
+                Fingerprint,
+                InvocationId,
+                ReceivedAtMs,
+                Args,
+                EndedAtMs,
+                Traceparent,
+            ])
             .on_conflict(OnConflict::columns([BindingId, Id]).do_nothing().to_owned());
         for entry in entries {
             insert.values_panic([
@@ -337,6 +347,7 @@ impl BindingWriter<'_> {
                 entry.received_at_ms.into(),
                 entry.args.as_ref().map(|args| args.to_vec()).into(),
                 ended_at_ms.into(),
+                entry.trace.map(|trace| trace.to_string()).into(),
             ]);
         }
         Ok(affected(self.transaction.execute(&insert).await?.rows_affected()))
@@ -402,22 +413,23 @@ impl BindingWriter<'_> {
     }
 
     /// Gives 0 when the letter is there already.
-    async fn bury(&self, letter: &DeadLetter) -> Result<i64> {
-        let row = super::queries::dead_letters::to_row(letter);
+    async fn bury(&self, burial: &Burial) -> Result<i64> {
+        let row = super::queries::dead_letters::to_row(burial);
         let unless_there = OnConflict::column(dead_letter::Column::Id).do_nothing().to_owned();
         let insert = dead_letter::Entity::insert(row).on_conflict(unless_there);
         Ok(affected(self.transaction.execute(insert.as_query()).await?.rows_affected()))
     }
 
-    async fn rebury(&self, id: &str, reason: &str) -> Result<u64> {
+    async fn rebury(&self, id: &str, reason: &str, trace: Option<TraceParent>) -> Result<u64> {
         let attempts = dead_letter::Column::Attempts;
-        let changed = dead_letter::Entity::update_many()
+        let mut changed = dead_letter::Entity::update_many()
             .col_expr(dead_letter::Column::Reason, Expr::value(storable(reason)))
             .col_expr(attempts, Expr::col(attempts).add(1))
-            .filter(dead_letter::Column::Id.eq(id))
-            .exec(self.transaction)
-            .await?;
-        Ok(changed.rows_affected)
+            .filter(dead_letter::Column::Id.eq(id));
+        if let Some(trace) = trace {
+            changed = changed.col_expr(dead_letter::Column::Traceparent, Expr::value(trace.to_string()));
+        }
+        Ok(changed.exec(self.transaction).await?.rows_affected)
     }
 
     async fn discard(&self, ids: &[String]) -> Result<i64> {

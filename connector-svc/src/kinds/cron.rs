@@ -12,9 +12,12 @@ use jiff::{SignedDuration, Timestamp, Zoned};
 use mesh::backoff::Backoff;
 use mesh::bindings::{End, Tenure};
 use mesh::clock::now_ms;
+use mesh::telemetry::{self, TraceParent};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tracing::Span;
+use tracing::field::display;
 use uuid::Uuid;
 
 use super::link::Link;
@@ -23,6 +26,7 @@ use crate::event::derived_id;
 use crate::handling::{self, Handling};
 use crate::intake::{Abandoned, Intake};
 use crate::journal::{Change, Entry};
+use crate::trace::Origin;
 
 /// A firing is missed when nobody was there for so long after its time: longer than it takes until
 /// another replica is in charge.
@@ -33,6 +37,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// When to fire.
 #[derive(Debug, Clone)]
 pub(crate) struct Params {
+    /// As it is written.
+    expression: String,
     schedule: Schedule,
     missed: Missed,
     /// The function's argument. Absent: the time that it was to be.
@@ -77,7 +83,13 @@ impl Params {
         let (given, handling): (Given, _) = handling::read("cron", params, handling::PACE)?;
         let schedule = Schedule::parse(&given.schedule, &given.timezone);
         let schedule = schedule.map_err(|problem| format!("cron: {problem}"))?;
-        Ok((Self { schedule, missed: given.missed, args: given.args }, handling))
+        let Given { schedule: expression, missed, args, .. } = given;
+        Ok((Self { expression, schedule, missed, args }, handling))
+    }
+
+    /// What traces say of it.
+    pub(crate) fn origin(&self) -> Origin {
+        Origin::Timer { schedule: self.expression.clone() }
     }
 
     fn args(&self, at: Timestamp) -> Value {
@@ -141,7 +153,7 @@ pub(crate) async fn run(params: Params, intake: Intake, before: Vec<Entry>, tenu
     let mut link = Link::new(&tenure.report, intake.metrics());
     let mut handling = JoinSet::new();
     for entry in before {
-        handling.spawn(handle(intake.clone(), entry));
+        handling.spawn(handle(intake.clone(), entry, None));
     }
     link.up();
     let end = {
@@ -155,11 +167,11 @@ pub(crate) async fn run(params: Params, intake: Intake, before: Vec<Entry>, tenu
                     Err(Abandoned) => break End::HandOver,
                 },
                 // Never dropped half-way while the tenure lasts: it may have moved the cursor.
-                entry = &mut firing, if has_room => match entry {
-                    Ok(entry) => {
+                fired = &mut firing, if has_room => match fired {
+                    Ok((entry, span)) => {
                         link.active();
                         intake.metrics().received.inc();
-                        handling.spawn(handle(intake.clone(), entry));
+                        handling.spawn(handle(intake.clone(), entry, Some(span)));
                         firing = Box::pin(fire(&params, &intake));
                     }
                     Err(Abandoned) => break End::HandOver,
@@ -176,22 +188,24 @@ pub(crate) async fn run(params: Params, intake: Intake, before: Vec<Entry>, tenu
 }
 
 /// A firing never comes again: once its event has ended, the journal need not keep it.
-async fn handle(intake: Intake, entry: Entry) -> Result<(), Abandoned> {
+async fn handle(intake: Intake, entry: Entry, begun: Option<Span>) -> Result<(), Abandoned> {
     let id = entry.id;
     if !entry.ended {
-        intake.resume(entry).await?;
+        intake.resume(entry, begun).await?;
     }
     Ok(intake.tidy(Vec::new(), vec![id]).await?)
 }
 
-/// Waits for the next firing and begins its event, unless a later tenure does.
+/// Waits for the next firing and begins its event and its span, unless a later tenure does.
 ///
 /// No lease is asked for: the cursor lets one firing through, and a registry that is away stops no clock.
-async fn fire(params: &Params, intake: &Intake) -> Result<Entry, Abandoned> {
+async fn fire(params: &Params, intake: &Intake) -> Result<(Entry, Span), Abandoned> {
     let mut backoff = Backoff::reconnect();
+    let mut begun = None;
     loop {
         let last = cursor(intake).await?;
         let at = due(params, last).await;
+        let span = begun.get_or_insert_with(|| intake.event_span(None));
         let key = format!("at:{}", at.as_millisecond());
         let entry = Entry {
             id: Uuid::now_v7(),
@@ -201,20 +215,29 @@ async fn fire(params: &Params, intake: &Intake) -> Result<Entry, Abandoned> {
             received_at_ms: now_ms(),
             args: Some(params.args(at).to_string().into()),
             ended: false,
+            trace: TraceParent::of(span),
         };
         let (from, to) = (last.as_millisecond(), at.as_millisecond());
         let advance = Change::Advance { epoch: intake.epoch(), from, to, entry: entry.clone() };
         match intake.try_write(advance).await? {
-            Ok(0) => return Err(Abandoned),
-            Ok(_) => return Ok(entry),
+            Ok(0) => {
+                telemetry::failed(span, "abandoned");
+                return Err(Abandoned);
+            }
+            Ok(_) => return Ok(begin(entry, span, at)),
             Err(error) => tracing::debug!(%error, "a firing waits for the journal"),
         }
         tokio::time::sleep(backoff.next_wait()).await;
         // It may have been written. If not, it may be too late for it by now.
         if intake.entries().await.iter().any(|begun| begun.id == entry.id) {
-            return Ok(entry);
+            return Ok(begin(entry, span, at));
         }
     }
+}
+
+fn begin(entry: Entry, span: &Span, at: Timestamp) -> (Entry, Span) {
+    span.record("faas.time", display(at));
+    (entry, span.clone())
 }
 
 /// The time of the last firing; for a binding that is new, of its beginning.

@@ -16,6 +16,7 @@ use tokio::task::JoinError;
 use crate::handling::Handling;
 use crate::intake::Intake;
 use crate::journal::Entry;
+use crate::trace::Origin;
 
 /// The `type` of every kind, for messages.
 const KINDS: &str = "cron, mqtt, nats";
@@ -36,15 +37,17 @@ fn unless_panicked<T>(outcome: Result<T, JoinError>) -> T {
 pub(crate) struct Source {
     /// How its events are handled.
     pub(crate) handling: Handling,
+    /// What traces say of it.
+    pub(crate) origin: Origin,
     run: Box<dyn FnOnce(Intake, Vec<Entry>, Tenure) -> BoxFuture<'static, ()> + Send>,
 }
 
 /// Reads what a binding says. An error says what was expected.
 pub(crate) fn read(binding: &Binding) -> Result<Source, String> {
     match binding.r#type.as_str() {
-        "cron" => source(cron::Params::parse(&binding.params), cron::run),
-        "mqtt" => source(mqtt::Params::parse(&binding.params), mqtt::run),
-        "nats" => source(nats::Params::parse(&binding.params), nats::run),
+        "cron" => source(cron::Params::parse(&binding.params), cron::Params::origin, cron::run),
+        "mqtt" => source(mqtt::Params::parse(&binding.params), mqtt::Params::origin, mqtt::run),
+        "nats" => source(nats::Params::parse(&binding.params), nats::Params::origin, nats::run),
         other => {
             Err(format!("not_implemented: there are no events of type {other:?}; expected one of: {KINDS}"))
         }
@@ -53,6 +56,7 @@ pub(crate) fn read(binding: &Binding) -> Result<Source, String> {
 
 fn source<P, F>(
     params: Result<(P, Handling), String>,
+    origin: impl FnOnce(&P) -> Origin,
     run: impl FnOnce(P, Intake, Vec<Entry>, Tenure) -> F + Send + 'static,
 ) -> Result<Source, String>
 where
@@ -60,8 +64,9 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let (params, handling) = params?;
+    let origin = origin(&params);
     let run = move |intake, before, tenure| run(params, intake, before, tenure).boxed();
-    Ok(Source { handling, run: Box::new(run) })
+    Ok(Source { handling, origin, run: Box::new(run) })
 }
 
 impl Source {

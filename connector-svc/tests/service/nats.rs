@@ -9,6 +9,8 @@ use crate::support::fakes::Reply;
 use crate::support::servers::Nats;
 use crate::support::{Connector, Stage};
 
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 async fn bound(more: Value) -> (Nats, Stage, Connector) {
     let (server, stage) = (Nats::start().await, Stage::new());
     let config = Config { name: "S".into(), subjects: vec!["s.>".into()], ..Config::default() };
@@ -25,6 +27,7 @@ async fn publish(server: &Nats, subject: &str, message: &str) {
     let jetstream = server.jetstream().await;
     let mut headers = HeaderMap::new();
     headers.insert("unit", "C");
+    headers.insert("traceparent", TRACE);
     let sent = jetstream.publish_with_headers(subject.to_owned(), headers, message.to_owned().into()).await;
     sent.expect("sent").await.expect("stored");
 }
@@ -39,8 +42,10 @@ async fn a_message_runs_the_function() {
     assert_eq!((counts.received, counts.refused), (2, 1));
     let args: Value = serde_json::from_slice(&stage.scheduler.calls()[0].args).expect("JSON");
     let expected = json!({ "payload": 1, "subject": "s.a", "stream": "S", "sequence": 2,
-        "properties": { "unit": "C" } });
+        "properties": { "unit": "C", "traceparent": TRACE } });
     assert_eq!(args, expected);
+    let told = stage.scheduler.calls()[0].traceparent.clone();
+    assert_eq!(told.as_deref(), Some(TRACE), "the message's trace goes on");
     let stream = server.jetstream().await.get_stream("S").await.expect("a stream");
     let pending = async || {
         let info = stream.consumer_info("funless-n").await;

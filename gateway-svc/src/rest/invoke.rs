@@ -10,6 +10,7 @@ use proto::scheduler::v1::invoke_response::Outcome;
 use proto::scheduler::v1::{DefaultPolicy, InvokeRequest, Scheduling, scheduling::Language};
 use serde_json::value::RawValue;
 use tonic::Status;
+use tracing::Span;
 use uuid::Uuid;
 
 use super::Rest;
@@ -67,6 +68,7 @@ pub(super) async fn invoke_function(
 ) -> Result<Response, ApiError> {
     let [args, scheduling] = body.members(["args", "scheduling"])?;
     let invocation = Uuid::now_v7().to_string();
+    Span::current().record("faas.trigger", "http");
     let request = InvokeRequest {
         module,
         function,

@@ -15,7 +15,7 @@ use http_body::{Frame, SizeHint};
 use mesh::Error;
 use mesh::telemetry::{self, Kept, Traced as _};
 use opentelemetry::KeyValue;
-use opentelemetry::trace::TraceContextExt as _;
+use opentelemetry::trace::{SpanKind, TraceContextExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::request_id::{MakeRequestId, RequestId};
 use tracing::field::Empty;
@@ -70,6 +70,7 @@ pub(super) async fn continue_trace(request: Request, next: Next) -> Response {
         url.path = path,
         url.scheme = "http",
         error.type = Empty,
+        faas.trigger = Empty,
         funless.request_id = id,
     );
     let (start, route) = (SystemTime::now(), route(&request).to_owned());
@@ -83,6 +84,7 @@ pub(super) async fn continue_trace(request: Request, next: Next) -> Response {
         span.record("error.type", status.as_str());
         telemetry::keep_error(&span, has_parent, || Kept {
             name,
+            kind: SpanKind::Server,
             start,
             error: status.to_string(),
             attributes: vec![

@@ -43,6 +43,7 @@ async fn letters_of_both_services_are_one_list_in_pages() {
         "id": id(2), "role": "event", "binding_id": "b", "binding_type": "kind", "module": "m", "function": "f",
         "invocation_id": "invocation-2", "reason": "no luck", "attempts": 5,
         "received_at": "2023-11-14T22:13:20Z", "died_at": "2023-11-14T22:13:21Z", "payload_bytes": 44,
+        "trace_id": "trace-2",
     });
     let body = answer.json();
     assert_eq!((&body["data"][0], &body["data"][1]["role"]), (&first, &json!("sink")));

@@ -60,6 +60,7 @@ impl Letters {
             died_at_ms: 1_700_000_001_000,
             payload_bytes: payload.len() as u64,
             payload: payload.into(),
+            trace_id: format!("trace-{n}"),
         };
         self.state.lock().letters.insert(letter.id.clone(), letter);
     }

@@ -11,10 +11,11 @@ mod statements;
 mod url;
 
 use sea_orm::{
-    ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
+    ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode,
     Statement, TransactionOptions, TransactionTrait as _,
 };
-use sea_orm_migration::MigratorTrait;
+use sea_orm_migration::sea_query::{ColumnDef, Table};
+use sea_orm_migration::{MigratorTrait, SchemaManager};
 
 pub use self::attend::{Attend, attend};
 pub use self::connect::connect;
@@ -34,6 +35,17 @@ pub async fn migrate<M: MigratorTrait>(db: &DatabaseConnection) -> Result<()> {
     }
     M::up(&transaction, None).await?;
     Ok(transaction.commit().await?)
+}
+
+/// A step of a migration: these tables get a column `traceparent`, of a span that is continued or linked to
+/// later; null: none.
+pub async fn add_traceparent(manager: &SchemaManager<'_>, tables: &[&'static str]) -> Result<(), DbErr> {
+    for table in tables {
+        let mut column = ColumnDef::new("traceparent");
+        let added = Table::alter().table(*table).add_column(column.text().null()).take();
+        manager.alter_table(added).await?;
+    }
+    Ok(())
 }
 
 /// Begins a transaction that writes.

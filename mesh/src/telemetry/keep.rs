@@ -31,6 +31,8 @@ impl<S: Subscriber> Layer<S> for Keeper {}
 pub struct Kept {
     /// What the request's span is called.
     pub name: String,
+    /// Of which kind it is.
+    pub kind: SpanKind,
     /// When it began.
     pub start: SystemTime,
     /// What went wrong, in words that hold no secrets.
@@ -71,7 +73,7 @@ fn span_data(unsampled: &SpanContext, kept: Kept) -> SpanData {
         ),
         parent_span_id: SpanId::INVALID,
         parent_span_is_remote: false,
-        span_kind: SpanKind::Server,
+        span_kind: kept.kind,
         name: kept.name.into(),
         start_time: kept.start,
         end_time: SystemTime::now(),

@@ -9,12 +9,18 @@
 //! - `keep`: failed requests of traces that are not sampled
 //! - `lines`: log lines, each with the ids of its trace
 //! - `rpc`: the spans of calls, on both sides
+//! - `sampling`: which traces are exported
+//! - `stored`: spans that are kept beside what is done later, to be continued or linked to
+//! - `web`: the spans of requests to web servers
 
 mod context;
 mod export;
 mod keep;
 mod lines;
 mod rpc;
+mod sampling;
+mod stored;
+mod web;
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -26,17 +32,22 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use prometheus::Registry;
-use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing::Subscriber;
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _, reload};
+use tracing_subscriber::{EnvFilter, Layer, reload};
 
 pub use self::context::{Traced, current_trace_id, inject_current, is_in_trace, parent_of, trace_response};
 pub use self::keep::{Kept, keep_error};
 pub use self::lines::LogControl;
 pub(crate) use self::rpc::{RpcSpan, client_span, server_span};
+pub(crate) use self::sampling::sampler;
+pub use self::stored::{NoTraceParent, TraceParent, link};
+pub use self::web::{WebSpan, failed, without_secrets};
 
 use self::export::Export;
 use self::keep::Keeper;
@@ -94,24 +105,42 @@ pub fn init(service: &str, config: &TelemetryConfig) -> anyhow::Result<Telemetry
         filter_fn(|metadata| metadata.is_event() && !metadata.target().starts_with("opentelemetry"));
     let lines = lines.with_filter(levels.and(of_ours));
 
+    hand_on_contexts();
+    let traces = config.otlp_endpoint.as_ref().map(|to| traces(service, to, config)).transpose()?;
+    // Each has a filter of its own: what no layer wants costs nothing, and a layer without a filter, or none
+    // in its place, would want everything.
+    let mut layers = vec![lines.boxed()];
+    if let Some((provider, export)) = &traces {
+        layers.push(span_layer(provider.tracer("funless")).boxed());
+        if config.keep_errors {
+            layers.push(Keeper::new(export.clone()).with_filter(LevelFilter::OFF).boxed());
+        }
+    }
+    tracing_subscriber::registry().with(layers).try_init()?;
+    Ok(Telemetry { traces, log: LogControl::new(handle) })
+}
+
+/// Makes the spans of this process those of `tracer`.
+pub(crate) fn span_layer<S>(tracer: SdkTracer) -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    tracing_opentelemetry::layer()
+        .with_tracer(tracer)
+        .with_location(false)
+        .with_tracked_inactivity(false)
+        .with_level(false)
+        .with_target(false)
+        .with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target() == SPANS))
+}
+
+/// From now on the contexts of traces are read from the headers of requests, and written into them. Part
+/// of [`init`].
+pub fn hand_on_contexts() {
     opentelemetry::global::set_text_map_propagator(TextMapCompositePropagator::new(vec![
         Box::new(TraceContextPropagator::new()),
         Box::new(BaggagePropagator::new()),
     ]));
-    let traces = config.otlp_endpoint.as_ref().map(|to| traces(service, to, config)).transpose()?;
-    let spans = traces.as_ref().map(|(provider, _)| {
-        tracing_opentelemetry::layer()
-            .with_tracer(provider.tracer("funless"))
-            .with_location(false)
-            .with_tracked_inactivity(false)
-            .with_level(false)
-            .with_target(false)
-            .with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target() == SPANS))
-    });
-    let keeper =
-        traces.as_ref().filter(|_| config.keep_errors).map(|(_, export)| Keeper::new(export.clone()));
-    tracing_subscriber::registry().with(lines).with(spans).with(keeper).try_init()?;
-    Ok(Telemetry { traces, log: LogControl::new(handle) })
 }
 
 fn traces(service: &str, to: &str, config: &TelemetryConfig) -> anyhow::Result<(SdkTracerProvider, Export)> {
@@ -132,7 +161,7 @@ fn traces(service: &str, to: &str, config: &TelemetryConfig) -> anyhow::Result<(
     let export = Export::new(exporter, &resource, config.queued_spans);
     let provider = SdkTracerProvider::builder()
         .with_span_processor(export.clone())
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample_ratio))))
+        .with_sampler(sampler(config.sample_ratio))
         .with_resource(resource)
         .build();
     // For spans that are known only when they have ended.

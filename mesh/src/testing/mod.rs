@@ -3,6 +3,7 @@
 
 #[cfg(feature = "database")]
 pub mod postgres;
+pub mod spans;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::tunnel;
 /// Surroundings for a service under test whose clients find it at `local:name`.
 pub fn host(name: &str) -> Host {
     crate::run::install_crypto();
+    crate::telemetry::hand_on_contexts();
     Host::new(&ServerConfig::default(), Endpoint::Local(name.to_owned())).expect("the defaults are valid")
 }
 

@@ -14,6 +14,7 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Couriers;
+use super::attempt::Attempt;
 use super::breaker::{Breaker, Pass};
 use super::judge::Judged;
 use super::queue::{PAGE, Queue, Waiting};
@@ -21,6 +22,7 @@ use super::reading::Reading;
 use crate::error::Result;
 use crate::kinds::{self, Away, Batch, Opened, Outcome, Parcel, Policy, Refusal, Sink, Whose};
 use crate::outbox::Page;
+use crate::trace::Store;
 
 /// How often the outbox is read for what other replicas took, and for what has become due.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -36,6 +38,7 @@ pub(super) struct Courier<'a> {
     kind: String,
     policy: Policy,
     sink: Arc<dyn Sink>,
+    store: Arc<Store>,
     /// Of this binding alone.
     own: Arc<Breaker>,
     /// Of all who deliver there.
@@ -73,6 +76,7 @@ enum Done {
         rows: Vec<Waiting>,
         sent: Instant,
         away: Away,
+        attempt: Attempt,
     },
     /// What became of results is written.
     Recorded {
@@ -97,10 +101,12 @@ impl<'a> Courier<'a> {
     pub(super) fn new(couriers: Arc<Couriers>, binding: FunctionBinding, report: &'a Report) -> Self {
         let Opened { policy, sink } = kinds::open_any(&binding, &couriers.http);
         let it = binding.binding.clone().unwrap_or_default();
+        let store = couriers.stores.add(&it.r#type, &it.id, &*sink);
         Self {
             destination: couriers.breakers.of(sink.destination()),
             own: Breaker::new(),
             couriers,
+            store,
             id: it.id,
             kind: it.r#type,
             queue: Queue::new(policy.ordered),
@@ -245,12 +251,13 @@ impl<'a> Courier<'a> {
         }
         self.requests += 1;
         let (couriers, sink) = (Arc::clone(&self.couriers), Arc::clone(&self.sink));
-        let (kind, policy) = (self.kind.clone(), self.policy.clone());
+        let (store, policy) = (Arc::clone(&self.store), self.policy.clone());
         self.work.push(Box::pin(async move {
+            let attempt = Attempt::begin(&store, &rows);
             let parcels: Vec<_> = rows.iter().map(to_parcel).collect();
             let sent = Instant::now();
-            let outcomes = sink.deliver(&parcels).await;
-            let duration = couriers.metrics.request_duration.with_label_values(&[&kind]);
+            let outcomes = attempt.deliver(&*sink, &parcels).await;
+            let duration = couriers.metrics.request_duration.with_label_values(&[&store.kind]);
             duration.observe(sent.elapsed().as_secs_f64());
             match outcomes {
                 Err(away) => {
@@ -262,13 +269,14 @@ impl<'a> Courier<'a> {
                         }
                         Whose::Unknown => own.away(away.retry_after),
                     }
-                    Done::Away { rows, sent, away }
+                    Done::Away { rows, sent, away, attempt }
                 }
                 Ok(outcomes) => {
                     own.answered();
                     destination.answered();
-                    let judged = judge(&rows, outcomes, &policy);
-                    couriers.record(&kind, &judged).await;
+                    let mut judged = judge(&rows, outcomes, &policy);
+                    attempt.judged(&mut judged);
+                    couriers.record(&store.kind, &judged).await;
                     Done::Recorded { rows, judged, cause: Cause::Answer }
                 }
             }
@@ -296,7 +304,7 @@ impl<'a> Courier<'a> {
                 self.connection.is_probing = false;
                 self.not_connected(away.reason.into());
             }
-            Done::Away { rows, sent, away } => self.take_back(rows, sent, away),
+            Done::Away { rows, sent, away, attempt } => self.take_back(rows, sent, away, &attempt),
             Done::Recorded { rows, judged, cause } => self.take_recorded(rows, judged, cause),
         }
     }
@@ -311,13 +319,14 @@ impl<'a> Courier<'a> {
     }
 
     /// Nothing is known of these. Who is away is not asked again for each of them.
-    fn take_back(&mut self, mut rows: Vec<Waiting>, sent: Instant, away: Away) {
+    fn take_back(&mut self, mut rows: Vec<Waiting>, sent: Instant, away: Away, attempt: &Attempt) {
         let metrics = &self.couriers.metrics;
         metrics.failed_attempts.with_label_values(&[self.kind.as_str(), "away"]).inc();
         let reason = String::from(away.reason);
         if away.whose == Whose::Unknown && self.is_cause(&mut rows) {
             tracing::debug!(binding = self.id, waited = ?sent.elapsed(), "a result silences its store");
-            let judged = judge(&rows, vec![Outcome::Refused(Refusal::new(&reason))], &self.policy);
+            let mut judged = judge(&rows, vec![Outcome::Refused(Refusal::new(&reason))], &self.policy);
+            attempt.judged(&mut judged);
             self.record(rows, judged, Cause::Silence);
         } else {
             self.requests -= 1;

@@ -30,7 +30,7 @@ impl Judged {
     fn refused(&mut self, row: &Pending, refusal: Refusal, policy: &Policy, now_ms: i64) {
         let attempts = row.attempts.saturating_add(1);
         if attempts.cast_unsigned() >= policy.max_attempts {
-            self.buried.push(Burial { seq: row.seq, attempts, reason: refusal.reason.into() });
+            self.buried.push(Burial::new(row.seq, attempts, refusal.reason.into()));
             return;
         }
         let wait = wait_after(attempts).max(refusal.retry_after.unwrap_or_default());
@@ -53,7 +53,7 @@ impl Judged {
             Some(problem) => format!("{age}: {problem}"),
             None => age,
         };
-        self.buried.push(Burial { seq: row.seq, attempts: row.attempts, reason });
+        self.buried.push(Burial::new(row.seq, row.attempts, reason));
     }
 }
 
@@ -91,6 +91,7 @@ mod tests {
             received_at_ms,
             last_error: String::new(),
             result: Bytes::new(),
+            trace: None,
         }
     }
 

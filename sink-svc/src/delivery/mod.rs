@@ -1,11 +1,13 @@
 //! From the outbox to the stores.
 //!
 //! - `courier`: delivers for one binding that this replica holds
+//! - `attempt`: an attempt, as its trace tells it
 //! - `judge`: what is done with a result after an attempt
 //! - `queue`, `reading`: what it has read of the outbox
 //! - `breaker`: leaves alone who is away
 //! - `removed`: finds results whose binding is gone
 
+mod attempt;
 mod breaker;
 mod courier;
 mod judge;
@@ -28,6 +30,7 @@ use crate::error::{Result, SinkError};
 use crate::kinds::Http;
 use crate::metrics::Metrics;
 use crate::outbox::{Burial, Outbox};
+use crate::trace::Stores;
 
 /// Why results of a removed binding die.
 pub(crate) const REMOVED: &str = "its sink was removed";
@@ -43,12 +46,13 @@ pub(crate) struct Couriers {
     http: Http,
     breakers: Breakers,
     metrics: Metrics,
+    stores: Stores,
 }
 
 impl Couriers {
-    pub(crate) fn new(outbox: Outbox, http: Http, metrics: Metrics) -> Self {
+    pub(crate) fn new(outbox: Outbox, http: Http, metrics: Metrics, stores: Stores) -> Self {
         let breakers = Breakers::new(metrics.breaker_open.clone());
-        Self { outbox, http, breakers, metrics }
+        Self { outbox, http, breakers, metrics, stores }
     }
 
     /// Delivers for a binding until its tenure ends.
@@ -61,6 +65,7 @@ impl Couriers {
             tracing::debug!(binding = id, "what is on its way is not awaited; it is delivered again");
         }
         self.outbox.forget_arrivals(&id);
+        self.stores.remove(&id);
         if end == End::Removed
             && let Err(error) = self.bury_all(&id, &kind).await
         {
@@ -75,11 +80,8 @@ impl Couriers {
             if waiting.is_empty() {
                 return Ok(());
             }
-            let burials = waiting.into_iter().map(|(seq, attempts)| Burial {
-                seq,
-                attempts,
-                reason: REMOVED.to_owned(),
-            });
+            let burials =
+                waiting.into_iter().map(|(seq, attempts)| Burial::new(seq, attempts, REMOVED.to_owned()));
             let count = self.outbox.bury(burials.collect()).await?;
             self.metrics.dead.with_label_values(&[kind]).inc_by(count);
         }

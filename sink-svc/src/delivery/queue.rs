@@ -172,6 +172,7 @@ mod tests {
             received_at_ms: seq,
             last_error: String::new(),
             result: Bytes::from(vec![b'1'; bytes]),
+            trace: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mesh::bindings::find_existing;
 use mesh::deadline::Deadline;
+use mesh::telemetry::{self, TraceParent};
 use mesh::{Caller, Error};
 use proto::deadletter::v1::{
     DeadLetterSelection, GetDeadLetterRequest, GetDeadLetterResponse, ListDeadLettersRequest,
@@ -18,6 +19,7 @@ use super::Handler;
 use crate::delivery::REMOVED;
 use crate::error::{Result as SinkResult, SinkError};
 use crate::outbox::{Amount, LetterFilter, LetterKey, MAX_LETTERS};
+use crate::trace::redrive_span;
 
 /// How long the registry may take to say which sinks there are.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -61,21 +63,27 @@ impl DeadLetters for Handler {
         // A result for a sink that is gone would only die again.
         let existing = self.existing(&letters, deadline).await?;
         let mut failures = not_found(&selection, &letters);
-        let (mut ids, mut rooms) = (Vec::new(), Vec::new());
-        for LetterKey { id, binding_id, size } in letters {
-            if !existing.contains(&binding_id) {
-                failures.push(RedriveFailure { id, reason: REMOVED.to_owned() });
+        let (mut redriven, mut rooms) = (Vec::new(), Vec::new());
+        for letter in letters {
+            if !existing.contains(&letter.binding_id) {
+                failures.push(RedriveFailure { id: letter.id, reason: REMOVED.to_owned() });
                 continue;
             }
-            match self.outbox.room(Amount { rows: 1, bytes: size }) {
+            match self.outbox.room(Amount { rows: 1, bytes: letter.size }) {
                 Some(room) => {
-                    ids.push(id);
+                    redriven.push(letter);
                     rooms.push(room);
                 }
-                None => failures.push(RedriveFailure { id, reason: SinkError::Full.to_string() }),
+                None => {
+                    failures.push(RedriveFailure { id: letter.id, reason: SinkError::Full.to_string() });
+                }
             }
         }
-        let redriven = self.outbox.redrive(ids, rooms).await?;
+        let span = redrive_span(&redriven);
+        let trace = TraceParent::of(&span).or_else(TraceParent::current);
+        let ids = redriven.into_iter().map(|letter| letter.id).collect();
+        let redriven = self.outbox.redrive(ids, trace, rooms).await;
+        let redriven = redriven.inspect_err(|_| telemetry::failed(&span, "redrive_failed"))?;
         self.metrics.redriven.inc_by(redriven);
         Ok(Response::new(RedriveDeadLettersResponse { redriven: to_u32(redriven), failures }))
     }

@@ -1,21 +1,43 @@
 //! `funless.sink.v1.Delivery`.
 
 use mesh::Caller;
+use mesh::telemetry::{self, TraceParent};
 use proto::sink::v1::delivery_server::Delivery;
 use proto::sink::v1::{DeliverRequest, DeliverResponse};
 use tonic::{Request, Response, Status};
+use tracing::Span;
 
 use super::Handler;
 use crate::error::{MAX_INVOCATION_ID, SinkError};
-use crate::outbox::{Arrival, Function};
+use crate::outbox::{Arrival, Function, Receiver};
 
 #[tonic::async_trait]
 impl Delivery for Handler {
     async fn deliver(&self, request: Request<DeliverRequest>) -> Result<Response<DeliverResponse>, Status> {
         Caller::of(&request).only_services()?;
-        let arrival = decode(request.into_inner())?;
-        self.metrics.accepted.inc_by(self.outbox.accept(arrival).await?);
+        let mut arrival = decode(request.into_inner())?;
+        let spans = self.begin_spans(&mut arrival);
+        let accepted = self.outbox.accept(arrival).await;
+        if accepted.is_err() {
+            spans.iter().for_each(|span| telemetry::failed(span, "not_taken"));
+        }
+        self.metrics.accepted.inc_by(accepted?);
         Ok(Response::new(DeliverResponse {}))
+    }
+}
+
+impl Handler {
+    /// A span for each sink, from which its delivery is found. Without spans it is found from what the
+    /// caller has told.
+    fn begin_spans(&self, arrival: &mut Arrival) -> Vec<Span> {
+        let Some(told) = TraceParent::current() else { return Vec::new() };
+        let (invocation_id, bytes) = (&arrival.invocation_id, arrival.result.len());
+        let spans = arrival.sinks.iter_mut().map(|sink| {
+            let span = self.stores.enqueue_span(&sink.binding_id, invocation_id, bytes);
+            sink.trace = Some(TraceParent::of(&span).unwrap_or(told));
+            span
+        });
+        spans.collect()
     }
 }
 
@@ -42,7 +64,7 @@ fn decode(request: DeliverRequest) -> Result<Arrival, SinkError> {
             name: request.function,
             owner: request.owner,
         },
-        sinks: request.sinks,
+        sinks: request.sinks.into_iter().map(|binding_id| Receiver { binding_id, trace: None }).collect(),
         result: request.result,
     })
 }

@@ -9,6 +9,7 @@ use mesh::bindings::Lookup;
 use crate::kinds::Http;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
+use crate::trace::Stores;
 
 /// Serves all of the sink's services.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub(crate) struct Handler {
     pub(crate) outbox: Outbox,
     pub(crate) http: Http,
     pub(crate) metrics: Metrics,
+    pub(crate) stores: Stores,
     /// How the bindings of all replicas do.
     pub(crate) lookup: Lookup,
 }

@@ -1,5 +1,6 @@
 //! Addresses of stores, which may hold a user and a password.
 
+use mesh::telemetry::without_secrets;
 use serde::{Deserialize, Deserializer};
 use url::{Position, Url};
 
@@ -26,8 +27,7 @@ impl Address {
 
     /// Scheme, host and port.
     pub(super) fn origin(&self) -> String {
-        let host = &self.0[Position::BeforeHost..Position::AfterPort];
-        format!("{}://{host}", self.0.scheme())
+        origin(&self.0)
     }
 
     /// Whether it holds a user or a password.
@@ -47,7 +47,7 @@ impl Address {
 /// Without user and password.
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}{}", self.origin(), &self.0[Position::BeforePath..Position::AfterPath])
+        f.write_str(&without_secrets(&self.0))
     }
 }
 
@@ -55,6 +55,10 @@ impl std::fmt::Debug for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{self}")
     }
+}
+
+fn origin(url: &Url) -> String {
+    format!("{}://{}", url.scheme(), &url[Position::BeforeHost..Position::AfterPort])
 }
 
 #[cfg(test)]

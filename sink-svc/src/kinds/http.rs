@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
+use mesh::telemetry::{self, WebSpan};
 use reqwest::redirect;
+use tracing::Instrument as _;
 
 use super::{Away, Outcome, Refusal, Whose, Words};
 
@@ -44,9 +46,23 @@ impl Http {
     }
 }
 
-/// Sends a request, and reads at most `most` bytes of the answer's body.
+/// Sends a request, and reads at most `most` bytes of the answer's body. It is a span of the current trace,
+/// of which the store is told.
 pub(super) async fn send(request: reqwest::RequestBuilder, most: usize) -> Result<Answer, Away> {
-    let mut response = request.send().await.map_err(no_answer)?;
+    let (client, request) = request.build_split();
+    let mut request = request.map_err(no_answer)?;
+    let span = WebSpan::new(request.method().as_str(), request.url());
+    span.span().in_scope(|| telemetry::inject_current(request.headers_mut()));
+    let answer = exchange(&client, request, most).instrument(span.span().clone()).await;
+    match &answer {
+        Ok(answer) => span.answered(answer.status.as_u16()),
+        Err(_) => span.no_answer(),
+    }
+    answer
+}
+
+async fn exchange(client: &reqwest::Client, request: reqwest::Request, most: usize) -> Result<Answer, Away> {
+    let mut response = client.execute(request).await.map_err(no_answer)?;
     let status = response.status();
     let retry_after = retry_after(response.headers(), SystemTime::now());
     let mut body = BytesMut::new();

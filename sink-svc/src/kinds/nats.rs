@@ -10,14 +10,17 @@ use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::context::{Context, GetStreamByNameErrorKind, PublishError, PublishErrorKind};
 use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions, HeaderMap, HeaderValue, jetstream};
 use mesh::auth::Secret;
+use mesh::telemetry;
 use proto::registry::v1::FunctionBinding;
 use serde::Deserialize;
 use tokio::sync::OnceCell;
+use tracing::Instrument as _;
 
 use super::address::Address;
 use super::http::Http;
 use super::params::{Params, exposed, refuse_redacted};
 use super::{Away, Outcome, Parcel, Sink, Whose};
+use crate::trace::publish_span;
 
 const FORM: &str = "nats://host:4222 or tls://host:4222";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -126,14 +129,17 @@ impl Subject {
             return Ok(Outcome::refused("the invocation's id cannot stand in a header"));
         };
         let context = self.connected().await?;
-        let mut headers = HeaderMap::new();
+        let span = publish_span("nats", &self.own.subject, &self.own.url.origin(), parcel.result.len());
+        let mut headers = span.in_scope(trace_headers);
         headers.insert(NATS_MESSAGE_ID, id);
-        let subject = self.own.subject.clone();
-        let published = context.publish_with_headers(subject, headers, parcel.result.clone()).await;
-        let taken = match published {
-            Ok(taken) => taken.await,
-            Err(error) => Err(error),
+        let published = async {
+            let subject = self.own.subject.clone();
+            context.publish_with_headers(subject, headers, parcel.result.clone()).await?.await
         };
+        let taken = published.instrument(span.clone()).await;
+        if taken.is_err() {
+            telemetry::failed(&span, "not_taken");
+        }
         taken.map_or_else(|error| self.judge(&error), |_| Ok(Outcome::Delivered))
     }
 
@@ -155,6 +161,19 @@ impl Subject {
             | PublishErrorKind::WrongLastSequence) => Ok(Outcome::refused(&kind.to_string())),
         }
     }
+}
+
+/// The headers of a message that tell of the current trace.
+fn trace_headers() -> HeaderMap {
+    let mut told = http::HeaderMap::new();
+    telemetry::inject_current(&mut told);
+    let mut headers = HeaderMap::new();
+    for (name, value) in &told {
+        if let Some(value) = value.to_str().ok().and_then(|value| value.parse::<HeaderValue>().ok()) {
+            headers.insert(name.as_str(), value);
+        }
+    }
+    headers
 }
 
 /// A user who is refused is this binding's; a server that cannot be connected to is away for all.

@@ -23,6 +23,7 @@ use mesh::clock::now_ms;
 use mesh::database::{self, DatabaseError, DatabaseUrl};
 use mesh::group_commit::GroupCommit;
 use mesh::shutdown::Tasks;
+use mesh::telemetry::TraceParent;
 use parking_lot::Mutex;
 use proto::registry::v1::FunctionBinding;
 use sea_orm::{DatabaseConnection, DbErr};
@@ -65,9 +66,16 @@ struct Tables {
 pub(crate) struct Arrival {
     pub(crate) invocation_id: String,
     pub(crate) function: Function,
-    /// Ids of bindings.
-    pub(crate) sinks: Vec<String>,
+    pub(crate) sinks: Vec<Receiver>,
     pub(crate) result: Bytes,
+}
+
+/// Who gets a result.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    pub(crate) binding_id: String,
+    /// The span that puts it into the outbox.
+    pub(crate) trace: Option<TraceParent>,
 }
 
 impl Outbox {
@@ -178,9 +186,14 @@ impl Outbox {
         self.write(Change::Bury(burials)).await
     }
 
-    /// Takes letters back into the outbox, as if they came now.
-    pub(crate) async fn redrive(&self, ids: Vec<String>, rooms: Vec<Room>) -> Result<u64> {
-        self.write(Change::Redrive { ids, _rooms: rooms }).await
+    /// Takes letters back into the outbox, as if they came now, in this span.
+    pub(crate) async fn redrive(
+        &self,
+        ids: Vec<String>,
+        trace: Option<TraceParent>,
+        rooms: Vec<Room>,
+    ) -> Result<u64> {
+        self.write(Change::Redrive { ids, trace, _rooms: rooms }).await
     }
 
     /// Throws letters away.

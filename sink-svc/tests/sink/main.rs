@@ -11,4 +11,5 @@ mod outbox;
 mod removed;
 mod replicas;
 mod status;
+mod traces;
 mod webhook;

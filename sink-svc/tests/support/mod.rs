@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use mesh::channel::{Channel, Dialer, Endpoint};
 use mesh::config::ServerConfig;
+use mesh::deadline::Deadline;
 use mesh::server::Service;
 use mesh::testing::postgres;
 use mesh::{Error, Host};
@@ -137,6 +138,7 @@ pub struct Sink {
 impl World {
     pub fn new() -> Self {
         mesh::run::install_crypto();
+        mesh::telemetry::hand_on_contexts();
         let world = Self::default();
         world.dialer.provide("registry", world.registry.router());
         world
@@ -271,4 +273,11 @@ pub fn failure<T: std::fmt::Debug>(result: Result<T, Status>) -> Error {
 /// A request on behalf of a user.
 pub fn as_user<T>(name: &str, message: T) -> Request<T> {
     mesh::Caller::Subject(name.into()).attach(Request::new(message))
+}
+
+/// A call within a trace.
+pub fn traced<T>(traceparent: &str, message: T) -> Request<T> {
+    let mut request = Deadline::after(Duration::from_secs(10)).attach(message);
+    request.metadata_mut().insert("traceparent", traceparent.parse().expect("text"));
+    request
 }

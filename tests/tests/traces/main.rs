@@ -1,5 +1,6 @@
 //! One trace through every hop, as a collector receives it, the same in both shapes.
 
+mod events;
 mod outage;
 mod paths;
 
@@ -21,6 +22,9 @@ fn main() -> ExitCode {
             paths::an_unsampled_failure,
             outage::a_collector_that_is_away,
             outage::a_collector_that_hangs,
+            events::from_an_event_to_a_store,
+            events::a_result_that_died_is_redriven,
+            events::an_event_that_died_is_redriven,
         ],
     )])
 }

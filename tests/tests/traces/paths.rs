@@ -79,6 +79,7 @@ pub async fn a_warm_invocation(shape: Shape) {
             ("http.route", "/v1/fn/{module}/{function}"),
             ("http.response.status_code", "200"),
             ("url.path", "/v1/fn/_/hello"),
+            ("faas.trigger", "http"),
         ],
     );
     assert_attributes(

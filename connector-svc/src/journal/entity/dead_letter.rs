@@ -24,6 +24,8 @@ pub struct Model {
     pub died_at_ms: i64,
     pub payload_bytes: i64,
     pub payload: Vec<u8>,
+    /// Of the span that failed; null: there was no trace.
+    pub traceparent: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

@@ -24,6 +24,8 @@ pub struct Model {
     pub args: Option<Vec<u8>>,
     /// Null while it is worked on.
     pub ended_at_ms: Option<i64>,
+    /// Of the span of its first receipt; null: there was no trace.
+    pub traceparent: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

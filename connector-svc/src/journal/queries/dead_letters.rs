@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use mesh::Caller;
 use mesh::clock::now_ms;
+use mesh::telemetry::TraceParent;
 use proto::deadletter::v1::{DeadLetter, DeadLetterFilter};
 use proto::registry::v1::BindingRole;
 use sea_orm::{
@@ -12,7 +13,7 @@ use sea_orm::{
 
 use crate::journal::entity::dead_letter;
 use crate::journal::write::storable;
-use crate::journal::{Journal, Result, answered};
+use crate::journal::{Burial, Journal, Result, answered};
 
 /// A part of a list.
 #[derive(Debug)]
@@ -39,6 +40,7 @@ struct Head {
     received_at_ms: i64,
     died_at_ms: i64,
     payload_bytes: i64,
+    traceparent: Option<String>,
 }
 
 impl Journal {
@@ -66,7 +68,7 @@ impl Journal {
     async fn heads(&self, condition: Condition, limit: u64) -> Result<Vec<DeadLetter>> {
         use dead_letter::Column::{
             Attempts, BindingId, BindingType, DiedAtMs, Function, FunctionId, Id, InvocationId, Module,
-            Owner, PayloadBytes, Reason, ReceivedAtMs,
+            Owner, PayloadBytes, Reason, ReceivedAtMs, Traceparent,
         };
         let columns = [
             Id,
@@ -82,6 +84,7 @@ impl Journal {
             ReceivedAtMs,
             DiedAtMs,
             PayloadBytes,
+            Traceparent,
         ];
         let heads = dead_letter::Entity::find()
             .select_only()
@@ -95,7 +98,7 @@ impl Journal {
     }
 
     /// A letter with its payload, if the caller reaches it.
-    pub(crate) async fn dead_letter(&self, caller: &Caller, id: &str) -> Result<Option<DeadLetter>> {
+    pub(crate) async fn dead_letter(&self, caller: &Caller, id: &str) -> Result<Option<Burial>> {
         let row = dead_letter::Entity::find_by_id(id).filter(reached_by(caller)).one(&self.db);
         Ok(answered(row).await?.map(|row| {
             let payload = Bytes::from(row.payload);
@@ -113,9 +116,18 @@ impl Journal {
                 received_at_ms: row.received_at_ms,
                 died_at_ms: row.died_at_ms,
                 payload_bytes: row.payload_bytes,
+                traceparent: row.traceparent,
             };
-            DeadLetter { payload, ..to_letter(head) }
+            let trace = head.trace();
+            Burial { letter: DeadLetter { payload, ..to_letter(head) }, trace }
         }))
+    }
+}
+
+impl Head {
+    /// The span that failed.
+    fn trace(&self) -> Option<TraceParent> {
+        self.traceparent.as_deref()?.parse().ok()
     }
 }
 
@@ -148,6 +160,7 @@ fn passes(filter: &DeadLetterFilter) -> Condition {
 
 fn to_letter(head: Head) -> DeadLetter {
     DeadLetter {
+        trace_id: head.trace().map(|trace| trace.trace_id()).unwrap_or_default(),
         id: head.id,
         role: BindingRole::Event.into(),
         binding_id: head.binding_id,
@@ -166,7 +179,7 @@ fn to_letter(head: Head) -> DeadLetter {
     }
 }
 
-pub(in crate::journal) fn to_row(letter: &DeadLetter) -> dead_letter::ActiveModel {
+pub(in crate::journal) fn to_row(Burial { letter, trace }: &Burial) -> dead_letter::ActiveModel {
     let row = dead_letter::Model {
         id: letter.id.clone(),
         binding_id: letter.binding_id.clone(),
@@ -182,6 +195,7 @@ pub(in crate::journal) fn to_row(letter: &DeadLetter) -> dead_letter::ActiveMode
         died_at_ms: letter.died_at_ms,
         payload_bytes: i64::try_from(letter.payload.len()).unwrap_or(i64::MAX),
         payload: letter.payload.to_vec(),
+        traceparent: trace.map(|trace| trace.to_string()),
     };
     row.into_active_model()
 }

@@ -51,5 +51,6 @@ fn to_entry(row: in_flight::Model) -> Result<Entry> {
         ended: row.ended_at_ms.is_some(),
         key: row.key,
         args: row.args.map(Bytes::from),
+        trace: row.traceparent.and_then(|text| text.parse().ok()),
     })
 }

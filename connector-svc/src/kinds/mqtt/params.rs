@@ -9,6 +9,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::handling::{self, Handling};
+use crate::trace::Origin;
 
 /// Which messages of which broker.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -58,6 +59,11 @@ impl Params {
         let (params, handling): (Self, _) = handling::read("mqtt", params, handling::ALL)?;
         params.check().map_err(|problem| format!("mqtt: {problem}"))?;
         Ok((params, handling))
+    }
+
+    /// What traces say of it.
+    pub(crate) fn origin(&self) -> Origin {
+        Origin::Broker { system: "mqtt", subscription: self.topic.clone() }
     }
 
     fn check(&self) -> Result<(), String> {

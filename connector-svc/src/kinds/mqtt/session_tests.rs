@@ -24,6 +24,7 @@ fn entry(key: u16, content: &str, ended: bool) -> Entry {
         received_at_ms: 1,
         args: None,
         ended,
+        trace: None,
     }
 }
 

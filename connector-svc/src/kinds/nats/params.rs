@@ -4,6 +4,7 @@ use mesh::auth::Secret;
 use serde::Deserialize;
 
 use crate::handling::{self, Handling};
+use crate::trace::Origin;
 
 /// Which messages of which JetStream stream.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -44,6 +45,12 @@ impl Params {
         let (params, handling): (Self, _) = handling::read("nats", params, handling::ALL)?;
         params.check().map_err(|problem| format!("nats: {problem}"))?;
         Ok((params, handling))
+    }
+
+    /// What traces say of it.
+    pub(crate) fn origin(&self) -> Origin {
+        let subscription = if self.subject.is_empty() { &self.stream } else { &self.subject };
+        Origin::Broker { system: "nats", subscription: subscription.clone() }
     }
 
     fn check(&self) -> Result<(), String> {

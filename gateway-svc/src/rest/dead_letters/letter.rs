@@ -31,6 +31,9 @@ pub(crate) struct DeadLetterShown {
     /// RFC 3339.
     died_at: String,
     payload_bytes: u64,
+    /// The trace in which the last attempt failed; empty: there was none.
+    #[schema(example = "0af7651916cd43dd8448eb211c80319c")]
+    trace_id: String,
 }
 
 /// A dead letter with its payload.
@@ -63,6 +66,7 @@ impl From<DeadLetter> for DeadLetterShown {
             received_at: rfc_3339(letter.received_at_ms),
             died_at: rfc_3339(letter.died_at_ms),
             payload_bytes: letter.payload_bytes,
+            trace_id: letter.trace_id,
         }
     }
 }

@@ -10,6 +10,7 @@ use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
 use super::super::Tables;
 use super::super::entity::{binding, outbox};
 use super::{Acceptance, Function, Ledgers, MAX_ROWS};
+use crate::outbox::Receiver;
 
 /// What is new, by binding and invocation.
 pub(super) struct Accepted(HashSet<(String, String)>);
@@ -18,7 +19,8 @@ impl Accepted {
     /// For how many sinks this one is new. Of two at once that are the same, the first is.
     pub(super) fn take(&mut self, acceptance: &Acceptance) -> u64 {
         let arrival = &acceptance.arrival;
-        let mut is_new = |sink: &&String| self.0.remove(&((*sink).clone(), arrival.invocation_id.clone()));
+        let mut is_new =
+            |sink: &&Receiver| self.0.remove(&(sink.binding_id.clone(), arrival.invocation_id.clone()));
         arrival.sinks.iter().filter(|sink| is_new(sink)).count() as u64
     }
 }
@@ -32,21 +34,22 @@ impl Tables {
         ledgers: &mut Ledgers,
     ) -> Result<Accepted> {
         self.describe_unknown(transaction, accepted).await?;
-        let rows = accepted.iter().flat_map(|acceptance| {
-            acceptance.arrival.sinks.iter().map(move |binding_id| (binding_id, *acceptance))
-        });
+        let rows = accepted
+            .iter()
+            .flat_map(|acceptance| acceptance.arrival.sinks.iter().map(move |sink| (sink, *acceptance)));
         let rows: Vec<_> = rows.collect();
         let mut new = HashSet::new();
         for rows in rows.chunks(MAX_ROWS) {
             let mut insert = insert_outbox();
-            for (binding_id, Acceptance { arrival, received_at_ms, .. }) in rows {
+            for (sink, Acceptance { arrival, received_at_ms, .. }) in rows {
                 insert.values_panic([
-                    binding_id.as_str().into(),
+                    sink.binding_id.as_str().into(),
                     arrival.invocation_id.as_str().into(),
                     (*received_at_ms).into(),
                     (*received_at_ms).into(),
                     i64::try_from(arrival.result.len()).unwrap_or(i64::MAX).into(),
                     arrival.result.to_vec().into(),
+                    sink.trace.map(|trace| trace.to_string()).into(),
                 ]);
             }
             for row in transaction.query_all(&insert).await? {
@@ -68,7 +71,7 @@ impl Tables {
             let known = self.known.lock();
             let all = accepted.iter().flat_map(|acceptance| {
                 let arrival = &acceptance.arrival;
-                arrival.sinks.iter().map(|binding_id| (binding_id.clone(), arrival.function.clone()))
+                arrival.sinks.iter().map(|sink| (sink.binding_id.clone(), arrival.function.clone()))
             });
             all.filter(|(binding_id, function)| known.get(binding_id) != Some(function)).collect()
         };
@@ -116,11 +119,11 @@ async fn write_binding(
 
 /// Adds rows that are not there yet, and gives of each its binding, invocation and size.
 fn insert_outbox() -> sea_orm::sea_query::InsertStatement {
-    use outbox::Column::{BindingId, DueAtMs, InvocationId, ReceivedAtMs, Result, Size};
+    use outbox::Column::{BindingId, DueAtMs, InvocationId, ReceivedAtMs, Result, Size, Traceparent};
     let mut insert = Query::insert();
     insert
         .into_table(outbox::Entity)
-        .columns([BindingId, InvocationId, DueAtMs, ReceivedAtMs, Size, Result])
+        .columns([BindingId, InvocationId, DueAtMs, ReceivedAtMs, Size, Result, Traceparent])
         .on_conflict(OnConflict::columns([BindingId, InvocationId]).do_nothing().to_owned())
         .returning(Query::returning().columns([BindingId, InvocationId, Size]));
     insert

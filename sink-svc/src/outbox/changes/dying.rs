@@ -6,9 +6,9 @@ use std::collections::HashMap;
 
 use mesh::clock::now_ms;
 use mesh::database::{DatabaseError, Result};
+use mesh::telemetry::TraceParent;
 use sea_orm::sea_query::{Expr, ExprTrait as _, Query, SelectStatement, SubQueryStatement, UpdateStatement};
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
-use uuid::Uuid;
 
 use super::super::entity::outbox::{self, DEAD, PENDING, SETTLED};
 use super::super::entity::{binding, dead_letter};
@@ -48,6 +48,7 @@ pub(super) async fn bury(
 pub(super) async fn redrive(
     transaction: &DatabaseTransaction,
     ids: &[String],
+    trace: Option<TraceParent>,
     ledgers: &mut Ledgers,
 ) -> Result<u64> {
     let payload = Query::select()
@@ -65,7 +66,8 @@ pub(super) async fn redrive(
         .value(outbox::Column::Attempts, 0)
         .value(outbox::Column::DueAtMs, now_ms)
         .value(outbox::Column::ReceivedAtMs, now_ms)
-        .value(outbox::Column::LastError, "");
+        .value(outbox::Column::LastError, "")
+        .value(outbox::Column::Traceparent, trace.map(|trace| trace.to_string()));
     let back = Changed::read_all(&transaction.query_all(&update).await?)?;
     back.iter().for_each(|row| ledgers.redriven(&row.binding_id, row.size));
     delete_letters(transaction, &back).await
@@ -126,6 +128,7 @@ fn insert_letter(burial: &Burial) -> sea_orm::sea_query::InsertStatement {
         Letter::Reason,
         Letter::Attempts,
         Letter::DiedAtMs,
+        Letter::Traceparent,
         Letter::Seq,
         Letter::BindingId,
         Letter::InvocationId,
@@ -145,11 +148,16 @@ fn insert_letter(burial: &Burial) -> sea_orm::sea_query::InsertStatement {
 fn letter_of(burial: &Burial) -> SelectStatement {
     use binding::Column as Binding;
     use outbox::Column as Outbox;
+    let trace = match burial.trace {
+        Some(trace) => Expr::value(trace.to_string()),
+        None => Expr::col((outbox::Entity, Outbox::Traceparent)),
+    };
     Query::select()
-        .expr(Expr::value(Uuid::now_v7().to_string()))
+        .expr(Expr::value(burial.letter_id.as_str()))
         .expr(Expr::value(burial.reason.as_str()))
         .expr(Expr::value(burial.attempts))
         .expr(Expr::value(now_ms()))
+        .expr(trace)
         .columns(
             [
                 Outbox::Seq,

@@ -7,9 +7,11 @@ mod leaving;
 mod ledgers;
 
 use mesh::database::Result;
+use mesh::telemetry::TraceParent;
 use proto::registry::v1::FunctionBinding;
 use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{DatabaseTransaction, QueryResult};
+use uuid::Uuid;
 
 pub(super) use self::ledgers::Ledgers;
 use super::capacity::{Amount, Room};
@@ -31,6 +33,7 @@ pub(super) enum Change {
     /// Letters that come back.
     Redrive {
         ids: Vec<String>,
+        trace: Option<TraceParent>,
         _rooms: Vec<Room>,
     },
     /// Letters that are thrown away.
@@ -74,6 +77,17 @@ pub(crate) struct Burial {
     pub(crate) seq: i64,
     pub(crate) attempts: i32,
     pub(crate) reason: String,
+    /// A UUID of version 7.
+    pub(crate) letter_id: String,
+    /// The span that failed; without one it is that which put the result into the outbox.
+    pub(crate) trace: Option<TraceParent>,
+}
+
+impl Burial {
+    /// A row that is given up after so many attempts.
+    pub(crate) fn new(seq: i64, attempts: i32, reason: String) -> Self {
+        Self { seq, attempts, reason, letter_id: Uuid::now_v7().to_string(), trace: None }
+    }
 }
 
 impl Change {
@@ -81,7 +95,8 @@ impl Change {
     pub(super) fn functions(&self) -> Vec<(&str, Function)> {
         match self {
             Self::Accept(Acceptance { arrival, .. }) => {
-                arrival.sinks.iter().map(|sink| (sink.as_str(), arrival.function.clone())).collect()
+                let sinks = arrival.sinks.iter();
+                sinks.map(|sink| (sink.binding_id.as_str(), arrival.function.clone())).collect()
             }
             Self::Describe(binding) => {
                 binding.binding.iter().map(|it| (it.id.as_str(), Function::of(binding))).collect()
@@ -130,7 +145,9 @@ impl Tables {
                 Change::Describe(binding) => arriving::describe(transaction, binding).await?,
                 Change::Postpone(postponed) => leaving::postpone(transaction, postponed).await?,
                 Change::Bury(burials) => dying::bury(transaction, burials, ledgers).await?,
-                Change::Redrive { ids, .. } => dying::redrive(transaction, ids, ledgers).await?,
+                Change::Redrive { ids, trace, .. } => {
+                    dying::redrive(transaction, ids, *trace, ledgers).await?
+                }
                 Change::Purge(ids) => dying::purge(transaction, ids, ledgers).await?,
                 Change::Forget(seqs) => leaving::forget(transaction, seqs).await?,
             });

@@ -32,6 +32,8 @@ pub struct Model {
     pub size: i64,
     pub last_error: String,
     pub result: Vec<u8>,
+    /// Of the span in which it came, or was driven again; null: there was no trace.
+    pub traceparent: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

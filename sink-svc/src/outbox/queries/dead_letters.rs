@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use mesh::Caller;
 use mesh::clock::now_ms;
+use mesh::telemetry::TraceParent;
 use proto::deadletter::v1::{DeadLetter, DeadLetterFilter};
 use proto::registry::v1::BindingRole;
 use sea_orm::{
@@ -29,6 +30,8 @@ pub(crate) struct LetterKey {
     pub(crate) id: String,
     pub(crate) binding_id: String,
     pub(crate) size: i64,
+    /// The span that failed.
+    pub(crate) trace: Option<TraceParent>,
 }
 
 impl LetterFilter {
@@ -80,6 +83,7 @@ struct Envelope {
     received_at_ms: i64,
     died_at_ms: i64,
     size: i64,
+    traceparent: Option<String>,
 }
 
 impl Outbox {
@@ -121,17 +125,27 @@ impl Outbox {
 
     /// The oldest of these letters.
     pub(crate) async fn letter_keys(&self, filter: LetterFilter, limit: u64) -> Result<Vec<LetterKey>> {
-        let keys: Vec<(String, String, i64)> = Entity::find()
+        let keys: Vec<(String, String, i64, Option<String>)> = Entity::find()
             .select_only()
-            .columns([Column::Id, Column::BindingId, Column::Size])
+            .columns([Column::Id, Column::BindingId, Column::Size, Column::Traceparent])
             .filter(filter.condition)
             .order_by_asc(Column::Id)
             .limit(limit)
             .into_tuple()
             .all(&self.tables.db)
             .await?;
-        Ok(keys.into_iter().map(|(id, binding_id, size)| LetterKey { id, binding_id, size }).collect())
+        let keys = keys.into_iter().map(|(id, binding_id, size, traceparent)| LetterKey {
+            id,
+            binding_id,
+            size,
+            trace: to_trace(traceparent),
+        });
+        Ok(keys.collect())
     }
+}
+
+fn to_trace(traceparent: Option<String>) -> Option<TraceParent> {
+    traceparent?.parse().ok()
 }
 
 impl Envelope {
@@ -152,6 +166,7 @@ impl Envelope {
             died_at_ms: self.died_at_ms,
             payload_bytes: self.size.cast_unsigned(),
             payload: Bytes::new(),
+            trace_id: to_trace(self.traceparent).map(|trace| trace.trace_id()).unwrap_or_default(),
         }
     }
 }

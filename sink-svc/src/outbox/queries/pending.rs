@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use mesh::database::Result as DatabaseResult;
+use mesh::telemetry::TraceParent;
 use sea_orm::ConnectionTrait as _;
 use sea_orm::sea_query::{Expr, ExprTrait as _, Order, Query};
 
@@ -24,6 +25,8 @@ pub(crate) struct Pending {
     pub(crate) received_at_ms: i64,
     pub(crate) last_error: String,
     pub(crate) result: Bytes,
+    /// The span that put it into the outbox.
+    pub(crate) trace: Option<TraceParent>,
 }
 
 /// Some of what waits for a binding.
@@ -52,7 +55,7 @@ impl Outbox {
         limits: PageLimits,
     ) -> Result<Page> {
         use outbox::Column::{
-            Attempts, BindingId, DueAtMs, InvocationId, LastError, ReceivedAtMs, Seq, Size,
+            Attempts, BindingId, DueAtMs, InvocationId, LastError, ReceivedAtMs, Seq, Size, Traceparent,
         };
         let of_page = || {
             let mut select = Query::select();
@@ -82,7 +85,8 @@ impl Outbox {
         }
         let mut select = of_page();
         select
-            .columns([Seq, InvocationId, Attempts, DueAtMs, ReceivedAtMs, LastError, outbox::Column::Result])
+            .columns([Seq, InvocationId, Attempts, DueAtMs, ReceivedAtMs, LastError])
+            .columns([outbox::Column::Result, Traceparent])
             .and_where(Expr::col(Seq).lte(last));
         let rows = self.tables.db.query_all(&select).await?;
         let rows = rows.iter().map(|row| {
@@ -94,6 +98,7 @@ impl Outbox {
                 received_at_ms: row.try_get_by(4)?,
                 last_error: row.try_get_by(5)?,
                 result: Bytes::from(row.try_get_by::<Vec<u8>, _>(6)?),
+                trace: row.try_get_by::<Option<String>, _>(7)?.and_then(|text| text.parse().ok()),
             })
         });
         let more = count < sizes.len() || sizes.len() == limits.rows;

@@ -12,9 +12,8 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use mesh::{inner_span, telemetry};
-use tracing::field::{Empty, display};
-use tracing::{Instrument as _, Span};
+use mesh::telemetry::{self, WebSpan};
+use tracing::Instrument as _;
 use wasmtime::{Caller, Linker};
 
 use super::memory::Region;
@@ -59,24 +58,15 @@ impl Client {
         let headers = read_headers(&request.headers)?;
         let uri = std::str::from_utf8(&request.uri).map_err(|_| "the URI is no UTF-8")?;
         let uri = reqwest::Url::parse(uri).map_err(|error| format!("{uri:?} is no URI: {error}"))?;
-        let span = client_span(&request.method, &uri);
+        let span = WebSpan::new(request.method.as_str(), &uri);
         let mut outgoing = self.client.request(request.method, uri);
         if !request.body.is_empty() {
             outgoing = outgoing.body(request.body);
         }
-        let answer = self.exchange(outgoing, headers).instrument(span.clone()).await;
+        let answer = self.exchange(outgoing, headers).instrument(span.span().clone()).await;
         match &answer {
-            Ok((status, _)) => {
-                span.record("http.response.status_code", status);
-                if *status >= 400 {
-                    span.record("otel.status_code", "ERROR");
-                    span.record("error.type", display(status));
-                }
-            }
-            Err(_) => {
-                span.record("otel.status_code", "ERROR");
-                span.record("error.type", "no_answer");
-            }
+            Ok((status, _)) => span.answered(*status),
+            Err(_) => span.no_answer(),
         }
         answer
     }
@@ -98,30 +88,6 @@ impl Client {
         }
         Ok((answer.status().as_u16(), body.freeze()))
     }
-}
-
-/// A request that leaves. User, password and query of its URI may be secrets.
-fn client_span(method: &Method, uri: &reqwest::Url) -> Span {
-    if !telemetry::is_in_trace() {
-        return Span::none();
-    }
-    let mut shown = uri.clone();
-    // They fail for URIs that have no such parts.
-    let _ = shown.set_username("");
-    let _ = shown.set_password(None);
-    shown.set_query(None);
-    inner_span!(
-        "http client",
-        otel.name = method.as_str(),
-        otel.kind = "client",
-        otel.status_code = Empty,
-        http.request.method = method.as_str(),
-        http.response.status_code = Empty,
-        url.full = shown.as_str(),
-        server.address = uri.host_str(),
-        server.port = uri.port_or_known_default(),
-        error.type = Empty,
-    )
 }
 
 /// An error with its causes: reqwest's own words do not say what happened.

@@ -1,0 +1,14 @@
+//! Events and dead letters keep the span that they came with.
+
+use mesh::database::add_traceparent;
+use sea_orm_migration::prelude::{DbErr, DeriveMigrationName, MigrationTrait, SchemaManager, async_trait};
+
+#[derive(DeriveMigrationName)]
+pub(super) struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        add_traceparent(manager, &["connector_in_flight", "connector_dead_letter"]).await
+    }
+}

@@ -1,0 +1,58 @@
+//! An attempt to deliver, as its trace tells it.
+
+use mesh::telemetry::{self, TraceParent, Traced as _};
+use tracing::Span;
+
+use super::judge::Judged;
+use super::queue::Waiting;
+use crate::kinds::{Away, Outcome, Parcel, Sink};
+use crate::outbox::Pending;
+use crate::trace::{Store, attempt_span};
+
+/// Its span lasts until this is dropped.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    span: Span,
+    /// What the store is told of when there is no span: the trace of a result that goes alone.
+    parent: Option<TraceParent>,
+}
+
+impl Attempt {
+    /// One begins with these results.
+    pub(super) fn begin(store: &Store, rows: &[Waiting]) -> Self {
+        let rows: Vec<&Pending> = rows.iter().map(|waiting| &waiting.row).collect();
+        let span = attempt_span(store, &rows);
+        let parent = match rows[..] {
+            [only] if span.is_disabled() => only.trace,
+            _ => None,
+        };
+        Self { span, parent }
+    }
+
+    /// Sends them.
+    pub(super) async fn deliver(&self, sink: &dyn Sink, parcels: &[Parcel]) -> Result<Vec<Outcome>, Away> {
+        let parent = self.parent.map(TraceParent::context).unwrap_or_default();
+        let outcomes = sink.deliver(parcels).traced(self.span.clone(), parent).await;
+        outcomes.inspect_err(|_| telemetry::failed(&self.span, "away"))
+    }
+
+    /// It has been decided what becomes of them. The letters among them are this attempt's.
+    pub(super) fn judged(&self, judged: &mut Judged) {
+        if self.span.is_disabled() {
+            return;
+        }
+        let trace = TraceParent::of(&self.span);
+        judged.buried.iter_mut().for_each(|burial| burial.trace = trace);
+        self.span.record("funless.sink.delivered", judged.delivered.len());
+        let dead = judged.buried.len();
+        let refused = judged.postponed.len() + dead;
+        if refused > 0 {
+            self.span.record("funless.sink.refused", refused);
+            telemetry::failed(&self.span, if dead > 0 { "dead_letter" } else { "refused" });
+        }
+        if let Some(letter) = judged.buried.first() {
+            self.span.record("funless.sink.dead", dead);
+            self.span.record("funless.dead_letter.id", &letter.letter_id);
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! The traces of events and results, which go on where a request has ended.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tests::client::Upload;
+use tests::collector::{Collector, Span, Trace};
+use tests::receiver::Receiver;
+use tests::servers::{Couch, Mosquitto};
+use tests::{Client, Mesh, Shape, guests, wait};
+
+use crate::paths::trace_of;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+const USER: &str = "ann";
+const PASSWORD: &str = "hunter2";
+
+/// Uploads a function with an event and a sink.
+async fn upload(user: &Client, code: &[u8], event: Value, sink: Value) {
+    let upload = Upload::function("hello", code)
+        .text("events", json!([event]).to_string())
+        .text("sinks", json!([sink]).to_string());
+    user.post_form("/v1/fn/_", upload).await.expect(201);
+}
+
+fn mqtt(broker: &Mosquitto) -> Value {
+    json!({ "type": "mqtt", "params": { "host": "127.0.0.1", "port": broker.port(), "topic": "in/+" } })
+}
+
+/// The trace of what this span is linked to it by: an attempt to deliver what it has put into the outbox.
+async fn delivery_of(collector: &Collector, enqueued: &Span, expected: &str) -> Trace {
+    let link = (enqueued.trace_id.clone(), enqueued.id.clone());
+    let what = format!("a delivery is linked to {link:?}");
+    let is_it = |span: &Span| span.name.starts_with("deliver ") && span.links.contains(&link);
+    let delivery = collector.expect_span(&what, is_it).await;
+    assert_ne!(delivery.trace_id, enqueued.trace_id, "a delivery is a trace of its own");
+    collector.expect_tree(&delivery.trace_id, expected).await
+}
+
+/// The only dead letter, once it is there.
+async fn letter(user: &Client) -> Value {
+    wait::until("there is a dead letter", LIMIT, async || {
+        let letters = user.get("/v1/dead-letters").await.expect(200).json()["data"].take();
+        letters.get(0).cloned()
+    })
+    .await
+}
+
+/// Redrives a letter, and gives the trace of that.
+async fn redrive(user: &Client, letter: &Value) -> String {
+    let path = format!("/v1/dead-letters/{}/redrive", text(&letter["id"]));
+    trace_of(&user.post(&path, &json!({})).await.expect(200))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("a text")
+}
+
+#[track_caller]
+fn assert_attributes(span: &Span, expected: &[(&str, &str)]) {
+    for (name, value) in expected {
+        assert_eq!(span.attribute(name), *value, "{name} of {}", span.name);
+    }
+}
+
+pub async fn from_an_event_to_a_store(shape: Shape) {
+    let collector = Collector::start().await;
+    let mesh = Mesh::start_with(shape, &["--otlp-endpoint", &collector.url()]).await;
+    let (broker, store) = tokio::join!(Mosquitto::start(), Couch::start());
+    let store = store.protected(USER, PASSWORD).await;
+    let database = store.create_database("results").await;
+    let sink = json!({ "type": "couchdb", "params": {
+        "url": database, "username": USER, "password": PASSWORD
+    } });
+    let user = mesh.user();
+    upload(&user, &guests::hello(), mqtt(&broker), sink).await;
+    // Warm, and the store is known to be there.
+    user.invoke("_", "hello", json!({ "name": "you" })).await.expect(200);
+    store.documents("results", 1, LIMIT).await;
+
+    broker.publish("in/hello", r#"{"name":"Ann"}"#);
+    store.documents("results", 2, LIMIT).await;
+    let event = collector.expect_span("an event", |span| span.name == "process in/+").await;
+    assert_eq!(event.parent, "", "nobody has begun its trace before");
+    let trace = collector
+        .expect_tree(
+            &event.trace_id,
+            "
+            process in/+ (consumer)
+              funless.scheduler.v1.Invocations/Invoke (client)
+                funless.scheduler.v1.Invocations/Invoke (server)
+                  choose (internal)
+                  funless.worker.v1.Execution/Execute (client)
+                    funless.worker.v1.Execution/Execute (server)
+                      execute (internal)
+                        instantiate (internal)
+                        run (internal)
+                  funless.sink.v1.Delivery/Deliver (client)
+                    funless.sink.v1.Delivery/Deliver (server)
+                      enqueue couchdb (producer)
+            ",
+        )
+        .await;
+    let invocation = trace.span("execute").attribute("faas.invocation_id");
+    assert_attributes(
+        &event,
+        &[
+            ("messaging.system", "mqtt"),
+            ("messaging.operation.name", "process"),
+            ("messaging.operation.type", "process"),
+            ("messaging.destination.name", "in/hello"),
+            ("messaging.destination.template", "in/+"),
+            ("messaging.message.body.size", "14"),
+            ("faas.trigger", "pubsub"),
+            ("faas.name", "_/hello"),
+            ("faas.invocation_id", invocation),
+        ],
+    );
+    assert!(!event.attribute("funless.event_id").is_empty());
+    let enqueued = trace.span("enqueue couchdb");
+    let destination = database.trim_end_matches("/results");
+    let same = [
+        ("funless.sink.kind", "couchdb"),
+        ("funless.sink.destination", destination),
+        ("faas.invocation_id", invocation),
+        ("funless.binding_id", enqueued.attribute("funless.binding_id")),
+    ];
+    assert_attributes(enqueued, &same);
+
+    let delivery = "
+        deliver couchdb (consumer) ~
+          POST (client)
+    ";
+    let delivered = delivery_of(&collector, enqueued, delivery).await;
+    let attempt = delivered.span("deliver couchdb");
+    assert_attributes(attempt, &same);
+    assert_attributes(
+        attempt,
+        &[
+            ("messaging.batch.message_count", "1"),
+            ("funless.sink.attempt", "1"),
+            ("funless.sink.delivered", "1"),
+        ],
+    );
+    assert_attributes(
+        delivered.span("POST"),
+        &[
+            ("http.request.method", "POST"),
+            ("http.response.status_code", "201"),
+            ("url.full", &format!("{database}/_bulk_docs")),
+            ("server.address", "127.0.0.1"),
+        ],
+    );
+
+    // A publisher's own trace goes on.
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let property = ["-V", "5", "-D", "publish", "user-property", "traceparent", parent];
+    broker.publish_with(&[&property[..], &["-t", "in/hello", "-m", r#"{"name":"Bob"}"#]].concat());
+    let is_its = |span: &Span| span.parent == "b7ad6b7169203331";
+    let event = collector.expect_span("an event of a publisher's trace", is_its).await;
+    assert_eq!((event.name.as_str(), &event.trace_id[..]), ("process in/+", &parent[3..35]));
+    assert!(!format!("{:?}", collector.spans()).contains(PASSWORD));
+}
+
+pub async fn a_result_that_died_is_redriven(shape: Shape) {
+    let collector = Collector::start().await;
+    let mesh = Mesh::start_with(shape, &["--otlp-endpoint", &collector.url()]).await;
+    let (broker, receiver) = tokio::join!(Mosquitto::start(), Receiver::start());
+    let user = mesh.user();
+    let url = format!("{}?key={PASSWORD}", receiver.url());
+    let sink = json!({ "type": "webhook", "params": { "url": url, "max_attempts": 1 } });
+    upload(&user, &guests::hello(), mqtt(&broker), sink).await;
+    user.invoke("_", "hello", json!({ "name": "warm" })).await.expect(200);
+    receiver.taken(1, LIMIT).await;
+
+    receiver.answer_with(400);
+    let answer = user.invoke("_", "hello", json!({ "name": "you" })).await.expect(200);
+    let trace = collector
+        .expect_tree(
+            &trace_of(&answer),
+            "
+            POST /v1/fn/{module}/{function} (server)
+              funless.scheduler.v1.Invocations/Invoke (client)
+                funless.scheduler.v1.Invocations/Invoke (server)
+                  choose (internal)
+                  funless.worker.v1.Execution/Execute (client)
+                    funless.worker.v1.Execution/Execute (server)
+                      execute (internal)
+                        instantiate (internal)
+                        run (internal)
+                  funless.sink.v1.Delivery/Deliver (client)
+                    funless.sink.v1.Delivery/Deliver (server)
+                      enqueue webhook (producer)
+            ",
+        )
+        .await;
+    let refused = "
+        deliver webhook (consumer) ! ~
+          POST (client) !
+    ";
+    let failed = delivery_of(&collector, trace.span("enqueue webhook"), refused).await;
+    let letter = letter(&user).await;
+    let attempt = failed.span("deliver webhook");
+    assert_eq!(text(&letter["trace_id"]), attempt.trace_id);
+    assert_attributes(
+        attempt,
+        &[
+            ("funless.dead_letter.id", text(&letter["id"])),
+            ("funless.sink.dead", "1"),
+            ("funless.sink.refused", "1"),
+            ("error.type", "dead_letter"),
+        ],
+    );
+    assert_attributes(
+        failed.span("POST"),
+        &[("http.response.status_code", "400"), ("error.type", "400"), ("url.full", receiver.url())],
+    );
+
+    receiver.answer_with(200);
+    let redriven = collector
+        .expect_tree(
+            &redrive(&user, &letter).await,
+            "
+            POST /v1/dead-letters/{id}/redrive (server)
+              funless.connector.v1.DeadLetters/GetDeadLetter (client) !
+                funless.connector.v1.DeadLetters/GetDeadLetter (server)
+                  SELECT (client)
+              funless.sink.v1.DeadLetters/GetDeadLetter (client)
+                funless.sink.v1.DeadLetters/GetDeadLetter (server)
+                  SELECT (client)
+                  SELECT (client)
+              funless.sink.v1.DeadLetters/RedriveDeadLetters (client)
+                funless.sink.v1.DeadLetters/RedriveDeadLetters (server)
+                  SELECT (client)
+                  funless.registry.v1.Bindings/FindHolders (client)
+                    funless.registry.v1.Bindings/FindHolders (server) ...
+                  redrive (producer) ~
+            ",
+        )
+        .await;
+    let redrive = redriven.span("redrive");
+    assert_eq!(redrive.links, [(attempt.trace_id.clone(), attempt.id.clone())]);
+    assert_attributes(redrive, &[("funless.dead_letter.id", text(&letter["id"]))]);
+    let delivery = "
+        deliver webhook (consumer) ~
+          POST (client)
+    ";
+    let delivered = delivery_of(&collector, redrive, delivery).await;
+    let posted = receiver.taken(2, LIMIT).await;
+    let told = posted[1].headers["traceparent"].to_str().expect("text");
+    let post = delivered.span("POST");
+    assert_eq!(told, format!("00-{}-{}-01", post.trace_id, post.id), "the store is told");
+    assert!(!format!("{:?}", collector.spans()).contains(PASSWORD));
+}
+
+pub async fn an_event_that_died_is_redriven(shape: Shape) {
+    let collector = Collector::start().await;
+    let mesh = Mesh::start_with(shape, &["--otlp-endpoint", &collector.url()]).await;
+    let (broker, receiver) = tokio::join!(Mosquitto::start(), Receiver::start());
+    let user = mesh.user();
+    let sink = json!({ "type": "webhook", "params": { "url": receiver.url() } });
+    upload(&user, &guests::hello(), mqtt(&broker), sink).await;
+    user.invoke("_", "hello", json!({ "name": "warm" })).await.expect(200);
+    receiver.taken(1, LIMIT).await;
+
+    // `hello` wants a name.
+    broker.publish("in/hello", r#"{"who":"Ann"}"#);
+    let letter = letter(&user).await;
+    let trace = collector
+        .expect_tree(
+            text(&letter["trace_id"]),
+            "
+            process in/+ (consumer) !
+              funless.scheduler.v1.Invocations/Invoke (client)
+                funless.scheduler.v1.Invocations/Invoke (server)
+                  choose (internal)
+                  funless.worker.v1.Execution/Execute (client)
+                    funless.worker.v1.Execution/Execute (server)
+                      execute (internal)
+                        instantiate (internal)
+                        run (internal)
+            ",
+        )
+        .await;
+    let failed = trace.span("process in/+");
+    let died = [
+        ("funless.dead_letter.id", text(&letter["id"])),
+        ("faas.invocation_id", text(&letter["invocation_id"])),
+    ];
+    assert_attributes(failed, &died);
+    assert_attributes(failed, &[("error.type", "dead_letter")]);
+
+    user.update_function("_", "hello", &guests::echo()).await;
+    user.invoke("_", "hello", json!({ "warm": "again" })).await.expect(200);
+    receiver.taken(2, LIMIT).await;
+    let redriven = collector
+        .expect_tree(
+            &redrive(&user, &letter).await,
+            "
+            POST /v1/dead-letters/{id}/redrive (server)
+              funless.connector.v1.DeadLetters/GetDeadLetter (client)
+                funless.connector.v1.DeadLetters/GetDeadLetter (server)
+                  SELECT (client)
+              funless.sink.v1.DeadLetters/GetDeadLetter (client) !
+                funless.sink.v1.DeadLetters/GetDeadLetter (server)
+                  SELECT (client)
+              funless.connector.v1.DeadLetters/RedriveDeadLetters (client)
+                funless.connector.v1.DeadLetters/RedriveDeadLetters (server)
+                  SELECT (client)
+                  redrive (internal) ~
+                    funless.scheduler.v1.Invocations/Invoke (client)
+                      funless.scheduler.v1.Invocations/Invoke (server)
+                        choose (internal)
+                        funless.worker.v1.Execution/Execute (client)
+                          funless.worker.v1.Execution/Execute (server)
+                            execute (internal)
+                              instantiate (internal)
+                              run (internal)
+                        funless.sink.v1.Delivery/Deliver (client)
+                          funless.sink.v1.Delivery/Deliver (server)
+                            enqueue webhook (producer)
+            ",
+        )
+        .await;
+    let redrive = redriven.span("redrive");
+    assert_eq!(redrive.links, [(failed.trace_id.clone(), failed.id.clone())]);
+    assert_attributes(redrive, &died);
+    let delivery = "
+        deliver webhook (consumer) ~
+          POST (client)
+    ";
+    delivery_of(&collector, redriven.span("enqueue webhook"), delivery).await;
+}
