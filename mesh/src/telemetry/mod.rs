@@ -102,7 +102,7 @@ pub fn init(service: &str, config: &TelemetryConfig) -> anyhow::Result<Telemetry
     };
     // Spans are for traces alone. What the exporter says about itself, `export` says better.
     let of_ours =
-        filter_fn(|metadata| metadata.is_event() && !metadata.target().starts_with("opentelemetry"));
+        filter_fn(|metadata| !metadata.is_span() && !metadata.target().starts_with("opentelemetry"));
     let lines = lines.with_filter(levels.and(of_ours));
 
     hand_on_contexts();
