@@ -32,18 +32,24 @@ impl App {
     pub async fn start(config: Config, host: Host) -> anyhow::Result<Service> {
         let tasks = Tasks::default();
         let readiness = Readiness::default();
-        let metrics = Metrics::new(&host.metrics);
+        let metrics = Metrics::new(&host.metrics, config.functions_in_metrics);
 
         let catalog = Arc::new(Catalog::default());
         let registry = host.dialer.dial(&config.registry)?;
         tasks.spawn({
-            let catalog = Arc::clone(&catalog);
+            let (catalog, metrics) = (Arc::clone(&catalog), metrics.clone());
             let following = readiness.condition("registry");
-            async move { mesh::follow::follow(registry, following, |update| catalog.apply(update)).await }
+            let take = move |update| {
+                catalog.apply(update);
+                metrics.make_room(&catalog);
+            };
+            async move { mesh::follow::follow(registry, following, take).await }
         });
 
         let report_interval = Duration::from_millis(config.report_interval_ms.into());
         let members = Arc::new(Members::new(report_interval, host.dialer.clone(), metrics.clone()));
+        members.show(&host.metrics);
+        catalog.show(&host.metrics);
         tasks.spawn({
             let (members, draining) = (Arc::clone(&members), host.draining.clone());
             // A scheduler that drains takes no reports any more, and keeps its workers.
@@ -57,7 +63,7 @@ impl App {
             tasks.spawn(measurements.run());
         }
         let dispatcher =
-            Dispatcher::new(Arc::clone(&members), metrics, config.decisions_kept, config.random_seed);
+            Dispatcher::new(Arc::clone(&members), metrics.clone(), config.decisions_kept, config.random_seed);
 
         let running = TaskTracker::new();
         let invocations = InvocationsHandler::new(
@@ -66,6 +72,7 @@ impl App {
             Delivery::new(host.dialer.dial(&config.sink)?),
             Duration::from_millis(config.max_invocation_ms),
             running.clone(),
+            metrics,
         );
         let membership =
             MembershipHandler::new(Arc::clone(&members), running, tasks.clone(), host.draining.clone());

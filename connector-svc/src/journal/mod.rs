@@ -23,6 +23,7 @@ use mesh::database::{self, DatabaseError, DatabaseUrl};
 use mesh::group_commit::{Closed, GroupCommit};
 use mesh::hash::Hash;
 use mesh::shutdown::Tasks;
+use prometheus::Registry;
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbErr};
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -76,6 +77,11 @@ impl Journal {
             }
         });
         Ok(Self { db, group })
+    }
+
+    /// Shows in `metrics` how many connections there are.
+    pub(crate) fn show(&self, metrics: &Registry) {
+        database::show_pool(metrics, &self.db);
     }
 
     /// Brings the schema up to date, whatever other replicas do at the same time.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
+use mesh::metrics::show_permits;
 use prometheus::Registry;
 use tokio::sync::Semaphore;
 use tower::{Layer as _, ServiceBuilder};
@@ -87,7 +88,9 @@ pub fn router(
     latest_revision: Arc<LatestRevision>,
 ) -> axum::Router {
     let rest = Rest::new(config, channels, authenticator, latest_revision);
-    let permits = Arc::new(Semaphore::new(config.server.max_concurrent));
+    let most = config.server.max_concurrent;
+    let permits = Arc::new(Semaphore::new(most));
+    show_permits(metrics, "rest", most, &permits);
     let largest_body = usize::try_from(config.max_code_bytes).unwrap_or(usize::MAX);
     let largest_body = largest_body.saturating_add(BESIDE_CODE_BYTES);
 
@@ -98,8 +101,8 @@ pub fn router(
     let stack = ServiceBuilder::new()
         .layer(SetRequestIdLayer::new(REQUEST_ID, NewRequestId))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
-        .layer(from_fn_with_state(HttpMetrics::new(metrics), observe))
         .layer(from_fn(continue_trace))
+        .layer(from_fn_with_state(HttpMetrics::new(metrics), observe))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(linger))
         // An upload as a whole; each handler has narrower limits for what it reads.

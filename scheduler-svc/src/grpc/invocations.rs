@@ -18,6 +18,7 @@ use crate::catalog::Catalog;
 use crate::delivery::Delivery;
 use crate::dispatch::{Dispatched, Dispatcher, Placing, capacity_kb_of, tag_of};
 use crate::error::SchedulingError;
+use crate::metrics::{Metrics, Observation};
 
 /// How long an invocation waits for a catalog that is behind. The watch is usually milliseconds
 /// behind; when it is longer, the registry cannot be followed.
@@ -37,6 +38,7 @@ pub struct InvocationsHandler {
     delivery: Delivery,
     max_duration: Duration,
     running: TaskTracker,
+    metrics: Metrics,
 }
 
 impl InvocationsHandler {
@@ -47,8 +49,9 @@ impl InvocationsHandler {
         delivery: Delivery,
         max_duration: Duration,
         running: TaskTracker,
+        metrics: Metrics,
     ) -> Self {
-        Self { catalog, dispatcher, delivery, max_duration, running }
+        Self { catalog, dispatcher, delivery, max_duration, running, metrics }
     }
 
     async fn invoke(
@@ -57,6 +60,7 @@ impl InvocationsHandler {
         invoke: InvokeRequest,
         deadline: Deadline,
         decision_id: &mut String,
+        observed: &mut Observation,
     ) -> Result<InvokeResponse, Error> {
         self.catalog.catch_up(invoke.min_revision, deadline.min(Deadline::after(CATCH_UP))).await?;
         let invocation_id = match &invoke.invocation_id {
@@ -69,6 +73,7 @@ impl InvocationsHandler {
             id => id.clone(),
         };
         let mut placing = self.look_up(&caller, &invoke)?;
+        observed.of(&placing.function);
         let dispatched = self.dispatch(&placing, &invoke, &invocation_id, deadline, decision_id).await;
         let Dispatched { response, worker } = match dispatched {
             // It was updated or deleted between look-up and run. Nothing has run: look again.
@@ -133,7 +138,10 @@ impl Invocations for InvocationsHandler {
         let deadline = Deadline::of_at_most(&request, self.max_duration);
         let caller = Caller::of(&request);
         let mut decision_id = String::new();
-        let invoked = self.invoke(caller, request.into_inner(), deadline, &mut decision_id).await;
+        let mut observed = self.metrics.invocation();
+        let invoked =
+            self.invoke(caller, request.into_inner(), deadline, &mut decision_id, &mut observed).await;
+        observed.ended(&invoked);
         invoked.map(Response::new).map_err(|error| with_decision(error.into(), &decision_id))
     }
 }
