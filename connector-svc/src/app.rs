@@ -99,7 +99,7 @@ impl Runner {
         let bound = BoundFunction::of(&bound);
         let metrics = self.metrics.of(&bound.kind);
         let handling = source.handling.clone();
-        let _room = metrics.show_room(handling.max_in_flight);
+        let _shown = metrics.show_binding(handling.max_in_flight);
         let intake = Intake::open(bound, handling, tenure.revision, self.journal, self.invoker, metrics);
         let opened = async {
             let intake = intake.await?;

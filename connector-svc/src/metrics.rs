@@ -14,6 +14,7 @@ pub(crate) struct Metrics {
     in_flight: IntGaugeVec,
     duration: HistogramVec,
     room: IntGaugeVec,
+    bindings: IntGaugeVec,
     dead_letters: IntGaugeVec,
     unaccounted: IntGauge,
     /// Dead letters whose function has then succeeded.
@@ -51,6 +52,12 @@ impl Metrics {
                 registry,
                 "funless_connector_in_flight_limit",
                 "Events that may be worked on at once by the bindings that run here.",
+                &["kind"],
+            ),
+            bindings: int_gauge(
+                registry,
+                "funless_connector_bindings",
+                "Events' bindings that run here; each of them should be connected.",
                 &["kind"],
             ),
             dead_letters: int_gauge(
@@ -129,6 +136,7 @@ impl Metrics {
             retries: self.retries.clone(),
             in_flight: self.in_flight.with_label_values(&[kind]),
             room: self.room.with_label_values(&[kind]),
+            bindings: self.bindings.with_label_values(&[kind]),
             duration: self.duration.with_label_values(&[kind]),
             connected: self.connected.with_label_values(&[kind]),
             connections_lost: self.reconnects.with_label_values(&[kind]),
@@ -149,6 +157,7 @@ pub(crate) struct KindMetrics {
     retries: IntCounterVec,
     pub(crate) in_flight: IntGauge,
     room: IntGauge,
+    bindings: IntGauge,
     pub(crate) duration: Histogram,
     pub(crate) connected: IntGauge,
     pub(crate) connections_lost: IntCounter,
@@ -160,22 +169,30 @@ impl KindMetrics {
         self.retries.with_label_values(&[self.kind.as_str(), &reason_label(reason)]).inc();
     }
 
-    /// As long as what is returned lives, so many more events may be worked on at once.
-    pub(crate) fn show_room(&self, events: u16) -> Room {
-        let room = Room { shown: self.room.clone(), events: events.into() };
-        room.shown.add(room.events);
-        room
+    /// As long as what is returned lives, one binding more runs, of which so many events may be worked on at
+    /// once.
+    pub(crate) fn show_binding(&self, max_in_flight: u16) -> ShownBinding {
+        let shown = ShownBinding {
+            bindings: self.bindings.clone(),
+            room: self.room.clone(),
+            events: max_in_flight.into(),
+        };
+        shown.bindings.inc();
+        shown.room.add(shown.events);
+        shown
     }
 }
 
-/// Room for events.
-pub(crate) struct Room {
-    shown: IntGauge,
+/// A binding that runs.
+pub(crate) struct ShownBinding {
+    bindings: IntGauge,
+    room: IntGauge,
     events: i64,
 }
 
-impl Drop for Room {
+impl Drop for ShownBinding {
     fn drop(&mut self) {
-        self.shown.sub(self.events);
+        self.bindings.dec();
+        self.room.sub(self.events);
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use mesh::Error;
 use mesh::metrics::{Capped, Durations, int_counter, int_gauge, reason_label};
 use mesh::telemetry::sampled_trace_id;
+use mesh::{Error, Reason};
 use prometheus::core::Collector as _;
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use proto::registry::v1::Function;
@@ -95,6 +95,9 @@ impl Metrics {
         for outcome in refusals.map(Refusal::as_str).into_iter().chain(["chosen"]) {
             self.decisions.with_label_values(&[outcome]);
         }
+        for reason in [Reason::Unavailable, Reason::Overloaded, Reason::ConnectionLost] {
+            self.retries.with_label_values(&[reason.as_str_name()]);
+        }
         for change in ["joined", "left", "lost"] {
             self.worker_changes.with_label_values(&[change]);
         }
@@ -181,7 +184,6 @@ impl Drop for Observation {
 
 #[cfg(test)]
 mod tests {
-    use mesh::Reason;
     use mesh::follow::Update;
     use prometheus::TextEncoder;
     use proto::registry::v1::Snapshot;
