@@ -41,7 +41,10 @@ impl Scene {
         let mesh = Mesh::start_with(shape, &flags).await;
         let targets = match shape.processes {
             None => vec![operators],
-            Some(_) => mesh.services().into_values().map(|place| place.operators).collect(),
+            Some(_) => {
+                let places = mesh.services().into_values();
+                places.map(|place| place.operators.trim_start_matches("http://").to_owned()).collect()
+            }
         };
         gate.open();
         let user = mesh.user();
