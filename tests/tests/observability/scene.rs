@@ -22,7 +22,10 @@ struct Scene {
     collector: Collector,
     broker: Mosquitto,
     store: Couch,
+    /// Lets everybody in.
     gate: Gate,
+    /// Lets nobody in: who calls it runs until the end.
+    closed: Gate,
     /// Where metrics are.
     targets: Vec<String>,
     steps: usize,
@@ -31,6 +34,7 @@ struct Scene {
 impl Scene {
     async fn start(shape: Shape) -> Self {
         let (collector, gate) = tokio::join!(Collector::start(), Gate::start());
+        let closed = Gate::start().await;
         let (broker, store) = tokio::join!(Mosquitto::start(), Couch::start());
         let operators = format!("127.0.0.1:{}", free_port());
         let otlp = collector.url();
@@ -48,7 +52,7 @@ impl Scene {
         };
         gate.open();
         let user = mesh.user();
-        let scene = Self { _mesh: mesh, user, collector, broker, store, gate, targets, steps: 0 };
+        let scene = Self { _mesh: mesh, user, collector, broker, store, gate, closed, targets, steps: 0 };
         scene.create_functions().await;
         scene
     }
@@ -82,6 +86,9 @@ impl Scene {
         create(Upload::function("caller", &guests::http_caller())).await;
         self.broker.publish("heavy", "{}");
         self.user.invoke("_", "lost", json!({})).await.expect(200);
+        let (user, call) = (self.user.clone(), json!({ "url": self.closed.url() }));
+        tokio::spawn(async move { user.invoke("_", "caller", call).await });
+        self.closed.arrived(1).await;
     }
 
     /// A bit of everything.
