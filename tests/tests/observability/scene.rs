@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use http::Method;
 use serde_json::json;
-use tests::client::{Upload, http};
+use tests::client::{self, Upload};
 use tests::collector::Collector;
 use tests::gate::Gate;
 use tests::process::free_port;
@@ -86,8 +87,9 @@ impl Scene {
         create(Upload::function("caller", &guests::http_caller())).await;
         self.broker.publish("heavy", "{}");
         self.user.invoke("_", "lost", json!({})).await.expect(200);
-        let (user, call) = (self.user.clone(), json!({ "url": self.closed.url() }));
-        tokio::spawn(async move { user.invoke("_", "caller", call).await });
+        let call = json!({ "args": { "url": self.closed.url() } });
+        let call = self.user.request(Method::POST, "/v1/fn/_/caller").json(&call);
+        tokio::spawn(call.send());
         self.closed.arrived(1).await;
     }
 
@@ -116,7 +118,8 @@ impl Scene {
     async fn pages(&self) -> Vec<String> {
         let mut pages = Vec::new();
         for target in &self.targets {
-            let page = http().get(format!("http://{target}/metrics")).send().await.expect("it answers");
+            let page =
+                client::http().get(format!("http://{target}/metrics")).send().await.expect("it answers");
             assert!(page.headers()["content-type"].to_str().is_ok_and(|it| it.starts_with("text/plain")));
             pages.push(page.text().await.expect("a text"));
         }
