@@ -28,43 +28,32 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// Registers them.
     pub(crate) fn new(registry: &Registry) -> Self {
-        let counter = |name, help| int_counter(registry, name, help, &[]).with_label_values::<&str>(&[]);
+        let counter = |name, help, labels| int_counter(registry, name, help, labels);
+        let plain = |name, help| counter(name, help, &[]).with_label_values::<&str>(&[]);
+        let by_kind = |name, help| int_gauge(registry, name, help, &["kind"]);
         let this = Self {
-            events: int_counter(
-                registry,
+            events: counter(
                 "funless_connector_events_total",
                 "Events by what became of them: received, acknowledged, refused, buried or forgotten.",
                 &["kind", "outcome"],
             ),
-            retries: int_counter(
-                registry,
+            retries: counter(
                 "funless_connector_retries_total",
                 "Invocations that are tried again, by the fault of the platform.",
                 &["kind", "reason"],
             ),
-            in_flight: int_gauge(
-                registry,
-                "funless_connector_in_flight",
-                "Events that are worked on.",
-                &["kind"],
-            ),
-            room: int_gauge(
-                registry,
+            in_flight: by_kind("funless_connector_in_flight", "Events that are worked on."),
+            room: by_kind(
                 "funless_connector_in_flight_limit",
                 "Events that may be worked on at once by the bindings that run here.",
-                &["kind"],
             ),
-            bindings: int_gauge(
-                registry,
+            bindings: by_kind(
                 "funless_connector_bindings",
                 "Events' bindings that run here; each of them should be connected.",
-                &["kind"],
             ),
-            dead_letters: int_gauge(
-                registry,
+            dead_letters: by_kind(
                 "funless_connector_dead_letters",
                 "Events that are dead letters now, of all replicas.",
-                &["kind"],
             ),
             unaccounted: int_gauge(
                 registry,
@@ -73,36 +62,31 @@ impl Metrics {
                 &[],
             )
             .with_label_values::<&str>(&[]),
-            redriven: counter(
-                "funless_connector_redriven_total",
-                "Dead letters that were handled after all.",
-            ),
-            purged: counter("funless_connector_purged_total", "Dead letters that were thrown away."),
+            redriven: plain("funless_connector_redriven_total", "Dead letters that were handled after all."),
+            purged: plain("funless_connector_purged_total", "Dead letters that were thrown away."),
             duration: duration_histogram(
                 registry,
                 "funless_connector_event_duration_seconds",
                 "Time from an event's arrival until its source need not send it again.",
                 &["kind"],
             ),
-            connected: int_gauge(
-                registry,
-                "funless_connector_connected",
-                "Event sources that are connected.",
-                &["kind"],
-            ),
-            reconnects: int_counter(
-                registry,
+            connected: by_kind("funless_connector_connected", "Event sources that are connected."),
+            reconnects: counter(
                 "funless_connector_connections_lost_total",
                 "Connections to event sources that were lost.",
                 &["kind"],
             ),
         };
-        // What has not happened yet is there, so that the first time is seen as an increase.
-        for kind in KINDS {
-            drop(this.of(kind));
-            this.dead_letters.with_label_values(&[kind]);
-        }
+        this.show_zeros();
         this
+    }
+
+    /// What has not happened yet is there, so that the first time is seen as an increase.
+    fn show_zeros(&self) {
+        for kind in KINDS {
+            drop(self.of(kind));
+            self.dead_letters.with_label_values(&[kind]);
+        }
     }
 
     /// The ledgers of all bindings, as they are now.

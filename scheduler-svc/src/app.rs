@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh::health::Readiness;
+use mesh::health::{Condition, Readiness};
 use mesh::server::{Grpc, Service};
 use mesh::shutdown::Tasks;
-use mesh::{Host, MAX_MESSAGE_BYTES};
+use mesh::{Channel, Host, MAX_MESSAGE_BYTES};
 use proto::scheduler::v1::cluster_server::ClusterServer;
 use proto::scheduler::v1::invocations_server::InvocationsServer;
 use proto::scheduler::v1::membership_server::MembershipServer;
@@ -36,15 +36,8 @@ impl App {
 
         let catalog = Arc::new(Catalog::default());
         let registry = host.dialer.dial(&config.registry)?;
-        tasks.spawn({
-            let (catalog, metrics) = (Arc::clone(&catalog), metrics.clone());
-            let following = readiness.condition("registry");
-            let take = move |update| {
-                catalog.apply(update);
-                metrics.make_room(&catalog);
-            };
-            async move { mesh::follow::follow(registry, following, take).await }
-        });
+        let following = readiness.condition("registry");
+        tasks.spawn(follow(registry, following, Arc::clone(&catalog), metrics.clone()));
 
         let report_interval = Duration::from_millis(config.report_interval_ms.into());
         let members = Arc::new(Members::new(report_interval, host.dialer.clone(), metrics.clone()));
@@ -96,4 +89,13 @@ impl App {
             .build(&config.server, &host.metrics, &readiness, &tasks);
         Ok(Service { name: "scheduler", router, more: Vec::new(), tasks, readiness })
     }
+}
+
+/// Keeps the catalog as the registry has it, for ever.
+async fn follow(registry: Channel, following: Condition, catalog: Arc<Catalog>, metrics: Metrics) {
+    let take = |update| {
+        catalog.apply(update);
+        metrics.make_room(&catalog);
+    };
+    mesh::follow::follow(registry, following, take).await;
 }

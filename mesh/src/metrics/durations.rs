@@ -11,9 +11,10 @@ use std::sync::Arc;
 use opentelemetry::trace::TraceId;
 use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{Metric, MetricFamily};
 use prometheus::{HistogramOpts, HistogramVec, Registry};
 
+use super::readings::{gauge, gauges, pair};
 use super::{BUCKETS, register};
 use crate::clock::now_ms;
 
@@ -81,37 +82,24 @@ impl Durations {
 
 impl Exemplars {
     fn collect(&self) -> MetricFamily {
-        let mut family = MetricFamily::default();
-        family.set_name(self.desc.fq_name.clone());
-        family.set_help(self.desc.help.clone());
-        family.set_field_type(MetricType::GAUGE);
         let latest = self.latest.lock();
         let all = latest.iter().flat_map(|(labels, buckets)| {
             let there = buckets.iter().enumerate();
             there.filter_map(move |(bucket, exemplar)| Some((labels, bucket, exemplar.as_ref()?)))
         });
-        let metrics = all.map(|(labels, bucket, exemplar)| self.metric(labels, bucket, exemplar)).collect();
-        family.set_metric(metrics);
-        family
+        gauges(
+            &self.desc,
+            all.map(|(labels, bucket, exemplar)| self.metric(labels, bucket, exemplar)).collect(),
+        )
     }
 
     fn metric(&self, labels: &[String], bucket: usize, exemplar: &Exemplar) -> Metric {
         let own = self.labels.iter().zip(labels).map(|(name, value)| pair(name, value));
-        let more = [pair(BUCKET, &bucket.to_string()), pair(TRACE_ID, &exemplar.trace_id.to_string())];
-        let mut metric = Metric::from_label(own.chain(more).collect());
-        let mut gauge = Gauge::default();
-        gauge.set_value(exemplar.seconds);
-        metric.set_gauge(gauge);
+        let more = [pair(BUCKET, bucket.to_string()), pair(TRACE_ID, exemplar.trace_id.to_string())];
+        let mut metric = gauge(own.chain(more).collect(), exemplar.seconds);
         metric.set_timestamp_ms(exemplar.at_ms);
         metric
     }
-}
-
-fn pair(name: &str, value: &str) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name(name.to_owned());
-    pair.set_value(value.to_owned());
-    pair
 }
 
 impl Collector for Durations {

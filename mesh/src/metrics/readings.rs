@@ -58,19 +58,36 @@ pub fn read_gauges(
 
 impl Readings {
     fn metric(&self, labels: Vec<String>, value: f64) -> Metric {
-        let variable = self.desc.variable_labels.iter().zip(labels).map(|(name, value)| {
-            let mut pair = LabelPair::default();
-            pair.set_name(name.clone());
-            pair.set_value(value);
-            pair
-        });
-        let labels = variable.chain(self.desc.const_label_pairs.iter().cloned()).collect();
-        let mut metric = Metric::from_label(labels);
-        let mut gauge = Gauge::default();
-        gauge.set_value(value);
-        metric.set_gauge(gauge);
-        metric
+        let variable = self.desc.variable_labels.iter().zip(labels).map(|(name, value)| pair(name, value));
+        gauge(variable.chain(self.desc.const_label_pairs.iter().cloned()).collect(), value)
     }
+}
+
+/// A label.
+pub(super) fn pair(name: &str, value: impl Into<String>) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.into());
+    pair
+}
+
+/// A gauge with these labels.
+pub(super) fn gauge(labels: Vec<LabelPair>, value: f64) -> Metric {
+    let mut metric = Metric::from_label(labels);
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    metric.set_gauge(gauge);
+    metric
+}
+
+/// The family of gauges that `desc` describes.
+pub(super) fn gauges(desc: &Desc, gauges: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(desc.fq_name.clone());
+    family.set_help(desc.help.clone());
+    family.set_field_type(MetricType::GAUGE);
+    family.set_metric(gauges);
+    family
 }
 
 impl Collector for Readings {
@@ -79,13 +96,8 @@ impl Collector for Readings {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let mut family = MetricFamily::default();
-        family.set_name(self.desc.fq_name.clone());
-        family.set_help(self.desc.help.clone());
-        family.set_field_type(MetricType::GAUGE);
         let series = (self.read)().into_iter();
-        family.set_metric(series.map(|(labels, value)| self.metric(labels, value)).collect());
-        vec![family]
+        vec![gauges(&self.desc, series.map(|(labels, value)| self.metric(labels, value)).collect())]
     }
 }
 
