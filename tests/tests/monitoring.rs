@@ -33,7 +33,7 @@ fn each_alert_fires_when_it_should() {
 
 /// The names of the alerts.
 fn alerts() -> BTreeSet<String> {
-    let text = fs::read_to_string(repository().join("deploy/prometheus/rules/alerts.yml")).unwrap();
+    let text = fs::read_to_string(repository().join("deploy/prometheus/rules/alerts.yml")).expect("a text");
     text.lines().filter_map(|line| line.trim_start().strip_prefix("- alert: ")).map(str::to_owned).collect()
 }
 
