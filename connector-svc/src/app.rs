@@ -1,7 +1,7 @@
 //! Where the connector's parts are wired together.
 
 use std::convert::Infallible;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mesh::bindings::{Lookup, Replica, Report, Tenure};
 use mesh::database::{self, Attend, DatabaseError};
@@ -9,7 +9,7 @@ use mesh::group_commit::Closed;
 use mesh::health::Readiness;
 use mesh::server::{Grpc, Service};
 use mesh::shutdown::Tasks;
-use mesh::{Host, MAX_MESSAGE_BYTES};
+use mesh::{Caller, Host, MAX_MESSAGE_BYTES};
 use proto::connector::v1::dead_letters_server::DeadLettersServer;
 use proto::connector::v1::events_server::EventsServer;
 use proto::registry::v1::{BindingRole, FunctionBinding};
@@ -26,6 +26,8 @@ use crate::sweep::keep_sweeping;
 
 /// How long a binding's journal may take to open before that is told.
 const OPENING: Duration = Duration::from_secs(1);
+/// How often the ledgers are added up for the metrics.
+const AUDIT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The connector.
 #[derive(Debug)]
@@ -39,8 +41,11 @@ impl App {
         let readiness = Readiness::default();
 
         let journal = Journal::open(&config.database_url, config.database_connections, &tasks).await?;
+        journal.show(&host.metrics);
+        let metrics = Metrics::new(&host.metrics);
         let answers = readiness.condition("database");
-        database::attend(Attendant(journal.clone()), &config.database_url, answers, &tasks).await?;
+        let attendant = Attendant { journal: journal.clone(), metrics: metrics.clone(), audited: None };
+        database::attend(attendant, &config.database_url, answers, &tasks).await?;
 
         let registry = host.dialer.dial(&config.registry)?;
         tasks.spawn(keep_sweeping(journal.clone(), registry.clone()));
@@ -48,11 +53,7 @@ impl App {
         let invoker = Invoker::new(host.dialer.dial(&config.scheduler)?, timeout);
         let replica = Replica::new(BindingRole::Event, registry.clone(), host.address.clone());
         let board = replica.board();
-        let runner = Runner {
-            journal: journal.clone(),
-            invoker: invoker.clone(),
-            metrics: Metrics::new(&host.metrics),
-        };
+        let runner = Runner { journal: journal.clone(), invoker: invoker.clone(), metrics: metrics.clone() };
         let (following, stopping) = (readiness.condition("registry"), tasks.stopping().clone());
         tasks.spawn_until_done(async move {
             let journal = runner.journal.clone();
@@ -62,7 +63,7 @@ impl App {
 
         let lookup = Lookup { board, registry, dialer: host.dialer, address: host.address };
         let events = EventsHandler::new(journal.clone(), lookup);
-        let dead_letters = DeadLettersHandler::new(journal, invoker);
+        let dead_letters = DeadLettersHandler::new(journal, invoker, metrics);
         let router = Grpc::default()
             .service(EventsServer::new(events).max_decoding_message_size(MAX_MESSAGE_BYTES))
             .service(
@@ -98,6 +99,7 @@ impl Runner {
         let bound = BoundFunction::of(&bound);
         let metrics = self.metrics.of(&bound.kind);
         let source_said = (source.origin.clone(), source.handling.clone());
+        let _shown = metrics.show_binding(source.handling.max_in_flight);
         let intake = Intake::open(bound, source_said, tenure.revision, self.journal, self.invoker, metrics);
         let opened = async {
             let intake = intake.await?;
@@ -124,14 +126,35 @@ async fn tell_when_late(report: &Report) -> Infallible {
 }
 
 /// Attends to the database.
-struct Attendant(Journal);
+struct Attendant {
+    journal: Journal,
+    metrics: Metrics,
+    /// When the ledgers were last added up.
+    audited: Option<Instant>,
+}
+
+impl Attendant {
+    /// Adds up the ledgers now and then.
+    async fn audit(&mut self) {
+        if self.audited.is_some_and(|at| at.elapsed() < AUDIT_INTERVAL) {
+            return;
+        }
+        self.audited = Some(Instant::now());
+        match self.journal.ledgers(&Caller::Service).await {
+            Ok(ledgers) => self.metrics.audited(&ledgers),
+            Err(error) => tracing::debug!(%error, "the ledgers are not added up; later again"),
+        }
+    }
+}
 
 impl Attend for Attendant {
     async fn prepare(&mut self) -> Result<(), DatabaseError> {
-        self.0.migrate().await
+        self.journal.migrate().await
     }
 
     async fn refresh(&mut self) -> Result<(), DatabaseError> {
-        self.0.poll().await
+        self.journal.poll().await?;
+        self.audit().await;
+        Ok(())
     }
 }

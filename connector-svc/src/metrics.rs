@@ -1,7 +1,10 @@
 //! The connector's metrics.
 
-use mesh::metrics::{duration_histogram, int_counter, int_gauge};
+use mesh::metrics::{duration_histogram, int_counter, int_gauge, reason_label};
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use proto::connector::v1::{EventCounts, EventLedger};
+
+use crate::kinds::KINDS;
 
 /// Recorded by intake and kinds.
 #[derive(Debug, Clone)]
@@ -10,6 +13,14 @@ pub(crate) struct Metrics {
     retries: IntCounterVec,
     in_flight: IntGaugeVec,
     duration: HistogramVec,
+    room: IntGaugeVec,
+    bindings: IntGaugeVec,
+    dead_letters: IntGaugeVec,
+    unaccounted: IntGauge,
+    /// Dead letters whose function has then succeeded.
+    pub(crate) redriven: IntCounter,
+    /// Dead letters that were thrown away.
+    pub(crate) purged: IntCounter,
     connected: IntGaugeVec,
     reconnects: IntCounterVec,
 }
@@ -17,44 +28,84 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// Registers them.
     pub(crate) fn new(registry: &Registry) -> Self {
-        Self {
-            events: int_counter(
-                registry,
+        let counter = |name, help, labels| int_counter(registry, name, help, labels);
+        let plain = |name, help| counter(name, help, &[]).with_label_values::<&str>(&[]);
+        let by_kind = |name, help| int_gauge(registry, name, help, &["kind"]);
+        let this = Self {
+            events: counter(
                 "funless_connector_events_total",
                 "Events by what became of them: received, acknowledged, refused, buried or forgotten.",
                 &["kind", "outcome"],
             ),
-            retries: int_counter(
-                registry,
+            retries: counter(
                 "funless_connector_retries_total",
                 "Invocations that are tried again, by the fault of the platform.",
                 &["kind", "reason"],
             ),
-            in_flight: int_gauge(
-                registry,
-                "funless_connector_in_flight",
-                "Events that are worked on.",
-                &["kind"],
+            in_flight: by_kind("funless_connector_in_flight", "Events that are worked on."),
+            room: by_kind(
+                "funless_connector_in_flight_limit",
+                "Events that may be worked on at once by the bindings that run here.",
             ),
+            bindings: by_kind(
+                "funless_connector_bindings",
+                "Events' bindings that run here; each of them should be connected.",
+            ),
+            dead_letters: by_kind(
+                "funless_connector_dead_letters",
+                "Events that are dead letters now, of all replicas.",
+            ),
+            unaccounted: int_gauge(
+                registry,
+                "funless_connector_unaccounted_events",
+                "Events of which the ledgers do not say what became of them, of all replicas; always 0.",
+                &[],
+            )
+            .with_label_values::<&str>(&[]),
+            redriven: plain("funless_connector_redriven_total", "Dead letters that were handled after all."),
+            purged: plain("funless_connector_purged_total", "Dead letters that were thrown away."),
             duration: duration_histogram(
                 registry,
                 "funless_connector_event_duration_seconds",
                 "Time from an event's arrival until its source need not send it again.",
                 &["kind"],
             ),
-            connected: int_gauge(
-                registry,
-                "funless_connector_connected",
-                "Event sources that are connected.",
-                &["kind"],
-            ),
-            reconnects: int_counter(
-                registry,
+            connected: by_kind("funless_connector_connected", "Event sources that are connected."),
+            reconnects: counter(
                 "funless_connector_connections_lost_total",
                 "Connections to event sources that were lost.",
                 &["kind"],
             ),
+        };
+        this.show_zeros();
+        this
+    }
+
+    /// What has not happened yet is there, so that the first time is seen as an increase.
+    fn show_zeros(&self) {
+        for kind in KINDS {
+            drop(self.of(kind));
+            self.dead_letters.with_label_values(&[kind]);
         }
+    }
+
+    /// The ledgers of all bindings, as they are now.
+    pub(crate) fn audited(&self, ledgers: &[EventLedger]) {
+        let dead_of = |kind: &str| -> u64 {
+            let counts = ledgers.iter().filter(|ledger| ledger.binding_type == kind);
+            counts.filter_map(|ledger| ledger.counts).map(|counts| counts.dead).sum()
+        };
+        for kind in KINDS {
+            let dead = i64::try_from(dead_of(kind)).unwrap_or(i64::MAX);
+            self.dead_letters.with_label_values(&[kind]).set(dead);
+        }
+        let drift = |counts: EventCounts| {
+            let events = counts.acknowledged + counts.in_flight + counts.forgotten;
+            let letters = counts.dead + counts.redriven + counts.purged;
+            counts.received.abs_diff(events) + counts.buried.abs_diff(letters)
+        };
+        let drift: u64 = ledgers.iter().filter_map(|ledger| ledger.counts).map(drift).sum();
+        self.unaccounted.set(i64::try_from(drift).unwrap_or(i64::MAX));
     }
 
     /// Those of one kind.
@@ -68,6 +119,8 @@ impl Metrics {
             forgotten: events("forgotten"),
             retries: self.retries.clone(),
             in_flight: self.in_flight.with_label_values(&[kind]),
+            room: self.room.with_label_values(&[kind]),
+            bindings: self.bindings.with_label_values(&[kind]),
             duration: self.duration.with_label_values(&[kind]),
             connected: self.connected.with_label_values(&[kind]),
             connections_lost: self.reconnects.with_label_values(&[kind]),
@@ -87,6 +140,8 @@ pub(crate) struct KindMetrics {
     pub(crate) forgotten: IntCounter,
     retries: IntCounterVec,
     pub(crate) in_flight: IntGauge,
+    room: IntGauge,
+    bindings: IntGauge,
     pub(crate) duration: Histogram,
     pub(crate) connected: IntGauge,
     pub(crate) connections_lost: IntCounter,
@@ -95,8 +150,33 @@ pub(crate) struct KindMetrics {
 impl KindMetrics {
     /// Counts an invocation that is tried again.
     pub(crate) fn retried(&self, reason: mesh::Reason) {
-        let reason = reason.as_str_name();
-        let reason = reason.strip_prefix("REASON_").unwrap_or(reason);
-        self.retries.with_label_values(&[self.kind.as_str(), reason]).inc();
+        self.retries.with_label_values(&[self.kind.as_str(), &reason_label(reason)]).inc();
+    }
+
+    /// As long as what is returned lives, one binding more runs, of which so many events may be worked on at
+    /// once.
+    pub(crate) fn show_binding(&self, max_in_flight: u16) -> ShownBinding {
+        let shown = ShownBinding {
+            bindings: self.bindings.clone(),
+            room: self.room.clone(),
+            events: max_in_flight.into(),
+        };
+        shown.bindings.inc();
+        shown.room.add(shown.events);
+        shown
+    }
+}
+
+/// A binding that runs.
+pub(crate) struct ShownBinding {
+    bindings: IntGauge,
+    room: IntGauge,
+    events: i64,
+}
+
+impl Drop for ShownBinding {
+    fn drop(&mut self) {
+        self.bindings.dec();
+        self.room.sub(self.events);
     }
 }

@@ -23,6 +23,7 @@ use mesh::channel::Channel;
 use mesh::config::ServerConfig;
 use mesh::deadline::{Deadline, GRPC_TIMEOUT};
 use mesh::health::Readiness;
+use mesh::metrics::show_permits;
 use mesh::server::Grpc;
 use mesh::shutdown::Tasks;
 use mesh::{Caller, Error, Host, Reason};
@@ -195,12 +196,14 @@ impl Door {
         authenticator: &Authenticator,
         latest_revision: &Arc<LatestRevision>,
     ) -> Self {
+        let subscriptions = Arc::new(Semaphore::new(MAX_SUBSCRIPTIONS));
+        show_permits(&host.metrics, "subscriptions", MAX_SUBSCRIPTIONS, &subscriptions);
         Self {
             to,
             authenticator: authenticator.clone(),
             latest_revision: Arc::clone(latest_revision),
             draining: host.draining.clone(),
-            subscriptions: Arc::new(Semaphore::new(MAX_SUBSCRIPTIONS)),
+            subscriptions,
             longest: Duration::from_secs(config.request_timeout_s),
         }
     }

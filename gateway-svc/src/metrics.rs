@@ -3,19 +3,19 @@
 use std::time::Instant;
 
 use http::{Method, StatusCode};
-use mesh::metrics::duration_histogram;
-use prometheus::{HistogramVec, Registry};
+use mesh::metrics::{Durations, TraceId};
+use prometheus::Registry;
 
 /// The metrics of the REST port.
 #[derive(Debug, Clone)]
 pub(crate) struct HttpMetrics {
-    duration: HistogramVec,
+    duration: Durations,
 }
 
 impl HttpMetrics {
     pub(crate) fn new(registry: &Registry) -> Self {
         Self {
-            duration: duration_histogram(
+            duration: Durations::new(
                 registry,
                 "funless_http_request_duration_seconds",
                 "Time from an HTTP request's arrival to the head of its answer.",
@@ -31,6 +31,7 @@ impl HttpMetrics {
             route: route.to_owned(),
             method: label(method),
             status: None,
+            trace: None,
             started: Instant::now(),
         }
     }
@@ -55,12 +56,14 @@ pub(crate) struct HttpObservation {
     method: &'static str,
     /// None while it runs, and for ever when the client goes away before.
     status: Option<StatusCode>,
+    trace: Option<TraceId>,
     started: Instant,
 }
 
 impl HttpObservation {
-    pub(crate) fn ended_with(&mut self, status: StatusCode) {
-        self.status = Some(status);
+    /// It has ended so, and was seen in this trace.
+    pub(crate) fn ended_with(&mut self, status: StatusCode, trace: Option<TraceId>) {
+        (self.status, self.trace) = (Some(status), trace);
     }
 }
 
@@ -68,6 +71,6 @@ impl Drop for HttpObservation {
     fn drop(&mut self) {
         let status = self.status.as_ref().map_or("cancelled", StatusCode::as_str);
         let labels = [self.route.as_str(), self.method, status];
-        self.metrics.duration.with_label_values(&labels).observe(self.started.elapsed().as_secs_f64());
+        self.metrics.duration.observe(&labels, self.started.elapsed().as_secs_f64(), self.trace);
     }
 }

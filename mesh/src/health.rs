@@ -1,18 +1,16 @@
 //! Whether a service lives and is ready: for load balancers, supervisors and the gRPC health
 //! service.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use parking_lot::Mutex;
-use prometheus::TextEncoder;
-use prometheus::proto::MetricFamily;
 use tokio::sync::watch;
 
+use crate::metrics;
 use crate::telemetry::LogControl;
 
 /// The conditions under which a service is ready. It starts not ready; it is ready while every
@@ -98,7 +96,7 @@ impl Condition {
 /// The operators' pages: `/metrics`, `/livez`, `/readyz`, and `/log`, where what is logged is read (GET)
 /// and changed (PUT).
 pub fn operators(
-    metrics: Vec<prometheus::Registry>,
+    registries: Vec<prometheus::Registry>,
     services: Vec<(&'static str, Readiness)>,
     log: LogControl,
 ) -> axum::Router {
@@ -106,7 +104,7 @@ pub fn operators(
         .route("/log", get(read_log).put(set_log).with_state(log))
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz).with_state(services))
-        .route("/metrics", get(render_metrics).with_state(metrics))
+        .route("/metrics", get(render_metrics).with_state(registries))
 }
 
 async fn read_log(State(log): State<LogControl>) -> String {
@@ -132,20 +130,18 @@ async fn readyz(State(services): State<Vec<(&'static str, Readiness)>>) -> (Stat
     }
 }
 
-async fn render_metrics(State(registries): State<Vec<prometheus::Registry>>) -> Result<String, StatusCode> {
-    // Services of one process have metrics of the same names, each of which may stand only once.
-    let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
-    for mut family in registries.iter().flat_map(prometheus::Registry::gather) {
-        match families.entry(family.name().to_owned()) {
-            Entry::Vacant(entry) => drop(entry.insert(family)),
-            Entry::Occupied(mut entry) => entry.get_mut().mut_metric().extend(family.take_metric()),
+async fn render_metrics(
+    State(registries): State<Vec<prometheus::Registry>>,
+    headers: HeaderMap,
+) -> Result<([(HeaderName, &'static str); 1], String), StatusCode> {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    match metrics::page(&registries, accept) {
+        Ok((content_type, page)) => Ok(([(CONTENT_TYPE, content_type)], page)),
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be rendered");
+            Err(StatusCode::INTERNAL_SERVER_ERROR)
         }
     }
-    let families: Vec<_> = families.into_values().collect();
-    TextEncoder::new().encode_to_string(&families).map_err(|error| {
-        tracing::error!(%error, "metrics cannot be rendered");
-        StatusCode::INTERNAL_SERVER_ERROR
-    })
 }
 
 #[cfg(test)]

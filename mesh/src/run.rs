@@ -13,7 +13,7 @@ use crate::health;
 use crate::listener::Listener;
 use crate::server::Service;
 use crate::tls::{ClientTls, ServerTlsConfig};
-use crate::{shutdown, telemetry};
+use crate::{metrics, shutdown, telemetry};
 
 /// The surroundings that an `App` is started in.
 #[derive(Debug, Clone)]
@@ -97,9 +97,12 @@ where
         more_listeners.push((name, Listener::bind(&listen).await.context(name)?.with_tls(tls.clone())));
     }
 
-    let host = Host::new(&server, listener.endpoint()?)?;
+    let metrics = metrics::registry_of(C::NAME);
+    let host = Host { metrics, ..Host::new(&server, listener.endpoint()?)? };
     telemetry.register(&host.metrics);
+    metrics::show_process(&host.metrics);
     let service = start(config, host.clone()).await?;
+    metrics::show_readiness(&host.metrics, &service.readiness);
     tracing::info!(service = service.name, address = %host.address, "serving");
     let mut sockets = vec![(listener, service.router)];
     for (name, router) in service.more {

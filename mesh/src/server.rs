@@ -29,7 +29,7 @@ use crate::config::ServerConfig;
 use crate::deadline::{Deadline, GRPC_TIMEOUT, parse_grpc_timeout};
 use crate::error::{Error, Reason};
 use crate::health::Readiness;
-use crate::metrics::RpcMetrics;
+use crate::metrics::{RpcMetrics, show_permits};
 use crate::shutdown::Tasks;
 use crate::telemetry::{self, Traced as _};
 
@@ -116,12 +116,14 @@ impl Grpc {
             .expect("the descriptors come from our own build");
         let routes = self.routes.add_service(health).add_service(reflection);
 
+        let permits = Arc::new(Semaphore::new(config.max_concurrent));
+        show_permits(metrics, "grpc", config.max_concurrent, &permits);
         // The way of a request is from top to bottom, that of its answer from bottom to top.
         let stack = ServiceBuilder::new()
-            .layer(from_fn_with_state(RpcMetrics::new(metrics), observe))
             .layer(from_fn_with_state(self.begins_trace, continue_trace))
+            .layer(from_fn_with_state(RpcMetrics::new(metrics), observe))
             .layer(from_fn_with_state(config.secret.clone(), identify_caller))
-            .layer(from_fn_with_state(Arc::new(Semaphore::new(config.max_concurrent)), limit_concurrency))
+            .layer(from_fn_with_state(permits, limit_concurrency))
             .layer(from_fn_with_state(readiness.clone(), end_when_draining))
             .layer(from_fn(enforce_deadline))
             .layer(from_fn(send_trailers))
@@ -155,6 +157,7 @@ async fn report_health(
 async fn observe(State(metrics): State<RpcMetrics>, request: Request, next: Next) -> Response {
     let mut observation = metrics.start(request.uri().path());
     let response = next.run(request).await;
+    observation.of_trace(telemetry::sampled_trace_id());
     // A call that fails before it has a body says so in its headers, any other one in its trailers.
     if let Some(code) = grpc_code(response.headers()) {
         observation.ended_with(code);

@@ -17,14 +17,19 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// Registers them.
     pub(crate) fn new(registry: &Registry) -> Self {
+        let uploads = int_counter(
+            registry,
+            "funless_registry_uploads_total",
+            "Uploads of code that ended: accepted, refused or failed.",
+            &["outcome"],
+        );
+        // The first one shall be seen as an increase.
+        for outcome in ["accepted", "refused", "failed"] {
+            uploads.with_label_values(&[outcome]);
+        }
         let gauge = |name, help| int_gauge(registry, name, help, &[]).with_label_values::<&str>(&[]);
         Self {
-            uploads: int_counter(
-                registry,
-                "funless_registry_uploads_total",
-                "Uploads of code that ended.",
-                &["outcome"],
-            ),
+            uploads,
             watchers: gauge("funless_registry_watchers", "Followers of the registry that are served."),
             revision: gauge("funless_registry_revision", "The newest revision that is known here."),
         }

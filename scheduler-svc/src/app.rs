@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh::health::Readiness;
+use mesh::health::{Condition, Readiness};
 use mesh::server::{Grpc, Service};
 use mesh::shutdown::Tasks;
-use mesh::{Host, MAX_MESSAGE_BYTES};
+use mesh::{Channel, Host, MAX_MESSAGE_BYTES};
 use proto::scheduler::v1::cluster_server::ClusterServer;
 use proto::scheduler::v1::invocations_server::InvocationsServer;
 use proto::scheduler::v1::logs_server::LogsServer;
@@ -33,18 +33,17 @@ impl App {
     pub async fn start(config: Config, host: Host) -> anyhow::Result<Service> {
         let tasks = Tasks::default();
         let readiness = Readiness::default();
-        let metrics = Metrics::new(&host.metrics);
+        let metrics = Metrics::new(&host.metrics, config.functions_in_metrics);
 
         let catalog = Arc::new(Catalog::default());
         let registry = host.dialer.dial(&config.registry)?;
-        tasks.spawn({
-            let catalog = Arc::clone(&catalog);
-            let following = readiness.condition("registry");
-            async move { mesh::follow::follow(registry, following, |update| catalog.apply(update)).await }
-        });
+        let following = readiness.condition("registry");
+        tasks.spawn(follow(registry, following, Arc::clone(&catalog), metrics.clone()));
 
         let report_interval = Duration::from_millis(config.report_interval_ms.into());
         let members = Arc::new(Members::new(report_interval, host.dialer.clone(), metrics.clone()));
+        members.show(&host.metrics);
+        catalog.show(&host.metrics);
         tasks.spawn({
             let (members, draining) = (Arc::clone(&members), host.draining.clone());
             // A scheduler that drains takes no reports any more, and keeps its workers.
@@ -58,7 +57,7 @@ impl App {
             tasks.spawn(measurements.run());
         }
         let dispatcher =
-            Dispatcher::new(Arc::clone(&members), metrics, config.decisions_kept, config.random_seed);
+            Dispatcher::new(Arc::clone(&members), metrics.clone(), config.decisions_kept, config.random_seed);
 
         let running = TaskTracker::new();
         let invocations = InvocationsHandler::new(
@@ -67,6 +66,7 @@ impl App {
             Delivery::new(host.dialer.dial(&config.sink)?),
             Duration::from_millis(config.max_invocation_ms),
             running.clone(),
+            metrics,
         );
         let logs = LogsHandler::new(Arc::clone(&members), Arc::clone(&catalog), host.draining.clone());
         let membership =
@@ -92,4 +92,13 @@ impl App {
             .build(&config.server, &host.metrics, &readiness, &tasks);
         Ok(Service { name: "scheduler", router, more: Vec::new(), tasks, readiness })
     }
+}
+
+/// Keeps the catalog as the registry has it, for ever.
+async fn follow(registry: Channel, following: Condition, catalog: Arc<Catalog>, metrics: Metrics) {
+    let take = |update| {
+        catalog.apply(update);
+        metrics.make_room(&catalog);
+    };
+    mesh::follow::follow(registry, following, take).await;
 }

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use mesh::Caller;
 use mesh::deadline::Deadline;
 use mesh::follow::Update;
+use mesh::metrics::read_gauge;
 use parking_lot::RwLock;
+use prometheus::Registry;
 use proto::registry::v1::change::Change as Kind;
 use proto::registry::v1::{Change, Function, Script, Snapshot};
 use proto::scheduler::v1::Scheduling;
@@ -62,6 +64,20 @@ impl Catalog {
         };
         drop(contents);
         self.revision.send_replace(Some(revision));
+    }
+
+    /// Shows in `registry` how much is in it, and how new it is.
+    pub fn show(self: &Arc<Self>, registry: &Registry) {
+        let catalog = Arc::clone(self);
+        let help = "Functions that can be invoked.";
+        read_gauge(registry, "funless_scheduler_functions", help, &[], move || {
+            catalog.contents.read().places.len() as f64
+        });
+        let catalog = Arc::clone(self);
+        let help = "The registry's revision up to which functions and scripts are known.";
+        read_gauge(registry, "funless_scheduler_catalog_revision", help, &[], move || {
+            catalog.revision.borrow().unwrap_or_default() as f64
+        });
     }
 
     /// Waits until the catalog has a snapshot and is at least as new as `revision`.

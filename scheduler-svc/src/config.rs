@@ -24,6 +24,9 @@ pub struct Config {
     pub max_invocation_ms: u64,
     /// How many decisions are remembered, to be explained.
     pub decisions_kept: usize,
+    /// How many functions have series of their own in metrics, those that are invoked first; the rest share
+    /// `other`.
+    pub functions_in_metrics: usize,
     /// The seed of the strategy `random`, for who wants the same choices again. Absent: any.
     pub random_seed: Option<u64>,
     /// Where the memory and the CPU use of the workers are taken from: `reports`, their own, or
@@ -56,6 +59,7 @@ impl Default for Config {
             report_interval_ms: 1000,
             max_invocation_ms: 15 * 60 * 1000,
             decisions_kept: 10_000,
+            functions_in_metrics: 200,
             random_seed: None,
             metrics_source: MetricsSource::Reports,
             prometheus_url: None,
@@ -104,6 +108,10 @@ impl ServiceConfig for Config {
                 "decisions_kept: {} is out of range; expected 1 to 1000000",
                 self.decisions_kept
             ));
+        }
+        if self.functions_in_metrics > 100_000 {
+            let given = self.functions_in_metrics;
+            return Err(format!("functions_in_metrics: {given} is out of range; expected 0 to 100000"));
         }
         self.prometheus_url.as_ref().map_or(Ok(()), validate_prometheus_url)?;
         if self.metrics_source == MetricsSource::Prometheus && self.prometheus_url.is_none() {
@@ -163,9 +171,10 @@ mod tests {
     #[test]
     fn what_is_out_of_range_is_named() {
         type Change = fn(&mut Config);
-        let cases: [(&str, Change); 4] = [
+        let cases: [(&str, Change); 5] = [
             ("report_interval_ms: ", |c| c.report_interval_ms = 0),
             ("decisions_kept: 0", |c| c.decisions_kept = 0),
+            ("functions_in_metrics: 100001 ", |c| c.functions_in_metrics = 100_001),
             ("prometheus_interval_ms: 99 ", |c| c.prometheus_interval_ms = 99),
             ("prometheus_interval_ms: 3600001 ", |c| c.prometheus_interval_ms = 3_600_001),
         ];

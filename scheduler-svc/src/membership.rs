@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mesh::channel::Endpoint;
+use mesh::metrics::read_gauges;
 use mesh::{Channel, Dialer, Error, MAX_MESSAGE_BYTES, Reason};
 use parking_lot::{Mutex, MutexGuard};
+use prometheus::Registry;
 use proto::scheduler::v1::{CodeFailure, Hello, Report};
 use proto::worker::v1::execution_client::ExecutionClient;
 use proto::worker::v1::logs_client::LogsClient;
@@ -14,8 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::cluster::{Cluster, CodeState, Session};
+use crate::cluster::{Cluster, CodeState, Member, Session};
 use crate::metrics::Metrics;
+use crate::policy::Worker;
 use crate::tunnels::{OpenTunnel, Tunnels};
 
 /// How a worker is called. Cheap to clone; so are the clients that it makes.
@@ -104,6 +107,7 @@ impl Members {
         tracing::info!(worker = name, id = identity.id, address = %channel.endpoint(), "worker joined");
         let report = hello.report.unwrap_or_default();
         let session = self.cluster().join(identity, report, Contact(channel), Instant::now());
+        self.count_change("joined");
         self.signal();
         Ok(Stay { name, session })
     }
@@ -120,8 +124,14 @@ impl Members {
         let left = self.cluster().leave(&stay.name, stay.session);
         match left {
             None => return,
-            Some(worker) if worker.draining => tracing::info!(worker = stay.name, "worker left"),
-            Some(_) => tracing::warn!(worker = stay.name, "worker is lost"),
+            Some(worker) if worker.draining => {
+                tracing::info!(worker = stay.name, "worker left");
+                self.count_change("left");
+            }
+            Some(_) => {
+                tracing::warn!(worker = stay.name, "worker is lost");
+                self.count_change("lost");
+            }
         }
         self.signal();
     }
@@ -134,6 +144,7 @@ impl Members {
             let silent = self.cluster().expire(self.report_interval * MISSED_REPORTS, Instant::now());
             for worker in &silent {
                 tracing::warn!(worker = &**worker, "worker has missed three reports and is out");
+                self.count_change("lost");
             }
             if !silent.is_empty() {
                 self.signal();
@@ -173,12 +184,47 @@ impl Members {
         self.changed.subscribe()
     }
 
+    fn count_change(&self, change: &str) {
+        self.metrics.worker_changes.with_label_values(&[change]).inc();
+    }
+
+    /// Shows in `registry` what is known of each worker that is in.
+    pub fn show(self: &Arc<Self>, registry: &Registry) {
+        type Read = fn(&Worker, &Member<Contact>) -> f64;
+        let gauges: [(&str, &str, Read); 3] = [
+            (
+                "funless_scheduler_worker_ready",
+                "1: the worker takes invocations. 0: it drains.",
+                |worker, _| f64::from(u8::from(!worker.draining)),
+            ),
+            (
+                "funless_scheduler_worker_in_flight",
+                "Invocations that this scheduler has sent to the worker and that have not ended.",
+                |_, member| f64::from(member.in_flight()),
+            ),
+            (
+                "funless_scheduler_worker_reservable_bytes",
+                "Memory that can still be reserved on the worker for functions; NaN when it is not known.",
+                |worker, _| worker.memory.map_or(f64::NAN, |memory| memory.available as f64),
+            ),
+        ];
+        for (name, help, read) in gauges {
+            let members = Arc::clone(self);
+            read_gauges(registry, name, help, &["worker"], move || {
+                let cluster = members.cluster();
+                let of =
+                    |(worker, member): (&Worker, _)| (vec![worker.name.to_string()], read(worker, member));
+                cluster.members().map(of).collect()
+            });
+        }
+    }
+
     fn signal(&self) {
         let cluster = self.cluster();
         let draining = cluster.workers().iter().filter(|worker| worker.draining).count();
-        let serving = cluster.workers().len() - draining;
+        let ready = cluster.workers().len() - draining;
         drop(cluster);
-        for (state, count) in [("serving", serving), ("draining", draining)] {
+        for (state, count) in [("ready", ready), ("draining", draining)] {
             self.metrics.workers.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         self.changed.send_replace(());

@@ -1,9 +1,23 @@
 //! The scheduler's metrics.
 
-use mesh::metrics::{int_counter, int_gauge};
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use std::time::Instant;
 
+use mesh::metrics::{Capped, Durations, int_counter, int_gauge, reason_label};
+use mesh::telemetry::sampled_trace_id;
+use mesh::{Error, Reason};
+use prometheus::core::Collector as _;
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use proto::registry::v1::Function;
+use proto::scheduler::v1::InvokeResponse;
+use proto::scheduler::v1::invoke_response::Outcome;
+
+use crate::catalog::Catalog;
 use crate::policy::Refusal;
+
+/// What invocations are counted under that name no function of the catalog.
+const UNKNOWN: &str = "unknown";
+/// The outcome of an invocation whose caller went away.
+const ABANDONED: &str = "abandoned";
 
 /// Recorded by dispatch and membership.
 #[derive(Debug, Clone)]
@@ -12,21 +26,29 @@ pub struct Metrics {
     pub decisions: IntCounterVec,
     /// Attempts on a worker that were given up, by reason.
     pub retries: IntCounterVec,
-    /// Workers that are in, by `draining`.
+    /// Workers that are in: `ready` or `draining`.
     pub workers: IntGaugeVec,
+    /// How workers came and went.
+    pub worker_changes: IntCounterVec,
     /// 1 while something is wrong with the source of the measurements.
     pub metrics_problem: IntGauge,
+    /// By function and outcome.
+    invocations: IntCounterVec,
+    /// By function.
+    duration: Durations,
+    /// The functions that are labels.
+    functions: Capped,
 }
 
 impl Metrics {
-    /// Registers them.
-    pub fn new(registry: &Registry) -> Self {
+    /// Registers them. So many functions at most are labels.
+    pub fn new(registry: &Registry, most_functions: usize) -> Self {
         let no_labels: &[&str] = &[];
-        Self {
+        let this = Self {
             decisions: int_counter(
                 registry,
                 "funless_scheduler_decisions_total",
-                "Choices of a worker for an invocation.",
+                "Choices of a worker for an invocation: chosen, or why none was.",
                 &["outcome"],
             ),
             retries: int_counter(
@@ -36,6 +58,12 @@ impl Metrics {
                 &["reason"],
             ),
             workers: int_gauge(registry, "funless_scheduler_workers", "Workers that are in.", &["state"]),
+            worker_changes: int_counter(
+                registry,
+                "funless_scheduler_worker_changes_total",
+                "Workers that joined, left in good order, or were lost.",
+                &["change"],
+            ),
             metrics_problem: int_gauge(
                 registry,
                 "funless_scheduler_metrics_problem",
@@ -43,11 +71,189 @@ impl Metrics {
                 no_labels,
             )
             .with_label_values(no_labels),
+            invocations: int_counter(
+                registry,
+                "funless_scheduler_invocations_total",
+                "Invocations that have ended, by function and outcome.",
+                &["function", "outcome"],
+            ),
+            duration: Durations::new(
+                registry,
+                "funless_scheduler_invocation_duration_seconds",
+                "Time of an invocation: choice, run, retries, and until its sinks have the result.",
+                &["function"],
+            ),
+            functions: Capped::new(most_functions),
+        };
+        this.show_zeros();
+        this
+    }
+
+    /// What has not happened yet is there, so that the first time is seen as an increase.
+    fn show_zeros(&self) {
+        let refusals = [Refusal::NoWorkers, Refusal::NoMatchingTag, Refusal::NoValidWorkers];
+        for outcome in refusals.map(Refusal::as_str).into_iter().chain(["chosen"]) {
+            self.decisions.with_label_values(&[outcome]);
+        }
+        for reason in [Reason::Unavailable, Reason::Overloaded, Reason::ConnectionLost] {
+            self.retries.with_label_values(&[reason.as_str_name()]);
+        }
+        for change in ["joined", "left", "lost"] {
+            self.worker_changes.with_label_values(&[change]);
+        }
+        for state in ["ready", "draining"] {
+            self.workers.with_label_values(&[state]);
         }
     }
 
     /// Counts a choice: of a worker, or why of none.
     pub fn decided(&self, refusal: Option<Refusal>) {
         self.decisions.with_label_values(&[refusal.map_or("chosen", Refusal::as_str)]).inc();
+    }
+
+    /// Counts one invocation when what is returned is dropped: as abandoned by its caller unless its end
+    /// was told.
+    pub fn invocation(&self) -> Observation {
+        Observation {
+            metrics: self.clone(),
+            function: UNKNOWN.to_owned(),
+            outcome: ABANDONED.to_owned(),
+            trace: None,
+            started: Instant::now(),
+        }
+    }
+
+    /// The catalog has changed: functions that are not there any more give their labels to others, when
+    /// all are taken.
+    pub fn make_room(&self, catalog: &Catalog) {
+        let exists = |label: &str| {
+            let place = label.split_once('/');
+            place.is_some_and(|(module, name)| catalog.function(module, name).is_some())
+        };
+        for function in self.functions.make_room(exists) {
+            self.duration.remove(&[&function]);
+            for family in self.invocations.collect() {
+                // The labels are in the order of their names.
+                for series in family.get_metric() {
+                    if let [of, outcome] = series.get_label()
+                        && of.value() == function
+                    {
+                        let _ = self.invocations.remove_label_values(&[of.value(), outcome.value()]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One invocation.
+#[derive(Debug)]
+pub struct Observation {
+    metrics: Metrics,
+    function: String,
+    outcome: String,
+    trace: Option<mesh::metrics::TraceId>,
+    started: Instant,
+}
+
+impl Observation {
+    /// It is one of this function, which is in the catalog.
+    pub fn of(&mut self, function: &Function) {
+        let label = format!("{}/{}", function.module, function.name);
+        self.function = self.metrics.functions.label(&label).to_owned();
+    }
+
+    /// It has ended.
+    pub fn ended(&mut self, end: &Result<InvokeResponse, Error>) {
+        self.trace = sampled_trace_id();
+        self.outcome = match end {
+            Ok(InvokeResponse { outcome: Some(Outcome::FunctionError(_)), .. }) => "function_error".into(),
+            Ok(_) => "result".into(),
+            Err(error) => reason_label(error.reason),
+        };
+    }
+}
+
+impl Drop for Observation {
+    fn drop(&mut self) {
+        let Self { metrics, function, outcome, trace, started } = self;
+        metrics.invocations.with_label_values(&[&**function, &**outcome]).inc();
+        metrics.duration.observe(&[function], started.elapsed().as_secs_f64(), *trace);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh::follow::Update;
+    use prometheus::TextEncoder;
+    use proto::registry::v1::Snapshot;
+
+    use super::*;
+
+    fn function(name: &str) -> Function {
+        Function { id: name.into(), module: "m".into(), name: name.into(), ..Function::default() }
+    }
+
+    fn invoke(metrics: &Metrics, function: &Function, end: &Result<InvokeResponse, Error>) {
+        let mut observed = metrics.invocation();
+        observed.of(function);
+        observed.ended(end);
+    }
+
+    /// The samples of invocations, without those that are 0.
+    fn counted(registry: &Registry) -> Vec<String> {
+        let page = TextEncoder::new().encode_to_string(&registry.gather()).expect("a text");
+        let samples =
+            page.lines().filter_map(|line| line.strip_prefix("funless_scheduler_invocations_total"));
+        samples.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn invocations_by_function_and_outcome() {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry, 10);
+        let outcome = Some(Outcome::FunctionError("no".into()));
+        for end in [
+            Ok(InvokeResponse::default()),
+            Ok(InvokeResponse { outcome, ..InvokeResponse::default() }),
+            Err(Error::new(Reason::WorkerLost, "lost")),
+        ] {
+            invoke(&metrics, &function("f"), &end);
+        }
+        drop(metrics.invocation());
+        let expected = [
+            r#"{function="m/f",outcome="function_error"} 1"#,
+            r#"{function="m/f",outcome="result"} 1"#,
+            r#"{function="m/f",outcome="worker_lost"} 1"#,
+            r#"{function="unknown",outcome="abandoned"} 1"#,
+        ];
+        assert_eq!(counted(&registry), expected);
+    }
+
+    #[test]
+    fn a_deleted_function_gives_its_label_to_another_one() {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry, 2);
+        let catalog = Catalog::default();
+        let has = |names: &[&str]| {
+            let functions = names.iter().map(|name| function(name)).collect();
+            catalog.apply(Update::Snapshot(Snapshot { functions, ..Snapshot::default() }, 1));
+            metrics.make_room(&catalog);
+        };
+        let invoke_all = |names: &[&str]| {
+            names.iter().for_each(|name| {
+                invoke(&metrics, &function(name), &Ok(InvokeResponse::default()));
+            });
+        };
+        has(&["a", "b", "c"]);
+        invoke_all(&["a", "b", "c", "a"]);
+        let sample = |function: &str, count| format!(r#"{{function="{function}",outcome="result"}} {count}"#);
+        assert_eq!(counted(&registry), [sample("m/a", 2), sample("m/b", 1), sample("other", 1)]);
+
+        has(&["b", "c"]);
+        invoke_all(&["c"]);
+        assert_eq!(counted(&registry), [sample("m/b", 1), sample("m/c", 1), sample("other", 1)]);
+        let page = TextEncoder::new().encode_to_string(&registry.gather()).expect("a text");
+        assert!(!page.contains("m/a"), "its durations are gone, too: {page}");
     }
 }

@@ -1,7 +1,7 @@
 //! Where the sink's parts are wired together.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mesh::bindings::{Lookup, Replica};
 use mesh::clock::now_ms;
@@ -24,6 +24,11 @@ use crate::metrics::Metrics;
 use crate::outbox::{Amount, Outbox};
 use crate::trace::Stores;
 
+/// How often the ledgers are added up for the metrics.
+const AUDIT_INTERVAL: Duration = Duration::from_secs(10);
+/// How long that may take.
+const AUDIT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The sink.
 #[derive(Debug)]
 pub struct App;
@@ -36,6 +41,7 @@ impl App {
         let readiness = Readiness::default();
         let metrics = Metrics::new(&host.metrics);
         let outbox = open_outbox(&config, &metrics, &readiness, &tasks).await?;
+        outbox.show(&host.metrics);
 
         let registry = host.dialer.dial(&config.registry)?;
         let replica = Replica::new(BindingRole::Sink, registry.clone(), host.address.clone());
@@ -100,6 +106,7 @@ async fn open_outbox(
         metrics: metrics.clone(),
         remember_ms: signed(config.remember_delivered_s).saturating_mul(1000),
         remember_rows: signed(config.remember_delivered_rows),
+        audited: None,
     };
     database::attend(attendant, &config.database_url, readiness.condition("database"), tasks).await?;
     Ok(outbox)
@@ -111,6 +118,8 @@ struct Attendant {
     metrics: Metrics,
     remember_ms: i64,
     remember_rows: i64,
+    /// When the ledgers were last added up.
+    audited: Option<Instant>,
 }
 
 impl Attend for Attendant {
@@ -127,11 +136,28 @@ impl Attend for Attendant {
         if let Err(error) = self.forget().await {
             tracing::debug!(%error, "what was delivered long ago is not forgotten yet");
         }
+        self.audit().await;
         Ok(())
     }
 }
 
 impl Attendant {
+    /// Adds up the ledgers now and then.
+    async fn audit(&mut self) {
+        if self.audited.is_some_and(|at| at.elapsed() < AUDIT_INTERVAL) {
+            return;
+        }
+        self.audited = Some(Instant::now());
+        match tokio::time::timeout(AUDIT_TIMEOUT, self.outbox.ledgers()).await {
+            Ok(Ok(ledgers)) => {
+                let ledgers: Vec<_> = ledgers.into_iter().map(|owned| owned.it).collect();
+                self.metrics.audited(&ledgers);
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "the ledgers are not added up; later again"),
+            Err(_) => tracing::debug!("the ledgers take too long to be added up; later again"),
+        }
+    }
+
     /// Forgets what was delivered long ago, and goes on as long as there is much of it.
     async fn forget(&self) -> Result<()> {
         while self.outbox.forget(now_ms().saturating_sub(self.remember_ms), self.remember_rows).await? > 0 {}

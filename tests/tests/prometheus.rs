@@ -70,7 +70,10 @@ impl Scene {
             (known == totals.map(|total| (source, total)) && told).then_some(())
         })
         .await;
-        let gauge = format!("\nfunless_scheduler_metrics_problem {}\n", u8::from(!problem.is_empty()));
+        let gauge = format!(
+            "\nfunless_scheduler_metrics_problem{{service=\"scheduler\"}} {}\n",
+            u8::from(!problem.is_empty())
+        );
         let page = self.scheduler.metrics().await;
         assert!(page.contains(&gauge), "{page}");
     }

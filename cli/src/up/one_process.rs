@@ -1,6 +1,5 @@
 //! The six services in this process, over local channels.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,8 +9,7 @@ use mesh::health::Condition;
 use mesh::listener::Listener;
 use mesh::server::Service;
 use mesh::telemetry::Telemetry;
-use mesh::{Dialer, Host};
-use prometheus::Registry;
+use mesh::{Dialer, Host, metrics};
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -97,15 +95,14 @@ impl House {
         let name = C::NAME;
         let config: C = mesh::config::of_settings(&settings, &all.set(name))
             .map_err(|problem| anyhow::anyhow!("{name}: {problem}"))?;
-        // Each service counts for itself; the label tells them apart.
-        let labels = HashMap::from([("service".to_owned(), name.to_owned())]);
         let host = Host {
             dialer: self.dialer.clone(),
-            metrics: Registry::new_custom(None, Some(labels))?,
+            metrics: metrics::registry_of(name),
             draining: CancellationToken::new(),
             address: Endpoint::Local(name.to_owned()),
         };
         let service = start(config, host.clone()).await.with_context(|| format!("{name} does not start"))?;
+        metrics::show_readiness(&host.metrics, &service.readiness);
         self.dialer.provide(name, service.router.clone());
         let serving = service.readiness.serving();
         self.rooms.push(Room { service, host, serving });
@@ -122,11 +119,13 @@ impl House {
     }
 
     fn operators(&self, telemetry: &Telemetry) -> axum::Router {
-        let of_traces = Registry::new();
-        telemetry.register(&of_traces);
-        let metrics = self.rooms.iter().map(|room| room.host.metrics.clone()).chain([of_traces]).collect();
+        let of_process = metrics::registry_of("mesh");
+        telemetry.register(&of_process);
+        metrics::show_process(&of_process);
+        let registries =
+            self.rooms.iter().map(|room| room.host.metrics.clone()).chain([of_process]).collect();
         let readiness = self.rooms.iter().map(|room| (room.service.name, room.service.readiness.clone()));
-        mesh::health::operators(metrics, readiness.collect(), telemetry.log().clone())
+        mesh::health::operators(registries, readiness.collect(), telemetry.log().clone())
     }
 
     /// Ends when all services are ready.

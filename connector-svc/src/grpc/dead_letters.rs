@@ -22,6 +22,7 @@ use tracing::Instrument as _;
 use super::{closed, journal_error};
 use crate::invoker::{Failure, Invoker};
 use crate::journal::{Burial, Change, Journal, LetterPage, Write};
+use crate::metrics::Metrics;
 use crate::trace::redrive_span;
 
 /// Letters that one call concerns, at most.
@@ -36,12 +37,13 @@ pub(crate) struct DeadLettersHandler {
     invoker: Invoker,
     /// The ids of the letters that are being redriven here.
     redriving: Arc<Mutex<HashSet<String>>>,
+    metrics: Metrics,
 }
 
 impl DeadLettersHandler {
     /// The letters of `journal`, whose functions are invoked through `invoker`.
-    pub(crate) fn new(journal: Journal, invoker: Invoker) -> Self {
-        Self { journal, invoker, redriving: Arc::default() }
+    pub(crate) fn new(journal: Journal, invoker: Invoker, metrics: Metrics) -> Self {
+        Self { journal, invoker, redriving: Arc::default(), metrics }
     }
 
     async fn find(&self, caller: &Caller, id: &str) -> Result<Burial, Error> {
@@ -100,7 +102,10 @@ impl DeadLettersHandler {
             }
         };
         let written = self.journal.write(Write { binding_id, change }).await;
-        written.map_err(|error| closed(error).message)?;
+        let found = written.map_err(|error| closed(error).message)?;
+        if outcome.is_ok() {
+            self.metrics.redriven.inc_by(found);
+        }
         outcome
     }
 }
@@ -188,7 +193,9 @@ impl DeadLetters for DeadLettersHandler {
         for (binding_id, ids) in of_bindings {
             let write = Write { binding_id: binding_id.into(), change: Change::Purge(ids) };
             let written = self.journal.try_write(write).await.map_err(closed)?;
-            purged += u32::try_from(written.map_err(journal_error)?).unwrap_or(u32::MAX);
+            let count = written.map_err(journal_error)?;
+            self.metrics.purged.inc_by(count);
+            purged += u32::try_from(count).unwrap_or(u32::MAX);
         }
         Ok(Response::new(PurgeDeadLettersResponse { purged }))
     }

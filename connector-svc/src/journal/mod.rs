@@ -24,6 +24,7 @@ use mesh::group_commit::{Closed, GroupCommit};
 use mesh::hash::Hash;
 use mesh::shutdown::Tasks;
 use mesh::telemetry::TraceParent;
+use prometheus::Registry;
 use proto::deadletter::v1::DeadLetter;
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbErr};
 use tokio::sync::oneshot;
@@ -87,6 +88,11 @@ impl Journal {
             }
         });
         Ok(Self { db, group })
+    }
+
+    /// Shows in `metrics` how many connections there are.
+    pub(crate) fn show(&self, metrics: &Registry) {
+        database::show_pool(metrics, &self.db);
     }
 
     /// Brings the schema up to date, whatever other replicas do at the same time.

@@ -18,8 +18,8 @@ use crate::intake::Intake;
 use crate::journal::Entry;
 use crate::trace::Origin;
 
-/// The `type` of every kind, for messages.
-const KINDS: &str = "cron, mqtt, nats";
+/// The `type` of every kind.
+pub(crate) const KINDS: [&str; 3] = ["cron", "mqtt", "nats"];
 
 /// How long the events that are worked on have to end when a binding stops. Those that have not are left
 /// to their source, which sends them again.
@@ -49,7 +49,8 @@ pub(crate) fn read(binding: &Binding) -> Result<Source, String> {
         "mqtt" => source(mqtt::Params::parse(&binding.params), mqtt::Params::origin, mqtt::run),
         "nats" => source(nats::Params::parse(&binding.params), nats::Params::origin, nats::run),
         other => {
-            Err(format!("not_implemented: there are no events of type {other:?}; expected one of: {KINDS}"))
+            let kinds = KINDS.join(", ");
+            Err(format!("not_implemented: there are no events of type {other:?}; expected one of: {kinds}"))
         }
     }
 }

@@ -6,6 +6,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use mesh::Host;
+use mesh::metrics::show_permits;
 use tokio::sync::Semaphore;
 use tower::{Layer as _, ServiceBuilder};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -88,7 +89,9 @@ pub fn router(
     latest_revision: Arc<LatestRevision>,
 ) -> axum::Router {
     let rest = Rest::new(config, channels, authenticator, latest_revision, host.draining.clone());
-    let permits = Arc::new(Semaphore::new(config.server.max_concurrent));
+    let most = config.server.max_concurrent;
+    let permits = Arc::new(Semaphore::new(most));
+    show_permits(&host.metrics, "rest", most, &permits);
     let largest_body = usize::try_from(config.max_code_bytes).unwrap_or(usize::MAX);
     let largest_body = largest_body.saturating_add(BESIDE_CODE_BYTES);
 
@@ -99,8 +102,8 @@ pub fn router(
     let stack = ServiceBuilder::new()
         .layer(SetRequestIdLayer::new(REQUEST_ID, NewRequestId))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
-        .layer(from_fn_with_state(HttpMetrics::new(&host.metrics), observe))
         .layer(from_fn(continue_trace))
+        .layer(from_fn_with_state(HttpMetrics::new(&host.metrics), observe))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(linger))
         // An upload as a whole; each handler has narrower limits for what it reads.

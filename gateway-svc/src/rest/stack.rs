@@ -49,7 +49,7 @@ fn route(request: &Request) -> &str {
 pub(super) async fn observe(State(metrics): State<HttpMetrics>, request: Request, next: Next) -> Response {
     let mut observation = metrics.start(route(&request), request.method());
     let response = next.run(request).await;
-    observation.ended_with(response.status());
+    observation.ended_with(response.status(), telemetry::sampled_trace_id());
     response
 }
 

@@ -7,6 +7,7 @@
 mod attend;
 mod connect;
 mod error;
+mod pool;
 mod statements;
 mod url;
 
@@ -20,6 +21,7 @@ use sea_orm_migration::{MigratorTrait, SchemaManager};
 pub use self::attend::{Attend, attend};
 pub use self::connect::connect;
 pub use self::error::{DatabaseError, Result};
+pub use self::pool::show_pool;
 pub use self::url::DatabaseUrl;
 
 /// The key of the advisory lock under which one of several replicas migrates a PostgreSQL database.

@@ -10,7 +10,7 @@ use opentelemetry::Context;
 use opentelemetry::baggage::BaggageExt as _;
 use opentelemetry::context::FutureExt as _;
 use opentelemetry::propagation::{Extractor, Injector};
-use opentelemetry::trace::TraceContextExt as _;
+use opentelemetry::trace::{TraceContextExt as _, TraceId};
 use tracing::Span;
 use tracing::instrument::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -39,6 +39,15 @@ pub fn current_trace_id() -> Option<String> {
         let span = context.span();
         let span = span.span_context();
         span.is_valid().then(|| span.trace_id().to_string())
+    })
+}
+
+/// The same, if that trace is one that is kept.
+pub fn sampled_trace_id() -> Option<TraceId> {
+    Context::map_current(|context| {
+        let span = context.span();
+        let span = span.span_context();
+        (span.is_valid() && span.is_sampled()).then(|| span.trace_id())
     })
 }
 

@@ -41,7 +41,9 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, reload};
 
-pub use self::context::{Traced, current_trace_id, inject_current, is_in_trace, parent_of, trace_response};
+pub use self::context::{
+    Traced, current_trace_id, inject_current, is_in_trace, parent_of, sampled_trace_id, trace_response,
+};
 pub use self::keep::{Kept, keep_error};
 pub use self::lines::LogControl;
 pub(crate) use self::rpc::{RpcSpan, client_span, server_span};

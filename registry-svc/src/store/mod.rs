@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use mesh::database::{self, DatabaseUrl};
 pub(crate) use mesh::database::{DatabaseError, Result};
+use prometheus::Registry;
 use sea_orm::{
     AccessMode, DatabaseConnection, DatabaseExecutor, DatabaseTransaction, DbBackend, EntityTrait as _,
     IsolationLevel, TransactionTrait as _,
@@ -69,6 +70,11 @@ impl Store {
             changes_kept,
             newest: Arc::new(watch::Sender::new(0)),
         })
+    }
+
+    /// Shows in `metrics` how many connections there are.
+    pub(crate) fn show(&self, metrics: &Registry) {
+        database::show_pool(metrics, &self.db);
     }
 
     /// Brings the schema and what is encrypted up to date, whatever other replicas do at the same time.

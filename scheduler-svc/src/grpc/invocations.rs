@@ -19,6 +19,7 @@ use crate::catalog::Catalog;
 use crate::delivery::Delivery;
 use crate::dispatch::{Dispatcher, Placing, capacity_kb_of, tag_of};
 use crate::error::SchedulingError;
+use crate::metrics::{Metrics, Observation};
 
 /// How long an invocation waits for a catalog that is behind. The watch is usually milliseconds
 /// behind; when it is longer, the registry cannot be followed.
@@ -38,6 +39,7 @@ pub struct InvocationsHandler {
     delivery: Delivery,
     max_duration: Duration,
     running: TaskTracker,
+    metrics: Metrics,
 }
 
 impl InvocationsHandler {
@@ -48,8 +50,9 @@ impl InvocationsHandler {
         delivery: Delivery,
         max_duration: Duration,
         running: TaskTracker,
+        metrics: Metrics,
     ) -> Self {
-        Self { catalog, dispatcher, delivery, max_duration, running }
+        Self { catalog, dispatcher, delivery, max_duration, running, metrics }
     }
 
     async fn invoke(
@@ -58,6 +61,7 @@ impl InvocationsHandler {
         invoke: InvokeRequest,
         deadline: Deadline,
         receipt: &mut Receipt,
+        observed: &mut Observation,
     ) -> Result<InvokeResponse, Error> {
         let asked = Instant::now();
         let caught_up = self.catalog.catch_up(invoke.min_revision, deadline.min(Deadline::after(CATCH_UP)));
@@ -73,6 +77,7 @@ impl InvocationsHandler {
             id => id.clone(),
         };
         let mut placing = self.look_up(&caller, &invoke)?;
+        observed.of(&placing.function);
         let dispatched = self.dispatch(&placing, &invoke, &invocation_id, deadline, receipt).await;
         let response = match dispatched {
             // It was updated or deleted between look-up and run. Nothing has run: look again.
@@ -136,7 +141,9 @@ impl Invocations for InvocationsHandler {
         let deadline = Deadline::of_at_most(&request, self.max_duration);
         let caller = Caller::of(&request);
         let (arrived, mut receipt) = (Instant::now(), Receipt::default());
-        let invoked = self.invoke(caller, request.into_inner(), deadline, &mut receipt).await;
+        let mut observed = self.metrics.invocation();
+        let invoked = self.invoke(caller, request.into_inner(), deadline, &mut receipt, &mut observed).await;
+        observed.ended(&invoked);
         receipt.total_us = micros(arrived.elapsed());
         match invoked {
             Ok(response) => {

@@ -18,8 +18,8 @@ use self::params::Params;
 pub(crate) use self::params::Policy;
 use self::words::Words;
 
-/// The `type` of every kind, for messages.
-const KINDS: &str = "couchdb, webhook, nats";
+/// The `type` of every kind.
+pub(crate) const KINDS: [&str; 3] = ["couchdb", "webhook", "nats"];
 
 /// A binding's store, as its parameters say.
 #[derive(Debug)]
@@ -137,8 +137,9 @@ pub(crate) fn open(binding: &FunctionBinding, http: &Http) -> Result<Opened, Str
         "webhook" => webhook::open,
         "nats" => nats::open,
         other => {
+            let kinds = KINDS.join(", ");
             return Err(format!(
-                "not_implemented: there are no sinks of type {other:?}; expected one of: {KINDS}"
+                "not_implemented: there are no sinks of type {other:?}; expected one of: {kinds}"
             ));
         }
     };

@@ -45,6 +45,11 @@ impl Capacity {
         Self { most, used: Arc::default() }
     }
 
+    /// The bound.
+    pub(super) fn most(&self) -> Amount {
+        self.most
+    }
+
     /// Whether this much fits into an empty outbox.
     pub(super) fn can_ever_hold(&self, amount: Amount) -> bool {
         amount.rows <= self.most.rows && amount.bytes <= self.most.bytes

@@ -22,9 +22,11 @@ use bytes::Bytes;
 use mesh::clock::now_ms;
 use mesh::database::{self, DatabaseError, DatabaseUrl};
 use mesh::group_commit::GroupCommit;
+use mesh::metrics::read_gauge;
 use mesh::shutdown::Tasks;
 use mesh::telemetry::TraceParent;
 use parking_lot::Mutex;
+use prometheus::Registry;
 use proto::registry::v1::FunctionBinding;
 use sea_orm::{DatabaseConnection, DbErr};
 use tokio::sync::Notify;
@@ -104,6 +106,19 @@ impl Outbox {
             }
         });
         Ok(Self { tables, group })
+    }
+
+    /// Shows in `metrics` how many connections there are, and how much may wait.
+    pub(crate) fn show(&self, metrics: &Registry) {
+        database::show_pool(metrics, &self.tables.db);
+        let most = self.tables.capacity.most();
+        let limits = [
+            ("funless_sink_pending_limit", "Results that the outbox may hold.", most.rows),
+            ("funless_sink_pending_limit_bytes", "Bytes of results that the outbox may hold.", most.bytes),
+        ];
+        for (name, help, limit) in limits {
+            read_gauge(metrics, name, help, &[], move || limit as f64);
+        }
     }
 
     /// Brings the schema up to date, whatever other replicas do at the same time.

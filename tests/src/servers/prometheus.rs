@@ -1,12 +1,15 @@
 //! Prometheus.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{START_TIMEOUT, answers, public_folder};
-use crate::process::{Running, free_port, installed};
+use crate::client::http;
+use crate::process::{Running, free_port, installed, repository};
 
 /// How long one may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,14 +31,27 @@ impl Prometheus {
     /// Starts one that also rewrites the labels of what it scrapes: `metric_relabel_configs`, as YAML in one
     /// line.
     pub async fn start_relabelling(targets: &[String], rules: &str) -> Self {
+        Self::start_configured(targets, rules, &[]).await
+    }
+
+    /// Starts one that also knows the rules of `deploy/prometheus`, which it evaluates each second.
+    pub async fn start_with_rules(targets: &[String]) -> Self {
+        let files = ["recording.yml", "alerts.yml"];
+        let files = files.map(|file| repository().join("deploy/prometheus/rules").join(file));
+        Self::start_configured(targets, "[]", &files).await
+    }
+
+    async fn start_configured(targets: &[String], relabelling: &str, rules: &[PathBuf]) -> Self {
         let folder = public_folder();
         let address = format!("127.0.0.1:{}", free_port());
+        let rules = serde_json::to_string(rules).expect("paths are texts");
         let lines = format!(
-            "global: {{ scrape_interval: 1s }}\n\
+            "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
+             rule_files: {rules}\n\
              scrape_configs:\n\
              - job_name: funless\n\
              \x20 file_sd_configs: [ {{ files: [ targets.json ], refresh_interval: 1s }} ]\n\
-             \x20 metric_relabel_configs: {rules}\n"
+             \x20 metric_relabel_configs: {relabelling}\n"
         );
         std::fs::write(folder.path().join("prometheus.yml"), lines).expect("a file");
         write_targets(&folder, targets);
@@ -59,6 +75,42 @@ impl Prometheus {
         self.server = serve(&self.address, &self.folder).await;
     }
 
+    /// What it says to a query now: series, each with a value; or what is wrong with the query.
+    pub async fn query(&self, query: &str) -> Result<Vec<Value>, String> {
+        let mut answer = self.get("/api/v1/query", &[("query", query)]).await;
+        match answer["data"]["result"].take() {
+            Value::Array(series) => Ok(series),
+            _ => Err(answer["error"].to_string()),
+        }
+    }
+
+    /// The exemplars that it has of these series.
+    pub async fn exemplars(&self, query: &str) -> Vec<Value> {
+        let always = [("start", "0"), ("end", "9999999999")];
+        let parameters: Vec<_> = always.into_iter().chain([("query", query)]).collect();
+        let mut answer = self.get("/api/v1/query_exemplars", &parameters).await;
+        let Value::Array(series) = answer["data"].take() else { panic!("{query}: {answer}") };
+        let exemplars = series.into_iter().filter_map(|mut series| match series["exemplars"].take() {
+            Value::Array(exemplars) => Some(exemplars),
+            _ => None,
+        });
+        exemplars.flatten().collect()
+    }
+
+    /// What it cannot scrape, and why.
+    pub async fn unscraped(&self) -> Vec<String> {
+        let answer = self.get("/api/v1/targets", &[]).await;
+        let targets = answer["data"]["activeTargets"].as_array().cloned().unwrap_or_default();
+        let down = targets.iter().filter(|target| target["health"] != "up");
+        down.map(|target| format!("{}: {}", target["scrapeUrl"], target["lastError"])).collect()
+    }
+
+    async fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
+        let url = reqwest::Url::parse_with_params(&format!("{}{path}", self.url()), parameters);
+        let request = http().get(url.expect("a URL"));
+        request.send().await.expect("it answers").json().await.expect("JSON")
+    }
+
     /// Where its HTTP interface is.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
@@ -69,7 +121,7 @@ async fn serve(address: &str, folder: &TempDir) -> Running {
     let mut command = Command::new(installed("prometheus", &[]));
     command.arg("--config.file").arg(folder.path().join("prometheus.yml"));
     command.arg("--storage.tsdb.path").arg(folder.path().join("data"));
-    command.args(["--web.listen-address", address]);
+    command.args(["--web.listen-address", address, "--enable-feature", "exemplar-storage"]);
     let mut server = Running::start("prometheus", &mut command, &folder.path().join("log"));
     let ready = format!("http://{address}/-/ready");
     server.ready(START_TIMEOUT, async || answers(&ready).await).await;

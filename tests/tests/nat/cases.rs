@@ -91,7 +91,7 @@ pub async fn it_comes_back_with_its_link(_: Shape) {
         let output = site.network.command("curl").args(["-s", "--max-time", "5", &pages]).output();
         let page = String::from_utf8(output.expect("curl runs").stdout).expect("text");
         page.lines()
-            .any(|line| line == "funless_worker_invocations_running{worker=\"hidden\"} 0")
+            .any(|line| line == "funless_worker_invocations_running{worker=\"hidden\",service=\"worker\"} 0")
             .then_some(())
     })
     .await;

@@ -4,54 +4,17 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use prometheus::{HistogramOpts, HistogramVec, IntGaugeVec, Opts, Registry};
+use opentelemetry::trace::TraceId;
+use prometheus::{IntGaugeVec, Registry};
 use prost::Message as _;
 use tonic::Code;
 
-/// From 100 µs to 60 s.
-const BUCKETS: &[f64] = &[
-    0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-    30.0, 60.0,
-];
-
-/// Registers a metric. Two parts of one process that register the same metric share it.
-pub fn register<M>(registry: &Registry, metric: M) -> M
-where
-    M: prometheus::core::Collector + Clone + 'static,
-{
-    match registry.register(Box::new(metric.clone())) {
-        Ok(()) => {}
-        Err(error) => tracing::warn!(%error, "a metric is registered twice; its second use is not shown"),
-    }
-    metric
-}
-
-/// A histogram of durations in seconds.
-pub fn duration_histogram(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
-    let options = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
-    register(registry, HistogramVec::new(options, labels).expect("the metric is well-formed"))
-}
-
-/// A gauge of whole numbers.
-pub fn int_gauge(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-    register(registry, IntGaugeVec::new(Opts::new(name, help), labels).expect("the metric is well-formed"))
-}
-
-/// A counter of whole numbers.
-pub fn int_counter(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> prometheus::IntCounterVec {
-    let counter = prometheus::IntCounterVec::new(Opts::new(name, help), labels);
-    register(registry, counter.expect("the metric is well-formed"))
-}
+use super::{Durations, int_gauge};
 
 /// The metrics of a gRPC server.
 #[derive(Debug, Clone)]
 pub struct RpcMetrics {
-    duration: HistogramVec,
+    duration: Durations,
     in_flight: IntGaugeVec,
     /// Paths that may be labels. Whatever else is asked for counts as [`UNKNOWN`].
     known: Arc<HashSet<String>>,
@@ -65,7 +28,7 @@ impl RpcMetrics {
         let descriptors = [proto::FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET];
         Self {
             known: Arc::new(descriptors.into_iter().flat_map(methods).collect()),
-            duration: duration_histogram(
+            duration: Durations::new(
                 registry,
                 "funless_rpc_server_duration_seconds",
                 "Time from a call's arrival to the end of its answer.",
@@ -89,6 +52,7 @@ impl RpcMetrics {
             rpc: rpc.to_owned(),
             started: Instant::now(),
             code: Code::Cancelled,
+            trace: None,
         }
     }
 }
@@ -114,11 +78,17 @@ pub(crate) struct RpcObservation {
     started: Instant,
     /// Cancelled until the answer says otherwise.
     code: Code,
+    trace: Option<TraceId>,
 }
 
 impl RpcObservation {
     pub(crate) fn ended_with(&mut self, code: Code) {
         self.code = code;
+    }
+
+    /// The call is seen in this trace.
+    pub(crate) fn of_trace(&mut self, trace: Option<TraceId>) {
+        self.trace = trace;
     }
 }
 
@@ -126,7 +96,7 @@ impl Drop for RpcObservation {
     fn drop(&mut self) {
         let code = format!("{:?}", self.code);
         let seconds = self.started.elapsed().as_secs_f64();
-        self.metrics.duration.with_label_values(&[self.rpc.as_str(), &code]).observe(seconds);
+        self.metrics.duration.observe(&[&self.rpc, &code], seconds, self.trace);
         self.metrics.in_flight.with_label_values(&[self.rpc.as_str()]).dec();
     }
 }

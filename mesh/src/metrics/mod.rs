@@ -1,0 +1,81 @@
+//! What the metrics of all services are made of.
+//!
+//! - `rpc`: the metrics of every gRPC server
+//! - `durations`: histograms that remember a trace for each of their buckets
+//! - `readings`: gauges that are read when somebody looks
+//! - `capped`: labels that users make up, bounded
+//! - `page`: what `/metrics` answers; `openmetrics`: the same with the traces
+
+mod capped;
+mod durations;
+mod openmetrics;
+mod page;
+mod readings;
+mod rpc;
+
+use std::collections::HashMap;
+
+pub use opentelemetry::trace::TraceId;
+use prometheus::{HistogramOpts, HistogramVec, IntGaugeVec, Opts, Registry};
+
+pub use self::capped::{Capped, OTHER};
+pub use self::durations::Durations;
+pub(crate) use self::page::page;
+pub use self::readings::{read_gauge, read_gauges, show_permits, show_process, show_readiness};
+pub use self::rpc::RpcMetrics;
+
+use crate::error::Reason;
+
+/// From 100 µs to 60 s.
+const BUCKETS: &[f64] = &[
+    0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    30.0, 60.0,
+];
+
+/// A registry whose metrics all have the label `service`: services have metrics of the same names, and in
+/// one process also the same page.
+pub fn registry_of(service: &str) -> Registry {
+    let labels = HashMap::from([("service".to_owned(), service.to_owned())]);
+    Registry::new_custom(None, Some(labels)).expect("there is no prefix that could be wrong")
+}
+
+/// Registers a metric. Of two parts that register the same one in the same registry, the second is not
+/// shown.
+pub fn register<M>(registry: &Registry, metric: M) -> M
+where
+    M: prometheus::core::Collector + Clone + 'static,
+{
+    match registry.register(Box::new(metric.clone())) {
+        Ok(()) => {}
+        Err(error) => tracing::warn!(%error, "a metric is registered twice; its second use is not shown"),
+    }
+    metric
+}
+
+/// A histogram of durations in seconds.
+pub fn duration_histogram(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+    let options = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
+    register(registry, HistogramVec::new(options, labels).expect("the metric is well-formed"))
+}
+
+/// A gauge of whole numbers.
+pub fn int_gauge(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    register(registry, IntGaugeVec::new(Opts::new(name, help), labels).expect("the metric is well-formed"))
+}
+
+/// A counter of whole numbers.
+pub fn int_counter(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> prometheus::IntCounterVec {
+    let counter = prometheus::IntCounterVec::new(Opts::new(name, help), labels);
+    register(registry, counter.expect("the metric is well-formed"))
+}
+
+/// What a reason is called in a label: `worker_lost`.
+pub fn reason_label(reason: Reason) -> String {
+    let name = reason.as_str_name();
+    name.strip_prefix("REASON_").unwrap_or(name).to_lowercase()
+}

@@ -1,0 +1,179 @@
+//! A mesh in which everything happens.
+
+use std::time::{Duration, Instant};
+
+use http::Method;
+use serde_json::json;
+use tests::client::{self, Upload};
+use tests::collector::Collector;
+use tests::gate::Gate;
+use tests::process::free_port;
+use tests::servers::{Couch, Mosquitto, Prometheus};
+use tests::{Client, Mesh, Shape, guests, wait};
+
+use crate::{documented, queries};
+
+/// What is not there after so long will not come.
+const LIMIT: Duration = Duration::from_secs(45);
+
+/// The mesh, and what it works with.
+struct Scene {
+    _mesh: Mesh,
+    user: Client,
+    collector: Collector,
+    broker: Mosquitto,
+    store: Couch,
+    /// Lets everybody in.
+    gate: Gate,
+    /// Lets nobody in: who calls it runs until the end.
+    closed: Gate,
+    /// Where metrics are.
+    targets: Vec<String>,
+    steps: usize,
+}
+
+impl Scene {
+    async fn start(shape: Shape) -> Self {
+        let (collector, gate) = tokio::join!(Collector::start(), Gate::start());
+        let closed = Gate::start().await;
+        let (broker, store) = tokio::join!(Mosquitto::start(), Couch::start());
+        let operators = format!("127.0.0.1:{}", free_port());
+        let otlp = collector.url();
+        let mut flags = vec!["--otlp-endpoint", &otlp];
+        if shape.processes.is_none() {
+            flags.extend(["--operators", &operators]);
+        }
+        let mesh = Mesh::start_with(shape, &flags).await;
+        let targets = match shape.processes {
+            None => vec![operators],
+            Some(_) => {
+                let places = mesh.services().into_values();
+                places.map(|place| place.operators.trim_start_matches("http://").to_owned()).collect()
+            }
+        };
+        gate.open();
+        let user = mesh.user();
+        let scene = Self { _mesh: mesh, user, collector, broker, store, gate, closed, targets, steps: 0 };
+        scene.create_functions().await;
+        scene
+    }
+
+    async fn create_functions(&self) {
+        let database = self.store.create_database("results").await;
+        let events = |topic: &str| {
+            let params = json!({
+                "host": "127.0.0.1", "port": self.broker.port(), "topic": topic, "max_attempts": 2,
+            });
+            json!([{ "type": "mqtt", "params": params }]).to_string()
+        };
+        let sinks = |kind: &str, url: &str| json!([{ "type": kind, "params": { "url": url } }]).to_string();
+        let create = async |upload: Upload| {
+            let answer = self.user.post_form("/v1/fn/_", upload).await;
+            assert!(matches!(answer.status, 201 | 207), "{} {}", answer.status, answer.text);
+        };
+        let hello = Upload::function("hello", &guests::hello());
+        create(hello.text("events", events("hello")).text("sinks", sinks("couchdb", &database))).await;
+        // No worker has so much, in KB.
+        let metadata = json!({ "capacity": 1_u64 << 32 }).to_string();
+        let heavy = Upload::function("heavy", &guests::responding(b"1"));
+        create(heavy.text("events", events("heavy")).text("metadata", metadata)).await;
+        // Nobody listens there.
+        let nowhere = format!("http://127.0.0.1:{}/", free_port());
+        let lost = Upload::function("lost", &guests::responding(b"1"));
+        create(lost.text("sinks", sinks("webhook", &nowhere))).await;
+        create(Upload::function("failing", &guests::failing(b"no"))).await;
+        create(Upload::function("trapping", &guests::trapping())).await;
+        create(Upload::function("fresh", &guests::responding(b"0"))).await;
+        create(Upload::function("caller", &guests::http_caller())).await;
+        self.broker.publish("heavy", "{}");
+        self.user.invoke("_", "lost", json!({})).await.expect(200);
+        let call = json!({ "args": { "url": self.closed.url() } });
+        let call = self.user.request(Method::POST, "/v1/fn/_/caller").json(&call);
+        tokio::spawn(call.send());
+        self.closed.arrived(1).await;
+    }
+
+    /// A bit of everything.
+    async fn step(&mut self) {
+        self.steps += 1;
+        let code = guests::responding(self.steps.to_string().as_bytes());
+        self.user.update_function("_", "fresh", &code).await;
+        self.broker.publish("hello", r#"{"name":"Ann"}"#);
+        let call = json!({ "url": self.gate.url() });
+        for (function, args, status) in [
+            ("hello", json!({ "name": "Bob" }), 200),
+            ("fresh", json!({}), 200),
+            ("caller", call, 200),
+            ("trapping", json!({}), 500),
+            ("heavy", json!({}), 503),
+        ] {
+            self.user.invoke("_", function, args).await.expect(status);
+        }
+        let answer = self.user.invoke("_", "failing", json!({})).await;
+        assert!(answer.status >= 400, "{}", answer.text);
+        self.user.get("/v1/fn").await.expect(200);
+    }
+
+    /// The pages of all processes.
+    async fn pages(&self) -> Vec<String> {
+        let mut pages = Vec::new();
+        for target in &self.targets {
+            let page =
+                client::http().get(format!("http://{target}/metrics")).send().await.expect("it answers");
+            assert!(page.headers()["content-type"].to_str().is_ok_and(|it| it.starts_with("text/plain")));
+            pages.push(page.text().await.expect("a text"));
+        }
+        pages
+    }
+}
+
+pub async fn what_operators_ask_is_answered(shape: Shape) {
+    let mut scene = Scene::start(shape).await;
+    let prometheus = Prometheus::start_with_rules(&scene.targets).await;
+
+    let mut unanswered = queries::all();
+    assert!(unanswered.len() > 100, "the dashboards and rules are read: {}", unanswered.len());
+    let started = Instant::now();
+    while !unanswered.is_empty() && started.elapsed() < LIMIT {
+        scene.step().await;
+        let mut still = Vec::new();
+        for query in unanswered {
+            if !has_data(&prometheus, &query.expression).await {
+                still.push(query);
+            }
+        }
+        unanswered = still;
+    }
+    assert_eq!(prometheus.unscraped().await, <[String; 0]>::default());
+    let problems: Vec<_> = unanswered.iter().map(ToString::to_string).collect();
+    let problems = documented::problems(&scene.pages().await).into_iter().chain(problems);
+    let problems: Vec<_> = problems.collect();
+    assert!(problems.is_empty(), "after {:?}:\n{}", started.elapsed(), problems.join("\n"));
+
+    exemplars_lead_to_traces(&prometheus, &scene).await;
+}
+
+/// Whether there is a number.
+async fn has_data(prometheus: &Prometheus, query: &str) -> bool {
+    let series = prometheus.query(query).await.unwrap_or_else(|error| panic!("{query}: {error}"));
+    let values = series.iter().filter_map(|series| series["value"][1].as_str());
+    values.filter_map(|value| value.parse::<f64>().ok()).any(|value| !value.is_nan())
+}
+
+async fn exemplars_lead_to_traces(prometheus: &Prometheus, scene: &Scene) {
+    for histogram in [
+        "funless_http_request_duration_seconds_bucket",
+        "funless_rpc_server_duration_seconds_bucket",
+        "funless_scheduler_invocation_duration_seconds_bucket{function=\"_/hello\"}",
+    ] {
+        let what = format!("there are exemplars of {histogram}, and their traces");
+        wait::until(&what, LIMIT, async || {
+            let exemplars = prometheus.exemplars(histogram).await;
+            let ids = exemplars.iter().filter_map(|exemplar| exemplar["labels"]["trace_id"].as_str());
+            let spans = scene.collector.spans();
+            let mut known = ids.map(|id| spans.iter().any(|span| span.trace_id == id));
+            (!exemplars.is_empty() && known.all(|known| known)).then_some(())
+        })
+        .await;
+    }
+}
