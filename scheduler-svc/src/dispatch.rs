@@ -141,7 +141,7 @@ impl Dispatcher {
                 return Err(failure);
             }
             tracing::debug!(worker = &*place.worker, %failure, "trying another worker");
-            self.metrics.retries.with_label_values(&[failure.reason.as_str_name()]).inc();
+            self.metrics.retried(failure.reason);
             tried.push(place.worker.to_string());
             last_failure = Some(failure);
         }

@@ -96,7 +96,7 @@ impl Metrics {
             self.decisions.with_label_values(&[outcome]);
         }
         for reason in [Reason::Unavailable, Reason::Overloaded, Reason::ConnectionLost] {
-            self.retries.with_label_values(&[reason.as_str_name()]);
+            self.retries.with_label_values(&[reason_label(reason).as_str()]);
         }
         for change in ["joined", "left", "lost"] {
             self.worker_changes.with_label_values(&[change]);
@@ -104,6 +104,11 @@ impl Metrics {
         for state in ["ready", "draining"] {
             self.workers.with_label_values(&[state]);
         }
+    }
+
+    /// Counts an attempt that was given up for `reason`.
+    pub fn retried(&self, reason: Reason) {
+        self.retries.with_label_values(&[reason_label(reason).as_str()]).inc();
     }
 
     /// Counts a choice: of a worker, or why of none.

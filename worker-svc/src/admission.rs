@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use mesh::metrics::show_permits;
+use prometheus::Registry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +29,11 @@ impl Admission {
     /// Who is let in is counted in `work`.
     pub(crate) fn new(max_concurrent: usize, work: Work, draining: CancellationToken) -> Self {
         Self { places: Arc::new(Semaphore::new(max_concurrent)), work, draining }
+    }
+
+    /// Shows in `registry` how many of the places are taken.
+    pub(crate) fn show(&self, registry: &Registry, max_concurrent: usize) {
+        show_permits(registry, "invocations", max_concurrent, &self.places);
     }
 
     /// A place for an invocation of this kind.

@@ -66,12 +66,9 @@ impl App {
             joined: Joined::new(readiness.condition("scheduler")),
         };
 
-        let execution = ExecutionService {
-            admission: Admission::new(config.max_concurrent, work, host.draining.clone()),
-            runtime,
-            limits: Limits::of_worker(&config),
-            metrics,
-        };
+        let admission = Admission::new(config.max_concurrent, work, host.draining.clone());
+        admission.show(&host.metrics, config.max_concurrent);
+        let execution = ExecutionService { admission, runtime, limits: Limits::of_worker(&config), metrics };
         let execution = ExecutionServer::new(execution)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
