@@ -10,6 +10,7 @@ mod conservation;
 mod dead_letters;
 mod functions;
 mod modules;
+mod pipe;
 mod profile;
 mod scripts;
 mod states;

@@ -1,7 +1,7 @@
 //! `fl workers`: who runs functions, and how they do.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Write as _};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::args;
 use crate::client::{Client, data};
+use crate::pipe;
 use crate::table::Table;
 
 /// How often --watch looks.
@@ -57,8 +58,7 @@ pub async fn run(args::Workers { watch, json }: args::Workers, client: &Client) 
         true => keep_looking(client, json).await,
     };
     match shown {
-        // Whoever reads it has seen enough.
-        Err(error) if is_broken_pipe(&error) => Ok(()),
+        Err(error) if pipe::is_closed(&error) => Ok(()),
         shown => shown,
     }
 }
@@ -168,10 +168,6 @@ fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref().is_some_and(|error: &std::io::Error| error.kind() == ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]

@@ -41,12 +41,7 @@ impl Phase {
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     invocations: IntCounterVec,
-    duration: Histogram,
-    instantiation: Histogram,
-    queue: Histogram,
-    peak_memory: Histogram,
-    cpu: Counter,
-    http_requests: IntCounter,
+    runs: RunMetrics,
     /// Linear memory of the guests that run, in bytes.
     pub(crate) guest_memory: IntGauge,
     /// What is remembered of the functions' logs, in bytes.
@@ -55,9 +50,23 @@ pub(crate) struct Metrics {
     found: [IntCounter; 3],
 }
 
+/// What runs have cost.
+#[derive(Debug, Clone)]
+struct RunMetrics {
+    duration: Histogram,
+    instantiation: Histogram,
+    queue: Histogram,
+    peak_memory: Histogram,
+    cpu: Counter,
+    http_requests: IntCounter,
+}
+
 impl Metrics {
     /// Registers those of the worker with this name.
     pub(crate) fn new(registry: &Registry, worker: &str) -> Self {
+        let of_worker = |name: &str, help: &str| {
+            int_gauge(registry, name, help, &["worker"]).with_label_values(&[worker])
+        };
         let found = int_counter(
             registry,
             "funless_worker_code_found_total",
@@ -71,49 +80,15 @@ impl Metrics {
                 "Invocations that have ended, by outcome.",
                 &["outcome"],
             ),
-            duration: durations(
-                registry,
-                "funless_worker_run_duration_seconds",
-                "Time that functions run, without the making of their instances and without waiting for turns.",
-            ),
-            instantiation: durations(
-                registry,
-                "funless_worker_instantiate_duration_seconds",
-                "Time that the making of a fresh instance takes.",
-            ),
-            queue: durations(
-                registry,
-                "funless_worker_queue_duration_seconds",
-                "Time that invocations wait for code that is being prepared, a place to compile, and turns on \
-                 the processor.",
-            ),
-            peak_memory: register(registry, peak_memory()),
-            cpu: register(
-                registry,
-                Counter::new("funless_worker_guest_cpu_seconds_total", "CPU time of functions.")
-                    .expect("the metric is well-formed"),
-            ),
-            http_requests: int_counter(
-                registry,
-                "funless_worker_guest_http_requests_total",
-                "HTTP requests that functions have made.",
-                NO_LABELS,
-            )
-            .with_label_values(NO_LABELS),
-            guest_memory: int_gauge(
-                registry,
+            runs: RunMetrics::new(registry),
+            guest_memory: of_worker(
                 "funless_worker_guest_memory_bytes",
                 "Linear memory of the invocations that run.",
-                &["worker"],
-            )
-            .with_label_values(&[worker]),
-            log_bytes: int_gauge(
-                registry,
+            ),
+            log_bytes: of_worker(
                 "funless_worker_log_bytes",
                 "Bytes of the functions' log lines that are remembered.",
-                &["worker"],
-            )
-            .with_label_values(&[worker]),
+            ),
             phases: duration_histogram(
                 registry,
                 "funless_worker_code_phase_seconds",
@@ -137,6 +112,47 @@ impl Metrics {
         Observation { metrics: self.clone(), outcome: "abandoned" }
     }
 
+    /// Counts an invocation that never started.
+    pub(crate) fn refused(&self, error: &Error) {
+        self.invocations.with_label_values(&[error.label()]).inc();
+    }
+}
+
+impl RunMetrics {
+    fn new(registry: &Registry) -> Self {
+        let durations = |name: &str, help: &str| {
+            duration_histogram(registry, name, help, NO_LABELS).with_label_values(NO_LABELS)
+        };
+        Self {
+            duration: durations(
+                "funless_worker_run_duration_seconds",
+                "Time that functions run, without the making of their instances and without waiting for turns.",
+            ),
+            instantiation: durations(
+                "funless_worker_instantiate_duration_seconds",
+                "Time that the making of a fresh instance takes.",
+            ),
+            queue: durations(
+                "funless_worker_queue_duration_seconds",
+                "Time that invocations wait for code that is being prepared, a place to compile, and turns on \
+                 the processor.",
+            ),
+            peak_memory: register(registry, peak_memory()),
+            cpu: register(
+                registry,
+                Counter::new("funless_worker_guest_cpu_seconds_total", "CPU time of functions.")
+                    .expect("the metric is well-formed"),
+            ),
+            http_requests: int_counter(
+                registry,
+                "funless_worker_guest_http_requests_total",
+                "HTTP requests that functions have made.",
+                NO_LABELS,
+            )
+            .with_label_values(NO_LABELS),
+        }
+    }
+
     /// What one invocation has cost.
     fn spent(&self, receipt: &Receipt) {
         self.queue.observe(seconds(receipt.queue_us));
@@ -150,11 +166,6 @@ impl Metrics {
         self.cpu.inc_by(seconds(receipt.cpu_us));
         self.http_requests.inc_by(u64::from(receipt.http_requests));
     }
-
-    /// Counts an invocation that never started.
-    pub(crate) fn refused(&self, error: &Error) {
-        self.invocations.with_label_values(&[error.label()]).inc();
-    }
 }
 
 /// One invocation, counted when it is dropped: as abandoned by its caller unless its end was told.
@@ -167,7 +178,7 @@ pub(crate) struct Observation {
 impl Observation {
     pub(crate) fn ended(&mut self, end: &Result<Outcome, Error>, receipt: &Receipt) {
         self.outcome = outcome_label(end);
-        self.metrics.spent(receipt);
+        self.metrics.runs.spent(receipt);
     }
 }
 
@@ -187,10 +198,6 @@ pub(crate) fn outcome_label(end: &Result<Outcome, Error>) -> &'static str {
 }
 
 const NO_LABELS: &[&str] = &[];
-
-fn durations(registry: &Registry, name: &str, help: &str) -> Histogram {
-    duration_histogram(registry, name, help, NO_LABELS).with_label_values(NO_LABELS)
-}
 
 /// From one page of WebAssembly to all of a 32-bit memory.
 fn peak_memory() -> Histogram {

@@ -1,6 +1,6 @@
 //! `fl fn logs`.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::Write as _;
 use std::pin::pin;
 
 use anyhow::Context as _;
@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::args::Logs;
 use crate::client::{Client, data};
+use crate::pipe;
 
 /// What comes, a line of JSON each.
 #[derive(Debug, Deserialize)]
@@ -42,14 +43,9 @@ pub async fn run(options: Logs, client: &Client) -> anyhow::Result<()> {
         false => show_all(&client.send(request).await?, options.json),
     };
     match shown {
-        // Whoever reads it has seen enough.
-        Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(is_broken_pipe) => Ok(()),
+        Err(error) if pipe::is_closed(&error) => Ok(()),
         shown => shown,
     }
-}
-
-fn is_broken_pipe(error: &std::io::Error) -> bool {
-    error.kind() == ErrorKind::BrokenPipe
 }
 
 fn show_all(body: &str, json: bool) -> anyhow::Result<()> {

@@ -21,6 +21,7 @@ use utoipa::ToSchema;
 use super::Rest;
 use super::error::{ApiError, Failure, Usual};
 use super::extract::{Names, Query, User};
+use super::revision::Revision;
 use super::schema::Data;
 use super::time::rfc_3339_us;
 use query::LogsQuery;
@@ -66,6 +67,9 @@ struct LineShown {
         ("module" = String, Path, description = "The module's name."),
         ("function" = String, Path, description = "The function's name."),
         LogsQuery,
+        ("x-funless-revision" = Option<u64>, Header,
+            description = "The revision that a write through another gateway was answered with: \
+                the function is found as of that write."),
     ),
     responses(
         (status = 200, description = "The lines.", body = Data<Log>),
@@ -78,9 +82,11 @@ pub(super) async fn read_logs(
     User(caller): User,
     Names((module, function)): Names<(String, String)>,
     Query(query): Query<LogsQuery>,
+    seen: Revision,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let request = query.read(module, function)?;
+    let mut request = query.read(module, function)?;
+    request.min_revision = rest.latest_revision.at_least(seen);
     if request.follow {
         return follow_logs(rest, caller, request, headers).await;
     }

@@ -44,7 +44,8 @@ impl Logs for LogsHandler {
         let caller = Caller::of(&request);
         let deadline = Deadline::of_at_most(&request, REMEMBER);
         let mut wanted = request.into_inner();
-        let TailLogsRequest { module, function, function_id, .. } = &wanted;
+        let TailLogsRequest { module, function, function_id, min_revision, .. } = &wanted;
+        self.catalog.catch_up(*min_revision, deadline).await.map_err(mesh::Error::from)?;
         let function = self.catalog.reached(&caller, function_id, module, function);
         let function = function.map_err(mesh::Error::from)?;
         // Names can be taken again by others.

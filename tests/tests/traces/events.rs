@@ -7,14 +7,109 @@ use tests::client::Upload;
 use tests::collector::{Collector, Span, Trace};
 use tests::receiver::Receiver;
 use tests::servers::{Couch, Mosquitto};
-use tests::{Client, Mesh, Shape, guests, wait};
+use tests::{Client, Shape, guests, wait};
 
-use crate::paths::trace_of;
+use crate::paths::{trace_of, traced};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
 const USER: &str = "ann";
 const PASSWORD: &str = "hunter2";
+
+/// An event that succeeds.
+const EVENT: &str = "
+    process in/+ (consumer)
+      funless.scheduler.v1.Invocations/Invoke (client)
+        funless.scheduler.v1.Invocations/Invoke (server)
+          choose (internal)
+          funless.worker.v1.Execution/Execute (client)
+            funless.worker.v1.Execution/Execute (server)
+              execute (internal)
+                instantiate (internal)
+                run (internal)
+          funless.sink.v1.Delivery/Deliver (client)
+            funless.sink.v1.Delivery/Deliver (server)
+              enqueue couchdb (producer)
+";
+
+/// A request whose result is for a sink.
+const REQUEST: &str = "
+    POST /v1/fn/{module}/{function} (server)
+      funless.scheduler.v1.Invocations/Invoke (client)
+        funless.scheduler.v1.Invocations/Invoke (server)
+          choose (internal)
+          funless.worker.v1.Execution/Execute (client)
+            funless.worker.v1.Execution/Execute (server)
+              execute (internal)
+                instantiate (internal)
+                run (internal)
+          funless.sink.v1.Delivery/Deliver (client)
+            funless.sink.v1.Delivery/Deliver (server)
+              enqueue webhook (producer)
+";
+
+/// A result that goes back into the outbox.
+const REDRIVEN_RESULT: &str = "
+    POST /v1/dead-letters/{id}/redrive (server)
+      funless.connector.v1.DeadLetters/GetDeadLetter (client) !
+        funless.connector.v1.DeadLetters/GetDeadLetter (server)
+          SELECT (client)
+      funless.sink.v1.DeadLetters/GetDeadLetter (client)
+        funless.sink.v1.DeadLetters/GetDeadLetter (server)
+          SELECT (client)
+          SELECT (client)
+      funless.sink.v1.DeadLetters/RedriveDeadLetters (client)
+        funless.sink.v1.DeadLetters/RedriveDeadLetters (server)
+          SELECT (client)
+          funless.registry.v1.Bindings/FindHolders (client)
+            funless.registry.v1.Bindings/FindHolders (server) ...
+          redrive (producer) ~
+";
+
+/// An event that becomes a dead letter.
+const DEAD_EVENT: &str = "
+    process in/+ (consumer) !
+      funless.scheduler.v1.Invocations/Invoke (client)
+        funless.scheduler.v1.Invocations/Invoke (server)
+          choose (internal)
+          funless.worker.v1.Execution/Execute (client)
+            funless.worker.v1.Execution/Execute (server)
+              execute (internal)
+                instantiate (internal)
+                run (internal)
+";
+
+/// An event that is handled after all.
+const REDRIVEN_EVENT: &str = "
+    POST /v1/dead-letters/{id}/redrive (server)
+      funless.connector.v1.DeadLetters/GetDeadLetter (client)
+        funless.connector.v1.DeadLetters/GetDeadLetter (server)
+          SELECT (client)
+      funless.sink.v1.DeadLetters/GetDeadLetter (client) !
+        funless.sink.v1.DeadLetters/GetDeadLetter (server)
+          SELECT (client)
+      funless.connector.v1.DeadLetters/RedriveDeadLetters (client)
+        funless.connector.v1.DeadLetters/RedriveDeadLetters (server)
+          SELECT (client)
+          redrive (internal) ~
+            funless.scheduler.v1.Invocations/Invoke (client)
+              funless.scheduler.v1.Invocations/Invoke (server)
+                choose (internal)
+                funless.worker.v1.Execution/Execute (client)
+                  funless.worker.v1.Execution/Execute (server)
+                    execute (internal)
+                      instantiate (internal)
+                      run (internal)
+                funless.sink.v1.Delivery/Deliver (client)
+                  funless.sink.v1.Delivery/Deliver (server)
+                    enqueue webhook (producer)
+";
+
+/// A delivery that succeeds.
+const DELIVERED: &str = "deliver webhook (consumer) ~\n  POST (client)";
+
+/// One that the store refuses for good.
+const REFUSED: &str = "deliver webhook (consumer) ! ~\n  POST (client) !";
 
 /// Uploads a function with an event and a sink.
 async fn upload(user: &Client, code: &[u8], event: Value, sink: Value) {
@@ -65,8 +160,7 @@ fn assert_attributes(span: &Span, expected: &[(&str, &str)]) {
 }
 
 pub async fn from_an_event_to_a_store(shape: Shape) {
-    let collector = Collector::start().await;
-    let mesh = Mesh::start_with(shape, &["--otlp-endpoint", &collector.url()]).await;
+    let (mesh, collector) = traced(shape, &[]).await;
     let (broker, store) = tokio::join!(Mosquitto::start(), Couch::start());
     let store = store.protected(USER, PASSWORD).await;
     let database = store.create_database("results").await;
@@ -83,28 +177,17 @@ pub async fn from_an_event_to_a_store(shape: Shape) {
     store.documents("results", 2, LIMIT).await;
     let event = collector.expect_span("an event", |span| span.name == "process in/+").await;
     assert_eq!(event.parent, "", "nobody has begun its trace before");
-    let trace = collector
-        .expect_tree(
-            &event.trace_id,
-            "
-            process in/+ (consumer)
-              funless.scheduler.v1.Invocations/Invoke (client)
-                funless.scheduler.v1.Invocations/Invoke (server)
-                  choose (internal)
-                  funless.worker.v1.Execution/Execute (client)
-                    funless.worker.v1.Execution/Execute (server)
-                      execute (internal)
-                        instantiate (internal)
-                        run (internal)
-                  funless.sink.v1.Delivery/Deliver (client)
-                    funless.sink.v1.Delivery/Deliver (server)
-                      enqueue couchdb (producer)
-            ",
-        )
-        .await;
+    let trace = collector.expect_tree(&event.trace_id, EVENT).await;
     let invocation = trace.span("execute").attribute("faas.invocation_id");
+    assert_is_event(&event, invocation);
+    assert_is_delivered(&collector, trace.span("enqueue couchdb"), &database, invocation).await;
+    goes_on_with_the_publishers_trace(&collector, &broker).await;
+    assert!(!format!("{:?}", collector.spans()).contains(PASSWORD));
+}
+
+fn assert_is_event(event: &Span, invocation: &str) {
     assert_attributes(
-        &event,
+        event,
         &[
             ("messaging.system", "mqtt"),
             ("messaging.operation.name", "process"),
@@ -118,7 +201,10 @@ pub async fn from_an_event_to_a_store(shape: Shape) {
         ],
     );
     assert!(!event.attribute("funless.event_id").is_empty());
-    let enqueued = trace.span("enqueue couchdb");
+}
+
+/// It is put into the outbox, and delivered from there.
+async fn assert_is_delivered(collector: &Collector, enqueued: &Span, database: &str, invocation: &str) {
     let destination = database.trim_end_matches("/results");
     let same = [
         ("funless.sink.kind", "couchdb"),
@@ -128,11 +214,7 @@ pub async fn from_an_event_to_a_store(shape: Shape) {
     ];
     assert_attributes(enqueued, &same);
 
-    let delivery = "
-        deliver couchdb (consumer) ~
-          POST (client)
-    ";
-    let delivered = delivery_of(&collector, enqueued, delivery).await;
+    let delivered = delivery_of(collector, enqueued, "deliver couchdb (consumer) ~\n  POST (client)").await;
     let attempt = delivered.span("deliver couchdb");
     assert_attributes(attempt, &same);
     assert_attributes(
@@ -152,20 +234,20 @@ pub async fn from_an_event_to_a_store(shape: Shape) {
             ("server.address", "127.0.0.1"),
         ],
     );
+}
 
-    // A publisher's own trace goes on.
+/// A publisher's own trace goes on.
+async fn goes_on_with_the_publishers_trace(collector: &Collector, broker: &Mosquitto) {
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let property = ["-V", "5", "-D", "publish", "user-property", "traceparent", parent];
     broker.publish_with(&[&property[..], &["-t", "in/hello", "-m", r#"{"name":"Bob"}"#]].concat());
     let is_its = |span: &Span| span.parent == "b7ad6b7169203331";
     let event = collector.expect_span("an event of a publisher's trace", is_its).await;
     assert_eq!((event.name.as_str(), &event.trace_id[..]), ("process in/+", &parent[3..35]));
-    assert!(!format!("{:?}", collector.spans()).contains(PASSWORD));
 }
 
 pub async fn a_result_that_died_is_redriven(shape: Shape) {
-    let collector = Collector::start().await;
-    let mesh = Mesh::start_with(shape, &["--otlp-endpoint", &collector.url()]).await;
+    let (mesh, collector) = traced(shape, &[]).await;
     let (broker, receiver) = tokio::join!(Mosquitto::start(), Receiver::start());
     let user = mesh.user();
     let url = format!("{}?key={PASSWORD}", receiver.url());
@@ -176,30 +258,8 @@ pub async fn a_result_that_died_is_redriven(shape: Shape) {
 
     receiver.answer_with(400);
     let answer = user.invoke("_", "hello", json!({ "name": "you" })).await.expect(200);
-    let trace = collector
-        .expect_tree(
-            &trace_of(&answer),
-            "
-            POST /v1/fn/{module}/{function} (server)
-              funless.scheduler.v1.Invocations/Invoke (client)
-                funless.scheduler.v1.Invocations/Invoke (server)
-                  choose (internal)
-                  funless.worker.v1.Execution/Execute (client)
-                    funless.worker.v1.Execution/Execute (server)
-                      execute (internal)
-                        instantiate (internal)
-                        run (internal)
-                  funless.sink.v1.Delivery/Deliver (client)
-                    funless.sink.v1.Delivery/Deliver (server)
-                      enqueue webhook (producer)
-            ",
-        )
-        .await;
-    let refused = "
-        deliver webhook (consumer) ! ~
-          POST (client) !
-    ";
-    let failed = delivery_of(&collector, trace.span("enqueue webhook"), refused).await;
+    let trace = collector.expect_tree(&trace_of(&answer), REQUEST).await;
+    let failed = delivery_of(&collector, trace.span("enqueue webhook"), REFUSED).await;
     let letter = letter(&user).await;
     let attempt = failed.span("deliver webhook");
     assert_eq!(text(&letter["trace_id"]), attempt.trace_id);
@@ -218,35 +278,11 @@ pub async fn a_result_that_died_is_redriven(shape: Shape) {
     );
 
     receiver.answer_with(200);
-    let redriven = collector
-        .expect_tree(
-            &redrive(&user, &letter).await,
-            "
-            POST /v1/dead-letters/{id}/redrive (server)
-              funless.connector.v1.DeadLetters/GetDeadLetter (client) !
-                funless.connector.v1.DeadLetters/GetDeadLetter (server)
-                  SELECT (client)
-              funless.sink.v1.DeadLetters/GetDeadLetter (client)
-                funless.sink.v1.DeadLetters/GetDeadLetter (server)
-                  SELECT (client)
-                  SELECT (client)
-              funless.sink.v1.DeadLetters/RedriveDeadLetters (client)
-                funless.sink.v1.DeadLetters/RedriveDeadLetters (server)
-                  SELECT (client)
-                  funless.registry.v1.Bindings/FindHolders (client)
-                    funless.registry.v1.Bindings/FindHolders (server) ...
-                  redrive (producer) ~
-            ",
-        )
-        .await;
+    let redriven = collector.expect_tree(&redrive(&user, &letter).await, REDRIVEN_RESULT).await;
     let redrive = redriven.span("redrive");
     assert_eq!(redrive.links, [(attempt.trace_id.clone(), attempt.id.clone())]);
     assert_attributes(redrive, &[("funless.dead_letter.id", text(&letter["id"]))]);
-    let delivery = "
-        deliver webhook (consumer) ~
-          POST (client)
-    ";
-    let delivered = delivery_of(&collector, redrive, delivery).await;
+    let delivered = delivery_of(&collector, redrive, DELIVERED).await;
     let posted = receiver.taken(2, LIMIT).await;
     let told = posted[1].headers["traceparent"].to_str().expect("text");
     let post = delivered.span("POST");
@@ -255,8 +291,7 @@ pub async fn a_result_that_died_is_redriven(shape: Shape) {
 }
 
 pub async fn an_event_that_died_is_redriven(shape: Shape) {
-    let collector = Collector::start().await;
-    let mesh = Mesh::start_with(shape, &["--otlp-endpoint", &collector.url()]).await;
+    let (mesh, collector) = traced(shape, &[]).await;
     let (broker, receiver) = tokio::join!(Mosquitto::start(), Receiver::start());
     let user = mesh.user();
     let sink = json!({ "type": "webhook", "params": { "url": receiver.url() } });
@@ -267,22 +302,7 @@ pub async fn an_event_that_died_is_redriven(shape: Shape) {
     // `hello` wants a name.
     broker.publish("in/hello", r#"{"who":"Ann"}"#);
     let letter = letter(&user).await;
-    let trace = collector
-        .expect_tree(
-            text(&letter["trace_id"]),
-            "
-            process in/+ (consumer) !
-              funless.scheduler.v1.Invocations/Invoke (client)
-                funless.scheduler.v1.Invocations/Invoke (server)
-                  choose (internal)
-                  funless.worker.v1.Execution/Execute (client)
-                    funless.worker.v1.Execution/Execute (server)
-                      execute (internal)
-                        instantiate (internal)
-                        run (internal)
-            ",
-        )
-        .await;
+    let trace = collector.expect_tree(text(&letter["trace_id"]), DEAD_EVENT).await;
     let failed = trace.span("process in/+");
     let died = [
         ("funless.dead_letter.id", text(&letter["id"])),
@@ -294,41 +314,9 @@ pub async fn an_event_that_died_is_redriven(shape: Shape) {
     user.update_function("_", "hello", &guests::echo()).await;
     user.invoke("_", "hello", json!({ "warm": "again" })).await.expect(200);
     receiver.taken(2, LIMIT).await;
-    let redriven = collector
-        .expect_tree(
-            &redrive(&user, &letter).await,
-            "
-            POST /v1/dead-letters/{id}/redrive (server)
-              funless.connector.v1.DeadLetters/GetDeadLetter (client)
-                funless.connector.v1.DeadLetters/GetDeadLetter (server)
-                  SELECT (client)
-              funless.sink.v1.DeadLetters/GetDeadLetter (client) !
-                funless.sink.v1.DeadLetters/GetDeadLetter (server)
-                  SELECT (client)
-              funless.connector.v1.DeadLetters/RedriveDeadLetters (client)
-                funless.connector.v1.DeadLetters/RedriveDeadLetters (server)
-                  SELECT (client)
-                  redrive (internal) ~
-                    funless.scheduler.v1.Invocations/Invoke (client)
-                      funless.scheduler.v1.Invocations/Invoke (server)
-                        choose (internal)
-                        funless.worker.v1.Execution/Execute (client)
-                          funless.worker.v1.Execution/Execute (server)
-                            execute (internal)
-                              instantiate (internal)
-                              run (internal)
-                        funless.sink.v1.Delivery/Deliver (client)
-                          funless.sink.v1.Delivery/Deliver (server)
-                            enqueue webhook (producer)
-            ",
-        )
-        .await;
+    let redriven = collector.expect_tree(&redrive(&user, &letter).await, REDRIVEN_EVENT).await;
     let redrive = redriven.span("redrive");
     assert_eq!(redrive.links, [(failed.trace_id.clone(), failed.id.clone())]);
     assert_attributes(redrive, &died);
-    let delivery = "
-        deliver webhook (consumer) ~
-          POST (client)
-    ";
-    delivery_of(&collector, redriven.span("enqueue webhook"), delivery).await;
+    delivery_of(&collector, redriven.span("enqueue webhook"), DELIVERED).await;
 }

@@ -16,7 +16,7 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
 
 /// A mesh that sends its traces to a collector.
-async fn traced(shape: Shape, flags: &[&str]) -> (Mesh, Collector) {
+pub async fn traced(shape: Shape, flags: &[&str]) -> (Mesh, Collector) {
     let collector = Collector::start().await;
     let url = collector.url();
     let flags: Vec<_> = ["--otlp-endpoint", &url].into_iter().chain(flags.iter().copied()).collect();

@@ -32,7 +32,7 @@ impl LogsQuery {
             return Err(ApiError::bad_request_because("trace_id: expected 32 hexadecimal digits"));
         }
         let (follow, lines) = (self.follow, self.lines.unwrap_or_default());
-        Ok(TailLogsRequest { module, function, follow, lines, trace_id, function_id: String::new() })
+        Ok(TailLogsRequest { module, function, follow, lines, trace_id, ..TailLogsRequest::default() })
     }
 }
 
