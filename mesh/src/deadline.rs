@@ -37,6 +37,12 @@ impl Deadline {
         self.0.saturating_duration_since(Instant::now())
     }
 
+    /// The same, but for so much time.
+    #[must_use]
+    pub fn earlier(self, time: Duration) -> Self {
+        Self(self.0.checked_sub(time).unwrap_or(self.0))
+    }
+
     /// The moment itself, for `tokio::time::timeout_at`.
     pub fn instant(self) -> Instant {
         self.0

@@ -49,6 +49,8 @@ pub struct Members {
     tunnels: Arc<Tunnels>,
     /// Signalled whenever a worker comes, goes or reports.
     changed: watch::Sender<()>,
+    /// Counts the workers that have come.
+    joined: watch::Sender<u64>,
     report_interval: Duration,
     dialer: Dialer,
     metrics: Metrics,
@@ -65,8 +67,8 @@ impl Members {
     /// The workers of a new scheduler. Nobody is in yet.
     pub fn new(report_interval: Duration, dialer: Dialer, metrics: Metrics) -> Self {
         let cluster = Mutex::new(Cluster::new(Uuid::now_v7().to_string()));
-        let (tunnels, changed) = (Arc::default(), watch::Sender::new(()));
-        Self { cluster, tunnels, changed, report_interval, dialer, metrics }
+        let (tunnels, changed, joined) = (Arc::default(), watch::Sender::new(()), watch::Sender::new(0));
+        Self { cluster, tunnels, changed, joined, report_interval, dialer, metrics }
     }
 
     /// The cluster as it is now. Held for moments only, never across an await.
@@ -108,6 +110,7 @@ impl Members {
         let report = hello.report.unwrap_or_default();
         let session = self.cluster().join(identity, report, Contact(channel), Instant::now());
         self.count_change("joined");
+        self.joined.send_modify(|joined| *joined += 1);
         self.signal();
         Ok(Stay { name, session })
     }
@@ -179,9 +182,9 @@ impl Members {
         (ready, failed, waiting)
     }
 
-    /// Tells when a worker has come, gone or reported.
-    pub fn changes(&self) -> watch::Receiver<()> {
-        self.changed.subscribe()
+    /// Tells when a worker has come.
+    pub fn joins(&self) -> watch::Receiver<u64> {
+        self.joined.subscribe()
     }
 
     fn count_change(&self, change: &str) {

@@ -121,7 +121,7 @@ impl Metrics {
     pub fn invocation(&self) -> Observation {
         Observation {
             metrics: self.clone(),
-            function: UNKNOWN.to_owned(),
+            function: None,
             outcome: ABANDONED.to_owned(),
             trace: None,
             started: Instant::now(),
@@ -155,7 +155,8 @@ impl Metrics {
 #[derive(Debug)]
 pub struct Observation {
     metrics: Metrics,
-    function: String,
+    /// `module/name`, of one in the catalog. It becomes a label only at the end: until then it may lose it.
+    function: Option<String>,
     outcome: String,
     trace: Option<mesh::metrics::TraceId>,
     started: Instant,
@@ -164,8 +165,7 @@ pub struct Observation {
 impl Observation {
     /// It is one of this function, which is in the catalog.
     pub fn of(&mut self, function: &Function) {
-        let label = format!("{}/{}", function.module, function.name);
-        self.function = self.metrics.functions.label(&label).to_owned();
+        self.function = Some(format!("{}/{}", function.module, function.name));
     }
 
     /// It has ended.
@@ -182,7 +182,8 @@ impl Observation {
 impl Drop for Observation {
     fn drop(&mut self) {
         let Self { metrics, function, outcome, trace, started } = self;
-        metrics.invocations.with_label_values(&[&**function, &**outcome]).inc();
+        let function = function.as_deref().map_or(UNKNOWN, |function| metrics.functions.label(function));
+        metrics.invocations.with_label_values(&[function, &**outcome]).inc();
         metrics.duration.observe(&[function], started.elapsed().as_secs_f64(), *trace);
     }
 }

@@ -11,6 +11,8 @@ use serde::{Deserialize, Deserializer};
 const PAGE: u64 = 64 << 10;
 /// Of `MAX_MESSAGE_BYTES`, what a message holds beside a result.
 const ENVELOPE: u64 = 1 << 20;
+/// What is remembered of logs is told in one message, with what encodes it.
+const LOG_RING_MOST: u64 = 8 << 20;
 /// Schedulers keep the labels of all workers, and show them.
 const MAX_LABELS: usize = 64;
 /// Of a label's key, and of its value.
@@ -191,8 +193,7 @@ impl ServiceConfig for Config {
             ("memory_bytes", self.memory_bytes, PAGE, 4 << 30),
             ("timeout_ms", self.timeout_ms, 1, 24 * 3_600_000),
             ("output_bytes", self.output_bytes, 1, output_most),
-            // They are told in one message.
-            ("log_ring_bytes", self.log_ring_bytes as u64, 0, output_most),
+            ("log_ring_bytes", self.log_ring_bytes as u64, 0, LOG_RING_MOST),
             ("stack_bytes", self.stack_bytes as u64, PAGE, 64 << 20),
             ("compile_threads", self.compile_threads as u64, 1, 1024),
             ("total_memory_bytes", self.total_memory_bytes.unwrap_or(1), 1, u64::MAX),

@@ -65,6 +65,8 @@ pub(crate) struct Reader {
 pub(crate) struct Read {
     /// Oldest first.
     pub(crate) lines: Vec<Arc<Line>>,
+    /// The number of the first of them.
+    pub(crate) first: u64,
     /// Lines before these that were forgotten before they were read.
     pub(crate) missed: u64,
 }
@@ -104,9 +106,10 @@ impl Reader {
     pub(crate) fn read(&mut self) -> Read {
         let ring = self.logs.0.ring.lock();
         let missed = ring.first.saturating_sub(self.next);
-        let read = usize::try_from(self.next.saturating_sub(ring.first)).unwrap_or(usize::MAX);
+        let first = self.next.max(ring.first);
+        let read = usize::try_from(first - ring.first).unwrap_or(usize::MAX);
         self.next = ring.end();
-        Read { lines: ring.lines.iter().skip(read).cloned().collect(), missed }
+        Read { lines: ring.lines.iter().skip(read).cloned().collect(), first, missed }
     }
 
     /// Waits until there are lines to read.
@@ -126,7 +129,9 @@ impl Ring {
 
 impl Line {
     fn bytes(&self) -> usize {
-        self.text.len() + LINE_OVERHEAD
+        let Source { function, function_id, invocation_id, trace_id } = &*self.source;
+        let source = function.len() + function_id.len() + invocation_id.len() + trace_id.len();
+        self.text.len() + source + LINE_OVERHEAD
     }
 }
 

@@ -9,7 +9,7 @@ use prometheus::{
 };
 
 use crate::error::Error;
-use crate::runtime::Outcome;
+use crate::runtime::{Outcome, Spent};
 
 /// Where code was found.
 #[derive(Debug, Clone, Copy)]
@@ -112,6 +112,11 @@ impl Metrics {
         Observation { metrics: self.clone(), outcome: "abandoned" }
     }
 
+    /// Counts the processor time that a run takes, also of one that its caller abandons.
+    pub(crate) fn spending(&self) -> Spending {
+        Spending { spent: Spent::default(), cpu: self.runs.cpu.clone() }
+    }
+
     /// Counts an invocation that never started.
     pub(crate) fn refused(&self, error: &Error) {
         self.invocations.with_label_values(&[error.label()]).inc();
@@ -163,8 +168,20 @@ impl RunMetrics {
         self.instantiation.observe(seconds(receipt.instantiate_us));
         self.duration.observe(seconds(receipt.run_us));
         self.peak_memory.observe(receipt.peak_memory_bytes as f64);
-        self.cpu.inc_by(seconds(receipt.cpu_us));
         self.http_requests.inc_by(u64::from(receipt.http_requests));
+    }
+}
+
+/// What a run takes, counted when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Spending {
+    pub(crate) spent: Spent,
+    cpu: Counter,
+}
+
+impl Drop for Spending {
+    fn drop(&mut self) {
+        self.cpu.inc_by(self.spent.cpu.as_secs_f64());
     }
 }
 

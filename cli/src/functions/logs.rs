@@ -50,6 +50,9 @@ pub async fn run(options: Logs, client: &Client) -> anyhow::Result<()> {
 
 fn show_all(body: &str, json: bool) -> anyhow::Result<()> {
     let log: Value = data(body)?;
+    if log["missed"].as_u64().is_some_and(|missed| missed > 0) {
+        show(&serde_json::json!({ "missed": log["missed"] }).to_string(), json)?;
+    }
     for line in log["lines"].as_array().into_iter().flatten() {
         show(&line.to_string(), json)?;
     }
@@ -92,7 +95,9 @@ fn show(line: &str, json: bool) -> anyhow::Result<()> {
     match told {
         Told::Line(_) if json => writeln!(out, "{line}")?,
         Told::Line(line) => writeln!(out, "{}", in_words(&line))?,
-        Told::Missed { missed } => eprintln!("({missed} lines came faster than they were read)"),
+        Told::Missed { missed } => {
+            eprintln!("({missed} lines are left out: they are too many, or came faster than they were read)")
+        }
         Told::Unheard { unheard } => {
             eprintln!("(not asked, since they do not answer: {})", unheard.join(", "));
         }

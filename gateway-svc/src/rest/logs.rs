@@ -38,6 +38,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 pub(super) struct Log {
     /// Oldest first.
     lines: Vec<LineShown>,
+    /// Older lines that are remembered and left out here, since there are too many; `lines` asks for fewer.
+    missed: u64,
     /// Workers that could not be asked.
     unheard: Vec<String>,
 }
@@ -92,8 +94,8 @@ pub(super) async fn read_logs(
     }
     let request = rest.request(&caller, request);
     let mut responses = rest.channels.logs().tail_logs(request).await?.into_inner();
-    let TailLogsResponse { lines, unheard, .. } = responses.message().await?.unwrap_or_default();
-    let log = Log { lines: lines.into_iter().map(LineShown::from).collect(), unheard };
+    let TailLogsResponse { lines, missed, unheard } = responses.message().await?.unwrap_or_default();
+    let log = Log { lines: lines.into_iter().map(LineShown::from).collect(), missed, unheard };
     Ok(Json(Data { data: log }).into_response())
 }
 
@@ -163,7 +165,7 @@ fn write_line(text: &mut BytesMut, line: &impl Serialize) {
 }
 
 impl From<LogLine> for LineShown {
-    fn from(LogLine { at_us, text, invocation_id, trace_id, worker }: LogLine) -> Self {
+    fn from(LogLine { at_us, text, invocation_id, trace_id, worker, .. }: LogLine) -> Self {
         let trace_id = Some(trace_id).filter(|id| !id.is_empty());
         Self { at: rfc_3339_us(at_us), text, invocation: invocation_id, trace_id, worker }
     }

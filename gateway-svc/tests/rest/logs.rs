@@ -17,6 +17,7 @@ fn line(text: &str) -> LogLine {
         invocation_id: "i".into(),
         trace_id: TRACE.into(),
         worker: "w".into(),
+        number: 0,
     }
 }
 
@@ -36,7 +37,7 @@ async fn what_is_remembered() {
     logs.state.lock().first = TailLogsResponse { unheard: vec!["w2".into()], ..lines(&["a", "b"]) };
     let query = format!("{PATH}?lines=2&trace_id={}", TRACE.to_uppercase());
     let answer = mesh.ask("GET", &query, Body::None).await;
-    let expected = json!({ "lines": [shown("a"), shown("b")], "unheard": ["w2"] });
+    let expected = json!({ "lines": [shown("a"), shown("b")], "missed": 0, "unheard": ["w2"] });
     assert_eq!((answer.status, answer.json()), (200, data(expected)));
     let asked = TailLogsRequest {
         module: "m".into(),

@@ -60,9 +60,14 @@ impl Counts {
         }
     }
 
-    fn add_waiting(&self) -> usize {
-        self.queued.inc();
-        self.waiting.fetch_add(1, Ordering::Relaxed)
+    /// Takes one of `most` places, if one is free.
+    fn add_waiting(&self, most: usize) -> bool {
+        let one_more = |waiting: usize| (waiting < most).then_some(waiting + 1);
+        let admitted = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok();
+        if admitted {
+            self.queued.inc();
+        }
+        admitted
     }
 
     fn take_waiting(&self, count: usize) {
@@ -100,8 +105,7 @@ impl SpanProcessor for Export {
         if !span.span_context.is_sampled() {
             return;
         }
-        if self.0.counts.add_waiting() >= self.0.most {
-            self.0.counts.take_waiting(1);
+        if !self.0.counts.add_waiting(self.0.most) {
             self.0.counts.dropped.inc();
             return;
         }

@@ -49,7 +49,7 @@ pub use self::lines::LogControl;
 pub(crate) use self::rpc::{RpcSpan, client_span, server_span};
 pub(crate) use self::sampling::sampler;
 pub use self::stored::{NoTraceParent, TraceParent, link};
-pub use self::web::{WebSpan, failed, without_secrets};
+pub use self::web::{WebSpan, failed};
 
 use self::export::Export;
 use self::keep::Keeper;

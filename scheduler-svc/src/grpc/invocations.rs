@@ -25,6 +25,9 @@ use crate::metrics::{Metrics, Observation};
 /// behind; when it is longer, the registry cannot be followed.
 const CATCH_UP: Duration = Duration::from_secs(5);
 
+/// What is left of the deadline for the answer itself.
+const TIME_TO_ANSWER: Duration = Duration::from_millis(5);
+
 /// The longest id of an invocation that a caller may give.
 const MAX_ID_BYTES: usize = 128;
 
@@ -142,7 +145,12 @@ impl Invocations for InvocationsHandler {
         let caller = Caller::of(&request);
         let (arrived, mut receipt) = (Instant::now(), Receipt::default());
         let mut observed = self.metrics.invocation();
-        let invoked = self.invoke(caller, request.into_inner(), deadline, &mut receipt, &mut observed).await;
+        let invoking = self.invoke(caller, request.into_inner(), deadline, &mut receipt, &mut observed);
+        // A moment before the caller gives up, so that it learns what was spent.
+        let invoked = tokio::time::timeout_at(deadline.earlier(TIME_TO_ANSWER).instant(), invoking).await;
+        let invoked = invoked.unwrap_or_else(|_| {
+            Err(Error::new(Reason::DeadlineExceeded, "the deadline passed before there was a result"))
+        });
         observed.ended(&invoked);
         receipt.total_us = micros(arrived.elapsed());
         match invoked {

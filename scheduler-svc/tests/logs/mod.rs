@@ -69,7 +69,7 @@ async fn who_does_not_answer_is_named() {
     a.logs().write(1, "1");
     b.stop_serving();
     *c.logs().hangs.lock() = true;
-    let request = Deadline::after(Duration::from_millis(500)).attach(of_f());
+    let request = Deadline::after(Duration::from_secs(2)).attach(of_f());
     let mut log = tail(&stage, request).await.expect("a log");
     assert_eq!(next(&mut log).await, (texts(&["1"]), texts(&["b", "c"])));
 }

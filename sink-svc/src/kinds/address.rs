@@ -1,6 +1,5 @@
 //! Addresses of stores, which may hold a user and a password.
 
-use mesh::telemetry::without_secrets;
 use serde::{Deserialize, Deserializer};
 use url::{Position, Url};
 
@@ -59,6 +58,11 @@ impl std::fmt::Debug for Address {
 
 fn origin(url: &Url) -> String {
     format!("{}://{}", url.scheme(), &url[Position::BeforeHost..Position::AfterPort])
+}
+
+/// A URL without user, password, query and fragment.
+fn without_secrets(url: &Url) -> String {
+    format!("{}{}", origin(url), &url[Position::BeforePath..Position::AfterPath])
 }
 
 #[cfg(test)]

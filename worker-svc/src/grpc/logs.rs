@@ -63,8 +63,9 @@ impl Wanted {
             && (self.trace_id.is_empty() || line.source.trace_id == self.trace_id)
     }
 
-    fn tell(&self, line: &Line) -> LogLine {
+    fn tell(&self, number: u64, line: &Line) -> LogLine {
         LogLine {
+            number,
             at_us: line.at_us,
             text: line.text.clone(),
             invocation_id: line.source.invocation_id.clone(),
@@ -75,9 +76,9 @@ impl Wanted {
 
     /// What is wanted of what was read.
     fn of(&self, read: Read) -> TailLogsResponse {
-        let lines = read.lines.iter().filter(|line| self.includes(line));
+        let lines = (read.first..).zip(&read.lines).filter(|(_, line)| self.includes(line));
         TailLogsResponse {
-            lines: lines.map(|line| self.tell(line)).collect(),
+            lines: lines.map(|(number, line)| self.tell(number, line)).collect(),
             missed: read.missed,
             unheard: Vec::new(),
         }

@@ -82,10 +82,10 @@ impl Runtime {
         slice_end.watch(&mut store);
 
         let (until, too_late) = end_of(deadline, limits);
-        let (started, mut spent) = (Instant::now(), Spent::default());
-        let run = self.turns.run(&slice_end, &mut spent, call(&mut store, code, input_len));
+        let (started, mut spending) = (Instant::now(), self.metrics.spending());
+        let run = self.turns.run(&slice_end, &mut spending.spent, call(&mut store, code, input_len));
         let ended = tokio::time::timeout_at(until.instant(), run).await;
-        note(receipt, started.elapsed(), spent, store.data());
+        note(receipt, started.elapsed(), spending.spent, store.data());
         let last_line = console.finish();
         let outcome = match ended {
             Ok(Ok(value)) => outcome(&code.entry, store.data_mut(), value),

@@ -20,6 +20,7 @@ use wasmtime::Engine;
 
 pub(crate) use self::invoke::{Invocation, Outcome};
 pub(crate) use self::modules::{Found, Modules};
+pub(crate) use self::turns::Spent;
 
 use self::artifacts::Artifacts;
 use self::engine::Capacity;

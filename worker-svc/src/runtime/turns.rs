@@ -85,12 +85,23 @@ impl Turns {
                 return output;
             }
             // First the thread looks after the network, then the turn passes on.
-            let since = Instant::now();
+            let _waiting = Waiting { since: Instant::now(), total: &mut spent.waiting };
             tokio::task::yield_now().await;
             drop(turn.take());
             turn = self.0.acquire().await.ok();
-            spent.waiting += since.elapsed();
         }
+    }
+}
+
+/// A wait, added to the total when it is dropped, however it ends.
+struct Waiting<'a> {
+    since: Instant,
+    total: &'a mut Duration,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        *self.total += self.since.elapsed();
     }
 }
 
