@@ -57,15 +57,15 @@ impl Waterfall {
 
 impl fmt::Display for Waterfall {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "{:<12}{:>10.3} ms  {}", "client", self.waited, self.bar(0.0, self.waited))?;
+        writeln!(formatter, "{:<14}{:>10.3} ms  {}", "client", self.waited, self.bar(0.0, self.waited))?;
         let Some(total) = self.total() else {
             return writeln!(formatter, "the mesh tells no more: nothing was run");
         };
         // What the mesh does not account for is the way there and back, and the gateway.
         let mut before = ((self.waited - total) / 2.0).max(0.0);
-        writeln!(formatter, "{:<12}{total:>10.3} ms  {}", "mesh", self.bar(before, total))?;
+        writeln!(formatter, "{:<14}{total:>10.3} ms  {}", "mesh", self.bar(before, total))?;
         for (name, ms) in self.phases.iter().filter(|(name, _)| name != "total") {
-            writeln!(formatter, "  {name:<10}{ms:>10.3} ms  {}", self.bar(before, *ms))?;
+            writeln!(formatter, "  {name:<12}{ms:>10.3} ms  {}", self.bar(before, *ms))?;
             before += ms;
         }
         let costs: Vec<_> = self.costs.iter().map(|(name, value)| format!("{name} {value}")).collect();
@@ -100,10 +100,10 @@ mod tests {
         let shown = Waterfall::of(&headers, Duration::from_millis(40)).to_string();
         let bar = |before: usize, length: usize| format!("{}{}", " ".repeat(before), "█".repeat(length));
         let expected = [
-            format!("client          40.000 ms  {}", bar(0, 40)),
-            format!("mesh            20.000 ms  {}", bar(10, 20)),
-            format!("  schedule       2.000 ms  {}", bar(10, 2)),
-            format!("  run           16.000 ms  {}", bar(12, 16)),
+            format!("client            40.000 ms  {}", bar(0, 40)),
+            format!("mesh              20.000 ms  {}", bar(10, 20)),
+            format!("  schedule         2.000 ms  {}", bar(10, 2)),
+            format!("  run             16.000 ms  {}", bar(12, 16)),
             "cpu_us 15, worker w".into(),
             "trace 0af7651916cd43dd8448eb211c80319c".into(),
         ];
