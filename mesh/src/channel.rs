@@ -236,7 +236,7 @@ impl Service<http::Request<Body>> for Channel {
             secret.put(request.headers_mut());
         }
         // A subscription, the only call without a deadline, has no span: it lasts.
-        let has_span = telemetry::is_in_trace() && request.headers().contains_key(GRPC_TIMEOUT);
+        let has_span = telemetry::is_sampled() && request.headers().contains_key(GRPC_TIMEOUT);
         let call = has_span.then(|| telemetry::client_span(request.uri().path(), &self.endpoint));
         let Some(call) = call.filter(|call| !call.span().is_disabled()) else {
             telemetry::inject_current(request.headers_mut());

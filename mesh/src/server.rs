@@ -23,6 +23,7 @@ use tonic::service::Routes;
 use tonic::{Code, Status};
 use tonic_health::ServingStatus;
 use tower::ServiceBuilder;
+use tracing::Span;
 
 use crate::auth::{Caller, Secret};
 use crate::config::ServerConfig;
@@ -184,6 +185,10 @@ async fn continue_trace(State(begins): State<fn(&str) -> bool>, request: Request
     let continues = parent.has_active_span() && request.headers().contains_key(GRPC_TIMEOUT);
     if !continues && !begins(path) {
         return next.run(request).await;
+    }
+    // Of a trace that is not kept only the context goes on.
+    if parent.has_active_span() && !parent.span().span_context().is_sampled() {
+        return next.run(request).traced(Span::none(), parent).await;
     }
     let call = telemetry::server_span(path);
     let response = next.run(request).traced(call.span().clone(), parent).await;

@@ -45,7 +45,7 @@ impl Stores {
     /// The span of a result that is put into the outbox for a binding. Of one that another replica delivers
     /// for, only its id is known here.
     pub(crate) fn enqueue_span(&self, binding_id: &str, invocation_id: &str, bytes: usize) -> Span {
-        if !telemetry::is_in_trace() {
+        if !telemetry::is_sampled() {
             return Span::none();
         }
         let store = self.0.lock().get(binding_id).cloned();

@@ -16,7 +16,7 @@ const MAX_TEXT_BYTES: usize = 1024;
 /// Makes each statement on `db` a span of the trace in which it is run; outside of traces it does nothing.
 pub(super) fn trace(db: &mut DatabaseConnection) {
     db.set_metric_callback(|statement| {
-        if telemetry::is_in_trace() {
+        if telemetry::is_sampled() {
             record(statement);
         }
     });

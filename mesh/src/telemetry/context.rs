@@ -28,9 +28,9 @@ pub fn parent_of(headers: &HeaderMap) -> Context {
     })
 }
 
-/// Whether what runs now belongs to a trace.
-pub fn is_in_trace() -> bool {
-    Context::map_current(|context| context.span().span_context().is_valid())
+/// Whether what runs now belongs to a trace that is kept.
+pub fn is_sampled() -> bool {
+    Context::map_current(|context| context.span().span_context().is_sampled())
 }
 
 /// The id of the trace that what runs now belongs to.

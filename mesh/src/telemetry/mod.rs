@@ -42,7 +42,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, reload};
 
 pub use self::context::{
-    Traced, current_trace_id, inject_current, is_in_trace, parent_of, sampled_trace_id, trace_response,
+    Traced, current_trace_id, inject_current, is_sampled, parent_of, sampled_trace_id, trace_response,
 };
 pub use self::keep::{Kept, keep_error};
 pub use self::lines::LogControl;
@@ -59,12 +59,12 @@ use crate::config::{LogFormat, TelemetryConfig};
 /// The target of spans that are exported.
 pub const SPANS: &str = "funless::spans";
 
-/// A span of what happens within a trace; none outside of one: what a service does for itself begins no
-/// traces. Takes what `tracing::info_span!` takes after the target.
+/// A span of what happens within a trace that is kept. There is none outside of one: what a service does for
+/// itself begins no traces, and of a trace that is not kept only the context goes on. Takes what `tracing::info_span!` takes after the target.
 #[macro_export]
 macro_rules! inner_span {
     ($($fields:tt)*) => {
-        match $crate::telemetry::is_in_trace() {
+        match $crate::telemetry::is_sampled() {
             true => ::tracing::info_span!(target: $crate::telemetry::SPANS, $($fields)*),
             false => ::tracing::Span::none(),
         }
