@@ -166,7 +166,10 @@ fn print_welcome(options: &Up) {
     println!();
     println!("Next, in another terminal:");
     println!();
-    println!("  fl fn upload hello guest/hello.wasm{config}");
+    // The demo has uploaded it.
+    if !options.demo {
+        println!("  fl fn upload hello guest/hello.wasm{config}");
+    }
     println!("  fl fn invoke hello --args '{{\"name\":\"you\"}}'{config}");
     println!();
     println!("Stop with Ctrl-C.");
