@@ -20,17 +20,17 @@ pub struct Arguments {
     pub command: Command,
 }
 
-/// Which mesh to talk to, and as whom.
+/// The mesh to talk to, and the credentials to use.
 #[derive(Debug, Args)]
 pub struct Target {
-    /// The mesh's REST address, such as http://127.0.0.1:4000. Default: `api_host` of the profile.
+    /// Address of the REST API, such as http://127.0.0.1:4000. Default: `api_host` of the profile.
     #[arg(long, global = true, env = "FL_API_HOST", value_name = "URL")]
     pub host: Option<String>,
-    /// The token to show. Default: `api_token` of the profile, or `admin_token` for what only administrators
-    /// may see.
+    /// Bearer token. Default: `api_token` of the profile, or `admin_token` for commands that need an
+    /// administrator.
     #[arg(long, global = true, env = "FL_API_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub token: Option<String>,
-    /// The profile: a file with lines `api_host=`, `api_token=`, `admin_token=`, as `fl up` writes it.
+    /// Profile: a file with the lines `api_host=`, `api_token=` and `admin_token=`, as written by `fl up`.
     #[arg(long, global = true, env = "FL_CONFIG", value_name = "FILE", default_value = ".funless/config")]
     pub config: PathBuf,
 }
@@ -39,29 +39,43 @@ pub struct Target {
 pub enum Command {
     /// Run the whole mesh on this machine.
     Up(Up),
-    /// Work with functions.
+    /// Manage and invoke functions.
     #[command(subcommand)]
     Fn(Functions),
-    /// Work with modules.
+    /// Manage modules.
     #[command(subcommand)]
     Mod(Modules),
-    /// Work with APP scripts, which say where functions may run.
+    /// Manage APP scripts, which control where functions run.
     #[command(subcommand)]
     Script(Scripts),
-    /// See the workers and how they do. Takes an administrator's token.
+    /// Show the workers and their load. Requires an administrator's token.
     Workers(Workers),
-    /// See how the events do that trigger functions.
+    /// Show the status of event sources.
     #[command(subcommand)]
     Events(Bindings),
-    /// See how the sinks do that receive the results of functions.
+    /// Show the status of sinks.
     #[command(subcommand)]
     Sinks(Bindings),
-    /// Work with what could not be done and is kept: events not handled, results not delivered.
+    /// Manage dead letters: events that could not be handled and results that could not be delivered.
     #[command(subcommand)]
     DeadLetters(DeadLetters),
-    /// Add up what became of all events and results. Fails when something is not accounted for.
+    /// Check that nothing was lost.
+    #[command(subcommand)]
+    Audit(Audits),
+    /// The former name of `fl audit events`.
+    #[command(hide = true)]
     Conservation {
-        /// Print the answer as it came.
+        /// Print the response as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Audits {
+    /// Check that every event and result is accounted for; fails if the counters do not add up.
+    Events {
+        /// Print the response as JSON.
         #[arg(long)]
         json: bool,
     },
@@ -70,17 +84,17 @@ pub enum Command {
 /// Runs the whole mesh in this process, or with --mesh as six processes.
 #[derive(Debug, Args)]
 pub struct Up {
-    /// Where the database, the compiled functions and the tokens are kept.
+    /// Directory of the database, the compiled functions and the tokens.
     #[arg(long, default_value = ".funless", value_name = "DIR")]
     pub data_dir: PathBuf,
-    /// Where REST is served.
+    /// Address of the REST API.
     #[arg(long, default_value = "127.0.0.1:4000", value_name = "ADDRESS")]
     pub http: SocketAddr,
-    /// Where gRPC is served to clients.
+    /// Address of the gRPC API.
     #[arg(long, default_value = "127.0.0.1:4010", value_name = "ADDRESS")]
     pub grpc: SocketAddr,
-    /// Where operators find /metrics, /livez and /readyz. Default: nowhere. With --mesh each service
-    /// has its own; see mesh.json in the data directory.
+    /// Address of /metrics, /livez and /readyz. Default: none. With --mesh each service has its own; see
+    /// mesh.json in the data directory.
     #[arg(long, value_name = "ADDRESS", conflicts_with = "mesh")]
     pub operators: Option<SocketAddr>,
     /// The registry's database: postgres://user:password@host/name, or sqlite:FILE. Default: a SQLite
@@ -93,30 +107,30 @@ pub struct Up {
     /// Run the six services as six supervised processes that talk gRPC over loopback.
     #[arg(long)]
     pub mesh: bool,
-    /// How many workers --mesh runs.
+    /// Number of workers; requires --mesh.
     #[arg(long, default_value_t = 1, requires = "mesh", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: u16,
-    /// What is logged: a level, or levels by module: info,scheduler_svc=debug.
+    /// Log level, or levels by module: info,scheduler_svc=debug.
     #[arg(long, default_value = "warn", value_name = "LEVELS")]
     pub log: String,
-    /// Where traces go: an OTLP gRPC receiver such as http://127.0.0.1:4317. Default: nowhere.
+    /// OTLP gRPC endpoint that receives traces, such as http://127.0.0.1:4317. Default: none.
     #[arg(long, value_name = "URL")]
     pub otlp_endpoint: Option<String>,
-    /// The share of the traces that begin here and are kept, 0 to 1.
+    /// Share of new traces to sample, from 0 to 1.
     #[arg(long, default_value_t = 1.0, value_name = "RATIO")]
     pub sample_ratio: f64,
-    /// Sets one key of a service's configuration, such as worker.max_concurrent=64. May be repeated.
+    /// Set one configuration key of a service, such as worker.max_concurrent=64. Repeatable.
     #[arg(long, value_name = "SERVICE.KEY=VALUE")]
     pub set: Vec<String>,
 }
 
-/// How the workers are shown.
+/// Options of `fl workers`.
 #[derive(Debug, Args)]
 pub struct Workers {
-    /// Show them anew every second until Ctrl-C.
+    /// Refresh every second until Ctrl-C.
     #[arg(long)]
     pub watch: bool,
-    /// Print the answer as it came; with --watch one a line.
+    /// Print the response as JSON; with --watch, one per line.
     #[arg(long)]
     pub json: bool,
 }
@@ -124,10 +138,10 @@ pub struct Workers {
 /// A function by its name.
 #[derive(Debug, Args)]
 pub struct FunctionName {
-    /// The function: NAME, or MODULE/NAME.
+    /// Function: NAME or MODULE/NAME.
     #[arg(value_name = "FUNCTION")]
     given: String,
-    /// The module of a function that is given without one.
+    /// Module of a function given as NAME.
     #[arg(long, short, default_value = "_")]
     module: String,
 }
@@ -145,33 +159,33 @@ pub enum Functions {
     Upload {
         #[command(flatten)]
         function: FunctionName,
-        /// The binary, a .wasm file.
+        /// WebAssembly binary.
         file: PathBuf,
-        /// Replace the code when the function exists.
+        /// Replace the function if it exists.
         #[arg(long)]
         update: bool,
-        /// The tag by which APP scripts know it.
+        /// Tag that APP scripts match.
         #[arg(long)]
         tag: Option<String>,
-        /// Memory in KB that the scheduler reserves for one invocation.
+        /// Memory in KB to reserve for each invocation.
         #[arg(long, value_name = "KB")]
         capacity: Option<u64>,
-        /// The APP script that schedules it when an invocation names no policy, such as one by an event.
+        /// APP script that schedules invocations which name none, such as those of events.
         #[arg(long, value_name = "NAME")]
         script: Option<String>,
-        /// Its events: a JSON list of {"type", "params"}, or @FILE with one. An update replaces them.
+        /// Event sources: a JSON list of {"type", "params"}, or @FILE. An update replaces them.
         #[arg(long, value_name = "JSON|@FILE")]
         events: Option<String>,
-        /// Its sinks: a JSON list of {"type", "params"}, or @FILE with one. An update replaces them.
+        /// Sinks: a JSON list of {"type", "params"}, or @FILE. An update replaces them.
         #[arg(long, value_name = "JSON|@FILE")]
         sinks: Option<String>,
-        /// Do not wait until the workers have the code.
+        /// Return before the workers have prepared the code.
         #[arg(long)]
         no_wait: bool,
     },
     /// Invoke a function and print its result.
     Invoke(Invoke),
-    /// Show what a function has logged, on all workers.
+    /// Show the logs of a function from all workers.
     Logs(Logs),
     /// Delete a function.
     Delete {
@@ -180,43 +194,43 @@ pub enum Functions {
     },
 }
 
-/// Which lines of a function's log.
+/// Options of `fl fn logs`.
 #[derive(Debug, Args)]
 pub struct Logs {
     #[command(flatten)]
     pub function: FunctionName,
-    /// Go on with the lines to come, until Ctrl-C.
+    /// Stream new lines until Ctrl-C.
     #[arg(long, short)]
     pub follow: bool,
-    /// At most so many of the lines that the workers remember, the latest. Default: all of them.
+    /// Show at most this many of the latest lines. Default: all that the workers keep.
     #[arg(long, short = 'n', value_parser = clap::value_parser!(u32).range(1..))]
     pub lines: Option<u32>,
-    /// Only lines of the trace with this id.
+    /// Show only the lines of this trace.
     #[arg(long, value_name = "TRACE_ID")]
     pub trace: Option<String>,
-    /// Print JSON, an object a line.
+    /// Print JSON, one object per line.
     #[arg(long)]
     pub json: bool,
 }
 
-/// One invocation.
+/// Options of `fl fn invoke`.
 #[derive(Debug, Args)]
 pub struct Invoke {
     #[command(flatten)]
     pub function: FunctionName,
-    /// Its input, any JSON value.
+    /// Arguments: any JSON value.
     #[arg(long, short, default_value = "{}", value_name = "JSON")]
     pub args: String,
-    /// The APP script that says where it may run. Default: the function's own.
+    /// APP script to schedule with. Default: the function's own.
     #[arg(long, value_name = "NAME")]
     pub script: Option<String>,
-    /// Let the default policy choose the worker, whatever the function's own script says.
+    /// Use the default policy instead of the function's own script.
     #[arg(long, conflicts_with = "script")]
     pub no_script: bool,
-    /// Print the id of the decision that chose the worker, on the standard error.
+    /// Print the id of the scheduling decision to standard error.
     #[arg(long)]
     pub decision: bool,
-    /// Show where the time went and what it cost, on the standard error.
+    /// Print the receipt to standard error: where the time went, CPU time and memory.
     #[arg(long)]
     pub trace: bool,
 }
@@ -227,113 +241,113 @@ pub enum Modules {
     List,
     /// List the functions of a module.
     Get {
-        /// Its name.
+        /// Name of the module.
         name: String,
     },
     /// Create a module.
     Create {
-        /// Its name: letters, digits and underscores.
+        /// Name: letters, digits and underscores.
         name: String,
     },
     /// Delete a module and all its functions.
     Delete {
-        /// Its name.
+        /// Name of the module.
         name: String,
     },
     /// Rename a module.
     Update {
-        /// Its name.
+        /// Name of the module.
         name: String,
-        /// Its new name.
+        /// New name.
         new_name: String,
     },
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Bindings {
-    /// List them with their state.
+    /// List them with their status.
     List {
         #[command(flatten)]
         of: OfFunctions,
-        /// Print the answer as it came.
+        /// Print the response as JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Show all that is known of those of one function.
+    /// Show the details of those of one function.
     Status {
         #[command(flatten)]
         function: FunctionName,
     },
 }
 
-/// Of which functions.
+/// Filter by function.
 #[derive(Debug, Default, Args)]
 pub struct OfFunctions {
-    /// Those of this module only.
+    /// Only those of this module.
     #[arg(long, short)]
     pub module: Option<String>,
-    /// Those of this function of the module only.
+    /// Only those of this function; requires --module.
     #[arg(long, short, requires = "module")]
     pub function: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum DeadLetters {
-    /// List them, oldest first.
+    /// List dead letters, oldest first.
     List {
         #[command(flatten)]
         filter: LetterFilter,
-        /// At most so many.
+        /// Maximum number to list.
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
         limit: u16,
-        /// Those after this one.
+        /// List those after this id.
         #[arg(long, value_name = "ID")]
         after: Option<String>,
-        /// Print the answer as it came.
+        /// Print the response as JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Show one with its payload.
+    /// Show a dead letter with its payload.
     Show {
-        /// Its id.
+        /// Id of the dead letter.
         id: String,
     },
-    /// Try them once more.
+    /// Retry dead letters.
     Redrive(Letters),
-    /// Throw them away.
+    /// Delete dead letters.
     Purge(Letters),
 }
 
-/// Some letters, or all.
+/// Selects dead letters: by id, or everything that matches the filters.
 #[derive(Debug, Args)]
 pub struct Letters {
-    /// Their ids.
+    /// Ids of dead letters.
     #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
     pub ids: Vec<String>,
-    /// All that the filters let through.
+    /// Everything that matches the filters.
     #[arg(long)]
     pub all: bool,
     #[command(flatten)]
     pub filter: LetterFilter,
 }
 
-/// Letters to which all that is given applies.
+/// Filters of dead letters; all must match.
 #[derive(Debug, Default, Args)]
 pub struct LetterFilter {
     #[command(flatten)]
     pub of: OfFunctions,
-    /// Of the event or sink with this id.
+    /// Only those of this event source or sink.
     #[arg(long, value_name = "ID")]
     pub binding: Option<String>,
-    /// Of events, or of sinks.
+    /// Only those of event sources, or only those of sinks.
     #[arg(long)]
     pub role: Option<Role>,
-    /// Died at least so long ago: seconds, or a number with a unit, such as 15m, 12h, 7d.
+    /// Dead-lettered more than this long ago: seconds, or a number with a unit such as 15m, 12h, 7d.
     #[arg(long, value_name = "TIME")]
     pub older_than: Option<String>,
 }
 
-/// What a letter is of.
+/// The side of a binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -364,6 +378,8 @@ mod tests {
             ("dead-letters redrive", false),
             ("dead-letters redrive 1 --all", false),
             ("dead-letters purge --module m", false),
+            ("audit events --json", true),
+            ("audit", false),
             ("conservation --json", true),
             ("workers --watch --json", true),
             ("fn invoke f --script s --decision", true),

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use mesh::auth::Secret;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -23,7 +23,7 @@ pub struct Client {
 impl Client {
     /// The client that the command line and the profile ask for.
     pub fn new(target: &Target) -> anyhow::Result<Self> {
-        Self::with_token_of(target, "token", |profile| profile.api_token.take())
+        Self::with_token_of(target, "API token", |profile| profile.api_token.take())
     }
 
     /// The same with the profile's other token, for what only administrators may do.
@@ -42,12 +42,12 @@ impl Client {
         };
         let missing = |what: &str| {
             anyhow!(
-                "no {what}: there is none in {}; start a mesh here with `fl up`, or give --host and --token",
+                "no {what} configured in {}; start a mesh here with `fl up`, or set --host and --token",
                 target.config.display()
             )
         };
         let token = target.token.clone().map(Secret::new).or_else(|| token_of(&mut profile));
-        let host = target.host.clone().or(profile.api_host).ok_or_else(|| missing("address"))?;
+        let host = target.host.clone().or(profile.api_host).ok_or_else(|| missing("API address"))?;
         Self::at(&host, token.ok_or_else(|| missing(token_name))?)
     }
 
@@ -147,9 +147,10 @@ impl Answer {
         messages.filter_map(|message| message.as_str().map(str::to_owned)).collect()
     }
 
-    /// What was wrong, as the mesh said it.
+    /// What was wrong: what and where if the mesh says so, else in general.
     pub fn words(&self) -> String {
-        error_words(&self.body)
+        let refusal = Refusal::read(&self.body);
+        refusal.message.unwrap_or(refusal.detail)
     }
 
     /// The body of a success as it came; else what was wrong and what to do.
@@ -157,20 +158,18 @@ impl Answer {
         if self.status.is_success() {
             return Ok(self.body);
         }
-        let words = self.words();
-        match self.status {
-            StatusCode::UNAUTHORIZED => {
-                bail!("the token is refused; give another one with --token, or see `fl up`")
-            }
+        let Refusal { message, detail } = Refusal::read(&self.body);
+        let advice = match self.status {
+            StatusCode::UNAUTHORIZED => Some("set another token with --token, or see `fl up`"),
             // The one conflict there is: a function of this name.
-            StatusCode::CONFLICT => bail!("the function exists already; replace it with --update"),
-            StatusCode::SERVICE_UNAVAILABLE if self.may_be_repeated() => {
-                bail!("{words}; try again in a moment")
-            }
-            StatusCode::SERVICE_UNAVAILABLE => bail!("{words}"),
-            StatusCode::TOO_MANY_REQUESTS => bail!("the mesh is busy ({words}); try again in a moment"),
-            status => bail!("{words} (HTTP {})", status.as_u16()),
-        }
+            StatusCode::CONFLICT => Some("the function already exists; replace it with --update"),
+            StatusCode::SERVICE_UNAVAILABLE if self.may_be_repeated() => Some("try again in a moment"),
+            StatusCode::TOO_MANY_REQUESTS => Some("the mesh is busy; try again in a moment"),
+            _ => None,
+        };
+        let parts = [message, advice.map(str::to_owned)];
+        let message = parts.into_iter().flatten().collect::<Vec<_>>().join("; ");
+        Err(Refusal { message: Some(message).filter(|message| !message.is_empty()), detail }.into())
     }
 }
 
@@ -194,21 +193,31 @@ pub fn http(base: &str) -> anyhow::Result<reqwest::Client> {
     client.context("the HTTP client cannot be set up")
 }
 
-/// The words of an error body: `{"errors":{"detail":"..."}}` or `{"errors":{"field":["...", ...]}}`.
-fn error_words(body: &str) -> String {
-    let body: Value = serde_json::from_str(body).unwrap_or_default();
-    let Some(errors) = body.get("errors").and_then(Value::as_object) else {
-        return "the mesh gave no reason".to_owned();
-    };
-    let words = errors.iter().map(|(field, messages)| {
-        let messages = match messages {
-            Value::Array(list) => list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
+/// What a mesh answers instead of a success.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct Refusal {
+    /// What was wrong and where, and what to do about it.
+    pub message: Option<String>,
+    /// What was wrong in general: the words of the REST surface, such as `Not Found`.
+    detail: String,
+}
+
+impl Refusal {
+    /// Reads `{"errors":{"detail":"...","message":"..."}}` or `{"errors":{"field":["...", ...]}}`.
+    fn read(body: &str) -> Self {
+        let body: Value = serde_json::from_str(body).unwrap_or_default();
+        let Some(errors) = body.get("errors").and_then(Value::as_object) else {
+            return Self { message: None, detail: "the mesh gave no reason".to_owned() };
         };
-        if field == "detail" { messages } else { format!("{field} {messages}") }
-    });
-    words.collect::<Vec<_>>().join("; ")
+        let text = |key: &str| errors.get(key).and_then(Value::as_str).map(str::to_owned);
+        let fields = errors.iter().filter_map(|(field, messages)| {
+            let messages: Vec<_> = messages.as_array()?.iter().filter_map(Value::as_str).collect();
+            Some(format!("{field} {}", messages.join(", ")))
+        });
+        let detail = text("detail").unwrap_or_else(|| fields.collect::<Vec<_>>().join("; "));
+        Self { message: text("message"), detail }
+    }
 }
 
 #[cfg(test)]
@@ -225,21 +234,34 @@ mod tests {
                 headers.insert(RETRY_AFTER, "1".parse().expect("a value"));
             }
             let answer = Answer { status, headers, body };
-            answer.success().expect_err("a refusal").to_string()
+            let error = answer.success().expect_err("a refusal");
+            let refusal = error.downcast::<Refusal>().expect("the mesh's own");
+            (refusal.to_string(), refusal.message)
         };
-        assert_eq!(words(503, true), "why; try again in a moment");
-        assert_eq!(words(503, false), "why");
-        assert_eq!(words(404, false), "why (HTTP 404)");
+        let advice = Some("try again in a moment".to_owned());
+        assert_eq!(words(503, true), ("why".to_owned(), advice));
+        assert_eq!(words(503, false), ("why".to_owned(), None));
+        assert_eq!(words(404, false), ("why".to_owned(), None));
     }
 
     #[test]
-    fn error_bodies_become_words() {
-        for (body, words) in [
-            (r#"{"errors":{"detail":"Not Found"}}"#, "Not Found"),
-            (r#"{"errors":{"name":["can't be blank","is invalid"]}}"#, "name can't be blank, is invalid"),
-            ("<html>", "the mesh gave no reason"),
+    fn a_refusal_has_what_was_wrong_in_general_and_in_particular() {
+        for (body, message, detail) in [
+            (r#"{"errors":{"detail":"Not Found"}}"#, None, "Not Found"),
+            (
+                r#"{"errors":{"detail":"Not Found","message":"no function \"f\"","reason":"FUNCTION_NOT_FOUND"}}"#,
+                Some("no function \"f\""),
+                "Not Found",
+            ),
+            (
+                r#"{"errors":{"name":["can't be blank","is invalid"]}}"#,
+                None,
+                "name can't be blank, is invalid",
+            ),
+            ("<html>", None, "the mesh gave no reason"),
         ] {
-            assert_eq!(error_words(body), words);
+            let expected = Refusal { message: message.map(str::to_owned), detail: detail.to_owned() };
+            assert_eq!(Refusal::read(body), expected);
         }
     }
 }

@@ -4,9 +4,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod args;
+mod audit;
 mod bindings;
 mod client;
-mod conservation;
 mod dead_letters;
 mod functions;
 mod modules;
@@ -20,9 +20,9 @@ mod workers;
 
 use std::process::ExitCode;
 
-use args::{Arguments, Command, Role};
+use args::{Arguments, Audits, Command, Role};
 use clap::Parser as _;
-use client::Client;
+use client::{Client, Refusal};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -31,7 +31,12 @@ async fn main() -> ExitCode {
     match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            if let Some(message) =
+                error.downcast_ref::<Refusal>().and_then(|refusal| refusal.message.as_ref())
+            {
+                eprintln!("{message}");
+            }
+            eprintln!("fl: error: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -50,6 +55,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Events(command) => states::run(Role::Event, command, &client()?).await,
         Command::Sinks(command) => states::run(Role::Sink, command, &client()?).await,
         Command::DeadLetters(command) => dead_letters::run(command, &client()?).await,
-        Command::Conservation { json } => conservation::run(json, &client()?).await,
+        Command::Audit(Audits::Events { json }) | Command::Conservation { json } => {
+            audit::run(json, &client()?).await
+        }
     }
 }

@@ -8,52 +8,52 @@ use crate::scripts::Simulate;
 
 #[derive(Debug, Subcommand)]
 pub enum Scripts {
-    /// Store a script, unless something is wrong with it.
+    /// Validate and store a script.
     Create {
-        /// Its name: letters, digits and underscores.
+        /// Name of the script.
         name: String,
-        /// The script, a YAML file.
+        /// YAML file.
         file: PathBuf,
     },
     /// List the scripts.
     List,
-    /// Print a script as it was stored.
+    /// Print a script.
     Get {
-        /// Its name.
+        /// Name of the script.
         name: String,
     },
     /// Delete a script.
     Delete {
-        /// Its name.
+        /// Name of the script.
         name: String,
     },
-    /// Say what is wrong with a script, and what is doubtful. Fails when it would be refused.
+    /// Check a script for errors and warnings; fails if it has errors.
     Lint {
-        /// The script, a YAML file.
+        /// YAML file.
         file: PathBuf,
     },
-    /// Explain where a script lets a function run now, or why an invocation ran where it ran.
+    /// Explain where a script would run a function now, or why an invocation ran where it did.
     Explain(Explain),
-    /// Say where a load would run, and when, without running it.
+    /// Simulate where a load would run.
     Simulate(Simulate),
-    /// List the latest decisions, oldest first.
+    /// List the latest scheduling decisions, oldest first.
     Decisions {
-        /// At most so many. Default: 1000.
+        /// Maximum number to list. Default: 1000.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: Option<u32>,
-        /// Print the answer as it came.
+        /// Print the response as JSON.
         #[arg(long)]
         json: bool,
     },
 }
 
-/// What to explain: a function now, or a decision of the past.
+/// Options of `fl script explain`: a function now, or a past decision.
 #[derive(Debug, Args)]
 pub struct Explain {
-    /// The script's name. A decision needs none: it is known who made it.
+    /// Name of the script; not needed with --decision.
     #[arg(required_unless_present = "decision")]
     pub name: Option<String>,
-    /// The function; without a module it is one of `_`.
+    /// Function; its module defaults to `_`.
     #[arg(
         long,
         short,
@@ -62,10 +62,10 @@ pub struct Explain {
         conflicts_with = "decision"
     )]
     pub function: Option<String>,
-    /// The decision, as `fl fn invoke --decision` and `fl script decisions` name it.
+    /// Id of a decision, from `fl fn invoke --decision` or `fl script decisions`.
     #[arg(long, short, value_name = "ID")]
     pub decision: Option<String>,
-    /// Print the answer as it came.
+    /// Print the response as JSON.
     #[arg(long)]
     pub json: bool,
 }

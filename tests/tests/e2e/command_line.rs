@@ -213,6 +213,9 @@ pub async fn mistakes_are_explained(mesh: &Mesh) {
         assert!(printed.err.contains(word) && printed.out.is_empty(), "fl {arguments:?}: {}", printed.err);
     }
 
+    let unknown = fl(mesh, &user, &["fn", "invoke", "nobody_knows_it"]).await;
+    assert_eq!(unknown.err.lines().last(), Some("fl: error: Not Found"), "{}", unknown.err);
+
     let stranger = user.with_token(Some("nonsense"));
     let printed = fl(mesh, &stranger, &["mod", "list"]).await;
     assert!(!printed.success && printed.err.contains("token"), "{}", printed.err);

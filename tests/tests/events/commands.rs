@@ -54,7 +54,7 @@ pub async fn events_and_sinks_from_the_command_line(shape: Shape) {
     assert!(none["data"].as_array().is_some_and(Vec::is_empty), "{none}");
 
     tests::chaos::settled(&user).await;
-    let books = run(&["conservation"]).await;
+    let books = run(&["audit", "events"]).await;
     assert!(books.success && books.out.contains("received"), "{books:?}");
 
     let wrong = run(&["dead-letters", "show", &letter]).await;

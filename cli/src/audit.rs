@@ -1,4 +1,4 @@
-//! `fl conservation`: whether nothing is lost.
+//! `fl audit events`: whether every event and result is accounted for.
 
 use anyhow::bail;
 use reqwest::Method;
@@ -7,13 +7,13 @@ use serde::Deserialize;
 use crate::client::{Client, data};
 
 #[derive(Deserialize)]
-struct Conservation {
-    events: Books<Events>,
-    sinks: Books<Results>,
+struct Audit {
+    events: Counters<Events>,
+    sinks: Counters<Results>,
 }
 
 #[derive(Deserialize)]
-struct Books<B> {
+struct Counters<B> {
     sum: B,
     bindings: Vec<Ledger<B>>,
 }
@@ -53,7 +53,7 @@ struct Results {
 }
 
 trait Balance {
-    /// The equations that must hold.
+    /// The equations that must hold, with the drift that makes them true.
     fn equations(&self) -> Vec<String>;
     fn drifts(&self) -> bool;
 }
@@ -99,22 +99,22 @@ fn equation((whole, count): (&str, u64), parts: &[(&str, u64)], drift: i64) -> S
     format!("{whole} {count} = {} {sign} drift {}", parts.join(" + "), drift.unsigned_abs())
 }
 
-/// Shows the sums, and fails when something is not accounted for.
+/// Prints the totals, and fails if something is unaccounted for.
 pub async fn run(json: bool, client: &Client) -> anyhow::Result<()> {
     let body = client.send(client.request(Method::GET, &["conservation"])?).await?;
-    let books: Conservation = data(&body)?;
+    let audit: Audit = data(&body)?;
     match json {
         true => println!("{body}"),
-        false => print!("{}", sums(&books)),
+        false => print!("{}", sums(&audit)),
     }
-    let drifting = [drifting(&books.events, "event"), drifting(&books.sinks, "sink")].concat();
+    let drifting = [drifting(&audit.events, "event"), drifting(&audit.sinks, "sink")].concat();
     match drifting.is_empty() {
         true => Ok(()),
-        false => bail!("not everything is accounted for:\n  {}", drifting.join("\n  ")),
+        false => bail!("some events or results are unaccounted for:\n  {}", drifting.join("\n  ")),
     }
 }
 
-fn sums(Conservation { events, sinks }: &Conservation) -> String {
+fn sums(Audit { events, sinks }: &Audit) -> String {
     let lines = |noun: &str, equations: Vec<String>| {
         let line = |(index, equation)| format!("{:9}{equation}\n", if index == 0 { noun } else { "" });
         equations.into_iter().enumerate().map(line).collect::<String>()
@@ -122,9 +122,9 @@ fn sums(Conservation { events, sinks }: &Conservation) -> String {
     lines("events", events.sum.equations()) + &lines("results", sinks.sum.equations())
 }
 
-/// Each binding that has a drift: two that have opposite ones hide in the sum.
-fn drifting<B: Balance>(books: &Books<B>, noun: &str) -> Vec<String> {
-    let drifting = books.bindings.iter().filter(|ledger| ledger.balance.drifts());
+/// The bindings with drift, one by one: opposite drifts cancel out in the totals.
+fn drifting<B: Balance>(audit: &Counters<B>, noun: &str) -> Vec<String> {
+    let drifting = audit.bindings.iter().filter(|ledger| ledger.balance.drifts());
     let line = |ledger: &Ledger<B>| {
         let Ledger { binding_id, binding_type, module, function, balance } = ledger;
         let equations = balance.equations().join("; ");
@@ -139,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    fn books(drift: i64) -> Conservation {
+    fn audit(drift: i64) -> Audit {
         let events = json!({
             "received": 20, "acknowledged": 17, "in_flight": 3, "forgotten": 0, "refused": 1,
             "buried": 4, "dead": 1, "redriven": 2, "purged": 1, "drift": 0, "dead_letter_drift": 0,
@@ -159,7 +159,7 @@ mod tests {
             "events": {"sum": events, "bindings": []},
             "sinks": {"sum": sinks, "bindings": [ledger]},
         }});
-        data(&answer.to_string()).expect("books")
+        data(&answer.to_string()).expect("an audit")
     }
 
     #[test]
@@ -169,14 +169,14 @@ events   received 20 = acknowledged 17 + in flight 3 + forgotten 0 + drift 0
          buried 4 = dead 1 + redriven 2 + purged 1 + drift 0
 results  accepted 9 = delivered 5 + pending 2 + dead 1 + purged 1 + drift 0
 ";
-        assert_eq!(sums(&books(0)), expected);
+        assert_eq!(sums(&audit(0)), expected);
     }
 
     #[test]
     fn a_drift_is_told_even_when_the_sums_have_none() {
-        assert!(drifting(&books(0).sinks, "sink").is_empty());
+        assert!(drifting(&audit(0).sinks, "sink").is_empty());
         let expected =
             "sink couchdb b of m/f: accepted 9 = delivered 5 + pending 2 + dead 1 + purged 1 - drift 3";
-        assert_eq!(drifting(&books(-3).sinks, "sink"), [expected]);
+        assert_eq!(drifting(&audit(-3).sinks, "sink"), [expected]);
     }
 }
