@@ -127,10 +127,40 @@ fn spawn(program: &Program) -> anyhow::Result<Child> {
     Ok(child)
 }
 
-/// Ends with the child, whose end of the pipe it reads.
+/// Passes the child's lines on until it closes its end of the pipe. Whatever a line holds, the next one is
+/// read: a child that nobody reads would block.
 async fn prefix_lines(name: String, lines: impl AsyncRead + Unpin) {
-    let mut lines = BufReader::new(lines).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        eprintln!("{name:<10} | {line}");
+    let mut lines = BufReader::new(lines).split(b'\n');
+    while let Ok(Some(line)) = lines.next_segment().await {
+        eprintln!("{}", with_service(&name, &String::from_utf8_lossy(&line)));
+    }
+}
+
+/// A log line with the name of its service: the first member of a JSON object, else a prefix.
+fn with_service(name: &str, line: &str) -> String {
+    match line.strip_prefix('{') {
+        Some(members) if line.ends_with('}') => {
+            let separator = if members == "}" { "" } else { "," };
+            format!(r#"{{"service":"{name}"{separator}{members}"#)
+        }
+        _ => format!("{name:<10} | {line}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_names_its_service_and_json_stays_json() {
+        for (line, expected) in [
+            ("INFO started", "worker     | INFO started"),
+            ("", "worker     | "),
+            ("{not closed", "worker     | {not closed"),
+            ("{}", r#"{"service":"worker"}"#),
+            (r#"{"level":"INFO"}"#, r#"{"service":"worker","level":"INFO"}"#),
+        ] {
+            assert_eq!(with_service("worker", line), expected);
+        }
     }
 }

@@ -96,7 +96,10 @@ pub fn init(service: &str, config: &TelemetryConfig) -> anyhow::Result<Telemetry
         LogFormat::Json => false,
         LogFormat::Auto => std::io::stderr().is_terminal(),
     };
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Colours are for terminals: a file or a collector would keep the escape sequences.
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let lines = if human {
         lines.compact().map_event_format(WithTrace::for_people).boxed()
     } else {
