@@ -63,6 +63,7 @@ impl App {
             load,
             preparation,
             draining: host.draining.clone(),
+            stopping: tasks.stopping().clone(),
             joined: Joined::new(readiness.condition("scheduler")),
         };
 
@@ -89,7 +90,8 @@ impl App {
         });
         for scheduler in &config.schedulers {
             let channel = host.dialer.dial(scheduler).context("schedulers")?;
-            tasks.spawn(reporter.clone().run(channel, tunnels.clone()));
+            // It ends by itself, having left the scheduler.
+            tasks.spawn_until_done(reporter.clone().run(channel, tunnels.clone()));
         }
         Ok(Service { name: "worker", router, more: Vec::new(), tasks, readiness })
     }

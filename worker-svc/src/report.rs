@@ -30,6 +30,8 @@ const REPORTS_ON_THE_WAY: usize = 4;
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a scheduler may take to let the worker in, or to take a report.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a worker that stops waits for a scheduler to hear it.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What there is to report. Cheap to clone.
 #[derive(Clone)]
@@ -38,6 +40,8 @@ pub(crate) struct Reporter {
     pub(crate) load: Arc<LoadMeter>,
     pub(crate) preparation: Preparation,
     pub(crate) draining: CancellationToken,
+    /// Cancelled when the worker's tasks shall end.
+    pub(crate) stopping: CancellationToken,
     pub(crate) joined: Joined,
 }
 
@@ -76,9 +80,22 @@ impl Drop for Membership<'_> {
 }
 
 impl Reporter {
-    /// Stays a member at this scheduler for ever: a lost stream is opened again, unless this worker drains.
-    /// One that nobody can reach has `tunnels`.
+    /// Stays a member at this scheduler until the worker stops, and then leaves it: a scheduler that only saw the
+    /// stream break would report a lost worker. One that nobody can reach has `tunnels`.
     pub(crate) async fn run(self, scheduler: Channel, tunnels: Option<Tunnels>) {
+        let stopping = self.stopping.clone();
+        let too_late = async {
+            stopping.cancelled().await;
+            tokio::time::sleep(LEAVE_TIMEOUT).await;
+        };
+        tokio::select! {
+            () = self.stay(scheduler, tunnels) => {}
+            () = too_late => {}
+        }
+    }
+
+    /// A lost stream is opened again, unless this worker drains.
+    async fn stay(self, scheduler: Channel, tunnels: Option<Tunnels>) {
         let endpoint = scheduler.endpoint().clone();
         let mut client = MembershipClient::new(scheduler);
         let mut backoff = Backoff::reconnect();
@@ -89,7 +106,7 @@ impl Reporter {
                 tracing::info!(scheduler = %endpoint, "joined");
             };
             let Err(lost) = self.join_reachably(&mut client, tunnels.as_ref(), entered).await;
-            if self.draining.is_cancelled() {
+            if self.is_leaving() {
                 return;
             }
             if was_in {
@@ -98,7 +115,9 @@ impl Reporter {
             }
             let wait = backoff.next_wait();
             tracing::debug!(scheduler = %endpoint, %lost, ?wait, "not a member");
-            tokio::time::sleep(wait).await;
+            if self.stopping.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                return;
+            }
         }
     }
 
@@ -167,6 +186,7 @@ impl Reporter {
                 _ = ticks.tick() => {}
                 Ok(()) = changed.changed() => {}
                 () = self.draining.cancelled(), if !drain_told => drain_told = true,
+                () = self.stopping.cancelled() => break,
                 answer = answers.message() => match answer? {
                     Some(_) => continue,
                     None => return Err(lost()),
@@ -174,12 +194,21 @@ impl Reporter {
             }
             send(Message::Report(self.report(&mut told))).await?;
         }
+        send(Message::Report(self.report(&mut told))).await?;
+        drop(reports);
+        // The scheduler ends the stream once it has read all of it.
+        while answers.message().await?.is_some() {}
+        Err(Error::unavailable("the worker has left"))
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.draining.is_cancelled() || self.stopping.is_cancelled()
     }
 
     fn report(&self, told: &mut Told) -> Report {
         Report {
             load: Some(self.load.measure().load),
-            draining: self.draining.is_cancelled(),
+            draining: self.is_leaving(),
             ..told.news(self.preparation.states())
         }
     }

@@ -20,4 +20,7 @@ pub async fn the_demo_answers(shape: Shape) {
     assert_eq!(again["payload"], "Hello again!");
     mesh.ask_to_stop();
     assert!(mesh.ended().await.success());
+    let log = mesh.log();
+    assert!(!log.contains("worker is lost"), "a clean stop loses no worker: {log}");
+    assert!(!log.contains("fl fn upload hello"), "the demo has uploaded it: {log}");
 }
