@@ -100,8 +100,11 @@ fn unauthenticated() -> Error {
     Error::new(Reason::Unauthenticated, "expected `authorization: Bearer TOKEN` with a valid token")
 }
 
+/// The token of the only `authorization` header: of two, each hop might believe another.
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     let token = token.trim();
     let well_formed = scheme.eq_ignore_ascii_case("bearer")
         && (1..=MAX_TOKEN_CHARS).contains(&token.len())
@@ -132,6 +135,10 @@ mod tests {
             assert_eq!(bearer_token(&headers), expected, "{value:?}");
         }
         assert_eq!(bearer_token(&HeaderMap::new()), None);
+        let mut twice = HeaderMap::new();
+        twice.append(AUTHORIZATION, "Bearer abc".parse().expect("a header"));
+        twice.append(AUTHORIZATION, "Bearer abc".parse().expect("a header"));
+        assert_eq!(bearer_token(&twice), None);
     }
 
     #[test]

@@ -96,6 +96,11 @@ impl ApiError {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
     }
 
+    pub(super) fn unsupported_encoding() -> Self {
+        let detail = "Unsupported Media Type: expected a body without Content-Encoding";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+    }
+
     /// `what` has more than `limit` bytes.
     pub(super) fn too_large(what: &str, limit: u64) -> Self {
         let detail = format!("Payload Too Large: {what} may have at most {limit} bytes");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use http_body_util::BodyExt as _;
 use mesh::Caller;
@@ -18,6 +18,9 @@ use super::json;
 
 /// How long the next piece of a body may take.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
+
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// A user with a valid token, administrators included.
 pub(super) struct User(pub(super) Caller);
@@ -88,7 +91,11 @@ impl FromRequest<Rest> for JsonBody {
         if !is_json(request.headers()) {
             return Err(ApiError::unsupported_media_type());
         }
+        if is_encoded(request.headers()) {
+            return Err(ApiError::unsupported_encoding());
+        }
         let body = read_body(request.into_body(), rest.max_args_bytes).await?;
+        let body = without_byte_order_mark(body);
         Ok(Self(if body.is_empty() { Bytes::from_static(b"{}") } else { body }))
     }
 }
@@ -120,6 +127,19 @@ fn is_json(headers: &HeaderMap) -> bool {
     let media_type = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
     let media_type = media_type.trim().to_ascii_lowercase();
     media_type == "application/json" || (media_type.contains('/') && media_type.ends_with("+json"))
+}
+
+/// Whether the body is compressed or otherwise encoded, which nobody here undoes.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Some editors and shells begin UTF-8 text with a byte-order mark, which is not a part of the JSON.
+fn without_byte_order_mark(body: Bytes) -> Bytes {
+    match body.strip_prefix(BYTE_ORDER_MARK) {
+        Some(text) => body.slice_ref(text),
+        None => body,
+    }
 }
 
 async fn read_body(mut body: axum::body::Body, limit: usize) -> Result<Bytes, ApiError> {
@@ -154,6 +174,26 @@ pub(super) async fn in_time<F: Future>(next: F) -> Result<F::Output, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_byte_order_mark_is_skipped() {
+        for (body, expected) in [("\u{feff}{}", "{}"), ("{}", "{}"), ("\u{feff}", ""), ("", "")] {
+            assert_eq!(without_byte_order_mark(Bytes::from_static(body.as_bytes())), expected, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn encoded_bodies_are_told() {
+        for (value, expected) in
+            [(None, false), (Some("identity"), false), (Some("gzip"), true), (Some("br"), true)]
+        {
+            let mut headers = HeaderMap::new();
+            if let Some(value) = value {
+                headers.insert(CONTENT_ENCODING, value.parse().expect("a header"));
+            }
+            assert_eq!(is_encoded(&headers), expected, "{value:?}");
+        }
+    }
 
     #[test]
     fn json_has_a_few_names() {

@@ -3,6 +3,7 @@
 //! Parts come in any order, but the registry wants the specification before the code. So the code
 //! waits in an unnamed temporary file, and no upload is ever whole in memory.
 
+use std::collections::HashSet;
 use std::io::SeekFrom;
 
 use axum::extract::multipart::{Field, MultipartError};
@@ -25,25 +26,33 @@ pub(super) const BESIDE_CODE_BYTES: usize = 16 << 20;
 /// How much code one message to the registry carries.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// The parts of an upload.
-pub(super) struct Form(Multipart);
+/// The parts of an upload, each of another name.
+pub(super) struct Form {
+    parts: Multipart,
+    names: HashSet<String>,
+}
 
 impl FromRequest<Rest> for Form {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, rest: &Rest) -> Result<Self, ApiError> {
         match Multipart::from_request(request, rest).await {
-            Ok(multipart) => Ok(Self(multipart)),
+            Ok(parts) => Ok(Self { parts, names: HashSet::new() }),
             Err(_) => Err(ApiError::bad_request()),
         }
     }
 }
 
 impl Form {
-    /// The next part and its name. What is left of the one before is skipped.
+    /// The next part and its name. What is left of the one before is skipped. A part that is given twice is
+    /// refused: which of them counts would be a guess.
     pub(super) async fn next(&mut self) -> Result<Option<(String, Part<'_>)>, ApiError> {
-        let field = in_time(self.0.next_field()).await?.map_err(refused)?;
-        Ok(field.map(|field| (field.name().unwrap_or_default().to_owned(), Part(field))))
+        let Some(field) = in_time(self.parts.next_field()).await?.map_err(refused)? else { return Ok(None) };
+        let name = field.name().unwrap_or_default().to_owned();
+        if !self.names.insert(name.clone()) {
+            return Err(ApiError::bad_request());
+        }
+        Ok(Some((name, Part(field))))
     }
 }
 

@@ -59,7 +59,16 @@ async fn the_table_of_creating_functions() {
                 refused("capacity", "is invalid"),
             ),
             create(&[("name", "h"), ("code", WASM), ("events", "{}")], 400, bad_request.clone()),
-            create(&[("name", "h"), ("code", WASM), ("sinks", "[")], 400, bad_request),
+            create(&[("name", "h"), ("code", WASM), ("sinks", "[")], 400, bad_request.clone()),
+            create(&[("name", "h"), ("code", WASM), ("code", WASM)], 400, bad_request.clone()),
+            create(&[("name", "h"), ("name", "i"), ("code", WASM)], 400, bad_request.clone()),
+            create(&[("name", "h"), ("code", WASM), ("x", "1"), ("x", "2")], 400, bad_request),
+            create(
+                &[("name", "h"), ("code", WASM), ("wait_for_workers", "maybe")],
+                422,
+                refused("wait_for_workers", "must be true or false"),
+            ),
+            create(&[("name", "h"), ("code", WASM), ("metadata", "")], 201, data(json!({"name": "h"}))),
         ],
     )
     .await;
@@ -147,7 +156,7 @@ async fn an_update_changes_only_what_is_there() {
 async fn creating_waits_for_the_workers_unless_told_not_to() {
     let mesh = Mesh::start().await;
     let hash = Hash::of(WASM.as_bytes()).to_bytes();
-    for (name, wait, waited) in [("a", "true", 1), ("b", "false", 1), ("c", "0", 1), ("d", "yes", 2)] {
+    for (name, wait, waited) in [("a", "true", 1), ("b", "false", 1), ("c", "0", 1), ("d", "", 2)] {
         let form = Form::new().text("name", name).text("code", WASM).text("wait_for_workers", wait);
         assert_eq!(send(mesh.request("POST", "/v1/fn/_").multipart(form)).await.status, 201);
         assert_eq!(mesh.scheduler.state.lock().awaited, vec![hash.clone(); waited], "{wait}");

@@ -36,10 +36,16 @@ impl FunctionForm {
             match name.as_str() {
                 "name" => read.name = Some(part.text().await?),
                 "code" => read.code = Some(part.code(max_code_bytes).await?),
-                "metadata" => read.metadata = Some(metadata(&part.text().await?)?),
+                "metadata" => {
+                    // Clients of published FunLess send the part empty when they have none.
+                    let text = part.text().await?;
+                    read.metadata = (!text.trim().is_empty()).then(|| metadata(&text)).transpose()?;
+                }
                 "events" => read.events = Some(Bindings::parse(Role::Event, &part.text().await?)?),
                 "sinks" => read.sinks = Some(Bindings::parse(Role::Sink, &part.text().await?)?),
-                "wait_for_workers" => read.wait_for_workers = is_true(&part.text().await?),
+                "wait_for_workers" => {
+                    read.wait_for_workers = boolean("wait_for_workers", &part.text().await?)?
+                }
                 _ => {}
             }
         }
@@ -50,9 +56,13 @@ impl FunctionForm {
     }
 }
 
-fn is_true(text: &str) -> bool {
-    let text = text.trim();
-    !text.eq_ignore_ascii_case("false") && text != "0"
+/// Reads a part that is true or false. Empty text is the default, which is true.
+fn boolean(name: &str, text: &str) -> Result<bool, ApiError> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "" | "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(ApiError::field(name, "must be true or false")),
+    }
 }
 
 /// Reads `{"tag", "capacity", "idempotent", "script", "limits"}`, all optional.
@@ -128,11 +138,19 @@ mod tests {
     }
 
     #[test]
-    fn waiting_is_the_default() {
-        for (text, expected) in
-            [("false", false), ("0", false), (" False ", false), ("true", true), ("", true)]
-        {
-            assert_eq!(is_true(text), expected, "{text:?}");
+    fn waiting_is_the_default_and_a_guess_is_refused() {
+        let cases = [
+            ("false", Some(false)),
+            ("0", Some(false)),
+            (" False ", Some(false)),
+            ("true", Some(true)),
+            ("1", Some(true)),
+            ("", Some(true)),
+            ("maybe", None),
+            ("no", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(boolean("wait_for_workers", text).ok(), expected, "{text:?}");
         }
     }
 }
