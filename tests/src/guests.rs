@@ -157,17 +157,29 @@ pub fn without_exports() -> Vec<u8> {
 
 /// A WASI command that writes this to its standard output.
 pub fn wasi_command(output: &[u8]) -> Vec<u8> {
+    wasi(1, output, 0)
+}
+
+/// A WASI command that writes this to its standard error and exits with this code.
+pub fn wasi_exiting(code: i32, message: &[u8]) -> Vec<u8> {
+    wasi(2, message, code)
+}
+
+/// A WASI command that writes `text` to the file descriptor `fd` and exits with `code`.
+fn wasi(fd: u8, text: &[u8], code: i32) -> Vec<u8> {
     compile(&format!(
         "(module
+            (import \"wasi_snapshot_preview1\" \"proc_exit\" (func $proc_exit (param i32)))
             (import \"wasi_snapshot_preview1\" \"fd_write\"
                 (func $fd_write (param i32 i32 i32 i32) (result i32)))
             (memory (export \"memory\") 1)
             (data (i32.const 0) \"\\40\\00\\00\\00{length}\")
             (data (i32.const 64) \"{text}\")
             (func (export \"_start\")
-                (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32)))))",
-        length = escape(&u32::try_from(output.len()).expect("a short text").to_le_bytes()),
-        text = escape(output)
+                (drop (call $fd_write (i32.const {fd}) (i32.const 0) (i32.const 1) (i32.const 32)))
+                (call $proc_exit (i32.const {code}))))",
+        length = escape(&u32::try_from(text.len()).expect("a short text").to_le_bytes()),
+        text = escape(text)
     ))
 }
 

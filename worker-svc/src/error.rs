@@ -11,8 +11,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 pub(crate) enum Error {
     #[error("the function trapped: {0}")]
     Trapped(String),
-    #[error("{0}")]
-    Exited(String),
+    #[error("the function returned {0}, where 0 means success and 1 an error of its own")]
+    BadReturnValue(i32),
     #[error("{0}")]
     BadResponse(String),
     #[error("the function needs more memory than its limit of {limit} bytes")]
@@ -45,7 +45,7 @@ impl Error {
     fn reason(&self) -> Reason {
         match self {
             Self::Trapped(_) => Reason::GuestTrapped,
-            Self::Exited(_) => Reason::GuestExited,
+            Self::BadReturnValue(_) => Reason::GuestExited,
             Self::BadResponse(_) => Reason::GuestBadResponse,
             Self::MemoryLimit { .. } => Reason::GuestMemoryLimit,
             Self::OutputLimit { .. } => Reason::GuestOutputLimit,
@@ -64,7 +64,7 @@ impl Error {
     pub(crate) fn label(&self) -> &'static str {
         match self {
             Self::Trapped(_) => "trapped",
-            Self::Exited(_) => "exited",
+            Self::BadReturnValue(_) => "bad_return_value",
             Self::BadResponse(_) => "bad_response",
             Self::MemoryLimit { .. } => "memory_limit",
             Self::OutputLimit { .. } => "output_limit",

@@ -165,6 +165,14 @@ pub async fn a_wasi_command_runs(mesh: &Mesh) {
     user.create_module("wasi").await;
     user.create_function("wasi", "command", &guests::wasi_command(br#"{"from":"wasi"}"#)).await;
     assert_eq!(user.result("wasi", "command", json!({})).await, json!({ "from": "wasi" }));
+    for (name, code, detail) in [
+        ("fails", guests::wasi_exiting(2, b"no tea\n"), "Error: no tea"),
+        ("fails_silently", guests::wasi_exiting(3, b""), "Error: exited with code 3"),
+    ] {
+        user.create_function("wasi", name, &code).await;
+        let answer = user.invoke("wasi", name, json!({})).await.expect(422);
+        assert_eq!(answer.detail(), detail, "{name}");
+    }
     user.delete("/v1/fn/wasi").await.expect(204);
 }
 

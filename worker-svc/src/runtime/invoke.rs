@@ -86,31 +86,30 @@ impl Runtime {
         let run = self.turns.run(&slice_end, &mut spending.spent, call(&mut store, code, input_len));
         let ended = tokio::time::timeout_at(until.instant(), run).await;
         note(receipt, started.elapsed(), spending.spent, store.data());
-        let last_line = console.finish();
+        console.finish();
         let outcome = match ended {
             Ok(Ok(value)) => outcome(&code.entry, store.data_mut(), value),
-            Ok(Err(error)) if exit_code(&error) == Some(0) => outcome(&code.entry, store.data_mut(), 0),
-            Ok(Err(error)) => Err(self.failure(&error, store.data(), limits, &last_line)),
+            Ok(Err(error)) => match exit_code(&error) {
+                Some(0) => outcome(&code.entry, store.data_mut(), 0),
+                // A guest that gets no more memory gives up in its own way: mostly it traps, or exits.
+                Some(code) if !store.data().meter.refused() => Ok(exited(code, &console)),
+                _ => Err(self.failure(&error, store.data(), limits)),
+            },
             Err(_) => Err(too_late),
         };
         receipt.out_bytes = outcome.as_ref().map_or(0, Outcome::bytes);
         outcome
     }
 
-    /// Why a run ended without returning. `last_line` is the last line of its log.
-    fn failure(&self, error: &wasmtime::Error, guest: &Guest, limits: Limits, last_line: &str) -> Error {
+    /// Why a run ended without returning.
+    fn failure(&self, error: &wasmtime::Error, guest: &Guest, limits: Limits) -> Error {
         tracing::debug!(error = format!("{error:?}"), "a guest ended badly");
         let fault = error.downcast_ref::<Fault>();
         if fault == Some(&Fault::OutputLimit) {
             return Error::OutputLimit { limit: limits.output_bytes };
         }
-        // A guest that gets no more memory gives up in its own way: mostly it traps, or exits.
         if guest.meter.refused() {
             return Error::MemoryLimit { limit: limits.memory_bytes };
-        }
-        if let Some(code) = exit_code(error) {
-            let said = if last_line.is_empty() { String::new() } else { format!(": {last_line}") };
-            return Error::Exited(format!("the function exited with code {code}{said}"));
         }
         if error.is::<PoolConcurrencyLimitError>() {
             return Error::Internal(format!("the pool of instances is exhausted: {error:#}"));
@@ -203,10 +202,14 @@ fn outcome(entry: &Entry, guest: &mut Guest, value: i32) -> Result<Outcome, Erro
             output => json(output),
         },
         (_, 1) => Ok(Outcome::FunctionError(guest.take_error())),
-        _ => Err(Error::Exited(format!(
-            "the function returned {value}, where 0 means success and 1 an error of its own"
-        ))),
+        _ => Err(Error::BadReturnValue(value)),
     }
+}
+
+/// What a function says that ended itself with a code that means failure: the end of its standard error.
+fn exited(code: i32, console: &Console) -> Outcome {
+    let said = console.tail();
+    Outcome::FunctionError(if said.is_empty() { format!("exited with code {code}") } else { said })
 }
 
 /// A result has to be one JSON value. It is looked at, not rebuilt; no depth exhausts the stack.

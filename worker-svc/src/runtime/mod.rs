@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod engine;
+mod excerpt;
 mod host;
 mod invoke;
 pub(crate) mod limits;

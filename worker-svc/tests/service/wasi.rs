@@ -1,9 +1,10 @@
 //! WASI commands, and FunLess functions that import WASI.
 
 use mesh::Reason;
+use proto::worker::v1::execute_response::Outcome;
 
 use crate::support::guests::{command, funless_with};
-use crate::support::{Worker, assert_failed, result};
+use crate::support::{Worker, assert_failed, function_error, result};
 
 /// Copies stdin to stdout, 1000 bytes at a time.
 fn echo() -> String {
@@ -42,14 +43,39 @@ async fn exit_codes() {
         )
     };
     assert_eq!(worker.run(&exits(0), "").await, result("42"));
-    assert_failed(worker.run(&exits(3), "").await, Reason::GuestExited, "the function exited with code 3");
+    for code in [1, 3, 125] {
+        let expected = function_error(&format!("exited with code {code}"));
+        assert_eq!(worker.run(&exits(code), "").await, expected);
+    }
+    assert_eq!(worker.metric("funless_worker_invocations_total", Some("function_error")), 3.0);
+}
 
+#[tokio::test]
+async fn a_command_that_fails_says_why_on_stderr() {
+    let worker = Worker::start().await;
     let said = command(
-        "first\nno such file\n",
-        "(call $write (i32.const 2) (i32.const 0) (i32.const 19)) (call $exit (i32.const 2))",
+        "first\nno such file \n",
+        "(call $write (i32.const 2) (i32.const 0) (i32.const 20)) (call $exit (i32.const 2))",
     );
-    let words = "the function exited with code 2: no such file";
-    assert_failed(worker.run(&said, "").await, Reason::GuestExited, words);
+    assert_eq!(worker.run(&said, "").await, function_error("first\nno such file"));
+
+    // More than is logged, and than is quoted.
+    let much = command(
+        &format!("{}☕ is the end", "x".repeat(50_000)),
+        "(call $write (i32.const 2) (i32.const 0) (i32.const 50014))
+         (call $write (i32.const 2) (i32.const 0) (i32.const 50014)) (call $exit (i32.const 1))",
+    );
+    let Ok(Outcome::FunctionError(message)) = worker.run(&much, "").await else { panic!("it exits with 1") };
+    assert!(message.starts_with("…xxx") && message.ends_with("xxx☕ is the end"), "{message}");
+    assert_eq!(message.chars().filter(|c| *c == '☕').count(), 1);
+    assert_eq!(message.len(), 2048 + "…".len());
+}
+
+#[tokio::test]
+async fn a_command_that_traps_has_not_failed_by_its_own_will() {
+    let worker = Worker::start().await;
+    let wat = command("oh no", "(call $write (i32.const 2) (i32.const 0) (i32.const 5)) unreachable");
+    assert_failed(worker.run(&wat, "").await, Reason::GuestTrapped, "the function trapped: ");
 }
 
 #[tokio::test]
@@ -113,4 +139,12 @@ async fn a_funless_function_may_import_wasi() {
         1,
     );
     assert_eq!(worker.run(&wat, "").await, result("7"));
+}
+
+#[tokio::test]
+async fn a_funless_function_that_exits_has_failed_too() {
+    let worker = Worker::start().await;
+    let exit = r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))"#;
+    let wat = funless_with("", "(call $exit (i32.const 7)) (i32.const 0)").replacen("(module", exit, 1);
+    assert_eq!(worker.run(&wat, "").await, function_error("exited with code 7"));
 }

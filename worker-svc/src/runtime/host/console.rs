@@ -8,6 +8,7 @@ use wasmtime::{Caller, Linker};
 use super::memory::Region;
 use super::{Guest, MODULE};
 use crate::logs::{Logs, Source};
+use crate::runtime::excerpt::Tail;
 
 /// The log of one invocation. Clones write to the same.
 #[derive(Debug, Clone)]
@@ -22,14 +23,15 @@ struct Lines {
     full: bool,
     /// What a stream has written since its last line break.
     unfinished: Vec<u8>,
-    last: String,
+    /// The end of what streams have written.
+    tail: Tail,
 }
 
 impl Console {
     /// A log of at most `limit` bytes, for `logs` to remember.
     pub(crate) fn new(logs: Logs, source: Source, limit: usize) -> Self {
-        let (source, unfinished, last) = (Arc::new(source), Vec::new(), String::new());
-        Self(Arc::new(Mutex::new(Lines { logs, source, left: limit, full: false, unfinished, last })))
+        let (source, unfinished, tail) = (Arc::new(source), Vec::new(), Tail::default());
+        Self(Arc::new(Mutex::new(Lines { logs, source, left: limit, full: false, unfinished, tail })))
     }
 
     /// Logs one message.
@@ -40,6 +42,7 @@ impl Console {
     /// Takes a stream that is cut into lines by line breaks.
     pub(super) fn write(&self, bytes: &[u8]) {
         let mut lines = self.0.lock();
+        lines.tail.extend(bytes);
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             // Beyond the limit nothing is kept.
             let kept = piece.len().min((lines.left + 1).saturating_sub(lines.unfinished.len()));
@@ -50,11 +53,14 @@ impl Console {
         }
     }
 
-    /// Logs what a stream has left unfinished. Gives the last line that was not empty.
-    pub(crate) fn finish(&self) -> String {
-        let mut lines = self.0.lock();
-        lines.finish();
-        std::mem::take(&mut lines.last)
+    /// Logs what a stream has left unfinished.
+    pub(crate) fn finish(&self) {
+        self.0.lock().finish();
+    }
+
+    /// The end of what streams have written, also of what is over the limit of the log.
+    pub(crate) fn tail(&self) -> String {
+        self.0.lock().tail.text()
     }
 }
 
@@ -74,9 +80,7 @@ impl Lines {
         let kept = &message[..message.len().min(self.left)];
         self.left -= kept.len();
         if !kept.is_empty() {
-            let line = String::from_utf8_lossy(kept);
-            self.last = line.into_owned();
-            self.record(self.last.clone());
+            self.record(String::from_utf8_lossy(kept).into_owned());
         }
         if kept.len() < message.len() {
             self.full = true;
