@@ -22,7 +22,11 @@ pub async fn guests_end_with_their_own_errors(mesh: &Mesh) {
         ("responds_across_the_end", guests::responding_from_nowhere(65_530, 100), "memory"),
         ("wraps_around", guests::responding_from_nowhere(-1, -1), "memory"),
         ("reads_to_nowhere", guests::reading_to_nowhere(), "memory"),
-        ("says_no_json", guests::responding(b"not json"), "JSON"),
+        (
+            "says_no_json",
+            guests::responding(b"not json"),
+            "is not valid JSON: expected ident at line 1 column 2 in \"not json\"",
+        ),
         ("says_half_a_json", guests::responding(br#"{"a":"#), "JSON"),
         ("says_no_utf8", guests::responding(b"\"\xff\xfe\""), "UTF-8"),
         ("says_nothing", guests::returning(0), "response"),

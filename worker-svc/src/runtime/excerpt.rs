@@ -1,5 +1,15 @@
 //! Excerpts of what guests write, for messages: bounded, and cut between characters.
 
+/// At most `most` bytes of the beginning, as text.
+pub(super) fn beginning(bytes: &[u8], most: usize) -> String {
+    if bytes.len() <= most {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
+    let earliest = most.saturating_sub(LONGEST_CHARACTER - 1);
+    let end = (earliest..=most).rev().find(|end| starts_character(bytes[*end])).unwrap_or(most);
+    format!("{}…", String::from_utf8_lossy(&bytes[..end]))
+}
+
 /// At most `most` bytes of the end, as text without white space around it.
 pub(super) fn end(bytes: &[u8], most: usize) -> String {
     let bytes = bytes.trim_ascii();
@@ -44,6 +54,23 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_beginning_is_cut_between_characters() {
+        let cases: [(&[u8], usize, &str); 7] = [
+            (b"", 3, ""),
+            (b"abc", 3, "abc"),
+            (b"abcd", 3, "abc…"),
+            ("ab☕".as_bytes(), 5, "ab☕"),
+            ("ab☕".as_bytes(), 4, "ab…"),
+            (b"a\xff\xfe", 3, "a\u{fffd}\u{fffd}"),
+            // What is not UTF-8 is bounded too.
+            (&[0x80; 9], 5, "\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}…"),
+        ];
+        for (bytes, most, expected) in cases {
+            assert_eq!(beginning(bytes, most), expected, "{bytes:?} {most}");
+        }
+    }
 
     #[test]
     fn an_end_is_cut_between_characters_and_trimmed() {

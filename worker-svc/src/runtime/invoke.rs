@@ -15,6 +15,7 @@ use wasmtime::{
 use wasmtime_wasi::I32Exit;
 
 use super::Runtime;
+use super::excerpt;
 use super::host::console::Console;
 use super::host::{Fault, Guest, Setting};
 use super::limits::Limits;
@@ -22,6 +23,9 @@ use super::modules::{Entry, Prepared};
 use super::turns::{SliceEnd, Spent};
 use crate::error::Error;
 use crate::logs::Source;
+
+/// Of a response that is not valid JSON, what is quoted.
+const QUOTED_BYTES: usize = 80;
 
 /// One call of a function.
 #[derive(Debug)]
@@ -214,9 +218,12 @@ fn exited(code: i32, console: &Console) -> Outcome {
 
 /// A result has to be one JSON value. It is looked at, not rebuilt; no depth exhausts the stack.
 fn json(response: Bytes) -> Result<Outcome, Error> {
-    let wrong = |what: String| Error::BadResponse(format!("the function's response is no JSON: {what}"));
+    let wrong = |what: String| {
+        let quoted = excerpt::beginning(&response, QUOTED_BYTES);
+        Error::BadResponse(format!("the function's response is not valid JSON: {what} in {quoted:?}"))
+    };
     let text = std::str::from_utf8(&response)
-        .map_err(|error| wrong(format!("no UTF-8 at byte {}", error.valid_up_to())))?;
+        .map_err(|error| wrong(format!("not UTF-8 at byte {}", error.valid_up_to())))?;
     serde_json::from_str::<IgnoredAny>(text).map_err(|error| wrong(error.to_string()))?;
     Ok(Outcome::Result(response))
 }
@@ -243,15 +250,18 @@ mod tests {
             let response = Bytes::copy_from_slice(good);
             assert_eq!(json(response.clone()), Ok(Outcome::Result(response)));
         }
-        let cases: [(&[u8], &str); 5] = [
-            (b"", "EOF while parsing a value at line 1 column 0"),
-            (b"{]", "key must be a string at line 1 column 2"),
-            (b"1 2", "trailing characters at line 1 column 3"),
-            (b"\"\xff\"", "no UTF-8 at byte 1"),
-            (b"hello", "expected value at line 1 column 1"),
+        const LONG: &[u8] = &[b'x'; 1000];
+        let long = format!("expected value at line 1 column 1 in \"{}…\"", "x".repeat(80));
+        let cases: [(&[u8], &str); 6] = [
+            (b"", r#"EOF while parsing a value at line 1 column 0 in """#),
+            (b"{]", r#"key must be a string at line 1 column 2 in "{]""#),
+            (b"1 2", r#"trailing characters at line 1 column 3 in "1 2""#),
+            (b"\"\xff\"", "not UTF-8 at byte 1 in \"\\\"\u{fffd}\\\"\""),
+            (b"hello\r\n\x1b\"", r#"expected value at line 1 column 1 in "hello\r\n\u{1b}\"""#),
+            (LONG, &long),
         ];
         for (bad, expected) in cases {
-            let expected = format!("the function's response is no JSON: {expected}");
+            let expected = format!("the function's response is not valid JSON: {expected}");
             assert_eq!(json(Bytes::from_static(bad)), Err(Error::BadResponse(expected)));
         }
     }

@@ -68,9 +68,17 @@ async fn ends_that_say_nothing_are_failures() {
         (returns(0), Reason::GuestBadResponse, "the function returned no response"),
         (returns(7), Reason::GuestExited, "the function returned 7, where 0 means success"),
         (returns(-1), Reason::GuestExited, "the function returned -1"),
-        (respond("{"), Reason::GuestBadResponse, "no JSON: EOF while parsing an object at line 1 column 1"),
-        (respond(""), Reason::GuestBadResponse, "no JSON: EOF while parsing a value"),
-        (respond("hello"), Reason::GuestBadResponse, "no JSON: expected value at line 1 column 1"),
+        (
+            respond("{"),
+            Reason::GuestBadResponse,
+            "not valid JSON: EOF while parsing an object at line 1 column 1",
+        ),
+        (respond(""), Reason::GuestBadResponse, "not valid JSON: EOF while parsing a value"),
+        (
+            respond("hello\n"),
+            Reason::GuestBadResponse,
+            r#"not valid JSON: expected value at line 1 column 1 in "hello\n""#,
+        ),
     ];
     for (wat, reason, words) in cases {
         assert_failed(worker.run(&wat, "").await, reason, words);

@@ -65,7 +65,7 @@ fn hostile() -> Vec<(String, Reason, &'static str)> {
             trapped,
             "__http_read was given room for the body out of bounds",
         ),
-        (respond("no JSON"), Reason::GuestBadResponse, "the function's response is no JSON"),
+        (respond("no JSON"), Reason::GuestBadResponse, "the function's response is not valid JSON"),
         (
             call("(drop (memory.grow (i32.const 120))) (call $respond (i32.const 0) (i32.const 7000000))"),
             Reason::GuestOutputLimit,

@@ -84,7 +84,8 @@ async fn bad_outputs() {
     let silent = command("", "");
     assert_failed(worker.run(&silent, "").await, Reason::GuestBadResponse, "wrote no response");
     let text = command("hello", "(call $write (i32.const 1) (i32.const 0) (i32.const 5))");
-    assert_failed(worker.run(&text, "").await, Reason::GuestBadResponse, "is no JSON: expected value");
+    let words = r#"is not valid JSON: expected value at line 1 column 1 in "hello""#;
+    assert_failed(worker.run(&text, "").await, Reason::GuestBadResponse, words);
     let endless = command(
         "hello",
         "(loop $again (call $write (i32.const 1) (i32.const 0) (i32.const 50000)) (br $again))",
