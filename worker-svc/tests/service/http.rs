@@ -21,6 +21,7 @@ async fn serve() -> Served {
         format!("\"{method} {header} {body}\"")
     };
     let router = Router::new()
+        .route("/agent", get(|headers: HeaderMap| async move { format!("{:?}", headers["user-agent"]) }))
         .route("/echo", any(echo).layer(DefaultBodyLimit::disable()))
         .route("/json", get(|| async { "{\"a\":1}" }))
         .route("/large", get(|| async { "x".repeat(200_000) }))
@@ -74,6 +75,17 @@ async fn methods_headers_and_bodies() {
     for (number, method) in [(0, "GET"), (1, "POST"), (2, "PUT"), (3, "DELETE")] {
         let wat = requesting(number, &uri, headers, "body", &respond_with_body());
         assert_eq!(worker.run(&wat, "").await, result(&format!("\"{method} a:b:c body\"")));
+    }
+}
+
+#[tokio::test]
+async fn requests_say_who_makes_them_unless_the_guest_does() {
+    let (worker, server) = (Worker::start().await, serve().await);
+    let uri = format!("{}/agent", server.endpoint);
+    let ours = format!("\"funless-mesh/{}\"", env!("CARGO_PKG_VERSION"));
+    for (headers, expected) in [("", ours.as_str()), ("user-Agent:mine/1.0", "\"mine/1.0\"")] {
+        let wat = requesting(0, &uri, headers, "", &respond_with_body());
+        assert_eq!(worker.run(&wat, "").await, result(expected));
     }
 }
 

@@ -19,6 +19,9 @@ use wasmtime::{Caller, Linker};
 use super::memory::Region;
 use super::{Fault, Guest, MODULE};
 
+/// Who makes a request whose guest does not say it.
+const USER_AGENT: &str = concat!("funless-mesh/", env!("CARGO_PKG_VERSION"));
+
 /// Makes the requests of all guests; they share its connections.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -48,6 +51,7 @@ impl Client {
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(mesh::tls::web())
             .timeout(timeout)
+            .user_agent(USER_AGENT)
             .no_proxy()
             .build()?;
         Ok(Self { client, max_body })
