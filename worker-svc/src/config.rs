@@ -26,8 +26,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// How it is seen.
     pub telemetry: TelemetryConfig,
-    /// What APP scripts and people call this worker; matches `^[_a-zA-Z0-9.-]+$`. Default: the name
-    /// of the host.
+    /// What APP scripts and people call this worker; matches `^[_a-zA-Z0-9.@-]+$`, such as
+    /// `worker@127.0.0.1`. Default: the name of the host.
     pub name: String,
     /// A label that APP scripts choose workers by. Empty: none.
     pub tag: String,
@@ -142,6 +142,10 @@ fn host_name() -> String {
 }
 
 fn in_name(c: char) -> bool {
+    in_label_key(c) || c == '@'
+}
+
+fn in_label_key(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-')
 }
 
@@ -150,10 +154,10 @@ fn validate_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
         return Err(format!("labels: {} are too many; expected at most {MAX_LABELS}", labels.len()));
     }
     for (key, value) in labels {
-        if key.is_empty() || key.len() > MAX_LABEL_BYTES || !key.chars().all(in_name) {
+        if key.is_empty() || key.len() > MAX_LABEL_BYTES || !key.chars().all(in_label_key) {
             return Err(format!(
-                "labels: the key {key:?} has to consist of letters, digits, underscores, dots and hyphens, \
-                 at most {MAX_LABEL_BYTES} of them"
+                "labels: the key {key:?} must consist of letters, digits, underscores, dots and hyphens, at \
+                 most {MAX_LABEL_BYTES} of them"
             ));
         }
         if value.len() > MAX_LABEL_BYTES || value.chars().any(char::is_control) {
@@ -179,7 +183,7 @@ impl ServiceConfig for Config {
     fn validate(&self) -> Result<(), String> {
         if self.name.is_empty() || !self.name.chars().all(in_name) {
             return Err(format!(
-                "name: {:?} has to consist of letters, digits, underscores, dots and hyphens",
+                "name: {:?} must consist of letters, digits, underscores, dots, hyphens and at signs",
                 self.name
             ));
         }
@@ -216,6 +220,9 @@ mod tests {
     #[test]
     fn the_defaults_are_valid() {
         assert_eq!(Config::default().validate(), Ok(()));
+        for name in ["worker@127.0.0.1", "a-b_c.d@e-1", "7"] {
+            assert_eq!(Config { name: name.into(), ..Config::default() }.validate(), Ok(()));
+        }
         let labels = [("zone".into(), "edge-1".into()), ("example.org-rack_2".into(), "é".repeat(128))];
         assert_eq!(Config { labels: labels.into(), ..Config::default() }.validate(), Ok(()));
     }
@@ -236,9 +243,10 @@ mod tests {
         fn label(config: &mut Config, key: &str, value: &str) {
             config.labels.insert(key.into(), value.into());
         }
-        let cases: [(&str, Change); 13] = [
+        let cases: [(&str, Change); 14] = [
             ("name: \"\"", |c| c.name.clear()),
             ("name: \"a b\"", |c| c.name = "a b".into()),
+            ("labels: the key \"a@b\"", |c| label(c, "a@b", "x")),
             ("labels: 65 are too many", |c| (0..65).for_each(|n| label(c, &n.to_string(), ""))),
             ("labels: the key \"\"", |c| label(c, "", "x")),
             ("labels: the key \"a b\"", |c| label(c, "a b", "x")),

@@ -2,9 +2,10 @@
 
 use mesh::Reason;
 use mesh::hash::Hash;
+use proto::worker::v1::execution_client::ExecutionClient;
 
 use crate::support::guests::{compile, echo, funless, funless_with, respond};
-use crate::support::{Worker, assert_failed, function_error, request, result};
+use crate::support::{Worker, assert_failed, function_error, outcome, request, result};
 
 #[tokio::test]
 async fn a_result_is_what_the_function_wrote_byte_for_byte() {
@@ -24,14 +25,18 @@ async fn a_function_built_with_the_published_sdk_runs_unchanged() {
 }
 
 #[tokio::test]
-async fn a_large_argument_comes_through() {
-    let worker = Worker::start().await;
-    let grow = "(drop (memory.grow (i32.const 32)))
+async fn arguments_of_8_000_000_bytes_come_through_a_socket() {
+    let worker = Worker::start_with(|config| config.output_bytes = 8_000_000).await;
+    let grow = "(drop (memory.grow (i32.const 128)))
         (call $input (i32.const 1024))
         (call $respond (i32.const 1024) (local.get $len))
         (i32.const 0)";
-    let args = format!("\"{}\"", "x".repeat(1_000_000));
-    assert_eq!(worker.run(&funless("", grow), &args).await, result(&args));
+    let args = format!("\"{}\"", "x".repeat(8_000_000 - 2));
+    let request = worker.request(&funless("", grow), &args);
+    let served = worker.serve().await;
+    let mut client =
+        ExecutionClient::new(served.channel()).max_decoding_message_size(mesh::MAX_MESSAGE_BYTES);
+    assert_eq!(outcome(client.execute(request).await), result(&args));
 }
 
 #[tokio::test]
