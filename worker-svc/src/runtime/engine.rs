@@ -6,6 +6,8 @@
 use anyhow::Context as _;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use super::backtrace::MAX_FRAMES;
+
 /// One page of WebAssembly's memory, in bytes.
 const PAGE: u64 = 64 << 10;
 /// Slots beside those of the invocations that may run: for what is just being taken down.
@@ -64,6 +66,7 @@ pub(crate) fn with_layout(capacity: Capacity, layout: Layout) -> anyhow::Result<
     let mut config = Config::new();
     config
         .epoch_interruption(true)
+        .wasm_backtrace_max_frames(Some(MAX_FRAMES))
         .max_wasm_stack(capacity.stack_bytes)
         .async_stack_size(capacity.stack_bytes + HOST_STACK)
         .wasm_multi_memory(false)

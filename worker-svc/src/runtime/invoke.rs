@@ -14,13 +14,12 @@ use wasmtime::{
 };
 use wasmtime_wasi::I32Exit;
 
-use super::Runtime;
-use super::excerpt;
 use super::host::console::Console;
 use super::host::{Fault, Guest, Setting};
 use super::limits::Limits;
 use super::modules::{Entry, Prepared};
 use super::turns::{SliceEnd, Spent};
+use super::{Runtime, backtrace, excerpt};
 use crate::error::Error;
 use crate::logs::Source;
 
@@ -97,7 +96,14 @@ impl Runtime {
                 Some(0) => outcome(&code.entry, store.data_mut(), 0),
                 // A guest that gets no more memory gives up in its own way: mostly it traps, or exits.
                 Some(code) if !store.data().meter.refused() => Ok(exited(code, &console)),
-                _ => Err(self.failure(&error, store.data(), limits)),
+                _ => {
+                    let frames = backtrace::frames(&error);
+                    let failure = self.failure(&error, &frames, store.data(), limits);
+                    if !matches!(failure, Error::Internal(_)) {
+                        console.failed(&failure, &frames);
+                    }
+                    Err(failure)
+                }
             },
             Err(_) => Err(too_late),
         };
@@ -105,8 +111,8 @@ impl Runtime {
         outcome
     }
 
-    /// Why a run ended without returning.
-    fn failure(&self, error: &wasmtime::Error, guest: &Guest, limits: Limits) -> Error {
+    /// Why a run ended without returning, while the functions in `frames` were running.
+    fn failure(&self, error: &wasmtime::Error, frames: &[String], guest: &Guest, limits: Limits) -> Error {
         tracing::debug!(error = format!("{error:?}"), "a guest ended badly");
         let fault = error.downcast_ref::<Fault>();
         if fault == Some(&Fault::OutputLimit) {
@@ -118,12 +124,15 @@ impl Runtime {
         if error.is::<PoolConcurrencyLimitError>() {
             return Error::Internal(format!("the pool of instances is exhausted: {error:#}"));
         }
-        match (fault, error.downcast_ref::<Trap>()) {
-            (Some(fault), _) => Error::Trapped(fault.to_string()),
-            (_, Some(Trap::StackOverflow)) => Error::StackLimit { limit: self.stack_bytes as u64 },
-            (_, Some(trap)) => Error::Trapped(in_words(trap)),
-            _ => Error::Trapped(error.root_cause().to_string()),
-        }
+        let what = match (fault, error.downcast_ref::<Trap>()) {
+            (Some(fault), _) => fault.to_string(),
+            (_, Some(Trap::StackOverflow)) => {
+                return Error::StackLimit { limit: self.stack_bytes as u64 };
+            }
+            (_, Some(trap)) => in_words(trap),
+            _ => error.root_cause().to_string(),
+        };
+        Error::Trapped(what + &backtrace::in_message(frames))
     }
 }
 

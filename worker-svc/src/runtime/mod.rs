@@ -1,6 +1,7 @@
 //! Runs functions: wasmtime and everything around it.
 
 mod artifacts;
+mod backtrace;
 mod engine;
 mod excerpt;
 mod host;

@@ -8,8 +8,8 @@ use proto::worker::v1::ExecuteRequest;
 use proto::worker::v1::logs_client::LogsClient;
 use tonic::Streaming;
 
-use crate::support::Worker;
-use crate::support::guests::funless;
+use crate::support::guests::{funless, funless_with};
+use crate::support::{Worker, assert_failed};
 
 /// Logs its arguments.
 fn logging() -> String {
@@ -77,6 +77,37 @@ async fn who_follows_gets_the_lines_to_come_until_the_worker_drains() {
     }
     worker.host.draining.cancel();
     assert!(lines.message().await.expect("a good end").is_none());
+}
+
+/// The log says so although it is full, and code that was compiled earlier has its names too.
+#[tokio::test]
+async fn a_trap_is_logged_with_the_functions_that_were_running() {
+    const DIVIDE: &str = "$_ZN5shout6divide17h0123456789abcdefE";
+    let fields = format!(
+        "(func {DIVIDE} (param i32) (result i32) (i32.div_s (i32.const 1) (local.get 0)))
+         (func $compute (param i32) (result i32) (call {DIVIDE} (local.get 0)))"
+    );
+    let wat = funless_with(&fields, "(call $log (i32.const 0) (i32.const 9)) (call $compute (i32.const 0))");
+    let mut worker = Worker::start_with(|config| config.log_bytes = 4).await;
+    let request = ExecuteRequest { function_id: "f".into(), ..worker.request(&wat, "") };
+    for _ in 0..2 {
+        let words = "the function trapped: integer divide by zero, in shout::divide, called by compute, \
+                     called by <function 9>";
+        assert_failed(worker.execute(request.clone()).await, Reason::GuestTrapped, words);
+        let response = tail(&worker, of("f")).await.message().await.expect("a message").expect("a message");
+        let lines = texts(&response.lines);
+        assert_eq!(lines[2..], [words, "    at shout::divide", "    at compute", "    at <function 9>"]);
+        assert!(lines[1].starts_with("the rest of this invocation's log is dropped"), "{lines:?}");
+        let (registry, cache) = worker.stop().await;
+        worker = Worker::start_in(registry, cache, |config| config.log_bytes = 4).await;
+    }
+
+    let nameless = funless("", "unreachable");
+    let request = ExecuteRequest { function_id: "g".into(), ..worker.request(&nameless, "") };
+    let error = worker.execute(request).await.expect_err("it traps");
+    assert_eq!(error.message, "the function trapped: wasm `unreachable` instruction executed");
+    let response = tail(&worker, of("g")).await.message().await.expect("a message").expect("a message");
+    assert_eq!(texts(&response.lines), [error.message]);
 }
 
 #[tokio::test]

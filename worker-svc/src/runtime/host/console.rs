@@ -7,6 +7,7 @@ use wasmtime::{Caller, Linker};
 
 use super::memory::Region;
 use super::{Guest, MODULE};
+use crate::error::Error;
 use crate::logs::{Logs, Source};
 use crate::runtime::excerpt::Tail;
 
@@ -37,6 +38,13 @@ impl Console {
     /// Logs one message.
     pub(crate) fn log(&self, message: &[u8]) {
         self.0.lock().log(message);
+    }
+
+    /// Logs why the guest failed and the functions that were running, also when the log is full.
+    pub(crate) fn failed(&self, error: &Error, frames: &[String]) {
+        let lines = self.0.lock();
+        lines.record(error.to_string());
+        frames.iter().for_each(|name| lines.record(format!("    at {name}")));
     }
 
     /// Takes a stream that is cut into lines by line breaks.
