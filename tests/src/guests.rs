@@ -19,6 +19,14 @@ pub fn http_caller() -> Vec<u8> {
     compiled("http-caller")
 }
 
+/// Panics with the `message` that it is given, in the line that [`PANICS_AT`] names.
+pub fn panics() -> Vec<u8> {
+    compiled("panics")
+}
+
+/// Where the source of [`panics`] does so.
+pub const PANICS_AT: &str = "panics/src/lib.rs:14:5";
+
 fn compiled(name: &str) -> Vec<u8> {
     let path = repository().join(format!("target/guests/{name}.wasm"));
     std::fs::read(&path)

@@ -9,5 +9,6 @@ pub struct Echo;
 
 /// The function.
 pub fn fl_main(args: Value) -> FLResult {
+    std::panic::set_hook(Box::new(|panic| console_log(&panic.to_string())));
     Ok(args)
 }

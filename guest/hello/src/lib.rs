@@ -9,6 +9,7 @@ pub struct Hello;
 
 /// Without a `name` that is text, it fails.
 pub fn fl_main(args: Value) -> FLResult {
+    std::panic::set_hook(Box::new(|panic| console_log(&panic.to_string())));
     let name = args.get("name").and_then(Value::as_str);
     let name = name.ok_or_else(|| FLError::ExecError("a \"name\" is needed, as text".into()))?;
     console_log(&format!("greeting {name}"));

@@ -12,6 +12,7 @@ pub struct HttpCaller;
 
 /// Fails without a `url`, and when the server cannot be reached.
 pub fn fl_main(args: Value) -> FLResult {
+    std::panic::set_hook(Box::new(|panic| console_log(&panic.to_string())));
     let text = |key: &str| args.get(key).and_then(Value::as_str).map(str::to_owned);
     let url = text("url").ok_or_else(|| FLError::ExecError("a \"url\" is needed, as text".into()))?;
 

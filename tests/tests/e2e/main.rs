@@ -64,6 +64,7 @@ fn main() -> ExitCode {
         command_line::mistakes_are_explained,
         seen::an_answer_says_what_it_cost,
         seen::costs_from_the_command_line,
+        seen::a_panic_is_in_the_functions_log,
         seen::logs_are_read_from_all_workers,
     ])
 }

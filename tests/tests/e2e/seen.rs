@@ -73,6 +73,23 @@ pub async fn costs_from_the_command_line(mesh: &Mesh) {
     user.delete("/v1/fn/costs_typed").await.expect(204);
 }
 
+pub async fn a_panic_is_in_the_functions_log(mesh: &Mesh) {
+    let user = mesh.user();
+    user.create_module("panics").await;
+    user.create_function("panics", "f", &guests::panics()).await;
+    let detail = user.invoke("panics", "f", json!({ "message": "out of tea" })).await.expect(500).detail();
+    let trapped = "the function trapped: wasm `unreachable` instruction executed, in ";
+    assert!(detail.starts_with(&format!("Something went wrong: {trapped}")), "{detail}");
+    assert!(detail.contains("__invoke"), "{detail} names the function of the guest");
+    let read = user.get("/v1/fn/panics/f/logs").await.expect(200).json();
+    let lines = read["data"]["lines"].as_array().expect("lines").iter();
+    let texts: Vec<_> = lines.map(|line| line["text"].as_str().expect("a text")).collect();
+    assert!(texts[0].ends_with(&format!("panicked at {}:", guests::PANICS_AT)), "{texts:?}");
+    assert_eq!(texts[1], "out of tea");
+    assert!(texts[2].starts_with(trapped) && texts[3].starts_with("    at "), "{texts:?}");
+    user.delete("/v1/fn/panics").await.expect(204);
+}
+
 pub async fn logs_are_read_from_all_workers(mesh: &Mesh) {
     let user = mesh.user();
     user.create_module("logs").await;

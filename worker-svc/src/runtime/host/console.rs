@@ -35,9 +35,10 @@ impl Console {
         Self(Arc::new(Mutex::new(Lines { logs, source, left: limit, full: false, unfinished, tail })))
     }
 
-    /// Logs one message.
+    /// Logs one message, each of its lines by itself.
     pub(crate) fn log(&self, message: &[u8]) {
-        self.0.lock().log(message);
+        let mut lines = self.0.lock();
+        message.split(|byte| *byte == b'\n').for_each(|line| lines.log(line));
     }
 
     /// Logs why the guest failed and the functions that were running, also when the log is full.
@@ -75,22 +76,21 @@ impl Console {
 impl Lines {
     fn finish(&mut self) {
         let line = std::mem::take(&mut self.unfinished);
-        let line = line.trim_ascii_end();
-        if !line.is_empty() {
-            self.log(line);
-        }
+        self.log(&line);
     }
 
-    fn log(&mut self, message: &[u8]) {
+    /// Logs one line, unless it is empty.
+    fn log(&mut self, line: &[u8]) {
         if self.full {
             return;
         }
-        let kept = &message[..message.len().min(self.left)];
+        let line = line.trim_ascii_end();
+        let kept = &line[..line.len().min(self.left)];
         self.left -= kept.len();
         if !kept.is_empty() {
             self.record(String::from_utf8_lossy(kept).into_owned());
         }
-        if kept.len() < message.len() {
+        if kept.len() < line.len() {
             self.full = true;
             self.record("the rest of this invocation's log is dropped: it is over its limit".to_owned());
         }
@@ -137,11 +137,11 @@ mod tests {
     #[test]
     fn lines() {
         let lines = logged(100, |console| {
-            console.log(b"whole\xff");
+            console.log(b"whole\xff\nin two\r\n\n");
             console.write(b"one\ntw");
             console.write(b"o\r\n\nrest");
         });
-        assert_eq!(lines, ["whole\u{fffd}", "one", "two", "rest"]);
+        assert_eq!(lines, ["whole\u{fffd}", "in two", "one", "two", "rest"]);
     }
 
     #[test]
