@@ -9,7 +9,7 @@ use prometheus::{
 };
 
 use crate::error::Error;
-use crate::runtime::{Outcome, Spent};
+use crate::runtime::Outcome;
 
 /// Where code was found.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +42,8 @@ impl Phase {
 pub(crate) struct Metrics {
     invocations: IntCounterVec,
     runs: RunMetrics,
+    /// CPU time of guests, in seconds.
+    pub(crate) guest_cpu: Counter,
     /// Linear memory of the guests that run, in bytes.
     pub(crate) guest_memory: IntGauge,
     /// What is remembered of the functions' logs, in bytes.
@@ -57,7 +59,6 @@ struct RunMetrics {
     instantiation: Histogram,
     queue: Histogram,
     peak_memory: Histogram,
-    cpu: Counter,
     http_requests: IntCounter,
 }
 
@@ -81,6 +82,11 @@ impl Metrics {
                 &["outcome"],
             ),
             runs: RunMetrics::new(registry),
+            guest_cpu: register(
+                registry,
+                Counter::new("funless_worker_guest_cpu_seconds_total", "CPU time of functions.")
+                    .expect("the metric is well-formed"),
+            ),
             guest_memory: of_worker(
                 "funless_worker_guest_memory_bytes",
                 "Linear memory of the invocations that run.",
@@ -112,11 +118,6 @@ impl Metrics {
         Observation { metrics: self.clone(), outcome: "abandoned" }
     }
 
-    /// Counts the processor time that a run takes, also of one that its caller abandons.
-    pub(crate) fn spending(&self) -> Spending {
-        Spending { spent: Spent::default(), cpu: self.runs.cpu.clone() }
-    }
-
     /// Counts an invocation that never started.
     pub(crate) fn refused(&self, error: &Error) {
         self.invocations.with_label_values(&[error.label()]).inc();
@@ -131,23 +132,18 @@ impl RunMetrics {
         Self {
             duration: durations(
                 "funless_worker_run_duration_seconds",
-                "Time that functions run, without the making of their instances and without waiting for turns.",
+                "Time that functions run, without instantiation and without the wait for time slices.",
             ),
             instantiation: durations(
                 "funless_worker_instantiate_duration_seconds",
-                "Time that the making of a fresh instance takes.",
+                "Time that the instantiation of a function takes.",
             ),
             queue: durations(
                 "funless_worker_queue_duration_seconds",
-                "Time that invocations wait for code that is being prepared, a place to compile, and turns on \
-                 the processor.",
+                "Time that invocations wait for code that is being prepared, for the compiler, and for time \
+                 slices.",
             ),
             peak_memory: register(registry, peak_memory()),
-            cpu: register(
-                registry,
-                Counter::new("funless_worker_guest_cpu_seconds_total", "CPU time of functions.")
-                    .expect("the metric is well-formed"),
-            ),
             http_requests: int_counter(
                 registry,
                 "funless_worker_guest_http_requests_total",
@@ -169,19 +165,6 @@ impl RunMetrics {
         self.duration.observe(seconds(receipt.run_us));
         self.peak_memory.observe(receipt.peak_memory_bytes as f64);
         self.http_requests.inc_by(u64::from(receipt.http_requests));
-    }
-}
-
-/// What a run takes, counted when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Spending {
-    pub(crate) spent: Spent,
-    cpu: Counter,
-}
-
-impl Drop for Spending {
-    fn drop(&mut self) {
-        self.cpu.inc_by(self.spent.cpu.as_secs_f64());
     }
 }
 

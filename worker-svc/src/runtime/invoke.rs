@@ -18,7 +18,7 @@ use super::host::console::Console;
 use super::host::{Fault, Guest, Setting};
 use super::limits::Limits;
 use super::modules::{Entry, Prepared};
-use super::turns::{SliceEnd, Spent};
+use super::time_slices::{CpuUsage, SliceEnd};
 use super::{Runtime, backtrace, excerpt};
 use crate::error::Error;
 use crate::logs::Source;
@@ -85,10 +85,10 @@ impl Runtime {
         slice_end.watch(&mut store);
 
         let (until, too_late) = end_of(deadline, limits);
-        let (started, mut spending) = (Instant::now(), self.metrics.spending());
-        let run = self.turns.run(&slice_end, &mut spending.spent, call(&mut store, code, input_len));
+        let (started, mut usage) = (Instant::now(), CpuUsage::new(self.metrics.guest_cpu.clone()));
+        let run = self.time_slices.run(&slice_end, &mut usage, call(&mut store, code, input_len));
         let ended = tokio::time::timeout_at(until.instant(), run).await;
-        note(receipt, started.elapsed(), spending.spent, store.data());
+        note(receipt, started.elapsed(), &usage, store.data());
         console.finish();
         let outcome = match ended {
             Ok(Ok(value)) => outcome(&code.entry, store.data_mut(), value),
@@ -137,11 +137,11 @@ impl Runtime {
 }
 
 /// Notes what a run cost that took so long.
-fn note(receipt: &mut Receipt, took: Duration, spent: Spent, guest: &Guest) {
-    receipt.queue_us += micros(spent.waiting);
+fn note(receipt: &mut Receipt, took: Duration, usage: &CpuUsage, guest: &Guest) {
+    receipt.queue_us += micros(usage.waiting);
     receipt.instantiate_us = micros(guest.instantiation);
-    receipt.run_us = micros(took.saturating_sub(guest.instantiation).saturating_sub(spent.waiting));
-    receipt.cpu_us = micros(spent.cpu);
+    receipt.run_us = micros(took.saturating_sub(guest.instantiation).saturating_sub(usage.waiting));
+    receipt.cpu_us = micros(usage.cpu);
     receipt.peak_memory_bytes = guest.meter.used();
     receipt.http_requests = guest.http_requests();
 }

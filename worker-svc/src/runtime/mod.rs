@@ -11,7 +11,7 @@ mod modules;
 #[cfg(test)]
 pub(crate) mod testing;
 mod ticker;
-mod turns;
+mod time_slices;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,13 +22,12 @@ use wasmtime::Engine;
 
 pub(crate) use self::invoke::{Invocation, Outcome};
 pub(crate) use self::modules::{Found, Modules};
-pub(crate) use self::turns::Spent;
 
 use self::artifacts::Artifacts;
 use self::engine::Capacity;
 use self::modules::Compiler;
 use self::ticker::Ticker;
-use self::turns::Turns;
+use self::time_slices::TimeSlices;
 use crate::code_source::CodeSource;
 use crate::config::{self, Config};
 use crate::logs::Logs;
@@ -39,7 +38,7 @@ pub(crate) struct Runtime {
     pub(crate) modules: Modules,
     engine: Engine,
     ticker: Ticker,
-    turns: Turns,
+    time_slices: TimeSlices,
     http: Arc<host::http::Client>,
     stack_bytes: usize,
     logs: Logs,
@@ -74,7 +73,7 @@ impl Runtime {
                 metrics.clone(),
             ),
             ticker: Ticker::start(engine.clone())?,
-            turns: Turns::new(config::cores()),
+            time_slices: TimeSlices::new(config::cores()),
             http: Arc::new(http.context("the functions' HTTP client")?),
             stack_bytes: config.stack_bytes,
             engine,
