@@ -50,7 +50,7 @@ impl App {
         let take = preparation.clone();
         let following = readiness.condition("registry");
         tasks.spawn(follow::follow(registry, following, move |update| take.take(update)));
-        tasks.spawn(preparation.clone().run(runtime.modules.clone(), config.compile_threads));
+        tasks.spawn(preparation.clone().run(runtime.code.clone(), config.compile_threads));
 
         let reporter = Reporter {
             identity: WorkerIdentity {

@@ -3,8 +3,8 @@
 //! One `Execute` goes through these parts, in this order:
 //!
 //! 1. `grpc` decodes the call and `admission` lets it in, or refuses it at once
-//! 2. `runtime::modules` finds the function's code ready to run: in memory, as a compiled artifact on
-//!    disk, or at the registry (`code_source`), from where it is compiled first
+//! 2. `runtime::code_cache` has the function's code ready to run: from memory, from a compiled artifact
+//!    on disk, or fetched from the registry (`code_source`) and compiled
 //! 3. `runtime::invoke` makes a fresh instance of it, within its limits (`runtime::limits`), calls it,
 //!    and tells how that ended; what the function calls on its way is in `runtime::host`
 //!

@@ -11,23 +11,23 @@ use prometheus::{
 use crate::error::Error;
 use crate::runtime::Outcome;
 
-/// Where code was found.
+/// The level of the code cache that had some code.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Level {
+pub(crate) enum CacheLevel {
     Memory,
     Disk,
     Registry,
 }
 
-/// What is done to code before it is ready.
+/// A step that makes code ready to run.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Phase {
+pub(crate) enum CodePhase {
     Fetch,
     Compile,
     Load,
 }
 
-impl Phase {
+impl CodePhase {
     fn label(self) -> &'static str {
         match self {
             Self::Fetch => "fetch",
@@ -105,11 +105,11 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn found(&self, level: Level) {
+    pub(crate) fn found_code(&self, level: CacheLevel) {
         self.found[level as usize].inc();
     }
 
-    pub(crate) fn phase(&self, phase: Phase, took: Duration) {
+    pub(crate) fn ended_phase(&self, phase: CodePhase, took: Duration) {
         self.phases.with_label_values(&[phase.label()]).observe(took.as_secs_f64());
     }
 

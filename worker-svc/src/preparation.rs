@@ -17,7 +17,7 @@ use proto::registry::v1::{self, Function};
 use tokio::sync::{Semaphore, watch};
 
 use crate::error::Error;
-use crate::runtime::Modules;
+use crate::runtime::CodeCache;
 
 /// How far the code of a function is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl Preparation {
     }
 
     /// Prepares what is used and forgets what is not, for ever; so many at once.
-    pub(crate) async fn run(self, modules: Modules, at_once: usize) {
+    pub(crate) async fn run(self, modules: CodeCache, at_once: usize) {
         let mut changed = self.watch();
         let places = Semaphore::new(at_once);
         let mut preparing = FuturesUnordered::new();
@@ -150,14 +150,14 @@ impl Preparation {
         pending.map(|(hash, _)| *hash).collect()
     }
 
-    async fn forget_unused(&self, modules: &Modules) {
+    async fn forget_unused(&self, modules: &CodeCache) {
         let (dropped, sweep) = {
             let mut uses = self.0.uses.lock();
             (std::mem::take(&mut uses.dropped), std::mem::take(&mut uses.sweep))
         };
         for hash in dropped {
             if !self.is_used(&hash) {
-                modules.forget(hash).await;
+                modules.remove(hash).await;
             }
         }
         if sweep {
@@ -172,7 +172,7 @@ impl Preparation {
 
     /// Prepares one code, as often as it takes, unless it is dropped in between. It holds one of the
     /// `places` while it tries, and none while it waits: what cannot be fetched keeps nothing else.
-    async fn prepare(&self, modules: &Modules, hash: Hash, places: &Semaphore) -> Hash {
+    async fn prepare(&self, modules: &CodeCache, hash: Hash, places: &Semaphore) -> Hash {
         let mut backoff = Backoff::reconnect();
         while self.is_used(&hash) {
             let place = places.acquire().await;
@@ -198,7 +198,7 @@ impl Preparation {
             break;
         }
         if !self.is_used(&hash) {
-            modules.forget(hash).await;
+            modules.remove(hash).await;
         }
         hash
     }

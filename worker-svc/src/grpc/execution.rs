@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::logs::Source;
 use crate::metrics::{Metrics, outcome_label};
 use crate::runtime::limits::Limits;
-use crate::runtime::{Found, Invocation, Outcome, Runtime};
+use crate::runtime::{Invocation, Outcome, ReadyCode, Runtime};
 use crate::work::Kind;
 
 /// What a function gets whose caller gave no arguments.
@@ -90,7 +90,7 @@ impl ExecutionService {
         let Some(Ok(hash)) = hash else {
             return Err(Error::BadRequest("code.hash: expected the 32 bytes of a SHA3-256"));
         };
-        let Found { code, phases } = self.runtime.modules.get(hash).await?;
+        let ReadyCode { code, phases } = self.runtime.code.get(hash).await?;
         receipt.queue_us = micros(phases.queue);
         receipt.fetch_us = micros(phases.fetch);
         receipt.compile_us = micros(phases.compile);

@@ -14,10 +14,11 @@ use wasmtime::{
 };
 use wasmtime_wasi::I32Exit;
 
+use super::entry::Entry;
 use super::host::console::Console;
 use super::host::{Fault, Guest, Setting};
 use super::limits::Limits;
-use super::modules::{Entry, Prepared};
+use super::prepared::PreparedCode;
 use super::time_slices::{CpuUsage, SliceEnd};
 use super::{Runtime, backtrace, excerpt};
 use crate::error::Error;
@@ -61,7 +62,7 @@ impl Runtime {
     /// frees all that it held.
     pub(crate) async fn invoke(
         &self,
-        code: &Prepared,
+        code: &PreparedCode,
         invocation: Invocation,
         receipt: &mut Receipt,
     ) -> Result<Outcome, Error> {
@@ -159,7 +160,7 @@ fn end_of(callers: Option<Deadline>, limits: Limits) -> (Deadline, Error) {
 }
 
 /// Makes the instance and calls it. Gives what it returned, 0 for a command.
-async fn call(store: &mut Store<Guest>, code: &Prepared, input_len: i32) -> wasmtime::Result<i32> {
+async fn call(store: &mut Store<Guest>, code: &PreparedCode, input_len: i32) -> wasmtime::Result<i32> {
     let started = Instant::now();
     let instance = code.instance.instantiate_async(&mut *store).instrument(inner_span!("instantiate")).await;
     store.data_mut().instantiation = started.elapsed();
@@ -168,7 +169,7 @@ async fn call(store: &mut Store<Guest>, code: &Prepared, input_len: i32) -> wasm
 
 async fn run(
     store: &mut Store<Guest>,
-    code: &Prepared,
+    code: &PreparedCode,
     instance: &Instance,
     input_len: i32,
 ) -> wasmtime::Result<i32> {

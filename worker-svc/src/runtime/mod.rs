@@ -2,12 +2,15 @@
 
 mod artifacts;
 mod backtrace;
+mod code_cache;
+mod compiler;
 mod engine;
+mod entry;
 mod excerpt;
 mod host;
 mod invoke;
 pub(crate) mod limits;
-mod modules;
+mod prepared;
 #[cfg(test)]
 pub(crate) mod testing;
 mod ticker;
@@ -20,12 +23,12 @@ use anyhow::Context as _;
 use mesh::shutdown::Tasks;
 use wasmtime::Engine;
 
+pub(crate) use self::code_cache::{CodeCache, ReadyCode};
 pub(crate) use self::invoke::{Invocation, Outcome};
-pub(crate) use self::modules::{Found, Modules};
 
 use self::artifacts::Artifacts;
+use self::compiler::Compiler;
 use self::engine::Capacity;
-use self::modules::Compiler;
 use self::ticker::Ticker;
 use self::time_slices::TimeSlices;
 use crate::code_source::CodeSource;
@@ -35,7 +38,7 @@ use crate::metrics::Metrics;
 
 /// What runs functions.
 pub(crate) struct Runtime {
-    pub(crate) modules: Modules,
+    pub(crate) code: CodeCache,
     engine: Engine,
     ticker: Ticker,
     time_slices: TimeSlices,
@@ -62,12 +65,14 @@ impl Runtime {
         let linker = host::linker(&engine).map_err(|error| anyhow::anyhow!("{error:#}"))?;
         let http_timeout = Duration::from_millis(config.http_timeout_ms);
         let http = host::http::Client::new(http_timeout, config.http_body_bytes);
+        let artifacts = Artifacts::open(&config.cache_dir, engine.clone())?;
+        let compiler = Compiler::new(engine.clone(), artifacts.clone(), config.compile_threads)?;
         Ok(Self {
-            modules: Modules::new(
+            code: CodeCache::new(
                 linker,
-                Artifacts::open(&config.cache_dir, engine.clone())?,
+                artifacts,
                 source,
-                Compiler::new(engine.clone(), config.compile_threads)?,
+                compiler,
                 config.module_cache_bytes,
                 tasks.clone(),
                 metrics.clone(),

@@ -137,8 +137,8 @@ async fn code_that_cannot_be_run_says_why() {
     let worker = Worker::start().await;
     let cases = [
         ("(module)", "it exports neither __invoke nor _start"),
-        (r#"(module (func (export "__invoke")))"#, "its export __invoke is no function that takes an i32"),
-        (r#"(module (func (export "_start") (param i32)))"#, "its export _start is no function without"),
+        (r#"(module (func (export "__invoke")))"#, "its export __invoke is not a function that takes an i32"),
+        (r#"(module (func (export "_start") (param i32)))"#, "its export _start is not a function without"),
         (
             r#"(module (import "env" "there_is_no_such" (func)) (func (export "_start")))"#,
             "`env::there_is_no_such`",

@@ -22,8 +22,8 @@ use self::console::Console;
 use self::data::Exchange;
 use self::http::Http;
 use self::wasi::Output;
+use super::entry::Entry;
 use super::limits::{Limits, Meter};
-use super::modules::Entry;
 
 /// The module that FunLess functions import from.
 const MODULE: &str = "fl_imps";
