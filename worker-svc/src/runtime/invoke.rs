@@ -15,8 +15,7 @@ use wasmtime::{
 use wasmtime_wasi::I32Exit;
 
 use super::entry::Entry;
-use super::host::console::Console;
-use super::host::{Fault, Guest, Setting};
+use super::host::{Console, Guest, GuestOptions, HostCallError};
 use super::limits::Limits;
 use super::prepared::PreparedCode;
 use super::time_slices::{CpuUsage, SliceEnd};
@@ -71,8 +70,8 @@ impl Runtime {
         receipt.in_bytes = args.len() as u64;
         let input_len = i32::try_from(args.len()).map_err(|_| Error::BadRequest("args are too long"))?;
         let console = Console::new(self.logs.clone(), source, limits.log_bytes);
-        let guest = Guest::new(Setting {
-            entry: &code.entry,
+        let guest = Guest::new(GuestOptions {
+            command: matches!(code.entry, Entry::Command(_)),
             wasi: code.wasi,
             args,
             limits,
@@ -115,8 +114,8 @@ impl Runtime {
     /// Why a run ended without returning, while the functions in `frames` were running.
     fn failure(&self, error: &wasmtime::Error, frames: &[String], guest: &Guest, limits: Limits) -> Error {
         tracing::debug!(error = format!("{error:?}"), "a guest ended badly");
-        let fault = error.downcast_ref::<Fault>();
-        if fault == Some(&Fault::OutputLimit) {
+        let misuse = error.downcast_ref::<HostCallError>();
+        if misuse == Some(&HostCallError::OutputLimit) {
             return Error::OutputLimit { limit: limits.output_bytes };
         }
         if guest.meter.refused() {
@@ -125,8 +124,8 @@ impl Runtime {
         if error.is::<PoolConcurrencyLimitError>() {
             return Error::Internal(format!("the pool of instances is exhausted: {error:#}"));
         }
-        let what = match (fault, error.downcast_ref::<Trap>()) {
-            (Some(fault), _) => fault.to_string(),
+        let what = match (misuse, error.downcast_ref::<Trap>()) {
+            (Some(misuse), _) => misuse.to_string(),
             (_, Some(Trap::StackOverflow)) => {
                 return Error::StackLimit { limit: self.stack_bytes as u64 };
             }

@@ -48,7 +48,7 @@ impl Limits {
 
 /// Measures and limits a guest's memory and tables.
 #[derive(Debug)]
-pub(crate) struct Meter {
+pub(crate) struct MemoryMeter {
     limit: u64,
     used: usize,
     /// What the last growth added, in case it fails after all.
@@ -57,7 +57,7 @@ pub(crate) struct Meter {
     total: IntGauge,
 }
 
-impl Meter {
+impl MemoryMeter {
     /// A meter that stops at `limit` bytes and shows in `total` what the guest uses.
     pub(crate) fn new(limit: u64, total: IntGauge) -> Self {
         Self { limit, used: 0, last_growth: 0, refused: false, total }
@@ -80,7 +80,7 @@ impl Meter {
     }
 }
 
-impl ResourceLimiter for Meter {
+impl ResourceLimiter for MemoryMeter {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         if desired as u64 > self.limit {
             self.refused = true;
@@ -104,7 +104,7 @@ impl ResourceLimiter for Meter {
     }
 }
 
-impl Drop for Meter {
+impl Drop for MemoryMeter {
     fn drop(&mut self) {
         self.set_used(0);
     }
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn memory_is_measured_and_given_back() {
         let total = IntGauge::new("total", "total").expect("well-formed");
-        let mut meter = Meter::new(100, total.clone());
+        let mut meter = MemoryMeter::new(100, total.clone());
         assert!(meter.memory_growing(0, 60, None).expect("no error"));
         assert!(!meter.refused());
         assert!(!meter.memory_growing(60, 120, None).expect("no error"));

@@ -29,6 +29,7 @@ pub(crate) use self::invoke::{Invocation, Outcome};
 use self::artifacts::Artifacts;
 use self::compiler::Compiler;
 use self::engine::Capacity;
+use self::host::HttpClient;
 use self::ticker::Ticker;
 use self::time_slices::TimeSlices;
 use crate::code_source::CodeSource;
@@ -42,7 +43,7 @@ pub(crate) struct Runtime {
     engine: Engine,
     ticker: Ticker,
     time_slices: TimeSlices,
-    http: Arc<host::http::Client>,
+    http: Arc<HttpClient>,
     stack_bytes: usize,
     logs: Logs,
     metrics: Metrics,
@@ -64,7 +65,7 @@ impl Runtime {
         })?;
         let linker = host::linker(&engine).map_err(|error| anyhow::anyhow!("{error:#}"))?;
         let http_timeout = Duration::from_millis(config.http_timeout_ms);
-        let http = host::http::Client::new(http_timeout, config.http_body_bytes);
+        let http = HttpClient::new(http_timeout, config.http_body_bytes);
         let artifacts = Artifacts::open(&config.cache_dir, engine.clone())?;
         let compiler = Compiler::new(engine.clone(), artifacts.clone(), config.compile_threads)?;
         Ok(Self {

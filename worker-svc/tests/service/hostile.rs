@@ -57,13 +57,13 @@ fn hostile() -> Vec<(String, Reason, &'static str)> {
         (
             call("(call $input (i32.const 131071))"),
             trapped,
-            "__get_input_data was given room for the input out of bounds",
+            "__get_input_data was given a buffer for the input out of bounds",
         ),
         (call("(call $input (i32.const -1))"), trapped, "2 bytes at address 4294967295"),
         (
             call("(drop (call $read (i32.const 0) (i32.const -1)))"),
             trapped,
-            "__http_read was given room for the body out of bounds",
+            "__http_read was given a buffer for the body out of bounds",
         ),
         (respond("no JSON"), Reason::GuestBadResponse, "the function's response is not valid JSON"),
         (

@@ -133,7 +133,7 @@ async fn what_does_not_fit_is_a_trap_and_what_is_too_large_has_failed() {
     let server = serve().await;
     let uri = format!("{}/large", server.endpoint);
     let wat = requesting(0, &uri, "", "", &respond_with_body());
-    let words = "__http_request was given room for the response out of bounds: 200000 bytes at address 1";
+    let words = "__http_request was given a buffer for the response out of bounds: 200000 bytes at address 1";
     assert_failed(Worker::start().await.run(&wat, "").await, Reason::GuestTrapped, words);
 
     let strict = Worker::start_with(|config| config.http_body_bytes = 1000).await;
@@ -146,8 +146,8 @@ async fn every_pointer_is_checked_before_anything_is_sent() {
     let worker = Worker::start().await;
     let good = ["1", "40000", "40004", "0", "0", "1", "0", "0", "0", "0"];
     let cases = [
-        (1, "-2", "room for the response's length"),
-        (2, "131071", "room for the status"),
+        (1, "-2", "a buffer for the response's length"),
+        (2, "131071", "a buffer for the status"),
         (3, "4", "the unknown method 4"),
         (4, "-1", "the URI"),
         (5, "-1", "the URI"),

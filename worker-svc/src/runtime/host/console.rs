@@ -1,15 +1,15 @@
-//! A guest's log: each line is a record of the worker's log, and is remembered for who asks for it.
+//! A guest's log: each line is a record of the worker's log, and is kept for readers.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use wasmtime::{Caller, Linker};
 
-use super::memory::Region;
-use super::{Guest, MODULE};
 use crate::error::Error;
 use crate::logs::{Logs, Source};
 use crate::runtime::excerpt::Tail;
+
+/// The last line of a log that is over its limit.
+const OVER_LIMIT: &str = "the rest of this invocation's log is dropped: it is over its limit";
 
 /// The log of one invocation. Clones write to the same.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ struct Lines {
 }
 
 impl Console {
-    /// A log of at most `limit` bytes, for `logs` to remember.
+    /// A log of at most `limit` bytes, whose lines go to `logs`.
     pub(crate) fn new(logs: Logs, source: Source, limit: usize) -> Self {
         let (source, unfinished, tail) = (Arc::new(source), Vec::new(), Tail::default());
         Self(Arc::new(Mutex::new(Lines { logs, source, left: limit, full: false, unfinished, tail })))
@@ -48,12 +48,12 @@ impl Console {
         frames.iter().for_each(|name| lines.record(format!("    at {name}")));
     }
 
-    /// Takes a stream that is cut into lines by line breaks.
+    /// Logs what is written to a stream, line by line.
     pub(super) fn write(&self, bytes: &[u8]) {
         let mut lines = self.0.lock();
         lines.tail.extend(bytes);
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            // Beyond the limit nothing is kept.
+            // Nothing over the limit is kept.
             let kept = piece.len().min((lines.left + 1).saturating_sub(lines.unfinished.len()));
             lines.unfinished.extend_from_slice(&piece[..kept]);
             if piece.ends_with(b"\n") {
@@ -62,7 +62,7 @@ impl Console {
         }
     }
 
-    /// Logs what a stream has left unfinished.
+    /// Logs what was written after the last line break.
     pub(crate) fn finish(&self) {
         self.0.lock().finish();
     }
@@ -92,7 +92,7 @@ impl Lines {
         }
         if kept.len() < line.len() {
             self.full = true;
-            self.record("the rest of this invocation's log is dropped: it is over its limit".to_owned());
+            self.record(OVER_LIMIT.to_owned());
         }
     }
 
@@ -101,17 +101,6 @@ impl Lines {
         tracing::info!(target: "guest", function, invocation = invocation_id, "{line}");
         self.logs.push(&self.source, line);
     }
-}
-
-pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    linker.func_wrap(MODULE, "__console_log", console_log)?;
-    Ok(())
-}
-
-fn console_log(mut caller: Caller<'_, Guest>, ptr: i32, len: i32) -> wasmtime::Result<()> {
-    let (line, guest) = Region::new("__console_log", "the line", ptr, len).access(&mut caller)?;
-    guest.console.log(line);
-    Ok(())
 }
 
 #[cfg(test)]
@@ -146,9 +135,11 @@ mod tests {
 
     #[test]
     fn over_the_limit_is_dropped_with_one_note() {
-        let note = "the rest of this invocation's log is dropped: it is over its limit";
-        assert_eq!(logged(5, |console| (0..100).for_each(|_| console.log(b"1234"))), ["1234", "1", note]);
-        assert_eq!(logged(5, |console| console.write(&[b'x'; 1000])), ["xxxxx", note]);
+        assert_eq!(
+            logged(5, |console| (0..100).for_each(|_| console.log(b"1234"))),
+            ["1234", "1", OVER_LIMIT]
+        );
+        assert_eq!(logged(5, |console| console.write(&[b'x'; 1000])), ["xxxxx", OVER_LIMIT]);
         assert_eq!(logged(8, |console| (0..2).for_each(|_| console.log(b"1234"))), ["1234", "1234"]);
     }
 }

@@ -4,12 +4,13 @@ use std::ops::Range;
 
 use wasmtime::{Caller, Extern};
 
-use super::{Fault, Guest};
+use super::abi::HostCallError;
+use super::guest::Guest;
 
 /// A part of a guest's memory, as the guest named it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Region {
-    /// The host function that was given it.
+    /// The host function that it was passed to.
     pub(super) call: &'static str,
     /// What it is for.
     pub(super) what: &'static str,
@@ -23,8 +24,8 @@ impl Region {
         Self { call, what, ptr: ptr.cast_unsigned(), len: len.cast_unsigned() }
     }
 
-    /// Room for `len` bytes from `ptr` on. No guest has room for more than 4 GiB.
-    pub(super) fn room(call: &'static str, what: &'static str, ptr: i32, len: usize) -> Self {
+    /// A buffer of `len` bytes from `ptr` on. No guest has more than 4 GiB.
+    pub(super) fn buffer(call: &'static str, what: &'static str, ptr: i32, len: usize) -> Self {
         Self { call, what, ptr: ptr.cast_unsigned(), len: u32::try_from(len).unwrap_or(u32::MAX) }
     }
 
@@ -34,24 +35,24 @@ impl Region {
     }
 
     /// Where it is in a memory of `size` bytes.
-    fn within(self, size: usize) -> Result<Range<usize>, Fault> {
+    fn within(self, size: usize) -> Result<Range<usize>, HostCallError> {
         let Self { call, what, ptr, len } = self;
         let start = ptr as usize;
         match start.checked_add(len as usize) {
             Some(end) if end <= size => Ok(start..end),
-            _ => Err(Fault::OutOfBounds { call, what, ptr, len, size }),
+            _ => Err(HostCallError::OutOfBounds { call, what, ptr, len, size }),
         }
     }
 
-    /// The bytes, to read and to write, and what the host keeps for the guest.
+    /// The bytes, to read and to write, and the guest's state.
     pub(super) fn access<'a>(
         self,
         caller: &'a mut Caller<'_, Guest>,
-    ) -> Result<(&'a mut [u8], &'a mut Guest), Fault> {
+    ) -> Result<(&'a mut [u8], &'a mut Guest), HostCallError> {
         let known = caller.data().memory;
-        // A module's start function runs before its instance is there to be looked into.
+        // A module's start function runs before there is an instance to look into.
         let memory = known.or_else(|| caller.get_export("memory").and_then(Extern::into_memory));
-        let memory = memory.ok_or(Fault::NoMemory { call: self.call })?;
+        let memory = memory.ok_or(HostCallError::NoMemory { call: self.call })?;
         let (bytes, guest) = memory.data_and_store_mut(caller);
         let range = self.within(bytes.len())?;
         Ok((&mut bytes[range], guest))
@@ -87,10 +88,10 @@ mod tests {
     }
 
     #[test]
-    fn the_fault_says_what_was_wrong() {
-        let fault = Region::new("__console_log", "the line", -4, 8).within(65536).expect_err("wraps around");
+    fn the_error_says_what_was_wrong() {
+        let error = Region::new("__console_log", "the line", -4, 8).within(65536).expect_err("wraps around");
         assert_eq!(
-            fault.to_string(),
+            error.to_string(),
             "__console_log was given the line out of bounds: 8 bytes at address 4294967292 of a memory of \
              65536 bytes"
         );

@@ -13,23 +13,23 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
-use super::Fault;
+use super::abi::HostCallError;
 use super::console::Console;
 
-/// What a stream takes at once, in bytes.
+/// Bytes that a stream takes at once.
 const STREAM_CHUNK: usize = 64 << 10;
-/// Random bytes per call, the most.
+/// Random bytes for one call, the most.
 const MAX_RANDOM: u64 = 64 << 10;
 
-/// For a command: arguments on stdin, result on stdout, log on stderr.
+/// WASI for a command: arguments on stdin, result on stdout, log on stderr.
 pub(super) fn command(args: Bytes, output: Output, console: Console) -> WasiP1Ctx {
-    let take = move |bytes: &[u8]| output.append(bytes);
+    let on_write = move |bytes: &[u8]| output.append(bytes);
     let mut wasi = WasiCtxBuilder::new();
-    wasi.stdin(MemoryInputPipe::new(args)).stdout(Stream(Arc::new(take))).stderr(log_to(console));
+    wasi.stdin(MemoryInputPipe::new(args)).stdout(Stream(Arc::new(on_write))).stderr(log_to(console));
     finish(wasi)
 }
 
-/// For a FunLess function: what it prints is its log.
+/// WASI for a FunLess function: what it prints is its log.
 pub(super) fn library(console: Console) -> WasiP1Ctx {
     let mut wasi = WasiCtxBuilder::new();
     wasi.stdout(log_to(console.clone())).stderr(log_to(console));
@@ -47,7 +47,7 @@ fn log_to(console: Console) -> Stream {
     }))
 }
 
-/// What a command has written, up to its limit.
+/// What a command has written to stdout, up to its limit.
 #[derive(Debug, Clone)]
 pub(super) struct Output {
     written: Arc<Mutex<BytesMut>>,
@@ -63,21 +63,21 @@ impl Output {
         self.written.lock().split().freeze()
     }
 
-    fn append(&self, bytes: &[u8]) -> Result<(), Fault> {
+    fn append(&self, bytes: &[u8]) -> Result<(), HostCallError> {
         let mut written = self.written.lock();
         if (written.len() + bytes.len()) as u64 > self.limit {
-            return Err(Fault::OutputLimit);
+            return Err(HostCallError::OutputLimit);
         }
         written.extend_from_slice(bytes);
         Ok(())
     }
 }
 
-/// An output stream that hands on what is written to it, at once.
+/// An unbuffered output stream.
 #[derive(Clone)]
-struct Stream(Arc<Take>);
+struct Stream(Arc<OnWrite>);
 
-type Take = dyn Fn(&[u8]) -> Result<(), Fault> + Send + Sync;
+type OnWrite = dyn Fn(&[u8]) -> Result<(), HostCallError> + Send + Sync;
 
 impl IsTerminal for Stream {
     fn is_terminal(&self) -> bool {
@@ -97,7 +97,7 @@ impl StdoutStream for Stream {
 
 impl OutputStream for Stream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        (self.0)(&bytes).map_err(|fault| StreamError::Trap(fault.into()))
+        (self.0)(&bytes).map_err(|error| StreamError::Trap(error.into()))
     }
 
     fn flush(&mut self) -> StreamResult<()> {

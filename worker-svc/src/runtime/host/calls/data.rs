@@ -1,24 +1,11 @@
-//! What goes into a FunLess function and what comes out.
+//! `__get_input_data`, `__insert_response` and `__insert_error`: the function's input and outputs.
 
 use bytes::Bytes;
 use wasmtime::{Caller, Linker};
 
-use super::memory::Region;
-use super::{Fault, Guest, MODULE};
-
-/// One function's input and outputs.
-pub(super) struct Exchange {
-    input: Bytes,
-    pub(super) response: Option<Bytes>,
-    pub(super) error: Option<String>,
-    output_limit: u64,
-}
-
-impl Exchange {
-    pub(super) fn new(input: Bytes, output_limit: u64) -> Self {
-        Self { input, response: None, error: None, output_limit }
-    }
-}
+use crate::runtime::host::abi::{HostCallError, MODULE};
+use crate::runtime::host::guest::Guest;
+use crate::runtime::host::memory::Region;
 
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.func_wrap(MODULE, "__get_input_data", get_input_data)?;
@@ -29,35 +16,33 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 
 /// Writes the input to `ptr`.
 fn get_input_data(mut caller: Caller<'_, Guest>, ptr: i32) -> wasmtime::Result<()> {
-    let len = caller.data().exchange.input.len();
-    let (room, guest) =
-        Region::room("__get_input_data", "room for the input", ptr, len).access(&mut caller)?;
-    room.copy_from_slice(&guest.exchange.input);
+    let len = caller.data().io.input.len();
+    let (buffer, guest) =
+        Region::buffer("__get_input_data", "a buffer for the input", ptr, len).access(&mut caller)?;
+    buffer.copy_from_slice(&guest.io.input);
     Ok(())
 }
 
 /// Takes the response. The last one counts.
 fn insert_response(mut caller: Caller<'_, Guest>, ptr: i32, len: i32) -> wasmtime::Result<()> {
     let (bytes, guest) = output(&mut caller, Region::new("__insert_response", "the response", ptr, len))?;
-    guest.exchange.response = Some(Bytes::copy_from_slice(bytes));
+    guest.io.response = Some(Bytes::copy_from_slice(bytes));
     Ok(())
 }
 
 /// Takes the error message. The last one counts.
 fn insert_error(mut caller: Caller<'_, Guest>, ptr: i32, len: i32) -> wasmtime::Result<()> {
     let (bytes, guest) = output(&mut caller, Region::new("__insert_error", "the error message", ptr, len))?;
-    guest.exchange.error = Some(String::from_utf8_lossy(bytes).into_owned());
+    guest.io.error = Some(String::from_utf8_lossy(bytes).into_owned());
     Ok(())
 }
 
-/// The bytes of something that the function says, if it may say as much.
+/// The bytes of an output, unless it is over its limit.
 fn output<'a>(
     caller: &'a mut Caller<'_, Guest>,
     region: Region,
-) -> Result<(&'a mut [u8], &'a mut Guest), Fault> {
+) -> Result<(&'a mut [u8], &'a mut Guest), HostCallError> {
     let (bytes, guest) = region.access(caller)?;
-    if bytes.len() as u64 > guest.exchange.output_limit {
-        return Err(Fault::OutputLimit);
-    }
+    guest.io.check_output(bytes.len())?;
     Ok((bytes, guest))
 }

@@ -1,0 +1,160 @@
+//! `__http_request`, `__http_send` and `__http_read`: HTTP requests of guests.
+//!
+//! The published SDK calls `__http_request`: the host writes the response's body to an address without
+//! knowing how much memory is reserved there. With `__http_send` and `__http_read` the guest gets the length
+//! first, and then reads.
+
+use bytes::{Buf as _, Bytes};
+use http::Method;
+use wasmtime::{Caller, Linker};
+
+use crate::runtime::host::abi::{HostCallError, MODULE};
+use crate::runtime::host::guest::Guest;
+use crate::runtime::host::http::{HttpRequest, HttpResponse};
+use crate::runtime::host::memory::Region;
+
+/// Pointer and length of a request's parts: URI, headers, body.
+type RequestParts = [(i32, i32); 3];
+
+pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.func_wrap_async(
+        MODULE,
+        "__http_request",
+        |mut caller: Caller<'_, Guest>,
+         (response, response_len, status, method, uri, uri_len, headers, headers_len, body, body_len): (
+            i32,
+            i32,
+            i32,
+            i32,
+            i32,
+            i32,
+            i32,
+            i32,
+            i32,
+            i32,
+        )| {
+            let parts = [(uri, uri_len), (headers, headers_len), (body, body_len)];
+            Box::new(async move {
+                http_request(&mut caller, [response, response_len, status], method, parts).await
+            })
+        },
+    )?;
+    linker.func_wrap_async(
+        MODULE,
+        "__http_send",
+        |mut caller: Caller<'_, Guest>,
+         (status, method, uri, uri_len, headers, headers_len, body, body_len): (
+            i32,
+            i32,
+            i32,
+            i32,
+            i32,
+            i32,
+            i32,
+            i32,
+        )| {
+            let parts = [(uri, uri_len), (headers, headers_len), (body, body_len)];
+            Box::new(async move { http_send(&mut caller, status, method, parts).await })
+        },
+    )?;
+    linker.func_wrap(MODULE, "__http_read", http_read)?;
+    Ok(())
+}
+
+async fn http_request(
+    caller: &mut Caller<'_, Guest>,
+    [response, response_len, status]: [i32; 3],
+    method: i32,
+    parts: RequestParts,
+) -> wasmtime::Result<()> {
+    const CALL: &str = "__http_request";
+    let status = Region::buffer(CALL, "a buffer for the status", status, size_of::<u16>());
+    let length = Region::buffer(CALL, "a buffer for the response's length", response_len, size_of::<u32>());
+    // A request whose response could not be written is not sent.
+    status.access(caller)?;
+    length.access(caller)?;
+    let request = read_request(caller, CALL, method, parts)?;
+    let HttpResponse { status: code, body } = send(caller, request).await.unwrap_or_default();
+    let buffer = Region::buffer(CALL, "a buffer for the response", response, body.len());
+    buffer.access(caller)?.0.copy_from_slice(&body);
+    // After the body, so that they hold even where it overlaps them.
+    write_u32(caller, length, buffer.len())?;
+    status.access(caller)?.0.copy_from_slice(&code.to_le_bytes());
+    Ok(())
+}
+
+fn write_u32(caller: &mut Caller<'_, Guest>, to: Region, value: usize) -> Result<(), HostCallError> {
+    let value = u32::try_from(value).unwrap_or(u32::MAX);
+    to.access(caller)?.0.copy_from_slice(&value.to_le_bytes());
+    Ok(())
+}
+
+/// Returns the length of the body, which is kept for `__http_read`; -1 if the request failed.
+async fn http_send(
+    caller: &mut Caller<'_, Guest>,
+    status: i32,
+    method: i32,
+    parts: RequestParts,
+) -> wasmtime::Result<i32> {
+    const CALL: &str = "__http_send";
+    let status = Region::buffer(CALL, "a buffer for the status", status, size_of::<u16>());
+    status.access(caller)?;
+    let request = read_request(caller, CALL, method, parts)?;
+    let response = send(caller, request).await;
+    let length =
+        response.as_ref().map_or(-1, |response| i32::try_from(response.body.len()).unwrap_or(i32::MAX));
+    let HttpResponse { status: code, body } = response.unwrap_or_default();
+    let (buffer, guest) = status.access(caller)?;
+    buffer.copy_from_slice(&code.to_le_bytes());
+    guest.http.unread = body;
+    Ok(length)
+}
+
+/// Reads the next bytes of the kept body, at most `len`. Returns how many.
+fn http_read(mut caller: Caller<'_, Guest>, ptr: i32, len: i32) -> wasmtime::Result<i32> {
+    let region = Region::new("__http_read", "a buffer for the body", ptr, len);
+    let (buffer, guest) = region.access(&mut caller)?;
+    let count = buffer.len().min(guest.http.unread.len());
+    guest.http.unread.copy_to_slice(&mut buffer[..count]);
+    Ok(i32::try_from(count).unwrap_or(i32::MAX))
+}
+
+fn read_request(
+    caller: &mut Caller<'_, Guest>,
+    call: &'static str,
+    method: i32,
+    parts: RequestParts,
+) -> Result<HttpRequest, HostCallError> {
+    let method = match method {
+        0 => Method::GET,
+        1 => Method::POST,
+        2 => Method::PUT,
+        3 => Method::DELETE,
+        _ => return Err(HostCallError::UnknownMethod { call, method }),
+    };
+    let mut copy = |what, (ptr, len): (i32, i32)| {
+        let (bytes, _) = Region::new(call, what, ptr, len).access(caller)?;
+        Ok(Bytes::copy_from_slice(bytes))
+    };
+    let [uri, headers, body] = parts;
+    Ok(HttpRequest {
+        method,
+        uri: copy("the URI", uri)?,
+        headers: copy("the headers", headers)?,
+        body: copy("the body", body)?,
+    })
+}
+
+/// Sends a request of this guest. `None` if it failed; the guest's log then says why.
+async fn send(caller: &mut Caller<'_, Guest>, request: HttpRequest) -> Option<HttpResponse> {
+    let http = &mut caller.data_mut().http;
+    http.requests += 1;
+    let client = http.client();
+    match client.send(request).await {
+        Ok(response) => Some(response),
+        Err(reason) => {
+            caller.data().console.log(format!("HTTP request failed: {reason}").as_bytes());
+            None
+        }
+    }
+}

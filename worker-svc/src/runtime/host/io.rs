@@ -1,0 +1,25 @@
+//! Input and output of one FunLess function.
+
+use bytes::Bytes;
+
+use super::abi::HostCallError;
+
+/// The input, and the outputs so far.
+pub(super) struct FunctionIo {
+    pub(super) input: Bytes,
+    pub(super) response: Option<Bytes>,
+    pub(super) error: Option<String>,
+    output_limit: u64,
+}
+
+impl FunctionIo {
+    /// Outputs may have `output_limit` bytes each.
+    pub(super) fn new(input: Bytes, output_limit: u64) -> Self {
+        Self { input, response: None, error: None, output_limit }
+    }
+
+    /// Refuses an output of `len` bytes if that is over the limit.
+    pub(super) fn check_output(&self, len: usize) -> Result<(), HostCallError> {
+        if len as u64 > self.output_limit { Err(HostCallError::OutputLimit) } else { Ok(()) }
+    }
+}
