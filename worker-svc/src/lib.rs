@@ -26,6 +26,7 @@ mod grpc;
 mod load;
 mod logs;
 mod metrics;
+mod outcome;
 mod preparation;
 mod report;
 mod runtime;

@@ -9,7 +9,7 @@ use prometheus::{
 };
 
 use crate::error::Error;
-use crate::runtime::Outcome;
+use crate::outcome::{self, Outcome};
 
 /// The level of the code cache that had some code.
 #[derive(Debug, Clone, Copy)]
@@ -177,7 +177,7 @@ pub(crate) struct Observation {
 
 impl Observation {
     pub(crate) fn ended(&mut self, end: &Result<Outcome, Error>, receipt: &Receipt) {
-        self.outcome = outcome_label(end);
+        self.outcome = outcome::label(end);
         self.metrics.runs.spent(receipt);
     }
 }
@@ -185,15 +185,6 @@ impl Observation {
 impl Drop for Observation {
     fn drop(&mut self) {
         self.metrics.invocations.with_label_values(&[self.outcome]).inc();
-    }
-}
-
-/// What metrics and traces call the end of an invocation.
-pub(crate) fn outcome_label(end: &Result<Outcome, Error>) -> &'static str {
-    match end {
-        Ok(Outcome::Result(_)) => "result",
-        Ok(Outcome::FunctionError(_)) => "function_error",
-        Err(error) => error.label(),
     }
 }
 

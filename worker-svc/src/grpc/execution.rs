@@ -19,9 +19,10 @@ use tracing::{Instrument as _, Span};
 use crate::admission::Admission;
 use crate::error::Error;
 use crate::logs::Source;
-use crate::metrics::{Metrics, outcome_label};
+use crate::metrics::Metrics;
+use crate::outcome::{self, Outcome};
 use crate::runtime::limits::Limits;
-use crate::runtime::{Invocation, Outcome, ReadyCode, Runtime};
+use crate::runtime::{Invocation, ReadyCode, Runtime};
 use crate::work::Kind;
 
 /// What a function gets whose caller gave no arguments.
@@ -135,7 +136,7 @@ fn record_end(span: &Span, end: &Result<Outcome, Error>, receipt: &Receipt) {
     if span.is_disabled() {
         return;
     }
-    let outcome = outcome_label(end);
+    let outcome = outcome::label(end);
     span.record("funless.outcome", outcome);
     if end.is_err() {
         span.record("otel.status_code", "ERROR");

@@ -1,7 +1,7 @@
 //! The one wasmtime engine of the worker.
 //!
-//! Instances come from a pool that is reserved at the start: memories are copy-on-write images, so
-//! that a fresh instance costs microseconds, and no more of them exist than may run at once.
+//! Instances come from a pool that is reserved at start-up. Memories are copy-on-write images, so that a
+//! fresh instance costs microseconds, and no more of them exist than may run at once.
 
 use anyhow::Context as _;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -10,23 +10,23 @@ use super::backtrace::MAX_FRAMES;
 
 /// One page of WebAssembly's memory, in bytes.
 const PAGE: u64 = 64 << 10;
-/// Slots beside those of the invocations that may run: for what is just being taken down.
+/// Slots beyond those of the invocations that may run, for instances that are being torn down.
 const SPARE_SLOTS: usize = 4;
-/// Memory of a slot that stays in place for its next user, cleared, in bytes.
+/// Memory of a slot that stays mapped for the next instance, cleared, in bytes.
 const MEMORY_KEEP_RESIDENT: usize = 256 << 10;
 const TABLE_KEEP_RESIDENT: usize = 16 << 10;
-/// Slots that stay warm for functions that do not run right now.
+/// Slots that stay warm for functions that are not running.
 const WARM_SLOTS: usize = 32;
 const DECOMMIT_BATCH: usize = 8;
 const TABLES_PER_MODULE: u32 = 4;
-/// Elements of one table, the most.
+/// The most elements of one table.
 pub(crate) const TABLE_ELEMENTS: usize = 100_000;
-/// Stack for the host functions that a guest calls, in bytes, beside the guest's own.
+/// Stack for host functions, in bytes, in addition to the guest's own.
 const HOST_STACK: usize = 1 << 20;
 
-/// What the engine is made for.
+/// What the engine reserves memory for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Capacity {
+pub(crate) struct EngineLimits {
     /// Instances at once.
     pub(crate) instances: usize,
     /// The most memory of an instance, in bytes.
@@ -35,48 +35,48 @@ pub(crate) struct Capacity {
     pub(crate) stack_bytes: usize,
 }
 
-/// How much address space memories get, from the fastest to the smallest.
+/// How much address space linear memories get, from the fastest layout to the smallest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Layout {
-    /// All that 32 bits can address for each memory: code needs no bounds checks.
-    Whole,
-    /// As much as a memory may grow to.
-    Tight,
-    /// No pool: each memory is mapped when it is needed.
+pub(crate) enum PoolLayout {
+    /// 4 GiB for each memory: code needs no bounds checks.
+    Full,
+    /// As much as each memory may grow to.
+    Compact,
+    /// No pool: each memory is mapped when needed.
     OnDemand,
 }
 
-/// An engine with the first layout that fits into the address space. Some small machines have 39
-/// bits of it only.
-pub(crate) fn build(capacity: Capacity) -> anyhow::Result<wasmtime::Engine> {
-    for layout in [Layout::Whole, Layout::Tight] {
-        match with_layout(capacity, layout) {
+/// An engine with the first layout that fits into the address space, which has only 39 bits on some
+/// small machines.
+pub(crate) fn build(limits: EngineLimits) -> anyhow::Result<wasmtime::Engine> {
+    for layout in [PoolLayout::Full, PoolLayout::Compact] {
+        match with_layout(limits, layout) {
             Ok(engine) => return Ok(engine),
             Err(error) => {
                 tracing::warn!(?layout, %error, "the pool of instances does not fit; trying a smaller one");
             }
         }
     }
-    with_layout(capacity, Layout::OnDemand)
+    with_layout(limits, PoolLayout::OnDemand)
 }
 
 /// An engine with this layout.
-pub(crate) fn with_layout(capacity: Capacity, layout: Layout) -> anyhow::Result<wasmtime::Engine> {
-    let memory_bytes = capacity.memory_bytes.next_multiple_of(PAGE);
+pub(crate) fn with_layout(limits: EngineLimits, layout: PoolLayout) -> anyhow::Result<wasmtime::Engine> {
+    let memory_bytes = limits.memory_bytes.next_multiple_of(PAGE);
     let mut config = Config::new();
     config
         .epoch_interruption(true)
         .wasm_backtrace_max_frames(Some(MAX_FRAMES))
-        .max_wasm_stack(capacity.stack_bytes)
-        .async_stack_size(capacity.stack_bytes + HOST_STACK)
+        .max_wasm_stack(limits.stack_bytes)
+        .async_stack_size(limits.stack_bytes + HOST_STACK)
         .wasm_multi_memory(false)
         .wasm_memory64(false);
-    if layout != Layout::Whole {
+    if layout != PoolLayout::Full {
         config.memory_reservation(memory_bytes).memory_guard_size(PAGE);
     }
-    if layout != Layout::OnDemand {
+    if layout != PoolLayout::OnDemand {
         let memory_bytes = usize::try_from(memory_bytes).context("memory_bytes")?;
-        let instances = u32::try_from(capacity.instances + SPARE_SLOTS).context("max_concurrent")?;
+        let instances = u32::try_from(limits.instances + SPARE_SLOTS).context("max_concurrent")?;
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances, memory_bytes)));
     }
     wasmtime::Engine::new(&config).map_err(|error| anyhow::anyhow!("{error:#}"))
@@ -109,9 +109,9 @@ mod tests {
         const GUEST: &str = r#"(module (memory 1)
             (func (export "grow") (result i32) (memory.grow (i32.const 14)))
             (func (export "beyond") (result i32) (i32.load (i32.const 1000000))))"#;
-        for layout in [Layout::Whole, Layout::Tight, Layout::OnDemand] {
-            let capacity = Capacity { instances: 2, memory_bytes: 1 << 20, stack_bytes: 64 << 10 };
-            let engine = with_layout(capacity, layout).expect("fits");
+        for layout in [PoolLayout::Full, PoolLayout::Compact, PoolLayout::OnDemand] {
+            let limits = EngineLimits { instances: 2, memory_bytes: 1 << 20, stack_bytes: 64 << 10 };
+            let engine = with_layout(limits, layout).expect("fits");
             let module = wasmtime::Module::new(&engine, wat::parse_str(GUEST).expect("well-formed"));
             let mut store = wasmtime::Store::new(&engine, ());
             store.set_epoch_deadline(1);
@@ -127,8 +127,8 @@ mod tests {
     #[test]
     fn a_pool_that_does_not_fit_is_made_smaller() {
         // 160 TiB, where processes have 128.
-        let capacity = Capacity { instances: 40_000, memory_bytes: 1 << 20, stack_bytes: 64 << 10 };
-        assert!(with_layout(capacity, Layout::Whole).is_err());
-        assert!(build(capacity).is_ok());
+        let limits = EngineLimits { instances: 40_000, memory_bytes: 1 << 20, stack_bytes: 64 << 10 };
+        assert!(with_layout(limits, PoolLayout::Full).is_err());
+        assert!(build(limits).is_ok());
     }
 }

@@ -1,0 +1,54 @@
+//! Why a run ended without returning.
+
+use wasmtime::{PoolConcurrencyLimitError, Trap};
+
+use super::backtrace;
+use super::host::{Guest, HostCallError};
+use super::limits::Limits;
+use crate::error::Error;
+
+/// Why a run ended without returning, while the functions in `frames` were running.
+pub(super) fn of(
+    error: &wasmtime::Error,
+    frames: &[String],
+    guest: &Guest,
+    limits: Limits,
+    stack_bytes: usize,
+) -> Error {
+    tracing::debug!(error = format!("{error:?}"), "a guest failed");
+    let misuse = error.downcast_ref::<HostCallError>();
+    if misuse == Some(&HostCallError::OutputLimit) {
+        return Error::OutputLimit { limit: limits.output_bytes };
+    }
+    if guest.meter.refused() {
+        return Error::MemoryLimit { limit: limits.memory_bytes };
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return Error::Internal(format!("the pool of instances is exhausted: {error:#}"));
+    }
+    let what = match (misuse, error.downcast_ref::<Trap>()) {
+        (Some(misuse), _) => misuse.to_string(),
+        (_, Some(Trap::StackOverflow)) => {
+            return Error::StackLimit { limit: stack_bytes as u64 };
+        }
+        (_, Some(trap)) => in_words(trap),
+        _ => error.root_cause().to_string(),
+    };
+    Error::Trapped(what + &backtrace::in_message(frames))
+}
+
+/// A trap as its user reads it.
+fn in_words(trap: &Trap) -> String {
+    let words = trap.to_string();
+    words.strip_prefix("wasm trap: ").unwrap_or(&words).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traps_in_words() {
+        assert_eq!(in_words(&Trap::IntegerDivisionByZero), "integer divide by zero");
+    }
+}
