@@ -1,4 +1,4 @@
-//! Lets invocations in, as many at once as configured, and none while the worker stops.
+//! Admission control: as many invocations at once as configured, and none while the worker drains.
 
 use std::sync::Arc;
 
@@ -8,41 +8,45 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-use crate::work::{Counted, Kind, Work};
+use crate::running::{InvocationKey, RunningGuard, RunningInvocations};
 
-/// The door. Who is refused has not started.
+/// Admits invocations. One that it refuses has not started.
 #[derive(Debug, Clone)]
 pub(crate) struct Admission {
-    places: Arc<Semaphore>,
-    work: Work,
+    permits: Arc<Semaphore>,
+    running: RunningInvocations,
     draining: CancellationToken,
 }
 
-/// A place among those that run, held until it is dropped. As long it counts as work.
+/// An admitted invocation. It counts as running until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
-    _counted: Counted,
+pub(crate) struct Admitted {
+    _running: RunningGuard,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Admission {
-    /// Who is let in is counted in `work`.
-    pub(crate) fn new(max_concurrent: usize, work: Work, draining: CancellationToken) -> Self {
-        Self { places: Arc::new(Semaphore::new(max_concurrent)), work, draining }
+    /// Admits `max_concurrent` invocations at once, and counts them in `running`.
+    pub(crate) fn new(
+        max_concurrent: usize,
+        running: RunningInvocations,
+        draining: CancellationToken,
+    ) -> Self {
+        Self { permits: Arc::new(Semaphore::new(max_concurrent)), running, draining }
     }
 
-    /// Shows in `registry` how many of the places are taken.
-    pub(crate) fn show(&self, registry: &Registry, max_concurrent: usize) {
-        show_permits(registry, "invocations", max_concurrent, &self.places);
+    /// Registers the metrics of its permits.
+    pub(crate) fn register_metrics(&self, registry: &Registry, max_concurrent: usize) {
+        show_permits(registry, "invocations", max_concurrent, &self.permits);
     }
 
-    /// A place for an invocation of this kind.
-    pub(crate) fn admit(&self, kind: Kind, capacity_kb: u64) -> Result<Place, Error> {
+    /// Admits an invocation with this key, unless the limit is reached.
+    pub(crate) fn admit(&self, key: InvocationKey, capacity_kb: u64) -> Result<Admitted, Error> {
         if self.draining.is_cancelled() {
             return Err(Error::Draining);
         }
-        let permit = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Error::Overloaded)?;
-        Ok(Place { _counted: self.work.begin(kind, capacity_kb), _permit: permit })
+        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| Error::Overloaded)?;
+        Ok(Admitted { _running: self.running.begin(key, capacity_kb), _permit: permit })
     }
 }
 
@@ -51,18 +55,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_and_none_while_draining() {
-        let (work, draining) = (Work::default(), CancellationToken::new());
-        let admission = Admission::new(1, work.clone(), draining.clone());
-        let admit = || admission.admit(Kind { scheduler_id: "s".into(), tag: "t".into() }, 64);
-        let first = admit().expect("a free place");
+    fn admits_up_to_the_limit_and_none_while_draining() {
+        let (running, draining) = (RunningInvocations::default(), CancellationToken::new());
+        let admission = Admission::new(1, running.clone(), draining.clone());
+        let admit = || admission.admit(InvocationKey { scheduler_id: "s".into(), tag: "t".into() }, 64);
+        let first = admit().expect("a free permit");
         assert_eq!(admit().expect_err("full"), Error::Overloaded);
-        assert_eq!(work.now().first().map(|work| work.running), Some(1), "who is refused does not count");
+        assert_eq!(
+            running.snapshot().first().map(|work| work.running),
+            Some(1),
+            "what is refused does not count"
+        );
         drop(first);
-        assert_eq!(work.now(), []);
-        drop(admit().expect("a free place again"));
+        assert_eq!(running.snapshot(), []);
+        drop(admit().expect("a free permit again"));
         draining.cancel();
         assert_eq!(admit().expect_err("draining"), Error::Draining);
-        assert_eq!(work.now(), []);
+        assert_eq!(running.snapshot(), []);
     }
 }

@@ -22,10 +22,10 @@ use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::preparation::Preparation;
 use crate::report::{Joined, Reporter};
+use crate::running::RunningInvocations;
 use crate::runtime::Runtime;
 use crate::runtime::limits::Limits;
 use crate::tunnel::Tunnels;
-use crate::work::Work;
 
 /// The worker.
 #[derive(Debug)]
@@ -37,8 +37,8 @@ impl App {
         let tasks = Tasks::default();
         let readiness = Readiness::default();
         let metrics = Metrics::new(&host.metrics, &config.name);
-        let work = Work::default();
-        let load = measured_load(&config, &host, &tasks, work.clone(), &metrics)?;
+        let running = RunningInvocations::default();
+        let load = measured_load(&config, &host, &tasks, running.clone(), &metrics)?;
         let address = advertised(&config, &host)?;
 
         let registry = host.dialer.dial(&config.registry).context("registry")?;
@@ -67,8 +67,8 @@ impl App {
             joined: Joined::new(readiness.condition("scheduler")),
         };
 
-        let admission = Admission::new(config.max_concurrent, work, host.draining.clone());
-        admission.show(&host.metrics, config.max_concurrent);
+        let admission = Admission::new(config.max_concurrent, running, host.draining.clone());
+        admission.register_metrics(&host.metrics, config.max_concurrent);
         let execution = ExecutionService { admission, runtime, limits: Limits::of_worker(&config), metrics };
         let execution = ExecutionServer::new(execution)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -97,15 +97,15 @@ impl App {
     }
 }
 
-/// The load, which Prometheus can read too.
+/// Measures the load, and registers it as metrics.
 fn measured_load(
     config: &Config,
     host: &Host,
     tasks: &Tasks,
-    work: Work,
+    running: RunningInvocations,
     metrics: &Metrics,
 ) -> anyhow::Result<Arc<LoadMeter>> {
-    let load = Arc::new(LoadMeter::new(config, work, metrics.guest_memory.clone())?);
+    let load = Arc::new(LoadMeter::new(config, running, metrics.guest_memory.clone())?);
     mesh::metrics::register(&host.metrics, LoadGauges::new(Arc::clone(&load), &config.name));
     tasks.spawn(Arc::clone(&load).follow_cpu_use());
     Ok(load)

@@ -29,9 +29,9 @@ mod metrics;
 mod outcome;
 mod preparation;
 mod report;
+mod running;
 mod runtime;
 mod tunnel;
-mod work;
 
 pub use app::App;
 pub use config::{Advertise, Config};

@@ -21,9 +21,9 @@ use crate::error::Error;
 use crate::logs::Source;
 use crate::metrics::Metrics;
 use crate::outcome::{self, Outcome};
+use crate::running::InvocationKey;
 use crate::runtime::limits::Limits;
 use crate::runtime::{Invocation, ReadyCode, Runtime};
-use crate::work::Kind;
 
 /// What a function gets whose caller gave no arguments.
 const NO_ARGS: Bytes = Bytes::from_static(b"{}");
@@ -68,16 +68,17 @@ impl ExecutionService {
         deadline: Option<Deadline>,
         receipt: &mut Receipt,
     ) -> Result<Outcome, Error> {
-        let kind = Kind { scheduler_id: take(&mut request.scheduler_id), tag: take(&mut request.tag) };
-        let place = self.admission.admit(kind, request.capacity_kb);
-        let place = place.inspect_err(|error| self.metrics.refused(error))?;
+        let key =
+            InvocationKey { scheduler_id: take(&mut request.scheduler_id), tag: take(&mut request.tag) };
+        let admitted = self.admission.admit(key, request.capacity_kb);
+        let admitted = admitted.inspect_err(|error| self.metrics.refused(error))?;
         let mut observation = self.metrics.start();
         let span = execute_span(&request);
         let executing = self.execute_admitted(request, deadline, receipt);
         let end = executing.instrument(span.clone()).await;
         observation.ended(&end, receipt);
         record_end(&span, &end, receipt);
-        drop(place);
+        drop(admitted);
         end
     }
 

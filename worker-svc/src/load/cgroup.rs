@@ -1,9 +1,9 @@
-//! What the cgroups of this process allow it, as the files of version 2 or version 1 say.
+//! The limits of this process' cgroups, from the files of version 2 or version 1.
 //!
-//! A limit holds for everything below it, so that each level counts, from the process' own up to the one
-//! that is mounted here. `sysinfo` tells memory limits too, but its free memory leaves out what the page
-//! cache holds, which the kernel gives back when it is asked: a worker that has read its files would seem
-//! full. And it tells nothing of the CPU.
+//! A limit applies to everything below it, so each level counts, from the process' own up to the one that is
+//! mounted here. `sysinfo` reads memory limits, too, but its free memory leaves out the page cache, which the
+//! kernel reclaims on demand: a worker that has read its files would seem full. And it does not read CPU
+//! quotas.
 
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -12,18 +12,18 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Memory {
     pub(crate) total: u64,
-    /// What can be had: what is free, and what the kernel gives back.
+    /// What is free, and what the kernel reclaims on demand.
     pub(crate) available: u64,
     /// What nothing uses.
     pub(crate) free: u64,
 }
 
-/// How much CPU time a cgroup gets and has had.
+/// The CPU time of a cgroup.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct CpuQuota {
-    /// As many CPUs' time.
+    /// The quota, in CPUs.
     pub(crate) cpus: f64,
-    /// What all in the cgroup have had so far.
+    /// What its processes have used so far.
     pub(crate) used: Duration,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct CpuQuota {
 pub(crate) struct Cgroups {
     memory: Option<Group>,
     cpu: Option<Group>,
-    /// Where version 1 accounts for CPU time.
+    /// Of version 1, where CPU time is accounted.
     accounting: Option<Group>,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Cgroups {
 #[derive(Debug, PartialEq, Eq)]
 struct Group {
     version: Version,
-    /// Its own folder, and those above.
+    /// Its folder, and those above it.
     levels: Vec<PathBuf>,
 }
 
@@ -51,7 +51,7 @@ enum Version {
 }
 
 impl Memory {
-    /// The less of both, of each figure.
+    /// The smaller one of each value.
     pub(crate) fn min(self, other: Self) -> Self {
         Self {
             total: self.total.min(other.total),
@@ -67,7 +67,7 @@ impl Cgroups {
         Self::of(Path::new("/proc/self"))
     }
 
-    /// Those of the process that this folder of `/proc` describes. Without one there are none.
+    /// Those of the process with this folder in `/proc`; none if there is no such folder.
     fn of(process: &Path) -> Self {
         let read = |name: &str| std::fs::read_to_string(process.join(name)).unwrap_or_default();
         let (groups, mounts) = (read("cgroup"), read("mountinfo"));
@@ -75,14 +75,14 @@ impl Cgroups {
         Self { memory: find("memory"), cpu: find("cpu"), accounting: find("cpuacct") }
     }
 
-    /// The memory that they leave this process. `None`: they say nothing of it. May be more than the
-    /// machine has.
+    /// The memory that they allow this process; `None` without a limit. It may be more than the machine
+    /// has.
     pub(crate) fn memory(&self) -> Option<Memory> {
         let group = self.memory.as_ref()?;
         group.levels.iter().filter_map(|level| memory_at(group.version, level)).reduce(Memory::min)
     }
 
-    /// The scarcest of their quotas of CPU time.
+    /// The smallest of their CPU quotas.
     pub(crate) fn cpu_quota(&self) -> Option<CpuQuota> {
         let group = self.cpu.as_ref()?;
         let quotas = group.levels.iter().enumerate().filter_map(|(height, level)| {
@@ -101,8 +101,8 @@ impl Cgroups {
 }
 
 impl Group {
-    /// Finds it in what `cgroup` and `mountinfo` of a process say. A controller is in a hierarchy of
-    /// version 1, or else in the one of version 2.
+    /// Finds it in the files `cgroup` and `mountinfo` of a process. A controller is in a hierarchy of version 1,
+    /// or else in that of version 2.
     fn find(controller: &str, groups: &str, mounts: &str) -> Option<Self> {
         let has = |list: &str| list.split(',').any(|name| name == controller);
         let group = |wanted: &dyn Fn(&str) -> bool| {

@@ -1,4 +1,4 @@
-//! How much of the CPUs that this process may use is in use.
+//! The CPU use: of a cgroup's quota, or of the CPUs that this process may run on.
 
 use std::time::Instant;
 
@@ -7,23 +7,23 @@ use sysinfo::System;
 
 use super::cgroup::{Cgroups, CpuQuota};
 
-/// Measures from one call to the next.
+/// Measures the CPU use between two calls.
 pub(crate) struct CpuMeter {
     machine: System,
-    /// The quota when it was last looked at.
+    /// The quota at the last measurement.
     last: Option<(Instant, CpuQuota)>,
 }
 
 impl CpuMeter {
-    /// A meter that begins to measure now.
+    /// Starts to measure.
     pub(crate) fn start(cgroups: &Cgroups) -> anyhow::Result<Self> {
         let mut machine = System::new()?;
         machine.refresh_cpu_usage();
         Ok(Self { machine, last: cgroups.cpu_quota().map(|quota| (Instant::now(), quota)) })
     }
 
-    /// The share that was in use since the last call, from 0 to 1: of a cgroup's quota if that is less
-    /// than the CPUs that this process may run on, or else of those, whoever used them.
+    /// The share that was used since the last call, from 0 to 1: of the cgroup's quota if that is less than
+    /// the CPUs that this process may run on, otherwise of these CPUs, by any process.
     pub(crate) fn measure(&mut self, cgroups: &Cgroups) -> f64 {
         self.machine.refresh_cpu_usage();
         let allowed = sched_getaffinity(None).ok();
@@ -45,14 +45,14 @@ impl CpuMeter {
     }
 }
 
-/// What was used of a quota between two looks at it.
+/// The used share of a quota between two measurements.
 fn share_of_quota(before: (Instant, CpuQuota), after: (Instant, CpuQuota)) -> f64 {
     let elapsed = after.0.saturating_duration_since(before.0).as_secs_f64();
     let used = after.1.used.saturating_sub(before.1.used).as_secs_f64();
     if elapsed > 0.0 { (used / elapsed / after.1.cpus).clamp(0.0, 1.0) } else { 0.0 }
 }
 
-/// What was used of CPUs of which each was used so much.
+/// The used share of CPUs whose shares are these.
 fn share_of_cpus(uses: &[f64]) -> f64 {
     if uses.is_empty() { 0.0 } else { (uses.iter().sum::<f64>() / uses.len() as f64).clamp(0.0, 1.0) }
 }

@@ -1,4 +1,4 @@
-//! The load as Prometheus reads it: measured when it is asked for.
+//! The load as Prometheus metrics, measured on each scrape.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,15 +8,14 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, IntGaugeVec, Opts};
 
-use super::{LoadMeter, Measured};
+use super::meter::{LoadMeter, LoadSample};
 
-/// So many tags have a series of their own, those that are seen first. Any user can make up tags.
+/// Tags with a time series of their own: those seen first. Any user can make up tags.
 const MAX_TAGS: usize = 100;
-/// What the other tags are called together.
+/// The label of all other tags.
 const OTHER: &str = "other";
 
-/// Gauges of a worker's load, all with the label `worker`, whatever a scrape calls its target. Clones
-/// are the same gauges.
+/// Gauges of a worker's load, all with the label `worker`. Clones are the same gauges.
 #[derive(Clone)]
 pub(crate) struct LoadGauges(Arc<Inner>);
 
@@ -32,12 +31,12 @@ struct Inner {
     cpu_use: Gauge,
     running: Gauge,
     running_by_tag: IntGaugeVec,
-    /// The tags that have a series. Held while they are set and collected.
+    /// The tags that have a time series. Locked while they are set and collected.
     tags: Mutex<BTreeSet<String>>,
 }
 
 impl LoadGauges {
-    /// The load that `meter` measures of the worker with this name.
+    /// The load of the worker with this name, as `meter` measures it.
     pub(crate) fn new(meter: Arc<LoadMeter>, worker: &str) -> Self {
         let options = |name: &str, help: &str| {
             Opts::new(format!("funless_worker_{name}"), help).const_label("worker", worker)
@@ -45,18 +44,22 @@ impl LoadGauges {
         let gauge = |name: &str, help: &str| {
             Gauge::with_opts(options(name, help)).expect("the metric is well-formed")
         };
-        let by_tag = options("tag_invocations_running", "Invocations that run, by the tag of the function.");
+        let by_tag =
+            options("tag_invocations_running", "Invocations that are running, by the tag of the function.");
         Self(Arc::new(Inner {
             meter,
-            memory_total: gauge("memory_total_bytes", "Memory that functions may use."),
-            memory_available: gauge("memory_available_bytes", "What of it can be had now."),
-            memory_free: gauge("memory_free_bytes", "What of it nothing uses, not even a cache."),
+            memory_total: gauge("memory_total_bytes", "Memory for functions."),
+            memory_available: gauge("memory_available_bytes", "Memory for functions that is available."),
+            memory_free: gauge(
+                "memory_free_bytes",
+                "Memory for functions that nothing uses, not even a cache.",
+            ),
             load_1: gauge("load1", "The load average of the last minute."),
             load_5: gauge("load5", "The load average of the last 5 minutes."),
             load_15: gauge("load15", "The load average of the last 15 minutes."),
             cpus: gauge("cpus", "CPUs that the worker may use."),
-            cpu_use: gauge("cpu_use_ratio", "The share of them that is in use, from 0 to 1."),
-            running: gauge("invocations_running", "Invocations that run."),
+            cpu_use: gauge("cpu_use_ratio", "The share of the CPUs that is in use, from 0 to 1."),
+            running: gauge("invocations_running", "Invocations that are running."),
             running_by_tag: IntGaugeVec::new(by_tag, &["tag"]).expect("the metric is well-formed"),
             tags: Mutex::default(),
         }))
@@ -78,7 +81,7 @@ impl Inner {
         ]
     }
 
-    fn set(&self, Measured { load, memory_free }: &Measured, tags: &mut BTreeSet<String>) {
+    fn set(&self, LoadSample { load, memory_free }: &LoadSample, tags: &mut BTreeSet<String>) {
         self.memory_total.set(load.memory_total as f64);
         self.memory_available.set(load.memory_available as f64);
         self.memory_free.set(*memory_free as f64);
@@ -89,7 +92,7 @@ impl Inner {
         self.cpu_use.set(load.cpu_use);
         self.running.set(load.running.into());
 
-        // A tag of which nothing runs any more stays, at zero.
+        // A tag without running invocations stays, at zero.
         tags.iter().for_each(|tag| self.running_by_tag.with_label_values(&[tag]).set(0));
         if tags.len() == MAX_TAGS {
             self.running_by_tag.with_label_values(&[OTHER]).set(0);
@@ -124,9 +127,9 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::work::{Kind, Work};
+    use crate::running::{InvocationKey, RunningInvocations};
 
-    /// The series of running invocations: by tag, how many.
+    /// The number of running invocations by tag.
     fn by_tag(registry: &Registry) -> Vec<(String, f64)> {
         let families = registry.gather();
         let family = families.iter().find(|family| family.name() == "funless_worker_tag_invocations_running");
@@ -139,19 +142,20 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_so_many_tags_have_a_series() {
-        let (work, guests) = (Work::default(), IntGauge::new("guests", "guests").expect("well-formed"));
+    fn the_number_of_tags_with_a_series_is_bounded() {
+        let (work, guests) =
+            (RunningInvocations::default(), IntGauge::new("guests", "guests").expect("well-formed"));
         let meter = LoadMeter::new(&Config::default(), work.clone(), guests).expect("a measurable machine");
         let registry = Registry::new();
         let gauges = LoadGauges::new(Arc::new(meter), "w");
         registry.register(Box::new(gauges)).expect("well-formed");
         assert_eq!(by_tag(&registry), []);
 
-        let begin = |tag: &str| work.begin(Kind { scheduler_id: "s".into(), tag: tag.into() }, 64);
+        let begin = |tag: &str| work.begin(InvocationKey { scheduler_id: "s".into(), tag: tag.into() }, 64);
         let (first, again) = (begin(""), begin(""));
         assert_eq!(by_tag(&registry), [(String::new(), 2.0)]);
         drop((first, again));
-        assert_eq!(by_tag(&registry), [(String::new(), 0.0)], "what was seen stays");
+        assert_eq!(by_tag(&registry), [(String::new(), 0.0)], "a tag that was seen stays");
 
         let running: Vec<_> = (0..MAX_TAGS + 4).map(|number| begin(&number.to_string())).collect();
         let of = |wanted: &str| {
@@ -162,8 +166,8 @@ mod tests {
         assert_eq!((of(""), of(OTHER)), (Some(0.0), Some(5.0)));
         drop(running);
         assert_eq!(of(OTHER), Some(0.0));
-        let one_more = begin("seen by nobody yet");
-        assert_eq!((of(OTHER), of("seen by nobody yet")), (Some(1.0), None));
+        let one_more = begin("not seen before");
+        assert_eq!((of(OTHER), of("not seen before")), (Some(1.0), None));
         drop(one_more);
     }
 }
