@@ -21,7 +21,7 @@ use crate::load::{LoadGauges, LoadMeter};
 use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::preparation::Preparation;
-use crate::report::{Joined, Reporter};
+use crate::report::{Memberships, Reporter};
 use crate::running::RunningInvocations;
 use crate::runtime::Runtime;
 use crate::runtime::limits::Limits;
@@ -64,7 +64,7 @@ impl App {
             preparation,
             draining: host.draining.clone(),
             stopping: tasks.stopping().clone(),
-            joined: Joined::new(readiness.condition("scheduler")),
+            memberships: Memberships::new(readiness.condition("scheduler")),
         };
 
         let admission = Admission::new(config.max_concurrent, running, host.draining.clone());

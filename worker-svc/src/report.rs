@@ -1,4 +1,4 @@
-//! Tells schedulers that this worker is there, how loaded it is and what code it has prepared.
+//! Membership at the schedulers: joins each of them and reports the load and the prepared code.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -23,42 +23,41 @@ use crate::load::LoadMeter;
 use crate::preparation::{CodeState, Preparation};
 use crate::tunnel::Tunnels;
 
-/// Reports on their way to a scheduler. One that does not take them is not waited for longer than
-/// [`JOIN_TIMEOUT`].
-const REPORTS_ON_THE_WAY: usize = 4;
-/// How often to report when a scheduler does not say.
+/// Reports that are queued for a scheduler.
+const QUEUED_REPORTS: usize = 4;
+/// The report interval if a scheduler sets none.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a scheduler may take to let the worker in, or to take a report.
+/// How long a scheduler may take to accept the worker, or a report.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a worker that stops waits for a scheduler to hear it.
+/// How long a worker that stops waits until a scheduler has got its last report.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What there is to report. Cheap to clone.
+/// Joins schedulers and reports to them. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Reporter {
     pub(crate) identity: WorkerIdentity,
     pub(crate) load: Arc<LoadMeter>,
     pub(crate) preparation: Preparation,
     pub(crate) draining: CancellationToken,
-    /// Cancelled when the worker's tasks shall end.
+    /// Cancelled when the worker's tasks have to end.
     pub(crate) stopping: CancellationToken,
-    pub(crate) joined: Joined,
+    pub(crate) memberships: Memberships,
 }
 
-/// How many schedulers this worker has joined. One is enough to be ready.
+/// Counts the schedulers that this worker has joined. It is ready with one.
 #[derive(Clone)]
-pub(crate) struct Joined {
-    /// Held while the condition is set, so that it always says what the count says.
+pub(crate) struct Memberships {
+    /// Locked while the condition is set, so that the two always agree.
     count: Arc<Mutex<usize>>,
     condition: Condition,
 }
 
-impl Joined {
+impl Memberships {
     pub(crate) fn new(condition: Condition) -> Self {
         Self { count: Arc::default(), condition }
     }
 
-    fn enter(&self) -> Membership<'_> {
+    fn begin(&self) -> Membership<'_> {
         self.change(|count| count + 1);
         Membership(self)
     }
@@ -70,8 +69,8 @@ impl Joined {
     }
 }
 
-/// Membership at one scheduler, until it is dropped.
-struct Membership<'a>(&'a Joined);
+/// Membership at one scheduler. It ends when this is dropped.
+struct Membership<'a>(&'a Memberships);
 
 impl Drop for Membership<'_> {
     fn drop(&mut self) {
@@ -80,66 +79,66 @@ impl Drop for Membership<'_> {
 }
 
 impl Reporter {
-    /// Stays a member at this scheduler until the worker stops, and then leaves it: a scheduler that only saw the
-    /// stream break would report a lost worker. One that nobody can reach has `tunnels`.
+    /// Is a member at this scheduler until the worker stops, and then leaves: a scheduler whose stream just
+    /// breaks reports a lost worker. `tunnels` are for a worker that schedulers cannot reach.
     pub(crate) async fn run(self, scheduler: Channel, tunnels: Option<Tunnels>) {
         let stopping = self.stopping.clone();
-        let too_late = async {
+        let leave_timeout = async {
             stopping.cancelled().await;
             tokio::time::sleep(LEAVE_TIMEOUT).await;
         };
         tokio::select! {
-            () = self.stay(scheduler, tunnels) => {}
-            () = too_late => {}
+            () = self.keep_joined(scheduler, tunnels) => {}
+            () = leave_timeout => {}
         }
     }
 
-    /// A lost stream is opened again, unless this worker drains.
-    async fn stay(self, scheduler: Channel, tunnels: Option<Tunnels>) {
+    /// Joins again whenever the stream is lost, unless the worker is leaving.
+    async fn keep_joined(self, scheduler: Channel, tunnels: Option<Tunnels>) {
         let endpoint = scheduler.endpoint().clone();
         let mut client = MembershipClient::new(scheduler);
         let mut backoff = Backoff::reconnect();
         loop {
-            let mut was_in = false;
-            let entered = || {
-                was_in = true;
+            let mut had_joined = false;
+            let on_joined = || {
+                had_joined = true;
                 tracing::info!(scheduler = %endpoint, "joined");
             };
-            let Err(lost) = self.join_reachably(&mut client, tunnels.as_ref(), entered).await;
+            let Err(error) = self.join_with_tunnel(&mut client, tunnels.as_ref(), on_joined).await;
             if self.is_leaving() {
                 return;
             }
-            if was_in {
-                tracing::warn!(scheduler = %endpoint, %lost, "membership lost; joining again");
+            if had_joined {
+                tracing::warn!(scheduler = %endpoint, %error, "membership lost; joining again");
                 backoff.reset();
             }
             let wait = backoff.next_wait();
-            tracing::debug!(scheduler = %endpoint, %lost, ?wait, "not a member");
+            tracing::debug!(scheduler = %endpoint, %error, ?wait, "cannot join");
             if self.stopping.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
                 return;
             }
         }
     }
 
-    /// Joins once, having opened a tunnel if there has to be one, until either is lost. A tunnel outlives
-    /// the membership: a scheduler that stops still has calls there.
-    async fn join_reachably(
+    /// Joins once, through a tunnel if this worker needs one, until the stream or the tunnel is lost. A tunnel
+    /// outlives the membership: a scheduler that stops still has calls in it.
+    async fn join_with_tunnel(
         &self,
         client: &mut MembershipClient<Channel>,
         tunnels: Option<&Tunnels>,
-        entered: impl FnOnce(),
+        on_joined: impl FnOnce(),
     ) -> Result<Infallible, Error> {
-        let Some(tunnels) = tunnels else { return self.join(client, entered).await };
+        let Some(tunnels) = tunnels else { return self.join(client, on_joined).await };
         let tunnel = tunnels.open(client, &self.identity.id).await?;
-        let mut membership = pin!(self.join(client, entered));
+        let mut membership = pin!(self.join(client, on_joined));
         tokio::select! {
             lost = &mut membership => return lost,
             _ = tunnel => {}
         }
         match self.draining.is_cancelled() {
-            // It has ended its tunnels itself.
+            // This worker has ended its tunnels itself.
             true => membership.await,
-            false => Err(Error::unavailable("the tunnel has ended")),
+            false => Err(Error::unavailable("the tunnel was closed")),
         }
     }
 
@@ -147,17 +146,17 @@ impl Reporter {
     async fn join(
         &self,
         client: &mut MembershipClient<Channel>,
-        entered: impl FnOnce(),
+        on_joined: impl FnOnce(),
     ) -> Result<Infallible, Error> {
-        let (reports, outgoing) = mpsc::channel(REPORTS_ON_THE_WAY);
+        let (reports, outgoing) = mpsc::channel(QUEUED_REPORTS);
         let mut changed = self.preparation.watch();
-        let mut told = Told::default();
-        let report = Some(self.report(&mut told));
+        let mut reported = ReportedCode::default();
+        let report = Some(self.report(&mut reported));
         let hello = Hello { identity: Some(self.identity.clone()), report };
-        let lost = || Error::unavailable("the scheduler ended the stream");
+        let lost = || Error::unavailable("the scheduler closed the stream");
         let send = async |message| {
             let message = JoinRequest { message: Some(message) };
-            // One that takes no report for so long is as good as gone.
+            // A scheduler that takes no report for so long counts as lost.
             let sent = tokio::time::timeout(JOIN_TIMEOUT, reports.send(message)).await;
             sent.map_err(|_| lost())?.map_err(|_| lost())
         };
@@ -171,8 +170,8 @@ impl Reporter {
         let (mut answers, welcome) = tokio::time::timeout(JOIN_TIMEOUT, welcome)
             .await
             .map_err(|_| Error::unavailable("the scheduler did not answer in time"))??;
-        let _membership = self.joined.enter();
-        entered();
+        let _membership = self.memberships.begin();
+        on_joined();
 
         let every = match welcome.report_interval_ms {
             0 => DEFAULT_INTERVAL,
@@ -180,23 +179,23 @@ impl Reporter {
         };
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut drain_told = self.draining.is_cancelled();
+        let mut drain_reported = self.draining.is_cancelled();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 Ok(()) = changed.changed() => {}
-                () = self.draining.cancelled(), if !drain_told => drain_told = true,
+                () = self.draining.cancelled(), if !drain_reported => drain_reported = true,
                 () = self.stopping.cancelled() => break,
                 answer = answers.message() => match answer? {
                     Some(_) => continue,
                     None => return Err(lost()),
                 },
             }
-            send(Message::Report(self.report(&mut told))).await?;
+            send(Message::Report(self.report(&mut reported))).await?;
         }
-        send(Message::Report(self.report(&mut told))).await?;
+        send(Message::Report(self.report(&mut reported))).await?;
         drop(reports);
-        // The scheduler ends the stream once it has read all of it.
+        // The scheduler closes the stream once it has read all reports.
         while answers.message().await?.is_some() {}
         Err(Error::unavailable("the worker has left"))
     }
@@ -205,22 +204,22 @@ impl Reporter {
         self.draining.is_cancelled() || self.stopping.is_cancelled()
     }
 
-    fn report(&self, told: &mut Told) -> Report {
+    fn report(&self, reported: &mut ReportedCode) -> Report {
         Report {
             load: Some(self.load.measure().load),
             draining: self.is_leaving(),
-            ..told.news(self.preparation.states())
+            ..reported.changes(self.preparation.states())
         }
     }
 }
 
-/// What one scheduler has been told about code.
+/// The states of code as they were last reported to one scheduler.
 #[derive(Debug, Default)]
-struct Told(HashMap<Hash, CodeState>);
+struct ReportedCode(HashMap<Hash, CodeState>);
 
-impl Told {
-    /// A report of what has changed since.
-    fn news(&mut self, now: HashMap<Hash, CodeState>) -> Report {
+impl ReportedCode {
+    /// A report of what has changed since then.
+    fn changes(&mut self, now: HashMap<Hash, CodeState>) -> Report {
         let mut report = Report::default();
         for (hash, state) in &now {
             if self.0.get(hash) == Some(state) {
@@ -236,8 +235,8 @@ impl Told {
             }
         }
         let dropped = self.0.iter().filter(|(hash, state)| {
-            let was_told = **state != CodeState::Pending;
-            was_told && now.get(*hash).is_none_or(|state| *state == CodeState::Pending)
+            let was_reported = **state != CodeState::Pending;
+            was_reported && now.get(*hash).is_none_or(|state| *state == CodeState::Pending)
         });
         report.code_dropped = dropped.map(|(hash, _)| hash.to_bytes()).collect();
         self.0 = now;
@@ -250,23 +249,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_news_is_told() {
+    fn only_changes_are_reported() {
         let hash = |name: &str| Hash::of(name.as_bytes());
         let bytes = |name: &str| hash(name).to_bytes();
-        let mut told = Told::default();
+        let mut reported = ReportedCode::default();
 
         let states = HashMap::from([
             (hash("a"), CodeState::Ready),
             (hash("b"), CodeState::Pending),
             (hash("c"), CodeState::Failed("broken".into())),
         ]);
-        let report = told.news(states.clone());
+        let report = reported.changes(states.clone());
         assert_eq!(report.code_ready, [bytes("a")]);
         assert_eq!(report.code_failed, [CodeProblem { hash: bytes("c"), message: "broken".into() }]);
-        assert_eq!(told.news(states), Report::default());
+        assert_eq!(reported.changes(states), Report::default());
 
         let report =
-            told.news(HashMap::from([(hash("a"), CodeState::Pending), (hash("b"), CodeState::Ready)]));
+            reported.changes(HashMap::from([(hash("a"), CodeState::Pending), (hash("b"), CodeState::Ready)]));
         assert_eq!(report.code_ready, [bytes("b")]);
         let mut dropped = report.code_dropped.clone();
         dropped.sort();

@@ -30,8 +30,8 @@ struct Stage {
     _dir: TempDir,
 }
 
-/// By scheduler and tag: how many run, with how much capacity.
-type Told = BTreeMap<(String, String), (u32, u64)>;
+/// The number of running invocations and their capacity in KB, by scheduler and tag.
+type Running = BTreeMap<(String, String), (u32, u64)>;
 
 impl Stage {
     async fn start() -> Self {
@@ -72,14 +72,14 @@ impl Stage {
 
     /// Waits until the worker tells that just this runs, all of it in instances of their own.
     async fn tells(&self, what: &str, expected: &[(&str, &str, u32, u64)]) -> WorkerLoad {
-        let expected: Told = expected
+        let expected: Running = expected
             .iter()
             .map(|&(scheduler, tag, running, kb)| ((scheduler.into(), tag.into()), (running, kb)))
             .collect();
         let guests = expected.values().map(|(running, _)| u64::from(*running) * GUEST).sum::<u64>();
         let last = || self.scheduler.last_report().as_ref().map(load_of);
         eventually(what, || async {
-            last().is_some_and(|load| told(&load) == expected && load.memory_guests == guests)
+            last().is_some_and(|load| running(&load) == expected && load.memory_guests == guests)
         })
         .await;
         last().expect("there was one")
@@ -90,15 +90,15 @@ fn load_of(report: &Report) -> WorkerLoad {
     report.load.clone().expect("each report tells the load")
 }
 
-fn told(load: &WorkerLoad) -> Told {
-    let told: Told = load
+fn running(load: &WorkerLoad) -> Running {
+    let by_key: Running = load
         .work
         .iter()
         .map(|work| ((work.scheduler_id.clone(), work.tag.clone()), (work.running, work.capacity_kb)))
         .collect();
-    assert_eq!(told.len(), load.work.len(), "one entry for each scheduler and tag: {load:?}");
+    assert_eq!(by_key.len(), load.work.len(), "one entry for each scheduler and tag: {load:?}");
     assert_eq!(load.work.iter().map(|work| work.running).sum::<u32>(), load.running);
-    told
+    by_key
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn counts_are_exact_however_invocations_end() {
     stage.tells("none runs", &[]).await;
 
     let heard = stage.scheduler.heard.lock();
-    for ((_, tag), (running, kb)) in heard.reports.iter().flat_map(|report| told(&load_of(report))) {
+    for ((_, tag), (running, kb)) in heard.reports.iter().flat_map(|report| running(&load_of(report))) {
         let each = match tag.as_str() {
             "kept" => 3,
             "given up" => 5,
