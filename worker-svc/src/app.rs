@@ -16,7 +16,7 @@ use proto::worker::v1::logs_server::LogsServer;
 use crate::admission::Admission;
 use crate::code_source::CodeSource;
 use crate::config::{Advertise, Config};
-use crate::grpc::{ExecutionService, LogsService};
+use crate::grpc::{ExecutionHandler, LogsHandler};
 use crate::load::{LoadGauges, LoadMeter};
 use crate::logs::Logs;
 use crate::metrics::Metrics;
@@ -47,9 +47,9 @@ impl App {
         let runtime = Arc::new(Runtime::new(&config, source, logs.clone(), &tasks, metrics.clone())?);
 
         let preparation = Preparation::new();
-        let take = preparation.clone();
+        let followed = preparation.clone();
         let following = readiness.condition("registry");
-        tasks.spawn(follow::follow(registry, following, move |update| take.take(update)));
+        tasks.spawn(follow::follow(registry, following, move |update| followed.apply(update)));
         tasks.spawn(preparation.clone().run(runtime.code.clone(), config.compile_threads));
 
         let reporter = Reporter {
@@ -69,11 +69,11 @@ impl App {
 
         let admission = Admission::new(config.max_concurrent, running, host.draining.clone());
         admission.register_metrics(&host.metrics, config.max_concurrent);
-        let execution = ExecutionService { admission, runtime, limits: Limits::of_worker(&config), metrics };
+        let execution = ExecutionHandler { admission, runtime, limits: Limits::of_worker(&config), metrics };
         let execution = ExecutionServer::new(execution)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let logs = LogsService { logs, worker: config.name.clone(), draining: host.draining.clone() };
+        let logs = LogsHandler { logs, worker: config.name.clone(), draining: host.draining.clone() };
         let logs = LogsServer::new(logs).max_encoding_message_size(MAX_MESSAGE_BYTES);
         let router = Grpc::default().service(execution).service(logs).build(
             &config.server,

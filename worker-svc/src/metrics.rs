@@ -44,15 +44,15 @@ pub(crate) struct Metrics {
     runs: RunMetrics,
     /// CPU time of guests, in seconds.
     pub(crate) guest_cpu: Counter,
-    /// Linear memory of the guests that run, in bytes.
+    /// Linear memory of the running guests, in bytes.
     pub(crate) guest_memory: IntGauge,
-    /// What is remembered of the functions' logs, in bytes.
+    /// Log lines that are kept, in bytes.
     pub(crate) log_bytes: IntGauge,
     phases: HistogramVec,
     found: [IntCounter; 3],
 }
 
-/// What runs have cost.
+/// The usage of runs.
 #[derive(Debug, Clone)]
 struct RunMetrics {
     duration: Histogram,
@@ -63,7 +63,7 @@ struct RunMetrics {
 }
 
 impl Metrics {
-    /// Registers those of the worker with this name.
+    /// Registers the metrics of the worker with this name.
     pub(crate) fn new(registry: &Registry, worker: &str) -> Self {
         let of_worker = |name: &str, help: &str| {
             int_gauge(registry, name, help, &["worker"]).with_label_values(&[worker])
@@ -71,7 +71,7 @@ impl Metrics {
         let found = int_counter(
             registry,
             "funless_worker_code_found_total",
-            "Look-ups of code, by the level of the cache that had it.",
+            "Lookups of code, by the cache level that had it.",
             &["level"],
         );
         Self {
@@ -89,12 +89,9 @@ impl Metrics {
             ),
             guest_memory: of_worker(
                 "funless_worker_guest_memory_bytes",
-                "Linear memory of the invocations that run.",
+                "Linear memory of running invocations.",
             ),
-            log_bytes: of_worker(
-                "funless_worker_log_bytes",
-                "Bytes of the functions' log lines that are remembered.",
-            ),
+            log_bytes: of_worker("funless_worker_log_bytes", "Bytes of functions' log lines that are kept."),
             phases: duration_histogram(
                 registry,
                 "funless_worker_code_phase_seconds",
@@ -113,12 +110,12 @@ impl Metrics {
         self.phases.with_label_values(&[phase.label()]).observe(took.as_secs_f64());
     }
 
-    /// Counts one invocation when what is returned is dropped.
-    pub(crate) fn start(&self) -> Observation {
-        Observation { metrics: self.clone(), outcome: "abandoned" }
+    /// Counts one invocation when the recorder is dropped.
+    pub(crate) fn start(&self) -> InvocationRecorder {
+        InvocationRecorder { metrics: self.clone(), outcome: "abandoned" }
     }
 
-    /// Counts an invocation that never started.
+    /// Counts an invocation that was not admitted.
     pub(crate) fn refused(&self, error: &Error) {
         self.invocations.with_label_values(&[error.label()]).inc();
     }
@@ -154,10 +151,10 @@ impl RunMetrics {
         }
     }
 
-    /// What one invocation has cost.
-    fn spent(&self, receipt: &Receipt) {
+    /// Records the usage of one invocation.
+    fn record(&self, receipt: &Receipt) {
         self.queue.observe(seconds(receipt.queue_us));
-        // A run has arguments, if only `{}`: this one did not get so far.
+        // A run has arguments, at least `{}`: this invocation did not get that far.
         if receipt.in_bytes == 0 {
             return;
         }
@@ -168,21 +165,21 @@ impl RunMetrics {
     }
 }
 
-/// One invocation, counted when it is dropped: as abandoned by its caller unless its end was told.
+/// One invocation, counted when this is dropped: as abandoned by its caller unless `ended` was called.
 #[derive(Debug)]
-pub(crate) struct Observation {
+pub(crate) struct InvocationRecorder {
     metrics: Metrics,
     outcome: &'static str,
 }
 
-impl Observation {
+impl InvocationRecorder {
     pub(crate) fn ended(&mut self, end: &Result<Outcome, Error>, receipt: &Receipt) {
         self.outcome = outcome::label(end);
-        self.metrics.runs.spent(receipt);
+        self.metrics.runs.record(receipt);
     }
 }
 
-impl Drop for Observation {
+impl Drop for InvocationRecorder {
     fn drop(&mut self) {
         self.metrics.invocations.with_label_values(&[self.outcome]).inc();
     }
@@ -190,12 +187,12 @@ impl Drop for Observation {
 
 const NO_LABELS: &[&str] = &[];
 
-/// From one page of WebAssembly to all of a 32-bit memory.
+/// From one page of WebAssembly to a whole 32-bit memory.
 fn peak_memory() -> Histogram {
     let buckets = prometheus::exponential_buckets(65_536.0, 4.0, 9).expect("the buckets ascend");
     let options = HistogramOpts::new(
         "funless_worker_guest_peak_memory_bytes",
-        "The most linear memory that an invocation had.",
+        "The most linear memory of an invocation.",
     );
     Histogram::with_opts(options.buckets(buckets)).expect("the metric is well-formed")
 }

@@ -1,7 +1,7 @@
 //! Prepares code before it is first called.
 //!
-//! Follows the registry: code that a function uses is fetched and compiled in the background, code
-//! that no function uses any more is forgotten. Schedulers are told what is prepared.
+//! Follows the registry: code that a function uses is fetched and compiled in the background, code that no
+//! function uses any more is removed. Schedulers get reports of what is prepared.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use tokio::sync::{Semaphore, watch};
 use crate::error::Error;
 use crate::runtime::CodeCache;
 
-/// How far the code of a function is.
+/// The state of some code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CodeState {
     /// Not prepared yet.
     Pending,
     Ready,
-    /// Cannot be prepared, with the reason.
+    /// It cannot be prepared, with the reason.
     Failed(String),
 }
 
@@ -35,41 +35,41 @@ pub(crate) struct Preparation(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    uses: Mutex<Uses>,
-    /// Counts changes of `uses`.
+    index: Mutex<CodeIndex>,
+    /// Counts changes of `index`.
     changed: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
-struct Uses {
-    /// Which code each function uses, by the function's id.
+struct CodeIndex {
+    /// The code of each function, by the function's id.
     by_function: HashMap<String, Hash>,
     code: HashMap<Hash, CodeState>,
-    /// Code that was dropped and is not yet forgotten.
-    dropped: Vec<Hash>,
-    /// A snapshot has come, so that what is on disk and is not used can go.
+    /// Code that no function uses any more and that has to be removed.
+    unused: Vec<Hash>,
+    /// Whether there was a snapshot since the last sweep: artifacts of unused code can be removed.
     sweep: bool,
 }
 
-impl Uses {
-    fn take(&mut self, update: Update) {
+impl CodeIndex {
+    fn apply(&mut self, update: Update) {
         match update {
             Update::Snapshot(snapshot, _) => {
-                self.by_function = snapshot.functions.iter().filter_map(use_of).collect();
+                self.by_function = snapshot.functions.iter().filter_map(code_of).collect();
                 self.sweep = true;
             }
             Update::Changes(changes, _) => {
                 for change in changes {
-                    self.take_change(change);
+                    self.apply_change(change);
                 }
             }
         }
         let used: HashSet<Hash> = self.by_function.values().copied().collect();
-        let dropped = &mut self.dropped;
+        let unused = &mut self.unused;
         self.code.retain(|hash, _| {
             let keep = used.contains(hash);
             if !keep {
-                dropped.push(*hash);
+                unused.push(*hash);
             }
             keep
         });
@@ -78,9 +78,9 @@ impl Uses {
         }
     }
 
-    fn take_change(&mut self, change: v1::Change) {
+    fn apply_change(&mut self, change: v1::Change) {
         match change.change {
-            Some(Change::FunctionPut(function)) => self.by_function.extend(use_of(&function)),
+            Some(Change::FunctionPut(function)) => self.by_function.extend(code_of(&function)),
             Some(Change::FunctionDeleted(deleted)) => {
                 self.by_function.remove(&deleted.id);
             }
@@ -89,7 +89,7 @@ impl Uses {
     }
 }
 
-fn use_of(function: &Function) -> Option<(String, Hash)> {
+fn code_of(function: &Function) -> Option<(String, Hash)> {
     let hash = function.code.as_ref().and_then(|code| Hash::try_from(code.hash.as_ref()).ok());
     if hash.is_none() {
         tracing::warn!(function.module, function.name, "the registry sent a function without a hash");
@@ -99,21 +99,21 @@ fn use_of(function: &Function) -> Option<(String, Hash)> {
 
 impl Preparation {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Inner { uses: Mutex::default(), changed: watch::Sender::new(0) }))
+        Self(Arc::new(Inner { index: Mutex::default(), changed: watch::Sender::new(0) }))
     }
 
-    /// Takes what the registry says.
-    pub(crate) fn take(&self, update: Update) {
-        self.0.uses.lock().take(update);
+    /// Applies an update of the registry.
+    pub(crate) fn apply(&self, update: Update) {
+        self.0.index.lock().apply(update);
         self.notify();
     }
 
-    /// How far each code is.
+    /// The state of all code.
     pub(crate) fn states(&self) -> HashMap<Hash, CodeState> {
-        self.0.uses.lock().code.clone()
+        self.0.index.lock().code.clone()
     }
 
-    /// Tells when `states` has changed.
+    /// Changes when `states` changes.
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
         self.0.changed.subscribe()
     }
@@ -122,17 +122,17 @@ impl Preparation {
         self.0.changed.send_modify(|count| *count += 1);
     }
 
-    /// Prepares what is used and forgets what is not, for ever; so many at once.
-    pub(crate) async fn run(self, modules: CodeCache, at_once: usize) {
+    /// Prepares code that is used, `concurrency` at once, and removes code that is not. Never ends.
+    pub(crate) async fn run(self, cache: CodeCache, concurrency: usize) {
         let mut changed = self.watch();
-        let places = Semaphore::new(at_once);
+        let permits = Semaphore::new(concurrency);
         let mut preparing = FuturesUnordered::new();
         let mut started: HashSet<Hash> = HashSet::new();
         loop {
-            self.forget_unused(&modules).await;
+            self.remove_unused(&cache).await;
             for hash in self.pending() {
                 if started.insert(hash) {
-                    preparing.push(self.prepare(&modules, hash, &places));
+                    preparing.push(self.prepare(&cache, hash, &permits));
                 }
             }
             tokio::select! {
@@ -145,39 +145,39 @@ impl Preparation {
     }
 
     fn pending(&self) -> Vec<Hash> {
-        let uses = self.0.uses.lock();
-        let pending = uses.code.iter().filter(|(_, state)| **state == CodeState::Pending);
+        let index = self.0.index.lock();
+        let pending = index.code.iter().filter(|(_, state)| **state == CodeState::Pending);
         pending.map(|(hash, _)| *hash).collect()
     }
 
-    async fn forget_unused(&self, modules: &CodeCache) {
-        let (dropped, sweep) = {
-            let mut uses = self.0.uses.lock();
-            (std::mem::take(&mut uses.dropped), std::mem::take(&mut uses.sweep))
+    async fn remove_unused(&self, cache: &CodeCache) {
+        let (unused, sweep) = {
+            let mut index = self.0.index.lock();
+            (std::mem::take(&mut index.unused), std::mem::take(&mut index.sweep))
         };
-        for hash in dropped {
+        for hash in unused {
             if !self.is_used(&hash) {
-                modules.remove(hash).await;
+                cache.remove(hash).await;
             }
         }
         if sweep {
             let this = self.clone();
-            modules.retain_artifacts(move |hash| this.is_used(hash)).await;
+            cache.retain_artifacts(move |hash| this.is_used(hash)).await;
         }
     }
 
     fn is_used(&self, hash: &Hash) -> bool {
-        self.0.uses.lock().code.contains_key(hash)
+        self.0.index.lock().code.contains_key(hash)
     }
 
-    /// Prepares one code, as often as it takes, unless it is dropped in between. It holds one of the
-    /// `places` while it tries, and none while it waits: what cannot be fetched keeps nothing else.
-    async fn prepare(&self, modules: &CodeCache, hash: Hash, places: &Semaphore) -> Hash {
+    /// Prepares some code, with retries until it is no longer used. It holds a permit while it tries, and none
+    /// while it waits: code that cannot be fetched does not hold up other code.
+    async fn prepare(&self, cache: &CodeCache, hash: Hash, permits: &Semaphore) -> Hash {
         let mut backoff = Backoff::reconnect();
         while self.is_used(&hash) {
-            let place = places.acquire().await;
-            let prepared = modules.get(hash).await;
-            drop(place);
+            let permit = permits.acquire().await;
+            let prepared = cache.get(hash).await;
+            drop(permit);
             let state = match prepared {
                 Ok(_) => CodeState::Ready,
                 Err(Error::CodeUnusable(reason)) => {
@@ -186,19 +186,19 @@ impl Preparation {
                 }
                 Err(error) => {
                     let wait = backoff.next_wait();
-                    tracing::debug!(%hash, %error, ?wait, "code cannot be prepared yet");
+                    tracing::debug!(%hash, %error, ?wait, "cannot prepare code yet");
                     tokio::time::sleep(wait).await;
                     continue;
                 }
             };
-            if let Some(known) = self.0.uses.lock().code.get_mut(&hash) {
+            if let Some(known) = self.0.index.lock().code.get_mut(&hash) {
                 *known = state;
             }
             self.notify();
             break;
         }
         if !self.is_used(&hash) {
-            modules.remove(hash).await;
+            cache.remove(hash).await;
         }
         hash
     }
@@ -225,17 +225,17 @@ mod tests {
 
     #[test]
     fn code_is_used_while_any_function_uses_it() {
-        let mut uses = Uses::default();
+        let mut index = CodeIndex::default();
         let functions = vec![function("a", b"1"), function("b", b"1"), function("c", b"2")];
-        uses.take(Update::Snapshot(Snapshot { functions, complete: true, ..Snapshot::default() }, 1));
-        assert_eq!(uses.code.len(), 2);
-        uses.take(Update::Changes(vec![deleted("a")], 2));
-        assert!(uses.dropped.is_empty(), "b uses it still");
-        uses.take(Update::Changes(vec![put("b", b"3"), put("d", b"4")], 3));
-        assert_eq!(uses.dropped, [Hash::of(b"1")]);
-        assert_eq!(uses.code.len(), 3);
-        uses.take(Update::Snapshot(Snapshot { complete: true, ..Snapshot::default() }, 4));
-        assert!(uses.code.is_empty());
-        assert_eq!(uses.dropped.len(), 4);
+        index.apply(Update::Snapshot(Snapshot { functions, complete: true, ..Snapshot::default() }, 1));
+        assert_eq!(index.code.len(), 2);
+        index.apply(Update::Changes(vec![deleted("a")], 2));
+        assert!(index.unused.is_empty(), "b still uses it");
+        index.apply(Update::Changes(vec![put("b", b"3"), put("d", b"4")], 3));
+        assert_eq!(index.unused, [Hash::of(b"1")]);
+        assert_eq!(index.code.len(), 3);
+        index.apply(Update::Snapshot(Snapshot { complete: true, ..Snapshot::default() }, 4));
+        assert!(index.code.is_empty());
+        assert_eq!(index.unused.len(), 4);
     }
 }

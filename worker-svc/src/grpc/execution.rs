@@ -18,18 +18,18 @@ use tracing::{Instrument as _, Span};
 
 use crate::admission::Admission;
 use crate::error::Error;
-use crate::logs::Source;
+use crate::logs::LogSource;
 use crate::metrics::Metrics;
 use crate::outcome::{self, Outcome};
 use crate::running::InvocationKey;
 use crate::runtime::limits::Limits;
 use crate::runtime::{Invocation, ReadyCode, Runtime};
 
-/// What a function gets whose caller gave no arguments.
+/// The arguments of a function whose caller gave none.
 const NO_ARGS: Bytes = Bytes::from_static(b"{}");
 
-/// Runs code.
-pub(crate) struct ExecutionService {
+/// Handles `Execute`.
+pub(crate) struct ExecutionHandler {
     pub(crate) admission: Admission,
     pub(crate) runtime: Arc<Runtime>,
     /// The worker's limits.
@@ -38,7 +38,7 @@ pub(crate) struct ExecutionService {
 }
 
 #[tonic::async_trait]
-impl Execution for ExecutionService {
+impl Execution for ExecutionHandler {
     async fn execute(&self, request: Request<ExecuteRequest>) -> Result<Response<ExecuteResponse>, Status> {
         let deadline = Deadline::of(&request);
         let mut receipt = Receipt::default();
@@ -61,7 +61,7 @@ impl Execution for ExecutionService {
     }
 }
 
-impl ExecutionService {
+impl ExecutionHandler {
     async fn run(
         &self,
         mut request: ExecuteRequest,
@@ -72,11 +72,11 @@ impl ExecutionService {
             InvocationKey { scheduler_id: take(&mut request.scheduler_id), tag: take(&mut request.tag) };
         let admitted = self.admission.admit(key, request.capacity_kb);
         let admitted = admitted.inspect_err(|error| self.metrics.refused(error))?;
-        let mut observation = self.metrics.start();
+        let mut recorder = self.metrics.start();
         let span = execute_span(&request);
         let executing = self.execute_admitted(request, deadline, receipt);
         let end = executing.instrument(span.clone()).await;
-        observation.ended(&end, receipt);
+        recorder.ended(&end, receipt);
         record_end(&span, &end, receipt);
         drop(admitted);
         end
@@ -99,7 +99,7 @@ impl ExecutionService {
         receipt.load_us = micros(phases.load);
         Span::current().record("faas.coldstart", phases.is_cold());
         let invocation = Invocation {
-            source: Source {
+            source: LogSource {
                 function: format!("{}/{}", request.module, request.function),
                 function_id: request.function_id,
                 invocation_id: request.invocation_id,
@@ -113,7 +113,7 @@ impl ExecutionService {
     }
 }
 
-/// What is done for one call, without the call itself.
+/// The span of one execution, within that of the call.
 fn execute_span(request: &ExecuteRequest) -> Span {
     inner_span!(
         "execute",
@@ -132,7 +132,7 @@ fn execute_span(request: &ExecuteRequest) -> Span {
     )
 }
 
-/// Notes how it ended. A function's own error is an outcome, and the function's: the span has not failed.
+/// Records how an execution ended. A function's own error is an outcome: the span has not failed.
 fn record_end(span: &Span, end: &Result<Outcome, Error>, receipt: &Receipt) {
     if span.is_disabled() {
         return;

@@ -7,10 +7,10 @@ use proto::worker::v1::logs_server::Logs;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::logs::{Line, Read, Reader};
+use crate::logs::{Line, LineBatch, Reader};
 
-/// Tells what functions have logged.
-pub(crate) struct LogsService {
+/// Handles `TailLogs`.
+pub(crate) struct LogsHandler {
     pub(crate) logs: crate::logs::Logs,
     /// The worker's name.
     pub(crate) worker: String,
@@ -18,15 +18,15 @@ pub(crate) struct LogsService {
     pub(crate) draining: CancellationToken,
 }
 
-/// Which lines are asked for.
-struct Wanted {
+/// Selects the lines of a request.
+struct LineFilter {
     function_id: String,
     trace_id: String,
     worker: String,
 }
 
 #[tonic::async_trait]
-impl Logs for LogsService {
+impl Logs for LogsHandler {
     type TailLogsStream = BoxStream<'static, Result<TailLogsResponse, Status>>;
 
     async fn tail_logs(
@@ -35,12 +35,12 @@ impl Logs for LogsService {
     ) -> Result<Response<Self::TailLogsStream>, Status> {
         let TailLogsRequest { function_id, trace_id, follow, lines, .. } = request.into_inner();
         if function_id.is_empty() {
-            return Err(Error::field("function_id", "is needed: names can be taken again").into());
+            return Err(Error::field("function_id", "is required: names can be reused").into());
         }
-        let wanted = Wanted { function_id, trace_id, worker: self.worker.clone() };
-        let mut reader = self.logs.read();
-        let mut first = wanted.of(reader.read());
-        // Nobody asks for what was forgotten before he asked.
+        let filter = LineFilter { function_id, trace_id, worker: self.worker.clone() };
+        let mut reader = self.logs.reader();
+        let mut first = filter.apply(reader.read());
+        // Lines that were dropped before the request are not missed.
         first.missed = 0;
         let surplus = first.lines.len().saturating_sub(if lines == 0 { usize::MAX } else { lines as usize });
         first.lines.drain(..surplus);
@@ -48,22 +48,22 @@ impl Logs for LogsService {
         if !follow {
             return Ok(Response::new(first.boxed()));
         }
-        let to_come = stream::unfold((reader, wanted), async |(mut reader, wanted)| {
-            let response = wanted.next(&mut reader).await;
-            Some((Ok(response), (reader, wanted)))
+        let new_lines = stream::unfold((reader, filter), async |(mut reader, filter)| {
+            let response = filter.next(&mut reader).await;
+            Some((Ok(response), (reader, filter)))
         });
-        let until_draining = first.chain(to_come).take_until(self.draining.clone().cancelled_owned());
+        let until_draining = first.chain(new_lines).take_until(self.draining.clone().cancelled_owned());
         Ok(Response::new(until_draining.boxed()))
     }
 }
 
-impl Wanted {
-    fn includes(&self, line: &Line) -> bool {
+impl LineFilter {
+    fn matches(&self, line: &Line) -> bool {
         line.source.function_id == self.function_id
             && (self.trace_id.is_empty() || line.source.trace_id == self.trace_id)
     }
 
-    fn tell(&self, number: u64, line: &Line) -> LogLine {
+    fn to_proto(&self, number: u64, line: &Line) -> LogLine {
         LogLine {
             number,
             at_us: line.at_us,
@@ -74,21 +74,21 @@ impl Wanted {
         }
     }
 
-    /// What is wanted of what was read.
-    fn of(&self, read: Read) -> TailLogsResponse {
-        let lines = (read.first..).zip(&read.lines).filter(|(_, line)| self.includes(line));
+    /// The lines of `read` that match.
+    fn apply(&self, read: LineBatch) -> TailLogsResponse {
+        let lines = (read.first..).zip(&read.lines).filter(|(_, line)| self.matches(line));
         TailLogsResponse {
-            lines: lines.map(|(number, line)| self.tell(number, line)).collect(),
+            lines: lines.map(|(number, line)| self.to_proto(number, line)).collect(),
             missed: read.missed,
             unheard: Vec::new(),
         }
     }
 
-    /// Waits for lines that are wanted, or were missed.
+    /// Waits for lines that match, or that were missed.
     async fn next(&self, reader: &mut Reader) -> TailLogsResponse {
         loop {
             reader.wait().await;
-            let response = self.of(reader.read());
+            let response = self.apply(reader.read());
             if !response.lines.is_empty() || response.missed > 0 {
                 return response;
             }

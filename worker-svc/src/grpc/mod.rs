@@ -3,5 +3,5 @@
 mod execution;
 mod logs;
 
-pub(crate) use self::execution::ExecutionService;
-pub(crate) use self::logs::LogsService;
+pub(crate) use self::execution::ExecutionHandler;
+pub(crate) use self::logs::LogsHandler;

@@ -24,7 +24,7 @@ use super::{backtrace, failure, instance, response};
 use crate::code_source::CodeSource;
 use crate::config::{self, Config};
 use crate::error::Error;
-use crate::logs::{Logs, Source};
+use crate::logs::{LogSource, Logs};
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
 
@@ -32,7 +32,7 @@ use crate::outcome::Outcome;
 #[derive(Debug)]
 pub(crate) struct Invocation {
     /// What its log lines are labelled with.
-    pub(crate) source: Source,
+    pub(crate) source: LogSource,
     /// One JSON value.
     pub(crate) args: Bytes,
     pub(crate) limits: Limits,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::error::Error;
-use crate::logs::{Logs, Source};
+use crate::logs::{LogSource, Logs};
 use crate::runtime::excerpt::Tail;
 
 /// The last line of a log that is over its limit.
@@ -18,7 +18,7 @@ pub(crate) struct Console(Arc<Mutex<Lines>>);
 #[derive(Debug)]
 struct Lines {
     logs: Logs,
-    source: Arc<Source>,
+    source: Arc<LogSource>,
     /// Bytes that may still be logged.
     left: usize,
     full: bool,
@@ -30,7 +30,7 @@ struct Lines {
 
 impl Console {
     /// A log of at most `limit` bytes, whose lines go to `logs`.
-    pub(crate) fn new(logs: Logs, source: Source, limit: usize) -> Self {
+    pub(crate) fn new(logs: Logs, source: LogSource, limit: usize) -> Self {
         let (source, unfinished, tail) = (Arc::new(source), Vec::new(), Tail::default());
         Self(Arc::new(Mutex::new(Lines { logs, source, left: limit, full: false, unfinished, tail })))
     }
@@ -97,7 +97,7 @@ impl Lines {
     }
 
     fn record(&self, line: String) {
-        let Source { function, invocation_id, .. } = &*self.source;
+        let LogSource { function, invocation_id, .. } = &*self.source;
         tracing::info!(target: "guest", function, invocation = invocation_id, "{line}");
         self.logs.push(&self.source, line);
     }
@@ -107,19 +107,19 @@ impl Lines {
 mod tests {
     use super::*;
 
-    /// What is logged, which has to be what is remembered.
+    /// The lines in the worker's log, which must be those that are kept.
     fn logged(limit: usize, write: impl FnOnce(&Console)) -> Vec<String> {
         let logs = Logs::new(1 << 20, prometheus::IntGauge::new("bytes", "bytes").expect("well-formed"));
-        let source = Source { function: "m/f".into(), invocation_id: "i".into(), ..Source::default() };
+        let source = LogSource { function: "m/f".into(), invocation_id: "i".into(), ..LogSource::default() };
         let log = crate::runtime::testing::capture_log(|| {
             let console = Console::new(logs.clone(), source.clone(), limit);
             write(&console);
             console.finish();
         });
-        let remembered = logs.read().read().lines;
-        assert!(remembered.iter().all(|line| *line.source == source));
+        let kept = logs.reader().read().lines;
+        assert!(kept.iter().all(|line| *line.source == source));
         let logged: Vec<_> = log.lines().map(str::to_owned).collect();
-        assert_eq!(logged, remembered.iter().map(|line| line.text.clone()).collect::<Vec<_>>());
+        assert_eq!(logged, kept.iter().map(|line| line.text.clone()).collect::<Vec<_>>());
         logged
     }
 
