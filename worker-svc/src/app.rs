@@ -1,4 +1,4 @@
-//! The worker's parts and how they are wired.
+//! Wires the parts of the worker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ use crate::tunnel::Tunnels;
 pub struct App;
 
 impl App {
-    /// Starts the worker. It is ready once it follows the registry and a scheduler has let it in.
+    /// Starts the worker. It is ready once it follows the registry and has joined a scheduler.
     pub async fn start(config: Config, host: Host) -> anyhow::Result<Service> {
         let tasks = Tasks::default();
         let readiness = Readiness::default();
@@ -90,7 +90,7 @@ impl App {
         });
         for scheduler in &config.schedulers {
             let channel = host.dialer.dial(scheduler).context("schedulers")?;
-            // It ends by itself, having left the scheduler.
+            // It ends by itself, after it has left the scheduler.
             tasks.spawn_until_done(reporter.clone().run(channel, tunnels.clone()));
         }
         Ok(Service { name: "worker", router, more: Vec::new(), tasks, readiness })
@@ -111,20 +111,20 @@ fn measured_load(
     Ok(load)
 }
 
-/// Where schedulers reach this worker; `None`: nowhere.
+/// The address at which schedulers reach this worker.
 fn advertised(config: &Config, host: &Host) -> anyhow::Result<Option<Endpoint>> {
     let address = match &config.advertise {
-        Advertise::Listening => &host.address,
-        Advertise::Nowhere => return Ok(None),
-        Advertise::At(address) => address,
+        Advertise::ListenAddress => &host.address,
+        Advertise::None => return Ok(None),
+        Advertise::Address(address) => address,
     };
     if let Endpoint::Tcp(uri) = address {
         let name = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let unspecified = name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_unspecified());
         anyhow::ensure!(
             !unspecified,
-            "advertise: schedulers cannot reach {address}; set it to where they reach this worker, such as \
-             http://worker-1:4003, or to none"
+            "advertise: schedulers cannot reach {address}; expected the address at which they reach this \
+             worker, such as http://worker-1:4003, or none"
         );
     }
     Ok(Some(address.clone()))
@@ -135,23 +135,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_nobody_reaches_is_refused() {
+    fn an_unspecified_address_is_refused() {
         let endpoint = |text: &str| text.parse::<Endpoint>().expect("well-formed");
-        let reached_at = |listening: &str, advertise: Advertise| {
+        let address_for = |listening: &str, advertise: Advertise| {
             let config = Config { advertise, ..Config::default() };
             let host = Host::new(&config.server, endpoint(listening)).expect("a host");
             let address = advertised(&config, &host).map_err(|error| error.to_string());
             address.map(|address| address.map(|address| address.to_string()))
         };
-        let here = |text: &str| Ok(Some(text.to_owned()));
-        let listening = || Advertise::Listening;
-        assert_eq!(reached_at("http://10.0.0.1:4003", listening()), here("http://10.0.0.1:4003"));
-        let elsewhere = Advertise::At(endpoint("http://w:4003"));
-        assert_eq!(reached_at("http://0.0.0.0:4003", elsewhere), here("http://w:4003"));
+        let address = |text: &str| Ok(Some(text.to_owned()));
+        let listening = || Advertise::ListenAddress;
+        assert_eq!(address_for("http://10.0.0.1:4003", listening()), address("http://10.0.0.1:4003"));
+        let elsewhere = Advertise::Address(endpoint("http://w:4003"));
+        assert_eq!(address_for("http://0.0.0.0:4003", elsewhere), address("http://w:4003"));
         for unspecified in ["http://0.0.0.0:4003", "http://[::]:4003"] {
-            let error = reached_at(unspecified, listening()).expect_err(unspecified);
+            let error = address_for(unspecified, listening()).expect_err(unspecified);
             assert!(error.starts_with("advertise: "), "{error}");
-            assert_eq!(reached_at(unspecified, Advertise::Nowhere), Ok(None));
+            assert_eq!(address_for(unspecified, Advertise::None), Ok(None));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where code comes from: the registry, by hash, verified.
+//! Fetches code from the registry by its hash, and verifies it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use proto::registry::v1::code_store_client::CodeStoreClient;
 
 use crate::error::Error;
 
-/// More than any registry stores as one function's code, in bytes.
+/// More than any registry stores as the code of one function, in bytes.
 const MAX_CODE_BYTES: usize = 256 << 20;
 
 /// The registry's store of code.
@@ -27,7 +27,7 @@ impl CodeSource {
         Self { registry, timeout }
     }
 
-    /// The code with this hash. What has another hash is refused.
+    /// Fetches the code with this hash. Refuses what has another one.
     pub(crate) async fn fetch(&self, hash: Hash) -> Result<BytesMut, Error> {
         let deadline = Deadline::after(self.timeout);
         let fetching = tokio::time::timeout_at(deadline.instant(), self.receive(hash, deadline));
@@ -39,7 +39,7 @@ impl CodeSource {
                 _ => Error::CodeUnavailable(error.message),
             })?;
         if received != hash {
-            tracing::error!(%hash, %received, "the registry sent other code than was asked for");
+            tracing::error!(%hash, %received, "the registry sent other code than requested");
             return Err(Error::CodeUnusable("what the registry sent does not have the code's hash".into()));
         }
         Ok(code)

@@ -1,4 +1,4 @@
-//! All the knobs of the worker.
+//! The configuration of the worker.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,67 +9,67 @@ use serde::{Deserialize, Deserializer};
 
 /// One page of WebAssembly's memory, in bytes.
 const PAGE: u64 = 64 << 10;
-/// Of `MAX_MESSAGE_BYTES`, what a message holds beside a result.
-const ENVELOPE: u64 = 1 << 20;
-/// What is remembered of logs is told in one message, with what encodes it.
-const LOG_RING_MOST: u64 = 8 << 20;
-/// Schedulers keep the labels of all workers, and show them.
+/// The part of `MAX_MESSAGE_BYTES` that a message needs beside a result.
+const MESSAGE_OVERHEAD_BYTES: u64 = 1 << 20;
+/// All log lines that are kept have to fit into one message.
+const MAX_LOG_RING_BYTES: u64 = 8 << 20;
+/// The most labels: schedulers keep those of all workers.
 const MAX_LABELS: usize = 64;
-/// Of a label's key, and of its value.
+/// The longest key of a label, and the longest value.
 const MAX_LABEL_BYTES: usize = 256;
 
 /// The worker's configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// How it serves the schedulers.
+    /// How it serves schedulers.
     pub server: ServerConfig,
-    /// How it is seen.
+    /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
-    /// What APP scripts and people call this worker; matches `^[_a-zA-Z0-9.@-]+$`, such as
+    /// The name in APP scripts and for people; matches `^[_a-zA-Z0-9.@-]+$`, such as
     /// `worker@127.0.0.1`. Default: the name of the host.
     pub name: String,
-    /// A label that APP scripts choose workers by. Empty: none.
+    /// The tag by which APP scripts choose workers. Empty: none.
     pub tag: String,
-    /// What else its operator says of it: a table `[labels]`, such as `zone = "edge-1"`. Keys are like
-    /// names, values are text of at most 256 bytes; at most 64 of them.
+    /// More about this worker: a table `[labels]`, such as `zone = "edge-1"`, with at most 64 entries. Keys match
+    /// `^[_a-zA-Z0-9.-]+$`, values are lines of at most 256 bytes.
     pub labels: BTreeMap<String, String>,
-    /// Where the registry is.
+    /// The address of the registry.
     pub registry: Endpoint,
-    /// Where the schedulers are, each replica by itself; at least one.
+    /// The addresses of the schedulers, one for each replica; at least one.
     pub schedulers: Vec<Endpoint>,
-    /// Where schedulers reach this worker. Absent: where it listens, which then has to be an address
-    /// that others can reach. `none`: nowhere, as behind a NAT; it then opens a tunnel to each of them.
+    /// The address at which schedulers reach this worker. Absent: the one where it listens, which others must be
+    /// able to reach. `none`: schedulers cannot reach it, as behind a NAT; it opens a tunnel to each of them.
     pub advertise: Advertise,
-    /// Where compiled code is kept. Made when it is not there; has to belong to the user that the
-    /// worker runs as, and to be writable by nobody else.
+    /// The folder for compiled code, which is created if it is missing. It must belong to the user that runs
+    /// the worker and be writable by no other user.
     pub cache_dir: PathBuf,
-    /// Invocations that run at once; more are refused as OVERLOADED.
+    /// The most invocations at once; more are refused as OVERLOADED.
     pub max_concurrent: usize,
-    /// Memory of one invocation in bytes: the default of functions and the most that they get.
+    /// Memory of one invocation in bytes: the default for functions, and the most.
     pub memory_bytes: u64,
     /// Wall-clock time of one invocation in milliseconds: the default and the most.
     pub timeout_ms: u64,
     /// Output of one invocation in bytes: the default and the most.
     pub output_bytes: u64,
-    /// What one invocation may log, in bytes; the rest is dropped.
+    /// The log of one invocation in bytes; the rest is dropped.
     pub log_bytes: usize,
-    /// The latest log lines of all functions that are remembered for `fl fn logs`, in bytes.
+    /// The log lines of all functions that are kept for `fl fn logs`, in bytes: the latest.
     pub log_ring_bytes: usize,
     /// Stack of one invocation in bytes.
     pub stack_bytes: usize,
-    /// Memory for code that is ready to run, in bytes. The least recently used goes first.
+    /// Memory for code that is ready to run, in bytes. The least recently used code is evicted first.
     pub module_cache_bytes: u64,
-    /// Threads that compile. Default: half of the processor's cores.
+    /// Threads that compile code. Default: half of the cores.
     pub compile_threads: usize,
-    /// Memory that functions may use in all, in bytes, as schedulers are told. Default: what the
-    /// worker's cgroup, or else the machine, has.
+    /// Memory for all functions together, in bytes, as schedulers see it. Default: the memory of the worker's
+    /// cgroup, or else of the machine.
     pub total_memory_bytes: Option<u64>,
-    /// How long fetching one function's code from the registry may take, in milliseconds.
+    /// Timeout for fetching the code of one function from the registry, in milliseconds.
     pub fetch_timeout_ms: u64,
-    /// How long one HTTP request of a function may take, in milliseconds.
+    /// Timeout of one HTTP request of a function, in milliseconds.
     pub http_timeout_ms: u64,
-    /// The largest body that an HTTP request of a function gets, in bytes.
+    /// The largest body of a response to an HTTP request of a function, in bytes.
     pub http_body_bytes: usize,
 }
 
@@ -83,7 +83,7 @@ impl Default for Config {
             labels: BTreeMap::new(),
             registry: local_port(4001),
             schedulers: vec![local_port(4002)],
-            advertise: Advertise::Listening,
+            advertise: Advertise::ListenAddress,
             cache_dir: "./.funless/code-cache".into(),
             max_concurrent: 256,
             memory_bytes: 128 << 20,
@@ -102,31 +102,31 @@ impl Default for Config {
     }
 }
 
-/// Where schedulers reach the worker.
+/// The address at which schedulers reach the worker.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Advertise {
-    /// Where it listens.
+    /// The one where it listens.
     #[default]
-    Listening,
-    /// Nowhere, but through the tunnels that it opens.
-    Nowhere,
-    /// Here.
-    At(Endpoint),
+    ListenAddress,
+    /// None: they reach it through the tunnels that it opens.
+    None,
+    /// This one.
+    Address(Endpoint),
 }
 
 impl<'de> Deserialize<'de> for Advertise {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match String::deserialize(deserializer)?.as_str() {
-            "none" => Ok(Self::Nowhere),
+            "none" => Ok(Self::None),
             text => text
                 .parse()
-                .map(Self::At)
+                .map(Self::Address)
                 .map_err(|error: String| serde::de::Error::custom(format!("{error}, or none"))),
         }
     }
 }
 
-/// The cores that this process may use: affinity and cgroup quota count.
+/// The cores that this process may use, considering affinity and cgroup quota.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -138,23 +138,23 @@ fn local_port(port: u16) -> Endpoint {
 fn host_name() -> String {
     let name = sysinfo::System::host_name().unwrap_or_default();
     let name = if name.is_empty() { "worker".into() } else { name };
-    name.chars().map(|c| if in_name(c) { c } else { '-' }).collect()
+    name.chars().map(|c| if is_name_character(c) { c } else { '-' }).collect()
 }
 
-fn in_name(c: char) -> bool {
-    in_label_key(c) || c == '@'
+fn is_name_character(c: char) -> bool {
+    is_label_key_character(c) || c == '@'
 }
 
-fn in_label_key(c: char) -> bool {
+fn is_label_key_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-')
 }
 
 fn validate_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
     if labels.len() > MAX_LABELS {
-        return Err(format!("labels: {} are too many; expected at most {MAX_LABELS}", labels.len()));
+        return Err(format!("labels: expected at most {MAX_LABELS}, not {}", labels.len()));
     }
     for (key, value) in labels {
-        if key.is_empty() || key.len() > MAX_LABEL_BYTES || !key.chars().all(in_label_key) {
+        if key.is_empty() || key.len() > MAX_LABEL_BYTES || !key.chars().all(is_label_key_character) {
             return Err(format!(
                 "labels: the key {key:?} must consist of letters, digits, underscores, dots and hyphens, at \
                  most {MAX_LABEL_BYTES} of them"
@@ -181,7 +181,7 @@ impl ServiceConfig for Config {
     }
 
     fn validate(&self) -> Result<(), String> {
-        if self.name.is_empty() || !self.name.chars().all(in_name) {
+        if self.name.is_empty() || !self.name.chars().all(is_name_character) {
             return Err(format!(
                 "name: {:?} must consist of letters, digits, underscores, dots, hyphens and at signs",
                 self.name
@@ -189,15 +189,15 @@ impl ServiceConfig for Config {
         }
         validate_labels(&self.labels)?;
         if self.schedulers.is_empty() {
-            return Err("schedulers: at least one is needed".into());
+            return Err("schedulers: expected at least one".into());
         }
-        let output_most = mesh::MAX_MESSAGE_BYTES as u64 - ENVELOPE;
+        let max_output_bytes = mesh::MAX_MESSAGE_BYTES as u64 - MESSAGE_OVERHEAD_BYTES;
         let ranges = [
             ("max_concurrent", self.max_concurrent as u64, 1, 10_000),
             ("memory_bytes", self.memory_bytes, PAGE, 4 << 30),
             ("timeout_ms", self.timeout_ms, 1, 24 * 3_600_000),
-            ("output_bytes", self.output_bytes, 1, output_most),
-            ("log_ring_bytes", self.log_ring_bytes as u64, 0, LOG_RING_MOST),
+            ("output_bytes", self.output_bytes, 1, max_output_bytes),
+            ("log_ring_bytes", self.log_ring_bytes as u64, 0, MAX_LOG_RING_BYTES),
             ("stack_bytes", self.stack_bytes as u64, PAGE, 64 << 20),
             ("compile_threads", self.compile_threads as u64, 1, 1024),
             ("total_memory_bytes", self.total_memory_bytes.unwrap_or(1), 1, u64::MAX),
@@ -228,17 +228,17 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_may_be_reached_nowhere() {
+    fn a_worker_may_advertise_no_address() {
         let read = |text: &str| serde_json::from_value::<Advertise>(text.into()).map_err(|e| e.to_string());
-        assert_eq!(read("none"), Ok(Advertise::Nowhere));
-        let here = "http://worker-1:4003";
-        assert_eq!(read(here), Ok(Advertise::At(here.parse().expect("an endpoint"))));
+        assert_eq!(read("none"), Ok(Advertise::None));
+        let address = "http://worker-1:4003";
+        assert_eq!(read(address), Ok(Advertise::Address(address.parse().expect("an endpoint"))));
         let error = read("nowhere").expect_err("no endpoint");
         assert!(error.contains("expected http://host:port") && error.ends_with("or none"), "{error}");
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_key() {
         type Change = fn(&mut Config);
         fn label(config: &mut Config, key: &str, value: &str) {
             config.labels.insert(key.into(), value.into());
@@ -247,7 +247,7 @@ mod tests {
             ("name: \"\"", |c| c.name.clear()),
             ("name: \"a b\"", |c| c.name = "a b".into()),
             ("labels: the key \"a@b\"", |c| label(c, "a@b", "x")),
-            ("labels: 65 are too many", |c| (0..65).for_each(|n| label(c, &n.to_string(), ""))),
+            ("labels: expected at most 64, not 65", |c| (0..65).for_each(|n| label(c, &n.to_string(), ""))),
             ("labels: the key \"\"", |c| label(c, "", "x")),
             ("labels: the key \"a b\"", |c| label(c, "a b", "x")),
             ("labels: the key \"aaaa", |c| label(c, &"a".repeat(257), "x")),

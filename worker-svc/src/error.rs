@@ -1,12 +1,12 @@
-//! How an invocation fails, and how callers are told.
+//! Why an invocation fails, and the reason that its caller gets.
 
 use mesh::Reason;
 use std::time::Duration;
 
-/// When an overloaded worker wants the caller back.
+/// When the caller of an overloaded worker may retry.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// Why an invocation has no outcome. The words are for the user: they hold nothing internal.
+/// Why an invocation has no outcome. Messages are for users and hold nothing internal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
     #[error("the function trapped: {0}")]
@@ -19,11 +19,11 @@ pub(crate) enum Error {
     MemoryLimit { limit: u64 },
     #[error("the function's output is larger than its limit of {limit} bytes")]
     OutputLimit { limit: u64 },
-    #[error("the function's calls nest deeper than its stack limit of {limit} bytes")]
+    #[error("the function's calls nest deeper than its stack limit of {limit} bytes allows")]
     StackLimit { limit: u64 },
     #[error("the function ran longer than its time limit of {limit_ms} ms")]
     TimeLimit { limit_ms: u64 },
-    #[error("the caller's deadline passed: it had left {left_ms} ms when the function started")]
+    #[error("the caller's deadline has passed: it left {left_ms} ms when the function started")]
     CallersDeadline { left_ms: u64 },
     #[error("the function's code cannot be used: {0}")]
     CodeUnusable(String),
@@ -31,9 +31,9 @@ pub(crate) enum Error {
     CodeNotFound,
     #[error("the function's code cannot be fetched: {0}")]
     CodeUnavailable(String),
-    #[error("the worker runs as many invocations as it may")]
+    #[error("the worker runs as many invocations as its limit allows")]
     Overloaded,
-    #[error("the worker stops")]
+    #[error("the worker is draining")]
     Draining,
     #[error("{0}")]
     BadRequest(&'static str),
@@ -60,7 +60,7 @@ impl Error {
         }
     }
 
-    /// What metrics call it: one word of a closed set.
+    /// Its name in metrics: one of a closed set.
     pub(crate) fn label(&self) -> &'static str {
         match self {
             Self::Trapped(_) => "trapped",

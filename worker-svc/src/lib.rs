@@ -1,21 +1,21 @@
 //! The worker runs functions.
 //!
-//! One `Execute` goes through these parts, in this order:
+//! An `Execute` goes through these parts:
 //!
-//! 1. `grpc` decodes the call and `admission` lets it in, or refuses it at once
+//! 1. `grpc` decodes the call, and `admission` admits or refuses it at once
 //! 2. `runtime::code_cache` has the function's code ready to run: from memory, from a compiled artifact
 //!    on disk, or fetched from the registry (`code_source`) and compiled
-//! 3. `runtime::invoke` makes a fresh instance of it, within its limits (`runtime::limits`), calls it,
-//!    and tells how that ended; what the function calls on its way is in `runtime::host`
+//! 3. `runtime::invoke` makes a fresh instance of it within the limits of the function (`runtime::limits`)
+//!    and calls it; the host functions that it can call are in `runtime::host`
+//! 4. the end is an `outcome`, or an `error`
 //!
-//! Beside that, `preparation` follows the registry so that code is compiled before it is first called,
-//! and `report` tells each scheduler who this worker is, how loaded it is and what it has prepared. A
-//! worker that nobody can reach opens a `tunnel` to each of them first. `work` counts what runs, `load`
-//! measures what is left; Prometheus can read both. `logs` remembers what functions have logged.
+//! In the background, `preparation` follows the registry, so that code is compiled before its first
+//! invocation, and `report` tells each scheduler who this worker is, its load and what it has prepared. A
+//! worker that schedulers cannot reach opens a `tunnel` to each of them first. `running` counts invocations
+//! and `load` measures the machine, for reports and metrics. `logs` keeps the latest log lines of functions.
 //!
-//! Functions are WebAssembly, run by one wasmtime engine (`runtime::engine`). Nothing of one
-//! invocation is visible to the next, and whatever a function does ends with its own error: `error`
-//! lists them.
+//! Functions are WebAssembly, run by one wasmtime engine (`runtime::engine`). Nothing of one invocation is
+//! visible to the next.
 
 mod admission;
 mod app;

@@ -1,5 +1,5 @@
-//! The way to a worker that nobody can reach: it opens tunnels to its schedulers, and serves what comes
-//! through them as what comes to its port.
+//! Tunnels of a worker that its schedulers cannot reach: it opens one to each of them, and serves calls
+//! through it like those to its port.
 
 use std::time::Duration;
 
@@ -18,18 +18,18 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// The tunnels of this worker. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Tunnels {
-    /// What they lead to.
+    /// What serves their calls.
     pub(crate) router: axum::Router,
-    /// When this is cancelled they end with what runs through them.
+    /// When this is cancelled, they end after the calls that are running.
     pub(crate) draining: CancellationToken,
-    /// At the latest after so long.
+    /// When draining, they end after this time at the latest.
     pub(crate) drain_timeout: Duration,
     pub(crate) tasks: Tasks,
 }
 
 impl Tunnels {
-    /// Opens one to a scheduler. What is given ends with it. The scheduler ends it when it uses it no more:
-    /// when it has another one from this worker, or when it stops.
+    /// Opens a tunnel to a scheduler. The returned task ends with it. The scheduler closes it when it gets
+    /// another one from this worker, or when it stops.
     pub(crate) async fn open(
         &self,
         scheduler: &mut MembershipClient<Channel>,
@@ -40,7 +40,8 @@ impl Tunnels {
         let messages = first.chain(chunks.map(Message::Data));
         let requests = messages.map(|message| TunnelRequest { message: Some(message) });
         let answer = tokio::time::timeout(OPEN_TIMEOUT, scheduler.tunnel(requests)).await;
-        let answer = answer.map_err(|_| Error::unavailable("the scheduler accepts no tunnel in time"))??;
+        let answer =
+            answer.map_err(|_| Error::unavailable("the scheduler did not accept the tunnel in time"))??;
         let received = answer.into_inner().map_ok(|response| response.data);
         let (router, draining) = (self.router.clone(), self.draining.clone());
         let serving = tunnel::serve(received, sending, router, draining, self.drain_timeout);

@@ -1,9 +1,8 @@
 //! Compiled code on disk: `<cache_dir>/<engine>/<hash of the code>.cwasm`.
 //!
-//! `<engine>` stands for everything that decides whether this engine can load an artifact: its
-//! version, its settings, the processor. An artifact is machine code, so nothing here is ever taken
-//! from the network, and the directory has to belong to the worker's user alone. A SHA3-256 at an
-//! artifact's end tells a damaged one.
+//! `<engine>` is a hash of everything that decides whether this engine can load an artifact: its version,
+//! its settings, the processor. An artifact is machine code, so none is ever taken from the network, and the
+//! folder must belong to the worker's user alone. A SHA3-256 at an artifact's end reveals a damaged one.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -16,7 +15,7 @@ use mesh::hash::{Hash, Hasher};
 use wasmtime::{Engine, Module};
 
 const EXTENSION: &str = "cwasm";
-/// After this time artifacts of another engine are removed.
+/// The age at which artifacts of other engines are removed.
 const FOREIGN_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The artifacts of one engine.
@@ -27,12 +26,12 @@ pub(crate) struct Artifacts {
 }
 
 impl Artifacts {
-    /// Makes the directory for this engine's artifacts where it is missing. Refuses one that others
-    /// own or may write to.
+    /// Creates the folder for this engine's artifacts if it is missing. Refuses one that other users own or may
+    /// write to.
     pub(crate) fn open(cache_dir: &Path, engine: Engine) -> anyhow::Result<Self> {
         let dir = cache_dir.join(compatibility(&engine).to_string());
-        make_dir(&dir).with_context(|| format!("cache_dir: cannot make {}", dir.display()))?;
-        // What this process makes belongs to the user it runs as.
+        make_dir(&dir).with_context(|| format!("cache_dir: cannot create {}", dir.display()))?;
+        // A file of this process tells which user runs it.
         let probe = dir.join(format!("{}.probe", uuid::Uuid::now_v7()));
         let user = write_file(&probe, &[b""]).and_then(|()| fs::metadata(&probe));
         let user = user.with_context(|| format!("cache_dir: cannot write to {}", dir.display()))?.uid();
@@ -41,8 +40,8 @@ impl Artifacts {
             let found = fs::metadata(part).with_context(|| format!("cache_dir: {}", part.display()))?;
             anyhow::ensure!(
                 found.uid() == user && found.mode() & 0o022 == 0,
-                "cache_dir: {} has to belong to the user {user}, who runs the worker, and to be writable by \
-                 nobody else; it belongs to {} with mode {:o}",
+                "cache_dir: {} must belong to the user {user}, who runs the worker, and be writable by no other; \
+                 it belongs to {} with mode {:o}",
                 part.display(),
                 found.uid(),
                 found.mode() & 0o7777,
@@ -52,15 +51,14 @@ impl Artifacts {
         Ok(Self { dir, engine })
     }
 
-    /// The code with this hash, if there is an artifact of it. One that cannot be loaded is removed.
-    /// Blocks.
+    /// Loads the artifact of this code, if there is one. Removes one that cannot be loaded. Blocks.
     pub(crate) fn load(&self, code: &Hash) -> Option<Module> {
         let path = self.path(code);
         match self.load_file(&path) {
             Ok(module) => Some(module),
             Err(error) if error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::NotFound) => None,
             Err(error) => {
-                tracing::warn!(%code, %error, "a compiled artifact is damaged; it is made again");
+                tracing::warn!(%code, %error, "a compiled artifact is damaged; compiling again");
                 self.remove(code);
                 None
             }
@@ -85,14 +83,14 @@ impl Artifacts {
         module.map_err(|error| anyhow::anyhow!("{error:#}"))
     }
 
-    /// Keeps an artifact. Blocks.
+    /// Stores an artifact. Blocks.
     pub(crate) fn store(&self, code: &Hash, artifact: &[u8]) -> io::Result<()> {
         make_dir(&self.dir)?;
-        let unfinished = self.dir.join(format!("{}.unfinished", uuid::Uuid::now_v7()));
-        let stored = write_file(&unfinished, &[artifact, Hash::of(artifact).as_bytes()])
-            .and_then(|()| fs::rename(&unfinished, self.path(code)));
+        let temporary = self.dir.join(format!("{}.tmp", uuid::Uuid::now_v7()));
+        let stored = write_file(&temporary, &[artifact, Hash::of(artifact).as_bytes()])
+            .and_then(|()| fs::rename(&temporary, self.path(code)));
         if stored.is_err() {
-            let _ = fs::remove_file(&unfinished);
+            let _ = fs::remove_file(&temporary);
         }
         stored
     }
@@ -114,7 +112,7 @@ impl Artifacts {
         if let Err(error) = fs::remove_file(self.path(code))
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(%code, %error, "a compiled artifact cannot be removed");
+            tracing::warn!(%code, %error, "cannot remove a compiled artifact");
         }
     }
 
@@ -136,7 +134,7 @@ fn make_dir(dir: &Path) -> io::Result<()> {
 
 fn write_file(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
-    // A permissive umask is no excuse.
+    // The umask may be permissive.
     file.set_permissions(Permissions::from_mode(0o600))?;
     for part in parts {
         file.write_all(part)?;
@@ -144,7 +142,7 @@ fn write_file(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Removes what engines of other versions or settings have left behind long ago.
+/// Removes old artifacts of engines of other versions or settings.
 fn remove_foreign(cache_dir: &Path, own: &Path) {
     let Ok(entries) = fs::read_dir(cache_dir) else { return };
     for entry in entries.flatten() {
@@ -159,7 +157,7 @@ fn remove_foreign(cache_dir: &Path, own: &Path) {
     }
 }
 
-/// What decides whether `engine` can load an artifact, as a hash that is stable between processes.
+/// A hash, stable between processes, of everything that decides whether `engine` can load an artifact.
 fn compatibility(engine: &Engine) -> Hash {
     #[derive(Default)]
     struct Stable(Hasher);
@@ -190,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_what_is_whole_and_removes_what_is_damaged() {
+    fn damaged_artifacts_are_removed() {
         let dir = tempfile::tempdir().expect("a directory");
         let artifacts = open(dir.path()).expect("opens");
         let (code, artifact) = compiled(&artifacts.engine);

@@ -1,4 +1,4 @@
-//! What one invocation may use.
+//! The limits of one invocation, and the measurement of its memory.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// The worker's own: the default, and the most.
+    /// Those of the worker: the default, and the most.
     pub(crate) fn of_worker(config: &Config) -> Self {
         Self {
             memory_bytes: config.memory_bytes,
@@ -33,7 +33,7 @@ impl Limits {
         }
     }
 
-    /// A function's limits on this worker. 0 stands for the worker's.
+    /// The limits of a function on this worker. 0 means the worker's limit.
     pub(crate) fn of_function(self, function: &v1::Limits) -> Self {
         let effective = |own: u64, workers: u64| if own == 0 { workers } else { own.min(workers) };
         let timeout_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
@@ -51,25 +51,24 @@ impl Limits {
 pub(crate) struct MemoryMeter {
     limit: u64,
     used: usize,
-    /// What the last growth added, in case it fails after all.
+    /// What the last growth added, to be taken back if it fails.
     last_growth: usize,
     refused: bool,
     total: IntGauge,
 }
 
 impl MemoryMeter {
-    /// A meter that stops at `limit` bytes and shows in `total` what the guest uses.
+    /// Limits the memory to `limit` bytes, and adds it to `total`.
     pub(crate) fn new(limit: u64, total: IntGauge) -> Self {
         Self { limit, used: 0, last_growth: 0, refused: false, total }
     }
 
-    /// The memory that the guest has, in bytes. WebAssembly gives none back, so that it is the most that
-    /// the guest has had, too.
+    /// The guest's memory in bytes. It is also the peak, since WebAssembly never frees memory.
     pub(crate) fn used(&self) -> u64 {
         self.used as u64
     }
 
-    /// Whether the guest wanted more memory than it may have.
+    /// Whether the guest has hit the limit.
     pub(crate) fn refused(&self) -> bool {
         self.refused
     }
@@ -93,7 +92,7 @@ impl ResourceLimiter for MemoryMeter {
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        tracing::debug!(%error, "a guest's memory cannot grow");
+        tracing::debug!(%error, "cannot grow the memory of a guest");
         let growth = std::mem::take(&mut self.last_growth);
         self.set_used(self.used - growth);
         Ok(())
@@ -115,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_function_gets_what_it_asks_for_up_to_the_workers_limits() {
+    fn a_functions_limits_are_capped_by_the_workers() {
         let workers = Limits {
             memory_bytes: 100,
             timeout: Duration::from_millis(200),
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_measured_and_given_back() {
+    fn memory_is_counted_until_the_end() {
         let total = IntGauge::new("total", "total").expect("well-formed");
         let mut meter = MemoryMeter::new(100, total.clone());
         assert!(meter.memory_growing(0, 60, None).expect("no error"));

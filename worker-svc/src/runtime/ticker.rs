@@ -1,4 +1,4 @@
-//! What interrupts guests: one thread that advances the engine's epoch while guests run.
+//! Interrupts guests: one thread advances the engine's epoch while guests run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,13 +8,12 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use wasmtime::Engine;
 
-/// The time between two ticks: the longest that a guest runs before others get their turn.
+/// The time between two ticks, which is the length of a time slice.
 const PERIOD: Duration = Duration::from_millis(1);
-/// How long it goes on ticking when nothing runs, in ticks: a guest that comes in this time need not
-/// wake it.
+/// For how many ticks it goes on when nothing runs: a guest that starts within this time need not wake it.
 const LINGER: u32 = 200;
 
-/// The engine's ticker. Asleep while nothing runs, so that an idle machine stays idle.
+/// The engine's ticker. It sleeps while nothing runs, so that an idle machine stays idle.
 #[derive(Debug)]
 pub(crate) struct Ticker {
     shared: Arc<Shared>,
@@ -39,16 +38,16 @@ impl Ticker {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Ticks at least until what is returned is dropped.
-    pub(crate) fn run(&self) -> Running<'_> {
-        // Either this sees that the ticker is asleep, or the ticker sees that something runs: both
-        // write before they read.
+    /// Ticks at least until the guard is dropped.
+    pub(crate) fn run(&self) -> TickGuard<'_> {
+        // Either this sees that the ticker is asleep, or the ticker sees that a guest runs: both write before
+        // they read.
         self.shared.running.fetch_add(1, Ordering::SeqCst);
         if self.shared.asleep.load(Ordering::SeqCst) {
             let _awaited = self.shared.stopping.lock();
             self.shared.wake.notify_one();
         }
-        Running { ticker: self }
+        TickGuard { ticker: self }
     }
 }
 
@@ -57,7 +56,7 @@ impl Drop for Ticker {
         *self.shared.stopping.lock() = true;
         self.shared.wake.notify_one();
         if let Some(thread) = self.thread.take() {
-            // It cannot panic, and if it did there is nothing left to do.
+            // Nothing is left to do if it has panicked.
             let _ = thread.join();
         }
     }
@@ -83,13 +82,13 @@ impl Shared {
     }
 }
 
-/// Something that runs.
+/// Keeps the ticker running.
 #[derive(Debug)]
-pub(crate) struct Running<'a> {
+pub(crate) struct TickGuard<'a> {
     ticker: &'a Ticker,
 }
 
-impl Drop for Running<'_> {
+impl Drop for TickGuard<'_> {
     fn drop(&mut self) {
         self.ticker.shared.running.fetch_sub(1, Ordering::SeqCst);
     }

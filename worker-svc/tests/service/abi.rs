@@ -53,7 +53,7 @@ async fn the_last_response_counts() {
 }
 
 #[tokio::test]
-async fn a_function_tells_its_own_errors() {
+async fn a_function_returns_its_own_errors() {
     let worker = Worker::start().await;
     let failing = |message: &[u8]| {
         let data: String = message.iter().map(|byte| format!("\\{byte:02x}")).collect();
@@ -66,7 +66,7 @@ async fn a_function_tells_its_own_errors() {
 }
 
 #[tokio::test]
-async fn ends_that_say_nothing_are_failures() {
+async fn missing_and_invalid_responses_are_failures() {
     let worker = Worker::start().await;
     let returns = |value: i32| funless("", &format!("(i32.const {value})"));
     let cases = [
@@ -93,7 +93,7 @@ async fn ends_that_say_nothing_are_failures() {
 #[tokio::test]
 async fn each_invocation_gets_a_fresh_instance() {
     let worker = Worker::start().await;
-    // Counts up in its memory, in a global and in memory that it grew, and answers with the sum.
+    // Counts up in its memory, in a global and in memory that it grew, and responds with the sum.
     let wat = funless_with(
         "(global $calls (mut i32) (i32.const 0)) (data (i32.const 8) \"0\")",
         "(global.set $calls (i32.add (global.get $calls) (i32.const 1)))
@@ -122,7 +122,7 @@ async fn start_functions_run_first() {
 }
 
 #[tokio::test]
-async fn a_function_without_a_memory_is_told_so() {
+async fn host_calls_of_a_function_without_memory_trap() {
     let worker = Worker::start().await;
     let wat = r#"(module
         (import "fl_imps" "__console_log" (func $log (param i32 i32)))
@@ -133,7 +133,7 @@ async fn a_function_without_a_memory_is_told_so() {
 }
 
 #[tokio::test]
-async fn code_that_cannot_be_run_says_why() {
+async fn unusable_code_is_explained() {
     let worker = Worker::start().await;
     let cases = [
         ("(module)", "it exports neither __invoke nor _start"),
@@ -157,7 +157,7 @@ async fn code_that_cannot_be_run_says_why() {
 }
 
 #[tokio::test]
-async fn requests_that_name_no_code_are_refused() {
+async fn requests_without_a_code_hash_are_refused() {
     let worker = Worker::start().await;
     let mut without = request(Hash::of(b""), "");
     without.code = None;
@@ -166,7 +166,7 @@ async fn requests_that_name_no_code_are_refused() {
     for wrong in [without, short] {
         assert_failed(worker.execute(wrong).await, Reason::BadRequest, "code.hash");
     }
-    // Code is recognised by what it exports, whatever the request calls it.
+    // Code is recognised by its exports, whatever kind the request names.
     let mut other_kind = request(worker.registry.add_code(compile(&respond("1"))), "");
     other_kind.code.as_mut().expect("code").kind = 0;
     assert_eq!(worker.execute(other_kind).await, result("1"));

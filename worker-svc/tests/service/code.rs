@@ -1,4 +1,4 @@
-//! Where code comes from, and how it is kept.
+//! Fetching, compiling and caching of code.
 
 use futures::future::join_all;
 use mesh::Reason;
@@ -29,7 +29,7 @@ async fn code_is_fetched_and_compiled_once() {
 }
 
 #[tokio::test]
-async fn code_is_prepared_for_the_next_even_if_the_first_caller_goes_away() {
+async fn preparation_continues_when_its_caller_goes_away() {
     let worker = Worker::start().await;
     worker.registry.hold_back();
     let request = worker.request(&echo(), "1");
@@ -44,7 +44,7 @@ async fn code_is_prepared_for_the_next_even_if_the_first_caller_goes_away() {
 }
 
 #[tokio::test]
-async fn compiled_code_outlives_the_worker() {
+async fn compiled_code_survives_a_restart() {
     let worker = Worker::start().await;
     let hash = worker.registry.put_function("f", compile(&echo()));
     assert_eq!(worker.execute(request(hash, "1")).await, result("1"));
@@ -96,7 +96,7 @@ async fn code_with_another_hash_is_refused() {
 }
 
 #[tokio::test]
-async fn code_that_is_not_there_can_come_later() {
+async fn missing_code_is_fetched_again() {
     let worker = Worker::start().await;
     let code = compile(&respond("1"));
     let hash = worker.registry.add_code(code.clone());
@@ -117,7 +117,7 @@ async fn broken_code_is_not_compiled_for_each_call() {
 }
 
 #[tokio::test]
-async fn code_is_prepared_before_it_is_called_and_forgotten_after() {
+async fn code_is_prepared_before_the_first_invocation_and_removed_after_use() {
     let worker = Worker::start().await;
     let old = worker.registry.put_function("f", compile(&respond("1")));
     eventually("it is prepared", || async { worker.found("registry") == 1.0 }).await;
@@ -134,7 +134,7 @@ async fn code_is_prepared_before_it_is_called_and_forgotten_after() {
 }
 
 #[tokio::test]
-async fn a_small_memory_cache_forgets_what_was_used_least_recently() {
+async fn a_small_memory_cache_evicts_the_least_recently_used_code() {
     let worker = Worker::start_with(|config| config.module_cache_bytes = 0).await;
     let request = worker.request(&echo(), "1");
     for _ in 0..3 {
@@ -144,7 +144,7 @@ async fn a_small_memory_cache_forgets_what_was_used_least_recently() {
 }
 
 #[tokio::test]
-async fn what_a_snapshot_does_not_hold_is_removed_from_the_disk() {
+async fn artifacts_that_no_snapshot_uses_are_removed() {
     let worker = Worker::start().await;
     let hash = worker.registry.put_function("f", compile(&echo()));
     assert_eq!(worker.execute(request(hash, "1")).await, result("1"));
@@ -156,7 +156,7 @@ async fn what_a_snapshot_does_not_hold_is_removed_from_the_disk() {
 }
 
 #[tokio::test]
-async fn a_worker_whose_cache_is_not_its_own_does_not_start() {
+async fn a_cache_that_others_may_write_to_is_refused() {
     use std::os::unix::fs::PermissionsExt as _;
     let cache = cache_dir();
     std::fs::set_permissions(cache.path(), std::fs::Permissions::from_mode(0o777)).expect("ours");
@@ -164,5 +164,5 @@ async fn a_worker_whose_cache_is_not_its_own_does_not_start() {
     let config =
         worker_svc::Config { cache_dir: cache.path().into(), max_concurrent: 2, ..Default::default() };
     let error = worker_svc::App::start(config, host).await.expect_err("refused").to_string();
-    assert!(error.contains("cache_dir: ") && error.contains("writable by nobody else"), "{error}");
+    assert!(error.contains("cache_dir: ") && error.contains("writable by no other"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Functions that misbehave: each ends with its own error, frees what it held and disturbs nobody.
+//! Functions that misbehave: each fails with its own error, frees its resources and does not affect others.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use proto::worker::v1::execution_client::ExecutionClient;
 use crate::support::guests::{echo, funless, funless_with, hog, respond, spin};
 use crate::support::{Worker, assert_failed, outcome, result, with_limits};
 
-/// Hostile functions, why each fails and what is said.
+/// Hostile functions, each with the reason and the message of its error.
 fn hostile() -> Vec<(String, Reason, &'static str)> {
     let call = |body: &str| funless("", &format!("{body} (i32.const 0)"));
     let recurse = "(func $deep (param i64) (result i64)
@@ -75,7 +75,7 @@ fn hostile() -> Vec<(String, Reason, &'static str)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_ends_with_its_own_error_and_disturbs_nobody() {
+async fn each_fails_with_its_own_error_and_does_not_affect_others() {
     let worker = Worker::start().await;
     let limits = Limits { memory_bytes: 8 << 20, timeout_ms: 300, output_bytes: 0 };
     let good = worker.request(&echo(), "\"good\"");
@@ -91,7 +91,7 @@ async fn each_ends_with_its_own_error_and_disturbs_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_they_held_is_free_again() {
+async fn their_resources_are_freed() {
     let worker = Worker::start_with(|config| config.max_concurrent = 2).await;
     let requests = [hog(), "(module (func (export \"_start\") unreachable))".into(), spin()]
         .map(|wat| with_limits(worker.request(&wat, ""), Limits { timeout_ms: 20, ..Limits::default() }));
@@ -112,7 +112,7 @@ async fn many_spinning_guests_do_not_starve_the_others() {
     let worker = Worker::start_with(|config| config.max_concurrent = 128).await;
     let spinning = with_limits(worker.request(&spin(), ""), Limits { timeout_ms: 4000, ..Limits::default() });
     let good = worker.request(&echo(), "1");
-    // Over a real socket, all of it runs on the runtime's two threads.
+    // With a real socket, everything runs on the runtime's two threads.
     let served = worker.serve().await;
     let mut client = ExecutionClient::new(served.channel());
     let spinners = join_all((0..100).map(|_| {
@@ -134,7 +134,7 @@ async fn many_spinning_guests_do_not_starve_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn more_than_may_run_at_once_are_refused_at_once() {
+async fn invocations_over_the_limit_are_refused_at_once() {
     let worker = Worker::start_with(|config| config.max_concurrent = 2).await;
     let spinning = with_limits(worker.request(&spin(), ""), Limits { timeout_ms: 500, ..Limits::default() });
     let third = async {
@@ -147,7 +147,7 @@ async fn more_than_may_run_at_once_are_refused_at_once() {
     assert_eq!(refused.reason, Reason::Overloaded);
     assert!(refused.not_started() && refused.retry_after.is_some());
     assert_eq!(worker.metric("funless_worker_invocations_total", Some("overloaded")), 1.0);
-    assert_eq!(worker.run(&respond("1"), "").await, result("1"), "there is room again");
+    assert_eq!(worker.run(&respond("1"), "").await, result("1"), "there is a free permit again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -165,7 +165,7 @@ async fn a_caller_that_goes_away_stops_the_guest() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_callers_deadline_is_the_guests() {
+async fn the_callers_deadline_stops_the_guest() {
     let worker = Worker::start().await;
     let served = worker.serve().await;
     let mut client = ExecutionClient::new(served.channel());
@@ -175,7 +175,7 @@ async fn the_callers_deadline_is_the_guests() {
 }
 
 #[tokio::test]
-async fn a_function_that_starts_with_more_memory_than_its_limit_says_so() {
+async fn an_initial_memory_over_the_limit_is_a_memory_limit_error() {
     let worker = Worker::start().await;
     let request = worker.request(&echo(), "");
     let limited = with_limits(request, Limits { memory_bytes: 65536, ..Limits::default() });

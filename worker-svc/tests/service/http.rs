@@ -10,7 +10,7 @@ use mesh::testing::Served;
 use crate::support::guests::funless;
 use crate::support::{Worker, assert_failed, function_error, result};
 
-/// Where the guests keep what: the dangling pointer, and two results.
+/// Addresses in the guests: the dangling pointer, and two results.
 const DANGLING: u32 = 1;
 const LENGTH: u32 = 40_000;
 const STATUS: u32 = 40_004;
@@ -32,7 +32,7 @@ async fn serve() -> Served {
 
 /// A function's call of `__http_request` with these parts at the start of its memory; then `after`.
 pub fn requesting(method: u32, uri: &str, headers: &str, body: &str, after: &str) -> String {
-    // Above what an answer at the dangling pointer overwrites.
+    // Above what a response at the dangling pointer overwrites.
     let start = 2000;
     let data = format!("{}{uri}{headers}{body}", " ".repeat(start));
     let (uri_len, headers_len, body_len) = (uri.len(), headers.len(), body.len());
@@ -79,7 +79,7 @@ async fn methods_headers_and_bodies() {
 }
 
 #[tokio::test]
-async fn requests_say_who_makes_them_unless_the_guest_does() {
+async fn requests_have_a_user_agent_unless_the_guest_sets_one() {
     let (worker, server) = (Worker::start().await, serve().await);
     let uri = format!("{}/agent", server.endpoint);
     let ours = format!("\"funless-mesh/{}\"", env!("CARGO_PKG_VERSION"));
@@ -100,7 +100,7 @@ async fn statuses() {
 #[tokio::test]
 async fn a_failed_request_has_status_0_and_no_body() {
     let worker = Worker::start().await;
-    // Fails by itself unless status and length are 0 although they were something else.
+    // Traps unless status and length are set to 0.
     let cleared = |wat: String| {
         let set = format!("(i64.store (i32.const {LENGTH}) (i64.const -1)) (call $http");
         wat.replacen("(call $http", &set, 1)
@@ -129,7 +129,7 @@ async fn free_port() -> u16 {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_a_trap_and_what_is_too_large_has_failed() {
+async fn a_body_out_of_bounds_traps_and_one_over_the_limit_fails() {
     let server = serve().await;
     let uri = format!("{}/large", server.endpoint);
     let wat = requesting(0, &uri, "", "", &respond_with_body());
@@ -142,7 +142,7 @@ async fn what_does_not_fit_is_a_trap_and_what_is_too_large_has_failed() {
 }
 
 #[tokio::test]
-async fn every_pointer_is_checked_before_anything_is_sent() {
+async fn every_pointer_is_checked_before_a_request_is_sent() {
     let worker = Worker::start().await;
     let good = ["1", "40000", "40004", "0", "0", "1", "0", "0", "0", "0"];
     let cases = [
@@ -166,7 +166,7 @@ async fn every_pointer_is_checked_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn ask_for_the_length_first_then_read() {
+async fn a_guest_gets_the_length_first_and_then_reads() {
     let (worker, server) = (Worker::start().await, serve().await);
     let uri = format!("{}/json", server.endpoint);
     let send = |uri: &str| {

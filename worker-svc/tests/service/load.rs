@@ -1,4 +1,4 @@
-//! What the worker tells of its load: to schedulers in reports, to Prometheus on its page.
+//! The worker's load, in reports to schedulers and in metrics.
 
 use std::collections::BTreeMap;
 
@@ -16,14 +16,14 @@ use crate::support::guests::respond;
 use crate::support::scheduler::Scheduler;
 
 const TOTAL: u64 = 64 << 20;
-/// What a guest of these tests has: two pages.
+/// The memory of a guest in these tests: two pages.
 const GUEST: u64 = 128 << 10;
 
-/// A worker, who hears of it, and a web server that answers nobody until it is told to.
-struct Stage {
+/// A worker, its scheduler, and a web server that holds back its responses until `open` is set.
+struct Fixture {
     worker: Worker,
     scheduler: Scheduler,
-    /// Invokes what waits for the web server.
+    /// Invokes a function that waits for the web server.
     waiting: ExecuteRequest,
     open: watch::Sender<bool>,
     _gate: Served,
@@ -33,7 +33,7 @@ struct Stage {
 /// The number of running invocations and their capacity in KB, by scheduler and tag.
 type Running = BTreeMap<(String, String), (u32, u64)>;
 
-impl Stage {
+impl Fixture {
     async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let scheduler = Scheduler::start(dir.path().join("scheduler")).await;
@@ -47,7 +47,7 @@ impl Stage {
         let open = watch::Sender::new(false);
         let mut opens = open.subscribe();
         let router = axum::Router::new().fallback(async move || {
-            // Whoever waits when the test ends gets an answer too.
+            // Requests that wait when the test ends get a response, too.
             let _ = opens.wait_for(|open| *open).await;
         });
         let gate = Served::start(router).await;
@@ -56,7 +56,7 @@ impl Stage {
         Self { worker, scheduler, waiting, open, _gate: gate, _dir: dir }
     }
 
-    /// Runs `request` for a scheduler with a tag.
+    /// Runs `request` for this scheduler and tag.
     fn run(&self, request: &ExecuteRequest, scheduler_id: &str, tag: &str, kb: u64) -> JoinHandle<()> {
         let request = ExecuteRequest {
             scheduler_id: scheduler_id.into(),
@@ -70,8 +70,8 @@ impl Stage {
         })
     }
 
-    /// Waits until the worker tells that just this runs, all of it in instances of their own.
-    async fn tells(&self, what: &str, expected: &[(&str, &str, u32, u64)]) -> WorkerLoad {
+    /// Waits until the worker reports exactly these running invocations, each with an instance.
+    async fn reports(&self, what: &str, expected: &[(&str, &str, u32, u64)]) -> WorkerLoad {
         let expected: Running = expected
             .iter()
             .map(|&(scheduler, tag, running, kb)| ((scheduler.into(), tag.into()), (running, kb)))
@@ -87,7 +87,7 @@ impl Stage {
 }
 
 fn load_of(report: &Report) -> WorkerLoad {
-    report.load.clone().expect("each report tells the load")
+    report.load.clone().expect("each report has a load")
 }
 
 fn running(load: &WorkerLoad) -> Running {
@@ -102,68 +102,68 @@ fn running(load: &WorkerLoad) -> Running {
 }
 
 #[tokio::test]
-async fn what_runs_is_told_by_scheduler_and_tag() {
-    let stage = Stage::start().await;
+async fn running_invocations_are_reported_by_scheduler_and_tag() {
+    let fixture = Fixture::start().await;
     let runs: Vec<_> = [("a", "t", 64), ("a", "t", 100), ("a", "", 1), ("b", "t", 7)]
         .into_iter()
-        .map(|(scheduler, tag, kb)| stage.run(&stage.waiting, scheduler, tag, kb))
+        .map(|(scheduler, tag, kb)| fixture.run(&fixture.waiting, scheduler, tag, kb))
         .collect();
-    let load = stage.tells("all run", &[("a", "t", 2, 164), ("a", "", 1, 1), ("b", "t", 1, 7)]).await;
+    let load = fixture.reports("all run", &[("a", "t", 2, 164), ("a", "", 1, 1), ("b", "t", 1, 7)]).await;
     assert_eq!(load.running, 4);
     assert_eq!(load.memory_total, TOTAL);
     assert!(load.memory_available <= TOTAL - load.memory_guests, "{load:?}");
-    stage.open.send_replace(true);
+    fixture.open.send_replace(true);
     for run in runs {
         run.await.expect("no panic");
     }
-    stage.tells("none runs", &[]).await;
+    fixture.reports("none runs", &[]).await;
 }
 
-/// Invocations end, fail, are refused and are given up, all at once: each report is right in itself, and
-/// what is left is exactly what still runs.
+/// Invocations end, fail, are refused and are cancelled at the same time: each report is consistent, and the
+/// last one has exactly those that still run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn counts_are_exact_however_invocations_end() {
-    let stage = Stage::start().await;
-    let quick = stage.worker.request(&respond("1"), "");
+    let fixture = Fixture::start().await;
+    let quick = fixture.worker.request(&respond("1"), "");
     let broken = ExecuteRequest { code: None, ..quick.clone() };
-    let kept: Vec<_> = (0..6).map(|_| stage.run(&stage.waiting, "a", "kept", 3)).collect();
-    let given_up: Vec<_> = (0..30).map(|_| stage.run(&stage.waiting, "b", "given up", 5)).collect();
-    stage.tells("all wait", &[("a", "kept", 6, 18), ("b", "given up", 30, 150)]).await;
+    let kept: Vec<_> = (0..6).map(|_| fixture.run(&fixture.waiting, "a", "kept", 3)).collect();
+    let cancelled: Vec<_> = (0..30).map(|_| fixture.run(&fixture.waiting, "b", "cancelled", 5)).collect();
+    fixture.reports("all wait", &[("a", "kept", 6, 18), ("b", "cancelled", 30, 150)]).await;
 
     let mut ending = Vec::new();
-    for (number, given_up) in given_up.into_iter().enumerate() {
+    for (number, cancelled) in cancelled.into_iter().enumerate() {
         let tag = ["t", "u", "v"][number % 3];
-        ending.extend((0..6).map(|_| stage.run(&quick, "a", tag, 64)));
-        ending.push(stage.run(&broken, "b", tag, 64));
-        given_up.abort();
+        ending.extend((0..6).map(|_| fixture.run(&quick, "a", tag, 64)));
+        ending.push(fixture.run(&broken, "b", tag, 64));
+        cancelled.abort();
     }
     for run in ending {
         run.await.expect("no panic");
     }
-    stage.tells("only those that wait are left", &[("a", "kept", 6, 18)]).await;
+    fixture.reports("only the waiting ones are left", &[("a", "kept", 6, 18)]).await;
     kept.iter().for_each(JoinHandle::abort);
-    stage.tells("none runs", &[]).await;
+    fixture.reports("none runs", &[]).await;
 
-    let heard = stage.scheduler.heard.lock();
-    for ((_, tag), (running, kb)) in heard.reports.iter().flat_map(|report| running(&load_of(report))) {
+    let received = fixture.scheduler.received.lock();
+    for ((_, tag), (running, kb)) in received.reports.iter().flat_map(|report| running(&load_of(report))) {
         let each = match tag.as_str() {
             "kept" => 3,
-            "given up" => 5,
+            "cancelled" => 5,
             _ => 64,
         };
         assert_eq!(kb, u64::from(running) * each, "{tag}");
     }
 }
 
-/// Matches what runs while Prometheus asks, and each series says whose it is.
+/// Each time series has the label `worker`.
 #[tokio::test]
-async fn prometheus_reads_the_same() {
-    let stage = Stage::start().await;
-    let run = stage.run(&stage.waiting, "a", "t", 64);
-    stage.tells("it runs", &[("a", "t", 1, 64)]).await;
+async fn metrics_agree_with_reports() {
+    let fixture = Fixture::start().await;
+    let run = fixture.run(&fixture.waiting, "a", "t", 64);
+    fixture.reports("it runs", &[("a", "t", 1, 64)]).await;
     let page = || {
         let encoder = prometheus::TextEncoder::new();
-        encoder.encode_to_string(&stage.worker.host.metrics.gather()).expect("text")
+        encoder.encode_to_string(&fixture.worker.host.metrics.gather()).expect("text")
     };
     let value = |page: &str, name: &str, labels: &str| -> f64 {
         let series = format!("funless_worker_{name}{{{labels}worker=\"worker-1\"}} ");
@@ -183,18 +183,18 @@ async fn prometheus_reads_the_same() {
         assert!(is(load) >= 0.0);
     }
     run.abort();
-    stage.tells("none runs", &[]).await;
+    fixture.reports("none runs", &[]).await;
     let after = page();
     assert_eq!(value(&after, "invocations_running", ""), 0.0);
     assert_eq!(value(&after, "tag_invocations_running", "tag=\"t\","), 0.0);
 }
 
-/// The machine that runs this test does so.
+/// The machine is busy with this test.
 #[tokio::test]
-async fn the_use_of_the_cpus_is_measured() {
-    let stage = Stage::start().await;
-    eventually("some of the CPUs is in use", || async {
-        let load = stage.scheduler.last_report().map(|report| load_of(&report));
+async fn cpu_use_is_reported() {
+    let fixture = Fixture::start().await;
+    eventually("some CPU time is used", || async {
+        let load = fixture.scheduler.last_report().map(|report| load_of(&report));
         load.is_some_and(|load| load.cpu_use > 0.0 && load.cpu_use <= 1.0)
     })
     .await;

@@ -1,4 +1,4 @@
-//! What functions have logged, read through gRPC.
+//! Logs of functions, read through gRPC.
 
 use futures::StreamExt as _;
 use mesh::Reason;
@@ -22,7 +22,7 @@ fn logging() -> String {
     )
 }
 
-/// One invocation of the function with this id.
+/// An invocation of the function with this id.
 fn invocation(worker: &Worker, function_id: &str, args: &str) -> ExecuteRequest {
     ExecuteRequest { function_id: function_id.into(), ..worker.request(&logging(), args) }
 }
@@ -31,8 +31,8 @@ async fn log(worker: &Worker, function_id: &str, args: &str) {
     worker.execute(invocation(worker, function_id, args)).await.expect("a result");
 }
 
-async fn tail(worker: &Worker, wanted: TailLogsRequest) -> Streaming<TailLogsResponse> {
-    let logs = LogsClient::new(worker.channel()).tail_logs(wanted).await;
+async fn tail(worker: &Worker, request: TailLogsRequest) -> Streaming<TailLogsResponse> {
+    let logs = LogsClient::new(worker.channel()).tail_logs(request).await;
     logs.expect("a stream").into_inner()
 }
 
@@ -45,7 +45,7 @@ fn texts(lines: &[LogLine]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_functions_own_lines_are_told_and_nobody_elses() {
+async fn a_reader_gets_only_the_lines_of_its_function() {
     let worker = Worker::start().await;
     for (function_id, args) in [("f", "1"), ("g", "2"), ("f", "3")] {
         log(&worker, function_id, args).await;
@@ -65,7 +65,7 @@ async fn a_functions_own_lines_are_told_and_nobody_elses() {
 }
 
 #[tokio::test]
-async fn who_follows_gets_the_lines_to_come_until_the_worker_drains() {
+async fn a_follower_gets_new_lines_until_the_worker_drains() {
     let worker = Worker::start().await;
     log(&worker, "f", "1").await;
     let mut lines = tail(&worker, TailLogsRequest { follow: true, ..of("f") }).await;
@@ -79,7 +79,7 @@ async fn who_follows_gets_the_lines_to_come_until_the_worker_drains() {
     assert!(lines.message().await.expect("a good end").is_none());
 }
 
-/// The log says so although it is full, and code that was compiled earlier has its names too.
+/// Also if the log is full, and if the code comes from an artifact.
 #[tokio::test]
 async fn a_trap_is_logged_with_the_functions_that_were_running() {
     const DIVIDE: &str = "$_ZN5shout6divide17h0123456789abcdefE";
@@ -111,9 +111,9 @@ async fn a_trap_is_logged_with_the_functions_that_were_running() {
 }
 
 #[tokio::test]
-async fn lines_have_the_id_of_their_trace() {
+async fn lines_have_their_trace_id() {
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
-    // Without it this process reads no trace contexts.
+    // Otherwise this process ignores trace contexts.
     let quiet = TelemetryConfig { log: "off".into(), ..TelemetryConfig::default() };
     let _telemetry = mesh::telemetry::init("test", &quiet).expect("nobody else here does it");
     let worker = Worker::start().await;

@@ -1,5 +1,5 @@
-//! The worker, called through its gRPC, with a real registry's and a real scheduler's side of the
-//! wire, and functions written as WebAssembly text.
+//! The worker through its gRPC services, with servers in place of the registry and the scheduler, and with
+//! functions in WebAssembly text.
 
 mod abi;
 mod code;

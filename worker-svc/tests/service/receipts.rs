@@ -1,4 +1,4 @@
-//! What an invocation cost, as the trailers of its answer tell it.
+//! Receipts of invocations, in the trailers of responses.
 
 use axum::Router;
 use axum::routing::get;
@@ -12,7 +12,7 @@ use crate::support::{Worker, with_limits};
 
 const PAGE: u64 = 64 << 10;
 
-/// Runs it and gives the receipt, however it ended.
+/// Runs it and returns the receipt, also of a failure.
 async fn receipt_of(worker: &Worker, request: ExecuteRequest) -> Receipt {
     match worker.client().execute(request).await {
         Ok(response) => receipt::of(response.metadata()),
@@ -21,12 +21,12 @@ async fn receipt_of(worker: &Worker, request: ExecuteRequest) -> Receipt {
 }
 
 #[tokio::test]
-async fn cold_phases_are_those_that_happened() {
+async fn phases_of_a_cold_start_are_in_the_receipt() {
     let worker = Worker::start().await;
     let request = worker.request(&respond("[1,2]"), r#"{"a":1}"#);
     let cold = receipt_of(&worker, request.clone()).await;
     assert!(cold.fetch_us > 0 && cold.compile_us > 0, "{cold:?}");
-    assert_eq!(cold.load_us, 0, "it was on no disk: {cold:?}");
+    assert_eq!(cold.load_us, 0, "there was no artifact: {cold:?}");
     let warm = receipt_of(&worker, request.clone()).await;
     assert_eq!((warm.fetch_us, warm.compile_us, warm.load_us), (0, 0, 0), "{warm:?}");
     assert!(warm.instantiate_us + warm.run_us > 0 && warm.cpu_us > 0, "{warm:?}");
@@ -40,7 +40,7 @@ async fn cold_phases_are_those_that_happened() {
 }
 
 #[tokio::test]
-async fn memory_requests_and_time_are_what_the_function_took() {
+async fn memory_requests_and_time_are_in_the_receipt() {
     let worker = Worker::start().await;
     let grown = funless("", "(drop (memory.grow (i32.const 10))) (i32.const 1)");
     let receipt = receipt_of(&worker, worker.request(&grown, "{}")).await;
@@ -52,7 +52,7 @@ async fn memory_requests_and_time_are_what_the_function_took() {
     assert_eq!(receipt.http_requests, 1);
     assert_eq!(worker.metric("funless_worker_guest_http_requests_total", None), 1.0);
 
-    // One that computes until it is stopped has taken the processor all the time, and says so.
+    // A function that computes until it is stopped has used the CPU all the time.
     let limits = proto::registry::v1::Limits { timeout_ms: 300, ..Default::default() };
     let receipt = receipt_of(&worker, with_limits(worker.request(&spin(), "{}"), limits)).await;
     assert!(receipt.run_us + receipt.queue_us >= 250_000, "{receipt:?}");
@@ -60,7 +60,7 @@ async fn memory_requests_and_time_are_what_the_function_took() {
 }
 
 #[tokio::test]
-async fn a_failed_run_has_a_receipt_and_one_that_never_began_has_none() {
+async fn a_failed_run_has_a_receipt_and_a_refused_one_has_none() {
     let worker = Worker::start().await;
     let trapped = receipt_of(&worker, worker.request(&funless("", "unreachable"), "{}")).await;
     assert_eq!((trapped.in_bytes, trapped.out_bytes, trapped.peak_memory_bytes), (2, 0, 2 * PAGE));

@@ -59,7 +59,7 @@ async fn a_command_that_fails_says_why_on_stderr() {
     );
     assert_eq!(worker.run(&said, "").await, function_error("first\nno such file"));
 
-    // More than is logged, and than is quoted.
+    // More than the log takes, and than is quoted.
     let much = command(
         &format!("{}☕ is the end", "x".repeat(50_000)),
         "(call $write (i32.const 2) (i32.const 0) (i32.const 50014))
@@ -72,14 +72,14 @@ async fn a_command_that_fails_says_why_on_stderr() {
 }
 
 #[tokio::test]
-async fn a_command_that_traps_has_not_failed_by_its_own_will() {
+async fn a_command_that_traps_is_not_a_function_error() {
     let worker = Worker::start().await;
     let wat = command("oh no", "(call $write (i32.const 2) (i32.const 0) (i32.const 5)) unreachable");
     assert_failed(worker.run(&wat, "").await, Reason::GuestTrapped, "the function trapped: ");
 }
 
 #[tokio::test]
-async fn bad_outputs() {
+async fn missing_invalid_and_oversized_outputs() {
     let worker = Worker::start().await;
     let silent = command("", "");
     assert_failed(worker.run(&silent, "").await, Reason::GuestBadResponse, "wrote no response");
@@ -95,7 +95,7 @@ async fn bad_outputs() {
 }
 
 #[tokio::test]
-async fn a_command_that_gets_no_memory_and_exits_is_over_its_limit() {
+async fn a_command_that_exits_for_lack_of_memory_is_a_memory_limit_error() {
     let worker = Worker::start().await;
     let wat = command(
         "",
@@ -107,7 +107,7 @@ async fn a_command_that_gets_no_memory_and_exits_is_over_its_limit() {
 }
 
 #[tokio::test]
-async fn nothing_of_the_host_is_reached() {
+async fn a_command_has_no_arguments_environment_or_files() {
     let worker = Worker::start().await;
     // Traps unless there are no arguments, no environment and no directory.
     let wat = r#"(module
@@ -143,7 +143,7 @@ async fn a_funless_function_may_import_wasi() {
 }
 
 #[tokio::test]
-async fn a_funless_function_that_exits_has_failed_too() {
+async fn a_funless_function_that_exits_is_a_function_error() {
     let worker = Worker::start().await;
     let exit = r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))"#;
     let wat = funless_with("", "(call $exit (i32.const 7)) (i32.const 0)").replacen("(module", exit, 1);

@@ -1,4 +1,4 @@
-//! Access to a guest's memory: the only place where its pointers are followed.
+//! Access to a guest's memory: the only place where its pointers are dereferenced.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use wasmtime::{Caller, Extern};
 use super::abi::HostCallError;
 use super::guest::Guest;
 
-/// A part of a guest's memory, as the guest named it.
+/// A part of a guest's memory, as the guest passed it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Region {
     /// The host function that it was passed to.
@@ -19,7 +19,7 @@ pub(super) struct Region {
 }
 
 impl Region {
-    /// `len` bytes from `ptr` on. WebAssembly's integers have no sign: what looks negative is large.
+    /// `len` bytes from `ptr` on. WebAssembly's integers are unsigned: negative values are large ones.
     pub(super) fn new(call: &'static str, what: &'static str, ptr: i32, len: i32) -> Self {
         Self { call, what, ptr: ptr.cast_unsigned(), len: len.cast_unsigned() }
     }

@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
-/// The binary of a text.
+/// Compiles WebAssembly text.
 pub fn compile(wat: &str) -> Bytes {
     wat::parse_str(wat).expect("well-formed text").into()
 }
 
-/// A FunLess function with two pages of memory, its input's length in `$len`, and `fields` beside.
+/// A FunLess function with two pages of memory, its input's length in `$len`, and these further `fields`.
 pub fn funless_with(fields: &str, body: &str) -> String {
     format!(
         r#"(module
@@ -32,7 +32,7 @@ pub fn funless(data: &str, body: &str) -> String {
     funless_with(&format!(r#"(data (i32.const 0) "{data}")"#), body)
 }
 
-/// Answers with its arguments.
+/// Responds with its arguments.
 pub fn echo() -> String {
     funless(
         "",
@@ -42,17 +42,17 @@ pub fn echo() -> String {
     )
 }
 
-/// Answers with `response`.
+/// Responds with `response`.
 pub fn respond(response: &str) -> String {
     funless(response, &format!("(call $respond (i32.const 0) (i32.const {})) (i32.const 0)", response.len()))
 }
 
-/// Computes for ever.
+/// Never returns.
 pub fn spin() -> String {
     funless("", "(loop $again (br $again)) (i32.const 0)")
 }
 
-/// Takes memory until it gets no more, then traps, as Rust's allocator does.
+/// Allocates memory until that fails, then traps, like Rust's allocator.
 pub fn hog() -> String {
     funless(
         "",

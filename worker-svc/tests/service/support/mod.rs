@@ -1,4 +1,4 @@
-//! A worker under test and its surroundings.
+//! A worker under test and its environment.
 
 pub mod guests;
 pub mod registry;
@@ -31,7 +31,7 @@ pub struct Worker {
     channel: Channel,
 }
 
-/// Somewhere that nobody listens.
+/// An address where nothing listens.
 pub fn nowhere() -> Endpoint {
     "http://127.0.0.1:9".parse().expect("an endpoint")
 }
@@ -42,12 +42,12 @@ impl Worker {
         Self::start_with(|_| {}).await
     }
 
-    /// A worker whose configuration is changed by `change`.
+    /// A worker with a changed configuration.
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         Self::start_in(Registry::start().await, cache_dir(), change).await
     }
 
-    /// A worker at this registry, with this cache of compiled code.
+    /// A worker of this registry with this code cache.
     pub async fn start_in(registry: Registry, cache: TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             name: "worker-1".into(),
@@ -67,7 +67,7 @@ impl Worker {
         Self { registry, host, service, cache, channel }
     }
 
-    /// Ends it, and gives back what outlives it.
+    /// Stops it, and returns its registry and its code cache.
     pub async fn stop(self) -> (Registry, TempDir) {
         self.service.tasks.stop(Duration::from_secs(5)).await;
         (self.registry, self.cache)
@@ -78,7 +78,7 @@ impl Worker {
         Served::start(self.service.router.clone()).await
     }
 
-    /// The way to it.
+    /// A channel to it.
     pub fn channel(&self) -> Channel {
         self.channel.clone()
     }
@@ -92,7 +92,7 @@ impl Worker {
         self.execute(self.request(wat, args)).await
     }
 
-    /// Uploads a function and makes a request that runs it.
+    /// Uploads a function and returns a request that runs it.
     pub fn request(&self, wat: &str, args: &str) -> ExecuteRequest {
         let hash = self.registry.add_code(guests::compile(wat));
         request(hash, args)
@@ -102,8 +102,8 @@ impl Worker {
         outcome(self.client().execute(request).await)
     }
 
-    /// The sum of a metric's samples that have this label's value; of all its samples without one.
-    /// Of a histogram, the count.
+    /// The sum of a metric's samples with this value of a label, or of all samples. Of histograms, the counts
+    /// are summed.
     pub fn metric(&self, name: &str, label: Option<&str>) -> f64 {
         let families = self.host.metrics.gather();
         let family = families.iter().find(|family| family.name() == name);
@@ -174,10 +174,10 @@ pub fn function_error(text: &str) -> Result<Outcome, Error> {
     Ok(Outcome::FunctionError(text.into()))
 }
 
-/// Checks that a run failed for this reason, in words that hold these.
+/// Checks that a run failed for this reason, with a message that contains `words`.
 #[track_caller]
 pub fn assert_failed(end: Result<Outcome, Error>, reason: Reason, words: &str) {
     let error = end.expect_err(words);
     assert_eq!(error.reason, reason, "{error}");
-    assert!(error.message.contains(words), "{:?} holds {words:?}", error.message);
+    assert!(error.message.contains(words), "{:?} contains {words:?}", error.message);
 }

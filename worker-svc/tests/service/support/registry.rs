@@ -1,4 +1,4 @@
-//! The registry's side: the code store and the watch, as a real server.
+//! A server in place of the registry: the code store and the watch.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -38,7 +38,7 @@ struct State {
     functions: Mutex<HashMap<String, Function>>,
     changes: broadcast::Sender<Change>,
     fetches: AtomicUsize,
-    /// Held back while there are no permits.
+    /// Each fetch takes a permit.
     gate: Semaphore,
 }
 
@@ -74,7 +74,7 @@ impl Registry {
         hash
     }
 
-    /// Makes the code with this hash be something else.
+    /// Replaces the code with this hash by other code.
     pub fn tamper(&self, hash: Hash, code: Bytes) {
         self.state.code.lock().insert(hash, code);
     }
@@ -104,7 +104,7 @@ impl Registry {
         self.state.fetches.load(Ordering::SeqCst)
     }
 
-    /// Answers no fetch until [`Registry::release`].
+    /// Holds back responses to fetches until [`Registry::release`].
     pub fn hold_back(&self) {
         self.state.gate.forget_permits(usize::MAX);
     }
@@ -114,11 +114,11 @@ impl Registry {
     }
 }
 
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl CodeStore for State {
-    type FetchCodeStream = Answers<FetchCodeResponse>;
+    type FetchCodeStream = ResponseStream<FetchCodeResponse>;
 
     async fn fetch_code(
         &self,
@@ -140,7 +140,7 @@ impl CodeStore for State {
 
 #[tonic::async_trait]
 impl Watch for State {
-    type WatchStream = Answers<WatchResponse>;
+    type WatchStream = ResponseStream<WatchResponse>;
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let mut changes = self.changes.subscribe();

@@ -1,4 +1,4 @@
-//! The scheduler's side of the membership, as a real server that can be restarted.
+//! A server in place of a scheduler, which can be restarted.
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -24,19 +24,19 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-/// What a scheduler has heard, through all its restarts.
+/// What a scheduler has received, through all its restarts.
 #[derive(Default)]
-pub struct Heard {
+pub struct Received {
     pub hellos: Vec<Hello>,
     pub reports: Vec<Report>,
-    /// The ways through the tunnels that were opened.
+    /// Channels through the tunnels that were opened.
     pub tunnels: Vec<Channel>,
 }
 
 /// A scheduler at a Unix socket.
 pub struct Scheduler {
-    pub heard: Arc<Mutex<Heard>>,
-    /// What it shows through tunnels from its next start on.
+    pub received: Arc<Mutex<Received>>,
+    /// The secret that it uses in tunnels, from its next start on.
     pub secret: Option<Secret>,
     path: PathBuf,
     running: Option<(CancellationToken, JoinHandle<()>)>,
@@ -46,7 +46,7 @@ const REPORT_INTERVAL_MS: u32 = 50;
 
 impl Scheduler {
     pub async fn start(path: PathBuf) -> Self {
-        let mut scheduler = Self { heard: Arc::default(), secret: None, path, running: None };
+        let mut scheduler = Self { received: Arc::default(), secret: None, path, running: None };
         scheduler.restart().await;
         scheduler
     }
@@ -55,7 +55,7 @@ impl Scheduler {
         Endpoint::Unix(self.path.clone())
     }
 
-    /// Ends it, and waits until its streams have ended.
+    /// Stops it, and waits until its streams have ended.
     pub async fn stop(&mut self) {
         if let Some((stopping, task)) = self.running.take() {
             stopping.cancel();
@@ -66,8 +66,8 @@ impl Scheduler {
     pub async fn restart(&mut self) {
         self.stop().await;
         let stopping = CancellationToken::new();
-        let (heard, secret) = (Arc::clone(&self.heard), self.secret.clone());
-        let members = Members { heard, secret, stopping: stopping.clone() };
+        let (received, secret) = (Arc::clone(&self.received), self.secret.clone());
+        let members = MembershipService { received, secret, stopping: stopping.clone() };
         let router = Grpc::default().service(MembershipServer::new(members)).build(
             &ServerConfig::default(),
             &prometheus::Registry::new(),
@@ -79,27 +79,27 @@ impl Scheduler {
         self.running = Some((stopping, task));
     }
 
-    /// The last report so far.
+    /// The latest report.
     pub fn last_report(&self) -> Option<Report> {
-        self.heard.lock().reports.last().cloned()
+        self.received.lock().reports.last().cloned()
     }
 
-    /// Whether any report so far is like this.
-    pub fn heard_of(&self, like: impl Fn(&Report) -> bool) -> bool {
-        let heard = self.heard.lock();
-        let first = heard.hellos.iter().filter_map(|hello| hello.report.as_ref());
-        first.chain(&heard.reports).any(like)
+    /// Whether any report so far matches `like`.
+    pub fn has_received(&self, like: impl Fn(&Report) -> bool) -> bool {
+        let received = self.received.lock();
+        let first = received.hellos.iter().filter_map(|hello| hello.report.as_ref());
+        first.chain(&received.reports).any(like)
     }
 }
 
-struct Members {
-    heard: Arc<Mutex<Heard>>,
+struct MembershipService {
+    received: Arc<Mutex<Received>>,
     secret: Option<Secret>,
     stopping: CancellationToken,
 }
 
 #[tonic::async_trait]
-impl Membership for Members {
+impl Membership for MembershipService {
     type JoinStream = Pin<Box<dyn Stream<Item = Result<JoinResponse, Status>> + Send>>;
 
     async fn join(
@@ -107,7 +107,7 @@ impl Membership for Members {
         request: Request<Streaming<JoinRequest>>,
     ) -> Result<Response<Self::JoinStream>, Status> {
         let mut messages = request.into_inner();
-        let (heard, stopping) = (Arc::clone(&self.heard), self.stopping.clone());
+        let (received, stopping) = (Arc::clone(&self.received), self.stopping.clone());
         Ok(Response::new(Box::pin(async_stream::stream! {
             loop {
                 let message = tokio::select! {
@@ -117,10 +117,10 @@ impl Membership for Members {
                 let Ok(Some(JoinRequest { message: Some(message) })) = message else { return };
                 match message {
                     Message::Hello(hello) => {
-                        heard.lock().hellos.push(hello);
+                        received.lock().hellos.push(hello);
                         yield Ok(JoinResponse { report_interval_ms: REPORT_INTERVAL_MS });
                     }
-                    Message::Report(report) => heard.lock().reports.push(report),
+                    Message::Report(report) => received.lock().reports.push(report),
                 }
             }
         })))
@@ -135,16 +135,16 @@ impl Membership for Members {
         let mut requests = request.into_inner();
         let first = requests.message().await?.and_then(|request| request.message);
         let Some(tunnel_request::Message::WorkerId(id)) = first else {
-            panic!("a tunnel begins with the worker's id, not with {first:?}");
+            panic!("expected the worker's id first, not {first:?}");
         };
         let received = requests.map_ok(|request| match request.message {
             Some(tunnel_request::Message::Data(data)) => data,
-            other => panic!("then come data, not {other:?}"),
+            other => panic!("expected data, not {other:?}"),
         });
         let (sending, chunks) = tunnel::sending();
         let dialer = Dialer::new(self.secret.clone(), None);
         let channel = dialer.dial_tunnel(&id, tunnel::end(received, sending)).await?;
-        self.heard.lock().tunnels.push(channel);
+        self.received.lock().tunnels.push(channel);
         let responses = chunks.map(|data| Ok(TunnelResponse { data }));
         Ok(Response::new(responses.take_until(self.stopping.clone().cancelled_owned()).boxed()))
     }
