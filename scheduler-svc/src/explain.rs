@@ -135,6 +135,9 @@ fn words(verdict: &Verdict, block: &Block, capacity_kb: u64) -> String {
         Verdict::NotEnoughMemory { available } => {
             format!("has {} KB available, {capacity_kb} KB are needed", available / KB)
         }
+        Verdict::Busy { .. } if block.max_concurrent_invocations == Some(0) => {
+            "may run nothing: max_concurrent_invocations is 0".to_owned()
+        }
         Verdict::Busy { running } => {
             let most = block.max_concurrent_invocations.unwrap_or_default();
             format!(

@@ -121,6 +121,20 @@ default (fail)
 }
 
 #[test]
+fn a_limit_of_zero_is_explained() {
+    let policy = (Some("s"), script("- t: [{workers: [a], invalidate: {max_concurrent_invocations: 0}}]"));
+    check(
+        &decision(policy, ("t", 10), &cluster_kb("a 20/99"), &[]),
+        "
+no worker: the script s allows none of those there are
+t (fail)
+  1 best-first
+    a: may run nothing: max_concurrent_invocations is 0
+",
+    );
+}
+
+#[test]
 fn the_verdicts_are_those_of_the_walk() {
     let workers = cluster_kb("a 20/99, b 5/99, c 30/99, d 30/99");
     let policy = (Some("s"), script("- t: [{workers: [b]}, {workers: [c, b, a, d, e], strategy: platform}]"));

@@ -77,7 +77,7 @@ fn block(tags: BoxedStrategy<String>, names: BoxedStrategy<String>) -> impl Stra
         prop_oneof![Just(Workers::All), named],
         select(strategies.to_vec()),
         option::of(0..=100_u8),
-        option::of(1..5_u32),
+        option::of(0..5_u32),
         affinity,
     )
         .prop_map(|(workers, strategy, capacity_used, max_concurrent_invocations, affinity)| Block {

@@ -33,7 +33,13 @@ fn lint_item(item: &Item, names: &HashSet<&str>) -> Vec<Problem> {
             let what = format!("no worker can run something tagged {tag} and nothing tagged {tag}");
             warn(ProblemKind::ContradictoryAffinity, *place, what);
         }
+        let is_never_valid = block.max_concurrent_invocations == Some(0);
+        if is_never_valid {
+            let what = "the block never gives a worker: max_concurrent_invocations is 0";
+            warn(ProblemKind::NeverValid, block.place, what.to_owned());
+        }
         if contradictions.is_empty()
+            && !is_never_valid
             && let Some(by) = candidates.taken_by(&earlier)
         {
             let what = format!("the block never gives a worker: {by} any that would be valid for it");
@@ -223,11 +229,23 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_contradicts_itself_is_not_called_unreachable_too() {
-        let kinds: Vec<_> = warnings("- t: [{workers: '*'}, {workers: '*', affinity: [x, '!x']}]")
-            .into_iter()
-            .map(|warning| warning.kind)
-            .collect();
-        assert_eq!(kinds, [ProblemKind::ContradictoryAffinity]);
+    fn a_block_that_no_worker_can_be_valid_for_is_not_called_unreachable_too() {
+        for (block, kind) in [
+            ("affinity: [x, '!x']", ProblemKind::ContradictoryAffinity),
+            ("invalidate: {max_concurrent_invocations: 0}", ProblemKind::NeverValid),
+        ] {
+            let warnings = warnings(&format!("- t: [{{workers: '*'}}, {{workers: '*', {block}}}]"));
+            let kinds: Vec<_> = warnings.iter().map(|warning| (warning.kind, warning.block)).collect();
+            assert_eq!(kinds, [(kind, Some(2))], "{block}");
+        }
+    }
+
+    #[test]
+    fn limits_of_zero_and_of_more_than_everything() {
+        let zero = "workers: '*', invalidate: {max_concurrent_invocations: 0}";
+        assert_eq!(unreachable(&[zero, "workers: '*'"]), [0; 0], "the first one takes nobody");
+        let more = "workers: '*', invalidate: {capacity_used: 101%}";
+        assert_eq!(unreachable(&[more, "workers: '*'"]), [2], "the first one is without a limit");
+        assert_eq!(warnings("- t: [{workers: '*', invalidate: {capacity_used: 101%}}]"), []);
     }
 }

@@ -37,6 +37,8 @@ pub enum ProblemKind {
     UnknownWorker,
     /// An affinity that no worker can have. Only a warning.
     ContradictoryAffinity,
+    /// A limit that no worker can keep. Only a warning.
+    NeverValid,
 }
 
 impl Problem {
@@ -66,6 +68,7 @@ impl ProblemKind {
             Self::UnreachableBlock => "unreachable_block",
             Self::UnknownWorker => "unknown_worker",
             Self::ContradictoryAffinity => "contradictory_affinity",
+            Self::NeverValid => "never_valid",
         }
     }
 }

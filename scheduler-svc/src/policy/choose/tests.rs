@@ -99,6 +99,10 @@ fn who_runs_as_many_as_the_block_allows_is_not_valid() {
             ("a 99/99 =3, b 99/99 v=4", "no_valid_workers"),
         ],
     );
+    check_block(
+        "workers: '*', invalidate: {max_concurrent_invocations: 0}",
+        &[("a 99/99, b ?", "no_valid_workers")],
+    );
 }
 
 #[test]
@@ -121,6 +125,11 @@ fn who_would_have_more_memory_in_use_than_the_block_allows_is_not_valid() {
         &[("a 10/100", "a"), ("a 9/100", "no_valid_workers"), ("a 10/10", "a")],
     );
     check_block("workers: '*', invalidate: {capacity_used: 0}", &[("a 100/100", "no_valid_workers")]);
+    // Above 100 it is no limit, so that unknown memory does not matter either.
+    check_block(
+        "workers: '*', invalidate: {capacity_used: 101%}",
+        &[("a 10/100", "a"), ("a 9/100", "no_valid_workers"), ("a ?", "a")],
+    );
     // No share of memory is too large to be told from another.
     let (most, less) = (u64::MAX, u64::MAX / 2);
     check_block(

@@ -119,7 +119,11 @@ impl Writer {
     }
 
     fn invalidations(&mut self, block: &Block) -> Vec<String> {
-        let percent = block.capacity_used.map(|percent| {
+        // Without a limit: nothing, or more than everything.
+        let percent = block.capacity_used.map(u32::from);
+        let percent =
+            percent.or_else(|| self.0.random::<bool>().then(|| self.0.random_range(101..=u32::MAX)));
+        let percent = percent.map(|percent| {
             let forms = [
                 format!("{percent}"),
                 format!("{percent}%"),

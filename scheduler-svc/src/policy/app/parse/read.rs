@@ -234,26 +234,22 @@ impl Reader {
         (capacity_used, max_concurrent_invocations)
     }
 
+    /// A limit in percent. `None` for more than 100, which no worker can exceed.
     fn percentage(&mut self, node: &Node<'_>) -> Option<u8> {
         let text = node.text().unwrap_or_default().trim();
-        let percent = whole_number(text.strip_suffix('%').unwrap_or(text).trim_end());
-        let percent =
-            percent.and_then(|percent| u8::try_from(percent).ok()).filter(|percent| *percent <= 100);
-        if percent.is_none() {
-            self.expected("capacity_used as a whole number of percent from 0 to 100, such as 50%", node);
+        let number = text.strip_suffix('%').unwrap_or(text).trim_end();
+        if !is_whole_number(number) {
+            self.expected("capacity_used as a whole number of percent, such as 50%", node);
         }
-        percent
+        number.parse().ok().filter(|percent| *percent <= 100)
     }
 
     fn count(&mut self, node: &Node<'_>) -> Option<u32> {
-        let count = whole_number(node.text().unwrap_or_default().trim());
-        match count {
-            Some(0) => {
-                let what = "max_concurrent_invocations: 0 would never let anything run";
-                self.unknown(node.place, format!("{what}; expected a whole number from 1"));
-            }
-            None => self.expected("max_concurrent_invocations as a whole number from 1", node),
-            Some(_) => {}
+        let number = node.text().unwrap_or_default().trim();
+        let count = number.parse().ok().filter(|_| is_whole_number(number));
+        if count.is_none() {
+            let expected = format!("max_concurrent_invocations as a whole number from 0 to {}", u32::MAX);
+            self.expected(&expected, node);
         }
         count
     }
@@ -365,6 +361,7 @@ fn check_tag(tag: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn whole_number(text: &str) -> Option<u32> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+/// Whether it has digits only, and any.
+fn is_whole_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -118,16 +118,16 @@ fn a_script_without_anything_is_empty() {
 
 #[test]
 fn numbers_that_are_none() {
-    for value in ["-1", "50.0", "0x10", "+5", "5 0", "\"%\"", "50%%", "half", "300%", "99999999999", "1e1"] {
+    for value in ["-1", "50.0", "0x10", "+5", "5 0", "\"%\"", "50%%", "half", "-300%", "1e1"] {
         let text = format!("- t: [{{workers: [a], invalidate: {{capacity_used: {value}}}}}]");
         let found = problems(&text);
-        let expected = "expected capacity_used as a whole number of percent from 0 to 100, such as 50%";
+        let expected = "expected capacity_used as a whole number of percent, such as 50%";
         assert!(found.len() == 1 && found[0].message.contains(expected), "{value}: {found:?}");
     }
     for value in ["-1", "1.5", "3%", "4294967296", "\"\"", "[1]"] {
         let text = format!("- t: [{{workers: [a], invalidate: {{max_concurrent_invocations: {value}}}}}]");
         let found = problems(&text);
-        let expected = "expected max_concurrent_invocations as a whole number from 1";
+        let expected = "expected max_concurrent_invocations as a whole number from 0 to 4294967295";
         assert!(found.len() == 1 && found[0].message.contains(expected), "{value}: {found:?}");
     }
 }
