@@ -150,6 +150,32 @@ async fn what_was_sent_counts_before_it_is_reported() {
 }
 
 #[tokio::test]
+async fn memory_is_free_again_as_soon_as_an_invocation_has_ended() {
+    let stage = Stage::start().await;
+    let worker = stage.worker("w", 1 << 20).await;
+    stage.registry.put(function("f"));
+    let metadata = Some(Metadata { capacity_kb: 1 << 20, ..Metadata::default() });
+    let revision = stage.registry.put(Function { metadata, ..function("all of it") });
+    worker.behave(Behaviour::Hold);
+    let call = tokio::spawn({
+        let channel = stage.channel.clone();
+        async move { InvocationsClient::new(channel).invoke(invocation_of("f", revision)).await }
+    });
+    eventually("it runs", || async { worker.running() == 1 }).await;
+    // This report is the last one: by it, a guest holds a megabyte.
+    let mut report = memory((1 << 20) - (1 << 10));
+    report.load.as_mut().expect("a load").memory_guests = 1 << 20;
+    worker.report(report).await;
+    eventually("the report counts", || async {
+        stage.metric("funless_scheduler_worker_reservable_bytes") == f64::from((1 << 30) - (1 << 20))
+    })
+    .await;
+    worker.let_go(2);
+    call.await.expect("no panic").expect("invoked");
+    stage.invoke(invocation_of("all of it", revision)).await.expect("nothing runs there any more");
+}
+
+#[tokio::test]
 async fn without_workers_there_is_none_available() {
     let stage = Stage::start().await;
     let revision = stage.registry.put(function("f"));

@@ -31,6 +31,8 @@ pub struct Member<C> {
     own: Work,
     /// What others have, as last reported.
     others: Work,
+    /// What ran when the memory of its guests was last measured.
+    measured_work: MeasuredWork,
     failed: HashMap<Bytes, String>,
 }
 
@@ -53,6 +55,18 @@ pub(super) struct Work {
     running: u32,
     tags: TagCounts,
     reserved: u64,
+}
+
+/// The reservations of what ran when the memory of a worker's guests was measured. What has ended since
+/// then holds none of it any more, which no report has to tell.
+#[derive(Debug, Default)]
+struct MeasuredWork {
+    /// The number of the measurement.
+    number: u64,
+    /// What was reserved, in bytes.
+    reserved: u64,
+    /// What of that still is.
+    left: u64,
 }
 
 /// Whether a worker has a code prepared.
@@ -81,6 +95,21 @@ impl Work {
 
     pub(super) fn is_none(&self) -> bool {
         self.running == 0
+    }
+}
+
+impl MeasuredWork {
+    /// An invocation has ended that was sent after so many measurements.
+    fn end(&mut self, bytes: u64, after: u64) {
+        if after < self.number {
+            self.left = self.left.saturating_sub(bytes);
+        }
+    }
+
+    /// What guests still hold of what was measured, if each held memory in proportion to its reservation.
+    fn still_held(&self, measured: u64) -> u64 {
+        let held = u128::from(measured) * u128::from(self.left);
+        held.checked_div(self.reserved.into()).and_then(|held| u64::try_from(held).ok()).unwrap_or(0)
     }
 }
 
@@ -113,6 +142,7 @@ impl<C> Member<C> {
             last_report: now,
             own,
             others: Work::default(),
+            measured_work: MeasuredWork::default(),
             failed: HashMap::new(),
         }
     }
@@ -147,8 +177,15 @@ impl<C> Member<C> {
         (self.identity.id, self.own)
     }
 
-    /// Takes a report to the scheduler with this id.
-    pub(super) fn take(&mut self, worker: &mut Worker, scheduler_id: &str, report: Report, now: Instant) {
+    /// Takes a report to the scheduler with this id, which is the measurement with this number.
+    pub(super) fn take(
+        &mut self,
+        worker: &mut Worker,
+        scheduler_id: &str,
+        report: Report,
+        now: Instant,
+        number: u64,
+    ) {
         self.last_report = now;
         self.load = report.load.unwrap_or_default();
         worker.draining = report.draining;
@@ -164,20 +201,39 @@ impl<C> Member<C> {
             worker.warm.insert(hash);
         }
         self.others = Work::default();
-        for work in self.load.work.iter().filter(|work| work.scheduler_id != scheduler_id) {
-            self.others.add(&work.tag, work.running, work.capacity_kb.saturating_mul(KB));
+        let mut reported_own = 0_u64;
+        for work in &self.load.work {
+            let bytes = work.capacity_kb.saturating_mul(KB);
+            if work.scheduler_id == scheduler_id {
+                reported_own = reported_own.saturating_add(bytes);
+            } else {
+                self.others.add(&work.tag, work.running, bytes);
+            }
         }
         worker.running = self.own.running + self.others.running;
         worker.tags = self.own.tags.clone();
         for (tag, count) in self.others.tags.iter() {
             worker.tags.add(tag, count);
         }
+        if self.measured.is_none() {
+            self.measure_work(reported_own, number);
+        }
         self.update_memory(worker);
     }
 
-    pub(super) fn measure(&mut self, worker: &mut Worker, measured: Option<Measured>) {
+    /// Takes what somebody else has measured, which is the measurement with this number.
+    pub(super) fn measure(&mut self, worker: &mut Worker, measured: Option<Measured>, number: u64) {
         self.measured = measured;
+        self.measure_work(0, number);
         self.update_memory(worker);
+    }
+
+    /// The memory of guests was measured. The report may still count work of this scheduler that has ended
+    /// in the meantime.
+    fn measure_work(&mut self, reported_own: u64, number: u64) {
+        let reserved = reported_own.max(self.own.reserved).saturating_add(self.others.reserved);
+        let left = self.own.reserved.saturating_add(self.others.reserved);
+        self.measured_work = MeasuredWork { number, reserved, left };
     }
 
     /// An invocation is sent there.
@@ -188,21 +244,22 @@ impl<C> Member<C> {
         self.update_memory(worker);
     }
 
-    /// An invocation that was sent there has ended.
-    pub(super) fn end(&mut self, worker: &mut Worker, tag: &str, bytes: u64) {
+    /// An invocation has ended that was sent there after so many measurements.
+    pub(super) fn end(&mut self, worker: &mut Worker, tag: &str, bytes: u64, after: u64) {
         self.own.remove(tag, bytes);
+        self.measured_work.end(bytes, after);
         worker.running -= 1;
         worker.tags.remove_one(tag);
         self.update_memory(worker);
     }
 
     /// What can still be reserved: all that would be free if nothing ran, less what is reserved for what
-    /// runs, or less what that holds, whichever is more.
+    /// runs, or less what that holds, whichever is more. What has ended since the measurement holds nothing.
     fn update_memory(&self, worker: &mut Worker) {
         let Measured { memory_total: total, memory_available, memory_guests, .. } = self.measurements();
         let idle = memory_available.saturating_add(memory_guests).min(total);
         let reserved = self.own.reserved.saturating_add(self.others.reserved);
-        let available = idle.saturating_sub(reserved.max(memory_guests));
+        let available = idle.saturating_sub(reserved.max(self.measured_work.still_held(memory_guests)));
         worker.memory = (total > 0).then_some(Memory { total, available });
     }
 }

@@ -37,6 +37,8 @@ pub struct Cluster<C> {
     /// while the worker goes on.
     parted: HashMap<String, Work>,
     sessions: u64,
+    /// Measurements of all workers so far. It tells what was reserved before one from what came after.
+    measurements: u64,
 }
 
 /// A place on a worker for one invocation. Give it back with [`Cluster::release`].
@@ -46,6 +48,8 @@ pub struct Reservation {
     worker_id: String,
     tag: String,
     bytes: u64,
+    /// How many measurements there were before it.
+    after: u64,
 }
 
 impl<C> Cluster<C> {
@@ -58,6 +62,7 @@ impl<C> Cluster<C> {
             names: OnceLock::new(),
             parted: HashMap::new(),
             sessions: 0,
+            measurements: 0,
         }
     }
 
@@ -77,7 +82,7 @@ impl<C> Cluster<C> {
         let work = self.parted.remove(&identity.id).unwrap_or_default();
         self.workers.insert(index, Worker::new(&identity.name, None));
         self.members.insert(index, Member::new(session, identity, contact, work, now));
-        self.members[index].take(&mut self.workers[index], &self.scheduler_id, report, now);
+        self.take_report(index, report, now);
         self.names.take();
         session
     }
@@ -85,14 +90,15 @@ impl<C> Cluster<C> {
     /// A worker reports. False: the session is over.
     pub fn report(&mut self, name: &str, session: Session, report: Report, now: Instant) -> bool {
         let Some(index) = self.of_session(name, session) else { return false };
-        self.members[index].take(&mut self.workers[index], &self.scheduler_id, report, now);
+        self.take_report(index, report, now);
         true
     }
 
     /// Somebody else has measured a worker, or cannot any more. False: there is none of this name.
     pub fn measured(&mut self, name: &str, measured: Option<Measured>) -> bool {
         let Ok(index) = self.find(name) else { return false };
-        self.members[index].measure(&mut self.workers[index], measured);
+        self.measurements += 1;
+        self.members[index].measure(&mut self.workers[index], measured, self.measurements);
         true
     }
 
@@ -136,23 +142,30 @@ impl<C> Cluster<C> {
             worker_id: member.identity.id.clone(),
             tag: tag.to_owned(),
             bytes: capacity,
+            after: self.measurements,
         };
         (reservation, &member.contact)
     }
 
     /// The invocation has ended.
     pub fn release(&mut self, reservation: &Reservation) {
-        let Reservation { worker_name, worker_id, tag, bytes } = reservation;
+        let Reservation { worker_name, worker_id, tag, bytes, after } = reservation;
         if let Ok(index) = self.find(worker_name)
             && self.members[index].identity.id == *worker_id
         {
-            self.members[index].end(&mut self.workers[index], tag, *bytes);
+            self.members[index].end(&mut self.workers[index], tag, *bytes, *after);
         } else if let Some(work) = self.parted.get_mut(worker_id) {
             work.remove(tag, *bytes);
             if work.is_none() {
                 self.parted.remove(worker_id);
             }
         }
+    }
+
+    fn take_report(&mut self, index: usize, report: Report, now: Instant) {
+        self.measurements += 1;
+        let (member, worker) = (&mut self.members[index], &mut self.workers[index]);
+        member.take(worker, &self.scheduler_id, report, now, self.measurements);
     }
 
     /// Takes a worker out, and remembers what it was sent.

@@ -102,6 +102,91 @@ fn what_functions_hold_beyond_their_reservations_is_not_free() {
     }
 }
 
+/// A report of work by which guests hold this much of 1000 KB.
+fn holding(guests_kb: u64, reported: &[(&str, &str, u32, u64)]) -> Report {
+    let mut report = work(1000 - guests_kb, reported);
+    report.load.as_mut().expect("a load").memory_guests = guests_kb * KB;
+    report
+}
+
+#[test]
+fn what_has_ended_since_the_report_holds_nothing() {
+    let now = Instant::now();
+    let mut cluster = cluster();
+    let session = cluster.join(identity("w"), memory(1000), (), now);
+    let report = |cluster: &mut Cluster<()>, report| assert!(cluster.report("w", session, report, now));
+
+    // The guest that the report counts has ended.
+    let first = reserve(&mut cluster, "", 64);
+    report(&mut cluster, holding(300, &[(ME, "", 1, 64)]));
+    assert_eq!(available_kb(&cluster), Some(700));
+    cluster.release(&first);
+    assert_eq!(available_kb(&cluster), Some(1000), "all of it, before the next report");
+
+    // It had ended when the report came, which was under way.
+    report(&mut cluster, holding(300, &[(ME, "", 1, 64)]));
+    assert_eq!(available_kb(&cluster), Some(1000));
+    let next = reserve(&mut cluster, "", 1000);
+    cluster.release(&next);
+    assert_eq!(available_kb(&cluster), Some(1000));
+
+    // What began after the report holds nothing of what it counts, and gives nothing of it back.
+    let (first, second) = (reserve(&mut cluster, "", 100), reserve(&mut cluster, "", 100));
+    report(&mut cluster, holding(800, &[(ME, "", 2, 200)]));
+    let later = reserve(&mut cluster, "", 100);
+    cluster.release(&later);
+    assert_eq!(available_kb(&cluster), Some(200));
+    cluster.release(&first);
+    assert_eq!(available_kb(&cluster), Some(600), "one of two is left, with half of it");
+    cluster.release(&second);
+    assert_eq!(available_kb(&cluster), Some(1000));
+}
+
+#[test]
+fn guests_of_other_schedulers_hold_memory_until_a_report_says_otherwise() {
+    let now = Instant::now();
+    let mut cluster = cluster();
+    let session = cluster.join(identity("w"), memory(1000), (), now);
+    let own = reserve(&mut cluster, "", 100);
+    cluster.report("w", session, holding(800, &[(ME, "", 1, 100), ("other", "", 1, 300)]), now);
+    assert_eq!(available_kb(&cluster), Some(200));
+    cluster.release(&own);
+    assert_eq!(available_kb(&cluster), Some(400), "three quarters are the other's");
+}
+
+#[test]
+fn a_worker_that_comes_back_gives_back_what_its_first_report_counts() {
+    let now = Instant::now();
+    let mut cluster = cluster();
+    let session = cluster.join(identity("w"), memory(1000), (), now);
+    let reservation = reserve(&mut cluster, "", 64);
+    assert!(cluster.leave("w", session).is_some());
+    cluster.join(identity("w"), holding(300, &[(ME, "", 1, 64)]), (), now);
+    assert_eq!(available_kb(&cluster), Some(700));
+    cluster.release(&reservation);
+    assert_eq!(available_kb(&cluster), Some(1000));
+}
+
+#[test]
+fn what_has_ended_since_somebody_else_measured_holds_nothing() {
+    let now = Instant::now();
+    let mut cluster = cluster();
+    let session = cluster.join(identity("w"), memory(1000), (), now);
+    let reservation = reserve(&mut cluster, "", 64);
+    let measured = Measured {
+        memory_total: 1000 * KB,
+        memory_available: 700 * KB,
+        memory_guests: 300 * KB,
+        cpu_use: 0.0,
+    };
+    cluster.measured("w", Some(measured));
+    cluster.report("w", session, holding(300, &[(ME, "", 1, 64)]), now);
+    assert_eq!(available_kb(&cluster), Some(700));
+    cluster.release(&reservation);
+    cluster.report("w", session, memory(1000), now);
+    assert_eq!(available_kb(&cluster), Some(1000));
+}
+
 #[test]
 fn more_reserved_than_there_is_means_none_available() {
     let mut cluster = cluster();
