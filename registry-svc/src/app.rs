@@ -14,6 +14,7 @@ use proto::registry::v1::bindings_server::BindingsServer;
 use proto::registry::v1::code_store_server::CodeStoreServer;
 use proto::registry::v1::functions_server::FunctionsServer;
 use proto::registry::v1::modules_server::ModulesServer;
+use proto::registry::v1::revisions_server::RevisionsServer;
 use proto::registry::v1::scripts_server::ScriptsServer;
 use proto::registry::v1::subjects_server::SubjectsServer;
 use proto::registry::v1::watch_server::WatchServer;
@@ -89,6 +90,7 @@ fn services(handler: &Arc<Handler>) -> Grpc {
         .service(server!(SubjectsServer))
         .service(server!(AuthenticationServer))
         .service(server!(WatchServer))
+        .service(server!(RevisionsServer))
 }
 
 /// Attends to the database.

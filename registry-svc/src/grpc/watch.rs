@@ -1,14 +1,16 @@
-//! `funless.registry.v1.Watch`.
+//! `funless.registry.v1.Watch` and `Revisions`.
 
 use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt as _};
 use mesh::Caller;
+use proto::registry::v1::revisions_server::Revisions;
 use proto::registry::v1::watch_server::Watch;
-use proto::registry::v1::{WatchRequest, WatchResponse};
+use proto::registry::v1::{GetRevisionRequest, GetRevisionResponse, WatchRequest, WatchResponse};
 use tonic::{Request, Response, Status};
 
 use super::Handler;
+use crate::error::RegistryError;
 
 #[tonic::async_trait]
 impl Watch for Handler {
@@ -26,5 +28,20 @@ impl Watch for Handler {
         });
         let until_draining = responses.take_until(self.draining.clone().cancelled_owned());
         Ok(Response::new(until_draining.boxed()))
+    }
+}
+
+#[tonic::async_trait]
+impl Revisions for Handler {
+    async fn get_revision(
+        &self,
+        request: Request<GetRevisionRequest>,
+    ) -> Result<Response<GetRevisionResponse>, Status> {
+        Caller::of(&request).only_services()?;
+        let store = &self.registry.store;
+        // Other registries write to the database, too.
+        store.refresh().await.map_err(RegistryError::from)?;
+        let revision = *store.newest().borrow();
+        Ok(Response::new(GetRevisionResponse { revision }))
     }
 }

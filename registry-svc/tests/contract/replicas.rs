@@ -4,11 +4,16 @@ use std::time::Duration;
 
 use mesh::testing::{eventually, postgres};
 use mesh::{Caller, Reason};
-use proto::registry::v1::{CreateModuleRequest, ListModulesRequest};
+use proto::registry::v1::{CreateModuleRequest, GetRevisionRequest, ListModulesRequest};
+use tonic::Request;
 
 use crate::support::{Database, Registry, contract, reason};
 
-contract!(replicas_see_each_others_writes, replicas_write_in_one_order);
+contract!(
+    replicas_see_each_others_writes,
+    replicas_write_in_one_order,
+    each_replica_knows_the_newest_revision_of_all,
+);
 
 async fn replicas_see_each_others_writes(database: Database) {
     let (here, there) = tokio::join!(Registry::start(&database), Registry::start(&database));
@@ -33,6 +38,20 @@ async fn replicas_write_in_one_order(database: Database) {
     let mut revisions = futures::future::join_all(writers).await;
     revisions.sort_unstable();
     assert!(revisions.into_iter().eq(1..=20), "each its own, and no gaps");
+}
+
+async fn each_replica_knows_the_newest_revision_of_all(database: Database) {
+    let (here, there) = tokio::join!(Registry::start(&database), Registry::start(&database));
+    let newest = || GetRevisionRequest {};
+    let revision = there.revisions().get_revision(newest()).await.expect("an answer").into_inner().revision;
+    assert_eq!(revision, 0, "nothing is written yet");
+    for name in ["a", "b", "c"] {
+        let written = here.create_module(name).await;
+        let known = there.revisions().get_revision(newest()).await.expect("an answer").into_inner().revision;
+        assert_eq!(known, written, "whether a notification has come or not");
+    }
+    let user = Caller::Subject("ann".into()).attach(Request::new(newest()));
+    assert_eq!(reason(there.revisions().get_revision(user).await), Reason::PermissionDenied);
 }
 
 async fn answers(registry: &Registry) -> bool {

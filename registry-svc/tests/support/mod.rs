@@ -13,6 +13,7 @@ use proto::registry::v1::code_store_client::CodeStoreClient;
 use proto::registry::v1::create_function_request::Part as CreatePart;
 use proto::registry::v1::functions_client::FunctionsClient;
 use proto::registry::v1::modules_client::ModulesClient;
+use proto::registry::v1::revisions_client::RevisionsClient;
 use proto::registry::v1::scripts_client::ScriptsClient;
 use proto::registry::v1::subjects_client::SubjectsClient;
 use proto::registry::v1::update_function_request::Part as UpdatePart;
@@ -207,6 +208,10 @@ impl Registry {
     }
 
     /// Follows the registry.
+    pub fn revisions(&self) -> RevisionsClient<Channel> {
+        RevisionsClient::new(self.channel.clone())
+    }
+
     pub async fn watch(&self, caller: &Caller) -> Watching {
         let request = caller.attach(Request::new(WatchRequest {}));
         let stream = WatchClient::new(self.channel.clone()).watch(request).await.expect("a watch");
