@@ -23,6 +23,7 @@ use crate::grpc::{ClusterHandler, InvocationsHandler, LogsHandler, MembershipHan
 use crate::measurements::Measurements;
 use crate::membership::Members;
 use crate::metrics::Metrics;
+use crate::revisions::Revisions;
 
 /// The scheduler.
 #[derive(Debug)]
@@ -37,6 +38,7 @@ impl App {
 
         let catalog = Arc::new(Catalog::default());
         let registry = host.dialer.dial(&config.registry)?;
+        let revisions = Arc::new(Revisions::new(Arc::clone(&catalog), registry.clone()));
         let following = readiness.condition("registry");
         tasks.spawn(follow(registry, following, Arc::clone(&catalog), metrics.clone()));
 
@@ -62,36 +64,59 @@ impl App {
         let running = TaskTracker::new();
         let invocations = InvocationsHandler::new(
             Arc::clone(&catalog),
+            Arc::clone(&revisions),
             dispatcher.clone(),
             Delivery::new(host.dialer.dial(&config.sink)?),
             Duration::from_millis(config.max_invocation_ms),
             running.clone(),
             metrics,
         );
-        let logs = LogsHandler::new(Arc::clone(&members), Arc::clone(&catalog), host.draining.clone());
+        let logs = LogsHandler::new(
+            Arc::clone(&members),
+            Arc::clone(&catalog),
+            Arc::clone(&revisions),
+            host.draining.clone(),
+        );
         let membership =
             MembershipHandler::new(Arc::clone(&members), running, tasks.clone(), host.draining.clone());
-        let router = Grpc::default()
-            .service(
-                InvocationsServer::new(invocations)
-                    .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                    .max_encoding_message_size(MAX_MESSAGE_BYTES),
-            )
-            .service(
-                PoliciesServer::new(PoliciesHandler::new(
-                    Arc::clone(&members),
-                    Arc::clone(&catalog),
-                    dispatcher,
-                ))
-                .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                .max_encoding_message_size(MAX_MESSAGE_BYTES),
-            )
-            .service(LogsServer::new(logs).max_encoding_message_size(MAX_MESSAGE_BYTES))
-            .service(ClusterServer::new(ClusterHandler::new(members, catalog, seen_problem)))
-            .service(MembershipServer::new(membership).max_decoding_message_size(MAX_MESSAGE_BYTES))
-            .build(&config.server, &host.metrics, &readiness, &tasks);
+        let policies = PoliciesHandler::new(
+            Arc::clone(&members),
+            Arc::clone(&catalog),
+            Arc::clone(&revisions),
+            dispatcher,
+        );
+        let cluster = ClusterHandler::new(members, catalog, revisions, seen_problem);
+        let router = services(invocations, policies, logs, cluster, membership).build(
+            &config.server,
+            &host.metrics,
+            &readiness,
+            &tasks,
+        );
         Ok(Service { name: "scheduler", router, more: Vec::new(), tasks, readiness })
     }
+}
+
+fn services(
+    invocations: InvocationsHandler,
+    policies: PoliciesHandler,
+    logs: LogsHandler,
+    cluster: ClusterHandler,
+    membership: MembershipHandler,
+) -> Grpc {
+    Grpc::default()
+        .service(
+            InvocationsServer::new(invocations)
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES),
+        )
+        .service(
+            PoliciesServer::new(policies)
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES),
+        )
+        .service(LogsServer::new(logs).max_encoding_message_size(MAX_MESSAGE_BYTES))
+        .service(ClusterServer::new(cluster))
+        .service(MembershipServer::new(membership).max_decoding_message_size(MAX_MESSAGE_BYTES))
 }
 
 /// Keeps the catalog as the registry has it, for ever.

@@ -80,17 +80,22 @@ impl Catalog {
         });
     }
 
-    /// Waits until the catalog has a snapshot and is at least as new as `revision`.
-    pub async fn catch_up(&self, revision: u64, deadline: Deadline) -> Result<(), SchedulingError> {
-        let is_enough = |now: &Option<u64>| now.is_some_and(|now| now >= revision);
-        if is_enough(&self.revision.borrow()) {
-            return Ok(());
-        }
+    /// The registry's revision up to which functions and scripts are known; `None` before the first
+    /// snapshot.
+    pub fn revision(&self) -> Option<u64> {
+        *self.revision.borrow()
+    }
+
+    /// Whether there is a snapshot, and it is at least as new as `revision`.
+    pub fn has_reached(&self, revision: u64) -> bool {
+        self.revision().is_some_and(|now| now >= revision)
+    }
+
+    /// Waits until there is a snapshot that is at least as new as `revision`.
+    pub async fn reaches(&self, revision: u64) {
         let mut newer = self.revision.subscribe();
-        match tokio::time::timeout_at(deadline.instant(), newer.wait_for(is_enough)).await {
-            Ok(Ok(_)) => Ok(()),
-            _ => Err(SchedulingError::CatalogBehind { wanted: revision, have: *self.revision.borrow() }),
-        }
+        // The sender lives as long as the catalog.
+        let _ = newer.wait_for(|_| self.has_reached(revision)).await;
     }
 
     /// Waits until the catalog has changed since it had `function`, and has no longer that very
@@ -254,8 +259,6 @@ impl Contents {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proto::registry::v1::FunctionDeleted;
 
     use super::*;
@@ -298,19 +301,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn catching_up_waits_for_the_revision() {
+    async fn reaching_a_revision_needs_a_snapshot() {
         let catalog = Arc::new(Catalog::default());
-        let soon = Deadline::after(Duration::from_millis(1));
-        let behind = catalog.catch_up(0, soon).await;
-        assert_eq!(behind, Err(SchedulingError::CatalogBehind { wanted: 0, have: None }));
-
+        assert!(!catalog.has_reached(0));
         let waiting = tokio::spawn({
             let catalog = Arc::clone(&catalog);
-            async move { catalog.catch_up(2, Deadline::after(Duration::from_secs(10))).await }
+            async move { catalog.reaches(2).await }
         });
         catalog.apply(Update::Snapshot(Snapshot::default(), 1));
+        assert!(catalog.has_reached(1) && !catalog.has_reached(2));
         catalog.apply(Update::Changes(vec![put(function("1", "_", "a"))], 2));
-        assert_eq!(waiting.await.expect("no panic"), Ok(()));
+        waiting.await.expect("no panic");
         assert!(catalog.function("_", "a").is_some());
     }
 }

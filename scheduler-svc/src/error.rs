@@ -1,5 +1,7 @@
 //! How scheduling fails.
 
+use std::time::Duration;
+
 use mesh::{Error, Reason};
 
 use crate::policy::Refusal;
@@ -29,13 +31,25 @@ pub enum SchedulingError {
     /// No function has this id.
     #[error("there is no function with the id {0}")]
     FunctionIdNotFound(String),
+    /// The registry has not given out such a revision.
+    #[error("revision {wanted} has not been given out: the newest is {newest}")]
+    UnknownRevision {
+        /// The revision that the caller names.
+        wanted: u64,
+        /// The registry's newest.
+        newest: u64,
+    },
     /// The catalog did not become as new as the caller asked for.
-    #[error("the catalog is at revision {}, behind {wanted}; the registry cannot be followed", have.unwrap_or(0))]
+    #[error("{}", behind_words(*wanted, *have, *waited, *registry_is_away))]
     CatalogBehind {
         /// The revision that the caller has seen.
         wanted: u64,
         /// The revision of the catalog, if it has one.
         have: Option<u64>,
+        /// How long was waited for it.
+        waited: Duration,
+        /// Whether the registry did not answer in this time.
+        registry_is_away: bool,
     },
     /// The policy gives no worker.
     #[error("{}", refusal_words(*.0))]
@@ -65,6 +79,7 @@ impl From<SchedulingError> for Error {
             }
             SchedulingError::ScriptNotFound(_) => Reason::ScriptNotFound,
             SchedulingError::ScriptUnusable { .. } => Reason::ScriptUnusable,
+            SchedulingError::UnknownRevision { .. } => Reason::BadRequest,
             SchedulingError::CatalogBehind { .. } => Reason::Unavailable,
             SchedulingError::Refused(Refusal::NoWorkers) | SchedulingError::NoneReachable => Reason::NoWorker,
             SchedulingError::Refused(Refusal::NoMatchingTag) => Reason::NoMatchingTag,
@@ -77,10 +92,43 @@ impl From<SchedulingError> for Error {
     }
 }
 
+fn behind_words(wanted: u64, have: Option<u64>, waited: Duration, registry_is_away: bool) -> String {
+    // Tenths are enough, and none in a whole number.
+    let seconds = (waited.as_secs_f64() * 10.0).round() / 10.0;
+    let away = if registry_is_away { " the registry cannot be reached, and" } else { "" };
+    let at = have.map_or("has no revision yet".to_owned(), |have| format!("is at revision {have}"));
+    format!("waited {seconds} s for revision {wanted};{away} this scheduler {at}")
+}
+
 /// Clients of FunLess know these words.
 fn refusal_words(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::NoWorkers => "No worker available",
         Refusal::NoMatchingTag | Refusal::NoValidWorkers => refusal.as_str(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_catalog_that_is_behind_says_what_was_waited_for() {
+        let behind = |have, ms, registry_is_away| {
+            let waited = Duration::from_millis(ms);
+            SchedulingError::CatalogBehind { wanted: 17, have, waited, registry_is_away }.to_string()
+        };
+        assert_eq!(
+            behind(Some(12), 5012, false),
+            "waited 5 s for revision 17; this scheduler is at revision 12"
+        );
+        assert_eq!(
+            behind(Some(12), 312, true),
+            "waited 0.3 s for revision 17; the registry cannot be reached, and this scheduler is at revision 12"
+        );
+        assert_eq!(
+            behind(None, 5000, true),
+            "waited 5 s for revision 17; the registry cannot be reached, and this scheduler has no revision yet"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! The scheduler: knows the functions and the workers, and sends each invocation to a worker.
 //!
 //! - `catalog`: the functions, fed by the registry's watch, so that no invocation asks a database
+//! - `revisions`: waits until the catalog is as new as a caller asks for
 //! - `cluster`: the workers as they are now; no IO
 //! - `membership`: workers that join, report and leave, and `tunnels`, the ways to those that nobody can
 //!   reach
@@ -27,6 +28,7 @@ mod measurements;
 mod membership;
 mod metrics;
 pub mod policy;
+mod revisions;
 mod simulate;
 mod tunnels;
 

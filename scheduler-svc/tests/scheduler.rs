@@ -4,6 +4,7 @@ mod logs;
 mod measurements;
 mod policies;
 mod receipts;
+mod revisions;
 mod simulate;
 mod support;
 mod tunnel;
@@ -87,25 +88,6 @@ async fn scripts_are_looked_up_by_name() {
         assert_eq!(error.reason, expected);
         assert!(script == "known" || error.message.contains("unknown"), "{error}");
     }
-}
-
-#[tokio::test]
-async fn an_invocation_waits_for_the_revision_it_names() {
-    let stage = Stage::start().await;
-    let _worker = stage.worker("w", 1000).await;
-    let next = stage.registry.put(function("other")) + 1;
-    let waiting = tokio::spawn({
-        let channel = stage.channel.clone();
-        async move { InvocationsClient::new(channel).invoke(invocation_of("late", next)).await }
-    });
-    assert_eq!(stage.registry.put(function("late")), next);
-    waiting.await.expect("no panic").expect("invoked once the catalog had it");
-
-    let never = stage.registry.put_silently();
-    let request = Deadline::after(Duration::from_millis(300)).attach(invocation_of("late", never));
-    let behind = InvocationsClient::new(stage.channel.clone()).invoke(request).await.expect_err("behind");
-    let reason = Error::from(behind).reason;
-    assert!(matches!(reason, Reason::Unavailable | Reason::DeadlineExceeded), "{reason:?}");
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use crate::catalog::Catalog;
 use crate::cluster::Member;
 use crate::membership::{Contact, Members};
 use crate::policy::Worker;
+use crate::revisions::Revisions;
 
 /// How long to wait for workers when the caller sets no deadline.
 const AWAIT_CODE: Duration = Duration::from_secs(60);
@@ -28,6 +29,7 @@ const TIME_TO_ANSWER: Duration = Duration::from_millis(100);
 pub struct ClusterHandler {
     members: Arc<Members>,
     catalog: Arc<Catalog>,
+    revisions: Arc<Revisions>,
     metrics_problem: watch::Receiver<String>,
 }
 
@@ -37,9 +39,10 @@ impl ClusterHandler {
     pub fn new(
         members: Arc<Members>,
         catalog: Arc<Catalog>,
+        revisions: Arc<Revisions>,
         metrics_problem: watch::Receiver<String>,
     ) -> Self {
-        Self { members, catalog, metrics_problem }
+        Self { members, catalog, revisions, metrics_problem }
     }
 }
 
@@ -61,7 +64,7 @@ impl Cluster for ClusterHandler {
         let wait = Deadline::of_at_most(&request, AWAIT_CODE).remaining().saturating_sub(TIME_TO_ANSWER);
         let deadline = Deadline::after(wait);
         let AwaitCodeRequest { hash: code, min_revision } = request.into_inner();
-        self.catalog.catch_up(min_revision, deadline).await.map_err(Error::from)?;
+        self.revisions.wait_for(min_revision, deadline).await.map_err(Error::from)?;
         let superseded = async {
             self.catalog.unused(&code).await;
             // Nobody prepares it any more: who has it has it, and nobody has failed.

@@ -20,9 +20,10 @@ use crate::delivery::Delivery;
 use crate::dispatch::{Dispatcher, Placing, capacity_kb_of, tag_of};
 use crate::error::SchedulingError;
 use crate::metrics::{Metrics, Observation};
+use crate::revisions::{Revisions, wait_of};
 
-/// How long an invocation waits for a catalog that is behind. The watch is usually milliseconds
-/// behind; when it is longer, the registry cannot be followed.
+/// How long an invocation waits for a catalog that still has the code that no worker has any more. The
+/// watch is usually milliseconds behind.
 const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// What is left of the deadline for the answer itself.
@@ -38,6 +39,7 @@ const NO_ARGS: Bytes = Bytes::from_static(b"{}");
 #[derive(Debug)]
 pub struct InvocationsHandler {
     catalog: Arc<Catalog>,
+    revisions: Arc<Revisions>,
     dispatcher: Dispatcher,
     delivery: Delivery,
     max_duration: Duration,
@@ -49,26 +51,27 @@ impl InvocationsHandler {
     /// Invocations of what is in `catalog`, each at most for `max_duration` and counted in `running`.
     pub fn new(
         catalog: Arc<Catalog>,
+        revisions: Arc<Revisions>,
         dispatcher: Dispatcher,
         delivery: Delivery,
         max_duration: Duration,
         running: TaskTracker,
         metrics: Metrics,
     ) -> Self {
-        Self { catalog, dispatcher, delivery, max_duration, running, metrics }
+        Self { catalog, revisions, dispatcher, delivery, max_duration, running, metrics }
     }
 
     async fn invoke(
         &self,
         caller: Caller,
         invoke: InvokeRequest,
+        wait: Deadline,
         deadline: Deadline,
         receipt: &mut Receipt,
         observed: &mut Observation,
     ) -> Result<InvokeResponse, Error> {
         let asked = Instant::now();
-        let caught_up = self.catalog.catch_up(invoke.min_revision, deadline.min(Deadline::after(CATCH_UP)));
-        caught_up.await?;
+        self.revisions.wait_for(invoke.min_revision, wait.min(deadline)).await?;
         receipt.schedule_us = micros(asked.elapsed());
         let invocation_id = match &invoke.invocation_id {
             id if id.is_empty() => Uuid::now_v7().to_string(),
@@ -141,11 +144,11 @@ impl InvocationsHandler {
 impl Invocations for InvocationsHandler {
     async fn invoke(&self, request: Request<InvokeRequest>) -> Result<Response<InvokeResponse>, Status> {
         let _running = self.running.token();
-        let deadline = Deadline::of_at_most(&request, self.max_duration);
+        let (wait, deadline) = (wait_of(&request), Deadline::of_at_most(&request, self.max_duration));
         let caller = Caller::of(&request);
         let (arrived, mut receipt) = (Instant::now(), Receipt::default());
         let mut observed = self.metrics.invocation();
-        let invoking = self.invoke(caller, request.into_inner(), deadline, &mut receipt, &mut observed);
+        let invoking = self.invoke(caller, request.into_inner(), wait, deadline, &mut receipt, &mut observed);
         // A moment before the caller gives up, so that it learns what was spent.
         let invoked = tokio::time::timeout_at(deadline.earlier(TIME_TO_ANSWER).instant(), invoking).await;
         let invoked = invoked.unwrap_or_else(|_| {

@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 use crate::catalog::Catalog;
 use crate::logs::{Tail, follow};
 use crate::membership::Members;
+use crate::revisions::{Revisions, wait_of};
 
 /// How long workers may take to tell what they remember.
 const REMEMBER: Duration = Duration::from_secs(5);
@@ -23,13 +24,19 @@ const REMEMBER: Duration = Duration::from_secs(5);
 pub struct LogsHandler {
     members: Arc<Members>,
     catalog: Arc<Catalog>,
+    revisions: Arc<Revisions>,
     draining: CancellationToken,
 }
 
 impl LogsHandler {
     /// The logs of the functions in `catalog`, as `members` have them, until `draining`.
-    pub fn new(members: Arc<Members>, catalog: Arc<Catalog>, draining: CancellationToken) -> Self {
-        Self { members, catalog, draining }
+    pub fn new(
+        members: Arc<Members>,
+        catalog: Arc<Catalog>,
+        revisions: Arc<Revisions>,
+        draining: CancellationToken,
+    ) -> Self {
+        Self { members, catalog, revisions, draining }
     }
 }
 
@@ -42,17 +49,18 @@ impl Logs for LogsHandler {
         request: Request<TailLogsRequest>,
     ) -> Result<Response<Self::TailLogsStream>, Status> {
         let caller = Caller::of(&request);
-        let deadline = Deadline::of_at_most(&request, REMEMBER);
+        let (wait, callers) = (wait_of(&request), Deadline::of(&request));
         let mut wanted = request.into_inner();
         let TailLogsRequest { module, function, function_id, min_revision, .. } = &wanted;
-        self.catalog.catch_up(*min_revision, deadline).await.map_err(mesh::Error::from)?;
+        self.revisions.wait_for(*min_revision, wait).await.map_err(mesh::Error::from)?;
         let function = self.catalog.reached(&caller, function_id, module, function);
         let function = function.map_err(mesh::Error::from)?;
         // Names can be taken again by others.
         wanted.function_id.clone_from(&function.id);
         let follows = wanted.follow;
         let mut tail = Tail::new(Arc::clone(&self.members), wanted);
-        let first = tail.remembered(deadline).await;
+        let own = Deadline::after(REMEMBER);
+        let first = tail.remembered(callers.map_or(own, |callers| callers.min(own))).await;
         let first = futures::stream::iter([Ok(first)]);
         if !follows {
             return Ok(Response::new(first.boxed()));

@@ -24,9 +24,8 @@ use crate::explain::explain;
 use crate::membership::Members;
 use crate::policy::Refusal;
 use crate::policy::app::MAX_SCRIPT_BYTES;
+use crate::revisions::{Revisions, wait_of};
 
-/// How long an explanation waits for a catalog that is behind.
-const CATCH_UP: Duration = Duration::from_secs(5);
 /// How long a simulation may take when the caller sets no deadline.
 const LONGEST_SIMULATION: Duration = Duration::from_secs(60);
 /// Decisions that are listed when nothing is said.
@@ -37,14 +36,20 @@ const LISTED: usize = 1000;
 pub struct PoliciesHandler {
     members: Arc<Members>,
     catalog: Arc<Catalog>,
+    revisions: Arc<Revisions>,
     dispatcher: Dispatcher,
     simulations: Simulations,
 }
 
 impl PoliciesHandler {
     /// Policies for the functions and scripts in `catalog`, among `members`, as `dispatcher` follows them.
-    pub fn new(members: Arc<Members>, catalog: Arc<Catalog>, dispatcher: Dispatcher) -> Self {
-        Self { members, catalog, dispatcher, simulations: Simulations::default() }
+    pub fn new(
+        members: Arc<Members>,
+        catalog: Arc<Catalog>,
+        revisions: Arc<Revisions>,
+        dispatcher: Dispatcher,
+    ) -> Self {
+        Self { members, catalog, revisions, dispatcher, simulations: Simulations::default() }
     }
 
     fn past(&self, caller: &Caller, id: &str) -> Result<decisions::Decision, SchedulingError> {
@@ -57,9 +62,9 @@ impl PoliciesHandler {
         &self,
         caller: &Caller,
         asked: &HypotheticalInvocation,
-        deadline: Deadline,
+        wait: Deadline,
     ) -> Result<decisions::Decision, SchedulingError> {
-        self.catalog.catch_up(asked.min_revision, deadline).await?;
+        self.revisions.wait_for(asked.min_revision, wait).await?;
         let function = self.catalog.reached_function(caller, &asked.module, &asked.function)?;
         let placing = self.catalog.placing(function, asked.scheduling.as_ref())?;
         Ok(self.dispatcher.hypothesize(&placing))
@@ -85,14 +90,14 @@ impl Policies for PoliciesHandler {
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
         let caller = Caller::of(&request);
-        let deadline = Deadline::of_at_most(&request, CATCH_UP);
+        let wait = wait_of(&request);
         let explanation = match request.into_inner().decision {
             Some(Asked::DecisionId(id)) => {
                 let decision = self.past(&caller, &id).map_err(Error::from)?;
                 explain(id, &decision)
             }
             Some(Asked::Now(asked)) => {
-                let decision = self.hypothetical(&caller, &asked, deadline).await.map_err(Error::from)?;
+                let decision = self.hypothetical(&caller, &asked, wait).await.map_err(Error::from)?;
                 explain(String::new(), &decision)
             }
             None => return Err(Error::field("decision", "can't be blank").into()),
@@ -123,9 +128,9 @@ impl Policies for PoliciesHandler {
         &self,
         request: Request<SimulateRequest>,
     ) -> Result<Response<SimulateResponse>, Status> {
-        let deadline = Deadline::of_at_most(&request, LONGEST_SIMULATION);
+        let (wait, deadline) = (wait_of(&request), Deadline::of_at_most(&request, LONGEST_SIMULATION));
         let request = request.into_inner();
-        self.catalog.catch_up(request.min_revision, deadline).await.map_err(Error::from)?;
+        self.revisions.wait_for(request.min_revision, wait.min(deadline)).await.map_err(Error::from)?;
         let script = simulations::script_of(&self.catalog, request.policy.as_ref())?;
         Ok(Response::new(self.simulations.simulate(script, request, deadline).await?))
     }

@@ -1,15 +1,15 @@
 //! The far sides of the scheduler as real servers: a registry that is watched, and workers.
 
 mod logs;
+mod registry;
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use futures::{StreamExt as _, TryStreamExt as _};
 use mesh::channel::Endpoint;
 use mesh::config::ServerConfig;
 use mesh::health::Readiness;
@@ -19,13 +19,7 @@ use mesh::shutdown::Tasks;
 use mesh::testing::{Served, eventually};
 use mesh::{Channel, Error, Host, MAX_MESSAGE_BYTES, Reason, tunnel};
 use parking_lot::Mutex;
-use proto::registry::v1::change::Change as Kind;
-use proto::registry::v1::watch_response::Body;
-use proto::registry::v1::watch_server::{Watch, WatchServer};
-use proto::registry::v1::{
-    Change, ChangeSet, Code, CodeKind, Function, FunctionDeleted, Metadata, Script, Snapshot, WatchRequest,
-    WatchResponse,
-};
+use proto::registry::v1::{Code, CodeKind, Function, Metadata};
 use proto::scheduler::v1::cluster_client::ClusterClient;
 use proto::scheduler::v1::invocations_client::InvocationsClient;
 use proto::scheduler::v1::join_request::Message;
@@ -41,96 +35,14 @@ use proto::worker::v1::execution_server::{Execution, ExecutionServer};
 use proto::worker::v1::logs_server::LogsServer;
 use proto::worker::v1::{ExecuteRequest, ExecuteResponse};
 use scheduler_svc::{App, Config};
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::{BroadcastStream, ReceiverStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 pub use logs::FakeLogs;
-
-/// A registry of which only the watch is there.
-#[derive(Clone)]
-pub struct FakeRegistry {
-    state: Arc<Mutex<State>>,
-    changes: broadcast::Sender<WatchResponse>,
-}
-
-struct State {
-    revision: u64,
-    functions: Vec<Function>,
-    scripts: Vec<Script>,
-}
-
-impl FakeRegistry {
-    fn new() -> Self {
-        Self {
-            state: Arc::new(Mutex::new(State { revision: 0, functions: Vec::new(), scripts: Vec::new() })),
-            changes: broadcast::Sender::new(100),
-        }
-    }
-
-    /// Puts a function and gives the revision.
-    pub fn put(&self, function: Function) -> u64 {
-        let mut state = self.state.lock();
-        state.revision += 1;
-        state.functions.retain(|known| known.id != function.id);
-        state.functions.push(function.clone());
-        let change = Change { change: Some(Kind::FunctionPut(function)) };
-        self.tell(state.revision, change)
-    }
-
-    /// Deletes the function with this id.
-    pub fn delete(&self, id: &str) -> u64 {
-        let mut state = self.state.lock();
-        state.revision += 1;
-        state.functions.retain(|known| known.id != id);
-        let deleted = FunctionDeleted { id: id.into(), ..FunctionDeleted::default() };
-        self.tell(state.revision, Change { change: Some(Kind::FunctionDeleted(deleted)) })
-    }
-
-    /// Puts a script and gives the revision.
-    pub fn put_script(&self, name: &str, content: &str) -> u64 {
-        let script = Script { name: name.into(), content: content.into() };
-        let mut state = self.state.lock();
-        state.revision += 1;
-        state.scripts.retain(|known| known.name != name);
-        state.scripts.push(script.clone());
-        self.tell(state.revision, Change { change: Some(Kind::ScriptPut(script)) })
-    }
-
-    /// Keeps the revision for itself: what it has put is not told.
-    pub fn put_silently(&self) -> u64 {
-        let mut state = self.state.lock();
-        state.revision += 1;
-        state.revision
-    }
-
-    fn tell(&self, revision: u64, change: Change) -> u64 {
-        let body = Some(Body::Changes(ChangeSet { changes: vec![change] }));
-        let _ = self.changes.send(WatchResponse { revision, body });
-        revision
-    }
-}
-
-#[tonic::async_trait]
-impl Watch for FakeRegistry {
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
-
-    async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let state = self.state.lock();
-        let changes = BroadcastStream::new(self.changes.subscribe());
-        let snapshot = Snapshot {
-            functions: state.functions.clone(),
-            scripts: state.scripts.clone(),
-            complete: true,
-            ..Snapshot::default()
-        };
-        let snapshot = WatchResponse { revision: state.revision, body: Some(Body::Snapshot(snapshot)) };
-        let changes = changes.map(|change| change.map_err(|_| Status::data_loss("lagged")));
-        Ok(Response::new(Box::pin(tokio_stream::once(Ok(snapshot)).chain(changes))))
-    }
-}
+pub use registry::FakeRegistry;
 
 /// What a fake worker does with an execution.
 #[derive(Clone, Copy)]
@@ -361,10 +273,7 @@ impl Stage {
     pub async fn start_with(config: Config) -> Self {
         let host = mesh::testing::host("scheduler");
         let registry = FakeRegistry::new();
-        host.dialer.provide(
-            "registry",
-            tonic::service::Routes::new(WatchServer::new(registry.clone())).into_axum_router(),
-        );
+        host.dialer.provide("registry", registry.router());
         let config = Config {
             registry: Endpoint::Local("registry".into()),
             sink: Endpoint::Local("sink".into()),
