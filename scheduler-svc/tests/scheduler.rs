@@ -51,6 +51,21 @@ async fn an_invocation_reaches_the_worker_and_its_result_comes_back() {
 }
 
 #[tokio::test]
+async fn arguments_may_be_as_large_as_a_request_over_rest() {
+    let stage = Stage::start().await;
+    let workers = [stage.worker("w", 1000).await, stage.hidden_worker("behind a NAT", 2000).await];
+    let revision = stage.registry.put(function("f"));
+    let args = Bytes::from(format!("{:?}", "x".repeat(8_000_000 - 2)));
+    for worker in workers.iter().rev() {
+        let request = InvokeRequest { args: args.clone(), ..invocation_of("f", revision) };
+        assert_eq!(stage.invoke(request).await.expect("invoked").worker, worker.name);
+        assert!(worker.received()[0].args == args, "they arrive as they were sent");
+        worker.report(Report { draining: true, ..memory(0) }).await;
+        eventually("it drains", || async { stage.metric("funless_scheduler_worker_ready") < 2.0 }).await;
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_not_found() {
     let stage = Stage::start().await;
     assert_eq!(

@@ -218,7 +218,7 @@ impl Executor {
         let readiness = Readiness::default();
         let _ = readiness.serving();
         Grpc::default()
-            .service(ExecutionServer::new(self.clone()))
+            .service(ExecutionServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES))
             .service(LogsServer::new(self.logs.clone()))
             .build(&ServerConfig::default(), &prometheus::Registry::new(), &readiness, &Tasks::default())
     }
