@@ -7,7 +7,7 @@ use proto::registry::v1::{Code, Function, Metadata};
 use scheduler_svc::Placing;
 use scheduler_svc::decisions::Policy;
 use scheduler_svc::policy::app::{
-    Affinity, Block, DEFAULT_TAG, Item, Named, Place, Script, Strategy, Workers,
+    Affinity, Block, DEFAULT_TAG, Item, Position, Script, Strategy, WorkerName, Workers,
 };
 
 const FUNCTIONS: usize = 20;
@@ -151,13 +151,13 @@ fn named(workers: u32) -> Script {
 /// The workers that a block names, by their index: spread over all.
 fn named_in(block: u32, workers: u32) -> impl Iterator<Item = u32> {
     let apart = (workers / ((LAST + 1) * NAMES)).max(1);
-    (0..NAMES.min(workers)).map(move |place| (block * NAMES + place) * apart % workers)
+    (0..NAMES.min(workers)).map(move |position| (block * NAMES + position) * apart % workers)
 }
 
-fn named_worker(index: u32) -> Named {
-    Named { name: worker_name(index), place: Place::default() }
+fn named_worker(index: u32) -> WorkerName {
+    WorkerName { name: worker_name(index), position: Position::default() }
 }
 
 fn affinity(tag: &str, wanted: bool) -> Affinity {
-    Affinity { tag: tag.to_owned(), wanted, place: Place::default() }
+    Affinity { tag: tag.to_owned(), wanted, position: Position::default() }
 }

@@ -21,14 +21,14 @@ pub fn check(content: &str, workers: &[Arc<str>]) -> CheckScriptResponse {
     }
 }
 
-fn problem_of(Problem { kind, message, tag, block, place }: Problem) -> ScriptProblem {
+fn problem_of(Problem { kind, message, tag, block, position }: Problem) -> ScriptProblem {
     ScriptProblem {
         kind: kind.as_str().to_owned(),
         message,
         tag: tag.unwrap_or_default(),
         block: block.unwrap_or_default(),
-        line: place.line,
-        column: place.column,
+        line: position.line,
+        column: position.column,
     }
 }
 

@@ -8,7 +8,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-use super::app::{self, Affinity, Block, DEFAULT_TAG, Followup, Item, Named, Place, Script, Workers};
+use super::app::{self, Affinity, Block, DEFAULT_TAG, Followup, Item, Position, Script, WorkerName, Workers};
 use super::testing::CODE;
 use super::worker::{Memory, Worker};
 
@@ -57,20 +57,20 @@ pub fn script() -> impl Strategy<Value = Script> {
     script_of(tags, select(&NAMES[..]).prop_map(str::to_owned).boxed())
 }
 
-/// A script with these tags and names of workers. Nothing in it has a place.
+/// A script with these tags and names of workers. Nothing in it has a position.
 pub fn script_of(tags: BoxedStrategy<String>, names: BoxedStrategy<String>) -> impl Strategy<Value = Script> {
     let followup = select(&[Followup::Fail, Followup::Default][..]);
     let item = (tags.clone(), vec(block(tags, names), 1..5), followup)
-        .prop_map(|(tag, blocks, followup)| Item { tag, blocks, followup, place: Place::default() });
+        .prop_map(|(tag, blocks, followup)| Item { tag, blocks, followup, position: Position::default() });
     vec(item, 1..5).prop_map(|items| Script { items: each_once(items, |item| item.tag.clone()) })
 }
 
 fn block(tags: BoxedStrategy<String>, names: BoxedStrategy<String>) -> impl Strategy<Value = Block> {
-    let named = vec(names.prop_map(|name| Named { name, place: Place::default() }), 1..5);
+    let named = vec(names.prop_map(|name| WorkerName { name, position: Position::default() }), 1..5);
     let named = named.prop_map(|named| Workers::Named(each_once(named, |named| named.name.clone())));
     let strategies = [app::Strategy::BestFirst, app::Strategy::Random, app::Strategy::Platform];
     let term = (tags, any::<bool>());
-    let term = term.prop_map(|(tag, wanted)| Affinity { tag, wanted, place: Place::default() });
+    let term = term.prop_map(|(tag, wanted)| Affinity { tag, wanted, position: Position::default() });
     let affinity = vec(term, 0..3);
     let affinity = affinity.prop_map(|terms| each_once(terms, |term| (term.tag.clone(), term.wanted)));
     (
@@ -86,7 +86,7 @@ fn block(tags: BoxedStrategy<String>, names: BoxedStrategy<String>) -> impl Stra
             capacity_used,
             max_concurrent_invocations,
             affinity,
-            place: Place::default(),
+            position: Position::default(),
         })
 }
 

@@ -18,7 +18,7 @@ pub struct Step {
 /// Why an item is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ItemUse {
-    /// It is the function's own, or the default in its place.
+    /// It is the function's own, or the default instead of it.
     Own,
     /// No block of the function's own gave a worker.
     Followup,

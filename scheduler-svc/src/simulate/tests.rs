@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use proptest::strategy::Strategy as Any;
 
 use super::*;
-use crate::policy::app::{Affinity, Block, DEFAULT_TAG, Followup, Item, Named, Place, Strategy, Workers};
+use crate::policy::app::{
+    Affinity, Block, DEFAULT_TAG, Followup, Item, Position, Strategy, WorkerName, Workers,
+};
 use crate::policy::{Memory, Worker};
 
 fn script(items: Vec<Item>) -> Script {
@@ -16,12 +18,12 @@ fn item(tag: &str, blocks: Vec<Block>) -> Item {
 }
 
 fn named(names: &[&str]) -> Block {
-    let named = names.iter().map(|name| Named { name: (*name).into(), place: Place::default() });
+    let named = names.iter().map(|name| WorkerName { name: (*name).into(), position: Position::default() });
     Block { workers: Workers::Named(named.collect()), ..Block::default() }
 }
 
 fn affinity(tag: &str, wanted: bool) -> Affinity {
-    Affinity { tag: tag.into(), wanted, place: Place::default() }
+    Affinity { tag: tag.into(), wanted, position: Position::default() }
 }
 
 /// Workers with so much memory in KB.
@@ -54,7 +56,7 @@ fn placed(script: &Script, workers: &[SimulatedWorker], load: &[TimedInvocation]
 #[test]
 fn of_the_same_moment_ends_come_first_and_then_the_order_given() {
     let load = [
-        // The second has the place of the first the moment that it ends.
+        // The second takes the memory of the first the moment that it ends.
         invocation(10, "", 60, 10),
         invocation(20, "", 60, 10),
         // Given before what begins earlier.
@@ -274,7 +276,7 @@ fn any_block() -> impl Any<Value = Block> {
             capacity_used,
             max_concurrent_invocations,
             affinity: terms.iter().map(|(tag, wanted)| affinity(tag, *wanted)).collect(),
-            place: Place::default(),
+            position: Position::default(),
         },
     )
 }

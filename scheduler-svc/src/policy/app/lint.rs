@@ -3,47 +3,47 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::problem::{quoted, told};
-use super::{Affinity, Block, Item, Problem, ProblemKind, Script, Workers};
+use super::problem::{Problem, ProblemKind, in_order, quoted};
+use super::script::{Affinity, Block, Item, Script, Workers};
 
 /// Says what is doubtful in a script while the workers have these names, in the order of the text. Of very
 /// much only the beginning.
 pub fn lint(script: &Script, names: &[Arc<str>]) -> Vec<Problem> {
     let names: HashSet<&str> = names.iter().map(|name| &**name).collect();
-    told(script.items.iter().flat_map(|item| lint_item(item, &names)).collect())
+    in_order(script.items.iter().flat_map(|item| lint_item(item, &names)).collect())
 }
 
 fn lint_item(item: &Item, names: &HashSet<&str>) -> Vec<Problem> {
     let mut warnings = Vec::new();
     let mut earlier: Vec<Candidates<'_>> = Vec::new();
     for (block, number) in item.blocks.iter().zip(1..) {
-        let mut warn = |kind, place, what: String| {
-            warnings.push(Problem::new(kind, Some(&item.tag), Some(number), place, what));
+        let mut warn = |kind, position, what: String| {
+            warnings.push(Problem::new(kind, Some(&item.tag), Some(number), position, what));
         };
         if let Workers::Named(named) = &block.workers {
             for named in named.iter().filter(|named| !names.contains(&*named.name)) {
                 let what = format!("no worker is called {} now", quoted(&named.name));
-                warn(ProblemKind::UnknownWorker, named.place, what);
+                warn(ProblemKind::UnknownWorker, named.position, what);
             }
         }
         let candidates = Candidates::of(block);
         let contradictions = candidates.contradictions();
-        for Affinity { tag, place, .. } in &contradictions {
+        for Affinity { tag, position, .. } in &contradictions {
             let tag = quoted(tag);
             let what = format!("no worker can run something tagged {tag} and nothing tagged {tag}");
-            warn(ProblemKind::ContradictoryAffinity, *place, what);
+            warn(ProblemKind::ContradictoryAffinity, *position, what);
         }
         let is_never_valid = block.max_concurrent_invocations == Some(0);
         if is_never_valid {
             let what = "the block never gives a worker: max_concurrent_invocations is 0";
-            warn(ProblemKind::NeverValid, block.place, what.to_owned());
+            warn(ProblemKind::NeverValid, block.position, what.to_owned());
         }
         if contradictions.is_empty()
             && !is_never_valid
             && let Some(by) = candidates.taken_by(&earlier)
         {
             let what = format!("the block never gives a worker: {by} any that would be valid for it");
-            warn(ProblemKind::UnreachableBlock, block.place, what);
+            warn(ProblemKind::UnreachableBlock, block.position, what);
         }
         earlier.push(candidates);
     }
@@ -63,9 +63,9 @@ impl<'a> Candidates<'a> {
     fn of(block: &'a Block) -> Self {
         let names = match &block.workers {
             Workers::All => None,
-            Workers::Named(named) => Some(in_order(named.iter().map(|named| &*named.name))),
+            Workers::Named(named) => Some(sorted(named.iter().map(|named| &*named.name))),
         };
-        let affinity = in_order(block.affinity.iter().map(|term| (&*term.tag, term.wanted)));
+        let affinity = sorted(block.affinity.iter().map(|term| (&*term.tag, term.wanted)));
         Self { block, names, affinity }
     }
 
@@ -111,7 +111,7 @@ impl<'a> Candidates<'a> {
     }
 }
 
-fn in_order<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
+fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
     let mut items: Vec<_> = items.collect();
     items.sort_unstable();
     items
@@ -125,7 +125,7 @@ fn is_subset<T: Ord>(items: &[T], of: &[T]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse;
+    use super::super::parse::parse;
     use super::*;
 
     /// The warnings for a script while the workers are `a`, `b` and `c`.
@@ -215,7 +215,9 @@ mod tests {
 ";
         let found: Vec<_> = warnings(text)
             .into_iter()
-            .map(|warning| format!("{}:{} {}", warning.place.line, warning.place.column, warning.message))
+            .map(|warning| {
+                format!("{}:{} {}", warning.position.line, warning.position.column, warning.message)
+            })
             .collect();
         let expected = [
             r#"2:18 unknown_worker: tag "t", block 1, line 2: no worker is called "w9" now"#,

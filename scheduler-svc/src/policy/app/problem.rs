@@ -1,6 +1,6 @@
 //! What is wrong or doubtful in a script.
 
-use super::Place;
+use super::script::Position;
 
 /// Problems that are told; of more there is only the number.
 pub(super) const MAX_PROBLEMS: usize = 1000;
@@ -17,7 +17,7 @@ pub struct Problem {
     /// The number of the block in its item, from 1.
     pub block: Option<u32>,
     /// Where it stands.
-    pub place: Place,
+    pub position: Position,
 }
 
 /// The kinds of problems.
@@ -42,18 +42,18 @@ pub enum ProblemKind {
 }
 
 impl Problem {
-    /// A problem at a place in the block with this number of the item with this tag.
+    /// A problem at a position in the block with this number of the item with this tag.
     pub(super) fn new(
         kind: ProblemKind,
         tag: Option<&str>,
         block: Option<u32>,
-        place: Place,
+        position: Position,
         what: impl std::fmt::Display,
     ) -> Self {
         let tag_words = tag.map(|tag| format!("tag {}, ", quoted(tag))).unwrap_or_default();
         let block_words = block.map(|block| format!("block {block}, ")).unwrap_or_default();
-        let message = format!("{}: {tag_words}{block_words}line {}: {what}", kind.as_str(), place.line);
-        Self { kind, message, tag: tag.map(str::to_owned), block, place }
+        let message = format!("{}: {tag_words}{block_words}line {}: {what}", kind.as_str(), position.line);
+        Self { kind, message, tag: tag.map(str::to_owned), block, position }
     }
 }
 
@@ -74,11 +74,11 @@ impl ProblemKind {
 }
 
 /// The problems in the order of the text, the first ones if there are very many.
-pub(super) fn told(mut problems: Vec<Problem>) -> Vec<Problem> {
-    problems.sort_by_key(|problem| (problem.place.line, problem.place.column));
-    if let Some(Problem { kind, place, .. }) = problems.get(MAX_PROBLEMS) {
+pub(super) fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| (problem.position.line, problem.position.column));
+    if let Some(Problem { kind, position, .. }) = problems.get(MAX_PROBLEMS) {
         let what = format!("and {} more problems from here on", problems.len() - MAX_PROBLEMS);
-        let rest = Problem::new(*kind, None, None, *place, what);
+        let rest = Problem::new(*kind, None, None, *position, what);
         problems.truncate(MAX_PROBLEMS);
         problems.push(rest);
     }

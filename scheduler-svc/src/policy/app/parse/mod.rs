@@ -8,23 +8,21 @@ mod tests;
 mod yaml;
 
 use self::read::Reader;
-use super::problem::told;
-use super::{Place, Problem, ProblemKind, Script};
+use super::problem::{Problem, ProblemKind, in_order};
+use super::script::{Position, Script};
 
 /// The longest text that is read. A script is written by hand.
 pub const MAX_SCRIPT_BYTES: usize = 256 << 10;
-
-const BEGIN: Place = Place { line: 1, column: 1 };
 
 /// Reads a script, or says all that is wrong with it, in the order of the text. Of very much only the
 /// beginning.
 pub fn parse(text: &str) -> Result<Script, Vec<Problem>> {
     if text.len() > MAX_SCRIPT_BYTES {
         let what = format!("the script is larger than the limit of {MAX_SCRIPT_BYTES} bytes");
-        return Err(vec![Problem::new(ProblemKind::UnknownConstruct, None, None, BEGIN, what)]);
+        return Err(vec![Problem::new(ProblemKind::UnknownConstruct, None, None, Position::START, what)]);
     }
     let mut reader = Reader::default();
     let items = reader.script(&yaml::load(text));
     let problems = reader.into_problems();
-    if problems.is_empty() { Ok(Script { items }) } else { Err(told(problems)) }
+    if problems.is_empty() { Ok(Script { items }) } else { Err(in_order(problems)) }
 }

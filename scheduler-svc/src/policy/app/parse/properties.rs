@@ -5,7 +5,7 @@ use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 
 use super::*;
-use crate::policy::app::{Affinity, Block, Followup, Item, Named, Strategy as Taking, Workers};
+use crate::policy::app::{Affinity, Block, Followup, Item, Strategy as Taking, WorkerName, Workers};
 use crate::policy::arbitrary::{script, script_of};
 
 /// What the grammar of YAML is sensitive to, and that of scripts.
@@ -142,23 +142,23 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// A script without places.
+/// A script without positions.
 fn bare(script: Script) -> Script {
-    let place = Place::default();
+    let position = Position::default();
     let bare_workers = |workers| match workers {
         Workers::All => Workers::All,
         Workers::Named(named) => {
-            Workers::Named(named.into_iter().map(|named| Named { place, ..named }).collect())
+            Workers::Named(named.into_iter().map(|named| WorkerName { position, ..named }).collect())
         }
     };
     let bare_block = |block: Block| Block {
         workers: bare_workers(block.workers),
-        affinity: block.affinity.into_iter().map(|term| Affinity { place, ..term }).collect(),
-        place,
+        affinity: block.affinity.into_iter().map(|term| Affinity { position, ..term }).collect(),
+        position,
         ..block
     };
     let bare_item =
-        |item: Item| Item { blocks: item.blocks.into_iter().map(bare_block).collect(), place, ..item };
+        |item: Item| Item { blocks: item.blocks.into_iter().map(bare_block).collect(), position, ..item };
     Script { items: script.items.into_iter().map(bare_item).collect() }
 }
 
@@ -176,7 +176,7 @@ fn check(text: &str) -> Result<(), TestCaseError> {
             prop_assert!(!problems.is_empty());
             let lines = u32::try_from(text.split(['\n', '\r']).count()).expect("not that many");
             for problem in problems {
-                let Place { line, column } = problem.place;
+                let Position { line, column } = problem.position;
                 prop_assert!((1..=lines).contains(&line) && column >= 1, "{:?}", problem);
                 prop_assert!(problem.message.starts_with(problem.kind.as_str()));
                 prop_assert!(problem.message.contains(&format!("line {line}: ")), "{:?}", problem);

@@ -2,12 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::BEGIN;
 use super::yaml::{Broken, FOLLOWUP, Loaded, Node, Value};
-use crate::policy::app::problem::quoted;
-use crate::policy::app::{
-    Affinity, Block, Followup, Item, Named, Place, Problem, ProblemKind, Strategy, Workers,
-};
+use crate::policy::app::problem::{Problem, ProblemKind, quoted};
+use crate::policy::app::script::{Affinity, Block, Followup, Item, Position, Strategy, WorkerName, Workers};
 
 /// More than anybody writes, and few enough to be looked at for each invocation.
 const MAX_BLOCKS: usize = 256;
@@ -39,14 +36,14 @@ impl Reader {
                 items = nodes.iter().map(|node| self.item(node)).collect();
             }
             None | Some((_, Value::List(_) | Value::Null)) if broken.is_none() => {
-                self.unknown(BEGIN, format!("the script is empty; expected {expected}"));
+                self.unknown(Position::START, format!("the script is empty; expected {expected}"));
             }
             None | Some((_, Value::List(_))) => {}
             Some((root, _)) => self.expected(expected, root),
         }
-        if let Some(Broken { place, what, tag, block }) = broken {
+        if let Some(Broken { position, what, tag, block }) = broken {
             let kind = ProblemKind::UnknownConstruct;
-            self.problems.push(Problem::new(kind, tag.as_deref(), *block, *place, what));
+            self.problems.push(Problem::new(kind, tag.as_deref(), *block, *position, what));
         }
         items
     }
@@ -58,41 +55,41 @@ impl Reader {
 
     fn item(&mut self, node: &Node<'_>) -> Item {
         (self.tag, self.block) = (None, None);
-        let mut item = Item { place: node.place, ..Item::default() };
+        let mut item = Item { position: node.position, ..Item::default() };
         let Value::Map(map) = &node.value else {
             self.expected("an item: a tag with its blocks", node);
             return item;
         };
         let tag = map.iter().find_map(|(key, _)| key.text().filter(|key| *key != FOLLOWUP));
         self.tag = tag.map(|tag| tag.chars().take(MAX_TAG_CHARS).collect());
-        for (key, place, value) in self.entries(map) {
+        for (key, position, value) in self.entries(map) {
             self.block = None;
             if key == FOLLOWUP {
                 item.followup = self.followup(value);
             } else if tag == Some(key) {
-                item.tag = self.item_tag(key, place);
+                item.tag = self.item_tag(key, position);
                 item.blocks = self.blocks(value);
             } else {
                 let key = quoted(key);
                 self.unknown(
-                    place,
+                    position,
                     format!("unknown key {key}; an item has one tag, and may have a followup"),
                 );
             }
         }
         if tag.is_none() && map.iter().all(|(key, _)| key.text().is_some()) {
-            self.unknown(node.place, "the item has no tag; expected a tag with its blocks");
+            self.unknown(node.position, "the item has no tag; expected a tag with its blocks");
         }
         item
     }
 
-    fn item_tag(&mut self, tag: &str, place: Place) -> String {
+    fn item_tag(&mut self, tag: &str, position: Position) -> String {
         if let Err(what) = check_tag(tag) {
-            self.unknown(place, what);
+            self.unknown(position, what);
         } else if let Some(line) = self.tags.get(tag) {
-            self.unknown(place, format!("the tag has an item already, on line {line}"));
+            self.unknown(position, format!("the tag has an item already, on line {line}"));
         } else {
-            self.tags.insert(tag.to_owned(), place.line);
+            self.tags.insert(tag.to_owned(), position.line);
         }
         tag.to_owned()
     }
@@ -107,7 +104,7 @@ impl Reader {
                     Some(text) => format!("unknown followup {}; expected {expected}", quoted(text)),
                     None => format!("expected a followup: {expected}; {}", found_words(node)),
                 };
-                self.problem(ProblemKind::UnknownFollowup, node.place, what);
+                self.problem(ProblemKind::UnknownFollowup, node.position, what);
                 Followup::Fail
             }
         }
@@ -116,7 +113,7 @@ impl Reader {
     fn blocks(&mut self, node: &Node<'_>) -> Vec<Block> {
         match &node.value {
             Value::List(blocks) if blocks.len() > MAX_BLOCKS => {
-                self.unknown(node.place, format!("an item has at most {MAX_BLOCKS} blocks"));
+                self.unknown(node.position, format!("an item has at most {MAX_BLOCKS} blocks"));
                 Vec::new()
             }
             Value::List(blocks) if !blocks.is_empty() => {
@@ -124,7 +121,7 @@ impl Reader {
             }
             Value::List(_) | Value::Null => {
                 let what = "the tag has no blocks; expected a list of them";
-                self.problem(ProblemKind::NoBlocks, node.place, what);
+                self.problem(ProblemKind::NoBlocks, node.position, what);
                 Vec::new()
             }
             _ => {
@@ -136,16 +133,16 @@ impl Reader {
 
     fn block(&mut self, node: &Node<'_>, number: u32) -> Block {
         self.block = Some(number);
-        let mut block = Block { place: node.place, ..Block::default() };
+        let mut block = Block { position: node.position, ..Block::default() };
         let Value::Map(map) = &node.value else {
             self.expected("a block, such as workers: \"*\"", node);
             return block;
         };
         let entries = self.entries(map);
         if !entries.iter().any(|(key, ..)| *key == "workers") {
-            self.no_workers(node.place);
+            self.no_workers(node.position);
         }
-        for (key, place, value) in entries {
+        for (key, position, value) in entries {
             match key {
                 "workers" => block.workers = self.workers(value),
                 "strategy" => block.strategy = self.strategy(value),
@@ -156,7 +153,7 @@ impl Reader {
                 _ => {
                     let key = quoted(key);
                     let expected = "a block has workers, and may have strategy, invalidate and affinity";
-                    self.unknown(place, format!("unknown key {key}; {expected}"));
+                    self.unknown(position, format!("unknown key {key}; {expected}"));
                 }
             }
         }
@@ -172,7 +169,7 @@ impl Reader {
                 Workers::Named(names.filter(|named| seen.insert(named.name.clone())).collect())
             }
             Value::List(_) | Value::Null => {
-                self.no_workers(node.place);
+                self.no_workers(node.position);
                 Workers::All
             }
             _ => {
@@ -182,13 +179,15 @@ impl Reader {
         }
     }
 
-    fn worker_name(&mut self, node: &Node<'_>) -> Option<Named> {
+    fn worker_name(&mut self, node: &Node<'_>) -> Option<WorkerName> {
         match node.text() {
             Some(ALL_WORKERS) => {
-                self.unknown(node.place, "\"*\" is no name; for all workers write workers: \"*\"");
+                self.unknown(node.position, "\"*\" is no name; for all workers write workers: \"*\"");
                 None
             }
-            Some(name) if !name.is_empty() => Some(Named { name: name.to_owned(), place: node.place }),
+            Some(name) if !name.is_empty() => {
+                Some(WorkerName { name: name.to_owned(), position: node.position })
+            }
             _ => {
                 self.expected("a worker's name", node);
                 None
@@ -204,7 +203,7 @@ impl Reader {
             Some(other) => {
                 let what =
                     format!("unknown strategy {}; expected best-first, random or platform", quoted(other));
-                self.unknown(node.place, what);
+                self.unknown(node.position, what);
             }
             None => self.expected("a strategy: best-first, random or platform", node),
         }
@@ -223,12 +222,14 @@ impl Reader {
                 &[]
             }
         };
-        for (key, place, value) in self.entries(map) {
+        for (key, position, value) in self.entries(map) {
             match key {
                 "capacity_used" => capacity_used = self.percentage(value),
                 "max_concurrent_invocations" => max_concurrent_invocations = self.count(value),
-                _ => self
-                    .unknown(place, format!("unknown key {}; invalidate may have {expected}", quoted(key))),
+                _ => self.unknown(
+                    position,
+                    format!("unknown key {}; invalidate may have {expected}", quoted(key)),
+                ),
             }
         }
         (capacity_used, max_concurrent_invocations)
@@ -275,7 +276,7 @@ impl Reader {
             Value::Text(text) => text,
             Value::Tagged(tag) if tag.starts_with('!') && !tag.starts_with("!!") => {
                 let term = if tag == "!" { "\"!t\"".to_owned() } else { quoted(tag) };
-                self.unknown(node.place, format!("a term with ! needs quotes: {term}"));
+                self.unknown(node.position, format!("a term with ! needs quotes: {term}"));
                 return None;
             }
             _ => {
@@ -290,13 +291,13 @@ impl Reader {
         if tag.starts_with('!') {
             self.expected(expected, node);
         } else if let Err(what) = check_tag(tag) {
-            self.unknown(node.place, what);
+            self.unknown(node.position, what);
         }
-        Some(Affinity { tag: tag.to_owned(), wanted, place: node.place })
+        Some(Affinity { tag: tag.to_owned(), wanted, position: node.position })
     }
 
-    /// What stands in a mapping, each with its key and the key's place.
-    fn entries<'n, 't>(&mut self, map: &'n [(Node<'t>, Node<'t>)]) -> Vec<(&'n str, Place, &'n Node<'t>)> {
+    /// What stands in a mapping, each with its key and the key's position.
+    fn entries<'n, 't>(&mut self, map: &'n [(Node<'t>, Node<'t>)]) -> Vec<(&'n str, Position, &'n Node<'t>)> {
         let mut lines = HashMap::new();
         let mut entries = Vec::new();
         for (key, value) in map {
@@ -307,32 +308,32 @@ impl Reader {
             match lines.get(text) {
                 Some(line) => {
                     let what = format!("the key {} stands twice, first on line {line}", quoted(text));
-                    self.unknown(key.place, what);
+                    self.unknown(key.position, what);
                 }
                 None => {
-                    lines.insert(text, key.place.line);
-                    entries.push((text, key.place, value));
+                    lines.insert(text, key.position.line);
+                    entries.push((text, key.position, value));
                 }
             }
         }
         entries
     }
 
-    fn no_workers(&mut self, place: Place) {
+    fn no_workers(&mut self, position: Position) {
         let what = "the block names no workers; expected workers: \"*\" or a list of names";
-        self.problem(ProblemKind::NoBlockWorkers, place, what);
+        self.problem(ProblemKind::NoBlockWorkers, position, what);
     }
 
     fn expected(&mut self, expected: &str, node: &Node<'_>) {
-        self.unknown(node.place, format!("expected {expected}; {}", found_words(node)));
+        self.unknown(node.position, format!("expected {expected}; {}", found_words(node)));
     }
 
-    fn unknown(&mut self, place: Place, what: impl std::fmt::Display) {
-        self.problem(ProblemKind::UnknownConstruct, place, what);
+    fn unknown(&mut self, position: Position, what: impl std::fmt::Display) {
+        self.problem(ProblemKind::UnknownConstruct, position, what);
     }
 
-    fn problem(&mut self, kind: ProblemKind, place: Place, what: impl std::fmt::Display) {
-        self.problems.push(Problem::new(kind, self.tag.as_deref(), self.block, place, what));
+    fn problem(&mut self, kind: ProblemKind, position: Position, what: impl std::fmt::Display) {
+        self.problems.push(Problem::new(kind, self.tag.as_deref(), self.block, position, what));
     }
 }
 

@@ -30,7 +30,9 @@ fn read(text: &str) -> Vec<String> {
         Ok(script) => vec![format!("= {}", shown(&script))],
         Err(problems) => problems
             .iter()
-            .map(|Problem { place, message, .. }| format!("> {}:{} {message}", place.line, place.column))
+            .map(|Problem { position, message, .. }| {
+                format!("> {}:{} {message}", position.line, position.column)
+            })
             .collect(),
     }
 }
@@ -69,7 +71,7 @@ fn golden() {
 }
 
 #[test]
-fn everything_has_its_place() {
+fn everything_has_its_position() {
     let text = "\
 - grün: [{workers: [ä, \"ß\", c], affinity: [é, \"!ü\"]}, {workers: \"*\"}] # ö
 -   u: # 日本
@@ -78,19 +80,19 @@ fn everything_has_its_place() {
         - x
 ";
     let script = parse(text).expect("a script");
-    let at = |place: Place| (place.line, place.column);
+    let at = |position: Position| (position.line, position.column);
     let [first, second] = &script.items[..] else { panic!("two items") };
-    assert_eq!((at(first.place), at(second.place)), ((1, 3), (2, 5)));
+    assert_eq!((at(first.position), at(second.position)), ((1, 3), (2, 5)));
     let [block, all] = &first.blocks[..] else { panic!("two blocks") };
-    assert_eq!((at(block.place), at(all.place)), ((1, 10), (1, 55)));
+    assert_eq!((at(block.position), at(all.position)), ((1, 10), (1, 55)));
     let names = |block: &Block| match &block.workers {
-        Workers::Named(named) => named.iter().map(|named| at(named.place)).collect(),
+        Workers::Named(named) => named.iter().map(|named| at(named.position)).collect(),
         Workers::All => Vec::new(),
     };
     assert_eq!(names(block), [(1, 21), (1, 24), (1, 29)]);
-    let terms: Vec<_> = block.affinity.iter().map(|term| at(term.place)).collect();
+    let terms: Vec<_> = block.affinity.iter().map(|term| at(term.position)).collect();
     assert_eq!(terms, [(1, 44), (1, 47)]);
-    assert_eq!(at(second.blocks[0].place), (3, 7));
+    assert_eq!(at(second.blocks[0].position), (3, 7));
     assert_eq!(names(&second.blocks[0]), [(5, 11)]);
 }
 
@@ -112,7 +114,7 @@ fn a_script_without_anything_is_empty() {
     for text in ["", " \n", "# only a comment\n", "---", "...", "---\n...\n", "null", "\u{feff}", "\r\n"] {
         let found = problems(text);
         assert!(found.len() == 1 && found[0].message.contains("the script is empty"), "{text:?}: {found:?}");
-        assert_eq!((found[0].kind, found[0].place.column), (ProblemKind::UnknownConstruct, 1), "{text:?}");
+        assert_eq!((found[0].kind, found[0].position.column), (ProblemKind::UnknownConstruct, 1), "{text:?}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The text of a script as a tree of YAML nodes, each with its place.
+//! The text of a script as a tree of YAML nodes, each with its position.
 //!
 //! The tree of a general library would forget duplicate keys, copy what aliases name, and recurse as deep
 //! as a text nests. This one is made from the parser's events and does none of that: it has no more nodes
@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
-use crate::policy::app::Place;
+use crate::policy::app::script::Position;
 
 /// Deeper than any script.
 const MAX_DEPTH: usize = 16;
@@ -26,7 +26,7 @@ pub(super) struct Loaded<'t> {
 
 /// Where a text ceases to be the YAML of a script, and why.
 pub(super) struct Broken {
-    pub place: Place,
+    pub position: Position,
     pub what: String,
     /// The tag of the item that it is in.
     pub tag: Option<String>,
@@ -36,7 +36,7 @@ pub(super) struct Broken {
 
 /// Something in a text.
 pub(super) struct Node<'t> {
-    pub place: Place,
+    pub position: Position,
     pub value: Value<'t>,
 }
 
@@ -61,11 +61,11 @@ pub(super) fn load(text: &str) -> Loaded<'_> {
     let mut loader = Loader { open: Vec::new(), root: None };
     for event in Parser::new_from_str(text) {
         let taken = match event {
-            Ok((event, span)) => loader.take(event, place_of(span.start)),
+            Ok((event, span)) => loader.take(event, position_of(span.start)),
             Err(error) => Err(words(text, &error)),
         };
-        if let Err((place, what)) = taken {
-            return loader.broken(place, what);
+        if let Err((position, what)) = taken {
+            return loader.broken(position, what);
         }
     }
     Loaded { root: loader.root, broken: None }
@@ -78,7 +78,7 @@ struct Loader<'t> {
 }
 
 struct Open<'t> {
-    place: Place,
+    position: Position,
     tag: Option<String>,
     contents: Contents<'t>,
 }
@@ -93,13 +93,13 @@ enum Contents<'t> {
 }
 
 /// Where something is wrong, and what.
-type Wrong = (Place, String);
+type Wrong = (Position, String);
 
 impl<'t> Loader<'t> {
-    fn take(&mut self, event: Event<'t>, place: Place) -> Result<(), Wrong> {
+    fn take(&mut self, event: Event<'t>, position: Position) -> Result<(), Wrong> {
         match event {
             Event::DocumentStart(_) if self.root.is_some() => {
-                return Err((place, "another document begins; expected one only".to_owned()));
+                return Err((position, "another document begins; expected one only".to_owned()));
             }
             Event::Scalar(text, style, _, tag) => {
                 let value = match tag {
@@ -107,12 +107,12 @@ impl<'t> Loader<'t> {
                     None if style == ScalarStyle::Plain && is_null(&text) => Value::Null,
                     None => Value::Text(text),
                 };
-                self.put(Node { place, value });
+                self.put(Node { position, value });
             }
-            Event::Alias(_) => self.put(Node { place, value: Value::Alias }),
-            Event::SequenceStart(_, tag) => self.begin(place, tag, Contents::List(Vec::new()))?,
+            Event::Alias(_) => self.put(Node { position, value: Value::Alias }),
+            Event::SequenceStart(_, tag) => self.begin(position, tag, Contents::List(Vec::new()))?,
             Event::MappingStart(_, tag) => {
-                self.begin(place, tag, Contents::Map { entries: Vec::new(), key: None })?;
+                self.begin(position, tag, Contents::Map { entries: Vec::new(), key: None })?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::Nothing
@@ -126,29 +126,32 @@ impl<'t> Loader<'t> {
 
     fn begin(
         &mut self,
-        place: Place,
+        position: Position,
         tag: Option<Cow<'t, Tag>>,
         contents: Contents<'t>,
     ) -> Result<(), Wrong> {
         if self.open.len() == MAX_DEPTH {
-            return Err((place, "lists and mappings are nested deeper than any script has them".to_owned()));
+            return Err((
+                position,
+                "lists and mappings are nested deeper than any script has them".to_owned(),
+            ));
         }
-        self.open.push(Open { place, tag: tag.map(|tag| written(&tag)), contents });
+        self.open.push(Open { position, tag: tag.map(|tag| written(&tag)), contents });
         Ok(())
     }
 
     fn end(&mut self) {
-        let Some(Open { place, tag, contents }) = self.open.pop() else { return };
+        let Some(Open { position, tag, contents }) = self.open.pop() else { return };
         let value = match (tag, contents) {
             (Some(tag), _) => Value::Tagged(tag),
             (None, Contents::List(nodes)) => Value::List(nodes),
             (None, Contents::Map { entries, .. }) => Value::Map(entries),
         };
-        self.put(Node { place, value });
+        self.put(Node { position, value });
     }
 
     fn put(&mut self, node: Node<'t>) {
-        let Some(Open { place: place_of_map, contents, .. }) = self.open.last_mut() else {
+        let Some(Open { position: place_of_map, contents, .. }) = self.open.last_mut() else {
             self.root = Some(node);
             return;
         };
@@ -158,7 +161,7 @@ impl<'t> Loader<'t> {
             Contents::Map { entries, key } => match key.take() {
                 None => *key = Some(node.or_missing_at(*place_of_map)),
                 Some(key) => {
-                    let value = node.or_missing_at(key.place);
+                    let value = node.or_missing_at(key.position);
                     entries.push((key, value));
                 }
             },
@@ -166,13 +169,13 @@ impl<'t> Loader<'t> {
     }
 
     /// Gives up. The items that ended before are kept, so that all that is wrong with them is said, too.
-    fn broken(self, place: Place, what: String) -> Loaded<'t> {
+    fn broken(self, position: Position, what: String) -> Loaded<'t> {
         let (tag, block) = self.whereabouts();
         let whole = self.open.into_iter().next().and_then(|open| match open.contents {
-            Contents::List(items) => Some(Node { place: open.place, value: Value::List(items) }),
+            Contents::List(items) => Some(Node { position: open.position, value: Value::List(items) }),
             Contents::Map { .. } => None,
         });
-        Loaded { root: self.root.or(whole), broken: Some(Broken { place, what, tag, block }) }
+        Loaded { root: self.root.or(whole), broken: Some(Broken { position, what, tag, block }) }
     }
 
     /// The tag of the item, and the number of the block, that have begun.
@@ -201,10 +204,10 @@ impl Node<'_> {
         }
     }
 
-    /// The node; nothing has no place but the one where it is missed.
-    fn or_missing_at(self, place: Place) -> Self {
+    /// The node; nothing has no position but the one where it is missed.
+    fn or_missing_at(self, position: Position) -> Self {
         match self.value {
-            Value::Null => Self { place, ..self },
+            Value::Null => Self { position, ..self },
             _ => self,
         }
     }
@@ -225,20 +228,20 @@ fn written(tag: &Tag) -> String {
     }
 }
 
-fn place_of(marker: Marker) -> Place {
+fn position_of(marker: Marker) -> Position {
     let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    Place { line: number(marker.line()), column: number(marker.col() + 1) }
+    Position { line: number(marker.line()), column: number(marker.col() + 1) }
 }
 
 /// Why a text is no YAML, for who may never have heard of aliases.
 fn words(text: &str, error: &ScanError) -> Wrong {
     let marker = error.marker();
-    let place = match (text.lines().count(), text.lines().last()) {
-        // It ends too early: the last place that it has.
+    let position = match (text.lines().count(), text.lines().last()) {
+        // It ends too early: the last position that it has.
         (lines, Some(last)) if marker.line() > lines => {
-            place_of(Marker::new(marker.index(), lines, last.chars().count()))
+            position_of(Marker::new(marker.index(), lines, last.chars().count()))
         }
-        _ => place_of(*marker),
+        _ => position_of(*marker),
     };
     let line = text.lines().nth(marker.line().saturating_sub(1)).unwrap_or_default();
     let is_star = line.chars().nth(marker.col()) == Some('*');
@@ -249,5 +252,5 @@ fn words(text: &str, error: &ScanError) -> Wrong {
         }
         info => format!("this is no YAML: {info}"),
     };
-    (place, what)
+    (position, what)
 }
