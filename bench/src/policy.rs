@@ -16,7 +16,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
 use scheduler_svc::cluster::{Cluster, Reservation};
 use scheduler_svc::decisions::{DecisionNumber, Decisions};
-use scheduler_svc::{Placing, decide};
+use scheduler_svc::{PendingInvocation, decide};
 use serde_json::json;
 
 /// Decisions that a scheduler remembers by default.
@@ -130,7 +130,7 @@ struct Stage {
     rng: Xoshiro256PlusPlus,
     /// Which invocation ends and which begins.
     load: Xoshiro256PlusPlus,
-    placings: Vec<Placing>,
+    invocations: Vec<PendingInvocation>,
     running: Vec<(Reservation, DecisionNumber)>,
     refused: usize,
 }
@@ -138,14 +138,16 @@ struct Stage {
 impl Stage {
     fn new(case: &cases::Case, workers: u32) -> Self {
         let mut load = Xoshiro256PlusPlus::seed_from_u64(SEED);
-        let placings = cases::placings(case, workers);
+        let invocations = cases::invocations(case, workers);
         let mut cluster = Cluster::new("01900000-0000-7000-8000-0123456789ab".to_owned());
         for worker in 0..workers {
             let name = cases::worker_name(worker);
-            let hash = |placing: &Placing| placing.function.code.as_ref().map(|code| code.hash.clone());
+            let hash = |invocation: &PendingInvocation| {
+                invocation.function.code.as_ref().map(|code| code.hash.clone())
+            };
             // Each code is prepared on about half of the workers.
             let code_ready: Vec<Bytes> =
-                placings.iter().filter_map(hash).filter(|_| load.random_bool(0.5)).collect();
+                invocations.iter().filter_map(hash).filter(|_| load.random_bool(0.5)).collect();
             let memory = WorkerLoad {
                 memory_total: WORKER_BYTES,
                 memory_available: WORKER_BYTES
@@ -158,7 +160,7 @@ impl Stage {
         }
         let decisions = Decisions::new(cluster.scheduler_id(), REMEMBERED, Instant::now());
         let rng = Xoshiro256PlusPlus::seed_from_u64(SEED);
-        let mut stage = Self { cluster, decisions, rng, load, placings, running: Vec::new(), refused: 0 };
+        let mut stage = Self { cluster, decisions, rng, load, invocations, running: Vec::new(), refused: 0 };
         if !case.idle {
             stage.fill(&case.takes(workers));
         }
@@ -169,9 +171,10 @@ impl Stage {
     fn fill(&mut self, takers: &[u32]) {
         let nobody = Cluster::<()>::new(String::new());
         for &worker in takers.iter().cycle().take(takers.len() * RUNNING_PER_WORKER) {
-            let placing = self.placings[self.load.random_range(0..self.placings.len())].clone();
-            let number = self.decisions.push(decide(&placing, &nobody, &[], &mut self.rng));
-            let (reservation, ()) = self.cluster.reserve(worker, placing.tag(), placing.capacity());
+            let invocation = self.invocations[self.load.random_range(0..self.invocations.len())].clone();
+            let number = self.decisions.push(decide(&invocation, &nobody, &[], &mut self.rng));
+            let required = invocation.requirements();
+            let (reservation, ()) = self.cluster.reserve(worker, required.tag, required.capacity);
             self.running.push((reservation, number));
         }
     }
@@ -184,15 +187,16 @@ impl Stage {
             self.cluster.release(&reservation);
             self.decisions.ended(number, Instant::now());
         }
-        let placing = &self.placings[self.load.random_range(0..self.placings.len())];
-        let decision = decide(placing, &self.cluster, &[], &mut self.rng);
+        let invocation = &self.invocations[self.load.random_range(0..self.invocations.len())];
+        let decision = decide(invocation, &self.cluster, &[], &mut self.rng);
         let outcome = decision.choice.outcome;
         let number = self.decisions.push(decision);
         // Dispatch tells it to its caller.
         std::hint::black_box(self.decisions.id(number));
         match outcome {
             Ok(index) => {
-                let (reservation, ()) = self.cluster.reserve(index, placing.tag(), placing.capacity());
+                let required = invocation.requirements();
+                let (reservation, ()) = self.cluster.reserve(index, required.tag, required.capacity);
                 self.running.push((reservation, number));
             }
             Err(_) => self.refused += 1,

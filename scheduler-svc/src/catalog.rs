@@ -16,9 +16,8 @@ use proto::scheduler::v1::Scheduling;
 use proto::scheduler::v1::scheduling::Language;
 use tokio::sync::watch;
 
-use crate::decisions::Policy;
-use crate::dispatch::Placing;
 use crate::error::SchedulingError;
+use crate::invocation::{PendingInvocation, Policy};
 use crate::policy::app;
 
 /// What can be invoked, at one revision of the registry.
@@ -162,13 +161,13 @@ impl Catalog {
         function.ok_or_else(|| SchedulingError::FunctionIdNotFound(id.to_owned()))
     }
 
-    /// A function with the policy that counts for it: the one that is asked for, else its own script,
-    /// else the default policy.
-    pub fn placing(
+    /// An invocation of a function by the policy that is asked for, else by the function's own script, else
+    /// by the default policy.
+    pub fn invocation_of(
         &self,
         function: Arc<Function>,
         scheduling: Option<&Scheduling>,
-    ) -> Result<Placing, SchedulingError> {
+    ) -> Result<PendingInvocation, SchedulingError> {
         let own_script = || function.metadata.as_ref().map(|metadata| &metadata.script);
         let script = match scheduling.and_then(|scheduling| scheduling.language.as_ref()) {
             Some(Language::AppScript(script)) => Some(script),
@@ -176,7 +175,7 @@ impl Catalog {
             None => own_script().filter(|script| !script.is_empty()),
         };
         let policy = script.map_or_else(|| Ok(self.default_policy()), |script| self.policy(script))?;
-        Ok(Placing { function, policy })
+        Ok(PendingInvocation { function, policy })
     }
 
     /// The function with this id, whatever its name.

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use proto::registry::v1::Function;
 
+use crate::invocation::Policy;
 use crate::policy::Choice;
-use crate::policy::app::Script;
 
 /// Bytes that the steps of all remembered decisions may have.
 const MAX_STEP_BYTES: usize = 32 << 20;
@@ -42,15 +42,6 @@ pub struct Decision {
     pub at: Instant,
     /// When what was placed has ended.
     pub ended: Option<Instant>,
-}
-
-/// A script under its name; without one it is the default policy.
-#[derive(Debug, Clone)]
-pub struct Policy {
-    /// The script's name. `None`: the default policy.
-    pub name: Option<Arc<str>>,
-    /// What it says.
-    pub script: Arc<Script>,
 }
 
 /// Names a decision of this scheduler.
@@ -118,6 +109,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::policy::app::Script;
     use crate::policy::{Refusal, Steps};
 
     fn decision(function: &str, at: Instant) -> Decision {

@@ -4,26 +4,24 @@ use std::mem::take;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use mesh::deadline::Deadline;
 use mesh::receipt::{self, Receipt, micros};
 use mesh::{Error, Reason, inner_span};
 use parking_lot::Mutex;
-use proto::DEFAULT_CAPACITY_KB;
-use proto::registry::v1::Function;
 use proto::worker::v1::{ExecuteRequest, ExecuteResponse};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng, SeedableRng as _};
 use tracing::Span;
 use tracing::field::Empty;
 
-use crate::cluster::{Cluster, KB, Reservation};
-use crate::decisions::{Decision, DecisionNumber, Decisions, Policy};
+use crate::cluster::{Cluster, Reservation};
+use crate::decisions::{Decision, DecisionNumber, Decisions};
 use crate::error::SchedulingError;
 use crate::explain;
+use crate::invocation::PendingInvocation;
 use crate::membership::{Contact, Members};
 use crate::metrics::Metrics;
-use crate::policy::{self, Ask, Refusal};
+use crate::policy::{self, Refusal};
 
 /// Sends invocations to workers. Clones share what they remember.
 #[derive(Debug, Clone)]
@@ -41,30 +39,9 @@ struct Chooser {
     decisions: Mutex<Decisions>,
 }
 
-/// One invocation to be placed.
-#[derive(Debug, Clone)]
-pub struct Placing {
-    /// What is invoked.
-    pub function: Arc<Function>,
-    /// Who says where it may run.
-    pub policy: Policy,
-}
-
-impl Placing {
-    /// The function's tag; empty for none.
-    pub fn tag(&self) -> &str {
-        tag_of(&self.function)
-    }
-
-    /// What to reserve for the function, in bytes.
-    pub fn capacity(&self) -> u64 {
-        capacity_kb_of(&self.function).saturating_mul(KB)
-    }
-}
-
-/// A chosen worker with a place reserved on it. Dropping it gives the place back, also when the
-/// caller goes away.
-struct Place {
+/// A chosen worker with memory reserved on it. Dropping it releases the reservation, also when the caller
+/// goes away.
+struct Placement {
     members: Arc<Members>,
     chooser: Arc<Chooser>,
     worker: Arc<str>,
@@ -73,7 +50,7 @@ struct Place {
     decision: DecisionNumber,
 }
 
-impl Drop for Place {
+impl Drop for Placement {
     fn drop(&mut self) {
         // The time is taken under the lock: of two ends the order of the times is that of the releases.
         let mut cluster = self.members.cluster();
@@ -107,7 +84,7 @@ impl Dispatcher {
     /// the last one, and the choices of all.
     pub async fn dispatch(
         &self,
-        placing: &Placing,
+        invocation: &PendingInvocation,
         request: ExecuteRequest,
         deadline: Deadline,
         receipt: &mut Receipt,
@@ -116,13 +93,13 @@ impl Dispatcher {
         let mut last_failure = None;
         loop {
             let asked = Instant::now();
-            let place = self.place(placing, &tried, &mut receipt.decision_id);
+            let placement = self.place(invocation, &tried, &mut receipt.decision_id);
             receipt.schedule_us += micros(asked.elapsed());
-            let place = place.map_err(|refusal| none_left(refusal, last_failure.take()))?;
-            place.worker.as_ref().clone_into(&mut receipt.worker);
+            let placement = placement.map_err(|refusal| none_left(refusal, last_failure.take()))?;
+            placement.worker.as_ref().clone_into(&mut receipt.worker);
             receipt.attempts += 1;
             let call = deadline.attach(request.clone());
-            let failure = match place.contact.execution().execute(call).await {
+            let failure = match placement.contact.execution().execute(call).await {
                 Ok(response) => {
                     add_workers_part(receipt, receipt::of(response.metadata()));
                     return Ok(response.into_inner());
@@ -133,26 +110,31 @@ impl Dispatcher {
                 }
             };
             let lost = failure.reason == Reason::ConnectionLost;
-            let idempotent = placing.function.metadata.as_ref().is_some_and(|metadata| metadata.idempotent);
+            let idempotent =
+                invocation.function.metadata.as_ref().is_some_and(|metadata| metadata.idempotent);
             if lost && !idempotent {
-                return Err(SchedulingError::WorkerLost { worker: place.worker.to_string() }.into());
+                return Err(SchedulingError::WorkerLost { worker: placement.worker.to_string() }.into());
             }
             if !lost && !failure.not_started() {
                 return Err(failure);
             }
-            tracing::debug!(worker = &*place.worker, %failure, "trying another worker");
+            tracing::debug!(worker = &*placement.worker, %failure, "trying another worker");
             self.metrics.retried(failure.reason);
-            tried.push(place.worker.to_string());
+            tried.push(placement.worker.to_string());
             last_failure = Some(failure);
         }
     }
 
-    /// Chooses a worker and reserves a place there, as one step: nobody chooses in between. `decision_id`
-    /// learns the decision's id.
-    fn place(&self, placing: &Placing, tried: &[String], decision_id: &mut String) -> Result<Place, Refusal> {
-        let span = choice_span(placing);
+    /// Chooses a worker and reserves memory there, as one step: nobody chooses in between. Sets `decision_id`.
+    fn place(
+        &self,
+        invocation: &PendingInvocation,
+        tried: &[String],
+        decision_id: &mut String,
+    ) -> Result<Placement, Refusal> {
+        let span = choice_span(invocation);
         let mut cluster = self.members.cluster();
-        let decision = decide(placing, &cluster, tried, &mut *self.chooser.rng.lock());
+        let decision = decide(invocation, &cluster, tried, &mut *self.chooser.rng.lock());
         record_choice(&span, &decision);
         let outcome = decision.choice.outcome;
         let number = {
@@ -161,10 +143,11 @@ impl Dispatcher {
             *decision_id = decisions.id(number);
             number
         };
-        let place = outcome.map(|index| {
-            let (reservation, contact) = cluster.reserve(index, placing.tag(), placing.capacity());
+        let placement = outcome.map(|index| {
+            let required = invocation.requirements();
+            let (reservation, contact) = cluster.reserve(index, required.tag, required.capacity);
             let contact = contact.clone();
-            Place {
+            Placement {
                 members: Arc::clone(&self.members),
                 chooser: Arc::clone(&self.chooser),
                 worker: Arc::clone(&cluster.workers()[index as usize].name),
@@ -176,13 +159,13 @@ impl Dispatcher {
         drop(cluster);
         span.record("funless.decision", &**decision_id);
         self.metrics.decided(outcome.err());
-        place
+        placement
     }
 
     /// What would be chosen now. Nothing is reserved, and nothing of the generator is used up.
-    pub fn hypothesize(&self, placing: &Placing) -> Decision {
+    pub fn hypothesize(&self, invocation: &PendingInvocation) -> Decision {
         let mut rng = self.chooser.rng.lock().clone();
-        decide(placing, &self.members.cluster(), &[], &mut rng)
+        decide(invocation, &self.members.cluster(), &[], &mut rng)
     }
 
     /// A look at what is remembered. Held for moments only, never across an await.
@@ -202,11 +185,11 @@ fn add_workers_part(receipt: &mut Receipt, workers: Receipt) {
     };
 }
 
-fn choice_span(placing: &Placing) -> Span {
+fn choice_span(invocation: &PendingInvocation) -> Span {
     inner_span!(
         "choose",
         otel.status_code = Empty,
-        funless.policy = placing.policy.name.as_deref().unwrap_or("default"),
+        funless.policy = invocation.policy.name.as_deref().unwrap_or("default"),
         funless.candidates = Empty,
         funless.chosen = Empty,
         funless.refusal = Empty,
@@ -230,12 +213,17 @@ fn record_choice(span: &Span, decision: &Decision) {
     };
 }
 
-/// Chooses a worker for `placing` in the cluster as it is now. Nothing is reserved. Workers named in `tried`
+/// Chooses a worker for `invocation` in the cluster as it is now. Nothing is reserved. Workers named in `tried`
 /// are not valid.
-pub fn decide<C>(placing: &Placing, cluster: &Cluster<C>, tried: &[String], rng: &mut impl Rng) -> Decision {
-    let Placing { function, policy } = placing;
-    let ask = Ask { tag: placing.tag(), capacity: placing.capacity(), code: code_of(function) };
-    let choice = policy::choose(&policy.script, &ask, cluster.workers(), tried, rng);
+pub fn decide<C>(
+    invocation: &PendingInvocation,
+    cluster: &Cluster<C>,
+    tried: &[String],
+    rng: &mut impl Rng,
+) -> Decision {
+    let PendingInvocation { function, policy } = invocation;
+    let requirements = invocation.requirements();
+    let choice = policy::choose(&policy.script, &requirements, cluster.workers(), tried, rng);
     Decision {
         function: Arc::clone(function),
         policy: policy.clone(),
@@ -245,22 +233,6 @@ pub fn decide<C>(placing: &Placing, cluster: &Cluster<C>, tried: &[String], rng:
         at: Instant::now(),
         ended: None,
     }
-}
-
-/// The function's tag; empty for none.
-pub fn tag_of(function: &Function) -> &str {
-    function.metadata.as_ref().map_or("", |metadata| &metadata.tag)
-}
-
-/// The memory in KB to reserve for the function.
-pub fn capacity_kb_of(function: &Function) -> u64 {
-    let capacity_kb = function.metadata.as_ref().map(|metadata| metadata.capacity_kb);
-    capacity_kb.filter(|kb| *kb > 0).unwrap_or(DEFAULT_CAPACITY_KB)
-}
-
-fn code_of(function: &Function) -> &Bytes {
-    static NONE: Bytes = Bytes::new();
-    function.code.as_ref().map_or(&NONE, |code| &code.hash)
 }
 
 /// No worker is left to try: the last attempt's failure says more than "none".

@@ -9,11 +9,10 @@ use std::sync::Arc;
 use proto::scheduler::v1 as wire;
 use proto::scheduler::v1::{ExplainedBlock, ExplainedItem, ExplainedWorker, Explanation};
 
-use crate::cluster::KB;
 use crate::decisions::Decision;
-use crate::dispatch::{capacity_kb_of, tag_of};
+use crate::invocation::{capacity_kb_of, tag_of};
 use crate::policy::app::{Block, DEFAULT_TAG, Followup, Item, Workers};
-use crate::policy::{ItemUse, Refusal, Step, Verdict};
+use crate::policy::{ItemUse, KB, Refusal, Step, Verdict};
 
 /// Explains a decision. `id` is empty for one that was not made.
 pub fn explain(id: String, decision: &Decision) -> Explanation {

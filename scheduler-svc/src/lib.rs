@@ -7,6 +7,7 @@
 //!   reach
 //! - `measurements`: memory and CPU of the workers from Prometheus, instead of their reports
 //! - `policy`: which worker takes an invocation; pure functions
+//! - `invocation`: an invocation that has no worker yet
 //! - `dispatch`: choose, call, classify what went wrong, try the next
 //! - `decisions`: the latest choices, and `explain`: what led to them, in words
 //! - `simulate`: a load placed on workers that do not exist, with the same code
@@ -23,6 +24,7 @@ mod dispatch;
 mod error;
 mod explain;
 mod grpc;
+mod invocation;
 mod logs;
 mod measurements;
 mod membership;
@@ -34,4 +36,5 @@ mod tunnels;
 
 pub use app::App;
 pub use config::{Config, MetricsSource};
-pub use dispatch::{Placing, decide};
+pub use dispatch::decide;
+pub use invocation::{PendingInvocation, Policy};

@@ -13,9 +13,9 @@ use proto::scheduler::v1::{Report, SimulatedWorker, TimedInvocation, WorkerIdent
 use rand::SeedableRng as _;
 use rand::rngs::Xoshiro256PlusPlus;
 
-use crate::cluster::{Cluster, KB, Reservation};
+use crate::cluster::{Cluster, Reservation};
 use crate::policy::app::Script;
-use crate::policy::{Ask, Outcome, choose};
+use crate::policy::{KB, Outcome, Requirements, choose};
 
 /// The most workers of a simulation.
 pub const MOST_WORKERS: usize = 10_000;
@@ -93,8 +93,8 @@ impl<'a> Simulation<'a> {
                 cluster.release(&end.remove());
             }
             let capacity = capacity(invocation);
-            let ask = Ask { tag: &invocation.tag, capacity, code: &CODE };
-            let outcome = choose(self.script, &ask, cluster.workers(), &[], &mut rng).outcome;
+            let requirements = Requirements { tag: &invocation.tag, capacity, code: &CODE };
+            let outcome = choose(self.script, &requirements, cluster.workers(), &[], &mut rng).outcome;
             if let Ok(worker) = outcome {
                 let (reservation, ()) = cluster.reserve(worker, &invocation.tag, capacity);
                 if let Some(duration) = invocation.duration_ns {

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use proto::registry::v1::{Code, Function, Metadata};
-use scheduler_svc::Placing;
-use scheduler_svc::decisions::Policy;
 use scheduler_svc::policy::app::{
     Affinity, Block, DEFAULT_TAG, Item, Position, Script, Strategy, WorkerName, Workers,
 };
+use scheduler_svc::{PendingInvocation, Policy};
 
 const FUNCTIONS: usize = 20;
 const TAGS: usize = 5;
@@ -67,13 +66,14 @@ pub fn all() -> Vec<Case> {
 }
 
 /// The functions that are placed, by that policy.
-pub fn placings(case: &Case, workers: u32) -> Vec<Placing> {
+pub fn invocations(case: &Case, workers: u32) -> Vec<PendingInvocation> {
     let policy = match case.script {
         None => Policy { name: None, script: Arc::new(Script::platform()) },
         Some(script) => Policy { name: Some(case.name.into()), script: Arc::new(script(workers)) },
     };
-    let placing = |index: usize| Placing { function: Arc::new(function(index)), policy: policy.clone() };
-    (0..FUNCTIONS).map(placing).collect()
+    let invocation =
+        |index: usize| PendingInvocation { function: Arc::new(function(index)), policy: policy.clone() };
+    (0..FUNCTIONS).map(invocation).collect()
 }
 
 /// In order of name, too.

@@ -6,8 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use proto::scheduler::v1::{Report, WorkerIdentity, WorkerLoad};
 
-use super::KB;
-use crate::policy::{Memory, TagCounts, Worker};
+use crate::policy::{KB, Memory, TagCounts, Worker};
 
 /// One stay of a worker, from its `Hello` to the end of its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

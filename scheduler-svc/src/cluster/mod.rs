@@ -18,9 +18,6 @@ use self::member::Work;
 pub use self::member::{CodeState, Measured, Member, Session};
 use crate::policy::Worker;
 
-/// Bytes in the unit of a function's capacity.
-pub const KB: u64 = 1024;
-
 /// The workers that are in. `C` is how one is reached.
 #[derive(Debug)]
 pub struct Cluster<C> {

@@ -1,6 +1,7 @@
 use proto::scheduler::v1::{CodeProblem, RunningWork, WorkerLoad};
 
 use super::*;
+use crate::policy::KB;
 use bytes::Bytes;
 
 const SECOND: Duration = Duration::from_secs(1);

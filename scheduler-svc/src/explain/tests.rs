@@ -7,10 +7,10 @@ use rand::SeedableRng as _;
 use rand::rngs::Xoshiro256PlusPlus;
 
 use super::*;
-use crate::decisions::Policy;
+use crate::invocation::Policy;
 use crate::policy::app::Script;
 use crate::policy::testing::{CODE, cluster, script};
-use crate::policy::{Ask, Memory, Worker, arbitrary, choose};
+use crate::policy::{Memory, Requirements, Worker, arbitrary, choose};
 
 /// A decision for a function with this tag. The default policy has no name.
 fn decision(
@@ -20,8 +20,8 @@ fn decision(
     tried: &[String],
 ) -> Decision {
     let (name, script) = policy;
-    let ask = Ask { tag, capacity: capacity_kb * KB, code: &CODE };
-    let choice = choose(&script, &ask, workers, tried, &mut Xoshiro256PlusPlus::seed_from_u64(1));
+    let requirements = Requirements { tag, capacity: capacity_kb * KB, code: &CODE };
+    let choice = choose(&script, &requirements, workers, tried, &mut Xoshiro256PlusPlus::seed_from_u64(1));
     let metadata = Metadata { tag: tag.into(), capacity_kb, ..Metadata::default() };
     let function =
         Function { module: "m".into(), name: "f".into(), metadata: Some(metadata), ..Function::default() };

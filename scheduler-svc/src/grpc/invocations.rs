@@ -17,8 +17,9 @@ use uuid::Uuid;
 
 use crate::catalog::Catalog;
 use crate::delivery::Delivery;
-use crate::dispatch::{Dispatcher, Placing, capacity_kb_of, tag_of};
+use crate::dispatch::Dispatcher;
 use crate::error::SchedulingError;
+use crate::invocation::{PendingInvocation, capacity_kb_of, tag_of};
 use crate::metrics::{Metrics, Observation};
 use crate::revisions::{Revisions, wait_of};
 
@@ -82,22 +83,23 @@ impl InvocationsHandler {
             }
             id => id.clone(),
         };
-        let mut placing = self.look_up(&caller, &invoke)?;
-        observed.of(&placing.function);
-        let dispatched = self.dispatch(&placing, &invoke, &invocation_id, deadline, receipt).await;
+        let mut invocation = self.look_up(&caller, &invoke)?;
+        observed.of(&invocation.function);
+        let dispatched = self.dispatch(&invocation, &invoke, &invocation_id, deadline, receipt).await;
         let response = match dispatched {
             // It was updated or deleted between look-up and run. Nothing has run: look again.
             Err(error) if error.reason == Reason::CodeNotFound => {
-                self.catalog.moved_on(&placing.function, deadline.min(Deadline::after(CATCH_UP))).await;
-                placing = self.look_up(&caller, &invoke)?;
-                self.dispatch(&placing, &invoke, &invocation_id, deadline, receipt).await?
+                self.catalog.moved_on(&invocation.function, deadline.min(Deadline::after(CATCH_UP))).await;
+                invocation = self.look_up(&caller, &invoke)?;
+                self.dispatch(&invocation, &invoke, &invocation_id, deadline, receipt).await?
             }
             outcome => outcome?,
         };
         let outcome = match response.outcome {
             Some(execute_response::Outcome::Result(result)) => {
                 let ran = Instant::now();
-                let kept = self.delivery.deliver(&placing.function, &invocation_id, &result, deadline).await;
+                let kept =
+                    self.delivery.deliver(&invocation.function, &invocation_id, &result, deadline).await;
                 receipt.keep_us = micros(ran.elapsed());
                 kept?;
                 Some(Outcome::Result(result))
@@ -111,13 +113,13 @@ impl InvocationsHandler {
 
     async fn dispatch(
         &self,
-        placing: &Placing,
+        invocation: &PendingInvocation,
         invoke: &InvokeRequest,
         invocation_id: &str,
         deadline: Deadline,
         receipt: &mut Receipt,
     ) -> Result<ExecuteResponse, Error> {
-        let function = &placing.function;
+        let function = &invocation.function;
         let request = ExecuteRequest {
             invocation_id: invocation_id.to_owned(),
             module: function.module.clone(),
@@ -130,13 +132,13 @@ impl InvocationsHandler {
             capacity_kb: capacity_kb_of(function),
             function_id: function.id.clone(),
         };
-        self.dispatcher.dispatch(placing, request, deadline, receipt).await
+        self.dispatcher.dispatch(invocation, request, deadline, receipt).await
     }
 
-    fn look_up(&self, caller: &Caller, invoke: &InvokeRequest) -> Result<Placing, SchedulingError> {
+    fn look_up(&self, caller: &Caller, invoke: &InvokeRequest) -> Result<PendingInvocation, SchedulingError> {
         let InvokeRequest { function_id, module, function, scheduling, .. } = invoke;
         let function = self.catalog.reached(caller, function_id, module, function)?;
-        self.catalog.placing(function, scheduling.as_ref())
+        self.catalog.invocation_of(function, scheduling.as_ref())
     }
 }
 

@@ -18,9 +18,10 @@ use super::script;
 use super::simulations::{self, Simulations};
 use crate::catalog::Catalog;
 use crate::decisions;
-use crate::dispatch::{Dispatcher, capacity_kb_of, tag_of};
+use crate::dispatch::Dispatcher;
 use crate::error::SchedulingError;
 use crate::explain::explain;
+use crate::invocation::{capacity_kb_of, tag_of};
 use crate::membership::Members;
 use crate::policy::Refusal;
 use crate::policy::app::MAX_SCRIPT_BYTES;
@@ -66,8 +67,8 @@ impl PoliciesHandler {
     ) -> Result<decisions::Decision, SchedulingError> {
         self.revisions.wait_for(asked.min_revision, wait).await?;
         let function = self.catalog.reached_function(caller, &asked.module, &asked.function)?;
-        let placing = self.catalog.placing(function, asked.scheduling.as_ref())?;
-        Ok(self.dispatcher.hypothesize(&placing))
+        let invocation = self.catalog.invocation_of(function, asked.scheduling.as_ref())?;
+        Ok(self.dispatcher.hypothesize(&invocation))
     }
 }
 

@@ -11,20 +11,9 @@ use bytes::Bytes;
 use rand::{Rng, RngExt as _};
 
 use super::app::{Block, DEFAULT_TAG, Followup, Item, Script, Strategy, Workers};
-use super::rule::Rule;
+use super::rule::{Requirements, Rule};
 use super::steps::{Found, ItemUse, Steps};
 use super::worker::Worker;
-
-/// What asks for a worker.
-#[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
-    /// The function's tag.
-    pub tag: &'a str,
-    /// The memory to reserve, in bytes.
-    pub capacity: u64,
-    /// The hash of the function's code.
-    pub code: &'a Bytes,
-}
 
 /// A choice, with the steps that led to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,19 +53,19 @@ impl Refusal {
 /// not valid any more.
 pub fn choose(
     script: &Script,
-    ask: &Ask<'_>,
+    requirements: &Requirements<'_>,
     workers: &[Worker],
     tried: &[String],
     rng: &mut impl Rng,
 ) -> Choice {
-    let mut walk = Walk { ask, workers, tried, rng, steps: Steps::default() };
+    let mut walk = Walk { requirements, workers, tried, rng, steps: Steps::default() };
     let outcome = walk.script(script);
     walk.steps.end();
     Choice { outcome, steps: walk.steps }
 }
 
 struct Walk<'a, R> {
-    ask: &'a Ask<'a>,
+    requirements: &'a Requirements<'a>,
     workers: &'a [Worker],
     tried: &'a [String],
     rng: &'a mut R,
@@ -88,7 +77,7 @@ impl<R: Rng> Walk<'_, R> {
         if self.workers.iter().all(|worker| worker.draining) {
             return Err(Refusal::NoWorkers);
         }
-        let item = script.item_for(self.ask.tag).ok_or(Refusal::NoMatchingTag)?;
+        let item = script.item_for(self.requirements.tag).ok_or(Refusal::NoMatchingTag)?;
         if let Some(worker) = self.item(item, ItemUse::Own) {
             return Ok(worker);
         }
@@ -120,8 +109,8 @@ impl<R: Rng> Walk<'_, R> {
     }
 
     fn block(&mut self, block: &Block, index: u16, used: ItemUse) -> Option<u32> {
-        let mut taken = Taken::new(block.strategy, self.workers, self.ask.code);
-        let rule = Rule::new(block, self.ask, self.tried);
+        let mut taken = Taken::new(block.strategy, self.workers, self.requirements.code);
+        let rule = Rule::new(block, self.requirements, self.tried);
         match &block.workers {
             Workers::All => {
                 let found = self.steps.begin_run(used, index, 0);

@@ -14,6 +14,7 @@ mod steps;
 pub(crate) mod testing;
 mod worker;
 
-pub use choose::{Ask, Choice, Outcome, Refusal, choose};
+pub use choose::{Choice, Outcome, Refusal, choose};
+pub use rule::Requirements;
 pub use steps::{ItemUse, Step, Steps, Verdict};
-pub use worker::{Memory, TagCounts, Worker};
+pub use worker::{KB, Memory, TagCounts, Worker};

@@ -1,9 +1,21 @@
 //! What is found of a worker. Most of the time of a choice is spent here: it may look at thousands.
 
+use bytes::Bytes;
+
 use super::app::Block;
-use super::choose::Ask;
 use super::steps::{Found, Verdict};
 use super::worker::{Memory, TagKey, Worker};
+
+/// What an invocation requires of a worker.
+#[derive(Debug, Clone, Copy)]
+pub struct Requirements<'a> {
+    /// The function's tag.
+    pub tag: &'a str,
+    /// The memory to reserve, in bytes.
+    pub capacity: u64,
+    /// The hash of the function's code.
+    pub code: &'a Bytes,
+}
 
 /// Which workers are valid for a block and an invocation.
 pub(super) struct Rule<'a> {
@@ -17,10 +29,10 @@ pub(super) struct Rule<'a> {
 }
 
 impl<'a> Rule<'a> {
-    /// The rule of a block for what asks. Those named in `tried` are not valid any more.
-    pub(super) fn new(block: &'a Block, ask: &Ask<'_>, tried: &'a [String]) -> Self {
+    /// The rule of a block for an invocation. The workers named in `tried` are not valid any more.
+    pub(super) fn new(block: &'a Block, requirements: &Requirements<'_>, tried: &'a [String]) -> Self {
         Self {
-            capacity: ask.capacity,
+            capacity: requirements.capacity,
             tried,
             // More than any worker runs.
             most_running: block.max_concurrent_invocations.map_or(u64::MAX, u64::from),

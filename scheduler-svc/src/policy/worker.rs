@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+/// Bytes in the unit of a function's capacity.
+pub const KB: u64 = 1024;
+
 /// A worker as policies see it. What each look at it needs comes first and shares a cache line: a choice
 /// may look at thousands of workers.
 #[derive(Debug, Clone)]

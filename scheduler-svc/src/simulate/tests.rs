@@ -242,8 +242,9 @@ fn replay(
                 memory.available = memory.available.saturating_sub(earlier.capacity_kb * KB);
             }
         }
-        let ask = Ask { tag: &load[index].tag, capacity: load[index].capacity_kb * KB, code: &CODE };
-        let outcome = choose(script, &ask, &now, &[], &mut rng).outcome;
+        let requirements =
+            Requirements { tag: &load[index].tag, capacity: load[index].capacity_kb * KB, code: &CODE };
+        let outcome = choose(script, &requirements, &now, &[], &mut rng).outcome;
         placed.push((u32::try_from(index).expect("few"), outcome));
     }
     placed

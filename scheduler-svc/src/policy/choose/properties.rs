@@ -72,8 +72,8 @@ proptest! {
     fn the_choice_is_what_the_language_says(
         script in script(), workers in cluster(), (tag, capacity) in asking(), tried in tried(), seed: u64,
     ) {
-        let ask = Ask { tag, capacity, code: &CODE };
-        let outcome = choose(&script, &ask, &workers, &tried, &mut rng(seed)).outcome;
+        let requirements = Requirements { tag, capacity, code: &CODE };
+        let outcome = choose(&script, &requirements, &workers, &tried, &mut rng(seed)).outcome;
         let chosen = outcome.map(|index| &workers[index as usize]);
         let Some(blocks) = blocks(&script, tag) else {
             let none = workers.iter().all(|worker| worker.draining);
@@ -129,10 +129,10 @@ proptest! {
         let without: Vec<_> = workers.into_iter().filter(|worker| *worker.name != *name).collect();
         let mut with = without.clone();
         with.insert(with.partition_point(|worker| *worker.name < *name), invalid);
-        let ask = Ask { tag, capacity, code: &CODE };
+        let requirements = Requirements { tag, capacity, code: &CODE };
         let (mut rng_without, mut rng_with) = (rng(seed), rng(seed));
-        let before = choose(&script, &ask, &without, &[], &mut rng_without).outcome;
-        let after = choose(&script, &ask, &with, &[], &mut rng_with).outcome;
+        let before = choose(&script, &requirements, &without, &[], &mut rng_without).outcome;
+        let after = choose(&script, &requirements, &with, &[], &mut rng_with).outcome;
         let named = |workers: &[Worker], index: u32| workers[index as usize].name.clone();
         match before {
             // Somebody is there now, if only with too little memory.
@@ -149,8 +149,8 @@ proptest! {
     fn the_steps_are_those_of_the_walk(
         script in script(), workers in cluster(), (tag, capacity) in asking(), tried in tried(), seed: u64,
     ) {
-        let ask = Ask { tag, capacity, code: &CODE };
-        let Choice { outcome, steps } = choose(&script, &ask, &workers, &tried, &mut rng(seed));
+        let requirements = Requirements { tag, capacity, code: &CODE };
+        let Choice { outcome, steps } = choose(&script, &requirements, &workers, &tried, &mut rng(seed));
         let places: Vec<_> = steps.iter().map(|step| (step.item == ItemUse::Followup, step.block)).collect();
         prop_assert!(places.is_sorted(), "{:?}", places);
         let looked_at: HashSet<_> =
@@ -185,8 +185,8 @@ proptest! {
             .filter(|warning| warning.kind != ProblemKind::UnknownWorker)
             .map(|warning| (warning.tag.expect("in an item"), warning.block.expect("in a block")))
             .collect();
-        let ask = Ask { tag, capacity, code: &CODE };
-        for step in choose(&script, &ask, &workers, &[], &mut rng(seed)).steps.iter() {
+        let requirements = Requirements { tag, capacity, code: &CODE };
+        for step in choose(&script, &requirements, &workers, &[], &mut rng(seed)).steps.iter() {
             let item = item_of(&script, tag, &step);
             if dead.contains(&(item.tag.clone(), u32::from(step.block) + 1)) {
                 prop_assert!(!matches!(step.verdict, Verdict::Valid { .. }), "{:?}", step);

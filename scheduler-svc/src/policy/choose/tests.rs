@@ -9,9 +9,9 @@ use crate::policy::{Memory, Step, Verdict};
 /// none.
 fn chosen(script: &Script, workers: &str, tag: &str, seed: u64) -> String {
     let workers = cluster(workers);
-    let ask = Ask { tag, capacity: 10, code: &CODE };
+    let requirements = Requirements { tag, capacity: 10, code: &CODE };
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-    match choose(script, &ask, &workers, &[], &mut rng).outcome {
+    match choose(script, &requirements, &workers, &[], &mut rng).outcome {
         Ok(index) => workers[index as usize].name.to_string(),
         Err(refusal) => refusal.as_str().to_owned(),
     }
@@ -243,11 +243,11 @@ fn a_followup_tries_the_default_once() {
 fn who_was_tried_is_not_tried_again() {
     let script = script("- t: [{workers: [a, b], strategy: best-first}]");
     let workers = cluster("a 10/10, b 10/10");
-    let ask = Ask { tag: "t", capacity: 10, code: &CODE };
+    let requirements = Requirements { tag: "t", capacity: 10, code: &CODE };
     let mut tried = Vec::new();
     for expected in [Ok("a"), Ok("b"), Err(Refusal::NoValidWorkers)] {
         let rng = &mut Xoshiro256PlusPlus::seed_from_u64(1);
-        let outcome = choose(&script, &ask, &workers, &tried, rng).outcome;
+        let outcome = choose(&script, &requirements, &workers, &tried, rng).outcome;
         let name = outcome.map(|index| &*workers[index as usize].name);
         assert_eq!(name, expected);
         tried.extend(name.ok().map(str::to_owned));
@@ -267,9 +267,14 @@ fn each_step_says_what_was_found() {
 ",
     );
     let workers = cluster("a 9/99, b 99/99 x=2, c 98/190, d 99/99 drains, e ?, f 99/99 z=1, g 10/99");
-    let ask = Ask { tag: "t", capacity: 10, code: &CODE };
-    let choice =
-        choose(&script, &ask, &workers, &["a".to_owned()], &mut Xoshiro256PlusPlus::seed_from_u64(1));
+    let requirements = Requirements { tag: "t", capacity: 10, code: &CODE };
+    let choice = choose(
+        &script,
+        &requirements,
+        &workers,
+        &["a".to_owned()],
+        &mut Xoshiro256PlusPlus::seed_from_u64(1),
+    );
     let (own, followup) = (ItemUse::Own, ItemUse::Followup);
     let step = |item, worker, verdict| Step { item, block: 0, worker, verdict };
     let expected = [
@@ -283,7 +288,7 @@ fn each_step_says_what_was_found() {
         step(followup, 1, Verdict::Valid { available: Some(99) }),
     ];
     assert_eq!((choice.steps.iter().collect::<Vec<_>>(), choice.outcome), (expected.to_vec(), Ok(1)));
-    let choice = choose(&script, &ask, &workers, &[], &mut Xoshiro256PlusPlus::seed_from_u64(1));
+    let choice = choose(&script, &requirements, &workers, &[], &mut Xoshiro256PlusPlus::seed_from_u64(1));
     assert_eq!(
         choice.steps.iter().nth(1).expect("two steps"),
         step(own, 0, Verdict::NotEnoughMemory { available: 9 })
@@ -293,14 +298,14 @@ fn each_step_says_what_was_found() {
 #[test]
 fn best_first_looks_no_further_than_it_has_to() {
     let script = script("- default: [{workers: '*'}]");
-    let ask = Ask { tag: "", capacity: 10, code: &CODE };
+    let requirements = Requirements { tag: "", capacity: 10, code: &CODE };
     let memory = |available| Some(Memory { total: 100, available });
     for first in [0, 1, 7, 8, 9, 23, 24, 55, 56, 99] {
         // Of those behind it every other one is valid, too.
         let available = |index| if index < first || index % 2 != first % 2 { 9 } else { 10 };
         let workers: Vec<_> =
             (0..100).map(|index| Worker::new(&format!("w{index:02}"), memory(available(index)))).collect();
-        let choice = choose(&script, &ask, &workers, &[], &mut Xoshiro256PlusPlus::seed_from_u64(1));
+        let choice = choose(&script, &requirements, &workers, &[], &mut Xoshiro256PlusPlus::seed_from_u64(1));
         assert_eq!(choice.outcome, Ok(first));
         let looked_at: Vec<_> = choice.steps.iter().map(|step| step.worker).collect();
         assert_eq!(looked_at, (0..=first).collect::<Vec<_>>());
