@@ -1,4 +1,4 @@
-//! Workers that join, report and leave: what the streams say, brought into the cluster.
+//! Workers that join, report and leave: applies what their streams say to the cluster.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,30 +16,30 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::cluster::{Cluster, CodeState, Member, Session};
+use crate::cluster::{Cluster, CodeState, Member, SessionId};
 use crate::metrics::Metrics;
 use crate::policy::Worker;
 use crate::tunnels::{OpenTunnel, Tunnels};
 
-/// How a worker is called. Cheap to clone; so are the clients that it makes.
+/// How a worker is reached. Cheap to clone, as are the clients that it makes.
 #[derive(Debug, Clone)]
 pub struct Contact(Channel);
 
 impl Contact {
-    /// To run functions there.
+    /// A client that runs functions there.
     pub fn execution(&self) -> ExecutionClient<Channel> {
         ExecutionClient::new(self.0.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    /// To read there what functions have logged.
+    /// A client that reads the logs of functions there.
     pub fn logs(&self) -> LogsClient<Channel> {
         LogsClient::new(self.0.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 }
 
-/// Reports that a worker may miss before it is out.
+/// A worker that misses this many reports is removed.
 const MISSED_REPORTS: u32 = 3;
 
 /// The cluster, shared by the streams that feed it and the invocations that use it.
@@ -47,31 +47,31 @@ const MISSED_REPORTS: u32 = 3;
 pub struct Members {
     cluster: Mutex<Cluster<Contact>>,
     tunnels: Arc<Tunnels>,
-    /// Signalled whenever a worker comes, goes or reports.
+    /// Signalled when a worker joins, leaves or reports.
     changed: watch::Sender<()>,
-    /// Counts the workers that have come.
+    /// The number of workers that have joined so far.
     joined: watch::Sender<u64>,
     report_interval: Duration,
     dialer: Dialer,
     metrics: Metrics,
 }
 
-/// One stay of one worker.
+/// The session of a worker, from its `Hello` to the end of its stream.
 #[derive(Debug)]
-pub struct Stay {
+pub struct Session {
     name: String,
-    session: Session,
+    id: SessionId,
 }
 
 impl Members {
-    /// The workers of a new scheduler. Nobody is in yet.
+    /// A new scheduler, without workers.
     pub fn new(report_interval: Duration, dialer: Dialer, metrics: Metrics) -> Self {
         let cluster = Mutex::new(Cluster::new(Uuid::now_v7().to_string()));
         let (tunnels, changed, joined) = (Arc::default(), watch::Sender::new(()), watch::Sender::new(0));
         Self { cluster, tunnels, changed, joined, report_interval, dialer, metrics }
     }
 
-    /// The cluster as it is now. Held for moments only, never across an await.
+    /// The cluster as it is now. Do not hold it across an await.
     pub fn cluster(&self) -> MutexGuard<'_, Cluster<Contact>> {
         self.cluster.lock()
     }
@@ -81,7 +81,7 @@ impl Members {
         self.report_interval
     }
 
-    /// A worker that nobody can reach has opened a tunnel, which ends here in `connection`.
+    /// A worker behind NAT has opened a tunnel; `connection` is its near end.
     pub async fn open_tunnel<C>(&self, worker_id: String, connection: C) -> Result<OpenTunnel, Error>
     where
         C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -90,8 +90,8 @@ impl Members {
         Ok(self.tunnels.opened(worker_id, channel))
     }
 
-    /// A worker comes in.
-    pub fn join(&self, hello: Hello) -> Result<Stay, Error> {
+    /// A worker joins.
+    pub fn join(&self, hello: Hello) -> Result<Session, Error> {
         let refuse = |message: String| Error::new(Reason::BadRequest, message);
         let identity = hello.identity.ok_or_else(|| refuse("hello: expected an identity".into()))?;
         if identity.name.is_empty() {
@@ -108,45 +108,45 @@ impl Members {
         let name = identity.name.clone();
         tracing::info!(worker = name, id = identity.id, address = %channel.endpoint(), "worker joined");
         let report = hello.report.unwrap_or_default();
-        let session = self.cluster().join(identity, report, Contact(channel), Instant::now());
+        let id = self.cluster().join(identity, report, Contact(channel), Instant::now());
         self.count_change("joined");
         self.joined.send_modify(|joined| *joined += 1);
         self.signal();
-        Ok(Stay { name, session })
+        Ok(Session { name, id })
     }
 
-    /// A worker reports. False: its stay is over.
-    pub fn report(&self, stay: &Stay, report: Report) -> bool {
-        let is_in = self.cluster().report(&stay.name, stay.session, report, Instant::now());
+    /// A worker reports. False: its session is over.
+    pub fn report(&self, session: &Session, report: Report) -> bool {
+        let is_in = self.cluster().report(&session.name, session.id, report, Instant::now());
         self.signal();
         is_in
     }
 
     /// A worker's stream has ended.
-    pub fn leave(&self, stay: &Stay) {
-        let left = self.cluster().leave(&stay.name, stay.session);
+    pub fn leave(&self, session: &Session) {
+        let left = self.cluster().leave(&session.name, session.id);
         match left {
             None => return,
             Some(worker) if worker.draining => {
-                tracing::info!(worker = stay.name, "worker left");
+                tracing::info!(worker = session.name, "worker left");
                 self.count_change("left");
             }
             Some(_) => {
-                tracing::warn!(worker = stay.name, "worker is lost");
+                tracing::warn!(worker = session.name, "worker is lost");
                 self.count_change("lost");
             }
         }
         self.signal();
     }
 
-    /// Takes out workers whose stream is open but silent. Runs for ever.
+    /// Removes workers whose stream is open but silent. Runs forever.
     pub async fn expire_silent(&self) {
         let mut ticks = tokio::time::interval(self.report_interval);
         loop {
             ticks.tick().await;
             let silent = self.cluster().expire(self.report_interval * MISSED_REPORTS, Instant::now());
             for worker in &silent {
-                tracing::warn!(worker = &**worker, "worker has missed three reports and is out");
+                tracing::warn!(worker = &**worker, "worker has missed three reports and is removed");
                 self.count_change("lost");
             }
             if !silent.is_empty() {
@@ -155,8 +155,8 @@ impl Members {
         }
     }
 
-    /// Waits until each worker has `code` prepared or has failed to. Names the former, and the latter
-    /// with the reason; when the future is dropped before, nothing is lost.
+    /// Waits until each worker has prepared `code` or failed to. Names those that have, and those that failed
+    /// with the reason. Cancel safe.
     pub async fn await_code(&self, code: &Bytes) -> (Vec<String>, Vec<CodeFailure>) {
         let mut changes = self.changed.subscribe();
         loop {
@@ -168,7 +168,7 @@ impl Members {
         }
     }
 
-    /// Who has `code` prepared, who has failed to, and who has not said.
+    /// The workers that have prepared `code`, those that failed to, and those that have not reported on it.
     pub fn code_states(&self, code: &Bytes) -> (Vec<String>, Vec<CodeFailure>, Vec<String>) {
         let (mut ready, mut failed, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
         for (worker, member) in self.cluster().members().filter(|(worker, _)| !worker.draining) {
@@ -182,7 +182,7 @@ impl Members {
         (ready, failed, waiting)
     }
 
-    /// Tells when a worker has come.
+    /// Changes whenever a worker joins.
     pub fn joins(&self) -> watch::Receiver<u64> {
         self.joined.subscribe()
     }
@@ -191,23 +191,23 @@ impl Members {
         self.metrics.worker_changes.with_label_values(&[change]).inc();
     }
 
-    /// Shows in `registry` what is known of each worker that is in.
+    /// Registers metrics of each worker.
     pub fn show(self: &Arc<Self>, registry: &Registry) {
         type Read = fn(&Worker, &Member<Contact>) -> f64;
         let gauges: [(&str, &str, Read); 3] = [
             (
                 "funless_scheduler_worker_ready",
-                "1: the worker takes invocations. 0: it drains.",
+                "1 if the worker accepts invocations, 0 if it drains.",
                 |worker, _| f64::from(u8::from(!worker.draining)),
             ),
             (
                 "funless_scheduler_worker_in_flight",
-                "Invocations that this scheduler has sent to the worker and that have not ended.",
+                "Invocations that this scheduler has placed on the worker and that have not ended.",
                 |_, member| f64::from(member.in_flight()),
             ),
             (
                 "funless_scheduler_worker_reservable_bytes",
-                "Memory that can still be reserved on the worker for functions; NaN when it is not known.",
+                "Memory that can still be reserved on the worker; NaN if unknown.",
                 |worker, _| worker.memory.map_or(f64::NAN, |memory| memory.available as f64),
             ),
         ];

@@ -1,4 +1,4 @@
-//! The ways to workers that nobody can reach: the tunnels that they have opened.
+//! The tunnels that workers behind NAT have opened.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,8 +6,7 @@ use std::sync::Arc;
 use mesh::Channel;
 use parking_lot::Mutex;
 
-/// The tunnels that are open. Each is a call that its worker makes, so that there are no more of them than
-/// `server.max_concurrent`.
+/// The open tunnels. Each is a call of its worker, so there are at most `server.max_concurrent`.
 #[derive(Debug, Default)]
 pub struct Tunnels(Mutex<Open>);
 
@@ -18,7 +17,7 @@ struct Open {
     opened: u64,
 }
 
-/// A tunnel that leads to its worker until this is dropped.
+/// A tunnel to a worker. It is closed to new calls when this is dropped.
 #[derive(Debug)]
 pub struct OpenTunnel {
     tunnels: Arc<Tunnels>,
@@ -27,8 +26,7 @@ pub struct OpenTunnel {
 }
 
 impl Tunnels {
-    /// A worker has opened a tunnel. It takes the place of an earlier one, which ends with the last call
-    /// that uses it.
+    /// A worker has opened a tunnel. It replaces an earlier one, which ends with its last call.
     pub fn opened(self: &Arc<Self>, worker_id: String, channel: Channel) -> OpenTunnel {
         let mut open = self.0.lock();
         open.opened += 1;
@@ -37,7 +35,7 @@ impl Tunnels {
         OpenTunnel { tunnels: Arc::clone(self), worker_id, number }
     }
 
-    /// The way to the worker with this id.
+    /// The tunnel to the worker with this id.
     pub fn to(&self, worker_id: &str) -> Option<Channel> {
         self.0.lock().channels.get(worker_id).map(|(_, channel)| channel.clone())
     }
@@ -59,11 +57,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_latest_tunnel_is_the_way_until_it_ends() {
+    async fn the_latest_tunnel_is_used_until_it_ends() {
         let tunnels = Arc::new(Tunnels::default());
         let open = async |name: &str| {
             let (near, _far, _) = mesh::testing::tunnel();
-            let channel = Dialer::default().dial_tunnel(name, near).await.expect("the far end is not asked");
+            let channel =
+                Dialer::default().dial_tunnel(name, near).await.expect("the far end need not answer");
             tunnels.opened("w".into(), channel)
         };
         let way = || tunnels.to("w").map(|channel| channel.endpoint().to_string());

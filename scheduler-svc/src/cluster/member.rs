@@ -8,30 +8,30 @@ use proto::scheduler::v1::{Report, WorkerIdentity, WorkerLoad};
 
 use crate::policy::{KB, Memory, TagCounts, Worker};
 
-/// One stay of a worker, from its `Hello` to the end of its stream.
+/// Names the session of a worker, from its `Hello` to the end of its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Session(pub(super) u64);
+pub struct SessionId(pub(super) u64);
 
-/// What is known of a worker beside what policies go by.
+/// What the scheduler knows of a worker and policies do not need.
 #[derive(Debug)]
 pub struct Member<C> {
-    pub(super) session: Session,
-    /// Who it is.
+    pub(super) session: SessionId,
+    /// Its name, address and labels.
     pub identity: WorkerIdentity,
     /// What it last reported.
     pub load: WorkerLoad,
-    /// What somebody else measured, which then counts instead.
+    /// What Prometheus has measured. Counts instead of the report.
     pub measured: Option<Measured>,
     /// How it is reached.
     pub contact: C,
     /// When it last reported.
     pub last_report: Instant,
-    /// What this scheduler has sent there and has not ended.
-    own: Work,
-    /// What others have, as last reported.
-    others: Work,
-    /// What ran when the memory of its guests was last measured.
-    measured_work: MeasuredWork,
+    /// What this scheduler has reserved there.
+    own: Reservations,
+    /// What other schedulers have reserved there, by the last report.
+    others: Reservations,
+    /// The reservations behind the last measurement of the guests' memory.
+    measured_reservations: MeasuredReservations,
     failed: HashMap<Bytes, String>,
 }
 
@@ -40,75 +40,76 @@ pub struct Member<C> {
 pub struct Measured {
     /// Memory in bytes that functions may use. 0: unknown.
     pub memory_total: u64,
-    /// What of it is free, in bytes.
+    /// The part of it that is free, in bytes.
     pub memory_available: u64,
-    /// What functions that run hold of it, in bytes.
+    /// The part of it that running guests hold, in bytes.
     pub memory_guests: u64,
     /// The share of the CPUs that is in use, from 0 to 1.
     pub cpu_use: f64,
 }
 
-/// Invocations that run on a worker.
+/// Reservations on a worker, added up.
 #[derive(Debug, Default)]
-pub(super) struct Work {
-    running: u32,
+pub(super) struct Reservations {
+    invocations: u32,
     tags: TagCounts,
-    reserved: u64,
+    bytes: u64,
 }
 
-/// The reservations of what ran when the memory of a worker's guests was measured. What has ended since
-/// then holds none of it any more, which no report has to tell.
+/// The reservations that were held when the memory of a worker's guests was measured. Guests that have ended
+/// since then hold none of it, before the next measurement says so.
 #[derive(Debug, Default)]
-struct MeasuredWork {
+struct MeasuredReservations {
     /// The number of the measurement.
     number: u64,
-    /// What was reserved, in bytes.
-    reserved: u64,
-    /// What of that still is.
-    left: u64,
+    /// Their sum, in bytes.
+    bytes: u64,
+    /// The sum of those that are still held, in bytes.
+    held: u64,
 }
 
-/// Whether a worker has a code prepared.
+/// Whether a worker has prepared some code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CodeState {
-    /// It has.
+    /// The code is prepared.
     Ready,
-    /// It could not prepare it.
+    /// It could not be prepared, for this reason.
     Failed(String),
-    /// It has not said.
+    /// The worker has not reported on it.
     Unknown,
 }
 
-impl Work {
-    fn add(&mut self, tag: &str, running: u32, bytes: u64) {
-        self.running += running;
-        self.tags.add(tag, running);
-        self.reserved = self.reserved.saturating_add(bytes);
+impl Reservations {
+    fn add(&mut self, tag: &str, invocations: u32, bytes: u64) {
+        self.invocations += invocations;
+        self.tags.add(tag, invocations);
+        self.bytes = self.bytes.saturating_add(bytes);
     }
 
     pub(super) fn remove(&mut self, tag: &str, bytes: u64) {
-        self.running -= 1;
+        self.invocations -= 1;
         self.tags.remove_one(tag);
-        self.reserved = self.reserved.saturating_sub(bytes);
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
-    pub(super) fn is_none(&self) -> bool {
-        self.running == 0
+    pub(super) fn is_empty(&self) -> bool {
+        self.invocations == 0
     }
 }
 
-impl MeasuredWork {
-    /// An invocation has ended that was sent after so many measurements.
-    fn end(&mut self, bytes: u64, after: u64) {
+impl MeasuredReservations {
+    /// Releases a reservation that was made after `after` measurements.
+    fn release(&mut self, bytes: u64, after: u64) {
         if after < self.number {
-            self.left = self.left.saturating_sub(bytes);
+            self.held = self.held.saturating_sub(bytes);
         }
     }
 
-    /// What guests still hold of what was measured, if each held memory in proportion to its reservation.
+    /// The part of the `measured` memory that guests still hold, if each held memory in proportion to its
+    /// reservation.
     fn still_held(&self, measured: u64) -> u64 {
-        let held = u128::from(measured) * u128::from(self.left);
-        held.checked_div(self.reserved.into()).and_then(|held| u64::try_from(held).ok()).unwrap_or(0)
+        let held = u128::from(measured) * u128::from(self.held);
+        held.checked_div(self.bytes.into()).and_then(|held| u64::try_from(held).ok()).unwrap_or(0)
     }
 }
 
@@ -124,12 +125,12 @@ impl From<&WorkerLoad> for Measured {
 }
 
 impl<C> Member<C> {
-    /// A worker that has `own` work of this scheduler.
+    /// A worker on which this scheduler holds the reservations `own`.
     pub(super) fn new(
-        session: Session,
+        session: SessionId,
         identity: WorkerIdentity,
         contact: C,
-        own: Work,
+        own: Reservations,
         now: Instant,
     ) -> Self {
         Self {
@@ -140,23 +141,23 @@ impl<C> Member<C> {
             contact,
             last_report: now,
             own,
-            others: Work::default(),
-            measured_work: MeasuredWork::default(),
+            others: Reservations::default(),
+            measured_reservations: MeasuredReservations::default(),
             failed: HashMap::new(),
         }
     }
 
-    /// Invocations that this scheduler has sent there and that have not ended.
+    /// Invocations that this scheduler has placed there and that have not ended.
     pub fn in_flight(&self) -> u32 {
-        self.own.running
+        self.own.invocations
     }
 
-    /// What counts of its memory and CPU.
+    /// Its memory and CPU use, from Prometheus if it has them, else from the last report.
     pub fn measurements(&self) -> Measured {
         self.measured.unwrap_or_else(|| Measured::from(&self.load))
     }
 
-    /// Whether it has `code` prepared.
+    /// Whether it has prepared `code`.
     pub fn code_state(&self, worker: &Worker, code: &Bytes) -> CodeState {
         if worker.warm.contains(code) {
             return CodeState::Ready;
@@ -167,17 +168,17 @@ impl<C> Member<C> {
         }
     }
 
-    pub(super) fn own(&self) -> &Work {
+    pub(super) fn own(&self) -> &Reservations {
         &self.own
     }
 
-    /// What this scheduler has sent there, with the worker's id.
-    pub(super) fn into_own(self) -> (String, Work) {
+    /// The worker's id and what this scheduler has reserved there.
+    pub(super) fn into_own(self) -> (String, Reservations) {
         (self.identity.id, self.own)
     }
 
-    /// Takes a report to the scheduler with this id, which is the measurement with this number.
-    pub(super) fn take(
+    /// Applies a report to the scheduler with this id, which is the measurement with this number.
+    pub(super) fn apply_report(
         &mut self,
         worker: &mut Worker,
         scheduler_id: &str,
@@ -199,7 +200,7 @@ impl<C> Member<C> {
             self.failed.remove(&hash);
             worker.warm.insert(hash);
         }
-        self.others = Work::default();
+        self.others = Reservations::default();
         let mut reported_own = 0_u64;
         for work in &self.load.work {
             let bytes = work.capacity_kb.saturating_mul(KB);
@@ -209,56 +210,58 @@ impl<C> Member<C> {
                 self.others.add(&work.tag, work.running, bytes);
             }
         }
-        worker.running = self.own.running + self.others.running;
+        worker.running = self.own.invocations + self.others.invocations;
         worker.tags = self.own.tags.clone();
         for (tag, count) in self.others.tags.iter() {
             worker.tags.add(tag, count);
         }
         if self.measured.is_none() {
-            self.measure_work(reported_own, number);
+            self.count_measured(reported_own, number);
         }
         self.update_memory(worker);
     }
 
-    /// Takes what somebody else has measured, which is the measurement with this number.
-    pub(super) fn measure(&mut self, worker: &mut Worker, measured: Option<Measured>, number: u64) {
+    /// Applies what Prometheus has measured, which is the measurement with this number. `None`: it has
+    /// nothing recent, and reports count.
+    pub(super) fn apply_measured(&mut self, worker: &mut Worker, measured: Option<Measured>, number: u64) {
         self.measured = measured;
-        self.measure_work(0, number);
+        self.count_measured(0, number);
         self.update_memory(worker);
     }
 
-    /// The memory of guests was measured. The report may still count work of this scheduler that has ended
-    /// in the meantime.
-    fn measure_work(&mut self, reported_own: u64, number: u64) {
-        let reserved = reported_own.max(self.own.reserved).saturating_add(self.others.reserved);
-        let left = self.own.reserved.saturating_add(self.others.reserved);
-        self.measured_work = MeasuredWork { number, reserved, left };
+    /// The guests' memory was measured. A report may still count reservations of this scheduler that were
+    /// released while it was under way.
+    fn count_measured(&mut self, reported_own: u64, number: u64) {
+        let bytes = reported_own.max(self.own.bytes).saturating_add(self.others.bytes);
+        let held = self.own.bytes.saturating_add(self.others.bytes);
+        self.measured_reservations = MeasuredReservations { number, bytes, held };
     }
 
-    /// An invocation is sent there.
-    pub(super) fn begin(&mut self, worker: &mut Worker, tag: &str, bytes: u64) {
+    /// Reserves memory for an invocation.
+    pub(super) fn reserve(&mut self, worker: &mut Worker, tag: &str, bytes: u64) {
         self.own.add(tag, 1, bytes);
         worker.running += 1;
         worker.tags.add(tag, 1);
         self.update_memory(worker);
     }
 
-    /// An invocation has ended that was sent there after so many measurements.
-    pub(super) fn end(&mut self, worker: &mut Worker, tag: &str, bytes: u64, after: u64) {
+    /// Releases a reservation that was made after `after` measurements.
+    pub(super) fn release(&mut self, worker: &mut Worker, tag: &str, bytes: u64, after: u64) {
         self.own.remove(tag, bytes);
-        self.measured_work.end(bytes, after);
+        self.measured_reservations.release(bytes, after);
         worker.running -= 1;
         worker.tags.remove_one(tag);
         self.update_memory(worker);
     }
 
-    /// What can still be reserved: all that would be free if nothing ran, less what is reserved for what
-    /// runs, or less what that holds, whichever is more. What has ended since the measurement holds nothing.
+    /// What can still be reserved: the memory that would be free if nothing ran, less what is reserved or what
+    /// guests hold, whichever is more.
     fn update_memory(&self, worker: &mut Worker) {
         let Measured { memory_total: total, memory_available, memory_guests, .. } = self.measurements();
         let idle = memory_available.saturating_add(memory_guests).min(total);
-        let reserved = self.own.reserved.saturating_add(self.others.reserved);
-        let available = idle.saturating_sub(reserved.max(self.measured_work.still_held(memory_guests)));
+        let reserved = self.own.bytes.saturating_add(self.others.bytes);
+        let available =
+            idle.saturating_sub(reserved.max(self.measured_reservations.still_held(memory_guests)));
         worker.memory = (total > 0).then_some(Memory { total, available });
     }
 }

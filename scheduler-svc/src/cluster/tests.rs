@@ -53,7 +53,7 @@ fn running(cluster: &Cluster<()>) -> (u32, u32) {
 }
 
 #[test]
-fn reservations_count_from_their_choice_to_their_end() {
+fn reservations_count_from_placement_until_release() {
     let now = Instant::now();
     let mut cluster = cluster();
     let session = cluster.join(identity("w"), memory(500), (), now);
@@ -72,7 +72,7 @@ fn reservations_count_from_their_choice_to_their_end() {
 }
 
 #[test]
-fn the_work_of_other_schedulers_counts_as_reported() {
+fn reservations_of_other_schedulers_count_as_reported() {
     let now = Instant::now();
     let mut cluster = cluster();
     let session =
@@ -87,7 +87,7 @@ fn the_work_of_other_schedulers_counts_as_reported() {
 }
 
 #[test]
-fn what_functions_hold_beyond_their_reservations_is_not_free() {
+fn memory_held_beyond_reservations_is_not_available() {
     let now = Instant::now();
     let mut cluster = cluster();
     let session = cluster.join(identity("w"), memory(500), (), now);
@@ -111,27 +111,27 @@ fn holding(guests_kb: u64, reported: &[(&str, &str, u32, u64)]) -> Report {
 }
 
 #[test]
-fn what_has_ended_since_the_report_holds_nothing() {
+fn guests_that_have_ended_since_the_report_hold_no_memory() {
     let now = Instant::now();
     let mut cluster = cluster();
     let session = cluster.join(identity("w"), memory(1000), (), now);
     let report = |cluster: &mut Cluster<()>, report| assert!(cluster.report("w", session, report, now));
 
-    // The guest that the report counts has ended.
+    // The guest in the report has ended.
     let first = reserve(&mut cluster, "", 64);
     report(&mut cluster, holding(300, &[(ME, "", 1, 64)]));
     assert_eq!(available_kb(&cluster), Some(700));
     cluster.release(&first);
     assert_eq!(available_kb(&cluster), Some(1000), "all of it, before the next report");
 
-    // It had ended when the report came, which was under way.
+    // It had ended when the report arrived.
     report(&mut cluster, holding(300, &[(ME, "", 1, 64)]));
     assert_eq!(available_kb(&cluster), Some(1000));
     let next = reserve(&mut cluster, "", 1000);
     cluster.release(&next);
     assert_eq!(available_kb(&cluster), Some(1000));
 
-    // What began after the report holds nothing of what it counts, and gives nothing of it back.
+    // An invocation that began after the report holds no part of the memory in it, and frees none.
     let (first, second) = (reserve(&mut cluster, "", 100), reserve(&mut cluster, "", 100));
     report(&mut cluster, holding(800, &[(ME, "", 2, 200)]));
     let later = reserve(&mut cluster, "", 100);
@@ -156,7 +156,7 @@ fn guests_of_other_schedulers_hold_memory_until_a_report_says_otherwise() {
 }
 
 #[test]
-fn a_worker_that_comes_back_gives_back_what_its_first_report_counts() {
+fn a_worker_that_rejoins_frees_what_its_first_report_counts() {
     let now = Instant::now();
     let mut cluster = cluster();
     let session = cluster.join(identity("w"), memory(1000), (), now);
@@ -169,7 +169,7 @@ fn a_worker_that_comes_back_gives_back_what_its_first_report_counts() {
 }
 
 #[test]
-fn what_has_ended_since_somebody_else_measured_holds_nothing() {
+fn guests_that_have_ended_since_prometheus_measured_hold_no_memory() {
     let now = Instant::now();
     let mut cluster = cluster();
     let session = cluster.join(identity("w"), memory(1000), (), now);
@@ -189,7 +189,7 @@ fn what_has_ended_since_somebody_else_measured_holds_nothing() {
 }
 
 #[test]
-fn more_reserved_than_there_is_means_none_available() {
+fn reservations_beyond_the_memory_leave_none_available() {
     let mut cluster = cluster();
     cluster.join(identity("w"), memory(10), (), Instant::now());
     cluster.reserve(0, "", u64::MAX);
@@ -204,7 +204,7 @@ fn unknown_memory_is_unknown() {
 }
 
 #[test]
-fn what_somebody_else_measures_counts_until_he_cannot() {
+fn measurements_of_prometheus_count_while_it_has_them() {
     let mut cluster = cluster();
     cluster.join(identity("w"), memory(500), (), Instant::now());
     let _one = reserve(&mut cluster, "", 100);
@@ -218,7 +218,7 @@ fn what_somebody_else_measures_counts_until_he_cannot() {
 }
 
 #[test]
-fn a_successor_has_nothing_of_its_predecessor() {
+fn a_worker_that_replaces_another_inherits_no_reservations() {
     let now = Instant::now();
     let mut cluster = cluster();
     let old = cluster.join(identity("w"), memory(10), (), now);
@@ -229,11 +229,11 @@ fn a_successor_has_nothing_of_its_predecessor() {
     assert_eq!((available_kb(&cluster), running(&cluster)), (Some(20), (0, 0)));
     cluster.release(&reservation);
     assert_eq!((available_kb(&cluster), running(&cluster)), (Some(20), (0, 0)));
-    assert!(cluster.parted.is_empty());
+    assert!(cluster.departed.is_empty());
 }
 
 #[test]
-fn a_worker_that_comes_back_still_has_what_it_was_sent() {
+fn a_worker_that_rejoins_keeps_its_reservations() {
     let now = Instant::now();
     let mut cluster = cluster();
     let session = cluster.join(identity("w"), memory(100), (), now);
@@ -247,7 +247,7 @@ fn a_worker_that_comes_back_still_has_what_it_was_sent() {
 }
 
 #[test]
-fn the_silent_are_taken_out() {
+fn silent_workers_are_removed() {
     let start = Instant::now();
     let mut cluster = cluster();
     cluster.join(identity("b"), memory(1), (), start);
@@ -279,7 +279,7 @@ fn code_becomes_ready_fails_and_is_dropped() {
     let mut cluster = cluster();
     let session = cluster.join(identity("w"), Report::default(), (), now);
     let state = |cluster: &Cluster<()>| {
-        let (worker, member) = cluster.members().next().expect("w is in");
+        let (worker, member) = cluster.members().next().expect("w has joined");
         member.code_state(worker, &code)
     };
     assert_eq!(state(&cluster), CodeState::Unknown);

@@ -16,14 +16,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::membership::{Members, Stay};
+use crate::membership::{Members, Session};
 
-/// The longest id of a worker that opens a tunnel.
+/// The longest worker id that may open a tunnel.
 const MAX_ID_BYTES: usize = 128;
-/// What callers had sent when they heard that this scheduler drains has arrived after so long.
-const ON_THE_WAY: Duration = Duration::from_millis(500);
+/// How long requests may still arrive after callers could learn that this scheduler drains.
+const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
-/// Lets workers in.
+/// Serves the workers that join.
 #[derive(Debug)]
 pub struct MembershipHandler {
     members: Arc<Members>,
@@ -33,8 +33,7 @@ pub struct MembershipHandler {
 }
 
 impl MembershipHandler {
-    /// Lets workers into `members` until `draining` is cancelled. Tunnels stay open as long as there are
-    /// `invocations`.
+    /// Adds workers to `members` until `draining` is cancelled. Tunnels stay open while there are `invocations`.
     pub fn new(
         members: Arc<Members>,
         invocations: TaskTracker,
@@ -44,12 +43,12 @@ impl MembershipHandler {
         Self { members, invocations, tasks, draining }
     }
 
-    /// Ends when this scheduler drains and none of its invocations can need a worker any more.
+    /// Ends when this scheduler drains and has no invocations left.
     fn needs_no_worker(&self) -> impl Future<Output = ()> + Send + use<> {
         let (draining, invocations) = (self.draining.clone(), self.invocations.clone());
         async move {
             draining.cancelled().await;
-            tokio::time::sleep(ON_THE_WAY).await;
+            tokio::time::sleep(DRAIN_GRACE).await;
             invocations.close();
             invocations.wait().await;
         }
@@ -70,8 +69,9 @@ impl Membership for MembershipHandler {
         else {
             return Err(Error::new(Reason::BadRequest, "expected a hello as the first message").into());
         };
-        let stay = self.members.join(hello)?;
-        let guest = Guest { stay, members: Arc::clone(&self.members), draining: self.draining.clone() };
+        let session = self.members.join(hello)?;
+        let worker =
+            JoinedWorker { session, members: Arc::clone(&self.members), draining: self.draining.clone() };
         let interval = self.members.report_interval().as_millis();
         let (responses, stream) = mpsc::channel(1);
         let welcome = JoinResponse { report_interval_ms: u32::try_from(interval).unwrap_or(u32::MAX) };
@@ -81,11 +81,11 @@ impl Membership for MembershipHandler {
         let draining = self.draining.clone();
         self.tasks.spawn(async move {
             tokio::select! {
-                () = guest.listen(requests) => {}
+                () = worker.listen(requests) => {}
                 () = draining.cancelled() => {}
                 () = responses.closed() => {}
             }
-            drop(guest);
+            drop(worker);
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
@@ -124,34 +124,34 @@ impl Membership for MembershipHandler {
     }
 }
 
-/// A worker that is in; out when this is dropped. A scheduler that drains keeps its workers for the
-/// invocations that it still has.
-struct Guest {
-    stay: Stay,
+/// A worker that has joined. It leaves when this is dropped, unless the scheduler drains: then it keeps its
+/// workers for the invocations that are left.
+struct JoinedWorker {
+    session: Session,
     members: Arc<Members>,
     draining: CancellationToken,
 }
 
-impl Guest {
+impl JoinedWorker {
     async fn listen(&self, mut requests: Streaming<JoinRequest>) {
         loop {
             match requests.message().await {
                 Ok(Some(JoinRequest { message: Some(Message::Report(report)) })) => {
-                    if !self.members.report(&self.stay, report) {
+                    if !self.members.report(&self.session, report) {
                         return;
                     }
                 }
-                Ok(Some(_)) => tracing::warn!("a worker sent what is no report; ignored"),
+                Ok(Some(_)) => tracing::warn!("ignored a message of a worker that is not a report"),
                 Ok(None) | Err(_) => return,
             }
         }
     }
 }
 
-impl Drop for Guest {
+impl Drop for JoinedWorker {
     fn drop(&mut self) {
         if !self.draining.is_cancelled() {
-            self.members.leave(&self.stay);
+            self.members.leave(&self.session);
         }
     }
 }
