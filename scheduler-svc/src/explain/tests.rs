@@ -135,7 +135,7 @@ t (fail)
 }
 
 #[test]
-fn the_verdicts_are_those_of_the_walk() {
+fn the_verdicts_are_those_of_the_evaluation() {
     let workers = cluster_kb("a 20/99, b 5/99, c 30/99, d 30/99");
     let policy = (Some("s"), script("- t: [{workers: [b]}, {workers: [c, b, a, d, e], strategy: platform}]"));
     let explanation = explain("id".into(), &decision(policy, ("t", 10), &workers, &[]));
@@ -154,7 +154,7 @@ fn the_verdicts_are_those_of_the_walk() {
 }
 
 #[test]
-fn all_that_is_known_of_the_decision_is_told() {
+fn an_explanation_has_all_of_the_decision() {
     let workers = cluster_kb("a 20/99");
     let made = decision((Some("s"), script(SCRIPT)), ("u", 10), &workers, &[]);
     let explanation = Explanation { items: Vec::new(), ..explain("id".into(), &made) };

@@ -1,4 +1,4 @@
-//! The choice of a worker by a script, and the steps that led to it.
+//! Chooses a worker by a script, and records the steps that led to it.
 
 #[cfg(test)]
 mod properties;
@@ -12,34 +12,34 @@ use rand::{Rng, RngExt as _};
 
 use super::app::{Block, DEFAULT_TAG, Followup, Item, Script, Strategy, Workers};
 use super::rule::{Requirements, Rule};
-use super::steps::{Found, ItemUse, Steps};
+use super::steps::{ItemUse, PackedVerdict, Steps};
 use super::worker::Worker;
 
-/// A choice, with the steps that led to it.
+/// The outcome of a script, and how it came about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
-    /// The worker, by its index, or why there is none.
+    /// The index of the chosen worker, or why there is none.
     pub outcome: Outcome,
-    /// What was found of each worker that was looked at, in that order.
+    /// The verdict on each worker that was considered, in order.
     pub steps: Steps,
 }
 
-/// A worker by its index, or why there is none.
+/// The index of the chosen worker, or why there is none.
 pub type Outcome = Result<u32, Refusal>;
 
 /// Why no worker was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// There are none that take work.
+    /// No worker has joined, or all of them drain.
     NoWorkers,
-    /// The script says nothing about the tag and has no default.
+    /// The script has no item for the tag and no default.
     NoMatchingTag,
-    /// No block gives one.
+    /// No worker is valid for any block.
     NoValidWorkers,
 }
 
 impl Refusal {
-    /// What clients call it.
+    /// Its name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NoWorkers => "no_workers",
@@ -49,8 +49,8 @@ impl Refusal {
     }
 }
 
-/// Chooses one of `workers`, which are in order of name, as `script` says. Those named in `tried` are
-/// not valid any more.
+/// Chooses one of `workers`, which are ordered by name, by `script`. The workers named in `tried` are not
+/// valid.
 pub fn choose(
     script: &Script,
     requirements: &Requirements<'_>,
@@ -58,13 +58,14 @@ pub fn choose(
     tried: &[String],
     rng: &mut impl Rng,
 ) -> Choice {
-    let mut walk = Walk { requirements, workers, tried, rng, steps: Steps::default() };
-    let outcome = walk.script(script);
-    walk.steps.end();
-    Choice { outcome, steps: walk.steps }
+    let mut evaluation = Evaluation { requirements, workers, tried, rng, steps: Steps::default() };
+    let outcome = evaluation.script(script);
+    evaluation.steps.finish();
+    Choice { outcome, steps: evaluation.steps }
 }
 
-struct Walk<'a, R> {
+/// One evaluation of a script.
+struct Evaluation<'a, R> {
     requirements: &'a Requirements<'a>,
     workers: &'a [Worker],
     tried: &'a [String],
@@ -72,7 +73,7 @@ struct Walk<'a, R> {
     steps: Steps,
 }
 
-impl<R: Rng> Walk<'_, R> {
+impl<R: Rng> Evaluation<'_, R> {
     fn script(&mut self, script: &Script) -> Outcome {
         if self.workers.iter().all(|worker| worker.draining) {
             return Err(Refusal::NoWorkers);
@@ -81,7 +82,7 @@ impl<R: Rng> Walk<'_, R> {
         if let Some(worker) = self.item(item, ItemUse::Own) {
             return Ok(worker);
         }
-        // The default's own followup is not followed.
+        // The followup of the default item does not count.
         let followup = match item.followup {
             Followup::Default if item.tag != DEFAULT_TAG => script.item(DEFAULT_TAG),
             Followup::Default | Followup::Fail => None,
@@ -91,7 +92,7 @@ impl<R: Rng> Walk<'_, R> {
 
     fn item(&mut self, item: &Item, used: ItemUse) -> Option<u32> {
         item.blocks.iter().zip(0..).find_map(|(block, index)| {
-            // Who takes the first and finds none looks at all.
+            // A `best-first` block that gives no worker has considered all of them.
             if block.strategy != Strategy::BestFirst || index > 0 {
                 let rest = item.blocks.iter().skip(index.into());
                 self.steps.reserve(rest.map(|block| self.candidates(block)).sum());
@@ -100,7 +101,7 @@ impl<R: Rng> Walk<'_, R> {
         })
     }
 
-    /// How many workers a block looks at, at most.
+    /// The most workers that a block considers.
     fn candidates(&self, block: &Block) -> usize {
         match &block.workers {
             Workers::All => self.workers.len(),
@@ -109,20 +110,20 @@ impl<R: Rng> Walk<'_, R> {
     }
 
     fn block(&mut self, block: &Block, index: u16, used: ItemUse) -> Option<u32> {
-        let mut taken = Taken::new(block.strategy, self.workers, self.requirements.code);
+        let mut selection = Selection::new(block.strategy, self.workers, self.requirements.code);
         let rule = Rule::new(block, self.requirements, self.tried);
         match &block.workers {
             Workers::All => {
-                let found = self.steps.begin_run(used, index, 0);
-                // Who takes the first does not look at many more.
+                let verdicts = self.steps.begin_run(used, index, 0);
+                // `best-first` need not consider many more than it takes.
                 let mut at_once = if block.strategy == Strategy::BestFirst { 8 } else { self.workers.len() };
                 let mut rest = self.workers;
                 while !rest.is_empty() {
                     let (some, others) = rest.split_at(at_once.min(rest.len()));
-                    let (start, first) = (found.len(), self.workers.len() - rest.len());
-                    rule.find(some, found);
-                    if let Some(last) = taken.take(first, &found[start..]) {
-                        found.truncate(start + last + 1);
+                    let (start, first) = (verdicts.len(), self.workers.len() - rest.len());
+                    rule.evaluate(some, verdicts);
+                    if let Some(last) = selection.offer(first, &verdicts[start..]) {
+                        verdicts.truncate(start + last + 1);
                         break;
                     }
                     (rest, at_once) = (others, 2 * at_once);
@@ -131,97 +132,97 @@ impl<R: Rng> Walk<'_, R> {
             Workers::Named(names) => {
                 for named in names {
                     let Some(worker) = index_of(self.workers, &named.name) else { continue };
-                    let found = self.steps.begin_run(used, index, worker);
-                    let start = found.len();
-                    rule.find(&self.workers[worker..=worker], found);
-                    if taken.take(worker, &found[start..]).is_some() {
+                    let verdicts = self.steps.begin_run(used, index, worker);
+                    let start = verdicts.len();
+                    rule.evaluate(&self.workers[worker..=worker], verdicts);
+                    if selection.offer(worker, &verdicts[start..]).is_some() {
                         break;
                     }
                 }
             }
         }
-        taken.end(self.rng)
+        selection.finish(self.rng)
     }
 }
 
-/// Which of the valid candidates of a block is taken.
-enum Taken<'a> {
+/// Selects one of the valid candidates of a block.
+enum Selection<'a> {
     First(Option<u32>),
-    Any(Vec<u32>),
+    Random(Vec<u32>),
     Best(Best<'a>),
 }
 
-impl<'a> Taken<'a> {
+impl<'a> Selection<'a> {
     fn new(strategy: Strategy, workers: &'a [Worker], code: &'a Bytes) -> Self {
         match strategy {
             Strategy::BestFirst => Self::First(None),
-            Strategy::Random => Self::Any(Vec::new()),
-            Strategy::Platform => Self::Best(Best { workers, code, found: None }),
+            Strategy::Random => Self::Random(Vec::new()),
+            Strategy::Platform => Self::Best(Best { workers, code, best: None }),
         }
     }
 
-    /// What was `found` at the workers from `first` on. `Some`: that one decides, and no more need be looked
-    /// at.
-    fn take(&mut self, first: usize, found: &[Found]) -> Option<usize> {
-        let mut valid = found.iter().enumerate().filter(|(_, found)| found.is_valid());
+    /// Offers the workers from the index `first` on, with the verdicts on them. `Some`: the one at this
+    /// offset is selected, and no others need be considered.
+    fn offer(&mut self, first: usize, verdicts: &[PackedVerdict]) -> Option<usize> {
+        let mut valid = verdicts.iter().enumerate().filter(|(_, verdict)| verdict.is_valid());
         let index = |at: usize| u32::try_from(first + at).unwrap_or(u32::MAX);
         match self {
-            Self::First(taken) => {
+            Self::First(selected) => {
                 let (at, _) = valid.next()?;
-                *taken = Some(index(at));
+                *selected = Some(index(at));
                 Some(at)
             }
-            Self::Any(all) => {
+            Self::Random(all) => {
                 all.extend(valid.map(|(at, _)| index(at)));
                 None
             }
             Self::Best(best) => {
-                valid.for_each(|(at, found)| best.offer(index(at), *found));
+                valid.for_each(|(at, verdict)| best.offer(index(at), *verdict));
                 None
             }
         }
     }
 
-    fn end(self, rng: &mut impl Rng) -> Option<u32> {
+    fn finish(self, rng: &mut impl Rng) -> Option<u32> {
         match self {
-            Self::First(taken) => taken,
-            Self::Any(all) if all.is_empty() => None,
-            Self::Any(all) => Some(all[rng.random_range(0..all.len())]),
-            Self::Best(best) => best.found.map(|found| found.index),
+            Self::First(selected) => selected,
+            Self::Random(all) if all.is_empty() => None,
+            Self::Random(all) => Some(all[rng.random_range(0..all.len())]),
+            Self::Best(best) => best.best.map(|best| best.index),
         }
     }
 }
 
-/// Of the workers that are offered the one with the most memory available; among equals one that is warm,
-/// then the least busy, then the first by name.
+/// Finds the worker with the most memory available; among equals one that is warm, then the least busy, then
+/// the first by name.
 struct Best<'a> {
     workers: &'a [Worker],
     code: &'a Bytes,
-    found: Option<Candidate>,
+    best: Option<Candidate>,
 }
 
 #[derive(Clone, Copy)]
 struct Candidate {
     index: u32,
-    found: Found,
-    /// Whether it is warm, once that has mattered.
+    verdict: PackedVerdict,
+    /// Whether it is warm, if that had to be known.
     warm: Option<bool>,
 }
 
 impl Best<'_> {
-    /// `found` is what was found of a worker that is valid.
+    /// Offers a valid worker.
     #[inline]
-    fn offer(&mut self, index: u32, found: Found) {
-        // Most need no look at the worker itself.
-        if self.found.is_none_or(|best| found.available() >= best.found.available()) {
-            self.compare(index, found);
+    fn offer(&mut self, index: u32, verdict: PackedVerdict) {
+        // For most workers the verdict is enough.
+        if self.best.is_none_or(|best| verdict.available() >= best.verdict.available()) {
+            self.compare(index, verdict);
         }
     }
 
-    fn compare(&mut self, index: u32, found: Found) {
-        let new = Candidate { index, found, warm: None };
-        let Some(best) = &mut self.found else {
-            self.found = Some(new);
+    fn compare(&mut self, index: u32, verdict: PackedVerdict) {
+        let new = Candidate { index, verdict, warm: None };
+        let Some(best) = &mut self.best else {
+            self.best = Some(new);
             return;
         };
         let (worker, other) = (&self.workers[index as usize], &self.workers[best.index as usize]);
@@ -231,7 +232,7 @@ impl Best<'_> {
             Ordering::Equal => {
                 let best_warm = *best.warm.get_or_insert_with(|| other.warm.contains(self.code));
                 let is_before = (worker.running, index) < (other.running, best.index);
-                // Who would not be better if it were warm need not be asked.
+                // Even if the worker were warm it would not be better.
                 if best_warm && !is_before {
                     return;
                 }

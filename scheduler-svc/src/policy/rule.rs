@@ -1,9 +1,10 @@
-//! What is found of a worker. Most of the time of a choice is spent here: it may look at thousands.
+//! Which workers are valid for a block. Choices spend most of their time here: they may consider thousands of
+//! workers.
 
 use bytes::Bytes;
 
 use super::app::Block;
-use super::steps::{Found, Verdict};
+use super::steps::{PackedVerdict, Verdict};
 use super::worker::{Memory, TagKey, Worker};
 
 /// What an invocation requires of a worker.
@@ -21,7 +22,7 @@ pub struct Requirements<'a> {
 pub(super) struct Rule<'a> {
     capacity: u64,
     tried: &'a [String],
-    /// A worker that runs as many takes no more.
+    /// A worker that runs as many invocations is not valid.
     most_running: u64,
     capacity_used: Option<u8>,
     /// The tags of the affinity, and whether each is wanted.
@@ -29,65 +30,65 @@ pub(super) struct Rule<'a> {
 }
 
 impl<'a> Rule<'a> {
-    /// The rule of a block for an invocation. The workers named in `tried` are not valid any more.
+    /// The rule of a block for an invocation. The workers named in `tried` are not valid.
     pub(super) fn new(block: &'a Block, requirements: &Requirements<'_>, tried: &'a [String]) -> Self {
         Self {
             capacity: requirements.capacity,
             tried,
-            // More than any worker runs.
+            // No worker runs as many.
             most_running: block.max_concurrent_invocations.map_or(u64::MAX, u64::from),
             capacity_used: block.capacity_used,
             terms: block.affinity.iter().map(|term| (TagKey::new(&term.tag), term.wanted)).collect(),
         }
     }
 
-    /// Adds what is found of each worker.
-    pub(super) fn find(&self, workers: &[Worker], found: &mut Vec<Found>) {
-        let start = found.len();
+    /// Appends the verdict on each worker.
+    pub(super) fn evaluate(&self, workers: &[Worker], verdicts: &mut Vec<PackedVerdict>) {
+        let start = verdicts.len();
         let all = workers.iter();
-        // Loops of their own for blocks that ask less.
+        // Separate loops for blocks without limit or affinity.
         match (self.capacity_used.is_some(), !self.terms.is_empty()) {
-            (false, false) => found.extend(all.map(|worker| self.found::<false, false>(worker))),
-            (false, true) => found.extend(all.map(|worker| self.found::<false, true>(worker))),
-            (true, false) => found.extend(all.map(|worker| self.found::<true, false>(worker))),
-            (true, true) => found.extend(all.map(|worker| self.found::<true, true>(worker))),
+            (false, false) => verdicts.extend(all.map(|worker| self.verdict::<false, false>(worker))),
+            (false, true) => verdicts.extend(all.map(|worker| self.verdict::<false, true>(worker))),
+            (true, false) => verdicts.extend(all.map(|worker| self.verdict::<true, false>(worker))),
+            (true, true) => verdicts.extend(all.map(|worker| self.verdict::<true, true>(worker))),
         }
         if !self.tried.is_empty() {
             let is_tried = |worker: &Worker| self.tried.iter().any(|tried| **tried == *worker.name);
-            for (worker, found) in workers.iter().zip(&mut found[start..]) {
+            for (worker, verdict) in workers.iter().zip(&mut verdicts[start..]) {
                 if !worker.draining && is_tried(worker) {
-                    *found = Found::new(Verdict::Tried);
+                    *verdict = PackedVerdict::new(Verdict::Tried);
                 }
             }
         }
     }
 
-    /// What is found of a worker. It has to stay in registers: a [`Verdict`] that takes a detour through
-    /// memory costs more than finding it.
+    /// The verdict on a worker. It has to stay in registers: a [`Verdict`] that is spilled to memory costs more
+    /// than the evaluation.
     #[inline(always)]
-    fn found<const LIMITED: bool, const AFFINE: bool>(&self, worker: &Worker) -> Found {
+    fn verdict<const LIMITED: bool, const AFFINE: bool>(&self, worker: &Worker) -> PackedVerdict {
         if worker.draining {
-            return Found::new(Verdict::Draining);
+            return PackedVerdict::new(Verdict::Draining);
         }
         if u64::from(worker.running) >= self.most_running {
-            return Found::new(Verdict::Busy { running: worker.running });
+            return PackedVerdict::new(Verdict::Busy { running: worker.running });
         }
         let limit = if LIMITED { self.capacity_used } else { None };
-        // Unknown memory is enough, and of no known percentage.
+        // Unknown memory is enough for any capacity, but the percentage in use is unknown, too.
         match (worker.memory, limit) {
             (Some(Memory { available, .. }), _) if self.capacity > available => {
-                return Found::new(Verdict::NotEnoughMemory { available });
+                return PackedVerdict::new(Verdict::NotEnoughMemory { available });
             }
             (Some(memory), Some(limit)) if !is_within(self.capacity, memory, limit) => {
-                return Found::new(Verdict::Full { percent: percent(self.capacity, memory) });
+                return PackedVerdict::new(Verdict::Full { percent: percent(self.capacity, memory) });
             }
-            (None, Some(_)) => return Found::new(Verdict::MemoryUnknown),
+            (None, Some(_)) => return PackedVerdict::new(Verdict::MemoryUnknown),
             _ => {}
         }
         if AFFINE && let Some(term) = self.failing_term(worker) {
-            return Found::new(Verdict::Affinity { term });
+            return PackedVerdict::new(Verdict::Affinity { term });
         }
-        Found::new(Verdict::Valid { available: worker.memory.map(|memory| memory.available) })
+        PackedVerdict::new(Verdict::Valid { available: worker.memory.map(|memory| memory.available) })
     }
 
     /// The index of the first term of the affinity that does not hold.
@@ -98,7 +99,7 @@ impl<'a> Rule<'a> {
     }
 }
 
-/// Whether at most so much of the memory would be in use, in percent.
+/// Whether at most `limit` percent of the memory would be in use.
 #[inline(always)]
 fn is_within(capacity: u64, memory: Memory, limit: u8) -> bool {
     let (used, total) = (used(capacity, memory), memory.total);
@@ -108,7 +109,7 @@ fn is_within(capacity: u64, memory: Memory, limit: u8) -> bool {
     }
 }
 
-/// How much of the memory would be in use, in percent, rounded up.
+/// The percentage of the memory that would be in use, rounded up.
 #[inline(always)]
 fn percent(capacity: u64, memory: Memory) -> u32 {
     let (used, total) = (used(capacity, memory), memory.total.max(1));
@@ -119,9 +120,9 @@ fn percent(capacity: u64, memory: Memory) -> u32 {
     u32::try_from(percent).unwrap_or(u32::MAX)
 }
 
-/// What would be in use, in bytes.
+/// The memory that would be in use, in bytes.
 #[inline(always)]
 fn used(capacity: u64, Memory { total, available }: Memory) -> u64 {
-    // Where it matters the capacity is at most what is available, and the sum at most the total.
+    // Where it matters, the capacity is available, so that the sum is at most the total.
     total.saturating_sub(available).saturating_add(capacity)
 }

@@ -1,74 +1,74 @@
-//! The steps of a choice.
+//! The steps of a choice: the verdict on each worker that was considered.
 
 use std::fmt;
 
-/// One worker that was looked at for one block.
+/// One worker that was considered for one block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Step {
-    /// Which item the block is of.
+    /// The item of the block.
     pub item: ItemUse,
     /// The block's index in its item.
     pub block: u16,
     /// The worker's index.
     pub worker: u32,
-    /// What was found.
+    /// The verdict on it.
     pub verdict: Verdict,
 }
 
-/// Why an item is looked at.
+/// Why an item was evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ItemUse {
-    /// It is the function's own, or the default instead of it.
+    /// It is the item for the function's tag, which may be the default.
     Own,
-    /// No block of the function's own gave a worker.
+    /// It is the followup of that item.
     Followup,
 }
 
-/// What was found of a worker.
+/// Whether a worker is valid for a block, or why not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It may be chosen.
+    /// It is valid.
     Valid {
-        /// Bytes that can be reserved there; `None`: unknown.
+        /// The memory that can be reserved there, in bytes; `None`: unknown.
         available: Option<u64>,
     },
-    /// It takes nothing new.
+    /// It drains.
     Draining,
-    /// An attempt on it has failed for this invocation.
+    /// An earlier attempt of this invocation failed there.
     Tried,
-    /// It has less memory than is to be reserved.
+    /// It has less memory available than the capacity.
     NotEnoughMemory {
-        /// In bytes.
+        /// The memory available, in bytes.
         available: u64,
     },
-    /// It runs as many as the block allows.
+    /// It runs as many invocations as the block allows.
     Busy {
-        /// So many.
+        /// The number of invocations.
         running: u32,
     },
-    /// More of its memory would be in use than the block allows.
+    /// More of its memory would be in use than `capacity_used` allows.
     Full {
-        /// So much, in percent, rounded up.
+        /// The percentage, rounded up.
         percent: u32,
     },
-    /// How much of its memory would be in use cannot be said.
+    /// The block limits `capacity_used`, and the worker's memory is unknown.
     MemoryUnknown,
-    /// The term of the block's affinity with this index does not hold.
+    /// A term of the block's affinity does not hold.
     Affinity {
-        /// The index.
+        /// The index of the term.
         term: u32,
     },
 }
 
-/// What was found of each worker that was looked at, in that order. A choice among thousands of workers has
-/// thousands of steps, and thousands of choices are remembered: a step takes 8 bytes here.
+/// Steps in order. A choice among thousands of workers has thousands of steps, and thousands of choices are
+/// remembered, so a step takes 8 bytes here.
 #[derive(Clone, Default)]
 pub struct Steps {
     runs: Vec<Run>,
-    found: Vec<Found>,
+    verdicts: Vec<PackedVerdict>,
 }
 
-/// Steps for one block at workers that follow each other.
+/// Steps for one block and consecutive workers.
 #[derive(Debug, Clone, Copy)]
 struct Run {
     item: ItemUse,
@@ -79,81 +79,81 @@ struct Run {
     start: usize,
 }
 
-/// A verdict, packed: which one it is in the lowest bits, and its number in the others.
+/// A verdict in 8 bytes: its kind in the lowest bits, its number in the others.
 #[derive(Clone, Copy)]
-pub(super) struct Found(u64);
+pub(super) struct PackedVerdict(u64);
 
 impl Steps {
-    /// How many there are.
+    /// The number of steps.
     pub fn len(&self) -> usize {
-        self.found.len()
+        self.verdicts.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no steps.
     pub fn is_empty(&self) -> bool {
-        self.found.is_empty()
+        self.verdicts.is_empty()
     }
 
-    /// The last one: where the choice was made, if any was.
+    /// The last step: if a worker was chosen, the block in which.
     pub fn last(&self) -> Option<Step> {
-        let index = self.found.len().checked_sub(1)?;
+        let index = self.verdicts.len().checked_sub(1)?;
         let run = self.runs.iter().rev().find(|run| run.start <= index)?;
-        Some(run.step(index, self.found[index]))
+        Some(run.step(index, self.verdicts[index]))
     }
 
-    /// All of them.
+    /// All steps.
     pub fn iter(&self) -> impl Iterator<Item = Step> {
-        let ends = self.runs.iter().skip(1).map(|run| run.start).chain([self.found.len()]);
+        let ends = self.runs.iter().skip(1).map(|run| run.start).chain([self.verdicts.len()]);
         self.runs.iter().zip(ends).flat_map(|(run, end)| {
-            let found = self.found.get(run.start..end).unwrap_or_default();
-            (run.start..).zip(found).map(|(index, found)| run.step(index, *found))
+            let verdicts = self.verdicts.get(run.start..end).unwrap_or_default();
+            (run.start..).zip(verdicts).map(|(index, verdict)| run.step(index, *verdict))
         })
     }
 
-    /// The memory that they take, in bytes.
+    /// The memory that the steps take, in bytes.
     pub fn bytes(&self) -> usize {
-        size_of_val(self.runs.as_slice()) + size_of_val(self.found.as_slice())
+        size_of_val(self.runs.as_slice()) + size_of_val(self.verdicts.as_slice())
     }
 
-    /// There will be so many more, at most.
+    /// Makes room for so many more.
     pub(super) fn reserve(&mut self, more: usize) {
-        self.found.reserve(more);
+        self.verdicts.reserve(more);
     }
 
-    /// The next steps are those for a block at the workers from this one on.
-    pub(super) fn begin_run(&mut self, item: ItemUse, block: u16, worker: usize) -> &mut Vec<Found> {
-        self.runs.push(Run { item, block, worker, start: self.found.len() });
-        &mut self.found
+    /// Begins the steps for a block, at consecutive workers from this one on. Append their verdicts.
+    pub(super) fn begin_run(&mut self, item: ItemUse, block: u16, worker: usize) -> &mut Vec<PackedVerdict> {
+        self.runs.push(Run { item, block, worker, start: self.verdicts.len() });
+        &mut self.verdicts
     }
 
-    /// There will be no more.
-    pub(super) fn end(&mut self) {
-        // They are kept for long.
-        self.found.shrink_to_fit();
+    /// No more steps follow.
+    pub(super) fn finish(&mut self) {
+        // Decisions are remembered for long.
+        self.verdicts.shrink_to_fit();
     }
 }
 
 impl Run {
     /// The step with this index.
-    fn step(&self, index: usize, found: Found) -> Step {
+    fn step(&self, index: usize, verdict: PackedVerdict) -> Step {
         let worker = u32::try_from(self.worker + index - self.start).unwrap_or(u32::MAX);
-        Step { item: self.item, block: self.block, worker, verdict: found.verdict() }
+        Step { item: self.item, block: self.block, worker, verdict: verdict.unpack() }
     }
 }
 
-impl Found {
+impl PackedVerdict {
     const KIND_BITS: u32 = 4;
-    /// Nobody has as much memory.
-    const MOST: u64 = u64::MAX >> Self::KIND_BITS;
+    /// No worker has as much memory.
+    const MAX: u64 = u64::MAX >> Self::KIND_BITS;
 
     #[inline(always)]
     pub(super) fn new(verdict: Verdict) -> Self {
         let (kind, number) = match verdict {
-            Verdict::Valid { available: Some(available) } => (0, available.min(Self::MOST)),
+            Verdict::Valid { available: Some(available) } => (0, available.min(Self::MAX)),
             Verdict::Valid { available: None } => (1, 0),
             Verdict::Draining => (2, 0),
             Verdict::Tried => (3, 0),
-            Verdict::NotEnoughMemory { available } => (4, available.min(Self::MOST)),
+            Verdict::NotEnoughMemory { available } => (4, available.min(Self::MAX)),
             Verdict::Busy { running } => (5, running.into()),
             Verdict::Full { percent } => (6, percent.into()),
             Verdict::MemoryUnknown => (7, 0),
@@ -162,19 +162,19 @@ impl Found {
         Self(number << Self::KIND_BITS | kind)
     }
 
-    /// Whether the worker may be chosen.
+    /// Whether the worker is valid.
     #[inline(always)]
     pub(super) fn is_valid(self) -> bool {
         self.0 & ((1 << Self::KIND_BITS) - 1) <= 1
     }
 
-    /// What can be reserved on a worker that may be chosen, in bytes; at most [`Self::MOST`].
+    /// The memory that can be reserved on a valid worker, in bytes; at most [`Self::MAX`].
     #[inline(always)]
     pub(super) fn available(self) -> u64 {
         self.0 >> Self::KIND_BITS
     }
 
-    fn verdict(self) -> Verdict {
+    fn unpack(self) -> Verdict {
         let number = self.0 >> Self::KIND_BITS;
         let small = u32::try_from(number).unwrap_or(u32::MAX);
         match self.0 & ((1 << Self::KIND_BITS) - 1) {
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_are_what_was_pushed() {
+    fn steps_are_packed_without_loss() {
         let verdicts = [
             Verdict::Valid { available: Some(0) },
             Verdict::Valid { available: Some(7 << 40) },
@@ -229,12 +229,12 @@ mod tests {
         for (item, block, first) in [(ItemUse::Own, 0, 0), (ItemUse::Own, 1, 7), (ItemUse::Followup, 0, 2)] {
             let run = steps.begin_run(item, block, first as usize);
             for (worker, verdict) in (first..).zip(verdicts) {
-                run.push(Found::new(verdict));
+                run.push(PackedVerdict::new(verdict));
                 expected.push(Step { item, block, worker, verdict });
             }
         }
         steps.begin_run(ItemUse::Followup, 1, 0);
-        steps.end();
+        steps.finish();
         assert_eq!(steps.iter().collect::<Vec<_>>(), expected);
         assert_eq!((steps.len(), steps.last()), (expected.len(), expected.last().copied()));
     }

@@ -175,7 +175,7 @@ fn the_same_seed_makes_the_same_choices() {
 }
 
 #[test]
-fn it_ends_when_nobody_wants_it_any_more() {
+fn a_simulation_can_be_cancelled() {
     let load: Vec<_> = (0..1000).map(|at| invocation(at, "", 1, 1)).collect();
     let (script, workers) = (Script::platform(), workers(&[("a", 100)]));
     let simulation = Simulation::new(&script, &workers, &load, 0).expect("makes sense");
@@ -189,7 +189,7 @@ fn it_ends_when_nobody_wants_it_any_more() {
 }
 
 #[test]
-fn what_makes_no_sense_is_named() {
+fn invalid_fields_are_named() {
     let refused = |workers: &[SimulatedWorker], load: &[TimedInvocation]| {
         let error = Simulation::new(&Script::platform(), workers, load, 0).expect_err("refused");
         error.fields.into_iter().map(|(field, why)| format!("{field} {why}")).collect::<Vec<_>>()

@@ -11,8 +11,8 @@ use crate::policy::arbitrary::{asking, cluster, script, tried, worker};
 use crate::policy::testing::CODE;
 use crate::policy::{Memory, Step, Verdict};
 
-/// Whether a worker may be chosen for a block, as the language page has it, written without a look at
-/// what is tested.
+/// Whether a worker is valid for a block, by the definition of the language, written independently of the code
+/// under test.
 fn is_valid(block: &Block, worker: &Worker, capacity: u64, tried: &[String]) -> bool {
     let fits = match worker.memory {
         Some(Memory { total, available }) => {
@@ -41,7 +41,7 @@ fn valid<'a>(block: &Block, workers: &'a [Worker], capacity: u64, tried: &[Strin
     candidates.into_iter().filter(|worker| is_valid(block, worker, capacity, tried)).collect()
 }
 
-/// The blocks that are tried for a tag. `None`: the script says nothing about it.
+/// The blocks that are tried for a tag. `None`: the script has no item for it.
 fn blocks<'a>(script: &'a Script, tag: &str) -> Option<Vec<&'a Block>> {
     let of = |tag: &str| script.items.iter().find(|item| item.tag == tag);
     let item = if tag.is_empty() { of("default") } else { of(tag).or(of("default")) }?;
@@ -52,13 +52,13 @@ fn blocks<'a>(script: &'a Script, tag: &str) -> Option<Vec<&'a Block>> {
     Some(blocks)
 }
 
-/// The item in which a step was made.
+/// The item of a step.
 fn item_of<'a>(script: &'a Script, tag: &str, step: &Step) -> &'a Item {
     let item = match step.item {
         ItemUse::Own => script.item_for(tag),
         ItemUse::Followup => script.item(DEFAULT_TAG),
     };
-    item.expect("it was looked at")
+    item.expect("it was evaluated")
 }
 
 fn rng(seed: u64) -> Xoshiro256PlusPlus {
@@ -111,7 +111,7 @@ proptest! {
     }
 
     #[test]
-    fn who_is_not_valid_changes_nothing(
+    fn an_invalid_worker_changes_nothing(
         script in script(),
         workers in cluster(),
         (tag, capacity) in asking(),
@@ -135,7 +135,7 @@ proptest! {
         let after = choose(&script, &requirements, &with, &[], &mut rng_with).outcome;
         let named = |workers: &[Worker], index: u32| workers[index as usize].name.clone();
         match before {
-            // Somebody is there now, if only with too little memory.
+            // A worker has joined, if only with too little memory.
             Err(Refusal::NoWorkers) => prop_assert!(after.is_err()),
             before => prop_assert_eq!(
                 before.map(|index| named(&without, index)),
@@ -146,16 +146,16 @@ proptest! {
     }
 
     #[test]
-    fn the_steps_are_those_of_the_walk(
+    fn the_steps_are_those_of_the_evaluation(
         script in script(), workers in cluster(), (tag, capacity) in asking(), tried in tried(), seed: u64,
     ) {
         let requirements = Requirements { tag, capacity, code: &CODE };
         let Choice { outcome, steps } = choose(&script, &requirements, &workers, &tried, &mut rng(seed));
-        let places: Vec<_> = steps.iter().map(|step| (step.item == ItemUse::Followup, step.block)).collect();
-        prop_assert!(places.is_sorted(), "{:?}", places);
-        let looked_at: HashSet<_> =
+        let order: Vec<_> = steps.iter().map(|step| (step.item == ItemUse::Followup, step.block)).collect();
+        prop_assert!(order.is_sorted(), "{:?}", order);
+        let considered: HashSet<_> =
             steps.iter().map(|step| (&item_of(&script, tag, &step).tag, step.block, step.worker)).collect();
-        prop_assert_eq!(looked_at.len(), steps.len(), "nobody is looked at twice: {:?}", steps);
+        prop_assert_eq!(considered.len(), steps.len(), "no worker is considered twice: {:?}", steps);
         for step in steps.iter() {
             let block = &item_of(&script, tag, &step).blocks[usize::from(step.block)];
             let worker = &workers[step.worker as usize];
@@ -167,7 +167,7 @@ proptest! {
         match outcome {
             Ok(chosen) => {
                 prop_assert!(valid.iter().any(|step| step.worker == chosen));
-                let last = steps.last().expect("it was looked at");
+                let last = steps.last().expect("a worker was considered");
                 let in_last = |step: &Step| (step.item, step.block) == (last.item, last.block);
                 prop_assert!(valid.iter().all(in_last), "a valid one was passed over: {:?}", steps);
             }

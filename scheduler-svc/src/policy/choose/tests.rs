@@ -5,8 +5,7 @@ use super::*;
 use crate::policy::testing::{CODE, cluster, script};
 use crate::policy::{Memory, Step, Verdict};
 
-/// What is chosen for a function with this tag and a capacity of 10: a worker's name, or why there is
-/// none.
+/// The name of the worker that is chosen for a function with this tag and a capacity of 10, or why there is none.
 fn chosen(script: &Script, workers: &str, tag: &str, seed: u64) -> String {
     let workers = cluster(workers);
     let requirements = Requirements { tag, capacity: 10, code: &CODE };
@@ -17,7 +16,7 @@ fn chosen(script: &Script, workers: &str, tag: &str, seed: u64) -> String {
     }
 }
 
-/// A script, the tag that asks, the workers, who is chosen.
+/// Each case: a script, the function's tag, the workers, and the chosen one.
 #[track_caller]
 fn check(cases: &[(&str, &str, &str, &str)]) {
     for (text, tag, workers, expected) in cases {
@@ -47,7 +46,7 @@ fn the_tag_picks_the_item() {
         (one, "u", all, "no_matching_tag"),
         (one, "", all, "no_matching_tag"),
         (one, "T", all, "no_matching_tag"),
-        // That there is nobody comes first.
+        // Without workers, that is the answer.
         (one, "u", "", "no_workers"),
         (one, "t", "", "no_workers"),
         (one, "t", "a 10/10 drains, b 10/10 drains", "no_workers"),
@@ -80,7 +79,7 @@ fn candidates_are_in_the_order_written_or_of_name() {
 }
 
 #[test]
-fn who_has_too_little_memory_is_not_valid() {
+fn workers_with_too_little_memory_are_not_valid() {
     check_block(
         "workers: '*'",
         &[("a 9/99, b 10/99", "b"), ("a 9/99", "no_valid_workers"), ("a 0/99, b ?", "b"), ("a ?", "a")],
@@ -88,7 +87,7 @@ fn who_has_too_little_memory_is_not_valid() {
 }
 
 #[test]
-fn who_runs_as_many_as_the_block_allows_is_not_valid() {
+fn max_concurrent_invocations_limits_what_runs() {
     check_block(
         "workers: '*', invalidate: {max_concurrent_invocations: 3}",
         &[
@@ -106,7 +105,7 @@ fn who_runs_as_many_as_the_block_allows_is_not_valid() {
 }
 
 #[test]
-fn who_would_have_more_memory_in_use_than_the_block_allows_is_not_valid() {
+fn capacity_used_limits_the_memory_in_use() {
     // (total - available + 10) / total * 100 <= 50
     check_block(
         "workers: '*', invalidate: {capacity_used: 50%}",
@@ -116,7 +115,7 @@ fn who_would_have_more_memory_in_use_than_the_block_allows_is_not_valid() {
             ("a 10/20", "no_valid_workers"),
             ("a 20/20", "a"),
             ("a 19/19", "no_valid_workers"),
-            // What is not known cannot be kept.
+            // Unknown memory is not valid with a limit.
             ("a ?, b 60/100", "b"),
         ],
     );
@@ -125,7 +124,7 @@ fn who_would_have_more_memory_in_use_than_the_block_allows_is_not_valid() {
         &[("a 10/100", "a"), ("a 9/100", "no_valid_workers"), ("a 10/10", "a")],
     );
     check_block("workers: '*', invalidate: {capacity_used: 0}", &[("a 100/100", "no_valid_workers")]);
-    // Above 100 it is no limit, so that unknown memory does not matter either.
+    // More than 100 is no limit, so that unknown memory is valid.
     check_block(
         "workers: '*', invalidate: {capacity_used: 101%}",
         &[("a 10/100", "a"), ("a 9/100", "no_valid_workers"), ("a ?", "a")],
@@ -167,7 +166,7 @@ fn affinity_is_about_what_runs_there_now() {
             &[(&format!("{with}, {without}"), expected)],
         );
     }
-    // A function is not its own company.
+    // The invocation itself does not count.
     check(&[("- t: [{workers: '*', affinity: [t]}]", "t", "a 99/99", "no_valid_workers")]);
     // A later block without the term makes it a preference.
     let preference = "- t: [{workers: '*', affinity: [x]}, {workers: '*'}]";
@@ -175,7 +174,7 @@ fn affinity_is_about_what_runs_there_now() {
 }
 
 #[test]
-fn best_first_takes_the_first_valid_one() {
+fn best_first_chooses_the_first_valid_worker() {
     check_block(
         "workers: [b, a], strategy: best-first",
         &[("a 99/99, b 10/99 t=9", "b"), ("a 99/99 warm, b 9/99", "a")],
@@ -183,7 +182,7 @@ fn best_first_takes_the_first_valid_one() {
 }
 
 #[test]
-fn random_takes_any_with_equal_chance() {
+fn random_chooses_any_with_equal_chance() {
     let script = script("- t: [{workers: [c, a, b, e], strategy: random}, {workers: '*'}]");
     let workers = "a 10/10, b 99/99 x=5, c 50/50 warm, d 99/99, e 9/10";
     let mut counts = std::collections::BTreeMap::new();
@@ -199,7 +198,7 @@ fn random_takes_any_with_equal_chance() {
 }
 
 #[test]
-fn platform_takes_what_the_default_policy_would_take_among_them() {
+fn platform_chooses_as_the_default_policy_does() {
     let equal = "a 50/99 x=3, b 50/99 x=1, c 50/99 x=1";
     let cases = [
         ("a 50/99, b 60/99, c 55/99", "b"),
@@ -240,7 +239,7 @@ fn a_followup_tries_the_default_once() {
 }
 
 #[test]
-fn who_was_tried_is_not_tried_again() {
+fn a_worker_is_not_tried_twice() {
     let script = script("- t: [{workers: [a, b], strategy: best-first}]");
     let workers = cluster("a 10/10, b 10/10");
     let requirements = Requirements { tag: "t", capacity: 10, code: &CODE };
@@ -255,7 +254,7 @@ fn who_was_tried_is_not_tried_again() {
 }
 
 #[test]
-fn each_step_says_what_was_found() {
+fn each_step_has_its_verdict() {
     let script = script(
         "- t:
   - workers: [nobody, d, a, b, c, e, f]
@@ -296,18 +295,18 @@ fn each_step_says_what_was_found() {
 }
 
 #[test]
-fn best_first_looks_no_further_than_it_has_to() {
+fn best_first_considers_no_more_than_it_has_to() {
     let script = script("- default: [{workers: '*'}]");
     let requirements = Requirements { tag: "", capacity: 10, code: &CODE };
     let memory = |available| Some(Memory { total: 100, available });
     for first in [0, 1, 7, 8, 9, 23, 24, 55, 56, 99] {
-        // Of those behind it every other one is valid, too.
+        // Every other worker after the first valid one is valid, too.
         let available = |index| if index < first || index % 2 != first % 2 { 9 } else { 10 };
         let workers: Vec<_> =
             (0..100).map(|index| Worker::new(&format!("w{index:02}"), memory(available(index)))).collect();
         let choice = choose(&script, &requirements, &workers, &[], &mut Xoshiro256PlusPlus::seed_from_u64(1));
         assert_eq!(choice.outcome, Ok(first));
-        let looked_at: Vec<_> = choice.steps.iter().map(|step| step.worker).collect();
-        assert_eq!(looked_at, (0..=first).collect::<Vec<_>>());
+        let considered: Vec<_> = choice.steps.iter().map(|step| step.worker).collect();
+        assert_eq!(considered, (0..=first).collect::<Vec<_>>());
     }
 }

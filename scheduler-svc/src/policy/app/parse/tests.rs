@@ -119,7 +119,7 @@ fn a_script_without_anything_is_empty() {
 }
 
 #[test]
-fn numbers_that_are_none() {
+fn limits_that_are_not_whole_numbers() {
     for value in ["-1", "50.0", "0x10", "+5", "5 0", "\"%\"", "50%%", "half", "-300%", "1e1"] {
         let text = format!("- t: [{{workers: [a], invalidate: {{capacity_used: {value}}}}}]");
         let found = problems(&text);
@@ -135,7 +135,7 @@ fn numbers_that_are_none() {
 }
 
 #[test]
-fn what_is_too_much_is_refused() {
+fn limits_of_size() {
     let large = format!("- t: [{{workers: [w]}}] #{}", "x".repeat(MAX_SCRIPT_BYTES));
     let blocks = format!("- t: [{}]", "{workers: [w]},".repeat(257));
     let tag = format!("- {}: [{{workers: [w]}}]", "é".repeat(161));
@@ -151,7 +151,7 @@ fn what_is_too_much_is_refused() {
 }
 
 #[test]
-fn what_is_hostile_is_refused_soon() {
+fn hostile_scripts_are_refused_quickly() {
     let fill = |piece: &str| piece.repeat(MAX_SCRIPT_BYTES / piece.len());
     for text in [fill("- "), fill("? "), fill("["), fill("{a: "), "[".repeat(20) + &"]".repeat(20)] {
         let [problem] = &problems(&text)[..] else { panic!("one problem: {}", &text[..20]) };
