@@ -1,4 +1,4 @@
-//! Decisions in words.
+//! Explains decisions in words.
 
 #[cfg(test)]
 mod tests;
@@ -14,10 +14,10 @@ use crate::invocation::{capacity_kb_of, tag_of};
 use crate::policy::app::{Block, DEFAULT_TAG, Followup, Item, Workers};
 use crate::policy::{ItemUse, KB, Refusal, Step, Verdict};
 
-/// Explains a decision. `id` is empty for one that was not made.
+/// Explains a decision. `id` is empty for a hypothetical one.
 pub fn explain(id: String, decision: &Decision) -> Explanation {
     let Decision { function, policy, names, choice, at_ms, .. } = decision;
-    let reader = Reader::new(decision);
+    let reader = Explainer::new(decision);
     let items = reader.items();
     let chosen = choice.outcome.ok().and_then(|index| names.get(index as usize));
     Explanation {
@@ -35,23 +35,24 @@ pub fn explain(id: String, decision: &Decision) -> Explanation {
     }
 }
 
-/// What was found, to be looked up by its place.
-struct Reader<'a> {
+/// Explains one decision.
+struct Explainer<'a> {
     decision: &'a Decision,
-    found: HashMap<(bool, u16, u32), Verdict>,
-    /// The last step: where the choice was made, if any was.
+    /// By whether the item is the followup, the block and the worker.
+    verdicts: HashMap<(bool, u16, u32), Verdict>,
+    /// The last step: if a worker was chosen, the block in which.
     last: Option<Step>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Explainer<'a> {
     fn new(decision: &'a Decision) -> Self {
         let steps = &decision.choice.steps;
-        let found =
+        let verdicts =
             steps.iter().map(|step| ((is_followup(step.item), step.block, step.worker), step.verdict));
-        Self { decision, found: found.collect(), last: steps.last() }
+        Self { decision, verdicts: verdicts.collect(), last: steps.last() }
     }
 
-    /// The items that were looked at.
+    /// The items that were evaluated.
     fn items(&self) -> Vec<ExplainedItem> {
         let Decision { function, policy, choice, .. } = self.decision;
         let script = &policy.script;
@@ -71,7 +72,7 @@ impl<'a> Reader<'a> {
 
     fn item(&self, item: &Item, used: ItemUse) -> ExplainedItem {
         let blocks = item.blocks.iter().zip(0..).map(|(block, index)| self.block(block, index, used));
-        // The default policy is no script: its tag is none of the user's.
+        // Users know no script and no tag of the default policy.
         let tag = self.decision.policy.name.as_ref().map_or("", |_| &item.tag);
         ExplainedItem {
             tag: tag.to_owned(),
@@ -84,7 +85,7 @@ impl<'a> Reader<'a> {
         let names = &self.decision.names;
         let explained = |name: &str, worker: Option<u32>| {
             let (verdict, reason) = match worker {
-                None => (wire::Verdict::Invalid, "no worker of this name is there".to_owned()),
+                None => (wire::Verdict::Invalid, "no worker has this name".to_owned()),
                 Some(worker) => self.worker(block, index, used, worker),
             };
             ExplainedWorker { worker: name.to_owned(), verdict: verdict.into(), reason }
@@ -99,17 +100,17 @@ impl<'a> Reader<'a> {
     }
 
     fn worker(&self, block: &Block, index: u16, used: ItemUse, worker: u32) -> (wire::Verdict, String) {
-        let found = self.found.get(&(is_followup(used), index, worker));
-        let Some(found) = found else {
+        let verdict = self.verdicts.get(&(is_followup(used), index, worker));
+        let Some(verdict) = verdict else {
             return (wire::Verdict::NotReached, "a worker was chosen before it".to_owned());
         };
-        let verdict = match found {
-            // No worker is valid for a block before the one that gave it.
+        let explained = match verdict {
+            // Workers are valid only for the last block that was evaluated.
             Verdict::Valid { .. } if self.decision.choice.outcome == Ok(worker) => wire::Verdict::Chosen,
             Verdict::Valid { .. } => wire::Verdict::Valid,
             _ => wire::Verdict::Invalid,
         };
-        (verdict, words(found, block, capacity_kb_of(&self.decision.function)))
+        (explained, words(verdict, block, capacity_kb_of(&self.decision.function)))
     }
 }
 
@@ -122,15 +123,13 @@ fn index_of(names: &[Arc<str>], name: &str) -> Option<u32> {
     u32::try_from(index).ok()
 }
 
-/// What was found of a worker, and by which rule of the block.
+/// A verdict in words, with the rule of the block that led to it.
 fn words(verdict: &Verdict, block: &Block, capacity_kb: u64) -> String {
     match verdict {
         Verdict::Valid { available: Some(available) } => format!("has {} KB available", available / KB),
-        Verdict::Valid { available: None } => {
-            "its memory is unknown, and counts as none available".to_owned()
-        }
-        Verdict::Draining => "it stops and takes nothing new".to_owned(),
-        Verdict::Tried => "it could not take this invocation a moment ago".to_owned(),
+        Verdict::Valid { available: None } => "its memory is unknown and counts as 0 KB available".to_owned(),
+        Verdict::Draining => "it is draining".to_owned(),
+        Verdict::Tried => "an earlier attempt of this invocation failed there".to_owned(),
         Verdict::NotEnoughMemory { available } => {
             format!("has {} KB available, {capacity_kb} KB are needed", available / KB)
         }
@@ -139,17 +138,15 @@ fn words(verdict: &Verdict, block: &Block, capacity_kb: u64) -> String {
         }
         Verdict::Busy { running } => {
             let most = block.max_concurrent_invocations.unwrap_or_default();
-            format!(
-                "runs {running} invocations, and would have to run fewer than {most} (max_concurrent_invocations)"
-            )
+            format!("runs {running} invocations; the limit is {most} (max_concurrent_invocations)")
         }
         Verdict::Full { percent } => {
             let most = block.capacity_used.unwrap_or_default();
             format!(
-                "would have {percent} % of its memory in use, at most {most} % are allowed (capacity_used)"
+                "would have {percent} % of its memory in use; at most {most} % is allowed (capacity_used)"
             )
         }
-        Verdict::MemoryUnknown => "its memory is unknown, so that capacity_used cannot be kept".to_owned(),
+        Verdict::MemoryUnknown => "its memory is unknown, so capacity_used cannot be checked".to_owned(),
         Verdict::Affinity { term } => match block.affinity.get(*term as usize) {
             Some(term) if term.wanted => format!("runs nothing tagged {:?} (affinity)", term.tag),
             Some(term) => format!("runs something tagged {:?} (affinity)", term.tag),
@@ -158,7 +155,7 @@ fn words(verdict: &Verdict, block: &Block, capacity_kb: u64) -> String {
     }
 }
 
-/// Why this worker was chosen, or none, in one sentence.
+/// Why a worker was chosen, or none, in one sentence.
 pub fn reason(decision: &Decision) -> String {
     let Decision { function, policy, names, choice, .. } = decision;
     let by = match &policy.name {
@@ -177,13 +174,13 @@ pub fn reason(decision: &Decision) -> String {
         Err(Refusal::NoMatchingTag) => {
             format!("no worker: {by} has no item for the tag {tag:?}, and no default")
         }
-        Err(Refusal::NoValidWorkers) => format!("no worker: {by} allows none of those there are"),
-        Err(Refusal::NoWorkers) if names.is_empty() => "no worker: none is there".to_owned(),
-        Err(Refusal::NoWorkers) => "no worker: all that are there stop and take nothing new".to_owned(),
+        Err(Refusal::NoValidWorkers) => format!("no worker: {by} allows none of the workers"),
+        Err(Refusal::NoWorkers) if names.is_empty() => "no worker: none has joined".to_owned(),
+        Err(Refusal::NoWorkers) => "no worker: all of them are draining".to_owned(),
     }
 }
 
-/// Which block of a script gave the worker.
+/// The block of a script that gave the worker.
 fn block_that_gave(decision: &Decision) -> String {
     let script = &decision.policy.script;
     let of_step = |step: Step| {

@@ -1,4 +1,4 @@
-//! The log of one function, from all workers.
+//! Reads the log of one function from all workers.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,44 +11,45 @@ use tokio::sync::watch;
 
 use crate::membership::{Contact, Members};
 
-/// Reads the same log on each worker.
+/// Reads the log of a function on each worker.
 pub struct Tail {
     members: Arc<Members>,
-    /// What workers are asked for.
+    /// The request to each worker.
     wanted: TailLogsRequest,
-    workers: SelectAll<BoxStream<'static, (WorkerId, Heard)>>,
-    /// Whom it listens to.
+    workers: SelectAll<BoxStream<'static, (WorkerId, LogItem)>>,
+    /// The workers whose streams are open.
     open: HashSet<WorkerId>,
-    /// The number of the latest line of each worker. Who is listened to again begins with what it remembers.
+    /// The number of the latest line of each worker: one whose stream is opened again repeats its backlog.
     latest: HashMap<WorkerId, u64>,
-    /// Somebody who was listened to has ended the stream.
+    /// A stream has ended, and may be opened again.
     lost_some: bool,
     joins: watch::Receiver<u64>,
 }
 
-/// How long a worker is let alone whose stream has ended.
-const LISTEN_AGAIN: Duration = Duration::from_secs(1);
-/// What is told at once of what workers remember, in bytes of text; what is older is left out.
-const MOST_BYTES: usize = 8 << 20;
-/// What a line costs beside its text, in bytes, at most.
+/// How long to wait before streams that have ended are opened again.
+const REOPEN_AFTER: Duration = Duration::from_secs(1);
+/// The largest backlog in one response, in bytes; older lines are left out.
+const MAX_BACKLOG_BYTES: usize = 8 << 20;
+/// The most that a line takes in a message beside its text, in bytes.
 const LINE_OVERHEAD: usize = 512;
 
 type WorkerId = String;
 
-/// What comes from a worker.
-enum Heard {
-    /// What it remembers.
-    First(TailLogsResponse),
-    More(TailLogsResponse),
-    /// Nothing will come any more.
+/// What a worker's stream brings.
+enum LogItem {
+    /// The lines that it remembers.
+    Backlog(TailLogsResponse),
+    /// New lines.
+    New(TailLogsResponse),
+    /// The end of the stream.
     End,
 }
 
 impl Tail {
-    /// Asks `members` for what is `wanted`, which names the function by its id.
+    /// Reads the log that is `wanted`, which names the function by its id.
     pub fn new(members: Arc<Members>, wanted: TailLogsRequest) -> Self {
         Self {
-            // Before anybody is asked, so that nobody comes unseen.
+            // First, so that no worker joins unnoticed.
             joins: members.joins(),
             members,
             wanted,
@@ -59,17 +60,18 @@ impl Tail {
         }
     }
 
-    /// What all workers remember, in the order of time. Who has not told by the `deadline` is named.
-    pub async fn remembered(&mut self, deadline: Deadline) -> TailLogsResponse {
-        let mut waiting = self.listen(Some(deadline));
+    /// The lines that all workers remember, by time. Names the workers that have not answered by the
+    /// `deadline`.
+    pub async fn backlog(&mut self, deadline: Deadline) -> TailLogsResponse {
+        let mut waiting = self.open_streams(Some(deadline));
         let mut all = TailLogsResponse::default();
         while !waiting.is_empty() {
-            let heard = tokio::time::timeout_at(deadline.instant(), self.workers.next()).await;
-            let Ok(Some((worker, heard))) = heard else { break };
-            if let (Some(name), Heard::End) = (waiting.remove(&worker), &heard) {
+            let item = tokio::time::timeout_at(deadline.instant(), self.workers.next()).await;
+            let Ok(Some((worker, item))) = item else { break };
+            if let (Some(name), LogItem::End) = (waiting.remove(&worker), &item) {
                 all.unheard.push(name);
             }
-            let response = self.take(&worker, heard);
+            let response = self.new_lines(&worker, item);
             all.lines.extend(response.lines);
             all.missed += response.missed;
         }
@@ -80,14 +82,14 @@ impl Tail {
             let surplus = all.lines.len().saturating_sub(self.wanted.lines as usize);
             all.lines.drain(..surplus);
         }
-        all.missed += cut(&mut all.lines, MOST_BYTES);
-        // Of those that come later, all lines are wanted.
+        all.missed += drop_oldest(&mut all.lines, MAX_BACKLOG_BYTES);
+        // Workers that join later send all lines.
         self.wanted.lines = 0;
         all
     }
 
-    /// Listens to the workers that it does not listen to yet. Gives their ids and names.
-    fn listen(&mut self, deadline: Option<Deadline>) -> HashMap<WorkerId, String> {
+    /// Opens a stream to each worker that has none. Gives their ids and names.
+    fn open_streams(&mut self, deadline: Option<Deadline>) -> HashMap<WorkerId, String> {
         self.lost_some = false;
         let workers: Vec<_> = {
             let cluster = self.members.cluster();
@@ -97,26 +99,26 @@ impl Tail {
         };
         let mut new = HashMap::new();
         for (identity, contact) in workers {
-            let heard = hear(contact, self.wanted.clone(), deadline.filter(|_| !self.wanted.follow));
+            let items = read_log(contact, self.wanted.clone(), deadline.filter(|_| !self.wanted.follow));
             let id = identity.id.clone();
-            self.workers.push(heard.map(move |heard| (id.clone(), heard)).boxed());
+            self.workers.push(items.map(move |item| (id.clone(), item)).boxed());
             self.open.insert(identity.id.clone());
             new.insert(identity.id, identity.name);
         }
         new
     }
 
-    /// What is new of what was heard.
-    fn take(&mut self, worker: &str, heard: Heard) -> TailLogsResponse {
-        let response = match heard {
-            Heard::First(mut response) => {
+    /// The new lines of an item.
+    fn new_lines(&mut self, worker: &str, item: LogItem) -> TailLogsResponse {
+        let response = match item {
+            LogItem::Backlog(mut response) => {
                 if let Some(latest) = self.latest.get(worker) {
                     response.lines.retain(|line| line.number > *latest);
                 }
                 response
             }
-            Heard::More(response) => response,
-            Heard::End => {
+            LogItem::New(response) => response,
+            LogItem::End => {
                 self.open.remove(worker);
                 self.lost_some = true;
                 return TailLogsResponse::default();
@@ -129,32 +131,32 @@ impl Tail {
     }
 }
 
-/// The lines to come, also of workers to come.
+/// The new lines of all workers, including those that join later.
 pub fn follow(tail: Tail) -> impl Stream<Item = TailLogsResponse> + Send {
     stream::unfold(tail, async |mut tail| {
         loop {
             tokio::select! {
-                Some((worker, heard)) = tail.workers.next() => {
-                    let response = tail.take(&worker, heard);
+                Some((worker, item)) = tail.workers.next() => {
+                    let response = tail.new_lines(&worker, item);
                     if !response.lines.is_empty() || response.missed > 0 {
                         return Some((response, tail));
                     }
                 }
                 joined = tail.joins.changed() => {
-                    // The members, which `tail` holds, do the changing.
+                    // Fails only without members, which `tail` holds.
                     joined.ok()?;
-                    tail.listen(None);
+                    tail.open_streams(None);
                 }
-                () = tokio::time::sleep(LISTEN_AGAIN), if tail.lost_some => {
-                    tail.listen(None);
+                () = tokio::time::sleep(REOPEN_AFTER), if tail.lost_some => {
+                    tail.open_streams(None);
                 }
             }
         }
     })
 }
 
-/// Leaves out the oldest lines until the others have at most so many bytes. Gives how many.
-fn cut(lines: &mut Vec<LogLine>, most_bytes: usize) -> u64 {
+/// Drops the oldest lines until the others have at most so many bytes. Gives how many it dropped.
+fn drop_oldest(lines: &mut Vec<LogLine>, most_bytes: usize) -> u64 {
     let mut bytes = 0;
     let kept = lines.iter().rev().take_while(|line| {
         bytes += line.text.len() + LINE_OVERHEAD;
@@ -165,12 +167,12 @@ fn cut(lines: &mut Vec<LogLine>, most_bytes: usize) -> u64 {
     surplus as u64
 }
 
-/// What comes from one worker, until its end.
-fn hear(
+/// Reads the log of one worker until its stream ends.
+fn read_log(
     contact: Contact,
     wanted: TailLogsRequest,
     deadline: Option<Deadline>,
-) -> impl Stream<Item = Heard> + Send {
+) -> impl Stream<Item = LogItem> + Send {
     let request = match deadline {
         Some(deadline) => deadline.attach(wanted),
         None => tonic::Request::new(wanted),
@@ -183,15 +185,15 @@ fn hear(
     };
     let responses = stream::once(responses).flatten().take_while(|response| {
         if let Err(status) = response {
-            tracing::debug!(%status, "a worker does not tell its log");
+            tracing::debug!(%status, "a worker did not send its log");
         }
         std::future::ready(response.is_ok())
     });
-    let heard = responses.enumerate().filter_map(async |(index, response)| match index {
-        0 => response.ok().map(Heard::First),
-        _ => response.ok().map(Heard::More),
+    let items = responses.enumerate().filter_map(async |(index, response)| match index {
+        0 => response.ok().map(LogItem::Backlog),
+        _ => response.ok().map(LogItem::New),
     });
-    heard.chain(stream::iter([Heard::End]))
+    items.chain(stream::iter([LogItem::End]))
 }
 
 #[cfg(test)]
@@ -204,7 +206,7 @@ mod tests {
         let each = LINE_OVERHEAD + 1;
         for (most, kept) in [(3 * each, "abc"), (2 * each, "bc"), (2 * each - 1, "c"), (0, "")] {
             let mut lines = vec![line("a"), line("b"), line("c")];
-            let surplus = cut(&mut lines, most);
+            let surplus = drop_oldest(&mut lines, most);
             let texts: String = lines.into_iter().map(|line| line.text).collect();
             assert_eq!((texts.as_str(), surplus), (kept, 3 - kept.len() as u64), "{most}");
         }

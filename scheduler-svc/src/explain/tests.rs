@@ -49,7 +49,7 @@ fn in_kb(mut workers: Vec<Worker>) -> Vec<Worker> {
 }
 
 /// An explanation on a few lines.
-fn shown(explanation: &Explanation) -> String {
+fn lines_of(explanation: &Explanation) -> String {
     let mut text = format!("{}\n", explanation.summary);
     for item in &explanation.items {
         let _ = writeln!(text, "{} ({})", item.tag, item.followup);
@@ -66,7 +66,7 @@ fn shown(explanation: &Explanation) -> String {
 #[track_caller]
 fn check(decision: &Decision, expected: &str) {
     let explanation = explain("id".into(), decision);
-    assert_eq!(shown(&explanation).trim(), expected.trim());
+    assert_eq!(lines_of(&explanation).trim(), expected.trim());
 }
 
 const SCRIPT: &str = "\
@@ -93,20 +93,20 @@ fn every_verdict_has_its_words() {
 g: chosen by the script s, block 1 of "default" (best-first)
 t (default)
   1 random
-    nobody: no worker of this name is there
-    d: it stops and takes nothing new
-    a: it could not take this invocation a moment ago
-    b: runs 2 invocations, and would have to run fewer than 2 (max_concurrent_invocations)
-    c: would have 60 % of its memory in use, at most 50 % are allowed (capacity_used)
-    e: its memory is unknown, so that capacity_used cannot be kept
+    nobody: no worker has this name
+    d: it is draining
+    a: an earlier attempt of this invocation failed there
+    b: runs 2 invocations; the limit is 2 (max_concurrent_invocations)
+    c: would have 60 % of its memory in use; at most 50 % is allowed (capacity_used)
+    e: its memory is unknown, so capacity_used cannot be checked
     f: runs nothing tagged "x" (affinity)
   2 best-first
     f: runs something tagged "z" (affinity)
 default (fail)
   1 best-first
     h: has 9 KB available, 10 KB are needed
-    a: it could not take this invocation a moment ago
-    g: its memory is unknown, and counts as none available
+    a: an earlier attempt of this invocation failed there
+    g: its memory is unknown and counts as 0 KB available
   2 best-first
     a: a worker was chosen before it
     b: a worker was chosen before it
@@ -126,7 +126,7 @@ fn a_limit_of_zero_is_explained() {
     check(
         &decision(policy, ("t", 10), &cluster_kb("a 20/99"), &[]),
         "
-no worker: the script s allows none of those there are
+no worker: the script s allows none of the workers
 t (fail)
   1 best-first
     a: may run nothing: max_concurrent_invocations is 0
@@ -189,7 +189,7 @@ b: the default policy takes the worker with the most memory available
 ",
     );
     let none = explain(String::new(), &decision(platform(), ("t", 10), &cluster_kb("a 5/9"), &[]));
-    assert_eq!(none.summary, "no worker: the default policy allows none of those there are");
+    assert_eq!(none.summary, "no worker: the default policy allows none of the workers");
     assert_eq!((&*none.refusal, &*none.worker, &*none.script), ("no_valid_workers", "", ""));
 }
 
@@ -197,8 +197,8 @@ b: the default policy takes the worker with the most memory available
 fn a_refusal_says_why() {
     let named = || (Some("s"), script("- t: [{workers: [a]}, {workers: [b]}]"));
     for (workers, tag, summary, refusal, items) in [
-        ("", "t", "no worker: none is there", "no_workers", 0),
-        ("a 9/9 drains", "t", "no worker: all that are there stop and take nothing new", "no_workers", 0),
+        ("", "t", "no worker: none has joined", "no_workers", 0),
+        ("a 9/9 drains", "t", "no worker: all of them are draining", "no_workers", 0),
         (
             "a 20/99",
             "u",
@@ -206,7 +206,7 @@ fn a_refusal_says_why() {
             "no_matching_tag",
             0,
         ),
-        ("a 9/9", "t", "no worker: the script s allows none of those there are", "no_valid_workers", 1),
+        ("a 9/9", "t", "no worker: the script s allows none of the workers", "no_valid_workers", 1),
     ] {
         let explanation = explain(String::new(), &decision(named(), (tag, 10), &cluster_kb(workers), &[]));
         assert_eq!((&*explanation.summary, &*explanation.refusal), (summary, refusal));
@@ -215,7 +215,7 @@ fn a_refusal_says_why() {
 }
 
 #[test]
-fn the_followup_is_told_only_when_it_was_followed() {
+fn the_followup_is_explained_only_if_it_was_evaluated() {
     let workers = cluster_kb("a 20/99, f 99/99 x=1");
     let followed = |tag| {
         let explanation =
@@ -254,7 +254,7 @@ proptest! {
         // Nobody who is there is passed over: what was not reached comes after the choice.
         let is_there = |worker: &&ExplainedWorker| decision.names.iter().any(|name| **name == *worker.worker);
         let not_reached = all().filter(is_there).map(|worker| worker.verdict() == wire::Verdict::NotReached);
-        prop_assert!(not_reached.is_sorted(), "{}", shown(&explanation));
+        prop_assert!(not_reached.is_sorted(), "{}", lines_of(&explanation));
         prop_assert!(explanation.items.len() <= 2);
     }
 }

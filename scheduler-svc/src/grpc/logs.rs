@@ -16,10 +16,10 @@ use crate::logs::{Tail, follow};
 use crate::membership::Members;
 use crate::revisions::{Revisions, wait_of};
 
-/// How long workers may take to tell what they remember.
-const REMEMBER: Duration = Duration::from_secs(5);
+/// How long workers may take to send the lines that they remember.
+const BACKLOG_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Tells what functions have logged.
+/// Reads the logs of functions.
 #[derive(Debug)]
 pub struct LogsHandler {
     members: Arc<Members>,
@@ -29,7 +29,7 @@ pub struct LogsHandler {
 }
 
 impl LogsHandler {
-    /// The logs of the functions in `catalog`, as `members` have them, until `draining`.
+    /// Reads the logs of the functions in `catalog` from `members`, until `draining`.
     pub fn new(
         members: Arc<Members>,
         catalog: Arc<Catalog>,
@@ -55,12 +55,12 @@ impl Logs for LogsHandler {
         self.revisions.wait_for(*min_revision, wait).await.map_err(mesh::Error::from)?;
         let function = self.catalog.reached(&caller, function_id, module, function);
         let function = function.map_err(mesh::Error::from)?;
-        // Names can be taken again by others.
+        // Another function may get the name.
         wanted.function_id.clone_from(&function.id);
         let follows = wanted.follow;
         let mut tail = Tail::new(Arc::clone(&self.members), wanted);
-        let own = Deadline::after(REMEMBER);
-        let first = tail.remembered(callers.map_or(own, |callers| callers.min(own))).await;
+        let own = Deadline::after(BACKLOG_TIMEOUT);
+        let first = tail.backlog(callers.map_or(own, |callers| callers.min(own))).await;
         let first = futures::stream::iter([Ok(first)]);
         if !follows {
             return Ok(Response::new(first.boxed()));

@@ -1,4 +1,4 @@
-//! What an answer of Prometheus says of the workers. Pure: the time is an argument.
+//! Reads the answers of Prometheus. Pure: the time is an argument.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,18 +8,18 @@ use serde::Deserialize;
 
 use crate::cluster::Measured;
 
-/// What is asked for, as workers call it.
+/// The metrics of workers that are queried.
 const METRICS: [&str; 4] = [
     "funless_worker_memory_total_bytes",
     "funless_worker_memory_available_bytes",
     "funless_worker_guest_memory_bytes",
     "funless_worker_cpu_use_ratio",
 ];
-/// How much of an error message is passed on, in characters.
-const MAX_WORDS: usize = 200;
+/// The most characters of an error message that are passed on.
+const MAX_MESSAGE_CHARS: usize = 200;
 
-/// The query for all samples of the last `window`: those have the times at which they were taken, where
-/// the answer to a query for the values now would have the time of the question.
+/// The query for all samples of the last `window`. They have the times at which they were scraped; an instant
+/// query would give them the time of the query.
 pub fn query(window: Duration) -> String {
     format!("{{__name__=~\"{}\"}}[{}ms]", METRICS.join("|"), window.as_millis())
 }
@@ -38,14 +38,14 @@ struct Sample {
 /// Why the samples of a worker cannot be used.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Unusable {
-    /// There are none, or not of each metric.
+    /// A metric has no samples.
     Missing(&'static str),
-    /// The latest was taken so many seconds ago.
+    /// The latest sample is this many seconds old.
     Old(f64),
-    /// Or so many seconds from now.
+    /// The latest sample is this many seconds in the future.
     Early(f64),
-    /// It is no amount of anything.
-    Nonsense(&'static str, f64),
+    /// The value of a metric is negative or not finite.
+    Invalid(&'static str, f64),
 }
 
 /// The answer to a query.
@@ -77,30 +77,30 @@ struct Labels {
     worker: String,
 }
 
-/// Reads the answer to [`query`]. An error says what is wrong with it, or what it says is wrong.
+/// Reads the answer to [`query`]. The error is that of Prometheus, or says what is wrong with the answer.
 pub fn parse(body: &[u8]) -> Result<Samples, String> {
     let answer = serde_json::from_slice(body)
-        .map_err(|error| format!("its answer cannot be read: {}", in_words(&error.to_string())))?;
+        .map_err(|error| format!("its answer cannot be read: {}", one_line(&error.to_string())))?;
     let series = match answer {
         Answer::Success { data: Data::Matrix(series) } => series,
-        Answer::Error { error } => return Err(format!("it says: {}", in_words(&error))),
+        Answer::Error { error } => return Err(format!("it says: {}", one_line(&error))),
     };
     let mut samples = Samples::default();
     for Series { metric: Labels { name, worker }, values } in series {
         let Some(metric) = METRICS.iter().position(|metric| *metric == name) else { continue };
         for (at, value) in values {
-            let value = value
-                .parse()
-                .map_err(|_| format!("its answer has a sample that is no number: {:?}", in_words(&value)))?;
+            let value = value.parse().map_err(|_| {
+                format!("its answer has a sample that is not a number: {:?}", one_line(&value))
+            })?;
             samples.add(&worker, metric, Sample { at, value });
         }
     }
     Ok(samples)
 }
 
-/// A message of somebody else, in one line that is not too long.
-pub fn in_words(message: &str) -> String {
-    message.chars().take(MAX_WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect()
+/// A message of another program as one short line.
+pub fn one_line(message: &str) -> String {
+    message.chars().take(MAX_MESSAGE_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 impl Samples {
@@ -109,13 +109,13 @@ impl Samples {
             self.0.insert(worker.to_owned(), [None; METRICS.len()]);
         }
         let Some(samples) = self.0.get_mut(worker) else { return };
-        // A worker may be scraped by several jobs.
+        // Several jobs may scrape a worker.
         if samples[metric].is_none_or(|known| known.at <= sample.at) {
             samples[metric] = Some(sample);
         }
     }
 
-    /// What was measured of this worker, if that is no older than `max_age` at `now`, a Unix time in
+    /// The latest measurement of this worker, unless it is older than `max_age` at `now`, a Unix time in
     /// seconds.
     pub fn of(&self, worker: &str, now: f64, max_age: Duration) -> Result<Measured, Unusable> {
         let samples = self.0.get(worker).copied().unwrap_or_default();
@@ -130,7 +130,7 @@ impl Samples {
                 return Err(Unusable::Early(-age));
             }
             if !sampled.is_finite() || sampled < 0.0 {
-                return Err(Unusable::Nonsense(metric, sampled));
+                return Err(Unusable::Invalid(metric, sampled));
             }
             *value = sampled;
         }
@@ -150,7 +150,7 @@ impl fmt::Display for Unusable {
             Self::Missing(metric) => write!(f, "no recent sample of {metric}"),
             Self::Old(age) => write!(f, "the latest sample is {age:.0} s old"),
             Self::Early(ahead) => write!(f, "the latest sample is {ahead:.0} s ahead of this clock"),
-            Self::Nonsense(metric, value) => write!(f, "{metric} is {value}"),
+            Self::Invalid(metric, value) => write!(f, "{metric} is {value}"),
         }
     }
 }
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_amount_is_not_used() {
+    fn invalid_samples_are_not_used() {
         let cases = [
             (["", "1", "1", "1"], "no recent sample of funless_worker_memory_total_bytes"),
             (["1", "1", "1", ""], "no recent sample of funless_worker_cpu_use_ratio"),
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_asked_for_is_ignored() {
+    fn other_series_are_ignored() {
         let series = [
             r#"{"metric":{},"values":[[1,"1"]]}"#,
             r#"{"metric":{"__name__":"up","worker":"w"},"values":[[1,"1"]]}"#,
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_are_none() {
+    fn answers_that_cannot_be_read() {
         let long = format!(r#"{{"status":"error","errorType":"x","error":"{}"}}"#, "é\\n".repeat(1000));
         let cases = [
             ("", "its answer cannot be read: EOF"),
@@ -249,7 +249,7 @@ mod tests {
             ),
             (
                 &matrix(r#"{"metric":{"__name__":"funless_worker_cpu_use_ratio"},"values":[[1,"much"]]}"#),
-                "its answer has a sample that is no number: \"much\"",
+                "its answer has a sample that is not a number: \"much\"",
             ),
             (&matrix(r#"{"metric":{},"values":[["now","1"]]}"#), "its answer cannot be read: invalid type"),
             (r#"{"status":"error","errorType":"bad_data","error":"parse error"}"#, "it says: parse error"),
@@ -258,7 +258,10 @@ mod tests {
         for (body, expected) in cases {
             let problem = parse(body.as_bytes()).expect_err(expected);
             assert!(problem.starts_with(expected), "{problem:?} starts with {expected:?}");
-            assert!(problem.chars().count() < MAX_WORDS + 100 && !problem.contains('\n'), "{problem:?}");
+            assert!(
+                problem.chars().count() < MAX_MESSAGE_CHARS + 100 && !problem.contains('\n'),
+                "{problem:?}"
+            );
         }
     }
 

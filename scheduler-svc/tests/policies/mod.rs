@@ -120,7 +120,7 @@ async fn a_refusal_says_why_and_can_be_explained() {
         explain(&stage, &id).await.expect("explained")
     };
     let nobody = refused("s", revision, Reason::NoWorker, "No worker available").await;
-    assert_eq!((&*nobody.refusal, &*nobody.summary), ("no_workers", "no worker: none is there"));
+    assert_eq!((&*nobody.refusal, &*nobody.summary), ("no_workers", "no worker: none has joined"));
     let _workers = [stage.worker("a", 63).await, stage.worker("b", 100).await];
     let tag = refused("s", 0, Reason::NoMatchingTag, "no_matching_tag").await;
     assert_eq!((&*tag.refusal, tag.items.len(), &*tag.tag), ("no_matching_tag", 0, "t"));
@@ -181,7 +181,7 @@ async fn a_worker_that_could_not_take_it_is_in_the_explanation() {
     assert_eq!(verdicts(&explanation), [[("a", Verdict::Invalid), ("b", Verdict::Chosen)]]);
     assert_eq!(
         explanation.items[0].blocks[0].workers[0].reason,
-        "it could not take this invocation a moment ago"
+        "an earlier attempt of this invocation failed there"
     );
     let decided: Vec<_> =
         decisions(&stage, Caller::Service, 0).await.into_iter().map(|decision| decision.worker).collect();
