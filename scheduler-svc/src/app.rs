@@ -48,7 +48,7 @@ impl App {
         catalog.show(&host.metrics);
         tasks.spawn({
             let (members, draining) = (Arc::clone(&members), host.draining.clone());
-            // A scheduler that drains takes no reports any more, and keeps its workers.
+            // A scheduler that drains receives no reports, and keeps its workers.
             async move {
                 draining.run_until_cancelled(members.expire_silent()).await;
             }
@@ -119,11 +119,11 @@ fn services(
         .service(MembershipServer::new(membership).max_decoding_message_size(MAX_MESSAGE_BYTES))
 }
 
-/// Keeps the catalog as the registry has it, for ever.
+/// Keeps the catalog up to date, forever.
 async fn follow(registry: Channel, following: Condition, catalog: Arc<Catalog>, metrics: Metrics) {
     let take = |update| {
         catalog.apply(update);
-        metrics.make_room(&catalog);
+        metrics.forget_deleted(&catalog);
     };
     mesh::follow::follow(registry, following, take).await;
 }

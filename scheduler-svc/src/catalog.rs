@@ -1,4 +1,4 @@
-//! The functions and scripts as the registry's watch tells them.
+//! The functions and scripts, kept up to date by the registry's watch.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use crate::error::SchedulingError;
 use crate::invocation::{PendingInvocation, Policy};
 use crate::policy::app;
 
-/// What can be invoked, at one revision of the registry.
+/// The functions and scripts at one revision of the registry.
 #[derive(Debug)]
 pub struct Catalog {
     contents: RwLock<Contents>,
-    /// The registry's revision that the contents have; `None` before the first snapshot.
+    /// The revision of the contents; `None` before the first snapshot.
     revision: watch::Sender<Option<u64>>,
     /// The default policy.
     platform: Arc<app::Script>,
@@ -32,11 +32,11 @@ pub struct Catalog {
 
 #[derive(Debug, Default)]
 struct Contents {
-    /// By module, then by name: looked up without building a key.
+    /// By module, then by name: a lookup builds no key.
     functions: HashMap<String, HashMap<String, Arc<Function>>>,
-    /// Where each function is now, so that a rename removes its old name.
-    places: HashMap<String, (String, String)>,
-    /// By name: what each says, or what is wrong with it.
+    /// The module and name of each function by its id, so that a rename removes the old name.
+    names: HashMap<String, (String, String)>,
+    /// By name; `Err` says what is wrong with a script.
     scripts: HashMap<Arc<str>, Result<Arc<app::Script>, String>>,
 }
 
@@ -48,7 +48,7 @@ impl Default for Catalog {
 }
 
 impl Catalog {
-    /// Takes what the watch tells.
+    /// Applies an update of the watch.
     pub fn apply(&self, update: Update) {
         let mut contents = self.contents.write();
         let revision = match update {
@@ -65,12 +65,12 @@ impl Catalog {
         self.revision.send_replace(Some(revision));
     }
 
-    /// Shows in `registry` how much is in it, and how new it is.
+    /// Registers metrics of its size and its revision.
     pub fn show(self: &Arc<Self>, registry: &Registry) {
         let catalog = Arc::clone(self);
         let help = "Functions that can be invoked.";
         read_gauge(registry, "funless_scheduler_functions", help, &[], move || {
-            catalog.contents.read().places.len() as f64
+            catalog.contents.read().names.len() as f64
         });
         let catalog = Arc::clone(self);
         let help = "The registry's revision up to which functions and scripts are known.";
@@ -79,37 +79,35 @@ impl Catalog {
         });
     }
 
-    /// The registry's revision up to which functions and scripts are known; `None` before the first
-    /// snapshot.
+    /// The revision of the registry that it has reached; `None` before the first snapshot.
     pub fn revision(&self) -> Option<u64> {
         *self.revision.borrow()
     }
 
-    /// Whether there is a snapshot, and it is at least as new as `revision`.
+    /// Whether it has a snapshot that is at least at `revision`.
     pub fn has_reached(&self, revision: u64) -> bool {
         self.revision().is_some_and(|now| now >= revision)
     }
 
-    /// Waits until there is a snapshot that is at least as new as `revision`.
-    pub async fn reaches(&self, revision: u64) {
+    /// Waits until it has a snapshot that is at least at `revision`.
+    pub async fn wait_for_revision(&self, revision: u64) {
         let mut newer = self.revision.subscribe();
         // The sender lives as long as the catalog.
         let _ = newer.wait_for(|_| self.has_reached(revision)).await;
     }
 
-    /// Waits until the catalog has changed since it had `function`, and has no longer that very
-    /// version of it.
-    pub async fn moved_on(&self, function: &Arc<Function>, deadline: Deadline) {
+    /// Waits until `function` is deleted or has other code.
+    pub async fn wait_for_change(&self, function: &Arc<Function>, deadline: Deadline) {
         let mut newer = self.revision.subscribe();
-        let is_gone = |_: &Option<u64>| {
+        let has_changed = |_: &Option<u64>| {
             let now = self.function_by_id(&function.id);
             now.is_none_or(|now| now.code != function.code)
         };
-        let _ = tokio::time::timeout_at(deadline.instant(), newer.wait_for(is_gone)).await;
+        let _ = tokio::time::timeout_at(deadline.instant(), newer.wait_for(has_changed)).await;
     }
 
     /// Waits until no function uses `code`.
-    pub async fn unused(&self, code: &Bytes) {
+    pub async fn wait_until_unused(&self, code: &Bytes) {
         let mut newer = self.revision.subscribe();
         let is_unused = |_: &Option<u64>| {
             let contents = self.contents.read();
@@ -120,34 +118,34 @@ impl Catalog {
         let _ = newer.wait_for(is_unused).await;
     }
 
-    /// Waits until there is no function with this id.
-    pub async fn deleted(&self, id: &str) {
+    /// Waits until the function with this id is deleted.
+    pub async fn wait_until_deleted(&self, id: &str) {
         let mut newer = self.revision.subscribe();
         // The sender lives as long as the catalog.
         let _ = newer.wait_for(|_| self.function_by_id(id).is_none()).await;
     }
 
-    /// The function of this name.
+    /// The function with this name.
     pub fn function(&self, module: &str, name: &str) -> Option<Arc<Function>> {
         self.contents.read().functions.get(module)?.get(name).cloned()
     }
 
-    /// The function of this name, if the caller reaches it.
-    pub fn reached_function(
+    /// The function with this name, if the caller may invoke it.
+    pub fn find_by_name(
         &self,
         caller: &Caller,
         module: &str,
         function: &str,
     ) -> Result<Arc<Function>, SchedulingError> {
-        let reached = self.function(module, function).filter(|function| caller.reaches(&function.owner));
-        reached.ok_or_else(|| SchedulingError::FunctionNotFound {
+        let found = self.function(module, function).filter(|function| caller.reaches(&function.owner));
+        found.ok_or_else(|| SchedulingError::FunctionNotFound {
             module: module.to_owned(),
             function: function.to_owned(),
         })
     }
 
-    /// The function with this id, or of this name when the id is empty, if the caller reaches it.
-    pub fn reached(
+    /// The function with this id, or with this name if the id is empty, if the caller may invoke it.
+    pub fn find(
         &self,
         caller: &Caller,
         id: &str,
@@ -155,14 +153,14 @@ impl Catalog {
         function: &str,
     ) -> Result<Arc<Function>, SchedulingError> {
         if id.is_empty() {
-            return self.reached_function(caller, module, function);
+            return self.find_by_name(caller, module, function);
         }
         let function = self.function_by_id(id).filter(|function| caller.reaches(&function.owner));
         function.ok_or_else(|| SchedulingError::FunctionIdNotFound(id.to_owned()))
     }
 
-    /// An invocation of a function by the policy that is asked for, else by the function's own script, else
-    /// by the default policy.
+    /// An invocation of a function. The policy is that of `scheduling`, else the function's own script, else the
+    /// default policy.
     pub fn invocation_of(
         &self,
         function: Arc<Function>,
@@ -178,14 +176,14 @@ impl Catalog {
         Ok(PendingInvocation { function, policy })
     }
 
-    /// The function with this id, whatever its name.
+    /// The function with this id.
     pub fn function_by_id(&self, id: &str) -> Option<Arc<Function>> {
         let contents = self.contents.read();
-        let (module, name) = contents.places.get(id)?;
+        let (module, name) = contents.names.get(id)?;
         contents.functions.get(module)?.get(name).cloned()
     }
 
-    /// The policy that the script of this name says.
+    /// The policy of the script with this name.
     pub fn policy(&self, script: &str) -> Result<Policy, SchedulingError> {
         let contents = self.contents.read();
         match contents.scripts.get_key_value(script) {
@@ -199,7 +197,7 @@ impl Catalog {
         }
     }
 
-    /// The policy of who names none.
+    /// The default policy.
     pub fn default_policy(&self) -> Policy {
         Policy { name: None, script: Arc::clone(&self.platform) }
     }
@@ -221,15 +219,15 @@ impl Contents {
             Some(Kind::ScriptDeleted(deleted)) => {
                 self.scripts.remove(&*deleted.name);
             }
-            // A module's functions are put and deleted one by one.
+            // The changes of a module's functions come one by one.
             Some(Kind::ModulePut(_) | Kind::ModuleDeleted(_)) | None => {}
         }
     }
 
     fn put(&mut self, function: Function) {
         self.remove(&function.id);
-        let place = (function.module.clone(), function.name.clone());
-        self.places.insert(function.id.clone(), place);
+        let name = (function.module.clone(), function.name.clone());
+        self.names.insert(function.id.clone(), name);
         let module = self.functions.entry(function.module.clone()).or_default();
         module.insert(function.name.clone(), Arc::new(function));
     }
@@ -244,9 +242,9 @@ impl Contents {
     }
 
     fn remove(&mut self, id: &str) {
-        let Some((module, name)) = self.places.remove(id) else { return };
+        let Some((module, name)) = self.names.remove(id) else { return };
         let Some(functions) = self.functions.get_mut(&module) else { return };
-        // Two renames of one revision may have put another function in this place.
+        // Another function of the same revision may have got this name.
         if functions.get(&name).is_some_and(|function| function.id == id) {
             functions.remove(&name);
         }
@@ -284,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rename_leaves_no_old_name() {
+    fn a_rename_removes_the_old_name() {
         let catalog = Catalog::default();
         let functions = vec![function("1", "_", "a"), function("2", "_", "b")];
         catalog.apply(Update::Snapshot(Snapshot { functions, ..Snapshot::default() }, 5));
@@ -305,7 +303,7 @@ mod tests {
         assert!(!catalog.has_reached(0));
         let waiting = tokio::spawn({
             let catalog = Arc::clone(&catalog);
-            async move { catalog.reaches(2).await }
+            async move { catalog.wait_for_revision(2).await }
         });
         catalog.apply(Update::Snapshot(Snapshot::default(), 1));
         assert!(catalog.has_reached(1) && !catalog.has_reached(2));

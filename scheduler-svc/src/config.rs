@@ -1,51 +1,51 @@
-//! All the knobs of the scheduler.
+//! The scheduler's configuration.
 
 use mesh::channel::Endpoint;
 use mesh::config::{ServerConfig, ServiceConfig, TelemetryConfig};
 use serde::Deserialize;
 use url::Url;
 
-/// The scheduler's configuration. See [`mesh::config`] for where it is read from.
+/// The scheduler's configuration. [`mesh::config`] says where it is read from.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// How it serves; port 4002.
+    /// The listener; port 4002 by default.
     pub server: ServerConfig,
-    /// How it is seen.
+    /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
-    /// The registry, whose functions it schedules.
+    /// The registry.
     pub registry: Endpoint,
-    /// The sink service, which takes the results of functions that have sinks.
+    /// The sink service, which takes the results of functions with sinks.
     pub sink: Endpoint,
-    /// How often a worker reports, in milliseconds. A worker that misses three reports is out.
+    /// How often workers report, in milliseconds. A worker that misses three reports is removed.
     pub report_interval_ms: u32,
-    /// The longest time that an invocation may take, retries included, in milliseconds. A caller's
-    /// deadline and a function's own limit are usually shorter.
+    /// The longest time that an invocation may take with its retries, in milliseconds. The deadline of the caller
+    /// and the limit of the function are usually shorter.
     pub max_invocation_ms: u64,
-    /// How many decisions are remembered, to be explained.
+    /// How many decisions are remembered, so that they can be explained.
     pub decisions_kept: usize,
-    /// How many functions have series of their own in metrics, those that are invoked first; the rest share
+    /// How many functions have metrics of their own: those that are invoked first. The others share the label
     /// `other`.
     pub functions_in_metrics: usize,
-    /// The seed of the strategy `random`, for who wants the same choices again. Absent: any.
+    /// The seed of the strategy `random`, for reproducible choices. Absent: any.
     pub random_seed: Option<u64>,
-    /// Where the memory and the CPU use of the workers are taken from: `reports`, their own, or
-    /// `prometheus`, a server that scrapes them.
+    /// The source of the workers' memory and CPU use: `reports` (their own), or `prometheus` (a server that
+    /// scrapes them).
     pub metrics_source: MetricsSource,
-    /// The HTTP interface of that server, such as `http://prometheus:9090`.
+    /// The URL of the Prometheus server, such as `http://prometheus:9090`.
     pub prometheus_url: Option<Url>,
-    /// How often it is asked, in milliseconds; no more often than it scrapes. Samples that are older than
-    /// three times this do not count.
+    /// How often the Prometheus server is queried, in milliseconds: at most as often as it scrapes. Samples older
+    /// than three times this do not count.
     pub prometheus_interval_ms: u64,
 }
 
-/// Where the memory and the CPU use of the workers are taken from.
+/// The source of the workers' memory and CPU use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MetricsSource {
     /// The workers' own reports.
     Reports,
-    /// A Prometheus server, and the reports while it is away.
+    /// A Prometheus server; the reports while it is away.
     Prometheus,
 }
 
@@ -69,7 +69,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The Prometheus server that is the source of measurements, if one is.
+    /// The URL of the Prometheus server, if it is the source of measurements.
     pub(crate) fn prometheus(&self) -> Option<&Url> {
         self.prometheus_url.as_ref().filter(|_| self.metrics_source == MetricsSource::Prometheus)
     }
@@ -78,9 +78,9 @@ impl Config {
 fn validate_prometheus_url(url: &Url) -> Result<(), String> {
     let is_plain = url.username().is_empty() && url.password().is_none();
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() || url.query().is_some() || !is_plain {
-        // It is not repeated: it may hold a password.
+        // The URL is not repeated, since it may hold a password.
         return Err(
-            "prometheus_url: expected http://host:port or https://host:port, and a path if need be, \
+            "prometheus_url: expected http://host:port or https://host:port, with an optional path, \
                     without a user or a query"
                 .into(),
         );
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn prometheus_needs_a_url_that_can_be_asked() {
+    fn prometheus_needs_a_url() {
         let validate = |url: Option<&str>| {
             let prometheus_url = url.map(|url| url.parse().expect("well-formed"));
             let metrics_source = MetricsSource::Prometheus;
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_alone_makes_nobody_ask_there() {
+    fn a_url_alone_is_not_used() {
         let prometheus_url = "http://p:9090".parse().ok();
         let config = Config { prometheus_url, ..Config::default() };
         assert_eq!(config.prometheus(), None);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_range_is_named() {
+    fn values_out_of_range_are_named() {
         type Change = fn(&mut Config);
         let cases: [(&str, Change); 5] = [
             ("report_interval_ms: ", |c| c.report_interval_ms = 0),

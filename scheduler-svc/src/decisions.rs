@@ -1,4 +1,4 @@
-//! The latest decisions, so that they can be explained afterwards. Pure: the time is an argument.
+//! Remembers the latest decisions, which can be explained. Pure: the time is an argument.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,38 +9,38 @@ use proto::registry::v1::Function;
 use crate::invocation::Policy;
 use crate::policy::Choice;
 
-/// Bytes that the steps of all remembered decisions may have.
+/// The most memory for the steps of all remembered decisions, in bytes.
 const MAX_STEP_BYTES: usize = 32 << 20;
 
 /// A ring of decisions.
 #[derive(Debug)]
 pub struct Decisions {
-    /// What the ids of this scheduler's decisions begin with.
+    /// The beginning of the ids of this scheduler's decisions.
     prefix: String,
     ring: VecDeque<Decision>,
     most: usize,
-    /// The number of the oldest that is remembered.
+    /// The number of the oldest decision that is remembered.
     first: u64,
     step_bytes: usize,
     began: Instant,
 }
 
-/// One decision, with all that explains it.
+/// One decision, with everything that explains it.
 #[derive(Debug, Clone)]
 pub struct Decision {
-    /// For whom.
+    /// What was invoked.
     pub function: Arc<Function>,
-    /// By which policy.
+    /// The policy that chose the worker.
     pub policy: Policy,
-    /// The workers' names, whose indices the choice has.
+    /// The workers' names, by the indices in the choice.
     pub names: Arc<[Arc<str>]>,
-    /// What was chosen, and how.
+    /// The chosen worker, and how it was chosen.
     pub choice: Arc<Choice>,
-    /// Unix time in milliseconds.
+    /// When it was made, as Unix time in milliseconds.
     pub at_ms: i64,
     /// When it was made.
     pub at: Instant,
-    /// When what was placed has ended.
+    /// When the invocation ended.
     pub ended: Option<Instant>,
 }
 
@@ -56,12 +56,12 @@ impl Decisions {
         Self { prefix, ring: VecDeque::new(), most, first: 0, step_bytes: 0, began }
     }
 
-    /// When the first of them could have been made.
+    /// When this scheduler started.
     pub fn began(&self) -> Instant {
         self.began
     }
 
-    /// Remembers a decision.
+    /// Remembers a decision, and forgets the oldest ones beyond the limits.
     pub fn push(&mut self, decision: Decision) -> DecisionNumber {
         self.step_bytes += step_bytes(&decision);
         self.ring.push_back(decision);
@@ -73,7 +73,7 @@ impl Decisions {
         DecisionNumber(self.first + self.ring.len() as u64 - 1)
     }
 
-    /// What a decision placed has ended.
+    /// The invocation of a decision has ended.
     pub fn ended(&mut self, number: DecisionNumber, now: Instant) {
         let index = number.0.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         if let Some(decision) = index.and_then(|index| self.ring.get_mut(index)) {
@@ -81,19 +81,19 @@ impl Decisions {
         }
     }
 
-    /// What clients call a decision.
+    /// The id of a decision in the API.
     pub fn id(&self, number: DecisionNumber) -> String {
         format!("{}-{}", self.prefix, number.0)
     }
 
-    /// The decision with this id, while it is remembered.
+    /// The decision with this id, if it is remembered.
     pub fn find(&self, id: &str) -> Option<&Decision> {
         let (prefix, number) = id.rsplit_once('-')?;
         let number: u64 = number.parse().ok().filter(|_| prefix == self.prefix)?;
         self.ring.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
     }
 
-    /// All that are remembered, oldest first, with their ids.
+    /// The remembered decisions with their ids, oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (String, &Decision)> {
         (0..self.ring.len())
             .map(|index| (self.id(DecisionNumber(self.first + index as u64)), &self.ring[index]))

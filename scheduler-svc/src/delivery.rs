@@ -1,4 +1,4 @@
-//! Handing results over to the sinks of their functions.
+//! Delivers results to the sinks of their functions.
 
 use std::time::Duration;
 
@@ -12,24 +12,23 @@ use proto::sink::v1::delivery_client::DeliveryClient;
 
 use crate::error::SchedulingError;
 
-/// How long a sink service that is away is waited for. One that is started again is back sooner, and a
-/// function that has run shall not have run in vain.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for a sink service that is away. A restart is shorter, and the function has already run.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// The way to the sink service.
+/// Delivers results to the sink service.
 #[derive(Debug, Clone)]
 pub struct Delivery {
     sink: Channel,
 }
 
 impl Delivery {
-    /// Hands over to the service behind `sink`.
+    /// Delivers to the service behind `sink`.
     pub fn new(sink: Channel) -> Self {
         Self { sink }
     }
 
-    /// Ends when the result is kept durably for each sink of the function. To hand over the same
-    /// invocation again changes nothing, so it is done until there is an answer.
+    /// Returns when the result is stored durably for each sink of the function. Delivery is idempotent, so it is
+    /// retried until there is an answer.
     pub async fn deliver(
         &self,
         function: &Function,
@@ -49,7 +48,7 @@ impl Delivery {
             owner: function.owner.clone(),
             sinks: function.sinks.iter().map(|sink| sink.id.clone()).collect(),
         };
-        let deadline = deadline.min(Deadline::after(PATIENCE));
+        let deadline = deadline.min(Deadline::after(MAX_WAIT));
         let mut backoff = Backoff::reconnect();
         loop {
             let mut client =
@@ -61,14 +60,14 @@ impl Delivery {
             let wait = backoff.next_wait();
             match failure.reason {
                 Reason::Unavailable | Reason::ConnectionLost if deadline.remaining() > wait => {
-                    tracing::debug!(%failure, "handing the result over again");
+                    tracing::debug!(%failure, "delivering the result again");
                     tokio::time::sleep(wait).await;
                 }
                 Reason::Unavailable
                 | Reason::ConnectionLost
                 | Reason::Overloaded
                 | Reason::DeadlineExceeded => return Err(SchedulingError::ResultNotTaken(failure).into()),
-                // This result will never be taken.
+                // Retries would fail, too.
                 _ => return Err(failure),
             }
         }

@@ -1,4 +1,4 @@
-//! Choose a worker, call it, classify what went wrong, try the next.
+//! Chooses a worker, calls it, and tries another one if that is safe.
 
 use std::mem::take;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::membership::{Contact, Members};
 use crate::metrics::Metrics;
 use crate::policy::{self, Refusal};
 
-/// Sends invocations to workers. Clones share what they remember.
+/// Sends invocations to workers. Clones share their state.
 #[derive(Debug, Clone)]
 pub struct Dispatcher {
     scheduler_id: Arc<str>,
@@ -32,7 +32,7 @@ pub struct Dispatcher {
     metrics: Metrics,
 }
 
-/// What choices need beside the cluster. Locked after it.
+/// What choices need beside the cluster. Lock it after the cluster.
 #[derive(Debug)]
 struct Chooser {
     rng: Mutex<Xoshiro256PlusPlus>,
@@ -52,7 +52,7 @@ struct Placement {
 
 impl Drop for Placement {
     fn drop(&mut self) {
-        // The time is taken under the lock: of two ends the order of the times is that of the releases.
+        // The time is taken under the lock, so that times and releases have the same order.
         let mut cluster = self.members.cluster();
         cluster.release(&self.reservation);
         self.chooser.decisions.lock().ended(self.decision, Instant::now());
@@ -60,8 +60,8 @@ impl Drop for Placement {
 }
 
 impl Dispatcher {
-    /// Dispatches to `members`, and remembers as many decisions. The strategy `random` draws from a
-    /// generator with this seed; `None`: any.
+    /// Dispatches to `members`, and remembers up to `remembered` decisions. `seed` is that of the strategy
+    /// `random`; `None`: any.
     pub fn new(members: Arc<Members>, metrics: Metrics, remembered: usize, seed: Option<u64>) -> Self {
         let rng = match seed {
             Some(seed) => Xoshiro256PlusPlus::seed_from_u64(seed),
@@ -73,15 +73,14 @@ impl Dispatcher {
         Self { scheduler_id, members, chooser: Arc::new(chooser), metrics }
     }
 
-    /// What names this scheduler to workers.
+    /// The id of this scheduler, which workers report.
     pub fn scheduler_id(&self) -> &str {
         &self.scheduler_id
     }
 
-    /// Runs a function on the worker that the policy chooses. A worker that could not be reached
-    /// before the run started is skipped and the next one tried; a run that may have started is
-    /// repeated only when the function is idempotent. `receipt` learns what it costs: of several attempts
-    /// the last one, and the choices of all.
+    /// Runs a function on the worker that the policy chooses. If the run has not started, another worker is
+    /// tried. A run that may have started is repeated only if the function is idempotent. Records in `receipt`
+    /// the cost of the last attempt, and the choices of all attempts.
     pub async fn dispatch(
         &self,
         invocation: &PendingInvocation,
@@ -92,20 +91,20 @@ impl Dispatcher {
         let mut tried = Vec::new();
         let mut last_failure = None;
         loop {
-            let asked = Instant::now();
+            let began = Instant::now();
             let placement = self.place(invocation, &tried, &mut receipt.decision_id);
-            receipt.schedule_us += micros(asked.elapsed());
+            receipt.schedule_us += micros(began.elapsed());
             let placement = placement.map_err(|refusal| none_left(refusal, last_failure.take()))?;
             placement.worker.as_ref().clone_into(&mut receipt.worker);
             receipt.attempts += 1;
             let call = deadline.attach(request.clone());
             let failure = match placement.contact.execution().execute(call).await {
                 Ok(response) => {
-                    add_workers_part(receipt, receipt::of(response.metadata()));
+                    add_worker_costs(receipt, receipt::of(response.metadata()));
                     return Ok(response.into_inner());
                 }
                 Err(status) => {
-                    add_workers_part(receipt, receipt::of(status.metadata()));
+                    add_worker_costs(receipt, receipt::of(status.metadata()));
                     Error::from(status)
                 }
             };
@@ -119,13 +118,13 @@ impl Dispatcher {
                 return Err(failure);
             }
             tracing::debug!(worker = &*placement.worker, %failure, "trying another worker");
-            self.metrics.retried(failure.reason);
+            self.metrics.count_retry(failure.reason);
             tried.push(placement.worker.to_string());
             last_failure = Some(failure);
         }
     }
 
-    /// Chooses a worker and reserves memory there, as one step: nobody chooses in between. Sets `decision_id`.
+    /// Chooses a worker and reserves memory there in one step, under one lock. Sets `decision_id`.
     fn place(
         &self,
         invocation: &PendingInvocation,
@@ -158,30 +157,30 @@ impl Dispatcher {
         });
         drop(cluster);
         span.record("funless.decision", &**decision_id);
-        self.metrics.decided(outcome.err());
+        self.metrics.count_decision(outcome.err());
         placement
     }
 
-    /// What would be chosen now. Nothing is reserved, and nothing of the generator is used up.
+    /// The decision that would be made now. Reserves nothing, and does not advance the random generator.
     pub fn hypothesize(&self, invocation: &PendingInvocation) -> Decision {
         let mut rng = self.chooser.rng.lock().clone();
         decide(invocation, &self.members.cluster(), &[], &mut rng)
     }
 
-    /// A look at what is remembered. Held for moments only, never across an await.
+    /// The remembered decisions. Do not hold them across an await.
     pub fn decisions(&self) -> parking_lot::MutexGuard<'_, Decisions> {
         self.chooser.decisions.lock()
     }
 }
 
-/// Adds to the scheduler's part of a receipt what the worker has put into its own.
-fn add_workers_part(receipt: &mut Receipt, workers: Receipt) {
+/// Adds what a worker says that a run cost.
+fn add_worker_costs(receipt: &mut Receipt, worker_costs: Receipt) {
     *receipt = Receipt {
         schedule_us: receipt.schedule_us,
         attempts: receipt.attempts,
         worker: take(&mut receipt.worker),
         decision_id: take(&mut receipt.decision_id),
-        ..workers
+        ..worker_costs
     };
 }
 
@@ -213,8 +212,7 @@ fn record_choice(span: &Span, decision: &Decision) {
     };
 }
 
-/// Chooses a worker for `invocation` in the cluster as it is now. Nothing is reserved. Workers named in `tried`
-/// are not valid.
+/// Chooses a worker for `invocation`, except those named in `tried`. Reserves nothing.
 pub fn decide<C>(
     invocation: &PendingInvocation,
     cluster: &Cluster<C>,
@@ -235,7 +233,7 @@ pub fn decide<C>(
     }
 }
 
-/// No worker is left to try: the last attempt's failure says more than "none".
+/// No worker is left to try. The failure of the last attempt says more than that.
 fn none_left(refusal: Refusal, last_failure: Option<Error>) -> Error {
     match last_failure {
         None => SchedulingError::Refused(refusal).into(),

@@ -9,7 +9,7 @@ use crate::policy::Refusal;
 /// Why an invocation could not be scheduled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SchedulingError {
-    /// No such function, or none that the caller reaches.
+    /// The function does not exist, or the caller may not invoke it.
     #[error("there is no function {module}/{function}")]
     FunctionNotFound {
         /// The module asked for.
@@ -17,10 +17,10 @@ pub enum SchedulingError {
         /// The function asked for.
         function: String,
     },
-    /// No script of this name.
+    /// The script does not exist.
     #[error("there is no script {0}")]
     ScriptNotFound(String),
-    /// What is stored under this name is no script. Only a mesh that did not read scripts yet took it.
+    /// The stored text is not a valid script: it was stored before scripts were checked.
     #[error("the script {name} cannot be used: {problem}")]
     ScriptUnusable {
         /// The script's name.
@@ -31,42 +31,42 @@ pub enum SchedulingError {
     /// No function has this id.
     #[error("there is no function with the id {0}")]
     FunctionIdNotFound(String),
-    /// The registry has not given out such a revision.
+    /// The registry has not given out this revision.
     #[error("revision {wanted} has not been given out: the newest is {newest}")]
     UnknownRevision {
-        /// The revision that the caller names.
+        /// The revision in the request.
         wanted: u64,
-        /// The registry's newest.
+        /// The newest revision.
         newest: u64,
     },
-    /// The catalog did not become as new as the caller asked for.
+    /// The catalog did not reach a revision in time.
     #[error("{}", behind_words(*wanted, *have, *waited, *registry_is_away))]
     CatalogBehind {
-        /// The revision that the caller has seen.
+        /// The revision in the request.
         wanted: u64,
-        /// The revision of the catalog, if it has one.
+        /// The revision of the catalog; `None` before the first snapshot.
         have: Option<u64>,
-        /// How long was waited for it.
+        /// How long it was waited for.
         waited: Duration,
-        /// Whether the registry did not answer in this time.
+        /// The registry did not answer in this time.
         registry_is_away: bool,
     },
     /// The policy gives no worker.
     #[error("{}", refusal_words(*.0))]
     Refused(Refusal),
     /// No decision with this id is remembered here.
-    #[error("there is no decision {0}; the latest ones are remembered, by the scheduler that made them")]
+    #[error("there is no decision {0}; a scheduler remembers its latest ones only")]
     DecisionNotFound(String),
-    /// Every worker was tried and none could be reached.
+    /// None of the workers could be reached.
     #[error("no worker could be reached")]
     NoneReachable,
-    /// The worker was lost while it ran the function, which may not be repeated.
+    /// The worker was lost while it ran the function, which is not idempotent.
     #[error("the worker {worker} was lost while it ran the function")]
     WorkerLost {
         /// The worker's name.
         worker: String,
     },
-    /// The function ran, and its result is lost.
+    /// The function ran, but its sinks did not take the result.
     #[error("the function ran, but its sinks did not take the result: {0}")]
     ResultNotTaken(Error),
 }
@@ -93,14 +93,14 @@ impl From<SchedulingError> for Error {
 }
 
 fn behind_words(wanted: u64, have: Option<u64>, waited: Duration, registry_is_away: bool) -> String {
-    // Tenths are enough, and none in a whole number.
+    // In tenths, without a trailing zero.
     let seconds = (waited.as_secs_f64() * 10.0).round() / 10.0;
     let away = if registry_is_away { " the registry cannot be reached, and" } else { "" };
     let at = have.map_or("has no revision yet".to_owned(), |have| format!("is at revision {have}"));
     format!("waited {seconds} s for revision {wanted};{away} this scheduler {at}")
 }
 
-/// Clients of FunLess know these words.
+/// Clients of FunLess expect these messages.
 fn refusal_words(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::NoWorkers => "No worker available",

@@ -1,4 +1,4 @@
-//! Invocations that wait for a worker: what is invoked, and which policy chooses.
+//! Invocations that have no worker yet.
 
 use std::sync::Arc;
 
@@ -14,16 +14,16 @@ use crate::policy::{KB, Requirements};
 pub struct PendingInvocation {
     /// What is invoked.
     pub function: Arc<Function>,
-    /// Chooses the worker.
+    /// The policy that chooses the worker.
     pub policy: Policy,
 }
 
-/// A script under its name; without one it is the default policy.
+/// A named script, or the default policy.
 #[derive(Debug, Clone)]
 pub struct Policy {
     /// The script's name. `None`: the default policy.
     pub name: Option<Arc<str>>,
-    /// What it says.
+    /// The script.
     pub script: Arc<Script>,
 }
 
@@ -37,12 +37,12 @@ impl PendingInvocation {
     }
 }
 
-/// The function's tag; empty for none.
+/// The tag of a function; empty for none.
 pub fn tag_of(function: &Function) -> &str {
     function.metadata.as_ref().map_or("", |metadata| &metadata.tag)
 }
 
-/// The memory in KB to reserve for the function.
+/// The capacity of a function, in KB.
 pub fn capacity_kb_of(function: &Function) -> u64 {
     let capacity_kb = function.metadata.as_ref().map(|metadata| metadata.capacity_kb);
     capacity_kb.filter(|kb| *kb > 0).unwrap_or(DEFAULT_CAPACITY_KB)

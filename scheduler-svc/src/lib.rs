@@ -1,18 +1,18 @@
 //! The scheduler: knows the functions and the workers, and sends each invocation to a worker.
 //!
-//! - `catalog`: the functions, fed by the registry's watch, so that no invocation asks a database
-//! - `revisions`: waits until the catalog is as new as a caller asks for
+//! - `catalog`: the functions and scripts, kept up to date by the registry's watch, so that no invocation
+//!   queries a database
+//! - `revisions`: waits until the catalog has reached a revision
 //! - `cluster`: the workers as they are now; no IO
-//! - `membership`: workers that join, report and leave, and `tunnels`, the ways to those that nobody can
-//!   reach
-//! - `measurements`: memory and CPU of the workers from Prometheus, instead of their reports
+//! - `membership`: workers that join, report and leave; `tunnels`: those that workers behind NAT have opened
+//! - `measurements`: memory and CPU use of the workers from Prometheus, instead of their reports
 //! - `policy`: which worker takes an invocation; pure functions
 //! - `invocation`: an invocation that has no worker yet
-//! - `dispatch`: choose, call, classify what went wrong, try the next
-//! - `decisions`: the latest choices, and `explain`: what led to them, in words
-//! - `simulate`: a load placed on workers that do not exist, with the same code
-//! - `logs`: what functions have logged, from all workers
-//! - `delivery`: hands results over to the sinks of their functions
+//! - `dispatch`: chooses a worker, calls it, and retries on another one
+//! - `decisions`: remembers the latest decisions; `explain`: explains them in words
+//! - `simulate`: places a load on simulated workers, with the same code
+//! - `logs`: reads the logs of functions from all workers
+//! - `delivery`: delivers results to the sinks of their functions
 
 mod app;
 mod catalog;

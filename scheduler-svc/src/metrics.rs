@@ -14,7 +14,7 @@ use proto::scheduler::v1::invoke_response::Outcome;
 use crate::catalog::Catalog;
 use crate::policy::Refusal;
 
-/// What invocations are counted under that name no function of the catalog.
+/// The label of invocations of functions that do not exist.
 const UNKNOWN: &str = "unknown";
 /// The outcome of an invocation whose caller went away.
 const ABANDONED: &str = "abandoned";
@@ -22,52 +22,57 @@ const ABANDONED: &str = "abandoned";
 /// Recorded by dispatch and membership.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    /// Decisions by outcome: `chosen`, or why none was.
+    /// Decisions by outcome: `chosen`, or why no worker was.
     pub decisions: IntCounterVec,
-    /// Attempts on a worker that were given up, by reason.
+    /// Attempts that failed and were retried on another worker, by reason.
     pub retries: IntCounterVec,
-    /// Workers that are in: `ready` or `draining`.
+    /// Workers by state: `ready` or `draining`.
     pub workers: IntGaugeVec,
-    /// How workers came and went.
+    /// Workers that joined, left or were lost.
     pub worker_changes: IntCounterVec,
-    /// 1 while something is wrong with the source of the measurements.
+    /// 1 while Prometheus lacks measurements.
     pub metrics_problem: IntGauge,
     /// By function and outcome.
     invocations: IntCounterVec,
     /// By function.
     duration: Durations,
-    /// The functions that are labels.
+    /// The functions that have labels of their own.
     functions: Capped,
 }
 
 impl Metrics {
-    /// Registers them. So many functions at most are labels.
+    /// Registers the metrics. At most `most_functions` have labels of their own.
     pub fn new(registry: &Registry, most_functions: usize) -> Self {
         let no_labels: &[&str] = &[];
         let this = Self {
             decisions: int_counter(
                 registry,
                 "funless_scheduler_decisions_total",
-                "Choices of a worker for an invocation: chosen, or why none was.",
+                "Decisions by outcome: chosen, or why no worker was.",
                 &["outcome"],
             ),
             retries: int_counter(
                 registry,
                 "funless_scheduler_retries_total",
-                "Attempts on a worker that failed, so that another worker was tried.",
+                "Attempts that failed on one worker and were retried on another, by reason.",
                 &["reason"],
             ),
-            workers: int_gauge(registry, "funless_scheduler_workers", "Workers that are in.", &["state"]),
+            workers: int_gauge(
+                registry,
+                "funless_scheduler_workers",
+                "Workers that have joined, by state.",
+                &["state"],
+            ),
             worker_changes: int_counter(
                 registry,
                 "funless_scheduler_worker_changes_total",
-                "Workers that joined, left in good order, or were lost.",
+                "Workers that joined, left after draining, or were lost.",
                 &["change"],
             ),
             metrics_problem: int_gauge(
                 registry,
                 "funless_scheduler_metrics_problem",
-                "1 while reports stand in for measurements that the metrics source should have.",
+                "1 while reports of workers replace measurements that Prometheus lacks.",
                 no_labels,
             )
             .with_label_values(no_labels),
@@ -80,17 +85,17 @@ impl Metrics {
             duration: Durations::new(
                 registry,
                 "funless_scheduler_invocation_duration_seconds",
-                "Time of an invocation: choice, run, retries, and until its sinks have the result.",
+                "Duration of an invocation: placement, run, retries, and storing the result for its sinks.",
                 &["function"],
             ),
             functions: Capped::new(most_functions),
         };
-        this.show_zeros();
+        this.create_series();
         this
     }
 
-    /// What has not happened yet is there, so that the first time is seen as an increase.
-    fn show_zeros(&self) {
+    /// Creates the series with value 0, so that the first event is an increase.
+    fn create_series(&self) {
         let refusals = [Refusal::NoWorkers, Refusal::NoMatchingTag, Refusal::NoValidWorkers];
         for outcome in refusals.map(Refusal::as_str).into_iter().chain(["chosen"]) {
             self.decisions.with_label_values(&[outcome]);
@@ -106,18 +111,18 @@ impl Metrics {
         }
     }
 
-    /// Counts an attempt that was given up for `reason`.
-    pub fn retried(&self, reason: Reason) {
+    /// Counts an attempt that failed for `reason` and is retried.
+    pub fn count_retry(&self, reason: Reason) {
         self.retries.with_label_values(&[reason_label(reason).as_str()]).inc();
     }
 
-    /// Counts a choice: of a worker, or why of none.
-    pub fn decided(&self, refusal: Option<Refusal>) {
+    /// Counts a decision. `None`: a worker was chosen.
+    pub fn count_decision(&self, refusal: Option<Refusal>) {
         self.decisions.with_label_values(&[refusal.map_or("chosen", Refusal::as_str)]).inc();
     }
 
-    /// Counts one invocation when what is returned is dropped: as abandoned by its caller unless its end
-    /// was told.
+    /// Observes an invocation. It is counted when the observation is dropped, as abandoned by its caller unless
+    /// an outcome was set.
     pub fn invocation(&self) -> Observation {
         Observation {
             metrics: self.clone(),
@@ -128,17 +133,16 @@ impl Metrics {
         }
     }
 
-    /// The catalog has changed: functions that are not there any more give their labels to others, when
-    /// all are taken.
-    pub fn make_room(&self, catalog: &Catalog) {
+    /// Removes the series of functions that were deleted, if other functions need their labels.
+    pub fn forget_deleted(&self, catalog: &Catalog) {
         let exists = |label: &str| {
-            let place = label.split_once('/');
-            place.is_some_and(|(module, name)| catalog.function(module, name).is_some())
+            let name = label.split_once('/');
+            name.is_some_and(|(module, name)| catalog.function(module, name).is_some())
         };
         for function in self.functions.make_room(exists) {
             self.duration.remove(&[&function]);
             for family in self.invocations.collect() {
-                // The labels are in the order of their names.
+                // Labels are ordered by name.
                 for series in family.get_metric() {
                     if let [of, outcome] = series.get_label()
                         && of.value() == function
@@ -155,7 +159,7 @@ impl Metrics {
 #[derive(Debug)]
 pub struct Observation {
     metrics: Metrics,
-    /// `module/name`, of one in the catalog. It becomes a label only at the end: until then it may lose it.
+    /// `module/name`. It becomes a label at the end, since labels may be taken away in the meantime.
     function: Option<String>,
     outcome: String,
     trace: Option<mesh::metrics::TraceId>,
@@ -163,13 +167,13 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// It is one of this function, which is in the catalog.
-    pub fn of(&mut self, function: &Function) {
+    /// Sets the function, which exists.
+    pub fn set_function(&mut self, function: &Function) {
         self.function = Some(format!("{}/{}", function.module, function.name));
     }
 
-    /// It has ended.
-    pub fn ended(&mut self, end: &Result<InvokeResponse, Error>) {
+    /// Sets the outcome.
+    pub fn set_outcome(&mut self, end: &Result<InvokeResponse, Error>) {
         self.trace = sampled_trace_id();
         self.outcome = match end {
             Ok(InvokeResponse { outcome: Some(Outcome::FunctionError(_)), .. }) => "function_error".into(),
@@ -202,8 +206,8 @@ mod tests {
 
     fn invoke(metrics: &Metrics, function: &Function, end: &Result<InvokeResponse, Error>) {
         let mut observed = metrics.invocation();
-        observed.of(function);
-        observed.ended(end);
+        observed.set_function(function);
+        observed.set_outcome(end);
     }
 
     /// The samples of invocations, without those that are 0.
@@ -244,7 +248,7 @@ mod tests {
         let has = |names: &[&str]| {
             let functions = names.iter().map(|name| function(name)).collect();
             catalog.apply(Update::Snapshot(Snapshot { functions, ..Snapshot::default() }, 1));
-            metrics.make_room(&catalog);
+            metrics.forget_deleted(&catalog);
         };
         let invoke_all = |names: &[&str]| {
             names.iter().for_each(|name| {
@@ -260,6 +264,6 @@ mod tests {
         invoke_all(&["c"]);
         assert_eq!(counted(&registry), [sample("m/b", 1), sample("m/c", 1), sample("other", 1)]);
         let page = TextEncoder::new().encode_to_string(&registry.gather()).expect("a text");
-        assert!(!page.contains("m/a"), "its durations are gone, too: {page}");
+        assert!(!page.contains("m/a"), "its durations are removed, too: {page}");
     }
 }

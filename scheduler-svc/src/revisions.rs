@@ -1,4 +1,4 @@
-//! Waiting for a revision of the registry that a caller has seen.
+//! Waits for a revision of the registry that a caller has seen.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +15,13 @@ use tonic::Request;
 use crate::catalog::Catalog;
 use crate::error::SchedulingError;
 
-/// How long to wait when the caller sets no deadline, and how long for a registry that is away.
+/// How long to wait if the caller sets no deadline, and how long for a registry that does not answer.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
-/// What is left of the caller's deadline for the answer itself.
+/// How long before the caller's deadline to answer.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(100);
 
-/// Waits until the catalog is as new as a caller asks for. The registry is asked only for revisions that the
-/// catalog has not reached.
+/// Waits until the catalog has reached a revision. The registry is asked only for revisions that the catalog has
+/// not reached.
 #[derive(Debug)]
 pub struct Revisions {
     catalog: Arc<Catalog>,
@@ -36,9 +36,9 @@ struct Newest {
     asked: Option<Instant>,
 }
 
-/// Until when a request waits for a revision: a moment before its deadline, so that its caller learns what
-/// it waited for.
-pub fn wait_of<T>(request: &Request<T>) -> Deadline {
+/// The deadline for waiting for a revision: somewhat before that of the request, so that the caller learns what
+/// was waited for.
+pub fn wait_deadline<T>(request: &Request<T>) -> Deadline {
     Deadline::of(request).unwrap_or_else(|| Deadline::after(DEFAULT_WAIT)).earlier(TIME_TO_ANSWER)
 }
 
@@ -48,8 +48,7 @@ impl Revisions {
         Self { catalog, registry: RevisionsClient::new(registry), newest: Mutex::default() }
     }
 
-    /// Waits until the catalog has a snapshot and is at least at revision `wanted`. Refuses a revision that
-    /// the registry has not given out.
+    /// Waits until the catalog has reached the revision `wanted`. Refuses one that the registry has not given out.
     pub async fn wait_for(&self, wanted: u64, deadline: Deadline) -> Result<(), SchedulingError> {
         if self.catalog.has_reached(wanted) {
             return Ok(());
@@ -61,18 +60,20 @@ impl Revisions {
             waited: began.elapsed(),
             registry_is_away,
         };
-        let patience = deadline.min(Deadline::after(DEFAULT_WAIT));
+        let ask_until = deadline.min(Deadline::after(DEFAULT_WAIT));
         let newest = async {
             tokio::select! {
-                () = self.catalog.reaches(wanted) => wanted,
-                newest = self.ask_until_answered(wanted, patience) => newest,
+                () = self.catalog.wait_for_revision(wanted) => wanted,
+                newest = self.ask_until_answered(wanted, ask_until) => newest,
             }
         };
-        let newest = timeout_at(patience.instant(), newest).await.map_err(|_| behind(true))?;
+        let newest = timeout_at(ask_until.instant(), newest).await.map_err(|_| behind(true))?;
         if newest < wanted {
             return Err(SchedulingError::UnknownRevision { wanted, newest });
         }
-        timeout_at(deadline.instant(), self.catalog.reaches(wanted)).await.map_err(|_| behind(false))
+        timeout_at(deadline.instant(), self.catalog.wait_for_revision(wanted))
+            .await
+            .map_err(|_| behind(false))
     }
 
     async fn ask_until_answered(&self, wanted: u64, deadline: Deadline) -> u64 {
@@ -80,14 +81,14 @@ impl Revisions {
         loop {
             match self.newest(wanted, deadline).await {
                 Ok(newest) => return newest,
-                Err(error) => tracing::debug!(%error, "the registry does not tell its newest revision"),
+                Err(error) => tracing::debug!(%error, "the registry did not tell its newest revision"),
             }
             tokio::time::sleep(backoff.next_wait()).await;
         }
     }
 
-    /// The newest revision that the registry has given out, or an earlier one that is not before `wanted`.
-    /// Callers that wait for the same answer share it.
+    /// The registry's newest revision, or an earlier one that is at least `wanted`. Concurrent callers share an
+    /// answer.
     async fn newest(&self, wanted: u64, deadline: Deadline) -> Result<u64, Error> {
         let arrived = Instant::now();
         let mut newest = self.newest.lock().await;
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_registry_is_asked_once_for_all_that_wait_and_not_for_what_is_here() {
+    async fn concurrent_callers_share_an_answer_of_the_registry() {
         let (revisions, catalog, asked) = revisions();
         catalog.apply(Update::Snapshot(Snapshot::default(), 4));
         for seen in [0, 4] {
@@ -153,11 +154,11 @@ mod tests {
         let refused = join_all((0..50).map(|_| revisions.wait_for(99, long()))).await;
         let expected = Err(SchedulingError::UnknownRevision { wanted: 99, newest: 5 });
         assert!(refused.iter().all(|refused| *refused == expected), "{refused:?}");
-        // The first, and one for those that came after it had asked.
+        // One for the first caller, and one for those that came after it had asked.
         assert_eq!(asked.load(Ordering::Relaxed), 2);
         let late = Deadline::after(Duration::ZERO);
         assert!(revisions.wait_for(5, late).await.is_err());
-        assert_eq!(asked.load(Ordering::Relaxed), 2, "5 is known to be one");
+        assert_eq!(asked.load(Ordering::Relaxed), 2, "5 is known to be given out");
     }
 
     #[tokio::test]

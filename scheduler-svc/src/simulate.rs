@@ -1,7 +1,6 @@
-//! A load placed on workers that exist only here. Pure: no IO, and no clock; the load has times of its own.
+//! Simulates the placement of a load on given workers. Pure: no IO and no clock; the load has times of its own.
 //!
-//! It is the cluster that counts and the policy that chooses for real invocations, so that a simulation says
-//! what a scheduler would do.
+//! A simulation uses the cluster and the policies of real invocations, so it shows what a scheduler would do.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,16 +17,16 @@ use crate::policy::app::Script;
 use crate::policy::{KB, Outcome, Requirements, choose};
 
 /// The most workers of a simulation.
-pub const MOST_WORKERS: usize = 10_000;
+pub const MAX_WORKERS: usize = 10_000;
 /// The most invocations of a simulation.
-pub const MOST_INVOCATIONS: usize = 1_000_000;
-/// Decisions between two looks at whether to go on.
-const GO_ON_EVERY: usize = 16;
+pub const MAX_INVOCATIONS: usize = 1_000_000;
+/// Decisions between two checks for cancellation.
+const CHECK_EVERY: usize = 16;
 
-/// All functions' code. It is prepared everywhere.
+/// The code of all functions, prepared on all workers.
 static CODE: Bytes = Bytes::from_static(b"code");
 
-/// What is simulated.
+/// A simulation.
 #[derive(Debug)]
 pub struct Simulation<'a> {
     script: &'a Script,
@@ -36,18 +35,18 @@ pub struct Simulation<'a> {
     seed: u64,
 }
 
-/// Where each invocation was placed.
+/// The placements of a load.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Placements {
-    /// The workers' names, whose indices the outcomes have.
+    /// The workers' names, by the indices in the outcomes.
     pub names: Arc<[Arc<str>]>,
-    /// Each invocation of the load by its index, in the order in which they were placed.
+    /// The index of each invocation in the load with its outcome, in the order of placement.
     pub placed: Vec<(u32, Outcome)>,
 }
 
 impl<'a> Simulation<'a> {
-    /// A simulation of `load` on `workers`. The strategy `random` draws from a generator with this seed, as
-    /// in a scheduler. Refuses, with its name, a field that makes no sense.
+    /// A simulation of `load` on `workers`. `seed` is that of the strategy `random`, as in a scheduler. The error
+    /// names invalid fields.
     pub fn new(
         script: &'a Script,
         workers: &'a [SimulatedWorker],
@@ -56,39 +55,37 @@ impl<'a> Simulation<'a> {
     ) -> Result<Self, Error> {
         let too_many = |field: &str, count: usize, most: usize| {
             (count > most)
-                .then(|| (field.to_owned(), format!("has {count} entries; at most {most} are taken")))
+                .then(|| (field.to_owned(), format!("has {count} entries; at most {most} are allowed")))
         };
-        let counts = [
-            too_many("workers", workers.len(), MOST_WORKERS),
-            too_many("load", load.len(), MOST_INVOCATIONS),
-        ];
-        let mut wrong = counts.into_iter().flatten().peekable();
-        if wrong.peek().is_some() {
-            return Err(Error::fields(wrong));
+        let counts =
+            [too_many("workers", workers.len(), MAX_WORKERS), too_many("load", load.len(), MAX_INVOCATIONS)];
+        let mut invalid = counts.into_iter().flatten().peekable();
+        if invalid.peek().is_some() {
+            return Err(Error::fields(invalid));
         }
-        let mut wrong = wrong_workers(workers).chain(wrong_invocations(load)).peekable();
-        match wrong.peek() {
-            Some(_) => Err(Error::fields(wrong)),
+        let mut invalid = invalid_workers(workers).chain(invalid_invocations(load)).peekable();
+        match invalid.peek() {
+            Some(_) => Err(Error::fields(invalid)),
             None => Ok(Self { script, workers, load, seed }),
         }
     }
 
-    /// Places the load. `now` is any moment: nothing depends on it. `None`: `go_on`, which is asked now and
-    /// then, said no.
+    /// Places the load. `now` may be any time; the outcome does not depend on it. `None`: cancelled, since
+    /// `go_on` returned false.
     pub fn run(&self, now: Instant, go_on: impl Fn() -> bool) -> Option<Placements> {
         let mut cluster = self.cluster(now);
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(self.seed);
         let mut begins: Vec<_> = (0..).zip(self.load).collect();
-        // Stable: of the same moment in the order given.
+        // Stable: invocations of the same time keep their order.
         begins.sort_by_key(|(_, invocation)| invocation.at_ns);
-        // By the moment, then in the order given.
+        // By time, then in the order of the load.
         let mut ends: BTreeMap<(u64, u32), Reservation> = BTreeMap::new();
         let mut placed = Vec::with_capacity(begins.len());
         for (count, (index, invocation)) in begins.into_iter().enumerate() {
-            if count.is_multiple_of(GO_ON_EVERY) && !go_on() {
+            if count.is_multiple_of(CHECK_EVERY) && !go_on() {
                 return None;
             }
-            // Ends come before beginnings.
+            // Of the same time, ends come before beginnings.
             while let Some(end) = ends.first_entry().filter(|end| end.key().0 <= invocation.at_ns) {
                 cluster.release(&end.remove());
             }
@@ -106,7 +103,7 @@ impl<'a> Simulation<'a> {
         Some(Placements { names: Arc::clone(cluster.names()), placed })
     }
 
-    /// All workers, as they are when nothing runs.
+    /// The workers before anything runs.
     fn cluster(&self, now: Instant) -> Cluster<()> {
         let mut cluster = Cluster::new(String::new());
         for worker in self.workers {
@@ -127,7 +124,7 @@ impl<'a> Simulation<'a> {
     }
 }
 
-/// In bytes.
+/// The capacity of an invocation, in bytes.
 fn capacity(invocation: &TimedInvocation) -> u64 {
     let kb = match invocation.capacity_kb {
         0 => proto::DEFAULT_CAPACITY_KB,
@@ -136,8 +133,8 @@ fn capacity(invocation: &TimedInvocation) -> u64 {
     kb.saturating_mul(KB)
 }
 
-/// The fields of workers that make no sense, each with what is wrong.
-fn wrong_workers(workers: &[SimulatedWorker]) -> impl Iterator<Item = (String, String)> {
+/// The invalid fields of workers, each with what is wrong.
+fn invalid_workers(workers: &[SimulatedWorker]) -> impl Iterator<Item = (String, String)> {
     let mut known = HashMap::new();
     workers.iter().enumerate().flat_map(move |(index, worker)| {
         let field = |field: &str| format!("workers[{index}].{field}");
@@ -157,8 +154,8 @@ fn wrong_workers(workers: &[SimulatedWorker]) -> impl Iterator<Item = (String, S
     })
 }
 
-/// The fields of invocations that make no sense, each with what is wrong.
-fn wrong_invocations(load: &[TimedInvocation]) -> impl Iterator<Item = (String, String)> {
+/// The invalid fields of invocations, each with what is wrong.
+fn invalid_invocations(load: &[TimedInvocation]) -> impl Iterator<Item = (String, String)> {
     load.iter().enumerate().filter_map(|(index, invocation)| {
         let TimedInvocation { at_ns, duration_ns, .. } = invocation;
         let never_ends = duration_ns.is_some_and(|duration| at_ns.checked_add(duration).is_none());

@@ -21,7 +21,7 @@ use crate::revisions::Revisions;
 
 /// How long to wait for workers when the caller sets no deadline.
 const AWAIT_CODE: Duration = Duration::from_secs(60);
-/// What is left of the deadline for the answer itself.
+/// How long before the deadline to answer.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(100);
 
 /// The scheduler's view of the workers.
@@ -34,8 +34,8 @@ pub struct ClusterHandler {
 }
 
 impl ClusterHandler {
-    /// A view of `members`, of the code that the functions in `catalog` use, and of what is wrong with
-    /// the measurements.
+    /// A view of `members`, of the code that functions in `catalog` use, and of what is wrong with the
+    /// measurements.
     pub fn new(
         members: Arc<Members>,
         catalog: Arc<Catalog>,
@@ -66,8 +66,8 @@ impl Cluster for ClusterHandler {
         let AwaitCodeRequest { hash: code, min_revision } = request.into_inner();
         self.revisions.wait_for(min_revision, deadline).await.map_err(Error::from)?;
         let superseded = async {
-            self.catalog.unused(&code).await;
-            // Nobody prepares it any more: who has it has it, and nobody has failed.
+            self.catalog.wait_until_unused(&code).await;
+            // Workers no longer prepare it, so those without it have not failed.
             let (ready, failed, _) = self.members.code_states(&code);
             (ready, failed)
         };

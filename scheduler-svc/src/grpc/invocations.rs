@@ -21,19 +21,19 @@ use crate::dispatch::Dispatcher;
 use crate::error::SchedulingError;
 use crate::invocation::{PendingInvocation, capacity_kb_of, tag_of};
 use crate::metrics::{Metrics, Observation};
-use crate::revisions::{Revisions, wait_of};
+use crate::revisions::{Revisions, wait_deadline};
 
-/// How long an invocation waits for a catalog that still has the code that no worker has any more. The
-/// watch is usually milliseconds behind.
-const CATCH_UP: Duration = Duration::from_secs(5);
+/// How long to wait for the catalog to learn of an update that workers know of. The watch is usually
+/// milliseconds behind.
+const WAIT_FOR_UPDATE: Duration = Duration::from_secs(5);
 
-/// What is left of the deadline for the answer itself.
+/// How long before the deadline to answer.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(5);
 
-/// The longest id of an invocation that a caller may give.
+/// The longest invocation id that a caller may set.
 const MAX_ID_BYTES: usize = 128;
 
-/// What a function gets whose caller gave no arguments.
+/// The arguments of a function whose caller sends none.
 const NO_ARGS: Bytes = Bytes::from_static(b"{}");
 
 /// Runs functions.
@@ -49,7 +49,7 @@ pub struct InvocationsHandler {
 }
 
 impl InvocationsHandler {
-    /// Invocations of what is in `catalog`, each at most for `max_duration` and counted in `running`.
+    /// Runs the functions in `catalog`, each for at most `max_duration`, and counts them in `running`.
     pub fn new(
         catalog: Arc<Catalog>,
         revisions: Arc<Revisions>,
@@ -71,12 +71,12 @@ impl InvocationsHandler {
         receipt: &mut Receipt,
         observed: &mut Observation,
     ) -> Result<InvokeResponse, Error> {
-        let asked = Instant::now();
+        let began = Instant::now();
         self.revisions.wait_for(invoke.min_revision, wait.min(deadline)).await?;
-        receipt.schedule_us = micros(asked.elapsed());
+        receipt.schedule_us = micros(began.elapsed());
         let invocation_id = match &invoke.invocation_id {
             id if id.is_empty() => Uuid::now_v7().to_string(),
-            // It becomes a key in databases and in stores that are not ours.
+            // It becomes a key in databases and sinks.
             id if id.len() > MAX_ID_BYTES || !id.bytes().all(|byte| byte.is_ascii_graphic()) => {
                 let expected = format!("should be at most {MAX_ID_BYTES} printable ASCII characters");
                 return Err(Error::field("invocation_id", expected));
@@ -84,12 +84,14 @@ impl InvocationsHandler {
             id => id.clone(),
         };
         let mut invocation = self.look_up(&caller, &invoke)?;
-        observed.of(&invocation.function);
+        observed.set_function(&invocation.function);
         let dispatched = self.dispatch(&invocation, &invoke, &invocation_id, deadline, receipt).await;
         let response = match dispatched {
-            // It was updated or deleted between look-up and run. Nothing has run: look again.
+            // The function was updated or deleted after it was looked up. Nothing has run: look it up again.
             Err(error) if error.reason == Reason::CodeNotFound => {
-                self.catalog.moved_on(&invocation.function, deadline.min(Deadline::after(CATCH_UP))).await;
+                self.catalog
+                    .wait_for_change(&invocation.function, deadline.min(Deadline::after(WAIT_FOR_UPDATE)))
+                    .await;
                 invocation = self.look_up(&caller, &invoke)?;
                 self.dispatch(&invocation, &invoke, &invocation_id, deadline, receipt).await?
             }
@@ -98,10 +100,10 @@ impl InvocationsHandler {
         let outcome = match response.outcome {
             Some(execute_response::Outcome::Result(result)) => {
                 let ran = Instant::now();
-                let kept =
+                let delivered =
                     self.delivery.deliver(&invocation.function, &invocation_id, &result, deadline).await;
                 receipt.keep_us = micros(ran.elapsed());
-                kept?;
+                delivered?;
                 Some(Outcome::Result(result))
             }
             Some(execute_response::Outcome::FunctionError(message)) => Some(Outcome::FunctionError(message)),
@@ -137,7 +139,7 @@ impl InvocationsHandler {
 
     fn look_up(&self, caller: &Caller, invoke: &InvokeRequest) -> Result<PendingInvocation, SchedulingError> {
         let InvokeRequest { function_id, module, function, scheduling, .. } = invoke;
-        let function = self.catalog.reached(caller, function_id, module, function)?;
+        let function = self.catalog.find(caller, function_id, module, function)?;
         self.catalog.invocation_of(function, scheduling.as_ref())
     }
 }
@@ -146,17 +148,17 @@ impl InvocationsHandler {
 impl Invocations for InvocationsHandler {
     async fn invoke(&self, request: Request<InvokeRequest>) -> Result<Response<InvokeResponse>, Status> {
         let _running = self.running.token();
-        let (wait, deadline) = (wait_of(&request), Deadline::of_at_most(&request, self.max_duration));
+        let (wait, deadline) = (wait_deadline(&request), Deadline::of_at_most(&request, self.max_duration));
         let caller = Caller::of(&request);
         let (arrived, mut receipt) = (Instant::now(), Receipt::default());
         let mut observed = self.metrics.invocation();
         let invoking = self.invoke(caller, request.into_inner(), wait, deadline, &mut receipt, &mut observed);
-        // A moment before the caller gives up, so that it learns what was spent.
+        // Somewhat before the deadline, so that the caller gets the receipt.
         let invoked = tokio::time::timeout_at(deadline.earlier(TIME_TO_ANSWER).instant(), invoking).await;
         let invoked = invoked.unwrap_or_else(|_| {
             Err(Error::new(Reason::DeadlineExceeded, "the deadline passed before there was a result"))
         });
-        observed.ended(&invoked);
+        observed.set_outcome(&invoked);
         receipt.total_us = micros(arrived.elapsed());
         match invoked {
             Ok(response) => {
@@ -169,7 +171,7 @@ impl Invocations for InvocationsHandler {
     }
 }
 
-/// A failure, with the decision and the receipt if it came to a decision.
+/// The status of a failure, with the decision and the receipt if a decision was made.
 fn failure(error: Error, receipt: &Receipt) -> Status {
     let mut status = Status::from(error);
     if !receipt.decision_id.is_empty()

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 use crate::catalog::Catalog;
 use crate::logs::{Tail, follow};
 use crate::membership::Members;
-use crate::revisions::{Revisions, wait_of};
+use crate::revisions::{Revisions, wait_deadline};
 
 /// How long workers may take to send the lines that they remember.
 const BACKLOG_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,11 +49,11 @@ impl Logs for LogsHandler {
         request: Request<TailLogsRequest>,
     ) -> Result<Response<Self::TailLogsStream>, Status> {
         let caller = Caller::of(&request);
-        let (wait, callers) = (wait_of(&request), Deadline::of(&request));
+        let (wait, callers) = (wait_deadline(&request), Deadline::of(&request));
         let mut wanted = request.into_inner();
         let TailLogsRequest { module, function, function_id, min_revision, .. } = &wanted;
         self.revisions.wait_for(*min_revision, wait).await.map_err(mesh::Error::from)?;
-        let function = self.catalog.reached(&caller, function_id, module, function);
+        let function = self.catalog.find(&caller, function_id, module, function);
         let function = function.map_err(mesh::Error::from)?;
         // Another function may get the name.
         wanted.function_id.clone_from(&function.id);
@@ -68,7 +68,7 @@ impl Logs for LogsHandler {
         let (catalog, draining) = (Arc::clone(&self.catalog), self.draining.clone());
         let end = async move {
             tokio::select! {
-                () = catalog.deleted(&function.id) => {}
+                () = catalog.wait_until_deleted(&function.id) => {}
                 () = draining.cancelled() => {}
             }
         };

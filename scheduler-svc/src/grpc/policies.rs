@@ -25,14 +25,14 @@ use crate::invocation::{capacity_kb_of, tag_of};
 use crate::membership::Members;
 use crate::policy::Refusal;
 use crate::policy::app::MAX_SCRIPT_BYTES;
-use crate::revisions::{Revisions, wait_of};
+use crate::revisions::{Revisions, wait_deadline};
 
-/// How long a simulation may take when the caller sets no deadline.
-const LONGEST_SIMULATION: Duration = Duration::from_secs(60);
-/// Decisions that are listed when nothing is said.
-const LISTED: usize = 1000;
+/// The longest that a simulation may take.
+const MAX_SIMULATION: Duration = Duration::from_secs(60);
+/// The default limit of listed decisions.
+const DEFAULT_LIMIT: usize = 1000;
 
-/// What policies mean.
+/// Checks scripts, explains decisions and simulates loads.
 #[derive(Debug)]
 pub struct PoliciesHandler {
     members: Arc<Members>,
@@ -43,7 +43,7 @@ pub struct PoliciesHandler {
 }
 
 impl PoliciesHandler {
-    /// Policies for the functions and scripts in `catalog`, among `members`, as `dispatcher` follows them.
+    /// Handlers for the functions and scripts in `catalog`, and for the decisions of `dispatcher`.
     pub fn new(
         members: Arc<Members>,
         catalog: Arc<Catalog>,
@@ -66,7 +66,7 @@ impl PoliciesHandler {
         wait: Deadline,
     ) -> Result<decisions::Decision, SchedulingError> {
         self.revisions.wait_for(asked.min_revision, wait).await?;
-        let function = self.catalog.reached_function(caller, &asked.module, &asked.function)?;
+        let function = self.catalog.find_by_name(caller, &asked.module, &asked.function)?;
         let invocation = self.catalog.invocation_of(function, asked.scheduling.as_ref())?;
         Ok(self.dispatcher.hypothesize(&invocation))
     }
@@ -91,7 +91,7 @@ impl Policies for PoliciesHandler {
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
         let caller = Caller::of(&request);
-        let wait = wait_of(&request);
+        let wait = wait_deadline(&request);
         let explanation = match request.into_inner().decision {
             Some(Asked::DecisionId(id)) => {
                 let decision = self.past(&caller, &id).map_err(Error::from)?;
@@ -112,7 +112,7 @@ impl Policies for PoliciesHandler {
     ) -> Result<Response<ListDecisionsResponse>, Status> {
         let caller = Caller::of(&request);
         let limit = match request.into_inner().limit {
-            0 => LISTED,
+            0 => DEFAULT_LIMIT,
             limit => usize::try_from(limit).unwrap_or(usize::MAX),
         };
         let remembered = self.dispatcher.decisions();
@@ -129,7 +129,7 @@ impl Policies for PoliciesHandler {
         &self,
         request: Request<SimulateRequest>,
     ) -> Result<Response<SimulateResponse>, Status> {
-        let (wait, deadline) = (wait_of(&request), Deadline::of_at_most(&request, LONGEST_SIMULATION));
+        let (wait, deadline) = (wait_deadline(&request), Deadline::of_at_most(&request, MAX_SIMULATION));
         let request = request.into_inner();
         self.revisions.wait_for(request.min_revision, wait.min(deadline)).await.map_err(Error::from)?;
         let script = simulations::script_of(&self.catalog, request.policy.as_ref())?;

@@ -1,4 +1,4 @@
-//! What a script says, and what is wrong with it, as messages.
+//! Checks scripts and encodes them as messages.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use proto::scheduler::v1::{AppBlock, AppItem, AppScript, CheckScriptResponse, Sc
 
 use crate::policy::app::{self, Block, Item, Problem, Workers};
 
-/// Checks the text of a script while the workers have these names.
+/// Checks the text of a script. Warns of workers that are not among `workers`.
 pub fn check(content: &str, workers: &[Arc<str>]) -> CheckScriptResponse {
     match app::parse(content) {
         Ok(script) => CheckScriptResponse {

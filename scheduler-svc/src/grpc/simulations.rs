@@ -1,4 +1,4 @@
-//! Simulations as clients ask for them: a few at once, each on a thread of its own until nobody waits.
+//! Runs simulations: a few at once, each on a blocking thread until its caller goes away.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,11 +15,11 @@ use crate::policy::Refusal;
 use crate::policy::app::{self, Script};
 use crate::simulate::{Placements, Simulation};
 
-/// Simulations at once. Each takes a whole core, which invocations want, too.
-const AT_ONCE: usize = 2;
-/// When who found no place may come back.
+/// Simulations at once. Each takes a whole core, which invocations need, too.
+const MAX_CONCURRENT: usize = 2;
+/// When a caller that is refused may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// What a placement takes in a message beside the name of the worker, at most.
+/// The most that a placement takes in a message beside the name of the worker, in bytes.
 const PLACEMENT_BYTES: usize = 32;
 
 /// Runs simulations.
@@ -30,12 +30,12 @@ pub struct Simulations {
 
 impl Default for Simulations {
     fn default() -> Self {
-        Self { permits: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { permits: Arc::new(Semaphore::new(MAX_CONCURRENT)) }
     }
 }
 
 impl Simulations {
-    /// Places a load as `script` says.
+    /// Simulates a load with `script`.
     pub async fn simulate(
         &self,
         script: Arc<Script>,
@@ -43,10 +43,11 @@ impl Simulations {
         deadline: Deadline,
     ) -> Result<SimulateResponse, Error> {
         let permit = Arc::clone(&self.permits).try_acquire_owned();
-        let permit = permit
-            .map_err(|_| Error::overloaded(format!("{AT_ONCE} simulations run already"), RETRY_AFTER))?;
+        let permit = permit.map_err(|_| {
+            Error::overloaded(format!("{MAX_CONCURRENT} simulations are running already"), RETRY_AFTER)
+        })?;
         let stop = CancellationToken::new();
-        // Also when the caller goes away.
+        // Dropped when the caller goes away, too.
         let _stop_when_done = stop.clone().drop_guard();
         let simulating = tokio::task::spawn_blocking(move || {
             let _held = permit;
@@ -65,7 +66,7 @@ fn too_late() -> Error {
     Error::new(Reason::DeadlineExceeded, "the simulation takes too long; simulate a part of the load")
 }
 
-/// The script that a request is about.
+/// The script of a request.
 pub fn script_of(catalog: &Catalog, policy: Option<&Policy>) -> Result<Arc<Script>, Error> {
     match policy {
         Some(Policy::Script(name)) => Ok(catalog.policy(name)?.script),

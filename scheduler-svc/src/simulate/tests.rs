@@ -207,10 +207,10 @@ fn invalid_fields_are_named() {
     let late = [invocation(0, "", 1, 1), invocation(u64::MAX - 1, "", 1, 2)];
     let expected = format!("load[1].duration_ns is too long: it would end after {} ns", u64::MAX);
     assert_eq!(refused(&[], &late), [expected]);
-    let many: Vec<_> = (0..=MOST_WORKERS).map(|_| SimulatedWorker::default()).collect();
-    assert_eq!(refused(&many, &[]), ["workers has 10001 entries; at most 10000 are taken"]);
-    let many = vec![TimedInvocation::default(); MOST_INVOCATIONS + 1];
-    assert_eq!(refused(&[], &many), ["load has 1000001 entries; at most 1000000 are taken"]);
+    let many: Vec<_> = (0..=MAX_WORKERS).map(|_| SimulatedWorker::default()).collect();
+    assert_eq!(refused(&many, &[]), ["workers has 10001 entries; at most 10000 are allowed"]);
+    let many = vec![TimedInvocation::default(); MAX_INVOCATIONS + 1];
+    assert_eq!(refused(&[], &many), ["load has 1000001 entries; at most 1000000 are allowed"]);
 }
 
 /// Another way to the same placements: before each choice all that runs is put on fresh workers.
