@@ -159,8 +159,8 @@ impl Catalog {
         function.ok_or_else(|| SchedulingError::FunctionIdNotFound(id.to_owned()))
     }
 
-    /// An invocation of a function. The policy is that of `scheduling`, else the function's own script, else the
-    /// default policy.
+    /// An invocation of a function. The policy is that of `scheduling`, else the function's own script, else
+    /// the default policy.
     pub fn invocation_of(
         &self,
         function: Arc<Function>,

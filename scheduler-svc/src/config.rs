@@ -19,8 +19,8 @@ pub struct Config {
     pub sink: Endpoint,
     /// How often workers report, in milliseconds. A worker that misses three reports is removed.
     pub report_interval_ms: u32,
-    /// The longest time that an invocation may take with its retries, in milliseconds. The deadline of the caller
-    /// and the limit of the function are usually shorter.
+    /// The longest time that an invocation may take with its retries, in milliseconds. The deadline of the
+    /// caller and the limit of the function are usually shorter.
     pub max_invocation_ms: u64,
     /// How many decisions are remembered, so that they can be explained.
     pub decisions_kept: usize,
@@ -34,8 +34,8 @@ pub struct Config {
     pub metrics_source: MetricsSource,
     /// The URL of the Prometheus server, such as `http://prometheus:9090`.
     pub prometheus_url: Option<Url>,
-    /// How often the Prometheus server is queried, in milliseconds: at most as often as it scrapes. Samples older
-    /// than three times this do not count.
+    /// How often the Prometheus server is queried, in milliseconds: at most as often as it scrapes. Samples
+    /// older than three times this do not count.
     pub prometheus_interval_ms: u64,
 }
 

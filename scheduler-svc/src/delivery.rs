@@ -27,8 +27,8 @@ impl Delivery {
         Self { sink }
     }
 
-    /// Returns when the result is stored durably for each sink of the function. Delivery is idempotent, so it is
-    /// retried until there is an answer.
+    /// Returns when the result is stored durably for each sink of the function. Delivery is idempotent, so it
+    /// is retried until there is an answer.
     pub async fn deliver(
         &self,
         function: &Function,

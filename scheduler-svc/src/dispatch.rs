@@ -79,8 +79,8 @@ impl Dispatcher {
     }
 
     /// Runs a function on the worker that the policy chooses. If the run has not started, another worker is
-    /// tried. A run that may have started is repeated only if the function is idempotent. Records in `receipt`
-    /// the cost of the last attempt, and the choices of all attempts.
+    /// tried. A run that may have started is repeated only if the function is idempotent. Records in
+    /// `receipt` the cost of the last attempt, and the choices of all attempts.
     pub async fn dispatch(
         &self,
         invocation: &PendingInvocation,

@@ -121,8 +121,8 @@ impl Metrics {
         self.decisions.with_label_values(&[refusal.map_or("chosen", Refusal::as_str)]).inc();
     }
 
-    /// Observes an invocation. It is counted when the observation is dropped, as abandoned by its caller unless
-    /// an outcome was set.
+    /// Observes an invocation. It is counted when the observation is dropped, as abandoned by its caller
+    /// unless an outcome was set.
     pub fn invocation(&self) -> Observation {
         Observation {
             metrics: self.clone(),

@@ -20,8 +20,8 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 /// How long before the caller's deadline to answer.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(100);
 
-/// Waits until the catalog has reached a revision. The registry is asked only for revisions that the catalog has
-/// not reached.
+/// Waits until the catalog has reached a revision. The registry is asked only for revisions that the catalog
+/// has not reached.
 #[derive(Debug)]
 pub struct Revisions {
     catalog: Arc<Catalog>,
@@ -36,8 +36,8 @@ struct Newest {
     asked: Option<Instant>,
 }
 
-/// The deadline for waiting for a revision: somewhat before that of the request, so that the caller learns what
-/// was waited for.
+/// The deadline for waiting for a revision: somewhat before that of the request, so that the caller learns
+/// what was waited for.
 pub fn wait_deadline<T>(request: &Request<T>) -> Deadline {
     Deadline::of(request).unwrap_or_else(|| Deadline::after(DEFAULT_WAIT)).earlier(TIME_TO_ANSWER)
 }
@@ -48,7 +48,8 @@ impl Revisions {
         Self { catalog, registry: RevisionsClient::new(registry), newest: Mutex::default() }
     }
 
-    /// Waits until the catalog has reached the revision `wanted`. Refuses one that the registry has not given out.
+    /// Waits until the catalog has reached the revision `wanted`. Refuses one that the registry has not given
+    /// out.
     pub async fn wait_for(&self, wanted: u64, deadline: Deadline) -> Result<(), SchedulingError> {
         if self.catalog.has_reached(wanted) {
             return Ok(());
@@ -87,8 +88,8 @@ impl Revisions {
         }
     }
 
-    /// The registry's newest revision, or an earlier one that is at least `wanted`. Concurrent callers share an
-    /// answer.
+    /// The registry's newest revision, or an earlier one that is at least `wanted`. Concurrent callers share
+    /// an answer.
     async fn newest(&self, wanted: u64, deadline: Deadline) -> Result<u64, Error> {
         let arrived = Instant::now();
         let mut newest = self.newest.lock().await;

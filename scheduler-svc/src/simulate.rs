@@ -1,4 +1,5 @@
-//! Simulates the placement of a load on given workers. Pure: no IO and no clock; the load has times of its own.
+//! Simulates the placement of a load on given workers. Pure: no IO and no clock; the load has times of its
+//! own.
 //!
 //! A simulation uses the cluster and the policies of real invocations, so it shows what a scheduler would do.
 
@@ -45,8 +46,8 @@ pub struct Placements {
 }
 
 impl<'a> Simulation<'a> {
-    /// A simulation of `load` on `workers`. `seed` is that of the strategy `random`, as in a scheduler. The error
-    /// names invalid fields.
+    /// A simulation of `load` on `workers`. `seed` is that of the strategy `random`, as in a scheduler. The
+    /// error names invalid fields.
     pub fn new(
         script: &'a Script,
         workers: &'a [SimulatedWorker],

@@ -254,8 +254,8 @@ impl<C> Member<C> {
         self.update_memory(worker);
     }
 
-    /// What can still be reserved: the memory that would be free if nothing ran, less what is reserved or what
-    /// guests hold, whichever is more.
+    /// What can still be reserved: the memory that would be free if nothing ran, less what is reserved or
+    /// what guests hold, whichever is more.
     fn update_memory(&self, worker: &mut Worker) {
         let Measured { memory_total: total, memory_available, memory_guests, .. } = self.measurements();
         let idle = memory_available.saturating_add(memory_guests).min(total);

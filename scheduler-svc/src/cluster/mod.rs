@@ -1,8 +1,8 @@
 //! The workers as they are now. Pure: no IO, and the time is an argument.
 //!
-//! A scheduler counts its own reservations itself, exactly, from placement until the invocation ends. Those of
-//! other schedulers it learns from the workers' reports, which say which scheduler placed what. So a report
-//! that is late can neither drop nor double a reservation.
+//! A scheduler counts its own reservations itself, exactly, from placement until the invocation ends. Those
+//! of other schedulers it learns from the workers' reports, which say which scheduler placed what. So a
+//! report that is late can neither drop nor double a reservation.
 
 mod member;
 #[cfg(test)]

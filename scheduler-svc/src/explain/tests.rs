@@ -235,7 +235,7 @@ proptest! {
     fn exactly_the_choice_is_called_chosen(
         script in arbitrary::script(),
         workers in arbitrary::cluster().prop_map(in_kb),
-        (tag, capacity) in arbitrary::asking(),
+        (tag, capacity) in arbitrary::requirements(),
         tried in arbitrary::tried(),
     ) {
         let decision = decision((Some("s"), script), (tag, capacity), &workers, &tried);

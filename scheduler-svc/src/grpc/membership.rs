@@ -33,7 +33,8 @@ pub struct MembershipHandler {
 }
 
 impl MembershipHandler {
-    /// Adds workers to `members` until `draining` is cancelled. Tunnels stay open while there are `invocations`.
+    /// Adds workers to `members` until `draining` is cancelled. Tunnels stay open while there are
+    /// `invocations`.
     pub fn new(
         members: Arc<Members>,
         invocations: TaskTracker,

@@ -1,7 +1,7 @@
 //! Takes the workers' memory and CPU use from a Prometheus server that scrapes them.
 //!
-//! The server is queried at an interval. The reports of a worker count when the server has no recent samples of
-//! it, and those of all workers while the server is away; `ListWorkers`, a metric and the log say so.
+//! The server is queried at an interval. The reports of a worker count when the server has no recent samples
+//! of it, and those of all workers while the server is away; `ListWorkers`, a metric and the log say so.
 
 mod problem;
 mod samples;
@@ -41,8 +41,8 @@ pub struct Measurements {
 }
 
 impl Measurements {
-    /// Measures `members` with the server in `config`, and sends what is wrong to `problem`; empty for nothing.
-    /// `None`: no server is configured.
+    /// Measures `members` with the server in `config`, and sends what is wrong to `problem`; empty for
+    /// nothing. `None`: no server is configured.
     pub fn new(
         config: &Config,
         members: Arc<Members>,

@@ -15,13 +15,13 @@ use super::worker::{Memory, Worker};
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const TAGS: [&str; 4] = ["x", "y", "z", DEFAULT_TAG];
 
-/// What asks for a worker: its tag and its capacity.
-pub fn asking() -> impl Strategy<Value = (&'static str, u64)> {
+/// The tag and the capacity of a function.
+pub fn requirements() -> impl Strategy<Value = (&'static str, u64)> {
     let tag = select(&["x", "y", "z", "", "unknown", DEFAULT_TAG][..]);
     (tag, prop_oneof![Just(0), 1..120_u64])
 }
 
-/// Workers in order of name. Some names of scripts are not among them.
+/// Workers ordered by name. Some names in scripts are not among them.
 pub fn cluster() -> impl Strategy<Value = Vec<Worker>> {
     subsequence(&NAMES[..], 0..=5)
         .prop_flat_map(|names| names.into_iter().map(|name| worker(name).boxed()).collect::<Vec<_>>())
@@ -45,19 +45,19 @@ pub fn worker(name: &'static str) -> impl Strategy<Value = Worker> {
     )
 }
 
-/// Names of workers on which an attempt has failed.
+/// Names of workers on which an attempt failed.
 pub fn tried() -> impl Strategy<Value = Vec<String>> {
     let names = subsequence(&NAMES[..], 0..=2);
     prop_oneof![Just(Vec::new()), names.prop_map(|names| names.into_iter().map(str::to_owned).collect())]
 }
 
-/// A script about few tags and workers, so that all its rules come into play.
+/// A script with few tags and workers, so that all its rules matter.
 pub fn script() -> impl Strategy<Value = Script> {
     let tags = select(&TAGS[..]).prop_map(str::to_owned).boxed();
     script_of(tags, select(&NAMES[..]).prop_map(str::to_owned).boxed())
 }
 
-/// A script with these tags and names of workers. Nothing in it has a position.
+/// A script with these tags and worker names, without positions.
 pub fn script_of(tags: BoxedStrategy<String>, names: BoxedStrategy<String>) -> impl Strategy<Value = Script> {
     let followup = select(&[Followup::Fail, Followup::Default][..]);
     let item = (tags.clone(), vec(block(tags, names), 1..5), followup)
@@ -90,7 +90,7 @@ fn block(tags: BoxedStrategy<String>, names: BoxedStrategy<String>) -> impl Stra
         })
 }
 
-/// The first ones of each key.
+/// The first item of each key.
 fn each_once<T, K: Eq + Hash>(mut items: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
     let mut seen = HashSet::new();
     items.retain(|item| seen.insert(key(item)));

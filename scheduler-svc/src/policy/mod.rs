@@ -1,8 +1,7 @@
 //! Which worker takes an invocation. Pure functions over a view of the cluster.
 //!
-//! There is one way to choose: [`choose`] walks a [`Script`](app::Script), block by block. The default
-//! policy is such a script, too, of one block. Dispatch, explanations and the simulator all go through
-//! it, so that none of them can say what the others do not do.
+//! There is one way to choose: [`choose`] evaluates a [`Script`](app::Script), block by block. The default policy
+//! is a script of one block. Dispatch, explanations and simulations all use it, so they cannot differ.
 
 pub mod app;
 #[cfg(test)]

@@ -63,8 +63,8 @@ impl<'a> Rule<'a> {
         }
     }
 
-    /// The verdict on a worker. It has to stay in registers: a [`Verdict`] that is spilled to memory costs more
-    /// than the evaluation.
+    /// The verdict on a worker. It has to stay in registers: a [`Verdict`] that is spilled to memory costs
+    /// more than the evaluation.
     #[inline(always)]
     fn verdict<const LIMITED: bool, const AFFINE: bool>(&self, worker: &Worker) -> PackedVerdict {
         if worker.draining {

@@ -1,14 +1,14 @@
-//! Scripts and clusters in few words, for tests.
+//! Short notations of scripts and clusters, for tests.
 
 use bytes::Bytes;
 
 use super::app::{Script, parse};
 use super::worker::{Memory, Worker};
 
-/// The hash of the code of every function that asks.
+/// The hash of the code of all functions.
 pub const CODE: Bytes = Bytes::from_static(b"code");
 
-/// The script that a text says.
+/// Parses a script.
 pub fn script(text: &str) -> Script {
     parse(text).unwrap_or_else(|problems| panic!("{text}: {problems:?}"))
 }

@@ -8,36 +8,36 @@ use bytes::Bytes;
 /// Bytes in the unit of a function's capacity.
 pub const KB: u64 = 1024;
 
-/// A worker as policies see it. What each look at it needs comes first and shares a cache line: a choice
-/// may look at thousands of workers.
+/// A worker as policies see it. What every evaluation reads comes first and shares a cache line: a choice may
+/// consider thousands of workers.
 #[derive(Debug, Clone)]
 #[repr(C, align(64))]
 pub struct Worker {
-    /// Its memory, with what is reserved for what runs taken off. `None`: unknown.
+    /// Its memory. `None`: unknown.
     pub memory: Option<Memory>,
-    /// Invocations that run there, whoever sent them.
+    /// The invocations that run there, of all schedulers.
     pub running: u32,
-    /// It takes nothing new.
+    /// It accepts no new invocations.
     pub draining: bool,
-    /// What makes up `running`, by the functions' tags.
+    /// `running` by the tags of the functions.
     pub tags: TagCounts,
-    /// What scripts call it.
+    /// Its name in scripts.
     pub name: Arc<str>,
-    /// Hashes of the code that is prepared there.
+    /// The hashes of the code that is prepared there.
     pub warm: HashSet<Bytes>,
 }
 
 /// Memory in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// What functions may use in all.
+    /// The memory for functions.
     pub total: u64,
-    /// What of it can still be reserved.
+    /// The part of it that can still be reserved.
     pub available: u64,
 }
 
 impl Worker {
-    /// A worker on which nothing runs.
+    /// A worker that runs nothing.
     pub fn new(name: &str, memory: Option<Memory>) -> Self {
         Self {
             name: name.into(),
@@ -49,21 +49,20 @@ impl Worker {
         }
     }
 
-    /// What can be reserved, in bytes. Unknown memory counts as none.
+    /// The memory that can be reserved, in bytes; 0 if unknown.
     #[inline]
     pub fn available(&self) -> u64 {
         self.memory.map_or(0, |memory| memory.available)
     }
 }
 
-/// How many invocations run, by the tag of their function. The few tags of one worker: a list is faster
-/// than a map.
+/// Running invocations by the tag of their function. A worker runs few tags, so a list is faster than a map.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TagCounts {
-    /// The bits of the tags that are there: most that are not are found missing by one look.
+    /// A Bloom filter of the tags: finds most absent tags without a search.
     bits: u64,
     counts: Vec<TagCount>,
-    /// The codes of the first ones: few workers run more at a time, and the list is far away.
+    /// The codes of the first tags, inline: few workers run more at a time.
     first: [TagCode; FIRST],
 }
 
@@ -76,11 +75,11 @@ struct TagCount {
     tag: Arc<str>,
 }
 
-/// A tag in two words: those of up to 15 bytes as they are, of longer ones a hash.
+/// A tag in two words: itself if it has at most 15 bytes, else a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct TagCode([u64; 2]);
 
-/// A tag that is looked for in many [`TagCounts`].
+/// A tag to look up in many [`TagCounts`].
 #[derive(Debug, Clone, Copy)]
 pub struct TagKey<'a> {
     code: TagCode,
@@ -96,7 +95,7 @@ impl Default for TagCode {
 }
 
 impl TagCode {
-    /// Where others have their length.
+    /// In place of the length.
     const LONG: u8 = 16;
 
     fn new(tag: &str) -> Self {
@@ -124,7 +123,7 @@ impl TagCode {
         self.0[1].to_le_bytes()[7] == Self::LONG
     }
 
-    /// One of 64 bits.
+    /// Its bit in the filter.
     fn bit(self) -> u64 {
         let mixed = (self.0[0] ^ self.0[1].rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         1 << (mixed >> 58)
@@ -132,7 +131,7 @@ impl TagCode {
 }
 
 impl<'a> TagKey<'a> {
-    /// The key of this tag.
+    /// The key of a tag.
     pub fn new(tag: &'a str) -> Self {
         let code = TagCode::new(tag);
         Self { code, bit: code.bit(), tag }
@@ -145,13 +144,13 @@ impl<'a> TagKey<'a> {
 }
 
 impl TagCounts {
-    /// Those whose function has this tag.
+    /// The number of invocations with this tag.
     pub fn of(&self, tag: &str) -> u32 {
         let key = TagKey::new(tag);
         self.counts.iter().find(|known| key.is(known)).map_or(0, |known| known.count)
     }
 
-    /// Whether there are any whose function has this tag.
+    /// Whether any invocation has this tag.
     #[inline]
     pub fn has(&self, key: &TagKey<'_>) -> bool {
         self.bits & key.bit != 0 && self.lists(key)
@@ -166,7 +165,7 @@ impl TagCounts {
         }
     }
 
-    /// Adds `count` of them.
+    /// Adds `count` invocations with this tag.
     pub fn add(&mut self, tag: &str, count: u32) {
         let key = TagKey::new(tag);
         match self.counts.iter_mut().find(|known| key.is(known)) {
@@ -179,7 +178,7 @@ impl TagCounts {
         }
     }
 
-    /// Takes one of them off.
+    /// Removes one invocation with this tag.
     pub fn remove_one(&mut self, tag: &str) {
         let key = TagKey::new(tag);
         let Some(index) = self.counts.iter().position(|known| key.is(known)) else { return };
@@ -190,7 +189,7 @@ impl TagCounts {
         }
     }
 
-    /// Another tag is in the list, or one is no more.
+    /// Updates the filter and the inline codes.
     fn summarise(&mut self) {
         let codes = self.counts.iter().map(|known| known.code);
         self.bits = codes.clone().fold(0, |bits, code| bits | code.bit());
@@ -198,7 +197,7 @@ impl TagCounts {
         self.first.iter_mut().zip(codes).for_each(|(first, code)| *first = code);
     }
 
-    /// Each tag of which any run.
+    /// The tags with their counts.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u32)> {
         self.counts.iter().map(|known| (&*known.tag, known.count))
     }

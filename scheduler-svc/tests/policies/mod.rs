@@ -399,7 +399,7 @@ async fn a_script_is_checked() {
         (&*warning.kind, &*warning.tag, warning.block, warning.line, warning.column),
         ("unknown_worker", "t", 1, 2, 18)
     );
-    assert_eq!(warning.message, "unknown_worker: tag \"t\", block 1, line 2: no worker is called \"v\" now");
+    assert_eq!(warning.message, "unknown_worker: tag \"t\", block 1, line 2: no worker is named \"v\" now");
     let _v = stage.worker("v", 100).await;
     assert!(check_script(&stage, content).await.expect("checked").warnings.is_empty(), "it is there now");
     worker.leave();

@@ -1,4 +1,4 @@
-//! What is doubtful in a script, although it can be used.
+//! Warnings about scripts that are valid.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::problem::{Problem, ProblemKind, in_order, quoted};
 use super::script::{Affinity, Block, Item, Script, Workers};
 
-/// Says what is doubtful in a script while the workers have these names, in the order of the text. Of very
-/// much only the beginning.
+/// The warnings about a script while the workers have these names, in the order of the text. Of too many only
+/// the first.
 pub fn lint(script: &Script, names: &[Arc<str>]) -> Vec<Problem> {
     let names: HashSet<&str> = names.iter().map(|name| &**name).collect();
     in_order(script.items.iter().flat_map(|item| lint_item(item, &names)).collect())
@@ -22,7 +22,7 @@ fn lint_item(item: &Item, names: &HashSet<&str>) -> Vec<Problem> {
         };
         if let Workers::Named(named) = &block.workers {
             for named in named.iter().filter(|named| !names.contains(&*named.name)) {
-                let what = format!("no worker is called {} now", quoted(&named.name));
+                let what = format!("no worker is named {} now", quoted(&named.name));
                 warn(ProblemKind::UnknownWorker, named.position, what);
             }
         }
@@ -40,9 +40,11 @@ fn lint_item(item: &Item, names: &HashSet<&str>) -> Vec<Problem> {
         }
         if contradictions.is_empty()
             && !is_never_valid
-            && let Some(by) = candidates.taken_by(&earlier)
+            && let Some(block_before) = candidates.shadowed_by(&earlier)
         {
-            let what = format!("the block never gives a worker: {by} any that would be valid for it");
+            let what = format!(
+                "the block never gives a worker: any that is valid for it is valid for {block_before}"
+            );
             warn(ProblemKind::UnreachableBlock, block.position, what);
         }
         earlier.push(candidates);
@@ -69,7 +71,7 @@ impl<'a> Candidates<'a> {
         Self { block, names, affinity }
     }
 
-    /// The terms that exclude one before them.
+    /// The terms that contradict an earlier one.
     fn contradictions(&self) -> Vec<&'a Affinity> {
         let mut before = HashSet::new();
         let terms = self.block.affinity.iter();
@@ -80,8 +82,8 @@ impl<'a> Candidates<'a> {
         terms.filter(contradicts).collect()
     }
 
-    /// What takes each worker that is valid for this block, whatever the cluster is like.
-    fn taken_by(&self, earlier: &[Self]) -> Option<String> {
+    /// The earlier blocks for which each worker is valid that is valid for this one.
+    fn shadowed_by(&self, earlier: &[Self]) -> Option<String> {
         let laxer: Vec<_> = earlier.iter().zip(1..).filter(|(other, _)| other.is_laxer_than(self)).collect();
         let covers = |other: &Self| match (&other.names, &self.names) {
             (None, _) => true,
@@ -89,18 +91,18 @@ impl<'a> Candidates<'a> {
             (Some(names), Some(own)) => is_subset(own, names),
         };
         if let Some((_, number)) = laxer.iter().find(|(other, _)| covers(other)) {
-            return Some(format!("block {number} takes"));
+            return Some(format!("block {number}"));
         }
-        // Not one of them alone, but each name by one of them.
+        // Not by one block, but each name by one of the blocks.
         let has = |name: &&str| {
             let names = laxer.iter().filter_map(|(other, _)| other.names.as_ref());
             names.into_iter().any(|names| names.binary_search(name).is_ok())
         };
         let own = self.names.as_ref()?;
-        own.iter().all(has).then(|| "the blocks before it take".to_owned())
+        own.iter().all(has).then(|| "a block before it".to_owned())
     }
 
-    /// Whether a worker that both name is valid for this block whenever it is for the other.
+    /// Whether a worker named by both is valid for this block whenever it is valid for the other.
     fn is_laxer_than(&self, other: &Self) -> bool {
         fn is_laxer<T: PartialOrd>(limit: Option<T>, other: Option<T>) -> bool {
             limit.is_none_or(|limit| other.is_some_and(|other| limit >= other))
@@ -117,7 +119,7 @@ fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
     items
 }
 
-/// Whether each item of one list in order is in another one.
+/// Whether a sorted list contains each item of another.
 fn is_subset<T: Ord>(items: &[T], of: &[T]) -> bool {
     let mut rest = of.iter();
     items.len() <= of.len() && items.iter().all(|item| rest.find(|other| *other >= item) == Some(item))
@@ -220,12 +222,12 @@ mod tests {
             })
             .collect();
         let expected = [
-            r#"2:18 unknown_worker: tag "t", block 1, line 2: no worker is called "w9" now"#,
-            r#"2:25 unknown_worker: tag "t", block 1, line 2: no worker is called "w8" now"#,
+            r#"2:18 unknown_worker: tag "t", block 1, line 2: no worker is named "w9" now"#,
+            r#"2:25 unknown_worker: tag "t", block 1, line 2: no worker is named "w8" now"#,
             r#"3:25 contradictory_affinity: tag "t", block 1, line 3: no worker can run something tagged "x" and nothing tagged "x""#,
             r#"3:31 contradictory_affinity: tag "t", block 1, line 3: no worker can run something tagged "y" and nothing tagged "y""#,
-            r#"5:5 unreachable_block: tag "t", block 3, line 5: the block never gives a worker: block 2 takes any that would be valid for it"#,
-            r#"9:5 unreachable_block: tag "u", block 3, line 9: the block never gives a worker: the blocks before it take any that would be valid for it"#,
+            r#"5:5 unreachable_block: tag "t", block 3, line 5: the block never gives a worker: any that is valid for it is valid for block 2"#,
+            r#"9:5 unreachable_block: tag "u", block 3, line 9: the block never gives a worker: any that is valid for it is valid for a block before it"#,
         ];
         assert_eq!(found, expected);
     }

@@ -1,4 +1,4 @@
-//! APP scripts: what they say, and how they are read.
+//! APP scripts: their structure, their parser and their linter.
 
 mod lint;
 mod parse;

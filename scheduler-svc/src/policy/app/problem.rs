@@ -1,29 +1,29 @@
-//! What is wrong or doubtful in a script.
+//! Problems of scripts.
 
 use super::script::Position;
 
-/// Problems that are told; of more there is only the number.
+/// The most problems that are listed; of more only the number is given.
 pub(super) const MAX_PROBLEMS: usize = 1000;
 
-/// Something wrong or doubtful in a script.
+/// An error or a warning about a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// What kind of problem it is.
+    /// The kind.
     pub kind: ProblemKind,
     /// In words, with the kind, the tag, the block and the line.
     pub message: String,
-    /// The tag of the item that it is in.
+    /// The tag of the item.
     pub tag: Option<String>,
     /// The number of the block in its item, from 1.
     pub block: Option<u32>,
-    /// Where it stands.
+    /// The position in the text.
     pub position: Position,
 }
 
 /// The kinds of problems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProblemKind {
-    /// The text is no YAML, or something stands where something else was expected.
+    /// The text is not valid YAML, or has something unexpected.
     UnknownConstruct,
     /// An item has no blocks.
     NoBlocks,
@@ -31,13 +31,13 @@ pub enum ProblemKind {
     NoBlockWorkers,
     /// A followup is neither `default` nor `fail`.
     UnknownFollowup,
-    /// A block never gives a worker that the blocks before it do not give. Only a warning.
+    /// Each worker that is valid for the block is valid for a block before it. A warning.
     UnreachableBlock,
-    /// No worker has this name now. Only a warning.
+    /// No worker has this name now. A warning.
     UnknownWorker,
-    /// An affinity that no worker can have. Only a warning.
+    /// An affinity that no worker can satisfy. A warning.
     ContradictoryAffinity,
-    /// A limit that no worker can keep. Only a warning.
+    /// A limit that no worker can satisfy. A warning.
     NeverValid,
 }
 
@@ -58,7 +58,7 @@ impl Problem {
 }
 
 impl ProblemKind {
-    /// What clients call it.
+    /// Its name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::UnknownConstruct => "unknown_construct",
@@ -73,7 +73,7 @@ impl ProblemKind {
     }
 }
 
-/// The problems in the order of the text, the first ones if there are very many.
+/// The problems in the order of the text. Of too many only the first.
 pub(super) fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort_by_key(|problem| (problem.position.line, problem.position.column));
     if let Some(Problem { kind, position, .. }) = problems.get(MAX_PROBLEMS) {
@@ -85,7 +85,7 @@ pub(super) fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems
 }
 
-/// A text of a script in quotes, cut where it would fill a message.
+/// A quoted text of a script, shortened if it is long.
 pub(super) fn quoted(text: &str) -> String {
     const MOST_CHARS: usize = 60;
     match text.char_indices().nth(MOST_CHARS) {

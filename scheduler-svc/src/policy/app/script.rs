@@ -1,53 +1,52 @@
-//! What a script says.
+//! Scripts after parsing.
 
-/// The tag of the item that counts for tags without one of their own.
+/// The tag of the item for functions whose tag has no item.
 pub const DEFAULT_TAG: &str = "default";
 
-/// A script that was read. Its items are in the order written, each tag stands once and is not empty,
-/// and each item has a block at least.
+/// A script. Each tag has at most one item and is not empty; each item has at least one block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
-    /// What is said for each tag.
+    /// The items, in the order written.
     pub items: Vec<Item>,
 }
 
-/// What a script says for one tag.
+/// The blocks for one tag.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Item {
-    /// The tag; [`DEFAULT_TAG`] for all that are not named.
+    /// The tag; [`DEFAULT_TAG`] for functions whose tag has no item.
     pub tag: String,
-    /// Tried in this order.
+    /// The blocks, tried in this order.
     pub blocks: Vec<Block>,
-    /// What happens when no block gives a worker.
+    /// What to do if no block gives a worker.
     pub followup: Followup,
-    /// Where it stands.
+    /// The position in the text.
     pub position: Position,
 }
 
-/// A group of workers and how one of them is taken. By default the first of all that is valid.
+/// Candidates, the conditions on them, and how one is selected. By default the first valid worker.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Block {
-    /// Who may be taken.
+    /// The candidates.
     pub workers: Workers,
-    /// Who of them is.
+    /// How a valid candidate is selected.
     pub strategy: Strategy,
     /// The most of a worker's memory that may be in use with the invocation, in percent.
     pub capacity_used: Option<u8>,
-    /// A worker that runs as many invocations takes no more.
+    /// A worker that runs as many invocations is not valid.
     pub max_concurrent_invocations: Option<u32>,
-    /// What has to run, or must not run, on the worker. Each term stands once.
+    /// The tags that must or must not run on the worker. Each term occurs once.
     pub affinity: Vec<Affinity>,
-    /// Where it stands.
+    /// The position in the text.
     pub position: Position,
 }
 
 /// The candidates of a block.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Workers {
-    /// All, in order of name.
+    /// All workers, ordered by name.
     #[default]
     All,
-    /// Those of these names, in this order. Each name stands once.
+    /// The workers with these names, in this order. Each name occurs once.
     Named(Vec<WorkerName>),
 }
 
@@ -56,44 +55,44 @@ pub enum Workers {
 pub struct WorkerName {
     /// The name.
     pub name: String,
-    /// Where it stands.
+    /// The position in the text.
     pub position: Position,
 }
 
-/// Which of the valid candidates is taken.
+/// How a valid candidate is selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strategy {
-    /// The first.
+    /// The first one.
     #[default]
     BestFirst,
-    /// Any, with equal chance.
+    /// A random one, with equal chance.
     Random,
     /// The one with the most memory available; among equals a warm one, then the least loaded.
     Platform,
 }
 
-/// What follows an item none of whose blocks gives a worker.
+/// What to do if no block of an item gives a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Followup {
-    /// Nothing: there is no worker.
+    /// Refuse the invocation.
     #[default]
     Fail,
-    /// The blocks of the default item, once.
+    /// Try the blocks of the default item, once.
     Default,
 }
 
 /// One term of an affinity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Affinity {
-    /// The tag of functions.
+    /// A tag of functions.
     pub tag: String,
-    /// At least one of them has to run on the worker; else none may.
+    /// True: at least one of them must run on the worker. False: none may.
     pub wanted: bool,
-    /// Where it stands.
+    /// The position in the text.
     pub position: Position,
 }
 
-/// A position in a text, both from 1. Zero in what was not read from one.
+/// A position in a text, from 1. Zero in scripts that were not parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Position {
     /// The line.
@@ -108,26 +107,26 @@ impl Position {
 }
 
 impl Script {
-    /// The default policy, as a script: of all workers the one with the most memory available.
+    /// The default policy as a script: the worker with the most memory available.
     pub fn platform() -> Self {
         let block = Block { strategy: Strategy::Platform, ..Block::default() };
         let item = Item { tag: DEFAULT_TAG.to_owned(), blocks: vec![block], ..Item::default() };
         Self { items: vec![item] }
     }
 
-    /// The item that counts for functions with this tag.
+    /// The item for functions with this tag: their own, else the default.
     pub fn item_for(&self, tag: &str) -> Option<&Item> {
         self.item(tag).or_else(|| self.item(DEFAULT_TAG))
     }
 
-    /// The item of this tag.
+    /// The item with this tag.
     pub fn item(&self, tag: &str) -> Option<&Item> {
         self.items.iter().find(|item| item.tag == tag)
     }
 }
 
 impl Strategy {
-    /// As scripts write it.
+    /// The word in scripts.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BestFirst => "best-first",
@@ -138,7 +137,7 @@ impl Strategy {
 }
 
 impl Followup {
-    /// As scripts write it.
+    /// The word in scripts.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Fail => "fail",

@@ -7,12 +7,12 @@ use rand::rngs::Xoshiro256PlusPlus;
 
 use super::*;
 use crate::policy::app::{ProblemKind, Strategy, lint};
-use crate::policy::arbitrary::{asking, cluster, script, tried, worker};
+use crate::policy::arbitrary::{cluster, requirements, script, tried, worker};
 use crate::policy::testing::CODE;
 use crate::policy::{Memory, Step, Verdict};
 
-/// Whether a worker is valid for a block, by the definition of the language, written independently of the code
-/// under test.
+/// Whether a worker is valid for a block, by the definition of the language, written independently of the
+/// code under test.
 fn is_valid(block: &Block, worker: &Worker, capacity: u64, tried: &[String]) -> bool {
     let fits = match worker.memory {
         Some(Memory { total, available }) => {
@@ -70,7 +70,7 @@ proptest! {
 
     #[test]
     fn the_choice_is_what_the_language_says(
-        script in script(), workers in cluster(), (tag, capacity) in asking(), tried in tried(), seed: u64,
+        script in script(), workers in cluster(), (tag, capacity) in requirements(), tried in tried(), seed: u64,
     ) {
         let requirements = Requirements { tag, capacity, code: &CODE };
         let outcome = choose(&script, &requirements, &workers, &tried, &mut rng(seed)).outcome;
@@ -114,7 +114,7 @@ proptest! {
     fn an_invalid_worker_changes_nothing(
         script in script(),
         workers in cluster(),
-        (tag, capacity) in asking(),
+        (tag, capacity) in requirements(),
         added in worker(""),
         name in select(&["a", "b", "c", "d", "e", "f", "g"][..]),
         drains: bool,
@@ -147,7 +147,7 @@ proptest! {
 
     #[test]
     fn the_steps_are_those_of_the_evaluation(
-        script in script(), workers in cluster(), (tag, capacity) in asking(), tried in tried(), seed: u64,
+        script in script(), workers in cluster(), (tag, capacity) in requirements(), tried in tried(), seed: u64,
     ) {
         let requirements = Requirements { tag, capacity, code: &CODE };
         let Choice { outcome, steps } = choose(&script, &requirements, &workers, &tried, &mut rng(seed));
@@ -177,7 +177,7 @@ proptest! {
 
     #[test]
     fn a_block_that_lint_calls_unreachable_gives_no_worker(
-        script in script(), workers in cluster(), (tag, capacity) in asking(), seed: u64,
+        script in script(), workers in cluster(), (tag, capacity) in requirements(), seed: u64,
     ) {
         let names: Vec<_> = workers.iter().map(|worker| worker.name.clone()).collect();
         let dead: HashSet<_> = lint(&script, &names)

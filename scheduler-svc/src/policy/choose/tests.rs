@@ -5,7 +5,8 @@ use super::*;
 use crate::policy::testing::{CODE, cluster, script};
 use crate::policy::{Memory, Step, Verdict};
 
-/// The name of the worker that is chosen for a function with this tag and a capacity of 10, or why there is none.
+/// The name of the worker that is chosen for a function with this tag and a capacity of 10, or why there is
+/// none.
 fn chosen(script: &Script, workers: &str, tag: &str, seed: u64) -> String {
     let workers = cluster(workers);
     let requirements = Requirements { tag, capacity: 10, code: &CODE };

@@ -11,11 +11,10 @@ use self::read::Reader;
 use super::problem::{Problem, ProblemKind, in_order};
 use super::script::{Position, Script};
 
-/// The longest text that is read. A script is written by hand.
+/// The longest script, in bytes. Scripts are written by hand.
 pub const MAX_SCRIPT_BYTES: usize = 256 << 10;
 
-/// Reads a script, or says all that is wrong with it, in the order of the text. Of very much only the
-/// beginning.
+/// Reads a script, or gives its problems in the order of the text. Of too many only the first.
 pub fn parse(text: &str) -> Result<Script, Vec<Problem>> {
     if text.len() > MAX_SCRIPT_BYTES {
         let what = format!("the script is larger than the limit of {MAX_SCRIPT_BYTES} bytes");

@@ -8,7 +8,7 @@ use super::*;
 use crate::policy::app::{Affinity, Block, Followup, Item, Strategy as Taking, WorkerName, Workers};
 use crate::policy::arbitrary::{script, script_of};
 
-/// What the grammar of YAML is sensitive to, and that of scripts.
+/// Pieces that matter to YAML or to scripts.
 const PIECES: [&str; 40] = [
     "-",
     "- ",
@@ -52,7 +52,7 @@ const PIECES: [&str; 40] = [
     " ",
 ];
 
-/// Writes scripts as people do: now in one way, now in another.
+/// Writes scripts in random styles.
 struct Writer(SmallRng);
 
 impl Writer {
@@ -119,7 +119,7 @@ impl Writer {
     }
 
     fn invalidations(&mut self, block: &Block) -> Vec<String> {
-        // Without a limit: nothing, or more than everything.
+        // No limit: nothing, or more than 100.
         let percent = block.capacity_used.map(u32::from);
         let percent =
             percent.or_else(|| self.0.random::<bool>().then(|| self.0.random_range(101..=u32::MAX)));
@@ -137,12 +137,12 @@ impl Writer {
     }
 }
 
-/// Text in quotes, as YAML has them.
+/// A quoted YAML string.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// A script without positions.
+/// Removes the positions.
 fn bare(script: Script) -> Script {
     let position = Position::default();
     let bare_workers = |workers| match workers {
@@ -162,7 +162,7 @@ fn bare(script: Script) -> Script {
     Script { items: script.items.into_iter().map(bare_item).collect() }
 }
 
-/// What holds of anything that is read.
+/// Checks what is true of every result.
 fn check(text: &str) -> Result<(), TestCaseError> {
     match parse(text) {
         Ok(script) => {

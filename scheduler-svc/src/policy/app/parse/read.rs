@@ -1,4 +1,4 @@
-//! Makes a script of a tree of YAML nodes.
+//! Turns a tree of YAML nodes into a script.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,7 +6,7 @@ use super::yaml::{Broken, FOLLOWUP, Loaded, Node, Value};
 use crate::policy::app::problem::{Problem, ProblemKind, quoted};
 use crate::policy::app::script::{Affinity, Block, Followup, Item, Position, Strategy, WorkerName, Workers};
 
-/// More than anybody writes, and few enough to be looked at for each invocation.
+/// More than anybody writes, and few enough to evaluate for each invocation.
 const MAX_BLOCKS: usize = 256;
 
 /// The longest tag that a function can have.
@@ -14,20 +14,20 @@ const MAX_TAG_CHARS: usize = 160;
 
 const ALL_WORKERS: &str = "*";
 
-/// Reads nodes, and goes on after what is wrong: what it then gives is of no use but to find more.
+/// Reads nodes. Continues after problems to find all of them; the script is then of no other use.
 #[derive(Default)]
 pub(super) struct Reader {
     problems: Vec<Problem>,
-    /// The tags that have an item, with its line.
+    /// The tags of items, with their lines.
     tags: HashMap<String, u32>,
-    /// The tag of the item that is read.
+    /// The tag of the current item.
     tag: Option<String>,
-    /// The number of the block that is read.
+    /// The number of the current block.
     block: Option<u32>,
 }
 
 impl Reader {
-    /// Reads a script; of one that broke, the items that were whole.
+    /// Reads a script, or the complete items of one whose YAML is broken.
     pub fn script(&mut self, Loaded { root, broken }: &Loaded<'_>) -> Vec<Item> {
         let expected = "a list of items, each beginning with \"- \", a tag and its blocks";
         let mut items = Vec::new();
@@ -48,7 +48,7 @@ impl Reader {
         items
     }
 
-    /// All that is wrong.
+    /// The problems that were found.
     pub fn into_problems(self) -> Vec<Problem> {
         self.problems
     }
@@ -182,7 +182,7 @@ impl Reader {
     fn worker_name(&mut self, node: &Node<'_>) -> Option<WorkerName> {
         match node.text() {
             Some(ALL_WORKERS) => {
-                self.unknown(node.position, "\"*\" is no name; for all workers write workers: \"*\"");
+                self.unknown(node.position, "\"*\" is not a name; for all workers write workers: \"*\"");
                 None
             }
             Some(name) if !name.is_empty() => {
@@ -235,7 +235,7 @@ impl Reader {
         (capacity_used, max_concurrent_invocations)
     }
 
-    /// A limit in percent. `None` for more than 100, which no worker can exceed.
+    /// A limit in percent. `None` for more than 100, which is no limit.
     fn percentage(&mut self, node: &Node<'_>) -> Option<u8> {
         let text = node.text().unwrap_or_default().trim();
         let number = text.strip_suffix('%').unwrap_or(text).trim_end();
@@ -296,7 +296,7 @@ impl Reader {
         Some(Affinity { tag: tag.to_owned(), wanted, position: node.position })
     }
 
-    /// What stands in a mapping, each with its key and the key's position.
+    /// The entries of a mapping: key, the key's position, value.
     fn entries<'n, 't>(&mut self, map: &'n [(Node<'t>, Node<'t>)]) -> Vec<(&'n str, Position, &'n Node<'t>)> {
         let mut lines = HashMap::new();
         let mut entries = Vec::new();
@@ -307,7 +307,7 @@ impl Reader {
             };
             match lines.get(text) {
                 Some(line) => {
-                    let what = format!("the key {} stands twice, first on line {line}", quoted(text));
+                    let what = format!("duplicate key {}, first on line {line}", quoted(text));
                     self.unknown(key.position, what);
                 }
                 None => {
@@ -337,7 +337,7 @@ impl Reader {
     }
 }
 
-/// What stands there, in words.
+/// A node in words.
 fn found_words(node: &Node<'_>) -> String {
     match &node.value {
         Value::Null => "found nothing".to_owned(),
@@ -345,11 +345,11 @@ fn found_words(node: &Node<'_>) -> String {
         Value::List(_) => "found a list".to_owned(),
         Value::Map(_) => "found a mapping".to_owned(),
         Value::Tagged(tag) => format!("found the YAML tag {}", quoted(tag)),
-        Value::Alias => "found an alias, which scripts do not have".to_owned(),
+        Value::Alias => "found an alias, which scripts may not use".to_owned(),
     }
 }
 
-/// Accepts what can be the tag of a function.
+/// Checks that a function can have this tag.
 fn check_tag(tag: &str) -> Result<(), String> {
     if tag.is_empty() {
         return Err("the tag is empty; expected the tag of functions".to_owned());
@@ -362,7 +362,7 @@ fn check_tag(tag: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether it has digits only, and any.
+/// Whether a text consists of digits.
 fn is_whole_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }

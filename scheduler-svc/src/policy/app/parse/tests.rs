@@ -2,17 +2,17 @@ use super::*;
 use crate::policy::app::problem::MAX_PROBLEMS;
 use crate::policy::app::{Affinity, Block, Workers};
 
-/// A script in one line: `TAG: BLOCK | BLOCK`, with what is not the default.
-fn shown(script: &Script) -> String {
+/// A script in one line: `TAG: BLOCK | BLOCK`, without defaults.
+fn line_of(script: &Script) -> String {
     let items = script.items.iter().map(|item| {
-        let blocks: Vec<_> = item.blocks.iter().map(shown_block).collect();
+        let blocks: Vec<_> = item.blocks.iter().map(line_of_block).collect();
         let followup = if item.followup.as_str() == "fail" { "" } else { ", then default" };
         format!("{}: {}{followup}", item.tag, blocks.join(" | "))
     });
     items.collect::<Vec<_>>().join("; ")
 }
 
-fn shown_block(block: &Block) -> String {
+fn line_of_block(block: &Block) -> String {
     let mut words = vec![match &block.workers {
         Workers::All => "*".to_owned(),
         Workers::Named(named) => named.iter().map(|named| &*named.name).collect::<Vec<_>>().join(","),
@@ -24,10 +24,10 @@ fn shown_block(block: &Block) -> String {
     words.join(" ")
 }
 
-/// What a script is read as, or what is wrong with it, as the golden cases have it.
+/// A script or its problems, in the format of the golden cases.
 fn read(text: &str) -> Vec<String> {
     match parse(text) {
-        Ok(script) => vec![format!("= {}", shown(&script))],
+        Ok(script) => vec![format!("= {}", line_of(&script))],
         Err(problems) => problems
             .iter()
             .map(|Problem { position, message, .. }| {
@@ -40,7 +40,7 @@ fn read(text: &str) -> Vec<String> {
 #[track_caller]
 fn problems(text: &str) -> Vec<Problem> {
     match parse(text) {
-        Ok(script) => panic!("taken as {}: {text}", shown(&script)),
+        Ok(script) => panic!("taken as {}: {text}", line_of(&script)),
         Err(problems) => problems,
     }
 }
@@ -56,7 +56,7 @@ fn golden() {
         } else if !line.is_empty() {
             script.push(line);
         } else if !expected.is_empty() {
-            // Neither line ends nor a mark of the encoding change anything.
+            // Line ends and a byte-order mark do not matter.
             for text in [script.join("\n"), format!("\u{feff}{}\r\n", script.join("\r\n"))] {
                 let found = read(&text);
                 if found != expected {
@@ -156,9 +156,9 @@ fn hostile_scripts_are_refused_quickly() {
     for text in [fill("- "), fill("? "), fill("["), fill("{a: "), "[".repeat(20) + &"]".repeat(20)] {
         let [problem] = &problems(&text)[..] else { panic!("one problem: {}", &text[..20]) };
         let says = |words: &str| problem.message.contains(words);
-        assert!(says("nested deeper than any script") || says("recursion limit exceeded"), "{problem:?}");
+        assert!(says("nested too deep") || says("recursion limit exceeded"), "{problem:?}");
     }
-    // What aliases name is not copied, whatever it would amount to.
+    // The targets of aliases are not copied.
     let mut bomb = "- &a0 t: [{workers: [w, w]}]\n".to_owned();
     for number in 1..30 {
         let before = number - 1;

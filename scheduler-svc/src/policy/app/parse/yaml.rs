@@ -1,8 +1,8 @@
-//! The text of a script as a tree of YAML nodes, each with its position.
+//! Parses the text of a script into a tree of YAML nodes with their positions.
 //!
-//! The tree of a general library would forget duplicate keys, copy what aliases name, and recurse as deep
-//! as a text nests. This one is made from the parser's events and does none of that: it has no more nodes
-//! than the text has characters, and is a few levels deep.
+//! The trees of general libraries drop duplicate keys, copy the targets of aliases, and recurse as deep as a text
+//! nests. This one is built from the parser's events and does none of that: it has at most as many nodes as the
+//! text has characters, and a few levels.
 
 use std::borrow::Cow;
 
@@ -10,53 +10,53 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
 use crate::policy::app::script::Position;
 
-/// Deeper than any script.
+/// The deepest nesting. Scripts need less.
 const MAX_DEPTH: usize = 16;
 
-/// The key of an item that is no tag.
+/// The key of an item that is not a tag.
 pub(super) const FOLLOWUP: &str = "followup";
 
-/// What was understood of a text.
+/// The nodes of a text.
 pub(super) struct Loaded<'t> {
-    /// The document, or the part of it that was whole before it broke. `None`: the text has none.
+    /// The document, or its complete part before an error. `None`: the text has no document.
     pub root: Option<Node<'t>>,
-    /// Why the rest could not be read.
+    /// The error that ended the document, if any.
     pub broken: Option<Broken>,
 }
 
-/// Where a text ceases to be the YAML of a script, and why.
+/// An error in the YAML of a script.
 pub(super) struct Broken {
     pub position: Position,
     pub what: String,
-    /// The tag of the item that it is in.
+    /// The tag of the item.
     pub tag: Option<String>,
-    /// The number of the block that it is in, from 1.
+    /// The number of the block in the item, from 1.
     pub block: Option<u32>,
 }
 
-/// Something in a text.
+/// A node with its position.
 pub(super) struct Node<'t> {
     pub position: Position,
     pub value: Value<'t>,
 }
 
 pub(super) enum Value<'t> {
-    /// Nothing, or a word for it.
+    /// Nothing, `~` or `null`.
     Null,
-    /// Text, or what YAML would take for a number or a truth value, as it is written.
+    /// Text. Numbers and booleans are text, too, as written.
     Text(Cow<'t, str>),
     List(Vec<Node<'t>>),
-    /// Keys and values as they stand there.
+    /// Keys and values, in order.
     Map(Vec<(Node<'t>, Node<'t>)>),
-    /// Anything with this YAML tag.
+    /// Any node with this YAML tag.
     Tagged(String),
-    /// The name of another node.
+    /// A reference to another node.
     Alias,
 }
 
-/// Reads a text.
+/// Parses a text.
 pub(super) fn load(text: &str) -> Loaded<'_> {
-    // A mark of the encoding is in no column.
+    // A byte-order mark does not count as a column.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut loader = Loader { open: Vec::new(), root: None };
     for event in Parser::new_from_str(text) {
@@ -72,7 +72,7 @@ pub(super) fn load(text: &str) -> Loaded<'_> {
 }
 
 struct Loader<'t> {
-    /// The collections that have begun and not ended, outermost first.
+    /// The open lists and mappings, outermost first.
     open: Vec<Open<'t>>,
     root: Option<Node<'t>>,
 }
@@ -92,14 +92,14 @@ enum Contents<'t> {
     },
 }
 
-/// Where something is wrong, and what.
-type Wrong = (Position, String);
+/// Where an error is, and what it is.
+type LocatedError = (Position, String);
 
 impl<'t> Loader<'t> {
-    fn take(&mut self, event: Event<'t>, position: Position) -> Result<(), Wrong> {
+    fn take(&mut self, event: Event<'t>, position: Position) -> Result<(), LocatedError> {
         match event {
             Event::DocumentStart(_) if self.root.is_some() => {
-                return Err((position, "another document begins; expected one only".to_owned()));
+                return Err((position, "expected only one document".to_owned()));
             }
             Event::Scalar(text, style, _, tag) => {
                 let value = match tag {
@@ -129,12 +129,9 @@ impl<'t> Loader<'t> {
         position: Position,
         tag: Option<Cow<'t, Tag>>,
         contents: Contents<'t>,
-    ) -> Result<(), Wrong> {
+    ) -> Result<(), LocatedError> {
         if self.open.len() == MAX_DEPTH {
-            return Err((
-                position,
-                "lists and mappings are nested deeper than any script has them".to_owned(),
-            ));
+            return Err((position, "lists and mappings are nested too deep".to_owned()));
         }
         self.open.push(Open { position, tag: tag.map(|tag| written(&tag)), contents });
         Ok(())
@@ -151,15 +148,15 @@ impl<'t> Loader<'t> {
     }
 
     fn put(&mut self, node: Node<'t>) {
-        let Some(Open { position: place_of_map, contents, .. }) = self.open.last_mut() else {
+        let Some(Open { position: map_position, contents, .. }) = self.open.last_mut() else {
             self.root = Some(node);
             return;
         };
         match contents {
             Contents::List(nodes) => nodes.push(node),
-            // What is not there is missed where the mapping begins, or at its key.
+            // A missing key or value is reported at the mapping or at the key.
             Contents::Map { entries, key } => match key.take() {
-                None => *key = Some(node.or_missing_at(*place_of_map)),
+                None => *key = Some(node.or_missing_at(*map_position)),
                 Some(key) => {
                     let value = node.or_missing_at(key.position);
                     entries.push((key, value));
@@ -168,18 +165,18 @@ impl<'t> Loader<'t> {
         }
     }
 
-    /// Gives up. The items that ended before are kept, so that all that is wrong with them is said, too.
+    /// Ends with an error. Keeps the complete items, so that their problems are found, too.
     fn broken(self, position: Position, what: String) -> Loaded<'t> {
-        let (tag, block) = self.whereabouts();
-        let whole = self.open.into_iter().next().and_then(|open| match open.contents {
+        let (tag, block) = self.current();
+        let complete = self.open.into_iter().next().and_then(|open| match open.contents {
             Contents::List(items) => Some(Node { position: open.position, value: Value::List(items) }),
             Contents::Map { .. } => None,
         });
-        Loaded { root: self.root.or(whole), broken: Some(Broken { position, what, tag, block }) }
+        Loaded { root: self.root.or(complete), broken: Some(Broken { position, what, tag, block }) }
     }
 
-    /// The tag of the item, and the number of the block, that have begun.
-    fn whereabouts(&self) -> (Option<String>, Option<u32>) {
+    /// The tag of the current item and the number of the current block.
+    fn current(&self) -> (Option<String>, Option<u32>) {
         let [script, item, blocks @ ..] = &self.open[..] else { return (None, None) };
         let (Contents::List(_), Contents::Map { entries, key }) = (&script.contents, &item.contents) else {
             return (None, None);
@@ -204,7 +201,7 @@ impl Node<'_> {
         }
     }
 
-    /// The node; nothing has no position but the one where it is missed.
+    /// The node. One that is empty gets the position where it is missed.
     fn or_missing_at(self, position: Position) -> Self {
         match self.value {
             Value::Null => Self { position, ..self },
@@ -213,12 +210,12 @@ impl Node<'_> {
     }
 }
 
-/// Words for nothing.
+/// Whether YAML takes a word for null.
 fn is_null(text: &str) -> bool {
     matches!(text, "" | "~" | "null" | "Null" | "NULL")
 }
 
-/// A YAML tag as somebody writes it.
+/// A YAML tag as it is written.
 fn written(tag: &Tag) -> String {
     match (tag.handle.as_str(), tag.suffix.as_str()) {
         ("" | "!", "!") => "!".to_owned(),
@@ -233,11 +230,11 @@ fn position_of(marker: Marker) -> Position {
     Position { line: number(marker.line()), column: number(marker.col() + 1) }
 }
 
-/// Why a text is no YAML, for who may never have heard of aliases.
-fn words(text: &str, error: &ScanError) -> Wrong {
+/// Why a text is not valid YAML, without mentioning aliases to users who meant a `*`.
+fn words(text: &str, error: &ScanError) -> LocatedError {
     let marker = error.marker();
     let position = match (text.lines().count(), text.lines().last()) {
-        // It ends too early: the last position that it has.
+        // The text ends too early: its last position.
         (lines, Some(last)) if marker.line() > lines => {
             position_of(Marker::new(marker.index(), lines, last.chars().count()))
         }
@@ -246,11 +243,11 @@ fn words(text: &str, error: &ScanError) -> Wrong {
     let line = text.lines().nth(marker.line().saturating_sub(1)).unwrap_or_default();
     let is_star = line.chars().nth(marker.col()) == Some('*');
     let what = match error.info() {
-        // A name has to follow, or one that was given before.
+        // The parser expects the name of an alias after `*`.
         info if is_star && (info.contains("alias") || info.contains("anchor")) => {
             "a text that begins with * needs quotes, such as workers: \"*\"".to_owned()
         }
-        info => format!("this is no YAML: {info}"),
+        info => format!("this is not valid YAML: {info}"),
     };
     (position, what)
 }
