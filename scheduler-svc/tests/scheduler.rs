@@ -66,7 +66,7 @@ async fn arguments_may_be_as_large_as_a_request_over_rest() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_not_found() {
+async fn unknown_functions_are_not_found() {
     let stage = Stage::start().await;
     assert_eq!(
         reason(stage.invoke(invocation_of("f", 0)).await),
@@ -106,7 +106,7 @@ async fn scripts_are_looked_up_by_name() {
 }
 
 #[tokio::test]
-async fn the_worker_with_the_most_memory_takes_it() {
+async fn the_worker_with_the_most_memory_is_chosen() {
     let stage = Stage::start().await;
     let small = stage.worker("small", 100).await;
     let large = stage.worker("large", 500).await;
@@ -126,7 +126,7 @@ async fn the_worker_with_the_most_memory_takes_it() {
 }
 
 #[tokio::test]
-async fn what_was_sent_counts_before_it_is_reported() {
+async fn reservations_count_before_they_are_reported() {
     let stage = Stage::start().await;
     let (a, b) = (stage.worker("a", 100).await, stage.worker("b", 99).await);
     let revision = stage.registry.put(function("f"));
@@ -173,7 +173,7 @@ async fn memory_is_free_again_as_soon_as_an_invocation_has_ended() {
 }
 
 #[tokio::test]
-async fn without_workers_there_is_none_available() {
+async fn without_workers_none_is_available() {
     let stage = Stage::start().await;
     let revision = stage.registry.put(function("f"));
     let error = stage.invoke(invocation_of("f", revision)).await.expect_err("no workers");
@@ -186,7 +186,7 @@ async fn without_workers_there_is_none_available() {
 }
 
 #[tokio::test]
-async fn a_worker_that_cannot_be_reached_or_is_full_is_skipped() {
+async fn unreachable_and_full_workers_are_skipped() {
     let stage = Stage::start().await;
     let mut best = stage.worker("best", 500).await;
     let second = stage.worker("second", 400).await;
@@ -201,7 +201,7 @@ async fn a_worker_that_cannot_be_reached_or_is_full_is_skipped() {
 }
 
 #[tokio::test]
-async fn a_run_that_may_have_started_is_repeated_only_when_idempotent() {
+async fn a_run_that_may_have_started_is_repeated_only_if_idempotent() {
     for (idempotent, expected) in [(false, Err(Reason::WorkerLost)), (true, Ok("second".to_owned()))] {
         let stage = Stage::start().await;
         let mut best = stage.worker("best", 500).await;
@@ -234,7 +234,7 @@ async fn a_failed_run_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn an_update_between_look_up_and_run_is_not_seen_by_the_caller() {
+async fn an_update_between_lookup_and_run_is_invisible_to_the_caller() {
     let stage = Stage::start().await;
     let worker = stage.worker("w", 500).await;
     let revision = stage.registry.put(function("f"));
@@ -251,7 +251,7 @@ async fn an_update_between_look_up_and_run_is_not_seen_by_the_caller() {
 }
 
 #[tokio::test]
-async fn a_silent_worker_is_out_and_a_draining_one_gets_nothing() {
+async fn silent_workers_are_removed_and_draining_ones_get_nothing() {
     let config = Config { report_interval_ms: 20, ..Config::default() };
     let stage = Stage::start_with(config).await;
     let _silent = stage.worker("silent", 500).await;
@@ -269,7 +269,7 @@ async fn a_silent_worker_is_out_and_a_draining_one_gets_nothing() {
 }
 
 #[tokio::test]
-async fn a_worker_of_the_same_name_takes_the_place() {
+async fn a_worker_replaces_another_of_its_name() {
     let stage = Stage::start().await;
     let mut old = stage.worker("w", 500).await;
     let new = stage.worker("w", 400).await;
@@ -282,7 +282,7 @@ async fn a_worker_of_the_same_name_takes_the_place() {
 }
 
 #[tokio::test]
-async fn awaiting_code_tells_who_has_it_and_who_failed() {
+async fn awaiting_code_names_the_workers_that_have_it_and_that_failed() {
     let stage = Stage::start().await;
     let mut client = ClusterClient::new(stage.channel.clone());
     let min_revision = stage.registry.put(function("f"));
@@ -319,7 +319,7 @@ async fn code_that_is_superseded_is_not_awaited() {
 }
 
 #[tokio::test]
-async fn a_hello_that_names_nobody_is_refused() {
+async fn an_incomplete_hello_is_refused() {
     use proto::scheduler::v1::join_request::Message;
     use proto::scheduler::v1::membership_client::MembershipClient;
     use proto::scheduler::v1::{Hello, JoinRequest, WorkerIdentity};
@@ -350,7 +350,7 @@ fn function_with_sinks(name: &str) -> Function {
 }
 
 #[tokio::test]
-async fn a_result_is_with_the_sinks_before_the_caller_has_it() {
+async fn a_result_is_delivered_to_the_sinks_before_the_caller_gets_it() {
     let stage = Stage::start().await;
     let worker = stage.worker("w", 1000).await;
     let sink = stage.start_sink();
@@ -375,7 +375,7 @@ async fn a_result_is_with_the_sinks_before_the_caller_has_it() {
 }
 
 #[tokio::test]
-async fn a_result_that_no_sink_takes_is_the_callers_to_know() {
+async fn the_caller_learns_of_a_result_that_was_not_taken() {
     let stage = Stage::start().await;
     let worker = stage.worker("w", 1000).await;
     let revision = stage.registry.put(function_with_sinks("f"));

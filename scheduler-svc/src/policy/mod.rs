@@ -1,7 +1,7 @@
 //! Which worker takes an invocation. Pure functions over a view of the cluster.
 //!
-//! There is one way to choose: [`choose`] evaluates a [`Script`](app::Script), block by block. The default policy
-//! is a script of one block. Dispatch, explanations and simulations all use it, so they cannot differ.
+//! There is one way to choose: [`choose`] evaluates a [`Script`](app::Script), block by block. The default
+//! policy is a script of one block. Dispatch, explanations and simulations all use it, so they cannot differ.
 
 pub mod app;
 #[cfg(test)]

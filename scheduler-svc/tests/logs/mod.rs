@@ -46,7 +46,7 @@ fn texts(texts: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_workers_remember_is_told_in_the_order_of_time() {
+async fn the_backlog_of_all_workers_is_ordered_by_time() {
     let stage = stage().await;
     let (a, b) = (stage.worker("a", 1000).await, stage.worker("b", 1000).await);
     for (worker, at, text) in [(&a, 1, "1"), (&a, 4, "4"), (&b, 2, "2"), (&b, 3, "3")] {
@@ -62,7 +62,7 @@ async fn what_workers_remember_is_told_in_the_order_of_time() {
 }
 
 #[tokio::test]
-async fn who_does_not_answer_is_named() {
+async fn workers_that_do_not_answer_are_named() {
     let stage = stage().await;
     let (a, mut b) = (stage.worker("a", 1000).await, stage.worker("b", 1000).await);
     let c = stage.worker("c", 1000).await;
@@ -75,7 +75,7 @@ async fn who_does_not_answer_is_named() {
 }
 
 #[tokio::test]
-async fn lines_to_come_are_told_also_of_workers_to_come() {
+async fn new_lines_are_streamed_from_workers_that_join_later_too() {
     let stage = stage().await;
     let a = stage.worker("a", 1000).await;
     a.logs().write(1, "1");
@@ -95,7 +95,7 @@ async fn lines_to_come_are_told_also_of_workers_to_come() {
 }
 
 #[tokio::test]
-async fn only_who_reaches_the_function_reads_its_log() {
+async fn only_callers_that_may_invoke_a_function_read_its_log() {
     let stage = Stage::start().await;
     stage.registry.put(Function { owner: "ann".into(), ..function("f") });
     let as_user = |name: &str| Caller::Subject(name.into()).attach(Request::new(of_f()));
@@ -105,7 +105,7 @@ async fn only_who_reaches_the_function_reads_its_log() {
 }
 
 #[tokio::test]
-async fn following_ends_with_the_function_and_with_the_scheduler() {
+async fn following_ends_when_the_function_is_deleted_or_the_scheduler_drains() {
     let stage = stage().await;
     let _worker = stage.worker("a", 1000).await;
     let mut log = tail(&stage, followed()).await.expect("a log");

@@ -145,7 +145,7 @@ fn good() -> Behaviour {
 }
 
 #[tokio::test]
-async fn what_prometheus_measures_is_gone_by() {
+async fn measurements_of_prometheus_decide() {
     let scene = Scene::start().await;
     let revision = scene.stage.registry.put(function("f"));
     scene.known(BY_REPORTS, "").await;
@@ -159,7 +159,7 @@ async fn what_prometheus_measures_is_gone_by() {
 }
 
 #[tokio::test]
-async fn odd_answers_leave_the_reports() {
+async fn unusable_answers_leave_the_reports() {
     let scene = Scene::start().await;
     let away = |reason: &str| format!("Prometheus is away, so that the workers' own reports count: {reason}");
     let lacks = |reason: &str| format!("Prometheus lacks {reason}");
@@ -201,7 +201,7 @@ async fn odd_answers_leave_the_reports() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_gone_leaves_the_reports() {
+async fn a_server_that_is_away_leaves_the_reports() {
     let Scene { stage, prometheus, served, _workers } = Scene::start().await;
     prometheus.behave(good());
     let (_, elsewhere) = FakePrometheus::start().await;
@@ -217,7 +217,7 @@ async fn a_server_that_is_gone_leaves_the_reports() {
 
 /// New workers are by their reports until they have been measured; nothing is wrong with that.
 #[tokio::test]
-async fn a_new_worker_is_known_by_its_reports_at_first() {
+async fn reports_of_a_new_worker_count_at_first() {
     let scene = Scene::start().await;
     scene.prometheus.behave(good());
     scene.known(BY_PROMETHEUS, "").await;

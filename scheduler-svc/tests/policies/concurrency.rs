@@ -18,7 +18,7 @@ const SCRIPT: &str = "\
 ";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_limit_of_three_lets_no_fourth_in() {
+async fn a_limit_of_three_admits_no_fourth() {
     let stage = Stage::start().await;
     let (limited, other) = (stage.worker("limited", 1 << 20).await, stage.worker("other", 1 << 20).await);
     limited.behave(Behaviour::Hold);
@@ -50,7 +50,7 @@ async fn a_limit_of_three_lets_no_fourth_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nor_does_it_while_invocations_come_and_go() {
+async fn limits_hold_while_invocations_come_and_go() {
     const CALLERS: usize = 50;
     const CALLS: usize = 20;
     let stage = Stage::start().await;

@@ -169,7 +169,7 @@ async fn a_decision_can_be_explained_afterwards() {
 }
 
 #[tokio::test]
-async fn a_worker_that_could_not_take_it_is_in_the_explanation() {
+async fn failed_attempts_are_explained() {
     let stage = Stage::start().await;
     let (a, _b) = (stage.worker("a", 100).await, stage.worker("b", 100).await);
     a.behave(Behaviour::Overloaded);
@@ -193,7 +193,7 @@ async fn a_worker_that_could_not_take_it_is_in_the_explanation() {
 }
 
 #[tokio::test]
-async fn what_would_be_decided_is_what_is_decided() {
+async fn a_hypothetical_decision_is_the_one_that_is_made() {
     let stage = Stage::start_with(Config { random_seed: Some(7), ..patient() }).await;
     let names = ["a", "b", "c", "d"];
     let mut workers = Vec::new();
@@ -253,7 +253,7 @@ async fn decisions_are_forgotten() {
 }
 
 #[tokio::test]
-async fn a_user_sees_only_decisions_of_what_he_reaches() {
+async fn users_see_only_decisions_on_functions_they_may_invoke() {
     let stage = Stage::start().await;
     let _worker = stage.worker("w", 100).await;
     stage.registry.put(tagged("shared", "t", ""));

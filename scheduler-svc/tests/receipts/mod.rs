@@ -18,7 +18,7 @@ async fn receipt_of(stage: &Stage, revision: u64) -> Receipt {
 }
 
 #[tokio::test]
-async fn the_workers_part_and_its_own() {
+async fn a_receipt_has_the_costs_of_worker_and_scheduler() {
     let stage = Stage::start().await;
     let revision = stage.registry.put(function("f"));
     let worker = stage.worker("w", 1000).await;
@@ -40,7 +40,7 @@ async fn the_workers_part_and_its_own() {
 }
 
 #[tokio::test]
-async fn attempts_are_counted_and_none_is_told_of_what_never_was() {
+async fn a_receipt_counts_attempts() {
     let stage = Stage::start().await;
     let revision = stage.registry.put(function("f"));
     let nobody = receipt_of(&stage, revision).await;
@@ -54,7 +54,7 @@ async fn attempts_are_counted_and_none_is_told_of_what_never_was() {
 }
 
 #[tokio::test]
-async fn keeping_the_result_for_sinks_takes_time() {
+async fn a_receipt_has_the_time_of_delivery_to_sinks() {
     let stage = Stage::start().await;
     let sinks = vec![Binding { id: "s".into(), ..Binding::default() }];
     let revision = stage.registry.put(Function { sinks, ..function("f") });

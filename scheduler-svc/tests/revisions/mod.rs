@@ -1,4 +1,4 @@
-//! Callers that have seen a revision which the scheduler has not reached.
+//! Callers that ask for a revision.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tonic::Request;
 
 use crate::support::{HASH, Stage, function, invocation_of};
 
-/// What everything that takes a revision makes of this one, within this time.
+/// The outcomes of all calls that take a revision, with this timeout.
 async fn all(stage: &Stage, revision: u64, timeout: Duration) -> Vec<(&'static str, Result<(), Error>)> {
     fn within<T>(timeout: Duration, message: T) -> Request<T> {
         Deadline::after(timeout).attach(message)
@@ -60,7 +60,7 @@ async fn all(stage: &Stage, revision: u64, timeout: Duration) -> Vec<(&'static s
     ]
 }
 
-/// A scheduler with a worker that has reached a revision with the function `f`.
+/// A scheduler that knows the function `f`, and its revision.
 async fn stage() -> (Stage, u64) {
     let stage = Stage::start().await;
     let revision = stage.registry.put(function("f"));
@@ -84,7 +84,7 @@ async fn a_revision_that_has_not_been_given_out_is_refused() {
 }
 
 #[tokio::test]
-async fn one_that_is_on_its_way_is_waited_for() {
+async fn a_revision_that_is_on_its_way_is_waited_for() {
     let (stage, revision) = stage().await;
     let _worker = stage.worker("w", 1000).await;
     let next = revision + 1;
@@ -94,14 +94,14 @@ async fn one_that_is_on_its_way_is_waited_for() {
         async move { InvocationsClient::new(channel).invoke(invocation_of("f", next)).await }
     });
     let at_once = InvocationsClient::new(stage.channel.clone()).invoke(invocation_of("f", revision)).await;
-    at_once.expect("what is seen is not waited for");
+    at_once.expect("an old revision is not waited for");
     assert!(!waiting.is_finished());
     assert_eq!(tell(), next);
     waiting.await.expect("no panic").expect("invoked once the catalog had it");
 }
 
 #[tokio::test]
-async fn who_waits_in_vain_learns_for_what() {
+async fn a_wait_in_vain_says_what_was_waited_for() {
     let (stage, revision) = stage().await;
     let _tell = stage.registry.put_silently(function("f"));
     for (what, outcome) in all(&stage, revision + 1, Duration::from_secs(1)).await {
@@ -115,7 +115,7 @@ async fn who_waits_in_vain_learns_for_what() {
 #[tokio::test]
 async fn a_registry_that_is_away_is_named() {
     let (stage, revision) = stage().await;
-    stage.registry.is_silent(true);
+    stage.registry.set_silent(true);
     let soon = Duration::from_secs(1);
     for (what, outcome) in all(&stage, revision + 1, soon).await {
         let error = outcome.expect_err(what);
@@ -124,8 +124,8 @@ async fn a_registry_that_is_away_is_named() {
         assert!(error.message.contains(words), "{what}: {error}");
     }
     let _worker = stage.worker("w", 1000).await;
-    stage.invoke(invocation_of("f", revision)).await.expect("what is here needs no registry");
-    stage.registry.is_silent(false);
+    stage.invoke(invocation_of("f", revision)).await.expect("an old revision needs no registry");
+    stage.registry.set_silent(false);
     let refused = stage.invoke(invocation_of("f", 7)).await.expect_err("it is back");
     assert_eq!(refused.reason, Reason::BadRequest, "{refused}");
 }

@@ -64,7 +64,7 @@ async fn a_load_is_placed_in_the_order_of_its_times() {
 }
 
 #[tokio::test]
-async fn a_script_counts_whether_it_is_stored_or_not() {
+async fn stored_scripts_and_given_ones_place_alike() {
     let stage = Stage::start().await;
     let content = "- t:\n  - workers: [b]\n    invalidate: {max_concurrent_invocations: 1}\n  followup: default\n\
         - default: [{workers: '*', strategy: random}]\n";
@@ -175,7 +175,7 @@ async fn a_load_that_was_recorded_is_placed_where_it_ran() {
 }
 
 #[tokio::test]
-async fn what_is_asked_for_is_refused_with_its_reason() {
+async fn invalid_simulations_are_refused_with_their_reason() {
     let stage = Stage::start().await;
     let revision = stage.registry.put_script("unusable", "- default: []");
     let with = |policy| SimulateRequest { policy, min_revision: revision, ..SimulateRequest::default() };
@@ -201,7 +201,7 @@ async fn what_is_asked_for_is_refused_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_simulation_ends_with_the_patience_of_its_caller() {
+async fn a_simulation_ends_with_the_deadline_of_its_caller() {
     let stage = Stage::start().await;
     // Minutes of work.
     let workers = (0..10_000).map(|index| worker(&format!("w{index}"), MB)).collect();

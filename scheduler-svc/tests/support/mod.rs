@@ -1,4 +1,4 @@
-//! The far sides of the scheduler as real servers: a registry that is watched, and workers.
+//! A scheduler under test, with a fake registry, fake workers and a fake sink service.
 
 mod logs;
 mod registry;
@@ -44,34 +44,34 @@ use tonic::{Request, Response, Status};
 pub use logs::FakeLogs;
 pub use registry::FakeRegistry;
 
-/// What a fake worker does with an execution.
+/// How a fake worker executes functions.
 #[derive(Clone, Copy)]
 pub enum Behaviour {
-    /// Answers `"NAME"`, the worker's own name.
+    /// Answers `"NAME"`, the worker's name.
     Answer,
-    /// Says that it has no room.
+    /// Refuses as overloaded.
     Overloaded,
-    /// Answers when it is let go.
+    /// Answers after [`FakeWorker::let_go`].
     Hold,
-    /// Waits for ever.
+    /// Never answers.
     Hang,
     /// Fails as a trap does.
     Trap,
-    /// Has lost the code that is asked for; answers any other.
+    /// Has lost the first code; answers others.
     Forgot,
 }
 
-/// A worker of which the execution is scripted.
+/// A worker with a scripted execution.
 pub struct FakeWorker {
     pub name: String,
     executor: Executor,
-    /// Reports; dropped to leave.
+    /// Where to send reports. Dropped to leave.
     reports: Option<mpsc::Sender<JoinRequest>>,
     served: Option<Served>,
     tunnel: Option<FakeTunnel>,
 }
 
-/// What a worker that nobody can reach has opened.
+/// The tunnel of a worker behind NAT.
 pub struct FakeTunnel {
     pub draining: CancellationToken,
     pub serving: JoinHandle<()>,
@@ -83,12 +83,12 @@ struct Executor {
     behaviour: Arc<Mutex<Behaviour>>,
     received: Arc<Mutex<Vec<ExecuteRequest>>>,
     running: Arc<watch::Sender<usize>>,
-    /// The most that ever ran at once.
+    /// The most invocations that ever ran at once.
     most: Arc<AtomicUsize>,
-    /// One for each that may go.
+    /// A permit for each held invocation that may end.
     let_go: Arc<Semaphore>,
     logs: FakeLogs,
-    /// What it says that each run cost.
+    /// The receipt of each run.
     receipt: Arc<Mutex<Receipt>>,
 }
 
@@ -141,7 +141,7 @@ impl FakeWorker {
         *self.executor.behaviour.lock() = behaviour;
     }
 
-    /// What it says from now on that each run cost.
+    /// Sets the receipt of each run.
     pub fn spends(&self, receipt: Receipt) {
         *self.executor.receipt.lock() = receipt;
     }
@@ -158,32 +158,32 @@ impl FakeWorker {
         *self.executor.running.borrow()
     }
 
-    /// The most that ever ran at once.
+    /// The most invocations that ever ran at once.
     pub fn most_at_once(&self) -> usize {
         self.executor.most.load(Ordering::Relaxed)
     }
 
-    /// Lets as many of those that are held go, now or when they come.
+    /// Ends so many held invocations, now or when they come.
     pub fn let_go(&self, count: usize) {
         self.executor.let_go.add_permits(count);
     }
 
     pub async fn report(&self, report: Report) {
         let message = JoinRequest { message: Some(Message::Report(report)) };
-        self.reports.as_ref().expect("it is in").send(message).await.expect("the scheduler listens");
+        self.reports.as_ref().expect("it has joined").send(message).await.expect("the scheduler listens");
     }
 
-    /// Closes the stream, as the death of the worker does.
+    /// Closes its stream, as if it had died.
     pub fn leave(&mut self) {
         self.reports = None;
     }
 
-    /// Waits until the scheduler hears it no more.
+    /// Waits until the scheduler has ended its session.
     pub async fn is_out(&self) {
-        self.reports.as_ref().expect("it was in").closed().await;
+        self.reports.as_ref().expect("it had joined").closed().await;
     }
 
-    /// Cuts its connections while the scheduler still believes in it.
+    /// Closes its connections while its session goes on.
     pub fn stop_serving(&mut self) {
         if let Some(served) = self.served.take() {
             served.kill();
@@ -193,9 +193,9 @@ impl FakeWorker {
         }
     }
 
-    /// The tunnel that it has opened.
+    /// Its tunnel.
     pub fn tunnel(&mut self) -> &mut FakeTunnel {
-        self.tunnel.as_mut().expect("nobody can reach it")
+        self.tunnel.as_mut().expect("it has a tunnel")
     }
 }
 
@@ -213,7 +213,7 @@ impl Executor {
         }
     }
 
-    /// Behind the mesh's own stack, which sends trailers.
+    /// A router with the mesh's server stack, which sends trailers.
     fn router(&self) -> axum::Router {
         let readiness = Readiness::default();
         let _ = readiness.serving();
@@ -224,7 +224,7 @@ impl Executor {
     }
 }
 
-/// A sink service that takes results, or refuses them as it is told.
+/// A sink service that takes results, or refuses them as scripted.
 #[derive(Clone, Default)]
 pub struct FakeSink {
     refuses: Arc<Mutex<VecDeque<Error>>>,
@@ -232,7 +232,7 @@ pub struct FakeSink {
 }
 
 impl FakeSink {
-    /// Refuses the next result like this.
+    /// Refuses the next result with this error.
     pub fn refuse(&self, error: Error) {
         self.refuses.lock().push_back(error);
     }
@@ -253,12 +253,12 @@ impl Delivery for FakeSink {
     }
 }
 
-/// A configuration by which nobody is out for being silent: fake workers report only what they are told.
+/// A configuration with a long report interval, since fake workers report only when a test says so.
 pub fn patient() -> Config {
     Config { report_interval_ms: 60_000, ..Config::default() }
 }
 
-/// A scheduler with a fake registry. Its sink service has not started.
+/// A scheduler with a fake registry. The sink service is not started.
 pub struct Stage {
     pub registry: FakeRegistry,
     pub channel: Channel,
@@ -283,7 +283,7 @@ impl Stage {
         Self { registry, channel: mesh::testing::serve_local(&host, &service), host }
     }
 
-    /// The sink service starts.
+    /// Starts the sink service.
     pub fn start_sink(&self) -> FakeSink {
         let sink = FakeSink::default();
         let router = tonic::service::Routes::new(DeliveryServer::new(sink.clone())).into_axum_router();
@@ -291,23 +291,23 @@ impl Stage {
         sink
     }
 
-    /// A worker with this much memory joins.
+    /// Joins a worker with this much memory.
     pub async fn worker(&self, name: &str, available_kb: u64) -> FakeWorker {
         let executor = Executor::new(name);
         let served = Served::start(executor.router()).await;
-        let reports = self.join(name, &served.endpoint.to_string(), available_kb).await.expect("let in");
+        let reports = self.join(name, &served.endpoint.to_string(), available_kb).await.expect("joined");
         FakeWorker { name: name.into(), executor, reports: Some(reports), served: Some(served), tunnel: None }
     }
 
-    /// A worker that nobody can reach joins, having opened a tunnel.
+    /// Joins a worker behind NAT, through a tunnel.
     pub async fn hidden_worker(&self, name: &str, available_kb: u64) -> FakeWorker {
         let executor = Executor::new(name);
         let tunnel = self.open_tunnel(name, &executor).await;
-        let reports = self.join(name, "", available_kb).await.expect("let in");
+        let reports = self.join(name, "", available_kb).await.expect("joined");
         FakeWorker { name: name.into(), executor, reports: Some(reports), served: None, tunnel: Some(tunnel) }
     }
 
-    /// A worker that nobody can reach opens a tunnel again.
+    /// Opens the tunnel of a worker again.
     pub async fn reopen_tunnel(&self, worker: &mut FakeWorker) {
         worker.tunnel = Some(self.open_tunnel(&worker.name, &worker.executor).await);
     }
@@ -325,7 +325,7 @@ impl Stage {
         FakeTunnel { draining, serving }
     }
 
-    /// Joins, and gives where to send reports.
+    /// Joins the cluster. Gives where to send reports.
     pub async fn join(
         &self,
         name: &str,
@@ -345,12 +345,12 @@ impl Stage {
         let mut responses = response?.into_inner();
         let welcome = responses.message().await.expect("a welcome").expect("a welcome");
         assert!(welcome.report_interval_ms > 0);
-        // The stream of responses has to be kept, as a worker keeps it.
+        // The stream of responses has to stay open.
         tokio::spawn(async move { while let Ok(Some(_)) = responses.message().await {} });
         Ok(reports)
     }
 
-    /// It shall stop.
+    /// Drains the scheduler.
     pub fn drain(&self) {
         self.host.draining.cancel();
     }

@@ -1,4 +1,4 @@
-//! The registry, as far as the scheduler follows it.
+//! A fake registry.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-/// A registry of which only the watch and the newest revision are there.
+/// A registry with a watch and a revision only.
 #[derive(Clone)]
 pub struct FakeRegistry {
     state: Arc<Mutex<State>>,
@@ -44,12 +44,12 @@ impl FakeRegistry {
         services.add_service(RevisionsServer::new(self.clone())).into_axum_router()
     }
 
-    /// Puts a function and gives the revision.
+    /// Puts a function. Gives the revision.
     pub fn put(&self, function: Function) -> u64 {
         self.put_silently(function)()
     }
 
-    /// Puts a function, gives the revision when that is told, and tells nobody before.
+    /// Puts a function, and tells watchers when the result is called, which gives the revision.
     pub fn put_silently(&self, function: Function) -> impl FnOnce() -> u64 {
         let mut state = self.state.lock();
         state.revision += 1;
@@ -69,7 +69,7 @@ impl FakeRegistry {
         self.tell(state.revision, Change { change: Some(Kind::FunctionDeleted(deleted)) })
     }
 
-    /// Puts a script and gives the revision.
+    /// Puts a script. Gives the revision.
     pub fn put_script(&self, name: &str, content: &str) -> u64 {
         let script = Script { name: name.into(), content: content.into() };
         let mut state = self.state.lock();
@@ -79,8 +79,8 @@ impl FakeRegistry {
         self.tell(state.revision, Change { change: Some(Kind::ScriptPut(script)) })
     }
 
-    /// From now on it does not say which revision is the newest, or does again.
-    pub fn is_silent(&self, is_silent: bool) {
+    /// Sets whether it fails to tell its revision.
+    pub fn set_silent(&self, is_silent: bool) {
         self.state.lock().is_silent = is_silent;
     }
 

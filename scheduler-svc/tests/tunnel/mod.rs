@@ -39,7 +39,7 @@ async fn stage() -> Stage {
 }
 
 #[tokio::test]
-async fn an_invocation_reaches_it_through_its_tunnel() {
+async fn an_invocation_reaches_a_worker_through_its_tunnel() {
     let stage = stage().await;
     let worker = stage.hidden_worker("w", 1000).await;
     let request = InvokeRequest { args: Bytes::from(vec![b' '; 1 << 20]), ..invocation_of("f", 0) };
@@ -51,7 +51,7 @@ async fn an_invocation_reaches_it_through_its_tunnel() {
 }
 
 #[tokio::test]
-async fn deadline_and_caller_end_the_run() {
+async fn a_run_ends_with_its_deadline_or_its_caller() {
     let stage = stage().await;
     let worker = stage.hidden_worker("w", 1000).await;
     worker.behave(Behaviour::Hang);
@@ -64,7 +64,7 @@ async fn deadline_and_caller_end_the_run() {
 }
 
 #[tokio::test]
-async fn without_a_tunnel_it_is_not_let_in() {
+async fn a_worker_without_address_or_tunnel_is_refused() {
     let stage = stage().await;
     let refused = stage.join("w", "", 1000).await.expect_err("nobody reaches it");
     assert_eq!(refused.reason, Reason::Unavailable);
@@ -76,7 +76,7 @@ async fn without_a_tunnel_it_is_not_let_in() {
 }
 
 #[tokio::test]
-async fn what_ran_in_a_broken_tunnel_is_lost_and_the_rest_goes_elsewhere() {
+async fn a_broken_tunnel_loses_what_ran_and_other_calls_go_elsewhere() {
     let stage = stage().await;
     let mut best = stage.hidden_worker("best", 500).await;
     let second = stage.worker("second", 400).await;
@@ -95,7 +95,7 @@ async fn what_ran_in_a_broken_tunnel_is_lost_and_the_rest_goes_elsewhere() {
 }
 
 #[tokio::test]
-async fn one_that_drains_finishes_what_runs() {
+async fn a_draining_worker_finishes_what_runs() {
     let stage = stage().await;
     let mut worker = stage.hidden_worker("w", 500).await;
     worker.behave(Behaviour::Hold);
@@ -116,7 +116,7 @@ async fn one_that_drains_finishes_what_runs() {
 }
 
 #[tokio::test]
-async fn a_scheduler_that_drains_keeps_it_for_the_invocations_that_it_has() {
+async fn a_draining_scheduler_keeps_tunnels_for_its_invocations() {
     let stage = stage().await;
     let mut worker = stage.hidden_worker("w", 500).await;
     worker.behave(Behaviour::Hold);
@@ -133,7 +133,7 @@ async fn a_scheduler_that_drains_keeps_it_for_the_invocations_that_it_has() {
 }
 
 #[tokio::test]
-async fn it_is_for_services_and_begins_with_the_workers_id() {
+async fn tunnels_are_for_services_and_begin_with_the_workers_id() {
     let stage = stage().await;
     let mut client = MembershipClient::new(stage.channel.clone());
     let ann = Caller::Admin("ann".into());

@@ -1,8 +1,8 @@
 //! Parses the text of a script into a tree of YAML nodes with their positions.
 //!
-//! The trees of general libraries drop duplicate keys, copy the targets of aliases, and recurse as deep as a text
-//! nests. This one is built from the parser's events and does none of that: it has at most as many nodes as the
-//! text has characters, and a few levels.
+//! The trees of general libraries drop duplicate keys, copy the targets of aliases, and recurse as deep as a
+//! text nests. This one is built from the parser's events and does none of that: it has at most as many nodes
+//! as the text has characters, and a few levels.
 
 use std::borrow::Cow;
 
