@@ -25,7 +25,7 @@ use crate::binding::BoundFunction;
 use crate::event::Event;
 use crate::handling::Handling;
 use crate::invoker::{Failure, Invoker};
-use crate::journal::{self, Burial, Change, Entry, Journal, Write};
+use crate::journal::{self, Change, DeadLetterRecord, Entry, Journal, Write};
 use crate::metrics::KindMetrics;
 use crate::trace::{Origin, event_span, keep_dead};
 use crate::turns::Turns;
@@ -195,7 +195,7 @@ impl Intake {
     /// Takes out of the journal what the source has no more, and what it knows to have ended.
     pub(crate) async fn tidy(&self, forgotten: Vec<Uuid>, cleared: Vec<Uuid>) -> Result<(), Closed> {
         for ids in forgotten.chunks(TIDIED_AT_ONCE) {
-            let events = self.write(Change::Forget(ids.to_vec())).await?;
+            let events = self.write(Change::MarkLost(ids.to_vec())).await?;
             tracing::info!(
                 binding = self.binding_id(),
                 events,
@@ -221,7 +221,7 @@ impl Intake {
 
     /// The binding is removed: nothing of it comes again.
     pub(crate) async fn forget_all(&self) {
-        match tokio::time::timeout(FORGETTING, self.write(Change::ForgetAll)).await {
+        match tokio::time::timeout(FORGETTING, self.write(Change::MarkAllLost)).await {
             Ok(Ok(events)) => self.shared.metrics.forgotten.inc_by(events),
             // Found later by the sweep.
             Ok(Err(_)) | Err(_) => tracing::debug!(binding = self.binding_id(), "its events stay in flight"),
@@ -376,7 +376,7 @@ impl Intake {
                 telemetry::failed(span, "dead_letter");
                 span.record("funless.dead_letter.id", &letter.id);
                 keep_dead(span, *has_parent, &self.shared.origin, &letter);
-                Some(Box::new(Burial { letter, trace: TraceParent::current() }))
+                Some(Box::new(DeadLetterRecord { letter, trace: TraceParent::current() }))
             }
         };
         let is_letter = letter.is_some();

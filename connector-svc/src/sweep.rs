@@ -34,7 +34,7 @@ async fn sweep(journal: &Journal, registry: &Channel, missing: &mut Missing) -> 
     let busy = journal.busy_bindings().await.map_err(|error| Error::unavailable(error.to_string()))?;
     let existing = find_existing(registry, busy.clone(), Deadline::after(TIMEOUT)).await?;
     for id in missing.look(busy, &existing) {
-        let write = Write { binding_id: id.as_str().into(), change: Change::ForgetAll };
+        let write = Write { binding_id: id.as_str().into(), change: Change::MarkAllLost };
         if let Ok(Ok(events)) = journal.try_write(write).await {
             tracing::info!(binding = id, events, "the binding was removed; its events are forgotten");
         }

@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 
 use super::{closed, journal_error};
 use crate::invoker::{Failure, Invoker};
-use crate::journal::{Burial, Change, Journal, LetterPage, Write};
+use crate::journal::{Change, DeadLetterPage, DeadLetterRecord, Journal, Write};
 use crate::metrics::Metrics;
 use crate::trace::redrive_span;
 
@@ -46,7 +46,7 @@ impl DeadLettersHandler {
         Self { journal, invoker, redriving: Arc::default(), metrics }
     }
 
-    async fn find(&self, caller: &Caller, id: &str) -> Result<Burial, Error> {
+    async fn find(&self, caller: &Caller, id: &str) -> Result<DeadLetterRecord, Error> {
         let letter = self.journal.dead_letter(caller, id).await.map_err(journal_error)?;
         letter.ok_or_else(|| Error::new(Reason::DeadLetterNotFound, format!("there is no dead letter {id}")))
     }
@@ -75,7 +75,8 @@ impl DeadLettersHandler {
         let Some(_turn) = Redriving::begin(&self.redriving, id) else {
             return Err("it is being redriven".into());
         };
-        let Burial { letter, trace } = self.find(caller, id).await.map_err(|error| error.message)?;
+        let DeadLetterRecord { letter, trace } =
+            self.find(caller, id).await.map_err(|error| error.message)?;
         let span = redrive_span(&letter, trace);
         let outcome = self.invoke_again(letter, deadline).instrument(span.clone()).await;
         outcome.inspect_err(|_| telemetry::failed(&span, "redrive_failed"))
@@ -94,11 +95,11 @@ impl DeadLettersHandler {
             min_revision: 0,
         };
         let (change, outcome) = match self.invoker.invoke(request, deadline).await {
-            Ok(()) => (Change::Redrive(id), Ok(())),
+            Ok(()) => (Change::Redriven(id), Ok(())),
             Err(Failure::NotTried(words) | Failure::ResultNotTaken { words, .. }) => return Err(words),
             Err(Failure::Passing { words, .. } | Failure::Final(words)) => {
                 let trace = TraceParent::current();
-                (Change::Rebury { id, reason: words.clone(), trace }, Err(words))
+                (Change::RedriveFailed { id, reason: words.clone(), trace }, Err(words))
             }
         };
         let written = self.journal.write(Write { binding_id, change }).await;
@@ -143,7 +144,7 @@ impl DeadLetters for DeadLettersHandler {
         let ListDeadLettersRequest { filter, page_size, after } = request.into_inner();
         let filter = filter.unwrap_or_default();
         let page = self.journal.dead_letters(&caller, &filter, &after, at_most(page_size)).await;
-        let LetterPage { letters, more } = page.map_err(journal_error)?;
+        let DeadLetterPage { letters, more } = page.map_err(journal_error)?;
         Ok(Response::new(ListDeadLettersResponse { letters, more }))
     }
 
@@ -152,7 +153,7 @@ impl DeadLetters for DeadLettersHandler {
         request: Request<GetDeadLetterRequest>,
     ) -> Result<Response<GetDeadLetterResponse>, Status> {
         let caller = Caller::of(&request);
-        let Burial { letter, .. } = self.find(&caller, &request.get_ref().id).await?;
+        let DeadLetterRecord { letter, .. } = self.find(&caller, &request.get_ref().id).await?;
         Ok(Response::new(GetDeadLetterResponse { letter: Some(letter) }))
     }
 

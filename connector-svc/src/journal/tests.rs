@@ -16,7 +16,8 @@ use sea_orm_migration::MigratorTrait as _;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::{Burial, Change, Entry, Journal, Write, within};
+use super::answer::within;
+use super::{Change, DeadLetterRecord, Entry, Journal, Write};
 use crate::binding::BoundFunction;
 
 /// Runs each test of the contract on both databases.
@@ -137,8 +138,8 @@ fn letter() -> DeadLetter {
 }
 
 /// A letter without a trace.
-fn boxed(letter: DeadLetter) -> Option<Box<Burial>> {
-    Some(Box::new(Burial { letter, trace: None }))
+fn boxed(letter: DeadLetter) -> Option<Box<DeadLetterRecord>> {
+    Some(Box::new(DeadLetterRecord { letter, trace: None }))
 }
 
 async fn write(journal: &Journal, change: Change) -> u64 {
@@ -186,7 +187,7 @@ async fn events_come_and_go(database: Database) {
     assert_eq!(counts(&journal).await.in_flight, 4);
 
     write(&journal, Change::End { id: entries[0].id, letter: None }).await;
-    let forget = Change::Forget(vec![entries[1].id, entries[0].id]);
+    let forget = Change::MarkLost(vec![entries[1].id, entries[0].id]);
     assert_eq!(write(&journal, forget).await, 1, "the other one has ended");
     write(&journal, Change::Clear(vec![entries[2].id])).await;
     let now = counts(&journal).await;
@@ -197,7 +198,7 @@ async fn events_come_and_go(database: Database) {
 
     write(&journal, Change::Clear(vec![entries[0].id])).await;
     assert_eq!(journal.entries("b").await.expect("read").len(), 2);
-    assert_eq!(write(&journal, Change::ForgetAll).await, 2);
+    assert_eq!(write(&journal, Change::MarkAllLost).await, 2);
     assert!(journal.busy_bindings().await.expect("read").is_empty());
     let now = counts(&journal).await;
     assert_eq!((now.received, now.acknowledged, now.in_flight, now.forgotten), (4, 1, 0, 3));
@@ -216,8 +217,8 @@ async fn a_change_counts_once_however_often_it_is_written(database: Database) {
     }
     let now = counts(&journal).await;
     assert_eq!((now.received, now.acknowledged, now.refused, now.buried), (2, 2, 1, 1));
-    assert_eq!(write(&journal, Change::Redrive(letter.id.clone())).await, 1);
-    assert_eq!(write(&journal, Change::Redrive(letter.id.clone())).await, 0);
+    assert_eq!(write(&journal, Change::Redriven(letter.id.clone())).await, 1);
+    assert_eq!(write(&journal, Change::Redriven(letter.id.clone())).await, 0);
     assert_eq!(counts(&journal).await.redriven, 1);
 }
 
@@ -240,19 +241,19 @@ async fn letters_are_kept_with_the_counts(database: Database) {
     }
     let kept = journal.dead_letter(&Caller::Service, &letters[0].id).await.expect("read").expect("kept");
     let expected = DeadLetter { reason: "a zero\u{fffd}byte".into(), ..letters[0].clone() };
-    assert_eq!(kept, Burial { letter: expected, trace: None });
+    assert_eq!(kept, DeadLetterRecord { letter: expected, trace: None });
     for (caller, reaches) in [(Caller::Subject("ann".into()), true), (Caller::Subject("bob".into()), false)] {
         let found = journal.dead_letter(&caller, &letters[0].id).await.expect("read");
         assert_eq!(found.is_some(), reaches, "{caller:?}");
     }
     let reason = "still broken".to_owned();
-    let rebury = Change::Rebury { id: letters[0].id.clone(), reason, trace: None };
-    assert_eq!(write(&journal, rebury).await, 1);
+    let redrive_failed = Change::RedriveFailed { id: letters[0].id.clone(), reason, trace: None };
+    assert_eq!(write(&journal, redrive_failed).await, 1);
     let kept = journal.dead_letter(&Caller::Service, &letters[0].id).await.expect("read").expect("kept");
     let kept = kept.letter;
     assert_eq!((kept.reason.as_str(), kept.attempts), ("still broken", 4));
 
-    assert_eq!(write(&journal, Change::Redrive(letters[0].id.clone())).await, 1);
+    assert_eq!(write(&journal, Change::Redriven(letters[0].id.clone())).await, 1);
     let ids = letters.iter().map(|letter| letter.id.clone()).collect();
     assert_eq!(write(&journal, Change::Purge(ids)).await, 2);
     let now = counts(&journal).await;
@@ -262,8 +263,8 @@ async fn letters_are_kept_with_the_counts(database: Database) {
 async fn one_of_two_moves_the_cursor(database: Database) {
     let journal = database.with_ledger().await;
     assert_eq!(journal.cursor("b").await.expect("read"), None);
-    write(&journal, Change::Place(5)).await;
-    write(&journal, Change::Place(6)).await;
+    write(&journal, Change::SetCursor(5)).await;
+    write(&journal, Change::SetCursor(6)).await;
     assert_eq!(journal.cursor("b").await.expect("read"), Some(5));
     let (first, second) = (entry("1"), entry("2"));
     let advance = |entry: &Entry| Change::Advance { epoch: 1, from: 5, to: 9, entry: entry.clone() };
@@ -334,7 +335,7 @@ async fn a_former_tenure_begins_nothing(database: Database) {
     assert_eq!(write(&former, open()).await, 1);
     let known = entry("1");
     write(&former, begin(&known)).await;
-    write(&former, Change::Place(5)).await;
+    write(&former, Change::SetCursor(5)).await;
     assert_eq!(write(&later, open()).await, 2);
     assert_eq!(later.entries("b").await.expect("read").as_slice(), std::slice::from_ref(&known));
 
@@ -362,7 +363,7 @@ async fn an_event_dies_once(database: Database) {
     let (first, second) = (letter(), letter());
     assert_eq!(write(&here, end(first.clone())).await, 1);
     assert_eq!(write(&there, end(second)).await, 0);
-    assert_eq!(write(&here, Change::Redrive(first.id)).await, 1);
+    assert_eq!(write(&here, Change::Redriven(first.id)).await, 1);
     assert_eq!(write(&there, end(letter())).await, 0, "nor when it is no dead letter any more");
     let now = counts(&here).await;
     assert_eq!((now.acknowledged, now.buried, now.redriven, now.dead), (1, 1, 1, 0));
@@ -379,9 +380,9 @@ async fn a_restart_keeps_everything(database: Database) {
     let journal = database.with_ledger().await;
     let entry = Entry { trace: Some(trace()), ..entry("1") };
     write(&journal, begin(&entry)).await;
-    write(&journal, Change::Place(5)).await;
+    write(&journal, Change::SetCursor(5)).await;
     journal.close();
-    let late = || journal.write(Write { binding_id: "b".into(), change: Change::Place(6) });
+    let late = || journal.write(Write { binding_id: "b".into(), change: Change::SetCursor(6) });
     mesh::testing::eventually("nothing is written any more", async || late().await.is_err()).await;
     let journal = database.open().await;
     assert_eq!(journal.entries("b").await.expect("read"), [entry]);
@@ -403,13 +404,14 @@ async fn names_follow_the_function(database: Database) {
 async fn a_letter_keeps_the_span_that_failed_last(database: Database) {
     let journal = database.with_ledger().await;
     let letter = letter();
-    let burial = Burial { letter: letter.clone(), trace: Some(trace()) };
-    write(&journal, Change::Pass { refused: false, letter: Some(Box::new(burial)) }).await;
+    let record = DeadLetterRecord { letter: letter.clone(), trace: Some(trace()) };
+    write(&journal, Change::Pass { refused: false, letter: Some(Box::new(record)) }).await;
     let again = "00-0af7651916cd43dd8448eb211c80319d-b7ad6b7169203332-00".parse::<TraceParent>();
     let again = again.expect("a traceparent");
     for (redriven_in, expected) in [(None, trace()), (Some(again), again), (None, again)] {
-        let rebury = Change::Rebury { id: letter.id.clone(), reason: "no".into(), trace: redriven_in };
-        assert_eq!(write(&journal, rebury).await, 1);
+        let redrive_failed =
+            Change::RedriveFailed { id: letter.id.clone(), reason: "no".into(), trace: redriven_in };
+        assert_eq!(write(&journal, redrive_failed).await, 1);
         let kept = journal.dead_letter(&Caller::Service, &letter.id).await.expect("read").expect("kept");
         assert_eq!((kept.trace, kept.letter.trace_id), (Some(expected), expected.trace_id()));
         let page = journal.dead_letters(&Caller::Service, &DeadLetterFilter::default(), "", 9).await;

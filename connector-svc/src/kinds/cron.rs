@@ -244,7 +244,7 @@ fn begin(entry: Entry, span: &Span, at: Timestamp) -> (Entry, Span) {
 async fn cursor(intake: &Intake) -> Result<Timestamp, Abandoned> {
     let mut cursor = intake.cursor().await;
     if cursor.is_none() {
-        intake.write(Change::Place(now_ms())).await?;
+        intake.write(Change::SetCursor(now_ms())).await?;
         cursor = intake.cursor().await;
     }
     cursor.and_then(|at| Timestamp::from_millisecond(at).ok()).ok_or(Abandoned)

@@ -16,13 +16,17 @@ pub struct Model {
     pub module: String,
     pub function: String,
     pub owner: String,
-    /// Of the last tenure that has opened it; only that one begins events.
+    /// The fencing epoch of the last holder; only that one begins events.
     pub epoch: i64,
     pub received: i64,
     pub acknowledged: i64,
-    pub forgotten: i64,
-    pub refused: i64,
-    pub buried: i64,
+    // Columns keep the names of the first release: replicas of that version may still write them.
+    #[sea_orm(column_name = "forgotten")]
+    pub lost: i64,
+    #[sea_orm(column_name = "refused")]
+    pub invalid: i64,
+    #[sea_orm(column_name = "buried")]
+    pub dead_lettered: i64,
     pub redriven: i64,
     pub purged: i64,
 }

@@ -7,17 +7,18 @@ use mesh::telemetry::TraceParent;
 use proto::deadletter::v1::{DeadLetter, DeadLetterFilter};
 use proto::registry::v1::BindingRole;
 use sea_orm::{
-    ColumnTrait as _, Condition, EntityTrait as _, FromQueryResult, IntoActiveModel as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, Condition, EntityTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
 };
 
+use crate::journal::answer::{Result, answered};
+use crate::journal::change::DeadLetterRecord;
 use crate::journal::entity::dead_letter;
-use crate::journal::write::storable;
-use crate::journal::{Burial, Journal, Result, answered};
+use crate::journal::store::Journal;
 
 /// A part of a list.
 #[derive(Debug)]
-pub(crate) struct LetterPage {
+pub(crate) struct DeadLetterPage {
     /// Ordered by id, without payloads.
     pub(crate) letters: Vec<DeadLetter>,
     /// There are letters after these.
@@ -38,7 +39,8 @@ struct Head {
     reason: String,
     attempts: i32,
     received_at_ms: i64,
-    died_at_ms: i64,
+    #[sea_orm(from_alias = "died_at_ms")]
+    dead_lettered_at_ms: i64,
     payload_bytes: i64,
     traceparent: Option<String>,
 }
@@ -51,12 +53,12 @@ impl Journal {
         filter: &DeadLetterFilter,
         after: &str,
         limit: u32,
-    ) -> Result<LetterPage> {
+    ) -> Result<DeadLetterPage> {
         let passing = reached_by(caller).add(passes(filter)).add(dead_letter::Column::Id.gt(after));
         let mut letters = self.heads(passing, u64::from(limit) + 1).await?;
         let more = letters.len() > limit as usize;
         letters.truncate(limit as usize);
-        Ok(LetterPage { letters, more })
+        Ok(DeadLetterPage { letters, more })
     }
 
     /// Those of these letters that the caller reaches, without payloads.
@@ -67,8 +69,8 @@ impl Journal {
 
     async fn heads(&self, condition: Condition, limit: u64) -> Result<Vec<DeadLetter>> {
         use dead_letter::Column::{
-            Attempts, BindingId, BindingType, DiedAtMs, Function, FunctionId, Id, InvocationId, Module,
-            Owner, PayloadBytes, Reason, ReceivedAtMs, Traceparent,
+            Attempts, BindingId, BindingType, DeadLetteredAtMs, Function, FunctionId, Id, InvocationId,
+            Module, Owner, PayloadBytes, Reason, ReceivedAtMs, Traceparent,
         };
         let columns = [
             Id,
@@ -82,7 +84,7 @@ impl Journal {
             Reason,
             Attempts,
             ReceivedAtMs,
-            DiedAtMs,
+            DeadLetteredAtMs,
             PayloadBytes,
             Traceparent,
         ];
@@ -98,7 +100,7 @@ impl Journal {
     }
 
     /// A letter with its payload, if the caller reaches it.
-    pub(crate) async fn dead_letter(&self, caller: &Caller, id: &str) -> Result<Option<Burial>> {
+    pub(crate) async fn dead_letter(&self, caller: &Caller, id: &str) -> Result<Option<DeadLetterRecord>> {
         let row = dead_letter::Entity::find_by_id(id).filter(reached_by(caller)).one(&self.db);
         Ok(answered(row).await?.map(|row| {
             let payload = Bytes::from(row.payload);
@@ -114,12 +116,12 @@ impl Journal {
                 reason: row.reason,
                 attempts: row.attempts,
                 received_at_ms: row.received_at_ms,
-                died_at_ms: row.died_at_ms,
+                dead_lettered_at_ms: row.dead_lettered_at_ms,
                 payload_bytes: row.payload_bytes,
                 traceparent: row.traceparent,
             };
             let trace = head.trace();
-            Burial { letter: DeadLetter { payload, ..to_letter(head) }, trace }
+            DeadLetterRecord { letter: DeadLetter { payload, ..to_letter(head) }, trace }
         }))
     }
 }
@@ -153,7 +155,7 @@ fn passes(filter: &DeadLetterFilter) -> Condition {
     }
     if filter.min_age_ms > 0 {
         let age_ms = i64::try_from(filter.min_age_ms).unwrap_or(i64::MAX);
-        condition = condition.add(dead_letter::Column::DiedAtMs.lte(now_ms().saturating_sub(age_ms)));
+        condition = condition.add(dead_letter::Column::DeadLetteredAtMs.lte(now_ms().saturating_sub(age_ms)));
     }
     condition
 }
@@ -173,29 +175,8 @@ fn to_letter(head: Head) -> DeadLetter {
         reason: head.reason,
         attempts: head.attempts.cast_unsigned(),
         received_at_ms: head.received_at_ms,
-        died_at_ms: head.died_at_ms,
+        died_at_ms: head.dead_lettered_at_ms,
         payload_bytes: head.payload_bytes.cast_unsigned(),
         payload: Bytes::new(),
     }
-}
-
-pub(in crate::journal) fn to_row(Burial { letter, trace }: &Burial) -> dead_letter::ActiveModel {
-    let row = dead_letter::Model {
-        id: letter.id.clone(),
-        binding_id: letter.binding_id.clone(),
-        binding_type: letter.binding_type.clone(),
-        function_id: letter.function_id.clone(),
-        module: letter.module.clone(),
-        function: letter.function.clone(),
-        owner: letter.owner.clone(),
-        invocation_id: letter.invocation_id.clone(),
-        reason: storable(&letter.reason),
-        attempts: letter.attempts.cast_signed(),
-        received_at_ms: letter.received_at_ms,
-        died_at_ms: letter.died_at_ms,
-        payload_bytes: i64::try_from(letter.payload.len()).unwrap_or(i64::MAX),
-        payload: letter.payload.to_vec(),
-        traceparent: trace.map(|trace| trace.to_string()),
-    };
-    row.into_active_model()
 }

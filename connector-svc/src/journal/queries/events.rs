@@ -6,8 +6,10 @@ use mesh::hash::Hash;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 use uuid::Uuid;
 
+use crate::journal::answer::{Result, answered};
+use crate::journal::change::Entry;
 use crate::journal::entity::{cursor, in_flight};
-use crate::journal::{Entry, Journal, Result, answered};
+use crate::journal::store::Journal;
 
 impl Journal {
     /// The events of a binding, in the order in which they came: those in flight, and those that have

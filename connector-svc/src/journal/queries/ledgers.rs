@@ -8,8 +8,9 @@ use sea_orm::{
     Select,
 };
 
+use crate::journal::answer::{Result, answered};
 use crate::journal::entity::{dead_letter, in_flight, ledger};
-use crate::journal::{Journal, Result, answered};
+use crate::journal::store::Journal;
 
 /// A ledger, and what there is of its binding in the other tables. Were this computed from the ledger, its
 /// sums would hold whatever has been lost.
@@ -72,9 +73,9 @@ fn to_ledger(row: Audited) -> EventLedger {
         received: ledger.received.cast_unsigned(),
         acknowledged: ledger.acknowledged.cast_unsigned(),
         in_flight: in_flight.cast_unsigned(),
-        forgotten: ledger.forgotten.cast_unsigned(),
-        refused: ledger.refused.cast_unsigned(),
-        buried: ledger.buried.cast_unsigned(),
+        forgotten: ledger.lost.cast_unsigned(),
+        refused: ledger.invalid.cast_unsigned(),
+        buried: ledger.dead_lettered.cast_unsigned(),
         dead: dead.cast_unsigned(),
         redriven: ledger.redriven.cast_unsigned(),
         purged: ledger.purged.cast_unsigned(),
