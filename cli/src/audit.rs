@@ -141,7 +141,7 @@ mod tests {
 
     fn audit(drift: i64) -> Audit {
         let events = json!({
-            "received": 20, "acknowledged": 17, "in_flight": 3, "forgotten": 0, "refused": 1,
+            "received": 20, "acknowledged": 17, "in_flight": 3, "forgotten": 0, "invalid": 1,
             "buried": 4, "dead": 1, "redriven": 2, "purged": 1, "drift": 0, "dead_letter_drift": 0,
         });
         let sinks = json!({

@@ -42,7 +42,7 @@ pub async fn run(command: DeadLetters, client: &Client) -> anyhow::Result<()> {
             if answer.status == StatusCode::NOT_FOUND {
                 bail!("there is no dead letter {id}; see `fl dead-letters list`");
             }
-            print!("{}", letter::shown(&data::<Letter>(&answer.success()?)?));
+            print!("{}", letter::shown(&data::<Letter>(&answer.success()?)?)?);
         }
         DeadLetters::Redrive(letters) if letters.all => redrive::all(client, letters.filter).await?,
         DeadLetters::Purge(letters) if letters.all => purge::all(client, letters.filter).await?,

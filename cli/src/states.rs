@@ -86,7 +86,7 @@ fn counts_of(role: Role) -> &'static [&'static str] {
             "acknowledged",
             "in_flight",
             "forgotten",
-            "refused",
+            "invalid",
             "buried",
             "dead",
             "redriven",
@@ -97,28 +97,33 @@ fn counts_of(role: Role) -> &'static [&'static str] {
 }
 
 fn list(role: Role, bindings: Vec<Binding>) -> Table {
-    let (headings, counts) = match role {
-        Role::Event => (["LAST EVENT", "RECEIVED", "IN FLIGHT"], ["received", "in_flight"]),
-        Role::Sink => (["LAST DELIVERY", "ACCEPTED", "PENDING"], ["accepted", "pending"]),
+    // Headings and the names of the counts.
+    let (last, counts): (_, &[(&str, &str)]) = match role {
+        Role::Event => (
+            "LAST EVENT",
+            &[("RECEIVED", "received"), ("IN FLIGHT", "in_flight"), ("INVALID", "invalid"), ("DEAD", "dead")],
+        ),
+        Role::Sink => {
+            ("LAST DELIVERY", &[("ACCEPTED", "accepted"), ("PENDING", "pending"), ("DEAD", "dead")])
+        }
     };
-    let [last, came, waits] = headings;
-    let mut table = Table::new(&["FUNCTION", "TYPE", "STATE", "SINCE", last, came, waits, "DEAD", "MESSAGE"]);
+    let headings = ["FUNCTION", "TYPE", "STATE", "SINCE", last].into_iter();
+    let headings = headings.chain(counts.iter().map(|(heading, _)| *heading)).chain(["MESSAGE"]);
+    let mut table = Table::new(&headings.collect::<Vec<_>>());
     for binding in bindings {
         let count = |name: &str| {
             let count = binding.counts.as_ref().and_then(|counts| counts.get(name));
             count.map_or_else(|| "-".to_owned(), u64::to_string)
         };
-        table.row([
+        let cells = [
             format!("{}/{}", binding.module, binding.function),
             binding.r#type.clone(),
             binding.state.clone(),
             or_dash(binding.since.as_deref()),
             or_dash(binding.last_at.as_deref()),
-            count(counts[0]),
-            count(counts[1]),
-            count("dead"),
-            binding.message.clone().unwrap_or_default(),
-        ]);
+        ];
+        let counts = counts.iter().map(|(_, name)| count(name));
+        table.row(cells.into_iter().chain(counts).chain([binding.message.clone().unwrap_or_default()]));
     }
     table
 }
@@ -157,16 +162,16 @@ mod tests {
     const EVENTS: &str = r#"{"data":[
         {"module":"_","function":"f","id":"1","type":"mqtt","params":{},"state":"retrying",
          "since":"2026-01-02T03:04:05Z","message":"connection refused","last_event_at":null,
-         "counts":{"received":20,"acknowledged":17,"in_flight":3,"dead":1}},
+         "counts":{"received":20,"acknowledged":17,"in_flight":3,"invalid":2,"dead":1}},
         {"module":"m","function":"long_name","id":"2","type":"cron","params":{},"state":"unknown",
          "since":null,"message":null,"last_event_at":null,"counts":null}]}"#;
 
     #[test]
     fn a_list_is_a_table() {
         let expected = "\
-FUNCTION     TYPE  STATE     SINCE                 LAST EVENT  RECEIVED  IN FLIGHT  DEAD  MESSAGE
-_/f          mqtt  retrying  2026-01-02T03:04:05Z  -           20        3          1     connection refused
-m/long_name  cron  unknown   -                     -           -         -          -
+FUNCTION     TYPE  STATE     SINCE                 LAST EVENT  RECEIVED  IN FLIGHT  INVALID  DEAD  MESSAGE
+_/f          mqtt  retrying  2026-01-02T03:04:05Z  -           20        3          2        1     connection refused
+m/long_name  cron  unknown   -                     -           -         -          -        -
 ";
         assert_eq!(list(Role::Event, data(EVENTS).expect("a list")).to_string(), expected);
     }
@@ -182,6 +187,7 @@ mqtt            1
   received      20
   acknowledged  17
   in flight     3
+  invalid       2
   dead          1
 ";
         assert_eq!(status(Role::Event, &bindings[0]).to_string(), expected);

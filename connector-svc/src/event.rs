@@ -31,7 +31,7 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    /// The function's argument, one JSON value. An error says why the payload is refused.
+    /// The function's argument, one JSON value. An error says why the event is invalid.
     pub(crate) fn args(&self, handling: &Handling) -> Result<Bytes, String> {
         if self.payload.len() > MAX_ARGS_BYTES {
             return Err(format!("the payload is larger than {MAX_ARGS_BYTES} bytes"));
@@ -42,6 +42,11 @@ impl Event {
             0..=MAX_ARGS_BYTES => Ok(args),
             bytes => Err(format!("it makes an argument of {bytes} bytes, more than {MAX_ARGS_BYTES}")),
         }
+    }
+
+    /// As much of the payload as a dead letter can hold.
+    pub(crate) fn kept_payload(&self) -> Bytes {
+        self.payload.slice(..self.payload.len().min(MAX_ARGS_BYTES))
     }
 
     fn envelope(&self, payload: &[u8]) -> Bytes {
@@ -60,12 +65,13 @@ impl Event {
     }
 
     fn payload_as(&self, form: PayloadForm) -> Result<Bytes, String> {
-        let text = || std::str::from_utf8(&self.payload).map_err(|_| "the payload is no UTF-8".to_owned());
+        let text =
+            || std::str::from_utf8(&self.payload).map_err(|_| "the payload is not valid UTF-8".to_owned());
         match form {
             PayloadForm::Json => {
                 let json = text()?;
                 serde_json::from_str::<IgnoredAny>(json)
-                    .map_err(|error| format!("the payload is no JSON: {error}"))?;
+                    .map_err(|error| format!("the payload is not valid JSON: {error}"))?;
                 Ok(self.payload.clone())
             }
             PayloadForm::Text => Ok(Value::from(text()?).to_string().into()),
@@ -167,27 +173,29 @@ mod tests {
     }
 
     #[test]
-    fn other_payloads_are_refused_with_words() {
+    fn other_payloads_are_invalid_with_a_reason() {
         for (payload, form, expected) in [
-            (&b""[..], PayloadForm::Json, "the payload is no JSON"),
-            (b"hello", PayloadForm::Json, "the payload is no JSON"),
-            (b"{} {}", PayloadForm::Json, "the payload is no JSON"),
-            (b"\"\xff\"", PayloadForm::Json, "the payload is no UTF-8"),
-            (b"\xff", PayloadForm::Text, "the payload is no UTF-8"),
+            (&b""[..], PayloadForm::Json, "the payload is not valid JSON"),
+            (b"hello", PayloadForm::Json, "the payload is not valid JSON"),
+            (b"{} {}", PayloadForm::Json, "the payload is not valid JSON"),
+            (b"\"\xff\"", PayloadForm::Json, "the payload is not valid UTF-8"),
+            (b"\xff", PayloadForm::Text, "the payload is not valid UTF-8"),
         ] {
-            let problem = args(payload, form, true).expect_err("refused");
+            let problem = args(payload, form, true).expect_err("invalid");
             assert!(problem.starts_with(expected), "{problem}");
         }
     }
 
     #[test]
-    fn what_is_too_large_is_refused() {
+    fn what_is_too_large_is_invalid() {
         let digits = vec![b'1'; MAX_ARGS_BYTES];
         assert!(args(&digits, PayloadForm::Json, false).is_ok());
         let problem = args(&digits, PayloadForm::Json, true).expect_err("with its envelope");
         assert!(problem.contains("more than"), "{problem}");
         let problem = args(&[&digits[..], b"1"].concat(), PayloadForm::Json, false).expect_err("larger");
         assert!(problem.contains("larger than"), "{problem}");
+        let kept = event(&[&digits[..], b"1"].concat()).kept_payload();
+        assert_eq!(kept.len(), MAX_ARGS_BYTES, "a message can hold it");
     }
 
     #[test]

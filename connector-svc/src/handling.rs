@@ -13,6 +13,8 @@ pub(crate) struct Handling {
     pub(crate) envelope: bool,
     /// What a payload has to be.
     pub(crate) payload: PayloadForm,
+    /// What becomes of an event whose payload is something else.
+    pub(crate) on_invalid: OnInvalid,
     /// Events that are worked on at once.
     pub(crate) max_in_flight: u16,
     /// How often a fault of the platform may hinder the invocation before the event is given up.
@@ -26,6 +28,7 @@ impl Default for Handling {
         Self {
             envelope: false,
             payload: PayloadForm::Json,
+            on_invalid: OnInvalid::DeadLetter,
             max_in_flight: 64,
             max_attempts: 5,
             dedupe_key: None,
@@ -43,6 +46,28 @@ pub(crate) enum PayloadForm {
     Text,
     /// It is anything, and becomes a JSON string in Base64.
     Base64,
+}
+
+/// What becomes of an invalid event. It is counted in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnInvalid {
+    /// It becomes a dead letter.
+    DeadLetter,
+    /// It is acknowledged and discarded.
+    Drop,
+}
+
+impl<'de> Deserialize<'de> for OnInvalid {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let found = Value::deserialize(deserializer)?;
+        match found.as_str() {
+            Some("dead_letter") => Ok(Self::DeadLetter),
+            Some("drop") => Ok(Self::Drop),
+            _ => Err(serde::de::Error::custom(format!(
+                "on_invalid {found}: expected \"dead_letter\" or \"drop\""
+            ))),
+        }
+    }
 }
 
 /// Where an event carries the key that makes it the same as another one.
@@ -70,7 +95,8 @@ impl<'de> Deserialize<'de> for DedupeKey {
 /// What every binding may say, whatever its payloads are.
 pub(crate) const PACE: &[&str] = &["max_in_flight", "max_attempts"];
 /// What a binding may say whose events have payloads.
-pub(crate) const ALL: &[&str] = &["envelope", "payload", "max_in_flight", "max_attempts", "dedupe_key"];
+pub(crate) const ALL: &[&str] =
+    &["envelope", "payload", "on_invalid", "max_in_flight", "max_attempts", "dedupe_key"];
 
 /// Reads the parameters' JSON text: those among `common` are about handling, the others about the source.
 /// An error says what was wrong, after the kind's name.
@@ -131,11 +157,12 @@ mod tests {
     #[test]
     fn what_is_not_said_is_the_default() {
         assert_eq!(handling(r#"{"host":"h"}"#), Ok(Handling::default()));
-        let said = r#"{"host":"h","envelope":true,"payload":"base64","max_in_flight":1,"max_attempts":9,
-            "dedupe_key":"property:id"}"#;
+        let said = r#"{"host":"h","envelope":true,"payload":"base64","on_invalid":"drop","max_in_flight":1,
+            "max_attempts":9,"dedupe_key":"property:id"}"#;
         let expected = Handling {
             envelope: true,
             payload: PayloadForm::Base64,
+            on_invalid: OnInvalid::Drop,
             max_in_flight: 1,
             max_attempts: 9,
             dedupe_key: Some(DedupeKey::Property("id".into())),
@@ -150,6 +177,11 @@ mod tests {
             ("{}", "kind: missing field `host`"),
             (r#"{"host":"h","hots":1}"#, "unknown field `hots`"),
             (r#"{"host":"h","payload":"xml"}"#, "expected one of `json`, `text`, `base64`"),
+            (
+                r#"{"host":"h","on_invalid":"keep"}"#,
+                "on_invalid \"keep\": expected \"dead_letter\" or \"drop\"",
+            ),
+            (r#"{"host":"h","on_invalid":null}"#, "on_invalid null: expected \"dead_letter\""),
             (r#"{"host":"h","max_in_flight":0}"#, "max_in_flight: expected at least 1"),
             (r#"{"host":"h","max_in_flight":65536}"#, "expected u16"),
             (r#"{"host":"h","max_attempts":0}"#, "max_attempts: expected at least 1"),
@@ -159,8 +191,13 @@ mod tests {
             let error = handling(params).expect_err(params);
             assert!(error.contains(expected), "{error:?} says {expected:?}");
         }
-        let error = read::<Source>("kind", r#"{"host":"h","envelope":true}"#, PACE).expect_err("no payload");
-        assert!(error.contains("unknown field `envelope`"), "{error}");
+        for (params, field) in [
+            (r#"{"host":"h","envelope":true}"#, "envelope"),
+            (r#"{"host":"h","on_invalid":"drop"}"#, "on_invalid"),
+        ] {
+            let error = read::<Source>("kind", params, PACE).expect_err("its events have no payload");
+            assert!(error.contains(&format!("unknown field `{field}`")), "{error}");
+        }
     }
 
     #[test]

@@ -9,11 +9,8 @@ use mesh::Reason;
 use mesh::backoff::Backoff;
 use mesh::clock::now_ms;
 use mesh::group_commit::Closed;
-use mesh::hash::Hash;
 use mesh::telemetry::{self, TraceParent, Traced as _};
 use opentelemetry::trace::TraceContextExt as _;
-use proto::deadletter::v1::DeadLetter;
-use proto::registry::v1::BindingRole;
 use proto::scheduler::v1::InvokeRequest;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,11 +18,14 @@ use tracing::Span;
 use tracing::field::display;
 use uuid::Uuid;
 
+use crate::arrival::{Abandoned, Arrival};
 use crate::binding::BoundFunction;
+use crate::dead_letter::{FailedEvent, FailedPayload};
 use crate::event::Event;
-use crate::handling::Handling;
+use crate::handling::{Handling, OnInvalid};
 use crate::invoker::{Failure, Invoker};
 use crate::journal::{self, Change, DeadLetterRecord, Entry, Journal, Write};
+use crate::log_limit::LogLimit;
 use crate::metrics::KindMetrics;
 use crate::trace::{Origin, event_span, keep_dead};
 use crate::turns::Turns;
@@ -37,37 +37,11 @@ const TIDIED_AT_ONCE: usize = 256;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
+/// How often a binding logs that events are invalid, at most.
+const INVALID_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
 /// How long a removed binding waits for the journal.
 const FORGETTING: Duration = Duration::from_secs(3);
-
-/// How an event arrives.
-#[derive(Debug)]
-pub(crate) enum Arrival {
-    /// It is never sent again.
-    Once,
-    /// For the first time.
-    First {
-        /// By which its kind knows it again.
-        key: String,
-        /// Of what came, when a key alone does not tell.
-        fingerprint: Option<Hash>,
-        /// The invocation that it causes, when that follows from the event.
-        invocation_id: Option<Uuid>,
-    },
-    /// It is in the journal and has not ended.
-    Again(Entry),
-}
-
-/// The event has not ended, and shall come again: the binding stops, another replica has taken it over, or
-/// the journal does not say whether it has the event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Abandoned;
-
-impl From<Closed> for Abandoned {
-    fn from(_: Closed) -> Self {
-        Self
-    }
-}
 
 /// Takes the events of one binding. Clones share it.
 #[derive(Debug, Clone)]
@@ -89,6 +63,7 @@ struct Shared {
     metrics: KindMetrics,
     stopping: CancellationToken,
     turns: Turns,
+    invalid_log: LogLimit,
 }
 
 /// What is to be done for an event.
@@ -128,9 +103,19 @@ impl Intake {
         let bound = Arc::new(bound);
         let change = Change::Open(Arc::clone(&bound));
         let epoch = journal.write(Write { binding_id: Arc::clone(&bound.binding_id), change }).await?;
-        let (stopping, turns) = (CancellationToken::new(), Turns::default());
-        let shared =
-            Shared { bound, origin, handling, revision, epoch, journal, invoker, metrics, stopping, turns };
+        let shared = Shared {
+            bound,
+            origin,
+            handling,
+            revision,
+            epoch,
+            journal,
+            invoker,
+            metrics,
+            stopping: CancellationToken::new(),
+            turns: Turns::default(),
+            invalid_log: LogLimit::new(INVALID_LOG_INTERVAL),
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -234,7 +219,7 @@ impl Intake {
     }
 
     /// Handles an event. Once this gives the event's id in the journal, if it has one there, its source
-    /// need not send it again: it is done with, refused, or a dead letter.
+    /// need not send it again: it has been handled, dropped as invalid, or is a dead letter.
     ///
     /// All of that is one span: in the trace of the event's sender, or the first of a trace. What is in the
     /// journal already is linked to the span of its first receipt.
@@ -263,10 +248,7 @@ impl Intake {
         let handling = &self.shared.handling;
         let args = match event.args(handling) {
             Ok(args) => args,
-            Err(problem) => {
-                telemetry::failed(&trace.span, "refused");
-                return self.refuse(arrival, &problem).await;
-            }
+            Err(problem) => return self.reject(&event, arrival, problem, &trace).await,
         };
         let binding_id = self.binding_id();
         let derived_id = event.invocation_id(binding_id, handling.dedupe_key.as_ref());
@@ -317,46 +299,87 @@ impl Intake {
         outcome.inspect_err(|Abandoned| telemetry::failed(&span, "abandoned"))
     }
 
-    async fn refuse(&self, arrival: Arrival, problem: &str) -> Result<Option<Uuid>, Abandoned> {
-        tracing::debug!(binding = self.binding_id(), problem, "an event is refused");
-        let metrics = &self.shared.metrics;
-        let id = match arrival {
-            Arrival::Once => {
-                metrics.received.inc();
-                self.write(Change::Pass { refused: true, letter: None }).await?;
+    /// Ends an invalid event: as a dead letter, unless the binding drops such events.
+    async fn reject(
+        &self,
+        event: &Event,
+        arrival: Arrival,
+        reason: String,
+        trace: &EventTrace,
+    ) -> Result<Option<Uuid>, Abandoned> {
+        self.log_invalid(&reason);
+        let (invocation_id, received_at_ms) = match &arrival {
+            Arrival::Once => (Uuid::now_v7(), now_ms()),
+            Arrival::First { invocation_id, .. } => (invocation_id.unwrap_or_else(Uuid::now_v7), now_ms()),
+            Arrival::Again(entry) => (entry.invocation_id, entry.received_at_ms),
+        };
+        let letter = match self.shared.handling.on_invalid {
+            OnInvalid::Drop => {
+                telemetry::failed(&trace.span, "invalid");
                 None
             }
-            Arrival::First { key, fingerprint, invocation_id } => {
-                let id = Uuid::now_v7();
-                let entry = Entry {
-                    id,
-                    key,
-                    fingerprint,
-                    invocation_id: invocation_id.unwrap_or_else(Uuid::now_v7),
-                    received_at_ms: now_ms(),
-                    args: None,
-                    ended: true,
-                    trace: TraceParent::current(),
-                };
-                self.begin(Change::Refuse { epoch: self.epoch(), entry }).await?;
-                Some(id)
-            }
-            // It was taken once: what the binding takes has become less.
-            Arrival::Again(entry) => {
-                self.write(Change::End { id: entry.id, letter: None }).await?;
-                Some(entry.id)
+            OnInvalid::DeadLetter => {
+                let payload =
+                    FailedPayload::Invalid { kept: event.kept_payload(), size: event.payload.len() };
+                let failed = FailedEvent { invocation_id, received_at_ms, reason, attempts: 0, payload };
+                Some(self.dead_letter(failed, trace))
             }
         };
-        metrics.refused.inc();
+        let is_letter = letter.is_some();
+        let metrics = &self.shared.metrics;
+        let (id, ended) = match arrival {
+            Arrival::Once => {
+                metrics.received.inc();
+                (None, self.write(Change::Pass { invalid: true, letter }).await?)
+            }
+            Arrival::First { key, fingerprint, .. } => {
+                let id = Uuid::now_v7();
+                let trace = TraceParent::current();
+                let (args, ended) = (None, true);
+                let entry = Entry { id, key, fingerprint, invocation_id, received_at_ms, args, ended, trace };
+                self.begin(Change::Invalid { epoch: self.epoch(), entry, letter }).await?;
+                (Some(id), 1)
+            }
+            // It was valid once: the binding's parameters have changed.
+            Arrival::Again(entry) => {
+                (Some(entry.id), self.write(Change::End { id: entry.id, invalid: true, letter }).await?)
+            }
+        };
+        metrics.invalid.inc_by(ended);
+        if is_letter {
+            metrics.buried.inc_by(ended);
+        }
         metrics.acknowledged.inc();
         Ok(id)
+    }
+
+    fn log_invalid(&self, reason: &str) {
+        let Shared { bound, handling, invalid_log, .. } = &*self.shared;
+        if let Some(suppressed) = invalid_log.allow(Instant::now()) {
+            let BoundFunction { binding_id, module, function, .. } = &**bound;
+            let outcome = match handling.on_invalid {
+                OnInvalid::DeadLetter => "dead-lettered",
+                OnInvalid::Drop => "dropped",
+            };
+            tracing::warn!(%binding_id, module, function, reason, outcome, suppressed, "an event is invalid");
+        }
+    }
+
+    /// The dead letter of an event, whose span is kept even if its trace is not sampled.
+    fn dead_letter(&self, failed: FailedEvent, trace: &EventTrace) -> Box<DeadLetterRecord> {
+        let letter = failed.into_dead_letter(&self.shared.bound);
+        telemetry::failed(&trace.span, "dead_letter");
+        trace.span.record("faas.invocation_id", &letter.invocation_id);
+        trace.span.record("funless.dead_letter.id", &letter.id);
+        keep_dead(&trace.span, trace.has_parent, &self.shared.origin, &letter);
+        Box::new(DeadLetterRecord { letter, trace: TraceParent::current() })
     }
 
     async fn work(&self, work: Work) -> Result<(), Abandoned> {
         let metrics = &self.shared.metrics;
         let _in_flight = InFlight::count(metrics);
         let started = Instant::now();
-        let EventTrace { span, has_parent } = &work.trace;
+        let span = &work.trace.span;
         span.record("faas.invocation_id", display(work.invocation_id));
         span.record("funless.event_id", work.entry_id.map(display));
         let verdict = {
@@ -372,17 +395,20 @@ impl Intake {
             Verdict::Dead { reason, attempts } => {
                 tracing::warn!(binding = self.binding_id(), invocation = %work.invocation_id, reason,
                     "an event becomes a dead letter");
-                let letter = self.letter(&work, reason, attempts);
-                telemetry::failed(span, "dead_letter");
-                span.record("funless.dead_letter.id", &letter.id);
-                keep_dead(span, *has_parent, &self.shared.origin, &letter);
-                Some(Box::new(DeadLetterRecord { letter, trace: TraceParent::current() }))
+                let failed = FailedEvent {
+                    invocation_id: work.invocation_id,
+                    received_at_ms: work.received_at_ms,
+                    reason,
+                    attempts,
+                    payload: FailedPayload::Args(work.args.clone()),
+                };
+                Some(self.dead_letter(failed, &work.trace))
             }
         };
         let is_letter = letter.is_some();
         let change = match work.entry_id {
-            Some(id) => Change::End { id, letter },
-            None => Change::Pass { refused: false, letter },
+            Some(id) => Change::End { id, invalid: false, letter },
+            None => Change::Pass { invalid: false, letter },
         };
         let found = self.write(change).await?;
         if is_letter {
@@ -437,28 +463,6 @@ impl Intake {
                 () = tokio::time::sleep(wait) => {}
                 () = shared.stopping.cancelled() => return Err(Abandoned),
             }
-        }
-    }
-
-    fn letter(&self, work: &Work, reason: String, attempts: u32) -> DeadLetter {
-        let bound = &self.shared.bound;
-        DeadLetter {
-            id: Uuid::now_v7().to_string(),
-            role: BindingRole::Event.into(),
-            binding_id: bound.binding_id.to_string(),
-            binding_type: bound.kind.clone(),
-            function_id: bound.function_id.clone(),
-            module: bound.module.clone(),
-            function: bound.function.clone(),
-            owner: bound.owner.clone(),
-            invocation_id: work.invocation_id.to_string(),
-            reason,
-            attempts,
-            received_at_ms: work.received_at_ms,
-            died_at_ms: now_ms(),
-            payload_bytes: work.args.len() as u64,
-            payload: work.args.clone(),
-            trace_id: telemetry::current_trace_id().unwrap_or_default(),
         }
     }
 }

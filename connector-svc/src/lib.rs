@@ -15,8 +15,10 @@
 //! between causes the same invocation.
 
 mod app;
+mod arrival;
 mod binding;
 mod config;
+mod dead_letter;
 mod event;
 mod grpc;
 mod handling;
@@ -24,6 +26,7 @@ mod intake;
 mod invoker;
 mod journal;
 mod kinds;
+mod log_limit;
 mod metrics;
 mod sweep;
 mod trace;

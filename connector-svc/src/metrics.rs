@@ -34,7 +34,7 @@ impl Metrics {
         let this = Self {
             events: counter(
                 "funless_connector_events_total",
-                "Events by what became of them: received, acknowledged, refused, buried or forgotten.",
+                "Events by what became of them: received, acknowledged, invalid, buried or forgotten.",
                 &["kind", "outcome"],
             ),
             retries: counter(
@@ -114,7 +114,7 @@ impl Metrics {
         KindMetrics {
             received: events("received"),
             acknowledged: events("acknowledged"),
-            refused: events("refused"),
+            invalid: events("invalid"),
             buried: events("buried"),
             forgotten: events("forgotten"),
             retries: self.retries.clone(),
@@ -135,7 +135,7 @@ pub(crate) struct KindMetrics {
     kind: String,
     pub(crate) received: IntCounter,
     pub(crate) acknowledged: IntCounter,
-    pub(crate) refused: IntCounter,
+    pub(crate) invalid: IntCounter,
     pub(crate) buried: IntCounter,
     pub(crate) forgotten: IntCounter,
     retries: IntCounterVec,

@@ -67,7 +67,8 @@ fn accept_one(field: &'static str, binding: Binding) -> Result<Binding> {
 }
 
 /// What a binding may say about how its events are handled, whatever their source.
-const ABOUT_HANDLING: [&str; 5] = ["dedupe_key", "envelope", "max_attempts", "max_in_flight", "payload"];
+const ABOUT_HANDLING: [&str; 6] =
+    ["dedupe_key", "envelope", "max_attempts", "max_in_flight", "on_invalid", "payload"];
 
 /// Whether two bindings are of the same source, which goes on with what it has for the one when it becomes
 /// the other: they may differ in secrets, and in how events are handled.
@@ -115,6 +116,20 @@ mod tests {
         let accepted = accept("sinks", vec![binding("couchdb", "{\"url\":\"x\"}")]).expect("valid");
         assert_ne!(accepted[0].id, "mine", "ids are the registry's");
         assert!(accept("events", vec![binding("mqtt", "{}"); MAX_BINDINGS + 1]).is_err());
+    }
+
+    #[test]
+    fn the_source_is_the_same_however_its_events_are_handled() {
+        let one = binding("mqtt", r#"{"topic":"t","password":"p"}"#);
+        let cases = [
+            (r#"{"topic":"t","password":"q"}"#, true),
+            (r#"{"topic":"t","password":"p","on_invalid":"drop","payload":"text","envelope":true}"#, true),
+            (r#"{"topic":"t","password":"p","max_in_flight":1,"max_attempts":1,"dedupe_key":"/id"}"#, true),
+            (r#"{"topic":"u","password":"p"}"#, false),
+        ];
+        for (params, expected) in cases {
+            assert_eq!(is_same_source(&one, &binding("mqtt", params)), expected, "{params}");
+        }
     }
 
     #[test]

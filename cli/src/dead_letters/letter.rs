@@ -1,6 +1,8 @@
 //! Dead letters as they are shown.
 
 use anyhow::Context as _;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -25,6 +27,30 @@ pub struct Letter {
     #[serde(default)]
     trace_id: String,
     payload: Option<Box<RawValue>>,
+    /// What the source of an invalid event sent.
+    payload_base64: Option<String>,
+}
+
+impl Letter {
+    fn payload(&self) -> anyhow::Result<String> {
+        match &self.payload_base64 {
+            None => Ok(self.payload.as_deref().map_or("", RawValue::get).to_owned()),
+            Some(encoded) => Ok(printable(&BASE64_STANDARD.decode(encoded)?)),
+        }
+    }
+}
+
+/// Bytes of any form as text. What a stranger has sent must not control the terminal.
+fn printable(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for c in String::from_utf8_lossy(bytes).chars() {
+        match c {
+            '\n' | '\t' => text.push(c),
+            c if c.is_control() => text.extend(c.escape_default()),
+            c => text.push(c),
+        }
+    }
+    text
 }
 
 /// A part of the list.
@@ -66,7 +92,7 @@ pub fn table(letters: Vec<Letter>) -> Table {
 }
 
 /// One letter and its payload, as it was.
-pub fn shown(letter: &Letter) -> String {
+pub fn shown(letter: &Letter) -> anyhow::Result<String> {
     let mut table = Table::new(&["id", &letter.id]);
     let mut line = |name: &str, value: String| table.row([name.to_owned(), value]);
     line("role", role_name(letter.role).to_owned());
@@ -80,8 +106,8 @@ pub fn shown(letter: &Letter) -> String {
     if !letter.trace_id.is_empty() {
         line("trace", letter.trace_id.clone());
     }
-    let payload = letter.payload.as_deref().map_or("", RawValue::get);
-    format!("{table}\n{payload}\n")
+    let payload = letter.payload().context("the answer is not what was expected")?;
+    Ok(format!("{table}\n{payload}\n"))
 }
 
 #[cfg(test)]
@@ -99,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_trace_is_shown_where_there_is_one() {
-        let shown = shown(&letter(r#","trace_id":"0af7","payload":1"#));
+        let shown = shown(&letter(r#","trace_id":"0af7","payload":1"#)).expect("it is well-formed");
         assert!(shown.contains("\ntrace       0af7\n"), "{shown}");
     }
 
@@ -118,8 +144,25 @@ ID  ROLE   TYPE  FUNCTION  DIED  ATTEMPTS  REASON
     #[test]
     fn a_payload_is_shown_as_it_was() {
         let shown = shown(&letter(r#","payload":{"b": 1.0, "a":12345678901234567890123}"#));
+        let shown = shown.expect("it is well-formed");
         assert!(shown.starts_with("id          1\nrole        event\nbinding     mqtt b\n"), "{shown}");
         assert!(!shown.contains("trace"), "there is none: {shown}");
         assert!(shown.ends_with("\n\n{\"b\": 1.0, \"a\":12345678901234567890123}\n"), "{shown}");
+    }
+    #[test]
+    fn an_invalid_payload_is_shown_as_text() {
+        let payload_of = |encoded: &str| {
+            let shown = shown(&letter(&format!(r#","payload_base64":"{encoded}""#)))?;
+            Ok::<_, anyhow::Error>(shown.split_once("\n\n").expect("a payload").1.to_owned())
+        };
+        for (encoded, expected) in [
+            ("aGVsbG8=", "hello\n"),
+            ("/wA=", "\u{fffd}\\u{0}\n"),
+            ("G1syShsK", "\\u{1b}[2J\\u{1b}\n\n"),
+            ("", "\n"),
+        ] {
+            assert_eq!(payload_of(encoded).expect("it is Base64"), expected, "{encoded}");
+        }
+        assert!(payload_of("?").is_err());
     }
 }

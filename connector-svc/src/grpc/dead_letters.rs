@@ -77,6 +77,9 @@ impl DeadLettersHandler {
         };
         let DeadLetterRecord { letter, trace } =
             self.find(caller, id).await.map_err(|error| error.message)?;
+        if letter.invalid {
+            return Err(format!("an invalid event cannot be redriven: {}", letter.reason));
+        }
         let span = redrive_span(&letter, trace);
         let outcome = self.invoke_again(letter, deadline).instrument(span.clone()).await;
         outcome.inspect_err(|_| telemetry::failed(&span, "redrive_failed"))

@@ -55,13 +55,13 @@ pub(crate) enum Change {
     Open(Arc<BoundFunction>),
     /// An event has come in, and is going to be handled.
     Begin { epoch: u64, entry: Entry },
-    /// An invalid event has come in.
-    Refuse { epoch: u64, entry: Entry },
+    /// An invalid event has come in, and has ended with that.
+    Invalid { epoch: u64, entry: Entry, letter: Option<Box<DeadLetterRecord>> },
     /// The source need not send the event again. An event that could not be handled becomes a dead letter,
     /// unless it has ended before.
-    End { id: Uuid, letter: Option<Box<DeadLetterRecord>> },
+    End { id: Uuid, invalid: bool, letter: Option<Box<DeadLetterRecord>> },
     /// An event has come in and ended whose source never sends it again. Counted, without a row.
-    Pass { refused: bool, letter: Option<Box<DeadLetterRecord>> },
+    Pass { invalid: bool, letter: Option<Box<DeadLetterRecord>> },
     /// The source does not have these events any more, and nobody handles them.
     MarkLost(Vec<Uuid>),
     /// The source has none of the binding's events any more.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use mesh::Caller;
 use mesh::database::{DatabaseError, DatabaseUrl};
 use mesh::hash::Hash;
@@ -35,7 +36,7 @@ macro_rules! contract {
 contract!(
     events_come_and_go,
     a_change_counts_once_however_often_it_is_written,
-    refused_and_passing_events_are_counted,
+    invalid_and_passing_events_are_counted,
     letters_are_kept_with_the_counts,
     one_of_two_moves_the_cursor,
     a_bad_write_fails_alone,
@@ -134,6 +135,7 @@ fn letter() -> DeadLetter {
         payload_bytes: 2,
         payload: "{}".into(),
         trace_id: String::new(),
+        invalid: false,
     }
 }
 
@@ -152,8 +154,8 @@ fn begin(entry: &Entry) -> Change {
 }
 
 /// By the first tenure.
-fn refuse(entry: &Entry) -> Change {
-    Change::Refuse { epoch: 1, entry: entry.clone() }
+fn invalid(entry: &Entry, letter: Option<DeadLetter>) -> Change {
+    Change::Invalid { epoch: 1, entry: entry.clone(), letter: letter.and_then(boxed) }
 }
 
 async fn unchecked_counts(journal: &Journal) -> EventCounts {
@@ -186,7 +188,7 @@ async fn events_come_and_go(database: Database) {
     assert_eq!(journal.busy_bindings().await.expect("read"), ["b"]);
     assert_eq!(counts(&journal).await.in_flight, 4);
 
-    write(&journal, Change::End { id: entries[0].id, letter: None }).await;
+    write(&journal, Change::End { id: entries[0].id, invalid: false, letter: None }).await;
     let forget = Change::MarkLost(vec![entries[1].id, entries[0].id]);
     assert_eq!(write(&journal, forget).await, 1, "the other one has ended");
     write(&journal, Change::Clear(vec![entries[2].id])).await;
@@ -206,42 +208,65 @@ async fn events_come_and_go(database: Database) {
 
 async fn a_change_counts_once_however_often_it_is_written(database: Database) {
     let journal = database.with_ledger().await;
-    let (entry, refused, letter) = (entry("1"), entry("2"), letter());
+    let (entry, dropped, kept, letter) = (entry("1"), entry("2"), entry("3"), letter());
+    let invalid_letter = DeadLetter { id: Uuid::now_v7().to_string(), invalid: true, ..letter.clone() };
     for _ in 0..2 {
         assert_eq!(write(&journal, begin(&entry)).await, 1);
-        assert_eq!(write(&journal, refuse(&refused)).await, 1);
+        assert_eq!(write(&journal, invalid(&dropped, None)).await, 1);
+        assert_eq!(write(&journal, invalid(&kept, Some(invalid_letter.clone()))).await, 1);
     }
+    write(&journal, Change::Purge(vec![invalid_letter.id.clone()])).await;
+    assert_eq!(write(&journal, invalid(&kept, Some(invalid_letter))).await, 1, "not dead-lettered again");
     for found in [1, 0] {
-        let end = Change::End { id: entry.id, letter: boxed(letter.clone()) };
+        let end = Change::End { id: entry.id, invalid: false, letter: boxed(letter.clone()) };
         assert_eq!(write(&journal, end).await, found);
     }
     let now = counts(&journal).await;
-    assert_eq!((now.received, now.acknowledged, now.refused, now.buried), (2, 2, 1, 1));
+    assert_eq!((now.received, now.acknowledged, now.invalid, now.buried, now.purged), (3, 3, 2, 2, 1));
     assert_eq!(write(&journal, Change::Redriven(letter.id.clone())).await, 1);
     assert_eq!(write(&journal, Change::Redriven(letter.id.clone())).await, 0);
     assert_eq!(counts(&journal).await.redriven, 1);
 }
 
-async fn refused_and_passing_events_are_counted(database: Database) {
+async fn invalid_and_passing_events_are_counted(database: Database) {
     let journal = database.with_ledger().await;
-    write(&journal, refuse(&entry("1"))).await;
-    write(&journal, Change::Pass { refused: true, letter: None }).await;
-    write(&journal, Change::Pass { refused: false, letter: None }).await;
-    write(&journal, Change::Pass { refused: false, letter: boxed(letter()) }).await;
+    write(&journal, invalid(&entry("1"), None)).await;
+    write(&journal, invalid(&entry("2"), Some(letter()))).await;
+    let begun = entry("3");
+    write(&journal, begin(&begun)).await;
+    for found in [1, 0] {
+        let end = Change::End { id: begun.id, invalid: true, letter: boxed(letter()) };
+        assert_eq!(write(&journal, end).await, found);
+    }
+    write(&journal, Change::Pass { invalid: true, letter: None }).await;
+    write(&journal, Change::Pass { invalid: false, letter: None }).await;
+    write(&journal, Change::Pass { invalid: false, letter: boxed(letter()) }).await;
     let now = counts(&journal).await;
-    assert_eq!((now.received, now.acknowledged, now.refused, now.buried), (4, 4, 2, 1));
+    assert_eq!((now.received, now.acknowledged, now.invalid, now.buried), (6, 6, 4, 3));
     assert!(journal.entries("b").await.expect("read").iter().all(|entry| entry.ended));
 }
 
 async fn letters_are_kept_with_the_counts(database: Database) {
     let journal = database.with_ledger().await;
-    let letters = [letter(), letter(), letter()];
+    let mut letters = [letter(), letter(), letter()];
+    // More came than is kept.
+    letters[1] = DeadLetter {
+        payload: Bytes::from_static(b"\xff\0"),
+        payload_bytes: 99,
+        invalid: true,
+        ..letters[1].clone()
+    };
     for letter in &letters {
-        write(&journal, Change::Pass { refused: false, letter: boxed(letter.clone()) }).await;
+        write(&journal, Change::Pass { invalid: letter.invalid, letter: boxed(letter.clone()) }).await;
     }
-    let kept = journal.dead_letter(&Caller::Service, &letters[0].id).await.expect("read").expect("kept");
-    let expected = DeadLetter { reason: "a zero\u{fffd}byte".into(), ..letters[0].clone() };
-    assert_eq!(kept, DeadLetterRecord { letter: expected, trace: None });
+    for letter in &letters {
+        let kept = journal.dead_letter(&Caller::Service, &letter.id).await.expect("read").expect("kept");
+        let expected = DeadLetter { reason: "a zero\u{fffd}byte".into(), ..letter.clone() };
+        assert_eq!(kept, DeadLetterRecord { letter: expected, trace: None });
+    }
+    let listed = journal.dead_letters(&Caller::Service, &DeadLetterFilter::default(), "", 9).await;
+    let listed: Vec<_> = listed.expect("read").letters.iter().map(|letter| letter.invalid).collect();
+    assert_eq!(listed, [false, true, false]);
     for (caller, reaches) in [(Caller::Subject("ann".into()), true), (Caller::Subject("bob".into()), false)] {
         let found = journal.dead_letter(&caller, &letters[0].id).await.expect("read");
         assert_eq!(found.is_some(), reaches, "{caller:?}");
@@ -300,7 +325,7 @@ async fn many_writes_at_once_add_up(database: Database) {
             let entry = entry(&n.to_string());
             write(journal, begin(&entry)).await;
             let letter = n.is_multiple_of(10).then(letter).and_then(boxed);
-            write(journal, Change::End { id: entry.id, letter }).await;
+            write(journal, Change::End { id: entry.id, invalid: false, letter }).await;
             if n.is_multiple_of(4) {
                 write(journal, Change::Clear(vec![entry.id])).await;
             }
@@ -316,7 +341,7 @@ async fn what_is_lost_shows_as_drift(database: Database) {
     let journal = database.with_ledger().await;
     for key in ["1", "2"] {
         write(&journal, begin(&entry(key))).await;
-        write(&journal, Change::Pass { refused: false, letter: boxed(letter()) }).await;
+        write(&journal, Change::Pass { invalid: false, letter: boxed(letter()) }).await;
     }
     let before = counts(&journal).await;
     assert_eq!((before.received, before.in_flight, before.buried, before.dead), (4, 2, 2, 2));
@@ -342,7 +367,8 @@ async fn a_former_tenure_begins_nothing(database: Database) {
     let unknown = entry("2");
     assert_eq!(write(&former, begin(&unknown)).await, 0);
     assert_eq!(write(&former, begin(&known)).await, 0, "its successor goes on with it");
-    assert_eq!(write(&former, refuse(&unknown)).await, 0);
+    assert_eq!(write(&former, invalid(&unknown, None)).await, 0);
+    assert_eq!(write(&former, invalid(&unknown, Some(letter()))).await, 0);
     let advance = |epoch| Change::Advance { epoch, from: 5, to: 9, entry: unknown.clone() };
     assert_eq!(write(&former, advance(1)).await, 0);
     assert_eq!(later.cursor("b").await.expect("read"), Some(5));
@@ -350,7 +376,7 @@ async fn a_former_tenure_begins_nothing(database: Database) {
     assert_eq!(counts(&later).await.received, 1);
 
     assert_eq!(write(&later, advance(2)).await, 1);
-    write(&former, Change::End { id: known.id, letter: None }).await;
+    write(&former, Change::End { id: known.id, invalid: false, letter: None }).await;
     let now = counts(&later).await;
     assert_eq!((now.received, now.acknowledged, now.in_flight), (2, 1, 1), "what it began it may end");
 }
@@ -359,7 +385,7 @@ async fn an_event_dies_once(database: Database) {
     let (here, there) = (database.with_ledger().await, database.open().await);
     let entry = entry("1");
     write(&here, begin(&entry)).await;
-    let end = |letter: DeadLetter| Change::End { id: entry.id, letter: boxed(letter) };
+    let end = |letter: DeadLetter| Change::End { id: entry.id, invalid: false, letter: boxed(letter) };
     let (first, second) = (letter(), letter());
     assert_eq!(write(&here, end(first.clone())).await, 1);
     assert_eq!(write(&there, end(second)).await, 0);
@@ -392,7 +418,7 @@ async fn a_restart_keeps_everything(database: Database) {
 
 async fn names_follow_the_function(database: Database) {
     let journal = database.with_ledger().await;
-    write(&journal, Change::Pass { refused: false, letter: None }).await;
+    write(&journal, Change::Pass { invalid: false, letter: None }).await;
     write(&journal, Change::Open(Arc::new(bound("renamed")))).await;
     let ledgers = journal.ledgers_of(&["b".into(), "c".into()]).await.expect("read");
     assert_eq!(ledgers.len(), 1);
@@ -405,7 +431,7 @@ async fn a_letter_keeps_the_span_that_failed_last(database: Database) {
     let journal = database.with_ledger().await;
     let letter = letter();
     let record = DeadLetterRecord { letter: letter.clone(), trace: Some(trace()) };
-    write(&journal, Change::Pass { refused: false, letter: Some(Box::new(record)) }).await;
+    write(&journal, Change::Pass { invalid: false, letter: Some(Box::new(record)) }).await;
     let again = "00-0af7651916cd43dd8448eb211c80319d-b7ad6b7169203332-00".parse::<TraceParent>();
     let again = again.expect("a traceparent");
     for (redriven_in, expected) in [(None, trace()), (Some(again), again), (None, again)] {
@@ -442,4 +468,5 @@ async fn an_older_database_is_brought_up_to_date(database: Database) {
     assert_eq!((entries.len(), entries[0].id, entries[0].trace), (1, event, None));
     let kept = journal.dead_letter(&Caller::Service, &letter).await.expect("read").expect("kept");
     assert_eq!((kept.trace, kept.letter.trace_id.as_str()), (None, ""));
+    assert_eq!((kept.letter.died_at_ms, kept.letter.invalid), (1, false));
 }

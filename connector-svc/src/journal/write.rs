@@ -19,11 +19,14 @@ use crate::binding::BoundFunction;
 pub(super) struct Batch<'a> {
     opened: Vec<(usize, &'a BoundFunction)>,
     begun: Vec<Begun<'a>>,
-    refused: Vec<Begun<'a>>,
+    invalid: Vec<Begun<'a>>,
+    /// Invalid events that become dead letters.
+    invalid_kept: Vec<(Begun<'a>, &'a DeadLetterRecord)>,
     ended: Vec<Uuid>,
-    dead_lettered: Vec<(usize, Uuid, &'a DeadLetterRecord)>,
+    /// Events that have ended invalid, or as dead letters.
+    failed: Vec<Failed<'a>>,
     passed: i64,
-    passed_refused: i64,
+    passed_invalid: i64,
     passed_letters: Vec<&'a DeadLetterRecord>,
     cleared: Vec<Uuid>,
     /// The others.
@@ -38,17 +41,34 @@ struct Begun<'a> {
     entry: &'a Entry,
 }
 
+/// An event that has ended without success.
+struct Failed<'a> {
+    /// The change's place in the group.
+    index: usize,
+    id: Uuid,
+    invalid: bool,
+    letter: Option<&'a DeadLetterRecord>,
+}
+
 impl<'a> Batch<'a> {
     pub(super) fn add(&mut self, index: usize, change: &'a Change) {
         match change {
             Change::Open(bound) => self.opened.push((index, bound)),
             Change::Begin { epoch, entry } => self.begun.push(Begun { index, epoch: *epoch, entry }),
-            Change::Refuse { epoch, entry } => self.refused.push(Begun { index, epoch: *epoch, entry }),
-            Change::End { id, letter: None } => self.ended.push(*id),
-            Change::End { id, letter: Some(letter) } => self.dead_lettered.push((index, *id, letter)),
-            Change::Pass { refused, letter } => {
+            Change::Invalid { epoch, entry, letter } => {
+                let begun = Begun { index, epoch: *epoch, entry };
+                match letter {
+                    None => self.invalid.push(begun),
+                    Some(letter) => self.invalid_kept.push((begun, letter)),
+                }
+            }
+            Change::End { id, invalid: false, letter: None } => self.ended.push(*id),
+            Change::End { id, invalid, letter } => {
+                self.failed.push(Failed { index, id: *id, invalid: *invalid, letter: letter.as_deref() });
+            }
+            Change::Pass { invalid, letter } => {
                 self.passed += 1;
-                self.passed_refused += i64::from(*refused);
+                self.passed_invalid += i64::from(*invalid);
                 self.passed_letters.extend(letter.as_deref());
             }
             Change::Clear(ids) => self.cleared.extend(ids),
@@ -89,25 +109,52 @@ impl BindingWriter<'_> {
             found[*index] = self.apply_single(change, epoch, &mut counts).await?;
         }
         counts.received += self.insert(&of_epoch(epoch, &batch.begun, found), None).await?;
-        let refused = of_epoch(epoch, &batch.refused, found);
-        let refused = self.insert(&refused, Some(self.now_ms)).await?;
-        counts.invalid += refused + batch.passed_refused;
-        counts.received += refused + batch.passed;
-        counts.acknowledged += refused + batch.passed + self.end(&batch.ended).await?;
-        for (index, id, letter) in &batch.dead_lettered {
+        self.insert_invalid(batch, epoch, found, &mut counts).await?;
+        counts.invalid += batch.passed_invalid;
+        counts.received += batch.passed;
+        counts.acknowledged += batch.passed + self.end(&batch.ended).await?;
+        for Failed { index, id, invalid, letter } in &batch.failed {
             let ended = self.end(std::slice::from_ref(id)).await?;
+            found[*index] = ended.cast_unsigned();
+            counts.acknowledged += ended;
+            counts.invalid += ended * i64::from(*invalid);
             // Another replica that has ended it has written its dead letter, if any.
-            if ended > 0 {
+            if let (1.., Some(letter)) = (ended, letter) {
                 counts.dead_lettered += self.insert_dead_letter(letter).await?;
             }
-            counts.acknowledged += ended;
-            found[*index] = ended.cast_unsigned();
         }
         for letter in &batch.passed_letters {
             counts.dead_lettered += self.insert_dead_letter(letter).await?;
         }
         self.delete(Some(&batch.cleared), true).await?;
         self.count(&counts).await
+    }
+
+    /// Invalid events end when they come in.
+    async fn insert_invalid(
+        &self,
+        batch: &Batch<'_>,
+        epoch: u64,
+        found: &mut [u64],
+        counts: &mut Counts,
+    ) -> Result<()> {
+        let mut invalid = self.insert(&of_epoch(epoch, &batch.invalid, found), Some(self.now_ms)).await?;
+        for (begun, letter) in &batch.invalid_kept {
+            if begun.epoch != epoch {
+                found[begun.index] = 0;
+                continue;
+            }
+            let inserted = self.insert(&[begun.entry], Some(self.now_ms)).await?;
+            // A change that is written again has written its dead letter before.
+            if inserted > 0 {
+                counts.dead_lettered += self.insert_dead_letter(letter).await?;
+            }
+            invalid += inserted;
+        }
+        counts.received += invalid;
+        counts.acknowledged += invalid;
+        counts.invalid += invalid;
+        Ok(())
     }
 
     /// Locks the ledger until the transaction ends, and returns its epoch. It is always the first row to be
@@ -370,9 +417,10 @@ fn to_row(DeadLetterRecord { letter, trace }: &DeadLetterRecord) -> dead_letter:
         attempts: letter.attempts.cast_signed(),
         received_at_ms: letter.received_at_ms,
         dead_lettered_at_ms: letter.died_at_ms,
-        payload_bytes: i64::try_from(letter.payload.len()).unwrap_or(i64::MAX),
+        payload_bytes: i64::try_from(letter.payload_bytes).unwrap_or(i64::MAX),
         payload: letter.payload.to_vec(),
         traceparent: trace.map(|trace| trace.to_string()),
+        invalid: letter.invalid,
     };
     row.into_active_model()
 }

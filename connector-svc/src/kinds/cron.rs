@@ -22,9 +22,10 @@ use uuid::Uuid;
 
 use super::link::Link;
 use super::{LAST_ORDERS, unless_panicked};
+use crate::arrival::Abandoned;
 use crate::event::derived_id;
 use crate::handling::{self, Handling};
-use crate::intake::{Abandoned, Intake};
+use crate::intake::Intake;
 use crate::journal::{Change, Entry};
 use crate::trace::Origin;
 

@@ -67,6 +67,16 @@ impl FakeRegistry {
         self.change(|state| state.bindings.push(binding));
     }
 
+    /// Gives a binding other parameters, as an update does.
+    pub fn rebind(&self, id: &str, params: &serde_json::Value) {
+        self.change(|state| {
+            let bound = state.bindings.iter_mut().filter(|bound| id_of(bound) == id);
+            bound
+                .filter_map(|bound| bound.binding.as_mut())
+                .for_each(|binding| binding.params = params.to_string());
+        });
+    }
+
     pub fn unbind(&self, id: &str) {
         self.change(|state| state.bindings.retain(|bound| id_of(bound) != id));
     }

@@ -124,7 +124,7 @@ impl Balance for EventBalance {
             acknowledged: a.acknowledged + b.acknowledged,
             in_flight: a.in_flight + b.in_flight,
             forgotten: a.forgotten + b.forgotten,
-            refused: a.refused + b.refused,
+            invalid: a.invalid + b.invalid,
             buried: a.buried + b.buried,
             dead: a.dead + b.dead,
             redriven: a.redriven + b.redriven,

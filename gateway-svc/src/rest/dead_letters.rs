@@ -8,6 +8,9 @@ mod page;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use futures::future::try_join_all;
 use http::StatusCode;
 use mesh::{Caller, Error, Reason};
@@ -49,7 +52,8 @@ pub(super) async fn list_dead_letters(
     Ok(Json(merge(pages, limit)))
 }
 
-/// Shows a dead letter with its payload: the function's argument, or its result, as it was.
+/// Shows a dead letter with its payload: the function's argument, or its result, as it was. An invalid event
+/// has a `payload_base64` instead.
 #[utoipa::path(get, path = "/v1/dead-letters/{id}", tag = "dead letters",
     params(("id" = String, Path, description = "The letter's id.")),
     responses(
@@ -64,10 +68,14 @@ pub(super) async fn get_dead_letter(
 ) -> Result<Response, ApiError> {
     let (_, mut letter) = find(&rest, &caller, id).await?;
     let payload = std::mem::take(&mut letter.payload);
+    let (name, payload) = match letter.invalid {
+        true => ("payload_base64", Bytes::from(format!("\"{}\"", BASE64_STANDARD.encode(payload)))),
+        false if payload.is_empty() => ("payload", Bytes::from_static(b"null")),
+        false => ("payload", payload),
+    };
     let head = serde_json::to_string(&DeadLetterShown::from(letter)).map_err(ApiError::internal)?;
-    let opening = format!(r#"{{"data":{},"payload":"#, head.trim_end_matches('}'));
-    let payload: &[u8] = if payload.is_empty() { b"null" } else { &payload };
-    Ok(raw::answer(opening.as_bytes(), payload, b"}}"))
+    let opening = format!(r#"{{"data":{},"{name}":"#, head.trim_end_matches('}'));
+    Ok(raw::answer(opening.as_bytes(), &payload, b"}}"))
 }
 
 /// Tries once more what has failed, with the same invocation id, and answers when that has ended: the

@@ -37,8 +37,8 @@ pub(super) struct EventCountsShown {
     pub(super) in_flight: u64,
     /// Was in flight when the connector died, and its source does not have it any more.
     pub(super) forgotten: u64,
-    /// Of the acknowledged: refused, since the payload was not what the event takes.
-    pub(super) refused: u64,
+    /// Of the acknowledged: their payload was not what the event's binding accepts.
+    pub(super) invalid: u64,
     /// Of the acknowledged: became a dead letter.
     pub(super) buried: u64,
     /// Are dead letters now.
@@ -56,7 +56,7 @@ impl From<EventCounts> for EventCountsShown {
             acknowledged: counts.acknowledged,
             in_flight: counts.in_flight,
             forgotten: counts.forgotten,
-            refused: counts.refused,
+            invalid: counts.invalid,
             buried: counts.buried,
             dead: counts.dead,
             redriven: counts.redriven,

@@ -43,7 +43,7 @@ async fn letters_of_both_services_are_one_list_in_pages() {
         "id": id(2), "role": "event", "binding_id": "b", "binding_type": "kind", "module": "m", "function": "f",
         "invocation_id": "invocation-2", "reason": "no luck", "attempts": 5,
         "received_at": "2023-11-14T22:13:20Z", "died_at": "2023-11-14T22:13:21Z", "payload_bytes": 44,
-        "trace_id": "trace-2",
+        "invalid": false, "trace_id": "trace-2",
     });
     let body = answer.json();
     assert_eq!((&body["data"][0], &body["data"][1]["role"]), (&first, &json!("sink")));
@@ -109,6 +109,17 @@ async fn a_letter_is_shown_with_its_payload_as_it_was() {
     assert_eq!(answer.json()["data"]["reason"], "no luck");
     let answer = mesh.ask("GET", &format!("/v1/dead-letters/{}", id(3)), Body::None).await;
     assert_eq!(answer.json()["data"]["payload"], "result");
+    for (payload, encoded) in [(&b"hello"[..], "aGVsbG8="), (b"\xff\0", "/wA="), (b"", "")] {
+        {
+            let mut letters = mesh.connector.letters.state.lock();
+            let letter = letters.letters.get_mut(&id(2)).expect("it is there");
+            (letter.invalid, letter.payload) = (true, payload.into());
+        }
+        let answer = mesh.ask("GET", &format!("/v1/dead-letters/{}", id(2)), Body::None).await.json();
+        let letter = &answer["data"];
+        assert_eq!((&letter["invalid"], &letter["payload_base64"]), (&json!(true), &json!(encoded)));
+        assert!(letter.get("payload").is_none(), "{letter}");
+    }
 
     for (letter, what) in [(id(50), "unknown"), (id(99), "of another"), ("x".into(), "no id")] {
         let path = format!("/v1/dead-letters/{letter}");

@@ -61,6 +61,7 @@ impl Letters {
             payload_bytes: payload.len() as u64,
             payload: payload.into(),
             trace_id: format!("trace-{n}"),
+            invalid: false,
         };
         self.state.lock().letters.insert(letter.id.clone(), letter);
     }

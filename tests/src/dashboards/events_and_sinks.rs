@@ -45,7 +45,7 @@ fn at_a_glance() -> Vec<Panel> {
 
 fn events() -> Vec<Panel> {
     vec![
-        graph("Events", Unit::PerSecond, "What became of them: acknowledged ones are done with, whether by success, as refused or as buried.")
+        graph("Events", Unit::PerSecond, "What became of them: acknowledged ones are done with, whether handled, invalid or buried.")
             .query(
                 "sum by (kind, outcome) (rate(funless_connector_events_total{kind=~\"$event\"}[$__rate_interval]))",
                 "{{kind}} {{outcome}}",

@@ -23,14 +23,16 @@ pub async fn a_poison_message_blocks_no_other_and_can_be_redriven(shape: Shape) 
         .text("sinks", sinks.to_string());
     user.post_form("/v1/fn/_", upload).await.expect(201);
 
-    // `hello` wants a name. What is no JSON at all is refused.
+    // `hello` wants a name. What is not JSON never reaches it.
     for message in
         [r#"{"poison":1}"#, r#"{"name":"Ann"}"#, "nonsense", r#"{"poison":2}"#, r#"{"name":"Bob"}"#]
     {
         broker.publish("in", message);
     }
     store.documents("results", 2, LIMIT).await;
-    let letters = letters(&user, 2).await;
+    let letters = letters(&user, 3).await;
+    let (invalid, letters): (Vec<_>, Vec<_>) =
+        letters.into_iter().partition(|letter| letter["invalid"] == json!(true));
     for (letter, poison) in letters.iter().zip([1, 2]) {
         assert_eq!((&letter["module"], &letter["function"]), (&json!("_"), &json!("f")), "{letter}");
         assert_eq!(letter["role"], "event", "{letter}");
@@ -40,8 +42,15 @@ pub async fn a_poison_message_blocks_no_other_and_can_be_redriven(shape: Shape) 
         assert_eq!(whole["data"]["payload"], json!({ "poison": poison }));
     }
     let sums = tests::chaos::settled(&user).await["events"].take();
-    assert_eq!((&sums["received"], &sums["refused"]), (&json!(5), &json!(1)), "{sums}");
-    assert_eq!((&sums["acknowledged"], &sums["dead"]), (&json!(5), &json!(2)), "{sums}");
+    assert_eq!((&sums["received"], &sums["invalid"]), (&json!(5), &json!(1)), "{sums}");
+    assert_eq!((&sums["acknowledged"], &sums["dead"]), (&json!(5), &json!(3)), "{sums}");
+
+    let invalid = format!("/v1/dead-letters/{}", invalid[0]["id"].as_str().expect("an id"));
+    let whole = user.get(&invalid).await.expect(200).json();
+    assert_eq!(whole["data"]["payload_base64"], "bm9uc2Vuc2U=");
+    let refused = user.post(&format!("{invalid}/redrive"), &json!({})).await.expect(422);
+    assert!(refused.detail().contains("the payload is not valid JSON"), "{}", refused.text);
+    user.delete(&invalid).await.expect(204);
 
     // A stranger sees nothing of it if the function is not his.
     let first = format!("/v1/dead-letters/{}/redrive", letters[0]["id"].as_str().expect("an id"));

@@ -28,6 +28,8 @@ pub struct Model {
     pub payload: Vec<u8>,
     /// Of the span that failed; null: there was no trace.
     pub traceparent: Option<String>,
+    /// The event was invalid; the payload need not be JSON.
+    pub invalid: bool,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

@@ -2,6 +2,7 @@
 
 mod m0001_initial;
 mod m0002_traces;
+mod m0003_invalid_events;
 
 use sea_orm_migration::sea_query::{Alias, IntoIden};
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
@@ -10,7 +11,11 @@ pub(super) struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_initial::Migration), Box::new(m0002_traces::Migration)]
+        vec![
+            Box::new(m0001_initial::Migration),
+            Box::new(m0002_traces::Migration),
+            Box::new(m0003_invalid_events::Migration),
+        ]
     }
 
     /// Other services may keep their tables in the same database.

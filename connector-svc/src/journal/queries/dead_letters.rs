@@ -43,6 +43,7 @@ struct Head {
     dead_lettered_at_ms: i64,
     payload_bytes: i64,
     traceparent: Option<String>,
+    invalid: bool,
 }
 
 impl Journal {
@@ -69,8 +70,8 @@ impl Journal {
 
     async fn heads(&self, condition: Condition, limit: u64) -> Result<Vec<DeadLetter>> {
         use dead_letter::Column::{
-            Attempts, BindingId, BindingType, DeadLetteredAtMs, Function, FunctionId, Id, InvocationId,
-            Module, Owner, PayloadBytes, Reason, ReceivedAtMs, Traceparent,
+            Attempts, BindingId, BindingType, DeadLetteredAtMs, Function, FunctionId, Id, Invalid,
+            InvocationId, Module, Owner, PayloadBytes, Reason, ReceivedAtMs, Traceparent,
         };
         let columns = [
             Id,
@@ -87,6 +88,7 @@ impl Journal {
             DeadLetteredAtMs,
             PayloadBytes,
             Traceparent,
+            Invalid,
         ];
         let heads = dead_letter::Entity::find()
             .select_only()
@@ -119,6 +121,7 @@ impl Journal {
                 dead_lettered_at_ms: row.dead_lettered_at_ms,
                 payload_bytes: row.payload_bytes,
                 traceparent: row.traceparent,
+                invalid: row.invalid,
             };
             let trace = head.trace();
             DeadLetterRecord { letter: DeadLetter { payload, ..to_letter(head) }, trace }
@@ -178,5 +181,6 @@ fn to_letter(head: Head) -> DeadLetter {
         died_at_ms: head.dead_lettered_at_ms,
         payload_bytes: head.payload_bytes.cast_unsigned(),
         payload: Bytes::new(),
+        invalid: head.invalid,
     }
 }

@@ -74,7 +74,7 @@ fn to_ledger(row: Audited) -> EventLedger {
         acknowledged: ledger.acknowledged.cast_unsigned(),
         in_flight: in_flight.cast_unsigned(),
         forgotten: ledger.lost.cast_unsigned(),
-        refused: ledger.invalid.cast_unsigned(),
+        invalid: ledger.invalid.cast_unsigned(),
         buried: ledger.dead_lettered.cast_unsigned(),
         dead: dead.cast_unsigned(),
         redriven: ledger.redriven.cast_unsigned(),

@@ -28,8 +28,9 @@ use self::session::{Leavings, Packet, Session, Step};
 use self::wire::{Message, Notice};
 use super::link::Link;
 use super::{FAREWELL, LAST_ORDERS, unless_panicked};
+use crate::arrival::{Abandoned, Arrival};
 use crate::event::Event;
-use crate::intake::{Abandoned, Arrival, Intake};
+use crate::intake::Intake;
 use crate::journal::Entry;
 
 /// How often the leavings of the session are looked after, at least.

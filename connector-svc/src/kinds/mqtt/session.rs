@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use mesh::hash::Hash;
 use uuid::Uuid;
 
-use crate::intake::Arrival;
+use crate::arrival::Arrival;
 use crate::journal::Entry;
 
 /// A packet that is to be acknowledged.

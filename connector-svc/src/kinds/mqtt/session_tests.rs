@@ -4,7 +4,7 @@ use mesh::hash::Hash;
 use uuid::Uuid;
 
 use super::session::{Leavings, Packet, Session, Step};
-use crate::intake::Arrival;
+use crate::arrival::Arrival;
 use crate::journal::Entry;
 
 fn packet(id: u16, content: &str) -> Packet {

@@ -21,8 +21,9 @@ use self::connection::{ACK_WAIT, Connection, Message, Notice, Progress, delete_c
 pub(crate) use self::params::Params;
 use super::link::Link;
 use super::{FAREWELL, LAST_ORDERS, unless_panicked};
+use crate::arrival::{Abandoned, Arrival};
 use crate::event::{Event, derived_id};
-use crate::intake::{Abandoned, Arrival, Intake};
+use crate::intake::Intake;
 use crate::journal::Entry;
 
 /// How long telling the server what is worked on may take.

@@ -30,7 +30,11 @@ pub(crate) struct DeadLetterShown {
     received_at: String,
     /// RFC 3339.
     died_at: String,
+    /// Size of the payload in bytes.
     payload_bytes: u64,
+    /// The payload was not what the event's binding accepts, such as valid JSON. The function has not run, and
+    /// the letter cannot be redriven.
+    invalid: bool,
     /// The trace in which the last attempt failed; empty: there was none.
     #[schema(example = "0af7651916cd43dd8448eb211c80319c")]
     trace_id: String,
@@ -42,9 +46,13 @@ pub(crate) struct DeadLetterShown {
 pub(crate) struct DeadLetterWithPayload {
     #[serde(flatten)]
     letter: DeadLetterShown,
-    /// The function's argument, or its result, as it was.
-    #[schema(value_type = serde_json::Value)]
+    /// The function's argument, or its result, as it was. Absent if the event was invalid.
+    #[schema(value_type = Option<serde_json::Value>, nullable = false)]
     payload: (),
+    /// What the source of an invalid event sent, in Base64. Its end is missing where it was too large for a
+    /// message.
+    #[schema(example = "aGVsbG8=", nullable = false)]
+    payload_base64: Option<String>,
 }
 
 impl From<DeadLetter> for DeadLetterShown {
@@ -66,6 +74,7 @@ impl From<DeadLetter> for DeadLetterShown {
             received_at: rfc_3339(letter.received_at_ms),
             died_at: rfc_3339(letter.died_at_ms),
             payload_bytes: letter.payload_bytes,
+            invalid: letter.invalid,
             trace_id: letter.trace_id,
         }
     }

@@ -167,6 +167,7 @@ impl Envelope {
             payload_bytes: self.size.cast_unsigned(),
             payload: Bytes::new(),
             trace_id: to_trace(self.traceparent).map(|trace| trace.trace_id()).unwrap_or_default(),
+            invalid: false,
         }
     }
 }
