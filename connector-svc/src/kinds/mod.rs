@@ -1,5 +1,6 @@
 //! The kinds of event sources. A kind is one file here, or a folder, and one arm of the `match`.
 
+mod address;
 mod cron;
 mod link;
 mod mqtt;

@@ -34,12 +34,28 @@ async fn good_events_are_told_from_bad_ones_in_order() {
         event("mqtt", r#"{"host":"broker","port":"many","topic":"t"}"#),
         event("cron", r#"{"schedule":"0 0 * * *"}"#),
         event("nats", r#"{"url":"nats://h","stream":"S"}"#),
+        event("mqtt", r#"{"host":"http://broker","topic":"t"}"#),
     ];
     let checked = connector.events().check_events(CheckEventsRequest { events }).await.expect("told");
     let problems = checked.into_inner().problems;
     assert!(problems[1].starts_with("not_implemented: "), "{}", problems[1]);
     assert!(problems[2].contains("port"), "{}", problems[2]);
+    assert!(problems[5].contains("unknown scheme"), "{}", problems[5]);
     assert_eq!([&problems[0], &problems[3], &problems[4]], ["", "", ""]);
+}
+
+#[tokio::test]
+async fn a_broker_may_be_given_as_an_address() {
+    let (broker, stage) = (Mosquitto::start().await, Stage::new());
+    for (id, host) in [
+        ("scheme", format!("mqtt://127.0.0.1:{}", broker.port)),
+        ("port", format!("127.0.0.1:{}", broker.port)),
+    ] {
+        stage.registry.bind(id, "mqtt", &json!({ "host": host, "topic": "#" }));
+    }
+    let connector = stage.connector().await;
+    connector.connected("scheme").await;
+    connector.connected("port").await;
 }
 
 #[tokio::test]

@@ -9,15 +9,17 @@ use rustls::pki_types::pem::PemObject as _;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::handling::{self, Handling};
+use crate::kinds::address::AddressParam;
 use crate::trace::Origin;
 
 /// Which messages of which broker.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Params {
-    /// The broker's host name or address.
+    /// The broker's name or IP address. A binding may write the port and TLS here as well, such as
+    /// `mqtts://broker:8883`.
     pub(super) host: String,
-    /// Its port; FunLess writes it as text. Absent: 1883, or 8883 with TLS.
+    /// The broker's port; FunLess writes it as text. Absent: 1883, or 8883 with TLS.
     #[serde(default, deserialize_with = "port")]
     port: Option<u16>,
     /// The topic filter: `+` stands for one level, a final `#` for all below.
@@ -27,9 +29,8 @@ pub(crate) struct Params {
     pub(super) qos: u8,
     #[serde(default)]
     pub(super) version: Version,
-    /// The connection is encrypted.
-    #[serde(default)]
-    tls: bool,
+    /// The connection is encrypted. Absent: as `host` says.
+    tls: Option<bool>,
     /// The broker's authority, PEM. Absent: those that are trusted in the web.
     ca: Option<String>,
     pub(super) username: Option<String>,
@@ -50,14 +51,17 @@ pub(super) enum Version {
     V311,
 }
 
+const HOST: AddressParam =
+    AddressParam { name: "host", schemes: &["mqtt", "mqtts"], credentials: "username and password" };
+
 /// The longest topic that MQTT can carry, in bytes.
 const MAX_TOPIC: usize = 65_535;
 
 impl Params {
     /// Reads the parameters' JSON text.
     pub(crate) fn parse(params: &str) -> Result<(Self, Handling), String> {
-        let (params, handling): (Self, _) = handling::read("mqtt", params, handling::ALL)?;
-        params.check().map_err(|problem| format!("mqtt: {problem}"))?;
+        let (mut params, handling): (Self, _) = handling::read("mqtt", params, handling::ALL)?;
+        params.resolve_host().and_then(|()| params.check()).map_err(|problem| format!("mqtt: {problem}"))?;
         Ok((params, handling))
     }
 
@@ -66,10 +70,27 @@ impl Params {
         Origin::Broker { system: "mqtt", subscription: self.topic.clone() }
     }
 
-    fn check(&self) -> Result<(), String> {
-        if self.host.trim().is_empty() {
-            return Err("host can't be blank".into());
+    /// Splits an address such as `mqtts://broker:8883` into host, port and TLS.
+    fn resolve_host(&mut self) -> Result<(), String> {
+        let address = HOST.parse(&self.host)?;
+        let by_scheme = address.scheme.map(|scheme| scheme == "mqtts");
+        if let (Some(scheme), Some(by_scheme), Some(tls)) = (address.scheme, by_scheme, self.tls)
+            && by_scheme != tls
+        {
+            return Err(format!("tls: {tls} contradicts {scheme}:// in host"));
         }
+        if let (Some(in_host), Some(port)) = (address.port, self.port)
+            && in_host != port
+        {
+            return Err(format!("port: {port} contradicts the port {in_host} in host"));
+        }
+        self.host = address.host;
+        self.port = self.port.or(address.port);
+        self.tls = self.tls.or(by_scheme);
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), String> {
         check_topic_filter(&self.topic).map_err(|problem| format!("topic {problem}"))?;
         match self.qos {
             0 | 1 => {}
@@ -83,8 +104,8 @@ impl Params {
         if self.password.is_some() && self.username.is_none() {
             return Err("password: expected a username with it".into());
         }
-        if self.ca.is_some() && !self.tls {
-            return Err("ca: expected \"tls\": true with it".into());
+        if self.ca.is_some() && !self.uses_tls() {
+            return Err("ca: expected \"tls\": true, or mqtts:// in host".into());
         }
         self.transport()?;
         handling::check_secrets(&[("password", self.password.as_ref())])
@@ -92,12 +113,16 @@ impl Params {
 
     /// The broker's port.
     pub(super) fn port(&self) -> u16 {
-        self.port.unwrap_or(if self.tls { 8883 } else { 1883 })
+        self.port.unwrap_or(if self.uses_tls() { 8883 } else { 1883 })
+    }
+
+    fn uses_tls(&self) -> bool {
+        self.tls == Some(true)
     }
 
     /// How the broker is reached.
     pub(super) fn transport(&self) -> Result<Transport, String> {
-        if !self.tls {
+        if !self.uses_tls() {
             return Ok(Transport::Tcp);
         }
         let config = match &self.ca {
@@ -187,8 +212,49 @@ mod tests {
     }
 
     #[test]
+    fn addresses_of_brokers() {
+        for (params, host, port, tls) in [
+            (r#"{"host":"mqtt://127.0.0.1","topic":"t"}"#, "127.0.0.1", 1883, false),
+            (r#"{"host":"127.0.0.1:5883","topic":"t"}"#, "127.0.0.1", 5883, false),
+            (r#"{"host":"127.0.0.1:5883","topic":"t","tls":true}"#, "127.0.0.1", 5883, true),
+            (r#"{"host":"mqtt://h:1884","port":"1884","topic":"t","tls":false}"#, "h", 1884, false),
+            (r#"{"host":"mqtts://h","topic":"t"}"#, "h", 8883, true),
+            (r#"{"host":"mqtts://h:8884","topic":"t","tls":true}"#, "h", 8884, true),
+            (r#"{"host":"mqtts://h","port":8884,"topic":"t"}"#, "h", 8884, true),
+            (r#"{"host":"[::1]:1884","topic":"t"}"#, "::1", 1884, false),
+            (r#"{"host":"::1","topic":"t"}"#, "::1", 1883, false),
+        ] {
+            let parsed = parse(params).expect(params);
+            assert_eq!(
+                (parsed.host.as_str(), parsed.port(), parsed.uses_tls()),
+                (host, port, tls),
+                "{params}"
+            );
+            let is_tls = matches!(parsed.transport().expect("it was checked"), Transport::Tls(_));
+            assert_eq!(is_tls, tls, "{params}");
+        }
+    }
+
+    /// As the client joins host and port.
+    #[tokio::test]
+    async fn an_ipv6_address_needs_no_brackets_for_the_client() {
+        let params = parse(r#"{"host":"[::1]:1884","topic":"t"}"#).expect("valid");
+        let found = tokio::net::lookup_host(format!("{}:{}", params.host, params.port())).await;
+        assert_eq!(found.expect("resolved").next(), "[::1]:1884".parse().ok());
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (params, expected) in [
+            (r#"{"host":"http://h","topic":"t"}"#, "mqtt: host \"http://h\": unknown scheme \"http\""),
+            (r#"{"host":"h:0","topic":"t"}"#, "mqtt: host \"h:0\": port \"0\": expected a number from 1"),
+            (r#"{"host":"mqtts://h","topic":"t","tls":false}"#, "tls: false contradicts mqtts:// in host"),
+            (r#"{"host":"mqtt://h","topic":"t","tls":true}"#, "tls: true contradicts mqtt:// in host"),
+            (
+                r#"{"host":"h:1883","port":"1884","topic":"t"}"#,
+                "port: 1884 contradicts the port 1883 in host",
+            ),
+            (r#"{"host":"mqtt://u:p@h","topic":"t"}"#, "host: credentials go into username and password"),
             (r#"{"port":"1","topic":"t"}"#, "missing field `host`"),
             (r#"{"host":" ","topic":"t"}"#, "host can't be blank"),
             (r#"{"host":"h","topic":""}"#, "topic can't be blank"),
@@ -201,7 +267,7 @@ mod tests {
             (r#"{"host":"h","topic":"t","qos":3}"#, "qos 3: expected 0 or 1"),
             (r#"{"host":"h","topic":"t","version":"4"}"#, "expected `5` or `3.1.1`"),
             (r#"{"host":"h","topic":"t","password":"p"}"#, "expected a username with it"),
-            (r#"{"host":"h","topic":"t","ca":"x"}"#, "expected \"tls\": true with it"),
+            (r#"{"host":"h","topic":"t","ca":"x"}"#, "ca: expected \"tls\": true, or mqtts:// in host"),
             (r#"{"host":"h","topic":"t","tls":true,"ca":"x"}"#, "there is no certificate in it"),
             (
                 r#"{"host":"h","topic":"t","username":"u","password":"***"}"#,

@@ -4,13 +4,24 @@ use mesh::auth::Secret;
 use serde::Deserialize;
 
 use crate::handling::{self, Handling};
+use crate::kinds::address::{Address, AddressParam};
 use crate::trace::Origin;
+
+const URL: AddressParam = AddressParam {
+    name: "url",
+    schemes: &["nats", "tls"],
+    credentials: "username and password, or into token",
+};
+
+/// Where NATS servers listen.
+const DEFAULT_PORT: u16 = 4222;
 
 /// Which messages of which JetStream stream.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Params {
-    /// The server, `nats://host:port`, or `tls://host:port` for an encrypted connection.
+    /// The server, `nats://host:port`, or `tls://host:port` for an encrypted connection. The port may be left
+    /// out, and so may `nats://`.
     pub(super) url: String,
     /// The stream's name.
     pub(super) stream: String,
@@ -42,8 +53,8 @@ pub(super) enum Deliver {
 impl Params {
     /// Reads the parameters' JSON text.
     pub(crate) fn parse(params: &str) -> Result<(Self, Handling), String> {
-        let (params, handling): (Self, _) = handling::read("nats", params, handling::ALL)?;
-        params.check().map_err(|problem| format!("nats: {problem}"))?;
+        let (mut params, handling): (Self, _) = handling::read("nats", params, handling::ALL)?;
+        params.resolve_url().and_then(|()| params.check()).map_err(|problem| format!("nats: {problem}"))?;
         Ok((params, handling))
     }
 
@@ -53,15 +64,17 @@ impl Params {
         Origin::Broker { system: "nats", subscription: subscription.clone() }
     }
 
+    /// Writes the URL out, with scheme and port.
+    fn resolve_url(&mut self) -> Result<(), String> {
+        let Address { scheme, host, port } = URL.parse(&self.url)?;
+        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        let url = format!("{}://{host}:{}", scheme.unwrap_or("nats"), port.unwrap_or(DEFAULT_PORT));
+        url.parse::<async_nats::ServerAddr>().map_err(|error| format!("url {:?}: {error}", self.url))?;
+        self.url = url;
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), String> {
-        let address = self.url.strip_prefix("nats://").or_else(|| self.url.strip_prefix("tls://"));
-        match address {
-            Some(address) if address.contains('@') => {
-                return Err("url: credentials go into username and password, or into token".into());
-            }
-            Some(address) if !address.is_empty() && self.url.parse::<async_nats::ServerAddr>().is_ok() => {}
-            _ => return Err("url: expected nats://host:port or tls://host:port".into()),
-        }
         check_name("stream", &self.stream)?;
         if let Some(durable) = &self.durable {
             check_name("durable", durable)?;
@@ -95,12 +108,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn addresses_of_servers() {
+        for (url, expected) in [
+            ("nats://h:4223", "nats://h:4223"),
+            ("nats://h", "nats://h:4222"),
+            ("h", "nats://h:4222"),
+            ("127.0.0.1:4223", "nats://127.0.0.1:4223"),
+            ("tls://h/", "tls://h:4222"),
+            ("[::1]:4223", "nats://[::1]:4223"),
+        ] {
+            let params = format!(r#"{{"url":"{url}","stream":"S"}}"#);
+            assert_eq!(Params::parse(&params).expect(url).0.url, expected, "{url}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         let good = r#"{"url":"nats://h:4222","stream":"S","subject":"a.*.>","username":"u","password":"p"}"#;
         assert!(Params::parse(good).is_ok());
         for (params, expected) in [
             (r#"{"stream":"S"}"#, "missing field `url`"),
-            (r#"{"url":"h:4222","stream":"S"}"#, "url: expected nats://host:port"),
+            (r#"{"url":"","stream":"S"}"#, "url can't be blank"),
+            (
+                r#"{"url":"ws://h","stream":"S"}"#,
+                "unknown scheme \"ws\"; expected nats:// or tls://, or no scheme",
+            ),
+            (r#"{"url":"nats://h,nats://i","stream":"S"}"#, "without a path"),
+            (r#"{"url":"h,i","stream":"S"}"#, "\"h,i\" is not a valid host name"),
+            (r#"{"url":"nats://h:0","stream":"S"}"#, "port \"0\": expected a number from 1 to 65535"),
+            (r#"{"url":"nats://a b","stream":"S"}"#, "must not contain spaces"),
             (r#"{"url":"nats://u:p@h","stream":"S"}"#, "credentials go into username and password"),
             (r#"{"url":"nats://h","stream":"a.b"}"#, "stream \"a.b\": expected a name"),
             (r#"{"url":"nats://h","stream":"S","durable":"a b"}"#, "durable \"a b\": expected a name"),
