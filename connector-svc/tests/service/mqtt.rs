@@ -4,9 +4,11 @@ use std::collections::HashSet;
 
 use mesh::testing::eventually;
 use mesh::{Caller, Error, Reason};
+use proto::binding::v1::BindingState;
 use proto::connector::v1::{CheckEventsRequest, GetEventStatusRequest};
 use proto::registry::v1::Binding;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::support::fakes::Reply;
 use crate::support::servers::{Mosquitto, free_port};
@@ -185,16 +187,70 @@ pub async fn publish_lines(broker: &Mosquitto, file: &str) {
     assert!(done.is_ok_and(|status| status.success()));
 }
 
-#[tokio::test]
-async fn a_refused_connection_is_told_in_words_and_tried_again() {
-    let folder = tempfile::tempdir().expect("a directory");
-    let passwords = Mosquitto::write(&folder, "passwords", "");
+/// A broker that lets in the user `ann` with the password `hunter2`, who may read below `allowed/`.
+async fn protected_broker(folder: &TempDir) -> Mosquitto {
+    let passwords = Mosquitto::write(folder, "passwords", "");
     let hashed =
         std::process::Command::new("mosquitto_passwd").args(["-b", &passwords, "ann", "hunter2"]).status();
     assert!(hashed.is_ok_and(|status| status.success()), "mosquitto_passwd");
-    let rules = Mosquitto::write(&folder, "rules", "user ann\ntopic read allowed/#\n");
+    let rules = Mosquitto::write(folder, "rules", "user ann\ntopic read allowed/#\n");
     let lines = format!("allow_anonymous false\npassword_file {passwords}\nacl_file {rules}\n");
-    let broker = Mosquitto::start_with(&lines).await;
+    Mosquitto::start_with(&lines).await
+}
+
+/// What an update with these parameters answers of its binding.
+async fn status_after_update(stage: &Stage, connector: &Connector, params: &Value) -> (BindingState, String) {
+    stage.registry.rebind("b", params);
+    let mut request = tonic::Request::new(GetEventStatusRequest { ids: vec!["b".into()], wait: true });
+    request.set_timeout(std::time::Duration::from_secs(10));
+    let told = connector.events().get_event_status(request).await.expect("in time").into_inner();
+    let status = told.statuses[0].status.clone().expect("a status");
+    (status.state(), status.message)
+}
+
+#[tokio::test]
+async fn an_update_is_answered_with_the_state_of_its_own_connection() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let broker = protected_broker(&folder).await;
+    let stage = Stage::new();
+    let params = |password: &str| {
+        json!({ "host": "127.0.0.1", "port": broker.port, "topic": "allowed/#", "username": "ann",
+            "password": password })
+    };
+    stage.registry.bind("b", "mqtt", &params("hunter2"));
+    let connector = stage.connector().await;
+    connector.connected("b").await;
+    for _ in 0..3 {
+        let (state, message) = status_after_update(&stage, &connector, &params("hunter3")).await;
+        assert_eq!(state, BindingState::Retrying);
+        assert_eq!(message, "the broker refuses the connection: not authorized");
+        let told = status_after_update(&stage, &connector, &params("hunter2")).await;
+        assert_eq!(told, (BindingState::Connected, String::new()));
+        // What is the same goes on.
+        let told = status_after_update(&stage, &connector, &params("hunter2")).await;
+        assert_eq!(told, (BindingState::Connected, String::new()));
+    }
+}
+
+/// Without the registry nobody knows whether the connection is that of the update.
+#[tokio::test]
+async fn a_state_that_may_be_a_former_one_is_not_told() {
+    let stage = Stage::new();
+    stage.registry.bind("b", "cron", &json!({ "schedule": "0 0 1 1 *" }));
+    let connector = stage.connector().await;
+    connector.connected("b").await;
+    stage.registry.go_away();
+    let mut request = tonic::Request::new(GetEventStatusRequest { ids: vec!["b".into()], wait: true });
+    request.set_timeout(std::time::Duration::from_secs(1));
+    let told = connector.events().get_event_status(request).await.expect("in time").into_inner();
+    assert_eq!(told.statuses[0].status.clone().expect("a status").state(), BindingState::Connecting);
+    assert!(connector.is_connected("b").await, "who does not wait is told what is known");
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_told_in_words_and_tried_again() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let broker = protected_broker(&folder).await;
     let stage = Stage::new();
     let params = |password: &str, version: &str| {
         json!({ "host": "127.0.0.1", "port": broker.port, "topic": "allowed/#", "username": "ann",

@@ -40,7 +40,7 @@ pub struct Lookup {
 pub struct Question<'a> {
     /// Ids of bindings.
     pub ids: &'a [String],
-    /// Those that have not tried to connect yet, or that nobody runs yet, are waited for.
+    /// Wait for what has been written to the registry before, and then until each binding has tried to connect.
     pub wait: bool,
     deadline: Deadline,
     is_forwarded: bool,
@@ -66,9 +66,12 @@ impl Lookup {
         F: Future<Output = Result<Vec<BindingStatus>, Error>>,
     {
         let Question { ids, wait, deadline, is_forwarded } = question;
+        let is_up_to_date = !wait || self.is_up_to_date_by(deadline).await;
         let mut statuses = HashMap::new();
         loop {
-            statuses.extend(ids.iter().filter_map(|id| Some((id.clone(), self.board.get(id)?))));
+            let here = ids.iter().filter_map(|id| self.board.get(id));
+            let here = here.map(|status| if is_up_to_date { status } else { unsettled(status) });
+            statuses.extend(here.map(|status| (status.id.clone(), status)));
             let elsewhere: Vec<_> = ids.iter().filter(|id| !statuses.contains_key(*id)).cloned().collect();
             if !is_forwarded && !elsewhere.is_empty() {
                 let found = self.ask_holders(elsewhere, deadline, &ask).await;
@@ -83,6 +86,12 @@ impl Lookup {
             statuses.retain(|_, status| is_settled(status));
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
+    }
+
+    /// Whether this replica knows in time what has been written to the registry by now.
+    async fn is_up_to_date_by(&self, deadline: Deadline) -> bool {
+        let limit = deadline.remaining().saturating_sub(MARGIN + LOOK_INTERVAL);
+        tokio::time::timeout(limit, self.board.up_to_date()).await.is_ok()
     }
 
     /// What the replicas say that run these.
@@ -128,6 +137,11 @@ pub fn forward<T>(message: T, deadline: Deadline) -> tonic::Request<T> {
     request.set_timeout(deadline.remaining().saturating_sub(MARGIN));
     request.metadata_mut().insert(FORWARDED, MetadataValue::from_static("1"));
     request
+}
+
+/// The status of a connection that may be a former one: that of the binding as it is now is not known.
+fn unsettled(status: BindingStatus) -> BindingStatus {
+    BindingStatus { state: BindingState::Connecting.into(), message: String::new(), ..status }
 }
 
 /// Its first attempt to connect has ended.

@@ -5,6 +5,7 @@
 //! tells on the [`StatusBoard`] how it does.
 
 mod lookup;
+mod passes;
 mod replica;
 mod status;
 

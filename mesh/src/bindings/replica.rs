@@ -154,6 +154,7 @@ impl Replica {
         let mut is_away = false;
         loop {
             tenures.forget_ended();
+            let pass = self.board.passes().begin();
             let outcome = self.hold(tenures, false).await;
             if outcome.is_err() != is_away {
                 is_away = !is_away;
@@ -166,6 +167,7 @@ impl Replica {
                 Ok(share) => {
                     backoff.reset();
                     self.apply(share, tenures, run);
+                    self.board.passes().complete(pass);
                     tenures.renewal
                 }
                 Err(_) => backoff.next_wait().min(tenures.renewal),
@@ -173,6 +175,8 @@ impl Replica {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = poke.notified() => {}
+                // While the registry is away, only the clock makes another attempt.
+                () = self.board.passes().requested_after(pass), if !is_away => {}
                 // Another may have what has ended here, or it is started again.
                 Some(ended) = tenures.tasks.join_next_with_id() => tenures.forget(&ended),
             }
@@ -216,6 +220,7 @@ impl Replica {
         for (id, running) in &tenures.by_id {
             let unchanged = desired.remove(id).is_some_and(|desired| desired == running.binding);
             if !unchanged {
+                self.board.supersede(id);
                 running.tell(if removed.contains(id) { End::Removed } else { End::HandOver });
             }
         }

@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use proto::binding::v1::{BindingState, BindingStatus};
 use tokio::sync::watch;
 
+use super::passes::Passes;
 use crate::clock::now_ms;
 
 /// The statuses of the bindings that run here. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct StatusBoard {
     entries: Arc<watch::Sender<HashMap<String, Entry>>>,
+    passes: Passes,
 }
 
 #[derive(Debug)]
@@ -22,6 +24,8 @@ struct Entry {
     since_ms: i64,
     /// Changes with each event and each result, about which nobody waits to be told.
     last_activity_ms: Arc<AtomicI64>,
+    /// The binding has changed, or has moved to another replica. Its connection of before is being closed.
+    is_superseded: bool,
 }
 
 impl Entry {
@@ -42,6 +46,28 @@ impl StatusBoard {
         self.entries.borrow().get(id).map(|entry| entry.status(id))
     }
 
+    /// Waits until a change that was written to the registry before this call shows here.
+    pub(super) async fn up_to_date(&self) {
+        self.passes.next().await;
+    }
+
+    /// The passes that bring it up to date.
+    pub(super) fn passes(&self) -> &Passes {
+        &self.passes
+    }
+
+    /// What runs for a binding is no longer what it should be: the binding connects again, and the report of
+    /// its former connection is not shown any more.
+    pub(super) fn supersede(&self, id: &str) {
+        self.entries.send_if_modified(|entries| {
+            let Some(entry) = entries.get_mut(id).filter(|entry| !entry.is_superseded) else { return false };
+            (entry.state, entry.message, entry.since_ms) =
+                (BindingState::Connecting, String::new(), now_ms());
+            entry.is_superseded = true;
+            true
+        });
+    }
+
     /// A new entry, which tries to connect. It is gone when the report is dropped.
     pub(super) fn enter(&self, id: &str) -> Report {
         let last_activity_ms = Arc::new(AtomicI64::new(0));
@@ -50,6 +76,7 @@ impl StatusBoard {
             message: String::new(),
             since_ms: now_ms(),
             last_activity_ms: Arc::clone(&last_activity_ms),
+            is_superseded: false,
         };
         self.entries.send_modify(|entries| {
             entries.insert(id.to_owned(), entry);
@@ -91,7 +118,8 @@ impl Report {
     fn set(&self, state: BindingState, message: String) -> Option<BindingState> {
         let mut former = None;
         self.board.entries.send_if_modified(|entries| {
-            let Some(entry) = entries.get_mut(&self.id) else { return false };
+            let own = entries.get_mut(&self.id).filter(|entry| self.is_of(entry) && !entry.is_superseded);
+            let Some(entry) = own else { return false };
             former = Some(entry.state);
             if entry.state == state && entry.message == message {
                 return false;
@@ -104,14 +132,18 @@ impl Report {
         });
         former
     }
+
+    /// Whether the entry was made with this report.
+    fn is_of(&self, entry: &Entry) -> bool {
+        Arc::ptr_eq(&entry.last_activity_ms, &self.last_activity_ms)
+    }
 }
 
 impl Drop for Report {
     fn drop(&mut self) {
         self.board.entries.send_modify(|entries| {
             // A successor has an entry of its own.
-            let is_own = |entry: &Entry| Arc::ptr_eq(&entry.last_activity_ms, &self.last_activity_ms);
-            if entries.get(&self.id).is_some_and(is_own) {
+            if entries.get(&self.id).is_some_and(|entry| self.is_of(entry)) {
                 entries.remove(&self.id);
             }
         });
@@ -146,6 +178,24 @@ mod tests {
         report.retrying("timed out");
         let status = board.get("b").expect("there");
         assert_eq!((status.since_ms, status.message.as_str()), (since, "timed out"));
+    }
+
+    #[test]
+    fn a_superseded_connection_reports_nothing_more() {
+        let board = StatusBoard::default();
+        let report = board.enter("b");
+        report.connected();
+        board.supersede("b");
+        assert_eq!(board.get("b").expect("it still ends").state(), BindingState::Connecting);
+        report.retrying("the broker closed the connection");
+        report.connected();
+        assert_eq!(board.get("b").expect("it still ends").state(), BindingState::Connecting);
+        let successor = board.enter("b");
+        report.connected();
+        successor.retrying("not authorized");
+        drop(report);
+        let status = board.get("b").expect("of the successor");
+        assert_eq!((status.state(), status.message.as_str()), (BindingState::Retrying, "not authorized"));
     }
 
     #[test]

@@ -58,6 +58,26 @@ async fn the_first_attempt_is_awaited_but_not_for_ever() {
 }
 
 #[tokio::test]
+async fn an_update_is_answered_with_the_state_of_its_own_connection() {
+    let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
+    let mut dead = Receiver::start().await;
+    dead.die().await;
+    let sink = world.start(&database).await;
+    for _ in 0..3 {
+        for (url, expected) in
+            [(receiver.url(), BindingState::Connected), (dead.url(), BindingState::Retrying)]
+        {
+            world.registry.put("a", "webhook", &format!(r#"{{"url":"{url}"}}"#));
+            let request = GetSinkStatusRequest { ids: vec!["a".into()], wait: true };
+            let request = Deadline::after(Duration::from_secs(10)).attach(request);
+            let told = sink.sinks().get_sink_status(request).await.expect("told").into_inner();
+            let status = told.statuses[0].status.clone().expect("a status");
+            assert_eq!(status.state(), expected, "{status:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_secret_is_shown_nowhere() {
     let (world, database, mut receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
     receiver.die().await;
