@@ -125,6 +125,12 @@ pub async fn bindings_can_be_given_changed_and_taken_away(shape: Shape) {
     let refused = user.put_form("/v1/fn/_/f", Upload::default().text("sinks", hidden.to_string())).await;
     assert!(refused.expect(207).text.contains("***"));
 
+    // The reply is about the sink as it is now, whatever its former connection was like.
+    for (url, status) in [("http://127.0.0.1:1/results", 207), (&*database, 200)] {
+        let sinks = json!([{ "type": "couchdb", "params": { "url": url } }]).to_string();
+        user.put_form("/v1/fn/_/f", Upload::default().text("sinks", sinks)).await.expect(status);
+    }
+
     // Messages for a function under its new name.
     user.put_form("/v1/fn/_/f", bind("two").text("name", "g")).await.expect(200);
     broker.publish("two", "4");
