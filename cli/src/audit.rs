@@ -33,7 +33,7 @@ struct Events {
     received: u64,
     acknowledged: u64,
     in_flight: u64,
-    forgotten: u64,
+    lost: u64,
     buried: u64,
     dead: u64,
     redriven: u64,
@@ -60,11 +60,11 @@ trait Balance {
 
 impl Balance for Events {
     fn equations(&self) -> Vec<String> {
-        let Self { received, acknowledged, in_flight, forgotten, buried, dead, redriven, purged, .. } = self;
+        let Self { received, acknowledged, in_flight, lost, buried, dead, redriven, purged, .. } = self;
         vec![
             equation(
                 ("received", *received),
-                &[("acknowledged", *acknowledged), ("in flight", *in_flight), ("forgotten", *forgotten)],
+                &[("acknowledged", *acknowledged), ("in flight", *in_flight), ("lost", *lost)],
                 self.drift,
             ),
             equation(
@@ -141,7 +141,7 @@ mod tests {
 
     fn audit(drift: i64) -> Audit {
         let events = json!({
-            "received": 20, "acknowledged": 17, "in_flight": 3, "forgotten": 0, "invalid": 1,
+            "received": 20, "acknowledged": 17, "in_flight": 3, "lost": 0, "invalid": 1,
             "buried": 4, "dead": 1, "redriven": 2, "purged": 1, "drift": 0, "dead_letter_drift": 0,
         });
         let sinks = json!({
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn the_sums_are_equations() {
         let expected = "\
-events   received 20 = acknowledged 17 + in flight 3 + forgotten 0 + drift 0
+events   received 20 = acknowledged 17 + in flight 3 + lost 0 + drift 0
          buried 4 = dead 1 + redriven 2 + purged 1 + drift 0
 results  accepted 9 = delivered 5 + pending 2 + dead 1 + purged 1 + drift 0
 ";

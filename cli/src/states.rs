@@ -85,7 +85,7 @@ fn counts_of(role: Role) -> &'static [&'static str] {
             "received",
             "acknowledged",
             "in_flight",
-            "forgotten",
+            "lost",
             "invalid",
             "buried",
             "dead",

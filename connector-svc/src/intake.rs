@@ -41,7 +41,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(30);
 const INVALID_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long a removed binding waits for the journal.
-const FORGETTING: Duration = Duration::from_secs(3);
+const MARKING_LOST: Duration = Duration::from_secs(3);
 
 /// Takes the events of one binding. Clones share it.
 #[derive(Debug, Clone)]
@@ -178,15 +178,15 @@ impl Intake {
     }
 
     /// Takes out of the journal what the source has no more, and what it knows to have ended.
-    pub(crate) async fn tidy(&self, forgotten: Vec<Uuid>, cleared: Vec<Uuid>) -> Result<(), Closed> {
-        for ids in forgotten.chunks(TIDIED_AT_ONCE) {
+    pub(crate) async fn tidy(&self, lost: Vec<Uuid>, cleared: Vec<Uuid>) -> Result<(), Closed> {
+        for ids in lost.chunks(TIDIED_AT_ONCE) {
             let events = self.write(Change::MarkLost(ids.to_vec())).await?;
             tracing::info!(
                 binding = self.binding_id(),
                 events,
                 "the source does not have these events any more"
             );
-            self.shared.metrics.forgotten.inc_by(events);
+            self.shared.metrics.lost.inc_by(events);
         }
         for ids in cleared.chunks(TIDIED_AT_ONCE) {
             self.write(Change::Clear(ids.to_vec())).await?;
@@ -205,9 +205,9 @@ impl Intake {
     }
 
     /// The binding is removed: nothing of it comes again.
-    pub(crate) async fn forget_all(&self) {
-        match tokio::time::timeout(FORGETTING, self.write(Change::MarkAllLost)).await {
-            Ok(Ok(events)) => self.shared.metrics.forgotten.inc_by(events),
+    pub(crate) async fn mark_all_lost(&self) {
+        match tokio::time::timeout(MARKING_LOST, self.write(Change::MarkAllLost)).await {
+            Ok(Ok(events)) => self.shared.metrics.lost.inc_by(events),
             // Found later by the sweep.
             Ok(Err(_)) | Err(_) => tracing::debug!(binding = self.binding_id(), "its events stay in flight"),
         }

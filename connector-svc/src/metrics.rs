@@ -34,7 +34,7 @@ impl Metrics {
         let this = Self {
             events: counter(
                 "funless_connector_events_total",
-                "Events by what became of them: received, acknowledged, invalid, buried or forgotten.",
+                "Events by what became of them: received, acknowledged, invalid, buried or lost.",
                 &["kind", "outcome"],
             ),
             retries: counter(
@@ -100,7 +100,7 @@ impl Metrics {
             self.dead_letters.with_label_values(&[kind]).set(dead);
         }
         let drift = |counts: EventCounts| {
-            let events = counts.acknowledged + counts.in_flight + counts.forgotten;
+            let events = counts.acknowledged + counts.in_flight + counts.lost;
             let letters = counts.dead + counts.redriven + counts.purged;
             counts.received.abs_diff(events) + counts.buried.abs_diff(letters)
         };
@@ -116,7 +116,7 @@ impl Metrics {
             acknowledged: events("acknowledged"),
             invalid: events("invalid"),
             buried: events("buried"),
-            forgotten: events("forgotten"),
+            lost: events("lost"),
             retries: self.retries.clone(),
             in_flight: self.in_flight.with_label_values(&[kind]),
             room: self.room.with_label_values(&[kind]),
@@ -137,7 +137,7 @@ pub(crate) struct KindMetrics {
     pub(crate) acknowledged: IntCounter,
     pub(crate) invalid: IntCounter,
     pub(crate) buried: IntCounter,
-    pub(crate) forgotten: IntCounter,
+    pub(crate) lost: IntCounter,
     retries: IntCounterVec,
     pub(crate) in_flight: IntGauge,
     room: IntGauge,

@@ -36,7 +36,7 @@ async fn sweep(journal: &Journal, registry: &Channel, missing: &mut Missing) -> 
     for id in missing.look(busy, &existing) {
         let write = Write { binding_id: id.as_str().into(), change: Change::MarkAllLost };
         if let Ok(Ok(events)) = journal.try_write(write).await {
-            tracing::info!(binding = id, events, "the binding was removed; its events are forgotten");
+            tracing::info!(binding = id, events, "the binding was removed; its events are lost");
         }
     }
     Ok(())

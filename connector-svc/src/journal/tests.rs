@@ -167,7 +167,7 @@ async fn unchecked_counts(journal: &Journal) -> EventCounts {
 /// The counts, whose sums are checked.
 async fn counts(journal: &Journal) -> EventCounts {
     let counts = unchecked_counts(journal).await;
-    assert_eq!(counts.received, counts.acknowledged + counts.in_flight + counts.forgotten, "{counts:?}");
+    assert_eq!(counts.received, counts.acknowledged + counts.in_flight + counts.lost, "{counts:?}");
     assert_eq!(counts.buried, counts.dead + counts.redriven + counts.purged, "{counts:?}");
     let rows = journal.entries("b").await.expect("read").into_iter().filter(|entry| !entry.ended).count();
     assert_eq!(counts.in_flight, rows as u64, "{counts:?}");
@@ -193,7 +193,7 @@ async fn events_come_and_go(database: Database) {
     assert_eq!(write(&journal, forget).await, 1, "the other one has ended");
     write(&journal, Change::Clear(vec![entries[2].id])).await;
     let now = counts(&journal).await;
-    assert_eq!((now.received, now.acknowledged, now.in_flight, now.forgotten), (4, 1, 2, 1));
+    assert_eq!((now.received, now.acknowledged, now.in_flight, now.lost), (4, 1, 2, 1));
     let kept: Vec<_> =
         journal.entries("b").await.expect("read").into_iter().map(|e| (e.key, e.ended)).collect();
     assert_eq!(kept, [("1".into(), true), ("3".into(), false), ("4".into(), false)]);
@@ -203,7 +203,7 @@ async fn events_come_and_go(database: Database) {
     assert_eq!(write(&journal, Change::MarkAllLost).await, 2);
     assert!(journal.busy_bindings().await.expect("read").is_empty());
     let now = counts(&journal).await;
-    assert_eq!((now.received, now.acknowledged, now.in_flight, now.forgotten), (4, 1, 0, 3));
+    assert_eq!((now.received, now.acknowledged, now.in_flight, now.lost), (4, 1, 0, 3));
 }
 
 async fn a_change_counts_once_however_often_it_is_written(database: Database) {
@@ -350,7 +350,7 @@ async fn what_is_lost_shows_as_drift(database: Database) {
     }
     let now = unchecked_counts(&journal).await;
     assert_eq!((now.in_flight, now.dead), (1, 0));
-    assert_ne!(now.received, now.acknowledged + now.in_flight + now.forgotten, "{now:?}");
+    assert_ne!(now.received, now.acknowledged + now.in_flight + now.lost, "{now:?}");
     assert_ne!(now.buried, now.dead + now.redriven + now.purged, "{now:?}");
 }
 

@@ -184,7 +184,7 @@ pub(crate) async fn run(params: Params, intake: Intake, before: Vec<Entry>, tenu
     let _ = tokio::time::timeout(LAST_ORDERS, async { while handling.join_next().await.is_some() {} }).await;
     handling.shutdown().await;
     if end == End::Removed {
-        intake.forget_all().await;
+        intake.mark_all_lost().await;
     }
 }
 

@@ -46,7 +46,7 @@ async fn of_two_replicas_one_fires() {
     // same invocation. But each time has begun once.
     let counts = here.counts("c").await;
     assert_eq!(counts.in_flight, 0);
-    assert!(counts.received - counts.forgotten <= times(), "{counts:?}: {} times", times());
+    assert!(counts.received - counts.lost <= times(), "{counts:?}: {} times", times());
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn a_firing_outlives_its_connector() {
     stage.registry.unbind("c");
     eventually("the sums hold", async || {
         let counts = connector.counts("c").await;
-        counts.in_flight == 0 && counts.received == counts.acknowledged + counts.forgotten
+        counts.in_flight == 0 && counts.received == counts.acknowledged + counts.lost
     })
     .await;
 }

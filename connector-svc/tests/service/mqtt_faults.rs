@@ -29,7 +29,7 @@ async fn a_connector_that_dies_meanwhile_runs_the_same_invocation_again() {
         stage.scheduler.behave(|_| Reply::Answer);
         let connector = stage.connector().await;
         let counts = connector.settled("b", 3).await;
-        assert_eq!((counts.received, counts.forgotten), (3, 0));
+        assert_eq!((counts.received, counts.lost), (3, 0));
         assert_eq!(stage.scheduler.calls().len(), 6);
         assert_eq!(ids_by_argument(&stage.scheduler), ids, "the same invocations");
     }
@@ -109,7 +109,7 @@ async fn a_lost_session_forgets_what_was_in_flight() {
     connector.connected("b").await;
     broker.publish(&["-t", "a", "-m", "3"]);
     let counts = connector.settled("b", 1).await;
-    assert_eq!((counts.received, counts.forgotten), (3, 2), "the broker does not have them any more");
+    assert_eq!((counts.received, counts.lost), (3, 2), "the broker does not have them any more");
 }
 
 #[tokio::test]
@@ -212,7 +212,7 @@ async fn a_removed_binding_leaves_nothing_at_the_broker() {
         broker.publish(&["-t", "a", "-m", "1"]);
         eventually("it is in flight", async || connector.counts("b").await.in_flight == 1).await;
         stage.registry.unbind("b");
-        eventually("it is forgotten", async || connector.counts("b").await.forgotten == 1).await;
+        eventually("it is lost", async || connector.counts("b").await.lost == 1).await;
         let is_gone = async || connector.status("b").await.state_is_unknown();
         eventually("it runs no more", is_gone).await;
         // Were the session still there, the broker would send again what was not acknowledged.
@@ -256,7 +256,7 @@ async fn many_messages_while_the_connector_is_killed() {
         connector = stage.connector().await;
     }
     let counts = connector.settled("b", MESSAGES as u64).await;
-    assert_eq!((counts.buried, counts.forgotten, counts.received), (0, 0, MESSAGES as u64));
+    assert_eq!((counts.buried, counts.lost, counts.received), (0, 0, MESSAGES as u64));
     let ids = ids_by_argument(&stage.scheduler);
     assert_eq!(ids.len(), MESSAGES, "nothing is lost");
     let doubled: Vec<_> = ids.iter().filter(|(_, ids)| ids.len() > 1).collect();

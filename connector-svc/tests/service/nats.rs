@@ -88,7 +88,7 @@ async fn connector_and_server_may_die() {
     jetstream.client().flush().await.expect("sent");
     let connector = stage.connector().await;
     let counts = connector.settled("n", 2).await;
-    assert_eq!((counts.received, counts.forgotten), (2, 0));
+    assert_eq!((counts.received, counts.lost), (2, 0));
     let calls = stage.scheduler.calls();
     let ids: Vec<_> = calls.iter().filter(|call| call.text() == "2").map(|call| &call.id).collect();
     assert_eq!(ids, [&id, &id], "the same invocation");

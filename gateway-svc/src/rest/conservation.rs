@@ -48,7 +48,7 @@ struct Ledger<B> {
 struct EventBalance {
     #[serde(flatten)]
     counts: EventCountsShown,
-    /// `received - acknowledged - in_flight - forgotten`.
+    /// `received - acknowledged - in_flight - lost`.
     drift: i64,
     /// `buried - dead - redriven - purged`.
     dead_letter_drift: i64,
@@ -107,9 +107,9 @@ impl<B: Balance> Books<B> {
 
 impl From<EventCountsShown> for EventBalance {
     fn from(counts: EventCountsShown) -> Self {
-        let EventCountsShown { received, acknowledged, in_flight, forgotten, buried, .. } = counts;
+        let EventCountsShown { received, acknowledged, in_flight, lost, buried, .. } = counts;
         Self {
-            drift: difference(received, [acknowledged, in_flight, forgotten]),
+            drift: difference(received, [acknowledged, in_flight, lost]),
             dead_letter_drift: difference(buried, [counts.dead, counts.redriven, counts.purged]),
             counts,
         }
@@ -123,7 +123,7 @@ impl Balance for EventBalance {
             received: a.received + b.received,
             acknowledged: a.acknowledged + b.acknowledged,
             in_flight: a.in_flight + b.in_flight,
-            forgotten: a.forgotten + b.forgotten,
+            lost: a.lost + b.lost,
             invalid: a.invalid + b.invalid,
             buried: a.buried + b.buried,
             dead: a.dead + b.dead,

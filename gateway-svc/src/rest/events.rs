@@ -28,7 +28,7 @@ pub(super) struct EventShown {
 }
 
 /// What became of events, each counted once however often its source sent it:
-/// `received = acknowledged + in_flight + forgotten`, and `buried = dead + redriven + purged`.
+/// `received = acknowledged + in_flight + lost`, and `buried = dead + redriven + purged`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct EventCountsShown {
     pub(super) received: u64,
@@ -36,7 +36,7 @@ pub(super) struct EventCountsShown {
     pub(super) acknowledged: u64,
     pub(super) in_flight: u64,
     /// Was in flight when the connector died, and its source does not have it any more.
-    pub(super) forgotten: u64,
+    pub(super) lost: u64,
     /// Of the acknowledged: their payload was not what the event's binding accepts.
     pub(super) invalid: u64,
     /// Of the acknowledged: became a dead letter.
@@ -55,7 +55,7 @@ impl From<EventCounts> for EventCountsShown {
             received: counts.received,
             acknowledged: counts.acknowledged,
             in_flight: counts.in_flight,
-            forgotten: counts.forgotten,
+            lost: counts.lost,
             invalid: counts.invalid,
             buried: counts.buried,
             dead: counts.dead,

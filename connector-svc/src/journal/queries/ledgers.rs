@@ -73,7 +73,7 @@ fn to_ledger(row: Audited) -> EventLedger {
         received: ledger.received.cast_unsigned(),
         acknowledged: ledger.acknowledged.cast_unsigned(),
         in_flight: in_flight.cast_unsigned(),
-        forgotten: ledger.lost.cast_unsigned(),
+        lost: ledger.lost.cast_unsigned(),
         invalid: ledger.invalid.cast_unsigned(),
         buried: ledger.dead_lettered.cast_unsigned(),
         dead: dead.cast_unsigned(),

@@ -65,7 +65,7 @@ pub(crate) async fn run(params: Params, intake: Intake, before: Vec<Entry>, tenu
     desk.handling.shutdown().await;
     drop(desk);
     if end == End::Removed {
-        intake.forget_all().await;
+        intake.mark_all_lost().await;
         let ended = tokio::time::timeout(FAREWELL, end_session(&params, &client_id)).await;
         if !matches!(ended, Ok(Ok(()))) {
             tracing::info!(
@@ -184,14 +184,14 @@ impl Desk<'_> {
     /// Takes out of the journal what it need not keep.
     fn tidy(&mut self) {
         while self.tidying.try_join_next().is_some() {}
-        let Leavings { forgotten, cleared } = self.session.take_leavings();
-        if forgotten.is_empty() && cleared.is_empty() {
+        let Leavings { lost, cleared } = self.session.take_leavings();
+        if lost.is_empty() && cleared.is_empty() {
             return;
         }
         let intake = self.intake.clone();
         self.tidying.spawn(async move {
             // What is not written now is found again by the next tenure.
-            let _ = intake.tidy(forgotten, cleared).await;
+            let _ = intake.tidy(lost, cleared).await;
         });
     }
 }

@@ -40,7 +40,7 @@ pub(super) enum Step {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Leavings {
     /// Has not ended, and the broker does not have it any more.
-    pub(super) forgotten: Vec<Uuid>,
+    pub(super) lost: Vec<Uuid>,
     /// Has ended, and the broker knows.
     pub(super) cleared: Vec<Uuid>,
 }
@@ -97,7 +97,7 @@ impl Session {
                 session.leavings.cleared.extend(former.map(|former| former.id));
             } else {
                 let former = session.inherited.insert(packet, entry);
-                session.leavings.forgotten.extend(former.map(|former| former.id));
+                session.leavings.lost.extend(former.map(|former| former.id));
             }
         }
         session
@@ -107,7 +107,7 @@ impl Session {
     pub(super) fn connected(&mut self, session_present: bool) {
         self.disconnected();
         if !session_present {
-            self.leavings.forgotten.extend(self.inherited.drain().map(|(_, entry)| entry.id));
+            self.leavings.lost.extend(self.inherited.drain().map(|(_, entry)| entry.id));
             self.leavings.cleared.extend(self.ended.drain().map(|(_, ended)| ended.id));
             self.running.clear();
         }
@@ -134,7 +134,7 @@ impl Session {
             if entry.fingerprint == Some(packet.fingerprint) {
                 return self.handle(packet, Arrival::Again(entry));
             }
-            self.leavings.forgotten.push(entry.id);
+            self.leavings.lost.push(entry.id);
         }
         if let Some(ended) = self.ended.get_mut(&packet.id) {
             if packet.duplicate && ended.fingerprint == packet.fingerprint {
@@ -203,7 +203,7 @@ impl Session {
             }
         }
         if !is_full {
-            self.leavings.forgotten.extend(self.inherited.drain().map(|(_, entry)| entry.id));
+            self.leavings.lost.extend(self.inherited.drain().map(|(_, entry)| entry.id));
         }
     }
 

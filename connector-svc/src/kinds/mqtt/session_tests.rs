@@ -63,8 +63,8 @@ fn cleared(ids: &[Uuid]) -> Leavings {
     Leavings { cleared: ids.to_vec(), ..Leavings::default() }
 }
 
-fn forgotten(ids: &[Uuid]) -> Leavings {
-    Leavings { forgotten: ids.to_vec(), ..Leavings::default() }
+fn lost(ids: &[Uuid]) -> Leavings {
+    Leavings { lost: ids.to_vec(), ..Leavings::default() }
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn what_does_not_come_again_is_forgotten() {
     session.ponged(true);
     assert_eq!(session.take_leavings(), Leavings::default(), "the broker waits for room");
     let leavings = ping(&mut session);
-    assert_eq!(leavings, Leavings { forgotten: vec![running.id], cleared: vec![ended.id] });
+    assert_eq!(leavings, Leavings { lost: vec![running.id], cleared: vec![ended.id] });
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn another_message_under_a_former_tenures_id_is_new() {
     let mut session = Session::new(vec![running.clone()]);
     session.connected(true);
     new(session.arrived(again(1, "b")));
-    assert_eq!(session.take_leavings(), forgotten(&[running.id]));
+    assert_eq!(session.take_leavings(), lost(&[running.id]));
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn without_the_session_nothing_is_known_any_more() {
     session.disconnected();
     session.connected(false);
     let leavings = session.take_leavings();
-    assert_eq!(leavings, Leavings { forgotten: vec![running.id], cleared: vec![ended.id] });
+    assert_eq!(leavings, Leavings { lost: vec![running.id], cleared: vec![ended.id] });
     new(session.arrived(packet(3, "c")));
     assert!(!session.ended(3, event, id), "its packet is gone");
     assert_eq!(session.take_leavings(), cleared(&[id]));

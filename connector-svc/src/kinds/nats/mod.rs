@@ -57,7 +57,7 @@ pub(crate) async fn run(params: Params, intake: Intake, before: Vec<Entry>, tenu
     desk.handling.shutdown().await;
     drop(desk);
     if end == End::Removed {
-        intake.forget_all().await;
+        intake.mark_all_lost().await;
         if consumer == own {
             let deleted = tokio::time::timeout(FAREWELL, delete_consumer(&params, &consumer)).await;
             if !matches!(deleted, Ok(Ok(()))) {
@@ -150,18 +150,18 @@ impl Desk<'_> {
         self.stream_made = progress.stream_made;
         let is_gone = |key: &str| is_gone(key, progress);
         let cleared = self.ended.extract_if(|key, _| is_gone(key)).map(|(_, id)| id).collect();
-        let forgotten = self.inherited.extract_if(|key, _| is_gone(key)).map(|(_, entry)| entry.id).collect();
-        self.tidy(forgotten, cleared);
+        let lost = self.inherited.extract_if(|key, _| is_gone(key)).map(|(_, entry)| entry.id).collect();
+        self.tidy(lost, cleared);
         self.link.up();
     }
 
     /// Takes out of the journal what it need not keep.
-    fn tidy(&mut self, forgotten: Vec<Uuid>, cleared: Vec<Uuid>) {
+    fn tidy(&mut self, lost: Vec<Uuid>, cleared: Vec<Uuid>) {
         while self.tidying.try_join_next().is_some() {}
         let intake = self.intake.clone();
         self.tidying.spawn(async move {
             // What is not written now is found again by the next tenure.
-            let _ = intake.tidy(forgotten, cleared).await;
+            let _ = intake.tidy(lost, cleared).await;
         });
     }
 
