@@ -34,7 +34,7 @@ struct Events {
     acknowledged: u64,
     in_flight: u64,
     lost: u64,
-    buried: u64,
+    dead_lettered: u64,
     dead: u64,
     redriven: u64,
     purged: u64,
@@ -60,7 +60,8 @@ trait Balance {
 
 impl Balance for Events {
     fn equations(&self) -> Vec<String> {
-        let Self { received, acknowledged, in_flight, lost, buried, dead, redriven, purged, .. } = self;
+        let Self { received, acknowledged, in_flight, lost, dead_lettered, dead, redriven, purged, .. } =
+            self;
         vec![
             equation(
                 ("received", *received),
@@ -68,7 +69,7 @@ impl Balance for Events {
                 self.drift,
             ),
             equation(
-                ("buried", *buried),
+                ("dead-lettered", *dead_lettered),
                 &[("dead", *dead), ("redriven", *redriven), ("purged", *purged)],
                 self.dead_letter_drift,
             ),
@@ -142,7 +143,7 @@ mod tests {
     fn audit(drift: i64) -> Audit {
         let events = json!({
             "received": 20, "acknowledged": 17, "in_flight": 3, "lost": 0, "invalid": 1,
-            "buried": 4, "dead": 1, "redriven": 2, "purged": 1, "drift": 0, "dead_letter_drift": 0,
+            "dead_lettered": 4, "dead": 1, "redriven": 2, "purged": 1, "drift": 0, "dead_letter_drift": 0,
         });
         let sinks = json!({
             "accepted": 9, "delivered": 5, "pending": 2, "dead": 1, "purged": 1, "drift": 0,
@@ -166,7 +167,7 @@ mod tests {
     fn the_sums_are_equations() {
         let expected = "\
 events   received 20 = acknowledged 17 + in flight 3 + lost 0 + drift 0
-         buried 4 = dead 1 + redriven 2 + purged 1 + drift 0
+         dead-lettered 4 = dead 1 + redriven 2 + purged 1 + drift 0
 results  accepted 9 = delivered 5 + pending 2 + dead 1 + purged 1 + drift 0
 ";
         assert_eq!(sums(&audit(0)), expected);

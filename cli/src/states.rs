@@ -87,7 +87,7 @@ fn counts_of(role: Role) -> &'static [&'static str] {
             "in_flight",
             "lost",
             "invalid",
-            "buried",
+            "dead_lettered",
             "dead",
             "redriven",
             "purged",

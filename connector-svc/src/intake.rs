@@ -347,7 +347,7 @@ impl Intake {
         };
         metrics.invalid.inc_by(ended);
         if is_letter {
-            metrics.buried.inc_by(ended);
+            metrics.dead_lettered.inc_by(ended);
         }
         metrics.acknowledged.inc();
         Ok(id)
@@ -412,7 +412,7 @@ impl Intake {
         };
         let found = self.write(change).await?;
         if is_letter {
-            metrics.buried.inc_by(found);
+            metrics.dead_lettered.inc_by(found);
         }
         metrics.acknowledged.inc();
         metrics.duration.observe(started.elapsed().as_secs_f64());

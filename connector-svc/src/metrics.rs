@@ -34,7 +34,7 @@ impl Metrics {
         let this = Self {
             events: counter(
                 "funless_connector_events_total",
-                "Events by what became of them: received, acknowledged, invalid, buried or lost.",
+                "Events by what became of them: received, acknowledged, invalid, dead_lettered or lost.",
                 &["kind", "outcome"],
             ),
             retries: counter(
@@ -102,7 +102,7 @@ impl Metrics {
         let drift = |counts: EventCounts| {
             let events = counts.acknowledged + counts.in_flight + counts.lost;
             let letters = counts.dead + counts.redriven + counts.purged;
-            counts.received.abs_diff(events) + counts.buried.abs_diff(letters)
+            counts.received.abs_diff(events) + counts.dead_lettered.abs_diff(letters)
         };
         let drift: u64 = ledgers.iter().filter_map(|ledger| ledger.counts).map(drift).sum();
         self.unaccounted.set(i64::try_from(drift).unwrap_or(i64::MAX));
@@ -115,7 +115,7 @@ impl Metrics {
             received: events("received"),
             acknowledged: events("acknowledged"),
             invalid: events("invalid"),
-            buried: events("buried"),
+            dead_lettered: events("dead_lettered"),
             lost: events("lost"),
             retries: self.retries.clone(),
             in_flight: self.in_flight.with_label_values(&[kind]),
@@ -136,7 +136,7 @@ pub(crate) struct KindMetrics {
     pub(crate) received: IntCounter,
     pub(crate) acknowledged: IntCounter,
     pub(crate) invalid: IntCounter,
-    pub(crate) buried: IntCounter,
+    pub(crate) dead_lettered: IntCounter,
     pub(crate) lost: IntCounter,
     retries: IntCounterVec,
     pub(crate) in_flight: IntGauge,

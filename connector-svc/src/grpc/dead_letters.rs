@@ -48,7 +48,7 @@ impl DeadLettersHandler {
 
     async fn find(&self, caller: &Caller, id: &str) -> Result<DeadLetterRecord, Error> {
         let letter = self.journal.dead_letter(caller, id).await.map_err(journal_error)?;
-        letter.ok_or_else(|| Error::new(Reason::DeadLetterNotFound, format!("there is no dead letter {id}")))
+        letter.ok_or_else(|| Error::new(Reason::DeadLetterNotFound, format!("no dead letter {id}")))
     }
 
     /// The ids of the letters that a filter selects; those that are given are as they are.

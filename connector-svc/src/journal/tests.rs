@@ -168,7 +168,7 @@ async fn unchecked_counts(journal: &Journal) -> EventCounts {
 async fn counts(journal: &Journal) -> EventCounts {
     let counts = unchecked_counts(journal).await;
     assert_eq!(counts.received, counts.acknowledged + counts.in_flight + counts.lost, "{counts:?}");
-    assert_eq!(counts.buried, counts.dead + counts.redriven + counts.purged, "{counts:?}");
+    assert_eq!(counts.dead_lettered, counts.dead + counts.redriven + counts.purged, "{counts:?}");
     let rows = journal.entries("b").await.expect("read").into_iter().filter(|entry| !entry.ended).count();
     assert_eq!(counts.in_flight, rows as u64, "{counts:?}");
     let filter = DeadLetterFilter::default();
@@ -222,7 +222,7 @@ async fn a_change_counts_once_however_often_it_is_written(database: Database) {
         assert_eq!(write(&journal, end).await, found);
     }
     let now = counts(&journal).await;
-    assert_eq!((now.received, now.acknowledged, now.invalid, now.buried, now.purged), (3, 3, 2, 2, 1));
+    assert_eq!((now.received, now.acknowledged, now.invalid, now.dead_lettered, now.purged), (3, 3, 2, 2, 1));
     assert_eq!(write(&journal, Change::Redriven(letter.id.clone())).await, 1);
     assert_eq!(write(&journal, Change::Redriven(letter.id.clone())).await, 0);
     assert_eq!(counts(&journal).await.redriven, 1);
@@ -242,7 +242,7 @@ async fn invalid_and_passing_events_are_counted(database: Database) {
     write(&journal, Change::Pass { invalid: false, letter: None }).await;
     write(&journal, Change::Pass { invalid: false, letter: boxed(letter()) }).await;
     let now = counts(&journal).await;
-    assert_eq!((now.received, now.acknowledged, now.invalid, now.buried), (6, 6, 4, 3));
+    assert_eq!((now.received, now.acknowledged, now.invalid, now.dead_lettered), (6, 6, 4, 3));
     assert!(journal.entries("b").await.expect("read").iter().all(|entry| entry.ended));
 }
 
@@ -282,7 +282,7 @@ async fn letters_are_kept_with_the_counts(database: Database) {
     let ids = letters.iter().map(|letter| letter.id.clone()).collect();
     assert_eq!(write(&journal, Change::Purge(ids)).await, 2);
     let now = counts(&journal).await;
-    assert_eq!((now.buried, now.redriven, now.purged, now.dead), (3, 1, 2, 0));
+    assert_eq!((now.dead_lettered, now.redriven, now.purged, now.dead), (3, 1, 2, 0));
 }
 
 async fn one_of_two_moves_the_cursor(database: Database) {
@@ -333,7 +333,7 @@ async fn many_writes_at_once_add_up(database: Database) {
     });
     futures::future::join_all(journeys).await;
     let now = counts(&here).await;
-    assert_eq!((now.received, now.acknowledged, now.buried), (400, 400, 40));
+    assert_eq!((now.received, now.acknowledged, now.dead_lettered), (400, 400, 40));
     assert_eq!(here.entries("b").await.expect("read").len(), 300);
 }
 
@@ -344,14 +344,14 @@ async fn what_is_lost_shows_as_drift(database: Database) {
         write(&journal, Change::Pass { invalid: false, letter: boxed(letter()) }).await;
     }
     let before = counts(&journal).await;
-    assert_eq!((before.received, before.in_flight, before.buried, before.dead), (4, 2, 2, 2));
+    assert_eq!((before.received, before.in_flight, before.dead_lettered, before.dead), (4, 2, 2, 2));
     for lost in ["DELETE FROM connector_in_flight WHERE key = '1'", "DELETE FROM connector_dead_letter"] {
         journal.db.execute_unprepared(lost).await.expect(lost);
     }
     let now = unchecked_counts(&journal).await;
     assert_eq!((now.in_flight, now.dead), (1, 0));
     assert_ne!(now.received, now.acknowledged + now.in_flight + now.lost, "{now:?}");
-    assert_ne!(now.buried, now.dead + now.redriven + now.purged, "{now:?}");
+    assert_ne!(now.dead_lettered, now.dead + now.redriven + now.purged, "{now:?}");
 }
 
 async fn a_former_tenure_begins_nothing(database: Database) {
@@ -392,7 +392,7 @@ async fn an_event_dies_once(database: Database) {
     assert_eq!(write(&here, Change::Redriven(first.id)).await, 1);
     assert_eq!(write(&there, end(letter())).await, 0, "nor when it is no dead letter any more");
     let now = counts(&here).await;
-    assert_eq!((now.acknowledged, now.buried, now.redriven, now.dead), (1, 1, 1, 0));
+    assert_eq!((now.acknowledged, now.dead_lettered, now.redriven, now.dead), (1, 1, 1, 0));
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ async fn an_invalid_event_becomes_a_dead_letter_with_its_payload() {
     connector.settled("b", 2).await;
     broker.publish(&["-t", "a", "-m", "7"]);
     let counts = connector.settled("b", 3).await;
-    assert_eq!((counts.received, counts.invalid, counts.buried, counts.dead), (3, 2, 2, 2));
+    assert_eq!((counts.received, counts.invalid, counts.dead_lettered, counts.dead), (3, 2, 2, 2));
     assert_eq!(stage.scheduler.arguments(), ["7"]);
 
     let letters = connector.letters().await;
@@ -55,7 +55,7 @@ async fn a_binding_may_drop_invalid_events() {
             broker.publish(&["-t", "a", "-m", message]);
         }
         let counts = connector.settled("b", 2).await;
-        assert_eq!((counts.received, counts.invalid, counts.buried), (2, 1, 0));
+        assert_eq!((counts.received, counts.invalid, counts.dead_lettered), (2, 1, 0));
         assert!(connector.letters().await.is_empty());
     }
 }

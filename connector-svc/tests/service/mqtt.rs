@@ -65,7 +65,7 @@ async fn a_message_runs_the_function() {
     let (broker, stage, connector) = bound(json!({})).await;
     broker.publish(&["-t", "a/b", "-m", r#"{"n": 1}"#]);
     let counts = connector.settled("b", 1).await;
-    assert_eq!((counts.received, counts.invalid, counts.buried), (1, 0, 0));
+    assert_eq!((counts.received, counts.invalid, counts.dead_lettered), (1, 0, 0));
     let calls = stage.scheduler.calls();
     assert_eq!(calls.len(), 1);
     assert_eq!(calls[0].text(), r#"{"n": 1}"#);
@@ -103,7 +103,7 @@ async fn at_most_once_is_counted_too() {
         broker.publish(&["-t", "a", "-m", message]);
     }
     let counts = connector.settled("b", 3).await;
-    assert_eq!((counts.received, counts.invalid, counts.buried), (3, 1, 2));
+    assert_eq!((counts.received, counts.invalid, counts.dead_lettered), (3, 1, 2));
 }
 
 #[tokio::test]

@@ -125,7 +125,7 @@ async fn while_the_scheduler_is_away_events_wait() {
     eventually("they wait", async || connector.counts("b").await.in_flight == 3).await;
     connector.host.dialer.provide("scheduler", stage.scheduler.router());
     let counts = connector.settled("b", 3).await;
-    assert_eq!(counts.buried, 0, "an absent scheduler is no attempt");
+    assert_eq!(counts.dead_lettered, 0, "an absent scheduler is no attempt");
     assert_eq!(stage.scheduler.arguments(), ["1", "2", "3"]);
 }
 
@@ -142,7 +142,7 @@ async fn faults_of_the_platform_pass() {
     });
     broker.publish(&["-t", "a", "-m", "1"]);
     let counts = connector.settled("b", 1).await;
-    assert_eq!(counts.buried, 0);
+    assert_eq!(counts.dead_lettered, 0);
     let calls = stage.scheduler.calls();
     assert_eq!((calls.len(), &calls[0].id), (2, &calls[1].id), "the same invocation again");
 }
@@ -157,13 +157,13 @@ async fn sinks_that_take_no_result_are_waited_for() {
     });
     broker.publish(&["-t", "a", "-m", "1"]);
     let counts = connector.settled("b", 1).await;
-    assert_eq!(counts.buried, 0, "that is no attempt");
+    assert_eq!(counts.dead_lettered, 0, "that is no attempt");
     let calls = stage.scheduler.calls();
     assert!(calls.len() == 3 && calls.iter().all(|call| call.id == calls[0].id), "{calls:?}");
 }
 
 #[tokio::test]
-async fn a_poison_event_is_buried_and_the_others_pass() {
+async fn a_poison_event_becomes_a_dead_letter_and_the_others_pass() {
     let (broker, stage, connector) = bound(json!({ "max_attempts": 1 })).await;
     stage.scheduler.behave(|request| match request.args.as_ref() {
         b"\"error\"" => Reply::Error("it hurts"),
@@ -175,7 +175,7 @@ async fn a_poison_event_is_buried_and_the_others_pass() {
         broker.publish(&["-t", "a", "-m", message]);
     }
     let counts = connector.settled("b", 6).await;
-    assert_eq!((counts.buried, counts.dead), (3, 3));
+    assert_eq!((counts.dead_lettered, counts.dead), (3, 3));
     let mut letters = connector.letters().await;
     letters.sort_by(|a, b| a.reason.cmp(&b.reason));
     let reasons: Vec<_> = letters.iter().map(|letter| letter.reason.as_str()).collect();
@@ -256,7 +256,7 @@ async fn many_messages_while_the_connector_is_killed() {
         connector = stage.connector().await;
     }
     let counts = connector.settled("b", MESSAGES as u64).await;
-    assert_eq!((counts.buried, counts.lost, counts.received), (0, 0, MESSAGES as u64));
+    assert_eq!((counts.dead_lettered, counts.lost, counts.received), (0, 0, MESSAGES as u64));
     let ids = ids_by_argument(&stage.scheduler);
     assert_eq!(ids.len(), MESSAGES, "nothing is lost");
     let doubled: Vec<_> = ids.iter().filter(|(_, ids)| ids.len() > 1).collect();

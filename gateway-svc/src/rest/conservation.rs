@@ -50,7 +50,7 @@ struct EventBalance {
     counts: EventCountsShown,
     /// `received - acknowledged - in_flight - lost`.
     drift: i64,
-    /// `buried - dead - redriven - purged`.
+    /// `dead_lettered - dead - redriven - purged`.
     dead_letter_drift: i64,
 }
 
@@ -107,10 +107,10 @@ impl<B: Balance> Books<B> {
 
 impl From<EventCountsShown> for EventBalance {
     fn from(counts: EventCountsShown) -> Self {
-        let EventCountsShown { received, acknowledged, in_flight, lost, buried, .. } = counts;
+        let EventCountsShown { received, acknowledged, in_flight, lost, dead_lettered, .. } = counts;
         Self {
             drift: difference(received, [acknowledged, in_flight, lost]),
-            dead_letter_drift: difference(buried, [counts.dead, counts.redriven, counts.purged]),
+            dead_letter_drift: difference(dead_lettered, [counts.dead, counts.redriven, counts.purged]),
             counts,
         }
     }
@@ -125,7 +125,7 @@ impl Balance for EventBalance {
             in_flight: a.in_flight + b.in_flight,
             lost: a.lost + b.lost,
             invalid: a.invalid + b.invalid,
-            buried: a.buried + b.buried,
+            dead_lettered: a.dead_lettered + b.dead_lettered,
             dead: a.dead + b.dead,
             redriven: a.redriven + b.redriven,
             purged: a.purged + b.purged,

@@ -28,7 +28,7 @@ pub(super) struct EventShown {
 }
 
 /// What became of events, each counted once however often its source sent it:
-/// `received = acknowledged + in_flight + lost`, and `buried = dead + redriven + purged`.
+/// `received = acknowledged + in_flight + lost`, and `dead_lettered = dead + redriven + purged`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct EventCountsShown {
     pub(super) received: u64,
@@ -40,7 +40,7 @@ pub(super) struct EventCountsShown {
     /// Of the acknowledged: their payload was not what the event's binding accepts.
     pub(super) invalid: u64,
     /// Of the acknowledged: became a dead letter.
-    pub(super) buried: u64,
+    pub(super) dead_lettered: u64,
     /// Are dead letters now.
     pub(super) dead: u64,
     /// Were dead letters and have been handled.
@@ -57,7 +57,7 @@ impl From<EventCounts> for EventCountsShown {
             in_flight: counts.in_flight,
             lost: counts.lost,
             invalid: counts.invalid,
-            buried: counts.buried,
+            dead_lettered: counts.dead_lettered,
             dead: counts.dead,
             redriven: counts.redriven,
             purged: counts.purged,

@@ -45,7 +45,7 @@ fn at_a_glance() -> Vec<Panel> {
 
 fn events() -> Vec<Panel> {
     vec![
-        graph("Events", Unit::PerSecond, "What became of them: acknowledged ones are done with, whether handled, invalid or buried.")
+        graph("Events", Unit::PerSecond, "What became of them: acknowledged ones are done with, whether handled, invalid or dead-lettered.")
             .query(
                 "sum by (kind, outcome) (rate(funless_connector_events_total{kind=~\"$event\"}[$__rate_interval]))",
                 "{{kind}} {{outcome}}",
@@ -108,7 +108,7 @@ fn dead_letters() -> Vec<Panel> {
             .query("max by (kind) (funless_sink_dead_letters{kind=~\"$sink\"})", "results for {{kind}}"),
         graph("New dead letters", Unit::Count, "In the last five minutes.")
             .query(
-                "sum by (kind) (increase(funless_connector_events_total{kind=~\"$event\", outcome=\"buried\"}[5m]))",
+                "sum by (kind) (increase(funless_connector_events_total{kind=~\"$event\", outcome=\"dead_lettered\"}[5m]))",
                 "events of {{kind}}",
             )
             .query("sum by (kind) (increase(funless_sink_dead_total{kind=~\"$sink\"}[5m]))", "results for {{kind}}"),

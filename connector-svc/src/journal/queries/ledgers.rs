@@ -75,7 +75,7 @@ fn to_ledger(row: Audited) -> EventLedger {
         in_flight: in_flight.cast_unsigned(),
         lost: ledger.lost.cast_unsigned(),
         invalid: ledger.invalid.cast_unsigned(),
-        buried: ledger.dead_lettered.cast_unsigned(),
+        dead_lettered: ledger.dead_lettered.cast_unsigned(),
         dead: dead.cast_unsigned(),
         redriven: ledger.redriven.cast_unsigned(),
         purged: ledger.purged.cast_unsigned(),
