@@ -35,7 +35,7 @@ struct Events {
     in_flight: u64,
     lost: u64,
     dead_lettered: u64,
-    dead: u64,
+    dead_letters: u64,
     redriven: u64,
     purged: u64,
     drift: i64,
@@ -60,8 +60,17 @@ trait Balance {
 
 impl Balance for Events {
     fn equations(&self) -> Vec<String> {
-        let Self { received, acknowledged, in_flight, lost, dead_lettered, dead, redriven, purged, .. } =
-            self;
+        let Self {
+            received,
+            acknowledged,
+            in_flight,
+            lost,
+            dead_lettered,
+            dead_letters,
+            redriven,
+            purged,
+            ..
+        } = self;
         vec![
             equation(
                 ("received", *received),
@@ -70,7 +79,7 @@ impl Balance for Events {
             ),
             equation(
                 ("dead-lettered", *dead_lettered),
-                &[("dead", *dead), ("redriven", *redriven), ("purged", *purged)],
+                &[("dead letters", *dead_letters), ("redriven", *redriven), ("purged", *purged)],
                 self.dead_letter_drift,
             ),
         ]
@@ -143,7 +152,7 @@ mod tests {
     fn audit(drift: i64) -> Audit {
         let events = json!({
             "received": 20, "acknowledged": 17, "in_flight": 3, "lost": 0, "invalid": 1,
-            "dead_lettered": 4, "dead": 1, "redriven": 2, "purged": 1, "drift": 0, "dead_letter_drift": 0,
+            "dead_lettered": 4, "dead_letters": 1, "redriven": 2, "purged": 1, "drift": 0, "dead_letter_drift": 0,
         });
         let sinks = json!({
             "accepted": 9, "delivered": 5, "pending": 2, "dead": 1, "purged": 1, "drift": 0,
@@ -167,7 +176,7 @@ mod tests {
     fn the_sums_are_equations() {
         let expected = "\
 events   received 20 = acknowledged 17 + in flight 3 + lost 0 + drift 0
-         dead-lettered 4 = dead 1 + redriven 2 + purged 1 + drift 0
+         dead-lettered 4 = dead letters 1 + redriven 2 + purged 1 + drift 0
 results  accepted 9 = delivered 5 + pending 2 + dead 1 + purged 1 + drift 0
 ";
         assert_eq!(sums(&audit(0)), expected);

@@ -88,7 +88,7 @@ fn counts_of(role: Role) -> &'static [&'static str] {
             "lost",
             "invalid",
             "dead_lettered",
-            "dead",
+            "dead_letters",
             "redriven",
             "purged",
         ],
@@ -101,10 +101,15 @@ fn list(role: Role, bindings: Vec<Binding>) -> Table {
     let (last, counts): (_, &[(&str, &str)]) = match role {
         Role::Event => (
             "LAST EVENT",
-            &[("RECEIVED", "received"), ("IN FLIGHT", "in_flight"), ("INVALID", "invalid"), ("DEAD", "dead")],
+            &[
+                ("RECEIVED", "received"),
+                ("IN FLIGHT", "in_flight"),
+                ("INVALID", "invalid"),
+                ("DEAD LETTERS", "dead_letters"),
+            ],
         ),
         Role::Sink => {
-            ("LAST DELIVERY", &[("ACCEPTED", "accepted"), ("PENDING", "pending"), ("DEAD", "dead")])
+            ("LAST DELIVERY", &[("ACCEPTED", "accepted"), ("PENDING", "pending"), ("DEAD LETTERS", "dead")])
         }
     };
     let headings = ["FUNCTION", "TYPE", "STATE", "SINCE", last].into_iter();
@@ -162,15 +167,15 @@ mod tests {
     const EVENTS: &str = r#"{"data":[
         {"module":"_","function":"f","id":"1","type":"mqtt","params":{},"state":"retrying",
          "since":"2026-01-02T03:04:05Z","message":"connection refused","last_event_at":null,
-         "counts":{"received":20,"acknowledged":17,"in_flight":3,"invalid":2,"dead":1}},
+         "counts":{"received":20,"acknowledged":17,"in_flight":3,"invalid":2,"dead_letters":1}},
         {"module":"m","function":"long_name","id":"2","type":"cron","params":{},"state":"unknown",
          "since":null,"message":null,"last_event_at":null,"counts":null}]}"#;
 
     #[test]
     fn a_list_is_a_table() {
         let expected = "\
-FUNCTION     TYPE  STATE     SINCE                 LAST EVENT  RECEIVED  IN FLIGHT  INVALID  DEAD  MESSAGE
-_/f          mqtt  retrying  2026-01-02T03:04:05Z  -           20        3          2        1     connection refused
+FUNCTION     TYPE  STATE     SINCE                 LAST EVENT  RECEIVED  IN FLIGHT  INVALID  DEAD LETTERS  MESSAGE
+_/f          mqtt  retrying  2026-01-02T03:04:05Z  -           20        3          2        1             connection refused
 m/long_name  cron  unknown   -                     -           -         -          -        -
 ";
         assert_eq!(list(Role::Event, data(EVENTS).expect("a list")).to_string(), expected);
@@ -188,7 +193,7 @@ mqtt            1
   acknowledged  17
   in flight     3
   invalid       2
-  dead          1
+  dead letters  1
 ";
         assert_eq!(status(Role::Event, &bindings[0]).to_string(), expected);
         let expected = "cron          2\n  state       unknown\n  last event  none yet\n";

@@ -91,17 +91,17 @@ impl Metrics {
 
     /// The ledgers of all bindings, as they are now.
     pub(crate) fn audited(&self, ledgers: &[EventLedger]) {
-        let dead_of = |kind: &str| -> u64 {
+        let letters_of = |kind: &str| -> u64 {
             let counts = ledgers.iter().filter(|ledger| ledger.binding_type == kind);
-            counts.filter_map(|ledger| ledger.counts).map(|counts| counts.dead).sum()
+            counts.filter_map(|ledger| ledger.counts).map(|counts| counts.dead_letters).sum()
         };
         for kind in KINDS {
-            let dead = i64::try_from(dead_of(kind)).unwrap_or(i64::MAX);
-            self.dead_letters.with_label_values(&[kind]).set(dead);
+            let letters = i64::try_from(letters_of(kind)).unwrap_or(i64::MAX);
+            self.dead_letters.with_label_values(&[kind]).set(letters);
         }
         let drift = |counts: EventCounts| {
             let events = counts.acknowledged + counts.in_flight + counts.lost;
-            let letters = counts.dead + counts.redriven + counts.purged;
+            let letters = counts.dead_letters + counts.redriven + counts.purged;
             counts.received.abs_diff(events) + counts.dead_lettered.abs_diff(letters)
         };
         let drift: u64 = ledgers.iter().filter_map(|ledger| ledger.counts).map(drift).sum();

@@ -77,7 +77,7 @@ pub async fn run(plan: &Plan, progress: impl Fn(&str)) -> Outcome {
     let took = start.elapsed();
     assert_eq!(ids, (0..plan.messages).map(u64::from).collect::<Vec<_>>(), "each message is one document");
     let conservation = settled(&user).await;
-    assert_eq!(conservation["events"]["dead"], 0, "{conservation}");
+    assert_eq!(conservation["events"]["dead_letters"], 0, "{conservation}");
     assert_eq!(conservation["sinks"]["dead"], 0, "{conservation}");
     Outcome { deaths: stage.deaths.clone(), took, conservation }
 }

@@ -108,7 +108,7 @@ async fn a_redrive_is_the_same_invocation_and_ends_the_letter() {
     let kept: Vec<_> = connector.letters().await.into_iter().map(|letter| letter.id).collect();
     assert_eq!(kept, ids[2..], "the oldest ones have gone");
     let counts = connector.settled("anns", 3).await;
-    assert_eq!((counts.dead_lettered, counts.dead, counts.redriven), (3, 1, 2));
+    assert_eq!((counts.dead_lettered, counts.dead_letters, counts.redriven), (3, 1, 2));
 }
 
 #[tokio::test]
@@ -124,5 +124,5 @@ async fn purged_letters_are_gone_and_counted() {
     assert_eq!(purge("ann", None).await, 2);
     assert!(connector.letters().await.is_empty());
     let counts = connector.settled("anns", 3).await;
-    assert_eq!((counts.dead_lettered, counts.dead, counts.purged), (3, 0, 3));
+    assert_eq!((counts.dead_lettered, counts.dead_letters, counts.purged), (3, 0, 3));
 }

@@ -30,7 +30,7 @@ async fn an_invalid_event_becomes_a_dead_letter_with_its_payload() {
     connector.settled("b", 2).await;
     broker.publish(&["-t", "a", "-m", "7"]);
     let counts = connector.settled("b", 3).await;
-    assert_eq!((counts.received, counts.invalid, counts.dead_lettered, counts.dead), (3, 2, 2, 2));
+    assert_eq!((counts.received, counts.invalid, counts.dead_lettered, counts.dead_letters), (3, 2, 2, 2));
     assert_eq!(stage.scheduler.arguments(), ["7"]);
 
     let letters = connector.letters().await;
@@ -97,7 +97,7 @@ async fn an_invalid_event_is_acknowledged_after_its_dead_letter_is_written() {
     postgres::give_back(&database).await;
     let connector = stage.connector().await;
     let counts = connector.settled("b", 1).await;
-    assert_eq!((counts.received, counts.invalid, counts.dead), (1, 1, 1));
+    assert_eq!((counts.received, counts.invalid, counts.dead_letters), (1, 1, 1));
     assert_eq!(whole(&connector, &connector.letters().await[0].id).await.payload, "hello");
 }
 
@@ -110,7 +110,7 @@ async fn an_event_in_flight_may_become_invalid() {
     eventually("it was tried", async || !stage.scheduler.calls().is_empty()).await;
     stage.registry.rebind("b", &json!({ "host": "127.0.0.1", "port": broker.port, "topic": "#" }));
     let counts = connector.settled("b", 1).await;
-    assert_eq!((counts.received, counts.invalid, counts.dead), (1, 1, 1));
+    assert_eq!((counts.received, counts.invalid, counts.dead_letters), (1, 1, 1));
     let letter = connector.letters().await.remove(0);
     assert_eq!(letter.invocation_id, stage.scheduler.calls()[0].id, "the invocation that it has caused");
 }

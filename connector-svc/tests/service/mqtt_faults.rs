@@ -175,7 +175,7 @@ async fn a_poison_event_becomes_a_dead_letter_and_the_others_pass() {
         broker.publish(&["-t", "a", "-m", message]);
     }
     let counts = connector.settled("b", 6).await;
-    assert_eq!((counts.dead_lettered, counts.dead), (3, 3));
+    assert_eq!((counts.dead_lettered, counts.dead_letters), (3, 3));
     let mut letters = connector.letters().await;
     letters.sort_by(|a, b| a.reason.cmp(&b.reason));
     let reasons: Vec<_> = letters.iter().map(|letter| letter.reason.as_str()).collect();

@@ -39,7 +39,7 @@ async fn a_message_runs_the_function() {
     publish(&server, "s.a", "1").await;
     publish(&server, "s.a", "not JSON").await;
     let counts = connector.settled("n", 2).await;
-    assert_eq!((counts.received, counts.invalid, counts.dead), (2, 1, 1));
+    assert_eq!((counts.received, counts.invalid, counts.dead_letters), (2, 1, 1));
     let args: Value = serde_json::from_slice(&stage.scheduler.calls()[0].args).expect("JSON");
     let expected = json!({ "payload": 1, "subject": "s.a", "stream": "S", "sequence": 2,
         "properties": { "unit": "C", "traceparent": TRACE } });

@@ -166,7 +166,7 @@ impl Connector {
         .await;
         let counts = self.counts(id).await;
         assert_eq!(counts.received, counts.acknowledged + counts.in_flight + counts.lost, "{counts:?}");
-        assert_eq!(counts.dead_lettered, counts.dead + counts.redriven + counts.purged, "{counts:?}");
+        assert_eq!(counts.dead_lettered, counts.dead_letters + counts.redriven + counts.purged, "{counts:?}");
         counts
     }
 

@@ -50,7 +50,7 @@ struct EventBalance {
     counts: EventCountsShown,
     /// `received - acknowledged - in_flight - lost`.
     drift: i64,
-    /// `dead_lettered - dead - redriven - purged`.
+    /// `dead_lettered - dead_letters - redriven - purged`.
     dead_letter_drift: i64,
 }
 
@@ -110,7 +110,10 @@ impl From<EventCountsShown> for EventBalance {
         let EventCountsShown { received, acknowledged, in_flight, lost, dead_lettered, .. } = counts;
         Self {
             drift: difference(received, [acknowledged, in_flight, lost]),
-            dead_letter_drift: difference(dead_lettered, [counts.dead, counts.redriven, counts.purged]),
+            dead_letter_drift: difference(
+                dead_lettered,
+                [counts.dead_letters, counts.redriven, counts.purged],
+            ),
             counts,
         }
     }
@@ -126,7 +129,7 @@ impl Balance for EventBalance {
             lost: a.lost + b.lost,
             invalid: a.invalid + b.invalid,
             dead_lettered: a.dead_lettered + b.dead_lettered,
-            dead: a.dead + b.dead,
+            dead_letters: a.dead_letters + b.dead_letters,
             redriven: a.redriven + b.redriven,
             purged: a.purged + b.purged,
         })

@@ -28,7 +28,7 @@ pub(super) struct EventShown {
 }
 
 /// What became of events, each counted once however often its source sent it:
-/// `received = acknowledged + in_flight + lost`, and `dead_lettered = dead + redriven + purged`.
+/// `received = acknowledged + in_flight + lost`, and `dead_lettered = dead_letters + redriven + purged`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct EventCountsShown {
     pub(super) received: u64,
@@ -42,7 +42,7 @@ pub(super) struct EventCountsShown {
     /// Of the acknowledged: became a dead letter.
     pub(super) dead_lettered: u64,
     /// Are dead letters now.
-    pub(super) dead: u64,
+    pub(super) dead_letters: u64,
     /// Were dead letters and have been handled.
     pub(super) redriven: u64,
     /// Were dead letters and have been thrown away.
@@ -58,7 +58,7 @@ impl From<EventCounts> for EventCountsShown {
             lost: counts.lost,
             invalid: counts.invalid,
             dead_lettered: counts.dead_lettered,
-            dead: counts.dead,
+            dead_letters: counts.dead_letters,
             redriven: counts.redriven,
             purged: counts.purged,
         }

@@ -17,21 +17,27 @@ async fn the_books_are_added_up_and_what_is_missing_is_drift() {
         lost: 1,
         invalid: 1,
         dead_lettered: 3,
-        dead: 1,
+        dead_letters: 1,
         redriven: 1,
         purged: 1,
     };
-    let lossy =
-        EventCounts { received: 5, acknowledged: 4, dead_lettered: 1, dead: 2, ..EventCounts::default() };
+    let lossy = EventCounts {
+        received: 5,
+        acknowledged: 4,
+        dead_lettered: 1,
+        dead_letters: 2,
+        ..EventCounts::default()
+    };
     mesh.connector.known.lock().ledgers = vec![("m", "g", lossy), ("_", "f", good)];
     let delivered = SinkCounts { accepted: 9, delivered: 5, pending: 2, dead: 1, purged: 1 };
     mesh.sink.known.lock().ledgers =
         vec![("root", "f", SinkCounts { accepted: 1, ..delivered }), ("_", "f", delivered)];
 
-    let counts = |received, acknowledged, dead_lettered, dead| {
+    let counts = |received, acknowledged, dead_lettered, dead_letters| {
         json!({
             "received": received, "acknowledged": acknowledged, "in_flight": 2, "lost": 1, "invalid": 1,
-            "dead_lettered": dead_lettered, "dead": dead, "redriven": 1, "purged": 1, "drift": 0, "dead_letter_drift": 0,
+            "dead_lettered": dead_lettered, "dead_letters": dead_letters, "redriven": 1,
+            "purged": 1, "drift": 0, "dead_letter_drift": 0,
         })
     };
     let with = |mut counts: serde_json::Value, more: serde_json::Value| {

@@ -41,7 +41,7 @@ async fn a_function_shows_how_its_events_and_sinks_do() {
     let shown = mesh.ask("GET", "/v1/fn/_/f", Body::None).await.json();
     let counts = json!({
         "received": 3, "acknowledged": 2, "in_flight": 1, "lost": 0, "invalid": 0,
-        "dead_lettered": 0, "dead": 0, "redriven": 0, "purged": 0,
+        "dead_lettered": 0, "dead_letters": 0, "redriven": 0, "purged": 0,
     });
     let since = "2023-11-14T22:13:20Z";
     let events = json!([

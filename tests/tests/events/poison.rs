@@ -43,7 +43,7 @@ pub async fn a_poison_message_blocks_no_other_and_can_be_redriven(shape: Shape) 
     }
     let sums = tests::chaos::settled(&user).await["events"].take();
     assert_eq!((&sums["received"], &sums["invalid"]), (&json!(5), &json!(1)), "{sums}");
-    assert_eq!((&sums["acknowledged"], &sums["dead"]), (&json!(5), &json!(3)), "{sums}");
+    assert_eq!((&sums["acknowledged"], &sums["dead_letters"]), (&json!(5), &json!(3)), "{sums}");
 
     let invalid = format!("/v1/dead-letters/{}", invalid[0]["id"].as_str().expect("an id"));
     let whole = user.get(&invalid).await.expect(200).json();
@@ -65,7 +65,7 @@ pub async fn a_poison_message_blocks_no_other_and_can_be_redriven(shape: Shape) 
         assert!(documents.iter().any(|document| document["poison"] == poison), "{documents:?}");
     }
     let sums = tests::chaos::settled(&user).await["events"].take();
-    assert_eq!((&sums["dead"], &sums["redriven"]), (&json!(0), &json!(2)), "{sums}");
+    assert_eq!((&sums["dead_letters"], &sums["redriven"]), (&json!(0), &json!(2)), "{sums}");
 }
 
 async fn letters(user: &Client, count: usize) -> Vec<Value> {

@@ -19,7 +19,7 @@ struct Audited {
     #[sea_orm(nested)]
     ledger: ledger::Model,
     in_flight: i64,
-    dead: i64,
+    dead_letters: i64,
 }
 
 impl Journal {
@@ -37,7 +37,8 @@ impl Journal {
 
     /// In one statement, which sees either all of a transaction or nothing of it.
     async fn audited(&self, ledgers: Select<ledger::Entity>) -> Result<Vec<Audited>> {
-        let audited = ledgers.expr_as(count_in_flight(), "in_flight").expr_as(count_dead(), "dead");
+        let audited =
+            ledgers.expr_as(count_in_flight(), "in_flight").expr_as(count_dead_letters(), "dead_letters");
         answered(audited.into_model().all(&self.db)).await
     }
 }
@@ -56,7 +57,7 @@ fn count_in_flight() -> SelectStatement {
 }
 
 /// How many dead letters the ledger's binding has.
-fn count_dead() -> SelectStatement {
+fn count_dead_letters() -> SelectStatement {
     use dead_letter::Column::BindingId;
     Query::select()
         .expr(Expr::col((dead_letter::Entity, BindingId)).count())
@@ -68,7 +69,7 @@ fn count_dead() -> SelectStatement {
 }
 
 fn to_ledger(row: Audited) -> EventLedger {
-    let Audited { ledger, in_flight, dead } = row;
+    let Audited { ledger, in_flight, dead_letters } = row;
     let counts = EventCounts {
         received: ledger.received.cast_unsigned(),
         acknowledged: ledger.acknowledged.cast_unsigned(),
@@ -76,7 +77,7 @@ fn to_ledger(row: Audited) -> EventLedger {
         lost: ledger.lost.cast_unsigned(),
         invalid: ledger.invalid.cast_unsigned(),
         dead_lettered: ledger.dead_lettered.cast_unsigned(),
-        dead: dead.cast_unsigned(),
+        dead_letters: dead_letters.cast_unsigned(),
         redriven: ledger.redriven.cast_unsigned(),
         purged: ledger.purged.cast_unsigned(),
     };
