@@ -40,7 +40,7 @@ pub async fn run(command: DeadLetters, client: &Client) -> anyhow::Result<()> {
         DeadLetters::Show { id } => {
             let answer = client.ask(client.request(Method::GET, &[PATH, &id])?).await?;
             if answer.status == StatusCode::NOT_FOUND {
-                bail!("there is no dead letter {id}; see `fl dead-letters list`");
+                bail!("no dead letter {id}; see `fl dead-letters list`");
             }
             print!("{}", letter::shown(&data::<Letter>(&answer.success()?)?)?);
         }

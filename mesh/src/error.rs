@@ -91,6 +91,12 @@ fn cut(mut text: String, bytes: usize) -> String {
     text
 }
 
+/// The name of a reason outside protobuf: `FUNCTION_NOT_FOUND` of `REASON_FUNCTION_NOT_FOUND`.
+pub fn reason_name(reason: Reason) -> &'static str {
+    let name = reason.as_str_name();
+    name.strip_prefix("REASON_").unwrap_or(name)
+}
+
 /// The gRPC code of each reason. This is the only place that knows.
 pub fn code(reason: Reason) -> Code {
     match reason {
@@ -128,10 +134,8 @@ pub fn code(reason: Reason) -> Code {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        let name = error.reason.as_str_name();
-        let name = name.strip_prefix("REASON_").unwrap_or(name);
         let mut details = ErrorDetails::new();
-        details.set_error_info(name, DOMAIN, std::collections::HashMap::new());
+        details.set_error_info(reason_name(error.reason), DOMAIN, std::collections::HashMap::new());
         for (field, message) in &error.fields {
             details.add_bad_request_violation(field, message);
         }

@@ -44,7 +44,7 @@ pub mod tunnel;
 
 pub use auth::Caller;
 pub use channel::{Channel, Dialer};
-pub use error::{Error, Reason};
+pub use error::{Error, Reason, reason_name};
 pub use run::Host;
 
 /// The largest message that a service sends or takes, in bytes. Arguments and results are the

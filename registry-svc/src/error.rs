@@ -24,18 +24,18 @@ pub(crate) enum RegistryError {
     #[error("{0}")]
     PermissionDenied(&'static str),
 
-    #[error("there is no module {0}")]
+    #[error("no module {0:?}")]
     ModuleNotFound(String),
-    #[error("there is no function {module}/{name}")]
+    #[error("no function {name:?} in module {module:?}")]
     FunctionNotFound { module: String, name: String },
-    #[error("there is no script {0}")]
+    #[error("no script {0:?}")]
     ScriptNotFound(String),
-    #[error("there is no subject {0}")]
+    #[error("no subject {0:?}")]
     SubjectNotFound(String),
     #[error("no function uses code with the hash {0}")]
     CodeNotFound(Hash),
 
-    #[error("the function {module}/{name} exists already")]
+    #[error("module {module:?} has a function {name:?} already")]
     FunctionExists { module: String, name: String },
     /// The default module can't be changed like this.
     #[error("Cannot {0} default module")]

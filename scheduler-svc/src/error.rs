@@ -10,7 +10,7 @@ use crate::policy::Refusal;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SchedulingError {
     /// The function does not exist, or the caller may not invoke it.
-    #[error("there is no function {module}/{function}")]
+    #[error("no function {function:?} in module {module:?}")]
     FunctionNotFound {
         /// The module asked for.
         module: String,
@@ -18,7 +18,7 @@ pub enum SchedulingError {
         function: String,
     },
     /// The script does not exist.
-    #[error("there is no script {0}")]
+    #[error("no script {0:?}")]
     ScriptNotFound(String),
     /// The stored text is not a valid script: it was stored before scripts were checked.
     #[error("the script {name} cannot be used: {problem}")]
@@ -29,7 +29,7 @@ pub enum SchedulingError {
         problem: String,
     },
     /// No function has this id.
-    #[error("there is no function with the id {0}")]
+    #[error("no function with the id {0}")]
     FunctionIdNotFound(String),
     /// The registry has not given out this revision.
     #[error("revision {wanted} has not been given out: the newest is {newest}")]

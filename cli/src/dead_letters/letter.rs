@@ -22,7 +22,7 @@ pub struct Letter {
     reason: String,
     attempts: u32,
     received_at: String,
-    died_at: String,
+    dead_lettered_at: String,
     /// Empty: there was none. Older meshes do not say.
     #[serde(default)]
     trace_id: String,
@@ -76,14 +76,14 @@ pub fn role_name(role: Role) -> &'static str {
 
 /// A list.
 pub fn table(letters: Vec<Letter>) -> Table {
-    let mut table = Table::new(&["ID", "ROLE", "TYPE", "FUNCTION", "DIED", "ATTEMPTS", "REASON"]);
+    let mut table = Table::new(&["ID", "ROLE", "TYPE", "FUNCTION", "DEAD-LETTERED", "ATTEMPTS", "REASON"]);
     for letter in letters {
         table.row([
             letter.id,
             role_name(letter.role).to_owned(),
             letter.binding_type,
             format!("{}/{}", letter.module, letter.function),
-            letter.died_at,
+            letter.dead_lettered_at,
             letter.attempts.to_string(),
             letter.reason,
         ]);
@@ -100,7 +100,7 @@ pub fn shown(letter: &Letter) -> anyhow::Result<String> {
     line("function", format!("{}/{}", letter.module, letter.function));
     line("invocation", letter.invocation_id.clone());
     line("received", letter.received_at.clone());
-    line("died", letter.died_at.clone());
+    line("dead-lettered", letter.dead_lettered_at.clone());
     line("attempts", letter.attempts.to_string());
     line("reason", letter.reason.clone());
     if !letter.trace_id.is_empty() {
@@ -117,8 +117,8 @@ mod tests {
     fn letter(payload: &str) -> Letter {
         let text = format!(
             r#"{{"id":"1","role":"event","binding_id":"b","binding_type":"mqtt","module":"m","function":"f",
-            "invocation_id":"i","reason":"Error: no\nluck","attempts":5,"received_at":"R","died_at":"D",
-            "payload_bytes":9{payload}}}"#
+            "invocation_id":"i","reason":"Error: no\nluck","attempts":5,"received_at":"R",
+            "dead_lettered_at":"D","payload_bytes":9{payload}}}"#
         );
         serde_json::from_str(&text).expect("a letter")
     }
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_trace_is_shown_where_there_is_one() {
         let shown = shown(&letter(r#","trace_id":"0af7","payload":1"#)).expect("it is well-formed");
-        assert!(shown.contains("\ntrace       0af7\n"), "{shown}");
+        assert!(shown.contains("\ntrace          0af7\n"), "{shown}");
     }
 
     #[test]
@@ -135,8 +135,8 @@ mod tests {
         let page = Page::read(page).expect("a page");
         assert_eq!((table(page.data).to_string().as_str(), page.next), ("", None));
         let expected = "\
-ID  ROLE   TYPE  FUNCTION  DIED  ATTEMPTS  REASON
-1   event  mqtt  m/f       D     5         Error: no luck
+ID  ROLE   TYPE  FUNCTION  DEAD-LETTERED  ATTEMPTS  REASON
+1   event  mqtt  m/f       D              5         Error: no luck
 ";
         assert_eq!(table(vec![letter("")]).to_string(), expected);
     }
@@ -145,7 +145,7 @@ ID  ROLE   TYPE  FUNCTION  DIED  ATTEMPTS  REASON
     fn a_payload_is_shown_as_it_was() {
         let shown = shown(&letter(r#","payload":{"b": 1.0, "a":12345678901234567890123}"#));
         let shown = shown.expect("it is well-formed");
-        assert!(shown.starts_with("id          1\nrole        event\nbinding     mqtt b\n"), "{shown}");
+        assert!(shown.starts_with("id             1\nrole           event\nbinding        mqtt b\n"), "{shown}");
         assert!(!shown.contains("trace"), "there is none: {shown}");
         assert!(shown.ends_with("\n\n{\"b\": 1.0, \"a\":12345678901234567890123}\n"), "{shown}");
     }

@@ -81,7 +81,8 @@ async fn list(State(letters): State<Letters>, Query(query): Query<HashMap<String
     let letter = |number: &usize| {
         json!({
             "id": number.to_string(), "role": role(*number), "binding_id": "b", "binding_type": "t", "module": "m",
-            "function": "f", "invocation_id": "i", "reason": "r", "attempts": 1, "received_at": "R", "died_at": "D",
+            "function": "f", "invocation_id": "i", "reason": "r", "attempts": 1, "received_at": "R",
+            "dead_lettered_at": "D",
         })
     };
     Json(json!({"data": numbers.iter().map(letter).collect::<Vec<_>>(), "next": next}))

@@ -78,7 +78,7 @@ fn unless_missing(answer: Answer, asked: &Explain) -> anyhow::Result<String> {
         (_, Some(_)) => bail!("{words}; see `fl script decisions`"),
         // The one thing whose absence has no words of its own.
         (Some(function), None) if words == "Not Found" => {
-            bail!("there is no function {function}; see `fl mod get MODULE`")
+            bail!("no function {function}; see `fl mod get MODULE`")
         }
         _ => bail!("{words}; see `fl script list`"),
     }

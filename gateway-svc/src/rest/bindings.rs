@@ -57,7 +57,9 @@ impl Bindings {
         if text.trim().is_empty() {
             return Ok(Self { role, entries: Vec::new() });
         }
-        let entries = json::entries(text).map_err(|_| ApiError::bad_request())?;
+        let entries = json::entries(text).map_err(|error| {
+            ApiError::bad_request(format!("part `{}`: {}", role.part(), json::problem(&error)))
+        })?;
         Ok(Self { role, entries: entries.into_iter().map(|entry| binding(role, entry)).collect() })
     }
 

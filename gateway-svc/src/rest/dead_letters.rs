@@ -94,14 +94,14 @@ pub(super) async fn redrive_dead_letter(
     Names(id): Names<String>,
 ) -> Result<Json<Data<Redriven>>, ApiError> {
     let (role, letter) = find(&rest, &caller, id).await?;
-    let mut done = redrive(&rest, role, &caller, only(letter.id)).await?;
+    let mut done = redrive(&rest, role, &caller, only(letter.id.clone())).await?;
     match (done.redriven, done.failures.pop()) {
         (0, Some(failure)) => {
             let detail = format!("Not redriven: {}", failure.reason);
             Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, detail))
         }
         // Somebody else was faster.
-        (0, None) => Err(ApiError::not_found()),
+        (0, None) => Err(missing(&letter.id)),
         _ => Ok(Json(Data { data: done })),
     }
 }
@@ -156,9 +156,9 @@ pub(super) async fn purge_dead_letter(
     Names(id): Names<String>,
 ) -> Result<StatusCode, ApiError> {
     let (role, letter) = find(&rest, &caller, id).await?;
-    match purge(&rest, role, &caller, only(letter.id)).await? {
+    match purge(&rest, role, &caller, only(letter.id.clone())).await? {
         // Somebody else was faster.
-        0 => Err(ApiError::not_found()),
+        0 => Err(missing(&letter.id)),
         _ => Ok(StatusCode::NO_CONTENT),
     }
 }
@@ -195,7 +195,7 @@ pub(super) async fn purge_dead_letters(
 /// The letter with this id, and whose it is.
 async fn find(rest: &Rest, caller: &Caller, id: String) -> Result<(Role, DeadLetter), ApiError> {
     if !filter::is_id(&id) {
-        return Err(ApiError::not_found());
+        return Err(missing(&id));
     }
     let get = |role| keepers::get_dead_letter(rest, role, caller, GetDeadLetterRequest { id: id.clone() });
     let (event, sink) = tokio::join!(get(Role::Event), get(Role::Sink));
@@ -208,7 +208,11 @@ async fn find(rest: &Rest, caller: &Caller, id: String) -> Result<(Role, DeadLet
         }
     }
     // Nobody who answered has it: it may be with the one who did not.
-    Err(failure.unwrap_or_else(ApiError::not_found))
+    Err(failure.unwrap_or_else(|| missing(&id)))
+}
+
+fn missing(id: &str) -> ApiError {
+    Error::new(Reason::DeadLetterNotFound, format!("no dead letter {id}")).into()
 }
 
 fn only(id: String) -> DeadLetterSelection {

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
-use mesh::{Error, Reason};
+use mesh::{Error, Reason, reason_name};
 use serde::Serialize;
 use tonic::Status;
 use utoipa::openapi::{Content, Ref, RefOr, Response as ResponseSpec, ResponseBuilder};
@@ -42,14 +42,51 @@ pub(super) struct Failure {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 enum Errors {
-    Detail { detail: String },
+    Detail(Detail),
     Fields(BTreeMap<String, Vec<String>>),
+}
+
+/// What went wrong with a request as a whole.
+#[derive(Debug, Default, Serialize, ToSchema)]
+struct Detail {
+    /// The words that clients of published FunLess know, such as `Not Found`.
+    detail: String,
+    /// What was wrong, where, and what was expected, such as `no function "f" in module "_"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    /// What programs match: the reason of `funless/error/v1/reason.proto`, such as `FUNCTION_NOT_FOUND`.
+    /// Absent where no reason there fits, such as for an unknown path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    reason: Option<&'static str>,
 }
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        let errors = Errors::Detail { detail: detail.into() };
+        let errors = Errors::Detail(Detail { detail: detail.into(), ..Detail::default() });
         Self { status, body: Failure { error: None, errors }, retry_after: None }
+    }
+
+    /// The status' name and a message, as the detail and, by itself, as the message.
+    fn because(status: StatusCode, message: &str) -> Self {
+        let title = status.canonical_reason().unwrap_or_default();
+        Self::new(status, format!("{title}: {message}")).message(message)
+    }
+
+    /// The same failure, with words on what was wrong.
+    pub(super) fn message(mut self, message: impl Into<String>) -> Self {
+        if let Errors::Detail(detail) = &mut self.body.errors {
+            detail.message = Some(message.into()).filter(|message| !message.is_empty());
+        }
+        self
+    }
+
+    /// The same failure, with the reason that programs match.
+    fn reason(mut self, reason: Reason) -> Self {
+        if let Errors::Detail(detail) = &mut self.body.errors {
+            detail.reason = Some(reason_name(reason));
+        }
+        self
     }
 
     /// Refused fields, each with its message.
@@ -66,45 +103,52 @@ impl ApiError {
         Self::fields([(field.to_owned(), message.to_owned())])
     }
 
-    pub(super) fn bad_request() -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "Bad Request")
+    /// A bad request in a place where clients of published FunLess expect these two words alone.
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "Bad Request").reason(Reason::BadRequest).message(message)
     }
 
-    /// A bad request in a place where clients expect no certain words.
+    /// A bad request in a place where clients expect no particular words.
     pub(super) fn bad_request_because(why: &str) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, format!("Bad Request: {why}"))
+        Self::because(StatusCode::BAD_REQUEST, why).reason(Reason::BadRequest)
     }
 
     pub(super) fn unauthorized() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "Unauthorized")
+            .reason(Reason::Unauthenticated)
+            .message("expected `Authorization: Bearer TOKEN` with a valid token for this path")
     }
 
-    pub(super) fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "Not Found")
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "Not Found").message(message)
     }
 
     pub(super) fn method_not_allowed() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+            .message("this path does not take this method; /docs lists what it takes")
     }
 
     pub(super) fn request_timeout() -> Self {
-        Self::new(StatusCode::REQUEST_TIMEOUT, "Request Timeout: the body did not arrive in time")
+        Self::because(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")
     }
 
     pub(super) fn unsupported_media_type() -> Self {
-        let detail = "Unsupported Media Type: expected application/json";
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+        Self::because(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected application/json")
     }
 
     pub(super) fn unsupported_encoding() -> Self {
-        let detail = "Unsupported Media Type: expected a body without Content-Encoding";
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+        Self::because(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected a body without Content-Encoding")
     }
 
     /// `what` has more than `limit` bytes.
     pub(super) fn too_large(what: &str, limit: u64) -> Self {
-        let detail = format!("Payload Too Large: {what} may have at most {limit} bytes");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+        let why = format!("{what} may have at most {limit} bytes");
+        Self::because(StatusCode::PAYLOAD_TOO_LARGE, &why).reason(Reason::TooLarge)
+    }
+
+    /// An upload is larger than all that may be in it.
+    pub(super) fn upload_too_large() -> Self {
+        Self::because(StatusCode::PAYLOAD_TOO_LARGE, "the upload as a whole").reason(Reason::TooLarge)
     }
 
     /// The function's own error message.
@@ -114,8 +158,9 @@ impl ApiError {
 
     /// The same failure, when a part was `done` before: a repeat is another request.
     pub(super) fn but_before(mut self, done: &str) -> Self {
-        if let Errors::Detail { detail } = &mut self.body.errors {
+        if let Errors::Detail(Detail { detail, message, .. }) = &mut self.body.errors {
             *detail = format!("{detail}; before that, {done}");
+            *message = message.take().map(|message| format!("{message}; before that, {done}"));
         }
         Self { retry_after: None, ..self }
     }
@@ -145,7 +190,18 @@ impl ApiError {
         // What may have been done is not to be repeated without a thought.
         let may_be_repeated = error.not_started();
         let Error { reason, message, fields, retry_after } = error;
-        let mut api = match reason {
+        let words = match reason {
+            Reason::Internal | Reason::Unspecified => String::new(),
+            _ => message.clone(),
+        };
+        let mut api = Self::published(reason, message, fields).reason(reason).message(words);
+        api.retry_after = may_be_repeated.then(|| retry_after.unwrap_or(COME_BACK_AFTER));
+        api
+    }
+
+    /// The status and the detail of a reason, which clients of published FunLess know.
+    fn published(reason: Reason, message: String, fields: Vec<(String, String)>) -> Self {
+        match reason {
             Reason::BadRequest => Self::bad_request_because(&message),
             Reason::InvalidField if fields.is_empty() => Self::new(StatusCode::UNPROCESSABLE_ENTITY, message),
             Reason::InvalidField => Self::fields(fields.into_iter().map(rest_field)),
@@ -155,23 +211,20 @@ impl ApiError {
             Reason::ModuleNotFound
             | Reason::FunctionNotFound
             | Reason::SubjectNotFound
-            | Reason::DeadLetterNotFound => Self::not_found(),
-            Reason::ScriptNotFound => Self::new(StatusCode::NOT_FOUND, format!("Not Found: {message}")),
+            | Reason::DeadLetterNotFound => Self::new(StatusCode::NOT_FOUND, "Not Found"),
+            Reason::ScriptNotFound | Reason::DecisionNotFound => {
+                Self::because(StatusCode::NOT_FOUND, &message)
+            }
             Reason::FunctionExists => Self::new(StatusCode::CONFLICT, "Conflict"),
             Reason::DefaultModule => Self::default_module(message),
-            Reason::DecisionNotFound => Self::new(StatusCode::NOT_FOUND, format!("Not Found: {message}")),
             Reason::NoWorker | Reason::NoValidWorkers | Reason::NoMatchingTag => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, no_worker(&message))
             }
             Reason::WorkerLost | Reason::ConnectionLost | Reason::Unavailable | Reason::ResultNotTaken => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, format!("Service Unavailable: {message}"))
+                Self::because(StatusCode::SERVICE_UNAVAILABLE, &message)
             }
-            Reason::Overloaded => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, format!("Too Many Requests: {message}"))
-            }
-            Reason::DeadlineExceeded => {
-                Self::new(StatusCode::GATEWAY_TIMEOUT, format!("Gateway Timeout: {message}"))
-            }
+            Reason::Overloaded => Self::because(StatusCode::TOO_MANY_REQUESTS, &message),
+            Reason::DeadlineExceeded => Self::because(StatusCode::GATEWAY_TIMEOUT, &message),
             Reason::GuestTrapped
             | Reason::GuestExited
             | Reason::GuestBadResponse
@@ -182,9 +235,7 @@ impl ApiError {
             | Reason::ScriptUnusable
             | Reason::CodeNotFound => went_wrong(&format!("Something went wrong: {message}")),
             Reason::Internal | Reason::Unspecified => went_wrong("Something went wrong"),
-        };
-        api.retry_after = may_be_repeated.then(|| retry_after.unwrap_or(COME_BACK_AFTER));
-        api
+        }
     }
 }
 
@@ -310,9 +361,31 @@ mod tests {
             (Reason::Internal, 500, "Something went wrong"),
         ];
         for (reason, status, detail) in cases {
-            let expected = (status, json!({"errors": {"detail": detail}}));
+            let mut errors = json!({"detail": detail, "reason": reason_name(reason)});
+            match reason {
+                // The story of a fault of the platform is in its log.
+                Reason::Internal | Reason::Unspecified => {}
+                // Neither is where the services are told.
+                Reason::Unavailable | Reason::ConnectionLost | Reason::ResultNotTaken => {
+                    errors["message"] = json!(detail.trim_start_matches("Service Unavailable: "));
+                }
+                _ => errors["message"] = json!("why"),
+            }
+            let expected = (status, json!({"errors": errors}));
             assert_eq!(rendered(Error::new(reason, "why")), expected, "{reason:?}");
         }
+    }
+
+    #[test]
+    fn what_was_done_before_is_in_all_words() {
+        let error = ApiError::from(Error::new(Reason::Overloaded, "full")).but_before("2 were sent");
+        let expected = json!({"errors": {
+            "detail": "Too Many Requests: full; before that, 2 were sent",
+            "message": "full; before that, 2 were sent",
+            "reason": "OVERLOADED",
+        }});
+        assert_eq!(serde_json::to_value(&error.body).expect("serializable"), expected);
+        assert_eq!(error.retry_after, None);
     }
 
     #[test]
@@ -326,7 +399,8 @@ mod tests {
     #[test]
     fn the_default_module_says_it_twice() {
         let detail = "Cannot delete default module";
-        let expected = json!({"error": detail, "errors": {"detail": detail}});
+        let errors = json!({"detail": detail, "message": detail, "reason": "DEFAULT_MODULE"});
+        let expected = json!({"error": detail, "errors": errors});
         assert_eq!(rendered(Error::new(Reason::DefaultModule, detail)), (400, expected));
     }
 

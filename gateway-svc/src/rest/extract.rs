@@ -57,7 +57,7 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Rest> for Names<T> {
     async fn from_request_parts(parts: &mut Parts, rest: &Rest) -> Result<Self, ApiError> {
         match Path::from_request_parts(parts, rest).await {
             Ok(Path(names)) => Ok(Self(names)),
-            Err(_) => Err(ApiError::not_found()),
+            Err(_) => Err(ApiError::not_found("the path is not valid UTF-8")),
         }
     }
 }
@@ -106,13 +106,16 @@ impl JsonBody {
         &self,
         names: [&str; N],
     ) -> Result<[Option<&RawValue>; N], ApiError> {
-        let text = std::str::from_utf8(&self.0).map_err(|_| ApiError::bad_request())?;
-        json::members(text, names).map_err(|_| ApiError::bad_request())
+        let text = std::str::from_utf8(&self.0).map_err(|error| {
+            let at = error.valid_up_to();
+            ApiError::bad_request(format!("the body is not valid UTF-8: byte {at} is not a character"))
+        })?;
+        json::members(text, names).map_err(|error| ApiError::bad_request(json::problem(&error)))
     }
 
     /// The whole object, where every key matters. What is unknown or malformed in it is named.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        serde_json::from_slice(&self.0).map_err(|error| ApiError::bad_request_because(&error.to_string()))
+        serde_json::from_slice(&self.0).map_err(|error| ApiError::bad_request_because(&json::problem(&error)))
     }
 
     /// The bytes of a member, shared with the body.
@@ -148,7 +151,7 @@ async fn read_body(mut body: axum::body::Body, limit: usize) -> Result<Bytes, Ap
     let mut size = 0;
     while let Some(frame) = in_time(body.frame()).await? {
         // The client broke off: nobody reads the answer.
-        let frame = frame.map_err(|_| ApiError::bad_request())?;
+        let frame = frame.map_err(|_| ApiError::bad_request("the body broke off"))?;
         let Ok(piece) = frame.into_data() else { continue };
         size += piece.len();
         if size > limit {

@@ -80,7 +80,7 @@ pub(super) async fn create_function(
 ) -> Result<Response, ApiError> {
     let form = FunctionForm::read(form, rest.max_code_bytes).await?;
     let (Some(name), Some(code)) = (form.name, form.code) else {
-        return Err(ApiError::bad_request());
+        return Err(ApiError::bad_request("expected the parts `name` and `code`"));
     };
     let mut bindings = NewBindings { events: form.events, sinks: form.sinks };
     bindings.check(&rest).await;

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::error::ApiError;
 
 /// The members of the object `text` that `names` names, as their text. A member that is there twice
-/// counts as its last. Fails when `text` is no JSON object.
+/// counts as its last. Fails when `text` is not a JSON object.
 pub(super) fn members<'a, const N: usize>(
     text: &'a str,
     names: [&str; N],
@@ -19,6 +19,17 @@ pub(super) fn members<'a, const N: usize>(
     let members = deserializer.deserialize_map(Wanted(names))?;
     deserializer.end()?;
     Ok(members)
+}
+
+/// What is wrong with a text, and where: `line 1 column 7: expected ...`.
+pub(super) fn problem(error: &serde_json::Error) -> String {
+    let (line, column) = (error.line(), error.column());
+    let words = error.to_string();
+    let what = words.strip_suffix(&format!(" at line {line} column {column}"));
+    match what {
+        Some(what) => format!("line {line} column {column}: {what}"),
+        None => words,
+    }
 }
 
 /// The member, unless it is absent or null.
@@ -92,7 +103,7 @@ impl Visitor<'_> for PositionIn<'_> {
     }
 }
 
-/// The entries of the list `text`, each as its text. Fails when `text` is no JSON list.
+/// The entries of the list `text`, each as its text. Fails when `text` is not a JSON list.
 pub(super) fn entries(text: &str) -> Result<Vec<&RawValue>, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let entries = Vec::deserialize(&mut deserializer)?;
@@ -107,6 +118,20 @@ mod tests {
     fn texts(text: &str) -> Result<[Option<&str>; 2], String> {
         let found = members(text, ["args", "scheduling"]).map_err(|error| error.to_string())?;
         Ok(found.map(|member| member.map(RawValue::get)))
+    }
+
+    #[test]
+    fn problems_have_a_place() {
+        let cases = [
+            (r#"{"args""#, "line 1 column 7: EOF while parsing an object"),
+            ("{\n\"args\": nope}", "line 2 column 10: expected ident"),
+            ("[]", "line 1 column 0: invalid type: sequence, expected an object"),
+            ("{} {}", "line 1 column 4: trailing characters"),
+        ];
+        for (text, expected) in cases {
+            let error = members(text, ["args"]).expect_err(text);
+            assert_eq!(problem(&error), expected, "{text}");
+        }
     }
 
     #[test]

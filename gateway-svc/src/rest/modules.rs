@@ -135,7 +135,11 @@ pub(super) async fn delete_module(
 /// The member `name` of the member `module`, which must be an object.
 fn name_in(body: &JsonBody) -> Result<Option<&RawValue>, ApiError> {
     let [module] = body.members(["module"])?;
-    let module = module.ok_or_else(ApiError::bad_request)?;
-    let [name] = json::members(module.get(), ["name"]).map_err(|_| ApiError::bad_request())?;
+    let module = module.ok_or_else(without_module)?;
+    let [name] = json::members(module.get(), ["name"]).map_err(|_| without_module())?;
     Ok(name)
+}
+
+fn without_module() -> ApiError {
+    ApiError::bad_request(r#"expected {"module": {"name": "..."}}"#)
 }

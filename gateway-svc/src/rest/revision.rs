@@ -36,8 +36,12 @@ impl FromRequestParts<Rest> for Revision {
     async fn from_request_parts(parts: &mut Parts, _: &Rest) -> Result<Self, ApiError> {
         let Some(value) = parts.headers.get(REVISION) else { return Ok(Self(0)) };
         let revision = value.to_str().ok().and_then(|text| text.parse().ok());
-        revision.map(Self).ok_or_else(ApiError::bad_request)
+        revision.map(Self).ok_or_else(not_a_revision)
     }
+}
+
+fn not_a_revision() -> ApiError {
+    ApiError::bad_request("expected a whole number in X-FunLess-Revision, as an earlier response had it")
 }
 
 impl IntoResponseParts for Revision {

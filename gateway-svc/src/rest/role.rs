@@ -26,6 +26,14 @@ impl Role {
         }
     }
 
+    /// The part of an upload that lists bindings of this role.
+    pub(super) fn part(self) -> &'static str {
+        match self {
+            Self::Event => "events",
+            Self::Sink => "sinks",
+        }
+    }
+
     /// A failed call to this role's service. One that does not answer is named.
     pub(super) fn failed(self, status: Status) -> ApiError {
         let error = Error::from(status);

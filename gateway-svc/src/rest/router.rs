@@ -111,7 +111,7 @@ pub fn router(
 
     let routes = routes
         .merge(docs::pages(&document))
-        .fallback(async || ApiError::not_found())
+        .fallback(async || ApiError::not_found("no such path; /docs lists all"))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(stack)
         .with_state(rest);

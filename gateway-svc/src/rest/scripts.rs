@@ -74,7 +74,9 @@ pub(super) async fn create_script(
             _ => {}
         }
     }
-    let (Some(name), Some(file)) = (name, file) else { return Err(ApiError::bad_request()) };
+    let (Some(name), Some(file)) = (name, file) else {
+        return Err(ApiError::bad_request("expected the parts `name` and `file`"));
+    };
     let content = String::from_utf8(file).map_err(|_| ApiError::field("file", "is not UTF-8 text"))?;
 
     let deadline = Deadline::after(rest.request_timeout);

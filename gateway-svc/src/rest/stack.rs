@@ -166,6 +166,6 @@ mod tests {
         let response = response.expect("an answer");
         assert_eq!(response.status(), 500);
         let body = response.into_body().collect().await.expect("a body").to_bytes();
-        assert_eq!(body, r#"{"errors":{"detail":"Something went wrong"}}"#);
+        assert_eq!(body, r#"{"errors":{"detail":"Something went wrong","reason":"INTERNAL"}}"#);
     }
 }

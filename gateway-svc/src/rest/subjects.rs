@@ -50,8 +50,8 @@ pub(super) async fn create_subject(
     body: JsonBody,
 ) -> Result<(StatusCode, Json<Data<SubjectCreated>>), ApiError> {
     let [subject] = body.members(["subject"])?;
-    let subject = subject.ok_or_else(ApiError::bad_request)?;
-    let [name] = json::members(subject.get(), ["name"]).map_err(|_| ApiError::bad_request())?;
+    let subject = subject.ok_or_else(without_subject)?;
+    let [name] = json::members(subject.get(), ["name"]).map_err(|_| without_subject())?;
     let name = json::required_name(name)?;
     let request = rest.request(&caller, CreateSubjectRequest { name, ..Default::default() });
     let reply = rest.channels.subjects().create_subject(request).await?.into_inner();
@@ -75,4 +75,8 @@ pub(super) async fn delete_subject(
     let request = rest.request(&caller, DeleteSubjectRequest { name });
     rest.channels.subjects().delete_subject(request).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+fn without_subject() -> ApiError {
+    ApiError::bad_request(r#"expected {"subject": {"name": "..."}}"#)
 }

@@ -38,7 +38,7 @@ impl FromRequest<Rest> for Form {
     async fn from_request(request: Request, rest: &Rest) -> Result<Self, ApiError> {
         match Multipart::from_request(request, rest).await {
             Ok(parts) => Ok(Self { parts, names: HashSet::new() }),
-            Err(_) => Err(ApiError::bad_request()),
+            Err(rejection) => Err(ApiError::bad_request(rejection.body_text())),
         }
     }
 }
@@ -50,7 +50,7 @@ impl Form {
         let Some(field) = in_time(self.parts.next_field()).await?.map_err(refused)? else { return Ok(None) };
         let name = field.name().unwrap_or_default().to_owned();
         if !self.names.insert(name.clone()) {
-            return Err(ApiError::bad_request());
+            return Err(ApiError::bad_request(format!("the part `{name}` is there twice")));
         }
         Ok(Some((name, Part(field))))
     }
@@ -62,7 +62,9 @@ pub(super) struct Part<'f>(Field<'f>);
 impl Part<'_> {
     /// A short text.
     pub(super) async fn text(self) -> Result<String, ApiError> {
-        String::from_utf8(self.bytes().await?).map_err(|_| ApiError::bad_request())
+        let name = self.0.name().unwrap_or_default().to_owned();
+        let not_text = |_| ApiError::bad_request(format!("the part `{name}` is not UTF-8 text"));
+        String::from_utf8(self.bytes().await?).map_err(not_text)
     }
 
     /// A short file.
@@ -100,10 +102,8 @@ impl Part<'_> {
 
 fn refused(error: MultipartError) -> ApiError {
     match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large: the upload as a whole")
-        }
-        _ => ApiError::bad_request(),
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::upload_too_large(),
+        _ => ApiError::bad_request(error.body_text()),
     }
 }
 

@@ -1,7 +1,8 @@
 use mesh::testing::eventually;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::detail;
+use super::{WASM, detail};
 use crate::support::http::{Body, send};
 use crate::support::scheduler::Answer;
 use crate::support::{ANN, Mesh, nowhere};
@@ -46,9 +47,53 @@ async fn unknown_routes_and_methods() {
     for (method, path, status) in cases {
         let answer = send(mesh.anonymous(method, path)).await;
         let expected = if status == 404 { "Not Found" } else { "Method Not Allowed" };
-        assert_eq!((answer.status, answer.json()), (status, detail(expected)), "{method} {path}");
+        assert_eq!((answer.status, answer.published()), (status, detail(expected)), "{method} {path}");
         assert!(answer.header("x-request-id").is_some());
     }
+}
+
+#[tokio::test]
+async fn a_bad_request_says_what_was_wrong_and_where() {
+    let mesh = Mesh::start().await;
+    let twice = &[("name", "f"), ("name", "g"), ("code", WASM)];
+    let named = r#"expected {"module": {"name": "..."}}"#;
+    let cases = [
+        ("/v1/fn/_/f", Body::Json(r#"{"args""#), "line 1 column 7: EOF while parsing an object"),
+        ("/v1/fn/_/f", Body::Json("[]"), "line 1 column 0: invalid type: sequence, expected an object"),
+        ("/v1/fn", Body::Json("{}"), named),
+        ("/v1/fn", Body::Json(r#"{"module": 1}"#), named),
+        ("/v1/fn/_", Body::Form(&[("name", "f")]), "expected the parts `name` and `code`"),
+        ("/v1/fn/_", Body::Form(twice), "the part `name` is there twice"),
+        (
+            "/v1/fn/_",
+            Body::Form(&[("events", "[{]")]),
+            "part `events`: line 1 column 3: key must be a string",
+        ),
+        ("/v1/fn/_", Body::Form(&[("metadata", "tag")]), "part `metadata`: line 1 column 2: expected ident"),
+        ("/v1/scripts/app", Body::Form(&[("name", "s")]), "expected the parts `name` and `file`"),
+    ];
+    for (path, body, message) in cases {
+        let asked = format!("{path} {body:?}");
+        let answer = mesh.ask("POST", path, body).await.json();
+        let expected = json!({"detail": "Bad Request", "message": message, "reason": "BAD_REQUEST"});
+        assert_eq!(answer["errors"], expected, "{asked}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named() {
+    let mesh = Mesh::start().await;
+    let cases = [
+        ("/v1/scripts/app/s", "there is no script s", json!("SCRIPT_NOT_FOUND")),
+        ("/v1/dead-letters/1", "no dead letter 1", json!("DEAD_LETTER_NOT_FOUND")),
+        ("/v2", "no such path; /docs lists all", Value::Null),
+    ];
+    for (path, message, reason) in cases {
+        let errors = mesh.ask("GET", path, Body::None).await.json()["errors"].clone();
+        assert_eq!((&errors["message"], &errors["reason"]), (&json!(message), &reason), "{path}");
+    }
+    let stranger = send(mesh.anonymous("GET", "/v1/fn")).await.json();
+    assert_eq!(stranger["errors"]["reason"], "UNAUTHENTICATED");
 }
 
 #[tokio::test]
@@ -71,7 +116,7 @@ async fn overload_is_refused_at_once_and_the_pages_stay() {
 
     let answer = mesh.ask("GET", "/v1/fn", Body::None).await;
     assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")));
-    assert_eq!(answer.json(), detail("Too Many Requests: too many requests run at once"));
+    assert_eq!(answer.published(), detail("Too Many Requests: too many requests run at once"));
     for path in ["/v1/", "/v1/openapi.json", "/docs"] {
         assert_eq!(send(mesh.anonymous("GET", path)).await.status, 200, "{path}");
     }

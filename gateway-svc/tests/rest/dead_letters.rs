@@ -42,8 +42,8 @@ async fn letters_of_both_services_are_one_list_in_pages() {
     let first = json!({
         "id": id(2), "role": "event", "binding_id": "b", "binding_type": "kind", "module": "m", "function": "f",
         "invocation_id": "invocation-2", "reason": "no luck", "attempts": 5,
-        "received_at": "2023-11-14T22:13:20Z", "died_at": "2023-11-14T22:13:21Z", "payload_bytes": 44,
-        "invalid": false, "trace_id": "trace-2",
+        "received_at": "2023-11-14T22:13:20Z", "dead_lettered_at": "2023-11-14T22:13:21Z",
+        "payload_bytes": 44, "invalid": false, "trace_id": "trace-2",
     });
     let body = answer.json();
     assert_eq!((&body["data"][0], &body["data"][1]["role"]), (&first, &json!("sink")));
@@ -127,7 +127,7 @@ async fn a_letter_is_shown_with_its_payload_as_it_was() {
             [("GET", path.clone()), ("DELETE", path.clone()), ("POST", format!("{path}/redrive"))]
         {
             let answer = mesh.ask(method, &path, Body::None).await;
-            assert_eq!((answer.status, answer.json()), (404, detail("Not Found")), "{method} {what}");
+            assert_eq!((answer.status, answer.published()), (404, detail("Not Found")), "{method} {what}");
         }
     }
     assert_eq!(mesh.sink.letters.count(), 5);
@@ -141,11 +141,11 @@ async fn a_letter_is_redriven_or_says_why_not() {
         async |n| mesh.ask("POST", &format!("/v1/dead-letters/{}/redrive", id(n)), Body::None).await;
     for n in [2, 3] {
         let answer = redrive(n).await;
-        assert_eq!((answer.status, answer.json()), (200, data(json!({"redriven": 1, "failures": []}))));
+        assert_eq!((answer.status, answer.published()), (200, data(json!({"redriven": 1, "failures": []}))));
         assert_eq!(redrive(n).await.status, 404, "it is no dead letter any more");
     }
     let answer = redrive(4).await;
-    assert_eq!((answer.status, answer.json()), (422, detail("Not redriven: Error: still no luck")));
+    assert_eq!((answer.status, answer.published()), (422, detail("Not redriven: Error: still no luck")));
     assert_eq!((mesh.connector.letters.count(), mesh.sink.letters.count()), (3, 4));
 }
 
@@ -191,7 +191,7 @@ async fn letters_are_thrown_away_one_by_one_and_many_at_once() {
     let mesh = mesh_with_letters().await;
     let purge = async |query: &str| {
         let answer = mesh.ask("DELETE", &format!("/v1/dead-letters{query}"), Body::None).await;
-        (answer.status, answer.json())
+        (answer.status, answer.published())
     };
     assert_eq!(purge(&format!("/{}", id(2))).await, (204, Value::Null));
     assert_eq!(purge(&format!("/{}", id(2))).await, (404, detail("Not Found")));
@@ -221,13 +221,13 @@ async fn a_service_that_does_not_answer_is_named() {
     for (letters, service) in [(&mesh.connector.letters, "connector"), (&mesh.sink.letters, "sink service")] {
         *letters.failure.lock() = unavailable();
         let answer = mesh.ask("GET", "/v1/dead-letters", Body::None).await;
-        assert_eq!((answer.status, answer.json()), (503, away(service)));
+        assert_eq!((answer.status, answer.published()), (503, away(service)));
         assert_eq!(answer.header("retry-after"), Some("1"));
     }
     // It may be with the one that does not answer.
     *mesh.connector.letters.failure.lock() = unavailable();
     let answer = mesh.ask("GET", &format!("/v1/dead-letters/{}", id(50)), Body::None).await;
-    assert_eq!((answer.status, answer.json()), (503, away("connector")));
+    assert_eq!((answer.status, answer.published()), (503, away("connector")));
     *mesh.connector.letters.failure.lock() = unavailable();
     let answer = mesh.ask("GET", &format!("/v1/dead-letters/{}", id(3)), Body::None).await;
     assert_eq!(answer.status, 200, "the one that has it answers");
@@ -236,7 +236,7 @@ async fn a_service_that_does_not_answer_is_named() {
     *mesh.sink.letters.failure.lock() = unavailable();
     let answer = send(mesh.request("POST", "/v1/dead-letters/redrive")).await;
     let words = "the sink service does not answer; before that, 4 dead letters of events were redriven";
-    assert_eq!((answer.status, answer.json()), (503, detail(&format!("Service Unavailable: {words}"))));
+    assert_eq!((answer.status, answer.published()), (503, detail(&format!("Service Unavailable: {words}"))));
     assert_eq!(answer.header("retry-after"), None);
 }
 

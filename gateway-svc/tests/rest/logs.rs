@@ -38,7 +38,7 @@ async fn what_is_remembered() {
     let query = format!("{PATH}?lines=2&trace_id={}", TRACE.to_uppercase());
     let answer = mesh.ask("GET", &query, Body::None).await;
     let expected = json!({ "lines": [shown("a"), shown("b")], "missed": 0, "unheard": ["w2"] });
-    assert_eq!((answer.status, answer.json()), (200, data(expected)));
+    assert_eq!((answer.status, answer.published()), (200, data(expected)));
     let asked = TailLogsRequest {
         module: "m".into(),
         function: "f".into(),
@@ -60,7 +60,7 @@ async fn what_may_not_be_asked() {
     mesh.scheduler.logs.state.lock().failure = Some(missing);
     for query in ["", "?follow=true"] {
         let answer = mesh.ask("GET", &format!("{PATH}{query}"), Body::None).await;
-        assert_eq!((answer.status, answer.json()), (404, detail("Not Found")), "{query}");
+        assert_eq!((answer.status, answer.published()), (404, detail("Not Found")), "{query}");
     }
     assert_eq!(send(mesh.anonymous("GET", PATH)).await.status, 401);
 }

@@ -66,7 +66,7 @@ async fn a_script_is_text_and_not_endless() {
         send(mesh.request("POST", PATH).multipart(form)).await
     };
     let answer = upload(vec![b'-', 0xff]).await;
-    assert_eq!((answer.status, answer.json()), (422, refused("file", "is not UTF-8 text")));
+    assert_eq!((answer.status, answer.published()), (422, refused("file", "is not UTF-8 text")));
     assert_eq!(upload(vec![b'#'; (1 << 20) + 1]).await.status, 413);
 }
 
@@ -78,7 +78,7 @@ async fn what_is_no_script_is_refused_with_every_problem() {
     let answer = mesh.ask("POST", PATH, Body::Form(&[("name", "s"), ("file", WRONG)])).await;
     let problem = |(number, line): (u32, u32)| format!("line {line}: wrong {number}");
     let messages: Vec<_> = (1..=9).zip(std::iter::once(1).chain(3..)).map(problem).collect();
-    assert_eq!((answer.status, answer.json()), (422, json!({"errors": {"file": messages}})));
+    assert_eq!((answer.status, answer.published()), (422, json!({"errors": {"file": messages}})));
     assert_eq!(mesh.scheduler.policies.state.lock().caller, Some(Caller::Subject("ann".into())));
     assert!(mesh.registry.state.lock().scripts.is_empty(), "nothing is stored");
 }
@@ -105,13 +105,13 @@ async fn without_the_scheduler_scripts_are_shown_unread_and_not_stored() {
     mesh.registry.state.lock().scripts.insert("s".into(), YAML.into());
     let unread = json!({"name": "s", "content": YAML, "script": {"content": YAML, "tags": null}});
     let answer = mesh.ask("GET", "/v1/scripts/app/s", Body::None).await;
-    assert_eq!((answer.status, answer.json()), (200, data(unread.clone())));
+    assert_eq!((answer.status, answer.published()), (200, data(unread.clone())));
     let answer = mesh.ask("GET", PATH, Body::None).await;
-    assert_eq!((answer.status, answer.json()), (200, data(json!([unread]))));
+    assert_eq!((answer.status, answer.published()), (200, data(json!([unread]))));
 
     let answer = mesh.ask("POST", PATH, Body::Form(&[("name", "t"), ("file", YAML)])).await;
     let away = detail("Service Unavailable: a part of the platform cannot be reached");
-    assert_eq!((answer.status, answer.json()), (503, away));
+    assert_eq!((answer.status, answer.published()), (503, away));
     assert!(answer.header("retry-after").is_some(), "nothing was done");
     assert_eq!(mesh.registry.state.lock().scripts.len(), 1);
 }
@@ -144,16 +144,16 @@ async fn lint_tells_all_and_stores_nothing() {
         [
             lint(r#"{"content":"- default:"}"#, 200, data(json!({"errors": [], "warnings": []}))),
             lint(r#"{"content":"doubtful\nwrong"}"#, 200, data(found)),
-            lint("{}", 400, bad("missing field `content` at line 1 column 2")),
+            lint("{}", 400, bad("line 1 column 2: missing field `content`")),
             lint(
                 r#"{"content":1}"#,
                 400,
-                bad("invalid type: integer `1`, expected a string at line 1 column 12"),
+                bad("line 1 column 12: invalid type: integer `1`, expected a string"),
             ),
             lint(
                 r#"{"contents":""}"#,
                 400,
-                bad("unknown field `contents`, expected `content` at line 1 column 11"),
+                bad("line 1 column 11: unknown field `contents`, expected `content`"),
             ),
         ],
     )

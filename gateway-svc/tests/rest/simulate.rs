@@ -69,7 +69,7 @@ async fn mesh_that_simulates() -> (Mesh, FakePolicies, Served) {
 
 async fn ask(mesh: &Mesh, body: Value) -> (u16, Value) {
     let answer = send(mesh.request("POST", PATH).json(&body)).await;
-    (answer.status, answer.json())
+    (answer.status, answer.published())
 }
 
 #[tokio::test]

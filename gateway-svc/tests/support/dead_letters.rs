@@ -57,7 +57,7 @@ impl Letters {
             reason: "no luck".into(),
             attempts: 5,
             received_at_ms: 1_700_000_000_000,
-            died_at_ms: 1_700_000_001_000,
+            dead_lettered_at_ms: 1_700_000_001_000,
             payload_bytes: payload.len() as u64,
             payload: payload.into(),
             trace_id: format!("trace-{n}"),

@@ -95,7 +95,7 @@ async fn what_does_not_exist_is_not_found(database: Database) {
         assert_eq!(reason(registry.functions().list_functions(functions).await), Reason::ModuleNotFound);
     }
     let error = failure(modules.get_module(get("nothing")).await);
-    assert_eq!(error.message, "there is no module nothing");
+    assert_eq!(error.message, "no module \"nothing\"");
 }
 
 async fn the_default_module_stays(database: Database) {

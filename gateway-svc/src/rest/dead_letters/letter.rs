@@ -11,15 +11,15 @@ use super::super::time::rfc_3339;
 /// An event that could not be handled, or a result that could not be delivered.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DeadLetterShown {
-    /// A UUID of version 7: ids are in the order in which letters died.
+    /// A UUID of version 7: ids are in the order of `dead_lettered_at`.
     id: String,
     role: Option<Role>,
     binding_id: String,
     #[schema(example = "mqtt")]
     binding_type: String,
-    /// The function's module when the letter died.
+    /// The function's module when it was dead-lettered.
     module: String,
-    /// The function's name when the letter died.
+    /// The function's name when it was dead-lettered.
     function: String,
     /// A redrive has the same.
     invocation_id: String,
@@ -29,7 +29,7 @@ pub(crate) struct DeadLetterShown {
     /// RFC 3339.
     received_at: String,
     /// RFC 3339.
-    died_at: String,
+    dead_lettered_at: String,
     /// Size of the payload in bytes.
     payload_bytes: u64,
     /// The payload was not what the event's binding accepts, such as valid JSON. The function has not run, and
@@ -72,7 +72,7 @@ impl From<DeadLetter> for DeadLetterShown {
             reason: letter.reason,
             attempts: letter.attempts,
             received_at: rfc_3339(letter.received_at_ms),
-            died_at: rfc_3339(letter.died_at_ms),
+            dead_lettered_at: rfc_3339(letter.dead_lettered_at_ms),
             payload_bytes: letter.payload_bytes,
             invalid: letter.invalid,
             trace_id: letter.trace_id,

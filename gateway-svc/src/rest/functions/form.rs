@@ -68,8 +68,8 @@ fn boolean(name: &str, text: &str) -> Result<bool, ApiError> {
 /// Reads `{"tag", "capacity", "idempotent", "script", "limits"}`, all optional.
 fn metadata(text: &str) -> Result<(Metadata, Option<Limits>), ApiError> {
     let names = ["tag", "capacity", "idempotent", "script", "limits"];
-    let [tag, capacity, idempotent, script, limits] =
-        json::members(text, names).map_err(|_| ApiError::bad_request())?;
+    let [tag, capacity, idempotent, script, limits] = json::members(text, names)
+        .map_err(|error| ApiError::bad_request(format!("part `metadata`: {}", json::problem(&error))))?;
     let metadata = Metadata {
         tag: field("tag", tag)?.unwrap_or_default(),
         capacity_kb: field("capacity", capacity)?.unwrap_or_default(),
