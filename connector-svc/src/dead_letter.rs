@@ -51,7 +51,7 @@ impl FailedEvent {
             reason: self.reason,
             attempts: self.attempts,
             received_at_ms: self.received_at_ms,
-            died_at_ms: now_ms(),
+            dead_lettered_at_ms: now_ms(),
             payload_bytes: size as u64,
             payload,
             trace_id: telemetry::current_trace_id().unwrap_or_default(),

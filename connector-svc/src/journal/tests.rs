@@ -131,7 +131,7 @@ fn letter() -> DeadLetter {
         reason: "a zero\0byte".into(),
         attempts: 3,
         received_at_ms: 7,
-        died_at_ms: 8,
+        dead_lettered_at_ms: 8,
         payload_bytes: 2,
         payload: "{}".into(),
         trace_id: String::new(),
@@ -468,5 +468,5 @@ async fn an_older_database_is_brought_up_to_date(database: Database) {
     assert_eq!((entries.len(), entries[0].id, entries[0].trace), (1, event, None));
     let kept = journal.dead_letter(&Caller::Service, &letter).await.expect("read").expect("kept");
     assert_eq!((kept.trace, kept.letter.trace_id.as_str()), (None, ""));
-    assert_eq!((kept.letter.died_at_ms, kept.letter.invalid), (1, false));
+    assert_eq!((kept.letter.dead_lettered_at_ms, kept.letter.invalid), (1, false));
 }

@@ -416,7 +416,7 @@ fn to_row(DeadLetterRecord { letter, trace }: &DeadLetterRecord) -> dead_letter:
         reason: storable(&letter.reason),
         attempts: letter.attempts.cast_signed(),
         received_at_ms: letter.received_at_ms,
-        dead_lettered_at_ms: letter.died_at_ms,
+        dead_lettered_at_ms: letter.dead_lettered_at_ms,
         payload_bytes: i64::try_from(letter.payload_bytes).unwrap_or(i64::MAX),
         payload: letter.payload.to_vec(),
         traceparent: trace.map(|trace| trace.to_string()),

@@ -70,7 +70,7 @@ async fn letters_are_listed_in_pages(database: Database) {
     assert_eq!((letter.module.as_str(), letter.function.as_str()), ("shop", "order"));
     assert_eq!((letter.reason.as_str(), letter.attempts), ("it answers 400 Bad Request", 1));
     assert!(letter.payload.is_empty() && letter.payload_bytes == 1);
-    assert!(letter.received_at_ms > 0 && letter.died_at_ms >= letter.received_at_ms);
+    assert!(letter.received_at_ms > 0 && letter.dead_lettered_at_ms >= letter.received_at_ms);
     let request = GetDeadLetterRequest { id: letter.id.clone() };
     let whole = sink.dead_letters().get_dead_letter(request).await.expect("there").into_inner().letter;
     assert_eq!(whole, Some(DeadLetter { payload: "0".into(), ..letter.clone() }));

@@ -178,7 +178,7 @@ fn to_letter(head: Head) -> DeadLetter {
         reason: head.reason,
         attempts: head.attempts.cast_unsigned(),
         received_at_ms: head.received_at_ms,
-        died_at_ms: head.dead_lettered_at_ms,
+        dead_lettered_at_ms: head.dead_lettered_at_ms,
         payload_bytes: head.payload_bytes.cast_unsigned(),
         payload: Bytes::new(),
         invalid: head.invalid,

@@ -163,7 +163,7 @@ impl Envelope {
             reason: self.reason,
             attempts: self.attempts.cast_unsigned(),
             received_at_ms: self.received_at_ms,
-            died_at_ms: self.died_at_ms,
+            dead_lettered_at_ms: self.died_at_ms,
             payload_bytes: self.size.cast_unsigned(),
             payload: Bytes::new(),
             trace_id: to_trace(self.traceparent).map(|trace| trace.trace_id()).unwrap_or_default(),
