@@ -16,7 +16,8 @@ use proto::registry::v1::{BindingRole, FunctionBinding};
 
 use crate::binding::BoundFunction;
 use crate::config::Config;
-use crate::grpc::{DATABASE_AWAY, DeadLettersHandler, EventsHandler};
+use crate::error::DATABASE_UNAVAILABLE;
+use crate::grpc::{DeadLettersHandler, EventsHandler};
 use crate::intake::Intake;
 use crate::invoker::Invoker;
 use crate::journal::Journal;
@@ -24,9 +25,9 @@ use crate::kinds;
 use crate::metrics::Metrics;
 use crate::sweep::keep_sweeping;
 
-/// How long a binding's journal may take to open before that is told.
-const OPENING: Duration = Duration::from_secs(1);
-/// How often the ledgers are added up for the metrics.
+/// How long opening a binding's journal may take before its status says so.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often the ledgers are read for metrics.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The connector.
@@ -34,18 +35,19 @@ const AUDIT_INTERVAL: Duration = Duration::from_secs(10);
 pub struct App;
 
 impl App {
-    /// Wires the connector. A database of this machine has to be there; without PostgreSQL it starts as
-    /// well, and is not ready until that comes.
+    /// Wires the connector. A local database must exist. If PostgreSQL is not available, the connector starts
+    /// nevertheless, and is not ready until it is.
     pub async fn start(config: Config, host: Host) -> anyhow::Result<Service> {
         let tasks = Tasks::default();
         let readiness = Readiness::default();
 
         let journal = Journal::open(&config.database_url, config.database_connections, &tasks).await?;
         journal.show(&host.metrics);
-        let metrics = Metrics::new(&host.metrics);
+        let metrics = Metrics::new(&host.metrics, &kinds::KINDS);
         let answers = readiness.condition("database");
-        let attendant = Attendant { journal: journal.clone(), metrics: metrics.clone(), audited: None };
-        database::attend(attendant, &config.database_url, answers, &tasks).await?;
+        let maintenance =
+            DatabaseMaintenance { journal: journal.clone(), metrics: metrics.clone(), audited: None };
+        database::attend(maintenance, &config.database_url, answers, &tasks).await?;
 
         let registry = host.dialer.dial(&config.registry)?;
         tasks.spawn(keep_sweeping(journal.clone(), registry.clone()));
@@ -76,7 +78,7 @@ impl App {
     }
 }
 
-/// What each binding runs with.
+/// What every binding needs to run.
 #[derive(Clone)]
 struct Runner {
     journal: Journal,
@@ -85,12 +87,12 @@ struct Runner {
 }
 
 impl Runner {
-    /// Runs a binding for its tenure.
+    /// Runs a binding until its lease ends.
     async fn run(self, bound: FunctionBinding, tenure: Tenure) {
         let source = match kinds::read(&bound.binding.clone().unwrap_or_default()) {
             Ok(source) => source,
             Err(problem) => {
-                // A connector of another version has let it in.
+                // A connector of another version has accepted it.
                 tenure.report.retrying(problem);
                 tenure.ended().await;
                 return;
@@ -98,56 +100,56 @@ impl Runner {
         };
         let bound = BoundFunction::of(&bound);
         let metrics = self.metrics.of(&bound.kind);
-        let source_said = (source.origin.clone(), source.handling.clone());
-        let _shown = metrics.show_binding(source.handling.max_in_flight);
-        let intake = Intake::open(bound, source_said, tenure.revision, self.journal, self.invoker, metrics);
+        let described = (source.origin.clone(), source.handling.clone());
+        let _running = metrics.count_binding(source.handling.max_in_flight);
+        let intake = Intake::open(bound, described, tenure.revision, self.journal, self.invoker, metrics);
         let opened = async {
             let intake = intake.await?;
-            // Read once it is open, and no former tenure begins any more.
-            let before = intake.entries().await;
-            Ok::<_, Closed>((intake, before))
+            // Read after it is open: from then on no former holder begins events.
+            let entries = intake.entries().await;
+            Ok::<_, Closed>((intake, entries))
         };
         let opened = tokio::select! {
             opened = opened => opened,
-            never = tell_when_late(&tenure.report) => match never {},
+            never = report_when_late(&tenure.report) => match never {},
             _ = tenure.ended() => return,
         };
-        if let Ok((intake, before)) = opened {
-            source.run(intake, before, tenure).await;
+        if let Ok((intake, entries)) = opened {
+            source.run(intake, entries, tenure).await;
         }
     }
 }
 
-/// Tells that the journal is not there when it has been waited for.
-async fn tell_when_late(report: &Report) -> Infallible {
-    tokio::time::sleep(OPENING).await;
-    report.retrying(DATABASE_AWAY);
+/// Reports that the database is not available, after a while.
+async fn report_when_late(report: &Report) -> Infallible {
+    tokio::time::sleep(OPEN_TIMEOUT).await;
+    report.retrying(DATABASE_UNAVAILABLE);
     std::future::pending().await
 }
 
-/// Attends to the database.
-struct Attendant {
+/// Migrates the database, checks that it answers, and reads the ledgers.
+struct DatabaseMaintenance {
     journal: Journal,
     metrics: Metrics,
-    /// When the ledgers were last added up.
+    /// When the ledgers were last read.
     audited: Option<Instant>,
 }
 
-impl Attendant {
-    /// Adds up the ledgers now and then.
+impl DatabaseMaintenance {
+    /// Reads the ledgers from time to time.
     async fn audit(&mut self) {
         if self.audited.is_some_and(|at| at.elapsed() < AUDIT_INTERVAL) {
             return;
         }
         self.audited = Some(Instant::now());
         match self.journal.ledgers(&Caller::Service).await {
-            Ok(ledgers) => self.metrics.audited(&ledgers),
-            Err(error) => tracing::debug!(%error, "the ledgers are not added up; later again"),
+            Ok(ledgers) => self.metrics.set_ledgers(&ledgers),
+            Err(error) => tracing::debug!(%error, "the ledgers could not be read; trying again later"),
         }
     }
 }
 
-impl Attend for Attendant {
+impl Attend for DatabaseMaintenance {
     async fn prepare(&mut self) -> Result<(), DatabaseError> {
         self.journal.migrate().await
     }

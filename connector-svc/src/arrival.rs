@@ -1,4 +1,4 @@
-//! How an event comes in, and how it may leave without having been handled.
+//! How an event comes in, and how it may be abandoned.
 
 use mesh::group_commit::Closed;
 use mesh::hash::Hash;
@@ -9,23 +9,23 @@ use crate::journal::Entry;
 /// How an event arrives.
 #[derive(Debug)]
 pub(crate) enum Arrival {
-    /// It is never sent again.
+    /// Its source never redelivers it.
     Once,
-    /// For the first time.
+    /// It comes in for the first time.
     First {
-        /// By which its kind knows it again.
+        /// By which its kind recognises a redelivery.
         key: String,
-        /// Of what came, when a key alone does not tell.
+        /// The hash of its content, if a key alone is ambiguous.
         fingerprint: Option<Hash>,
-        /// The invocation that it causes, when that follows from the event.
+        /// The invocation that it causes, if that is derived from the event.
         invocation_id: Option<Uuid>,
     },
-    /// It is in the journal and has not ended.
+    /// It is in the journal, in flight.
     Again(Entry),
 }
 
-/// The event has not ended, and shall come again: the binding stops, another replica has taken it over, or
-/// the journal does not say whether it has the event.
+/// The event has not ended, and must be redelivered: the binding stops, another replica has taken it over, or it is
+/// unknown whether the journal has the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Abandoned;
 

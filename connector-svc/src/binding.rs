@@ -1,10 +1,10 @@
-//! A binding, without what its source needs to know.
+//! Bindings, without their parameters.
 
 use std::sync::Arc;
 
 use proto::registry::v1::FunctionBinding;
 
-/// Which function the events of a binding trigger. The parameters, which hold secrets, are not in it.
+/// The function that the events of a binding trigger. The parameters, which hold secrets, are not in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BoundFunction {
     pub(crate) binding_id: Arc<str>,
@@ -18,7 +18,7 @@ pub(crate) struct BoundFunction {
 }
 
 impl BoundFunction {
-    /// What `binding` says of it.
+    /// The function of `bound`.
     pub(crate) fn of(bound: &FunctionBinding) -> Self {
         let binding = bound.binding.as_ref();
         Self {

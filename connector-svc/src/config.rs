@@ -1,11 +1,11 @@
-//! All the knobs of the connector.
+//! The connector's configuration.
 
 use mesh::channel::Endpoint;
 use mesh::config::{ServerConfig, ServiceConfig, TelemetryConfig};
 use mesh::database::DatabaseUrl;
 use serde::Deserialize;
 
-/// The longest time that an invocation may take, in seconds.
+/// The maximum duration of an invocation, in seconds.
 const MAX_INVOCATION_S: u64 = 15 * 60;
 
 /// The connector's configuration. See [`mesh::config`] for where it is read from.
@@ -14,18 +14,18 @@ const MAX_INVOCATION_S: u64 = 15 * 60;
 pub struct Config {
     /// How it serves; port 4004.
     pub server: ServerConfig,
-    /// How it is seen.
+    /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
-    /// The registry, which says what there is to listen to.
+    /// The registry, which has the bindings.
     pub registry: Endpoint,
     /// The scheduler, which runs the functions.
     pub scheduler: Endpoint,
     /// The database: `sqlite:PATH`, `sqlite::memory:` or `postgres://user:password@host/database`.
     /// Several connectors share a PostgreSQL.
     pub database_url: DatabaseUrl,
-    /// Connections to the database that are open at most. A database in memory has one.
+    /// The maximum number of database connections. An in-memory database has one.
     pub database_connections: u32,
-    /// How long one attempt to run a function may take, in seconds, 900 at most.
+    /// How long one attempt to run a function may take, in seconds; at most 900.
     pub invocation_timeout_s: u64,
 }
 
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_key() {
         assert_eq!(Config::default().validate(), Ok(()));
         type Change = fn(&mut Config);
         let cases: [(&str, Change); 3] = [

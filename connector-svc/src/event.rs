@@ -1,4 +1,4 @@
-//! An event as its source gave it, and what becomes of it for the function.
+//! Events, and how they become arguments of functions.
 
 use std::collections::HashMap;
 
@@ -14,19 +14,19 @@ use uuid::Uuid;
 
 use crate::handling::{DedupeKey, Handling, PayloadForm};
 
-/// The largest argument of a function, in bytes: what fits into a message, with room for its envelope.
+/// The maximum size of an argument in bytes: a message must hold it and the other fields of a request.
 const MAX_ARGS_BYTES: usize = MAX_MESSAGE_BYTES - (64 << 10);
 
-/// The headers of a trace, which sources carry among the properties of an event.
+/// The headers of a trace, which events carry as properties.
 const TRACE_HEADERS: [&str; 3] = ["traceparent", "tracestate", "baggage"];
 
-/// An event as its source gave it.
+/// An event as its source sent it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Event {
     pub(crate) payload: Bytes,
-    /// What the envelope tells beside payload and properties, such as the topic.
+    /// Metadata for the envelope, such as the topic.
     pub(crate) about: Vec<(&'static str, Value)>,
-    /// What the sender put beside the payload. A name may be there more than once.
+    /// The sender's properties or headers. A name may occur more than once.
     pub(crate) properties: Vec<(String, String)>,
 }
 
@@ -79,8 +79,7 @@ impl Event {
         }
     }
 
-    /// The id of the invocation that this event causes whenever it comes; `None` for an event that is
-    /// like no other.
+    /// The id of the invocation that every duplicate of this event causes; `None` if it has no deduplication key.
     pub(crate) fn invocation_id(&self, binding_id: &str, dedupe_key: Option<&DedupeKey>) -> Option<Uuid> {
         let key = match dedupe_key? {
             DedupeKey::Property(name) => self.property(name)?.to_owned(),
@@ -89,7 +88,7 @@ impl Event {
         Some(derived_id(binding_id, &key))
     }
 
-    /// The headers of the trace that the event belongs to.
+    /// The headers of the event's trace.
     pub(crate) fn trace(&self) -> HeaderMap {
         let headers = TRACE_HEADERS.into_iter().filter_map(|name| {
             let value = self.property(name)?.parse().ok()?;
@@ -109,8 +108,8 @@ impl Event {
     }
 }
 
-/// What a JSON pointer finds: the content of a string, anything else as it is written. A number that were
-/// read could become the same as another one, as large ones do in 64 bits. Null is nothing.
+/// The value at a JSON pointer: the content of a string, anything else as written, since parsed numbers may collide
+/// in 64 bits. Null counts as absent.
 fn text_at(pointer: &str, json: &[u8]) -> Option<String> {
     let mut found: &RawValue = serde_json::from_slice(json).ok()?;
     for token in pointer.split('/').skip(1) {
@@ -130,7 +129,7 @@ fn text_at(pointer: &str, json: &[u8]) -> Option<String> {
     }
 }
 
-/// The id of the invocation that belongs to what `key` names at a binding.
+/// The invocation id that is derived from a key of a binding.
 pub(crate) fn derived_id(binding_id: &str, key: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{binding_id}/{key}").as_bytes())
 }
@@ -199,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn an_envelope_holds_the_payload_as_it_is() {
+    fn an_envelope_holds_the_payload_unchanged() {
         let expected = concat!(
             r#"{"payload":{"a": 1.0},"properties":{"id":"7","traceparent":"00-1-2-01"},"#,
             r#""qos":1,"topic":"a/b"}"#
@@ -219,7 +218,7 @@ mod tests {
         assert_eq!(id("b", b"", DedupeKey::Property("id".into())), Some(one));
         assert_ne!(id("c", br#"{"id":7}"#, pointer()), Some(one));
         assert_ne!(id("b", br#"{"id":8}"#, pointer()), Some(one));
-        for without in [&b"{}"[..], br#"{"id":null}"#, b"no JSON"] {
+        for without in [&b"{}"[..], br#"{"id":null}"#, b"not JSON"] {
             assert_eq!(id("b", without, pointer()), None);
         }
         assert_eq!(id("b", b"", DedupeKey::Property("no".into())), None);
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_taken_as_they_are_written() {
+    fn keys_are_used_as_written() {
         for (pointer, json, expected) in [
             ("/id", r#"{"id":"7 \u00b0"}"#, Some("7 \u{b0}")),
             ("/id", r#"{"id": 18446744073709551616 }"#, Some("18446744073709551616")),
@@ -243,7 +242,7 @@ mod tests {
             ("/1", "[3]", None),
             ("/a~1b/~0", r#"{"a/b":{"~":1}}"#, Some("1")),
             ("/id/x", r#"{"id":7}"#, None),
-            ("/id", "no JSON", None),
+            ("/id", "not JSON", None),
         ] {
             assert_eq!(text_at(pointer, json.as_bytes()).as_deref(), expected, "{pointer} of {json}");
         }

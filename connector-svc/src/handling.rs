@@ -1,25 +1,25 @@
-//! What every kind of event source lets its bindings say about how events are handled.
+//! The parameters of bindings that are common to all kinds: how events are handled.
 
 use mesh::auth::{REDACTED, REDACTED_GIVEN, Secret};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// How the events of a binding become invocations.
+/// How the events of a binding are handled.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Handling {
-    /// The function gets what is known of the event beside its payload.
+    /// The function gets an envelope with the payload and the event's metadata.
     pub(crate) envelope: bool,
-    /// What a payload has to be.
+    /// What payloads are.
     pub(crate) payload: PayloadForm,
-    /// What becomes of an event whose payload is something else.
+    /// What becomes of events with other payloads.
     pub(crate) on_invalid: OnInvalid,
-    /// Events that are worked on at once.
+    /// The maximum number of events in flight.
     pub(crate) max_in_flight: u16,
-    /// How often a fault of the platform may hinder the invocation before the event is given up.
+    /// How many attempts may fail because of the platform before the event becomes a dead letter.
     pub(crate) max_attempts: u32,
-    /// What makes two events the same one.
+    /// What identifies duplicates.
     pub(crate) dedupe_key: Option<DedupeKey>,
 }
 
@@ -36,15 +36,15 @@ impl Default for Handling {
     }
 }
 
-/// How a payload becomes JSON.
+/// How a payload is turned into JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum PayloadForm {
-    /// It has to be JSON.
+    /// It must be JSON.
     Json,
-    /// It is text, and becomes a JSON string.
+    /// It must be UTF-8, and becomes a JSON string.
     Text,
-    /// It is anything, and becomes a JSON string in Base64.
+    /// It may be anything, and becomes a JSON string in Base64.
     Base64,
 }
 
@@ -70,12 +70,12 @@ impl<'de> Deserialize<'de> for OnInvalid {
     }
 }
 
-/// Where an event carries the key that makes it the same as another one.
+/// Where an event has its deduplication key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DedupeKey {
-    /// In its payload, by a JSON pointer.
+    /// In its payload, at a JSON pointer.
     Pointer(String),
-    /// In its property of this name.
+    /// In its property with this name.
     Property(String),
 }
 
@@ -92,14 +92,14 @@ impl<'de> Deserialize<'de> for DedupeKey {
     }
 }
 
-/// What every binding may say, whatever its payloads are.
-pub(crate) const PACE: &[&str] = &["max_in_flight", "max_attempts"];
-/// What a binding may say whose events have payloads.
-pub(crate) const ALL: &[&str] =
+/// The parameters of every kind.
+pub(crate) const COMMON_PARAMS: &[&str] = &["max_in_flight", "max_attempts"];
+/// The parameters of the kinds whose events have payloads.
+pub(crate) const PAYLOAD_PARAMS: &[&str] =
     &["envelope", "payload", "on_invalid", "max_in_flight", "max_attempts", "dedupe_key"];
 
-/// Reads the parameters' JSON text: those among `common` are about handling, the others about the source.
-/// An error says what was wrong, after the kind's name.
+/// Reads parameters from JSON: those in `common` are about handling, the others about the source. An error begins
+/// with the kind's name.
 pub(crate) fn read<P: DeserializeOwned>(
     kind: &str,
     params: &str,
@@ -129,7 +129,7 @@ pub(crate) fn read<P: DeserializeOwned>(
     Ok((source, handling))
 }
 
-/// Refuses what a read shows instead of a secret.
+/// Refuses the placeholder that reads show instead of a secret.
 pub(crate) fn check_secrets(secrets: &[(&str, Option<&Secret>)]) -> Result<(), String> {
     for (name, secret) in secrets {
         if secret.is_some_and(|secret| secret.expose() == REDACTED) {
@@ -151,13 +151,13 @@ mod tests {
     }
 
     fn handling(params: &str) -> Result<Handling, String> {
-        read::<Source>("kind", params, ALL).map(|(_, handling)| handling)
+        read::<Source>("kind", params, PAYLOAD_PARAMS).map(|(_, handling)| handling)
     }
 
     #[test]
-    fn what_is_not_said_is_the_default() {
+    fn parameters_have_defaults() {
         assert_eq!(handling(r#"{"host":"h"}"#), Ok(Handling::default()));
-        let said = r#"{"host":"h","envelope":true,"payload":"base64","on_invalid":"drop","max_in_flight":1,
+        let given = r#"{"host":"h","envelope":true,"payload":"base64","on_invalid":"drop","max_in_flight":1,
             "max_attempts":9,"dedupe_key":"property:id"}"#;
         let expected = Handling {
             envelope: true,
@@ -167,11 +167,11 @@ mod tests {
             max_attempts: 9,
             dedupe_key: Some(DedupeKey::Property("id".into())),
         };
-        assert_eq!(handling(said), Ok(expected));
+        assert_eq!(handling(given), Ok(expected));
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_say_what_was_expected() {
         for (params, expected) in [
             ("[]", "kind: invalid type: sequence, expected a map"),
             ("{}", "kind: missing field `host`"),
@@ -195,13 +195,14 @@ mod tests {
             (r#"{"host":"h","envelope":true}"#, "envelope"),
             (r#"{"host":"h","on_invalid":"drop"}"#, "on_invalid"),
         ] {
-            let error = read::<Source>("kind", params, PACE).expect_err("its events have no payload");
+            let error =
+                read::<Source>("kind", params, COMMON_PARAMS).expect_err("its events have no payload");
             assert!(error.contains(&format!("unknown field `{field}`")), "{error}");
         }
     }
 
     #[test]
-    fn a_secret_that_was_read_is_none() {
+    fn the_placeholder_of_a_secret_is_refused() {
         let secret = |text: &str| Secret::new(text);
         assert_eq!(check_secrets(&[("password", Some(&secret("hunter2"))), ("token", None)]), Ok(()));
         let error = check_secrets(&[("password", Some(&secret("***")))]).expect_err("not shown");

@@ -1,5 +1,5 @@
-//! The way of an event, the same for all kinds of sources: into the journal, through the function, and out
-//! again, so that its source can be told.
+//! The event pipeline, shared by all connector kinds: an event is written to the journal, handled by its function,
+//! and ended, so that its source can be told.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,13 +25,13 @@ use crate::event::Event;
 use crate::handling::{Handling, OnInvalid};
 use crate::invoker::{Failure, Invoker};
 use crate::journal::{self, Change, DeadLetterRecord, Entry, Journal, Write};
+use crate::keyed_mutex::KeyedMutex;
 use crate::log_limit::LogLimit;
 use crate::metrics::KindMetrics;
-use crate::trace::{Origin, event_span, keep_dead};
-use crate::turns::Turns;
+use crate::trace::{Origin, event_span, keep_dead_lettered};
 
-/// Events that are taken out of the journal with one write.
-const TIDIED_AT_ONCE: usize = 256;
+/// Entries that are removed from the journal in one write.
+const CLEANUP_BATCH: usize = 256;
 
 /// Waits between attempts: from about a second up to half a minute.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -41,9 +41,9 @@ const LONGEST_RETRY: Duration = Duration::from_secs(30);
 const INVALID_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long a removed binding waits for the journal.
-const MARKING_LOST: Duration = Duration::from_secs(3);
+const MARK_LOST_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Takes the events of one binding. Clones share it.
+/// Handles the events of one binding. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Intake {
     shared: Arc<Shared>,
@@ -56,19 +56,19 @@ struct Shared {
     handling: Handling,
     /// The registry's revision that has the function and its binding.
     revision: u64,
-    /// Of the tenure, in the journal; see [`Change`].
+    /// The holder's fencing epoch; see [`Change`].
     epoch: u64,
     journal: Journal,
     invoker: Invoker,
     metrics: KindMetrics,
     stopping: CancellationToken,
-    turns: Turns,
+    running: KeyedMutex,
     invalid_log: LogLimit,
 }
 
-/// What is to be done for an event.
+/// An event that is ready to be handled.
 struct Work {
-    /// Its id in the journal, if it is there.
+    /// Its id in the journal, if it has an entry there.
     entry_id: Option<Uuid>,
     invocation_id: Uuid,
     received_at_ms: i64,
@@ -79,19 +79,18 @@ struct Work {
 /// The span of an event.
 struct EventTrace {
     span: Span,
-    /// It is not the first one of its trace.
+    /// It is not the root of its trace.
     has_parent: bool,
 }
 
-/// How an invocation ended for good.
-enum Verdict {
-    Done,
-    Dead { reason: String, attempts: u32 },
+/// The final outcome of an event.
+enum Outcome {
+    Handled,
+    Failed { reason: String, attempts: u32 },
 }
 
 impl Intake {
-    /// Opens the intake of a binding, for a tenure that begins at a revision of the registry. Waits for a
-    /// database that is away.
+    /// Becomes the holder of a binding, as the registry has it at `revision`. Waits for a database that is away.
     pub(crate) async fn open(
         bound: BoundFunction,
         (origin, handling): (Origin, Handling),
@@ -113,7 +112,7 @@ impl Intake {
             invoker,
             metrics,
             stopping: CancellationToken::new(),
-            turns: Turns::default(),
+            running: KeyedMutex::default(),
             invalid_log: LogLimit::new(INVALID_LOG_INTERVAL),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -129,46 +128,46 @@ impl Intake {
         &self.shared.handling
     }
 
-    /// The tenure's epoch in the journal.
+    /// The holder's fencing epoch in the journal.
     pub(crate) fn epoch(&self) -> u64 {
         self.shared.epoch
     }
 
-    /// Where what happens is counted.
+    /// The metrics of its kind.
     pub(crate) fn metrics(&self) -> &KindMetrics {
         &self.shared.metrics
     }
 
-    /// The binding's events in the journal. Waits for a database that is away.
+    /// The binding's entries in the journal. Waits for a database that is away.
     pub(crate) async fn entries(&self) -> Vec<Entry> {
         let mut backoff = Backoff::reconnect();
         loop {
             match self.shared.journal.entries(self.binding_id()).await {
                 Ok(entries) => return entries,
-                Err(error) => tracing::debug!(%error, "the journal cannot be read yet"),
+                Err(error) => tracing::debug!(%error, "the journal cannot be read yet; trying again"),
             }
             tokio::time::sleep(backoff.next_wait()).await;
         }
     }
 
-    /// Where the binding's cursor stands, once it has been placed. Waits for a database that is away.
+    /// The binding's cursor, if it is set. Waits for a database that is away.
     pub(crate) async fn cursor(&self) -> Option<i64> {
         let mut backoff = Backoff::reconnect();
         loop {
             match self.shared.journal.cursor(self.binding_id()).await {
                 Ok(cursor) => return cursor,
-                Err(error) => tracing::debug!(%error, "the journal cannot be read yet"),
+                Err(error) => tracing::debug!(%error, "the journal cannot be read yet; trying again"),
             }
             tokio::time::sleep(backoff.next_wait()).await;
         }
     }
 
-    /// Writes into the binding's journal; see [`Journal::write`].
+    /// Writes a change of the binding; see [`Journal::write`].
     pub(crate) async fn write(&self, change: Change) -> Result<u64, Closed> {
         self.shared.journal.write(self.of_binding(change)).await
     }
 
-    /// Writes once; see [`Journal::try_write`].
+    /// Makes one attempt to write; see [`Journal::try_write`].
     pub(crate) async fn try_write(&self, change: Change) -> Result<journal::Result<u64>, Closed> {
         self.shared.journal.try_write(self.of_binding(change)).await
     }
@@ -177,51 +176,53 @@ impl Intake {
         Write { binding_id: Arc::clone(&self.shared.bound.binding_id), change }
     }
 
-    /// Takes out of the journal what the source has no more, and what it knows to have ended.
-    pub(crate) async fn tidy(&self, lost: Vec<Uuid>, cleared: Vec<Uuid>) -> Result<(), Closed> {
-        for ids in lost.chunks(TIDIED_AT_ONCE) {
+    /// Removes entries from the journal: of events that are lost, and of those whose source knows that they ended.
+    pub(crate) async fn clean_up(&self, lost: Vec<Uuid>, cleared: Vec<Uuid>) -> Result<(), Closed> {
+        for ids in lost.chunks(CLEANUP_BATCH) {
             let events = self.write(Change::MarkLost(ids.to_vec())).await?;
             tracing::info!(
                 binding = self.binding_id(),
                 events,
-                "the source does not have these events any more"
+                "the source does not have these events any more; they are lost"
             );
             self.shared.metrics.lost.inc_by(events);
         }
-        for ids in cleared.chunks(TIDIED_AT_ONCE) {
+        for ids in cleared.chunks(CLEANUP_BATCH) {
             self.write(Change::Clear(ids.to_vec())).await?;
         }
         Ok(())
     }
 
-    /// Begins an event, as long as no other replica has taken the binding over.
+    /// Begins an event, unless another replica has taken over the binding.
     async fn begin(&self, change: Change) -> Result<(), Abandoned> {
         if self.write(change).await? == 0 {
-            tracing::info!(binding = self.binding_id(), "another replica has taken the binding over");
+            tracing::info!(binding = self.binding_id(), "another replica has taken over the binding");
             return Err(Abandoned);
         }
         self.shared.metrics.received.inc();
         Ok(())
     }
 
-    /// The binding is removed: nothing of it comes again.
+    /// The binding is removed: its events in flight are lost.
     pub(crate) async fn mark_all_lost(&self) {
-        match tokio::time::timeout(MARKING_LOST, self.write(Change::MarkAllLost)).await {
+        match tokio::time::timeout(MARK_LOST_TIMEOUT, self.write(Change::MarkAllLost)).await {
             Ok(Ok(events)) => self.shared.metrics.lost.inc_by(events),
-            // Found later by the sweep.
-            Ok(Err(_)) | Err(_) => tracing::debug!(binding = self.binding_id(), "its events stay in flight"),
+            // The sweep finds them later.
+            Ok(Err(_)) | Err(_) => {
+                tracing::debug!(binding = self.binding_id(), "its events are not marked as lost yet");
+            }
         }
     }
 
-    /// From now on what fails is not tried again here: the binding stops.
+    /// The binding stops: from now on there are no retries.
     pub(crate) fn stop(&self) {
         self.shared.stopping.cancel();
     }
 
-    /// Handles an event. Once this gives the event's id in the journal, if it has one there, its source
-    /// need not send it again: it has been handled, dropped as invalid, or is a dead letter.
+    /// Handles an event. After `Ok`, which has the id of the event's entry in the journal, if any, its source need
+    /// not send it again: it has been handled, was invalid, or is a dead letter.
     ///
-    /// All of that is one span: in the trace of the event's sender, or the first of a trace. What is in the
+    /// This is one span, in the trace of the event's sender, or the root of a trace. An event that is in the
     /// journal already is linked to the span of its first receipt.
     pub(crate) async fn handle(&self, event: Event, arrival: Arrival) -> Result<Option<Uuid>, Abandoned> {
         let span = self.event_span(Some(&event));
@@ -234,7 +235,7 @@ impl Intake {
         outcome.inspect_err(|Abandoned| telemetry::failed(&span, "abandoned"))
     }
 
-    /// A span for an event of the binding; one that nobody has sent has no `event`.
+    /// The span of an event of the binding; for a firing there is no `event`.
     pub(crate) fn event_span(&self, event: Option<&Event>) -> Span {
         event_span(&self.shared.bound, &self.shared.origin, event)
     }
@@ -281,10 +282,10 @@ impl Intake {
         Ok(entry_id)
     }
 
-    /// Handles an event that is in the journal with the function's argument. `begun` is its span when it
-    /// has just been put there. What another tenure has begun goes on in the same trace.
+    /// Handles an event that is in the journal with the function's argument. `begun` is its span if it has just
+    /// begun. One that a former holder has begun continues its trace.
     pub(crate) async fn resume(&self, entry: Entry, begun: Option<Span>) -> Result<(), Abandoned> {
-        // A span that has begun has its place already.
+        // A span that has begun has its parent already.
         let parent = entry.trace.map(TraceParent::context).unwrap_or_default();
         let has_parent = begun.is_none() && parent.has_active_span();
         let span = begun.unwrap_or_else(|| self.event_span(None));
@@ -371,7 +372,7 @@ impl Intake {
         telemetry::failed(&trace.span, "dead_letter");
         trace.span.record("faas.invocation_id", &letter.invocation_id);
         trace.span.record("funless.dead_letter.id", &letter.id);
-        keep_dead(&trace.span, trace.has_parent, &self.shared.origin, &letter);
+        keep_dead_lettered(&trace.span, trace.has_parent, &self.shared.origin, &letter);
         Box::new(DeadLetterRecord { letter, trace: TraceParent::current() })
     }
 
@@ -382,17 +383,17 @@ impl Intake {
         let span = &work.trace.span;
         span.record("faas.invocation_id", display(work.invocation_id));
         span.record("funless.event_id", work.entry_id.map(display));
-        let verdict = {
-            // A repeat waits until what it repeats has ended.
-            let _turn = match self.shared.handling.dedupe_key {
-                Some(_) => Some(self.shared.turns.take(work.invocation_id).await),
+        let outcome = {
+            // A duplicate waits until the first one has ended.
+            let _guard = match self.shared.handling.dedupe_key {
+                Some(_) => Some(self.shared.running.lock(work.invocation_id).await),
                 None => None,
             };
             self.invoke(&work).await?
         };
-        let letter = match verdict {
-            Verdict::Done => None,
-            Verdict::Dead { reason, attempts } => {
+        let letter = match outcome {
+            Outcome::Handled => None,
+            Outcome::Failed { reason, attempts } => {
                 tracing::warn!(binding = self.binding_id(), invocation = %work.invocation_id, reason,
                     "an event becomes a dead letter");
                 let failed = FailedEvent {
@@ -419,8 +420,8 @@ impl Intake {
         Ok(())
     }
 
-    /// Invokes the function until that has succeeded or is given up, always as the same invocation.
-    async fn invoke(&self, work: &Work) -> Result<Verdict, Abandoned> {
+    /// Invokes the function until that succeeds or fails for good, always as the same invocation.
+    async fn invoke(&self, work: &Work) -> Result<Outcome, Abandoned> {
         let shared = &self.shared;
         let mut retry = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
         let mut reconnect = Backoff::reconnect();
@@ -436,24 +437,26 @@ impl Intake {
                 scheduling: None,
             };
             let wait = match shared.invoker.invoke(request, None).await {
-                Ok(()) => return Ok(Verdict::Done),
-                Err(Failure::NotTried(words)) => {
-                    tracing::debug!(words, "the mesh is away; the event waits");
+                Ok(()) => return Ok(Outcome::Handled),
+                Err(Failure::Unavailable(message)) => {
+                    tracing::debug!(message, "the scheduler is not available; the event waits");
                     reconnect.next_wait()
                 }
-                // It has run, and the sinks are not there to take what it gave.
-                Err(Failure::ResultNotTaken { words, retry_after }) => {
-                    tracing::debug!(words, "the result was not taken; the event waits");
+                // The function has run, and the sinks cannot accept its result now.
+                Err(Failure::ResultNotTaken { message, retry_after }) => {
+                    tracing::debug!(message, "the sinks did not accept the result; the event waits");
                     shared.metrics.retried(Reason::ResultNotTaken);
                     retry.next_wait().max(retry_after.unwrap_or_default())
                 }
-                Err(Failure::Final(reason)) => return Ok(Verdict::Dead { reason, attempts: attempts + 1 }),
-                Err(Failure::Passing { reason, words, retry_after }) => {
+                Err(Failure::Permanent(reason)) => {
+                    return Ok(Outcome::Failed { reason, attempts: attempts + 1 });
+                }
+                Err(Failure::Transient { reason, message, retry_after }) => {
                     attempts += 1;
                     if attempts >= shared.handling.max_attempts {
-                        return Ok(Verdict::Dead { reason: words, attempts });
+                        return Ok(Outcome::Failed { reason: message, attempts });
                     }
-                    tracing::debug!(words, attempts, "an invocation failed; trying again");
+                    tracing::debug!(message, attempts, "an invocation failed; it is retried");
                     shared.metrics.retried(reason);
                     reconnect.reset();
                     retry.next_wait().max(retry_after.unwrap_or_default())
@@ -467,7 +470,7 @@ impl Intake {
     }
 }
 
-/// An event that is worked on, as the metrics show it.
+/// An event in flight, as metrics count it.
 struct InFlight<'a>(&'a KindMetrics);
 
 impl<'a> InFlight<'a> {

@@ -1,4 +1,4 @@
-//! Asking the scheduler to run a function, and telling failures apart.
+//! Invokes functions through the scheduler, and classifies failures.
 
 use std::time::Duration;
 
@@ -8,39 +8,39 @@ use proto::scheduler::v1::InvokeRequest;
 use proto::scheduler::v1::invocations_client::InvocationsClient;
 use proto::scheduler::v1::invoke_response::Outcome;
 
-/// How much of a failure's words is kept, in bytes.
+/// The maximum length of a failure's message, in bytes.
 const MAX_REASON_BYTES: usize = 4096;
 
-/// The way to the scheduler.
+/// A client of the scheduler.
 #[derive(Debug, Clone)]
 pub(crate) struct Invoker {
     scheduler: InvocationsClient<Channel>,
     timeout: Duration,
 }
 
-/// An invocation that has not succeeded.
+/// Why an invocation has not succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The mesh is not there: nothing has been tried.
-    NotTried(String),
-    /// A fault of the platform, which passes.
-    Passing {
+    /// The scheduler is not available: nothing has started.
+    Unavailable(String),
+    /// A transient fault of the platform.
+    Transient {
         /// Its reason in the mesh.
         reason: Reason,
-        /// In words.
-        words: String,
-        /// When to come back, if the platform says so.
+        /// What went wrong.
+        message: String,
+        /// When to retry, if the platform says so.
         retry_after: Option<Duration>,
     },
-    /// The function has run, and its sinks cannot take the result now.
+    /// The function has run, and its sinks cannot accept the result now.
     ResultNotTaken {
-        /// In words.
-        words: String,
-        /// When to come back, if the sinks say so.
+        /// What went wrong.
+        message: String,
+        /// When to retry, if the sinks say so.
         retry_after: Option<Duration>,
     },
     /// Another attempt would fail in the same way.
-    Final(String),
+    Permanent(String),
 }
 
 impl Invoker {
@@ -52,7 +52,7 @@ impl Invoker {
         Self { scheduler, timeout }
     }
 
-    /// Invokes once. Success means that the function has run and that its sinks have its result.
+    /// Makes one attempt. Success means that the function has run and its sinks have the result.
     pub(crate) async fn invoke(
         &self,
         request: InvokeRequest,
@@ -63,7 +63,7 @@ impl Invoker {
         match self.scheduler.clone().invoke(deadline.attach(request)).await {
             Ok(response) => match response.into_inner().outcome {
                 Some(Outcome::FunctionError(message)) => {
-                    Err(Failure::Final(cut(format!("the function failed: {message}"))))
+                    Err(Failure::Permanent(cut(format!("the function failed: {message}"))))
                 }
                 Some(Outcome::Result(_)) | None => Ok(()),
             },
@@ -73,11 +73,11 @@ impl Invoker {
 }
 
 fn classify(error: Error) -> Failure {
-    let words = cut(error.message);
+    let message = cut(error.message);
     match error.reason {
-        // Nothing has started: the scheduler is not there, stops, or knows nothing yet.
-        Reason::Unavailable => Failure::NotTried(words),
-        Reason::ResultNotTaken => Failure::ResultNotTaken { words, retry_after: error.retry_after },
+        // Nothing has started: the scheduler is not there, stops, or has not seen the function yet.
+        Reason::Unavailable | Reason::RevisionNotReached => Failure::Unavailable(message),
+        Reason::ResultNotTaken => Failure::ResultNotTaken { message, retry_after: error.retry_after },
         Reason::BadRequest
         | Reason::InvalidField
         | Reason::TooLarge
@@ -89,14 +89,14 @@ fn classify(error: Error) -> Failure {
         | Reason::GuestOutputLimit
         | Reason::GuestStackLimit
         | Reason::CodeUnusable
-        | Reason::ScriptUnusable => Failure::Final(words),
-        reason => Failure::Passing { reason, words, retry_after: error.retry_after },
+        | Reason::ScriptUnusable => Failure::Permanent(message),
+        reason => Failure::Transient { reason, message, retry_after: error.retry_after },
     }
 }
 
-fn cut(mut words: String) -> String {
-    words.truncate(words.floor_char_boundary(MAX_REASON_BYTES));
-    words
+fn cut(mut message: String) -> String {
+    message.truncate(message.floor_char_boundary(MAX_REASON_BYTES));
+    message
 }
 
 #[cfg(test)]
@@ -104,12 +104,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_are_told_apart() {
+    fn failures_are_classified() {
         let of = |reason| classify(Error::new(reason, "words"));
-        assert_eq!(of(Reason::Unavailable), Failure::NotTried("words".into()));
+        for reason in [Reason::Unavailable, Reason::RevisionNotReached] {
+            assert_eq!(of(reason), Failure::Unavailable("words".into()), "{reason:?}");
+        }
         for reason in [Reason::GuestTrapped, Reason::CodeUnusable, Reason::TooLarge, Reason::FunctionNotFound]
         {
-            assert_eq!(of(reason), Failure::Final("words".into()), "{reason:?}");
+            assert_eq!(of(reason), Failure::Permanent("words".into()), "{reason:?}");
         }
         for reason in [
             Reason::NoWorker,
@@ -120,14 +122,14 @@ mod tests {
             Reason::Internal,
             Reason::PermissionDenied,
         ] {
-            assert!(matches!(of(reason), Failure::Passing { .. }), "{reason:?}");
+            assert!(matches!(of(reason), Failure::Transient { .. }), "{reason:?}");
         }
         let retry_after = Some(Duration::from_secs(3));
         let not_taken = Error { retry_after, ..Error::new(Reason::ResultNotTaken, "full") };
-        let expected = Failure::ResultNotTaken { words: "full".into(), retry_after };
+        let expected = Failure::ResultNotTaken { message: "full".into(), retry_after };
         assert_eq!(classify(not_taken), expected);
         let overloaded = classify(Error::overloaded("full", Duration::from_secs(3)));
-        let expected = Failure::Passing { reason: Reason::Overloaded, words: "full".into(), retry_after };
+        let expected = Failure::Transient { reason: Reason::Overloaded, message: "full".into(), retry_after };
         assert_eq!(overloaded, expected);
     }
 }

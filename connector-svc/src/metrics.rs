@@ -4,70 +4,70 @@ use mesh::metrics::{duration_histogram, int_counter, int_gauge, reason_label};
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use proto::connector::v1::{EventCounts, EventLedger};
 
-use crate::kinds::KINDS;
-
-/// Recorded by intake and kinds.
+/// The metrics of all kinds.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
+    kinds: &'static [&'static str],
     events: IntCounterVec,
     retries: IntCounterVec,
     in_flight: IntGaugeVec,
     duration: HistogramVec,
-    room: IntGaugeVec,
+    in_flight_limit: IntGaugeVec,
     bindings: IntGaugeVec,
     dead_letters: IntGaugeVec,
     unaccounted: IntGauge,
-    /// Dead letters whose function has then succeeded.
+    /// Dead letters that were redriven.
     pub(crate) redriven: IntCounter,
-    /// Dead letters that were thrown away.
+    /// Dead letters that were purged.
     pub(crate) purged: IntCounter,
     connected: IntGaugeVec,
     reconnects: IntCounterVec,
 }
 
 impl Metrics {
-    /// Registers them.
-    pub(crate) fn new(registry: &Registry) -> Self {
+    /// Registers them, for these kinds of event sources.
+    pub(crate) fn new(registry: &Registry, kinds: &'static [&'static str]) -> Self {
         let counter = |name, help, labels| int_counter(registry, name, help, labels);
         let plain = |name, help| counter(name, help, &[]).with_label_values::<&str>(&[]);
         let by_kind = |name, help| int_gauge(registry, name, help, &["kind"]);
         let this = Self {
+            kinds,
             events: counter(
                 "funless_connector_events_total",
-                "Events by what became of them: received, acknowledged, invalid, dead_lettered or lost.",
+                "Events by outcome: received, acknowledged, invalid, dead_lettered or lost.",
                 &["kind", "outcome"],
             ),
             retries: counter(
                 "funless_connector_retries_total",
-                "Invocations that are tried again, by the fault of the platform.",
+                "Retries of invocations, by the fault of the platform.",
                 &["kind", "reason"],
             ),
-            in_flight: by_kind("funless_connector_in_flight", "Events that are worked on."),
-            room: by_kind(
+            in_flight: by_kind("funless_connector_in_flight", "Events in flight."),
+            in_flight_limit: by_kind(
                 "funless_connector_in_flight_limit",
-                "Events that may be worked on at once by the bindings that run here.",
+                "The maximum number of events in flight of the bindings that run here.",
             ),
             bindings: by_kind(
                 "funless_connector_bindings",
-                "Events' bindings that run here; each of them should be connected.",
+                "Event sources that run here; each should be connected.",
             ),
             dead_letters: by_kind(
                 "funless_connector_dead_letters",
-                "Events that are dead letters now, of all replicas.",
+                "Dead letters of events now, of all replicas.",
             ),
             unaccounted: int_gauge(
                 registry,
                 "funless_connector_unaccounted_events",
-                "Events of which the ledgers do not say what became of them, of all replicas; always 0.",
+                "Events that the ledgers do not account for, of all replicas; always 0.",
                 &[],
             )
             .with_label_values::<&str>(&[]),
-            redriven: plain("funless_connector_redriven_total", "Dead letters that were handled after all."),
-            purged: plain("funless_connector_purged_total", "Dead letters that were thrown away."),
+            redriven: plain("funless_connector_redriven_total", "Dead letters that were redriven."),
+            purged: plain("funless_connector_purged_total", "Dead letters that were purged."),
             duration: duration_histogram(
                 registry,
                 "funless_connector_event_duration_seconds",
-                "Time from an event's arrival until its source need not send it again.",
+                "Time from the receipt of an event until it has ended.",
                 &["kind"],
             ),
             connected: by_kind("funless_connector_connected", "Event sources that are connected."),
@@ -81,21 +81,21 @@ impl Metrics {
         this
     }
 
-    /// What has not happened yet is there, so that the first time is seen as an increase.
+    /// Initialises all series with 0, so that the first event is an increase.
     fn show_zeros(&self) {
-        for kind in KINDS {
+        for kind in self.kinds {
             drop(self.of(kind));
             self.dead_letters.with_label_values(&[kind]);
         }
     }
 
-    /// The ledgers of all bindings, as they are now.
-    pub(crate) fn audited(&self, ledgers: &[EventLedger]) {
+    /// Sets what is derived from the ledgers of all bindings.
+    pub(crate) fn set_ledgers(&self, ledgers: &[EventLedger]) {
         let letters_of = |kind: &str| -> u64 {
             let counts = ledgers.iter().filter(|ledger| ledger.binding_type == kind);
             counts.filter_map(|ledger| ledger.counts).map(|counts| counts.dead_letters).sum()
         };
-        for kind in KINDS {
+        for kind in self.kinds {
             let letters = i64::try_from(letters_of(kind)).unwrap_or(i64::MAX);
             self.dead_letters.with_label_values(&[kind]).set(letters);
         }
@@ -108,7 +108,7 @@ impl Metrics {
         self.unaccounted.set(i64::try_from(drift).unwrap_or(i64::MAX));
     }
 
-    /// Those of one kind.
+    /// The metrics of one kind.
     pub(crate) fn of(&self, kind: &str) -> KindMetrics {
         let events = |outcome: &str| self.events.with_label_values(&[kind, outcome]);
         KindMetrics {
@@ -119,7 +119,7 @@ impl Metrics {
             lost: events("lost"),
             retries: self.retries.clone(),
             in_flight: self.in_flight.with_label_values(&[kind]),
-            room: self.room.with_label_values(&[kind]),
+            in_flight_limit: self.in_flight_limit.with_label_values(&[kind]),
             bindings: self.bindings.with_label_values(&[kind]),
             duration: self.duration.with_label_values(&[kind]),
             connected: self.connected.with_label_values(&[kind]),
@@ -140,7 +140,7 @@ pub(crate) struct KindMetrics {
     pub(crate) lost: IntCounter,
     retries: IntCounterVec,
     pub(crate) in_flight: IntGauge,
-    room: IntGauge,
+    in_flight_limit: IntGauge,
     bindings: IntGauge,
     pub(crate) duration: Histogram,
     pub(crate) connected: IntGauge,
@@ -148,35 +148,34 @@ pub(crate) struct KindMetrics {
 }
 
 impl KindMetrics {
-    /// Counts an invocation that is tried again.
+    /// Counts a retry.
     pub(crate) fn retried(&self, reason: mesh::Reason) {
         self.retries.with_label_values(&[self.kind.as_str(), &reason_label(reason)]).inc();
     }
 
-    /// As long as what is returned lives, one binding more runs, of which so many events may be worked on at
-    /// once.
-    pub(crate) fn show_binding(&self, max_in_flight: u16) -> ShownBinding {
-        let shown = ShownBinding {
+    /// Counts a binding that runs, until the returned value is dropped.
+    pub(crate) fn count_binding(&self, max_in_flight: u16) -> RunningBinding {
+        let running = RunningBinding {
             bindings: self.bindings.clone(),
-            room: self.room.clone(),
-            events: max_in_flight.into(),
+            in_flight_limit: self.in_flight_limit.clone(),
+            max_in_flight: max_in_flight.into(),
         };
-        shown.bindings.inc();
-        shown.room.add(shown.events);
-        shown
+        running.bindings.inc();
+        running.in_flight_limit.add(running.max_in_flight);
+        running
     }
 }
 
 /// A binding that runs.
-pub(crate) struct ShownBinding {
+pub(crate) struct RunningBinding {
     bindings: IntGauge,
-    room: IntGauge,
-    events: i64,
+    in_flight_limit: IntGauge,
+    max_in_flight: i64,
 }
 
-impl Drop for ShownBinding {
+impl Drop for RunningBinding {
     fn drop(&mut self) {
         self.bindings.dec();
-        self.room.sub(self.events);
+        self.in_flight_limit.sub(self.max_in_flight);
     }
 }

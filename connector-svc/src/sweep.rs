@@ -1,6 +1,5 @@
-//! Events of bindings that were removed while no connector ran: nobody holds these bindings, and nothing
-//! would ever end their events. A binding that exists is nobody's affair here, whether somebody holds it
-//! or not.
+//! Marks the events of bindings as lost that were removed while no connector was running: such a binding has no
+//! holder that would end its events. Bindings that exist are left alone, whether they have a holder or not.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -11,21 +10,23 @@ use mesh::{Channel, Error};
 
 use crate::journal::{Change, Journal, Write};
 
-/// How often to look.
+/// How often to sweep.
 const INTERVAL: Duration = Duration::from_secs(30);
-/// A binding that the registry does not have so many times in a row has been removed.
-const PATIENCE: u32 = 2;
-/// How long a look may take.
+/// A binding that is missing from the registry in this many sweeps in a row has been removed.
+const REQUIRED_MISSES: u32 = 2;
+/// How long a sweep may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Forgets what nobody will end, again and again.
+/// Sweeps for ever.
 pub(crate) async fn keep_sweeping(journal: Journal, registry: Channel) {
     let mut missing = Missing::default();
     loop {
         tokio::time::sleep(INTERVAL).await;
         match sweep(&journal, &registry, &mut missing).await {
             Ok(()) => {}
-            Err(error) => tracing::debug!(%error, "it is not known which bindings have been removed"),
+            Err(error) => {
+                tracing::debug!(%error, "the sweep for removed bindings failed; trying again later")
+            }
         }
     }
 }
@@ -33,7 +34,7 @@ pub(crate) async fn keep_sweeping(journal: Journal, registry: Channel) {
 async fn sweep(journal: &Journal, registry: &Channel, missing: &mut Missing) -> Result<(), Error> {
     let busy = journal.busy_bindings().await.map_err(|error| Error::unavailable(error.to_string()))?;
     let existing = find_existing(registry, busy.clone(), Deadline::after(TIMEOUT)).await?;
-    for id in missing.look(busy, &existing) {
+    for id in missing.count(busy, &existing) {
         let write = Write { binding_id: id.as_str().into(), change: Change::MarkAllLost };
         if let Ok(Ok(events)) = journal.try_write(write).await {
             tracing::info!(binding = id, events, "the binding was removed; its events are lost");
@@ -42,20 +43,20 @@ async fn sweep(journal: &Journal, registry: &Channel, missing: &mut Missing) -> 
     Ok(())
 }
 
-/// How many times in a row the registry did not have a binding.
+/// In how many sweeps in a row bindings were missing from the registry.
 #[derive(Default)]
 struct Missing(HashMap<String, u32>);
 
 impl Missing {
-    /// Of these bindings some exist. Gives those that have been missing often enough.
-    fn look(&mut self, busy: Vec<String>, existing: &HashSet<String>) -> Vec<String> {
+    /// Counts the bindings that do not exist, and returns those that have been removed.
+    fn count(&mut self, busy: Vec<String>, existing: &HashSet<String>) -> Vec<String> {
         let missing = busy.into_iter().filter(|id| !existing.contains(id));
         let times = missing.map(|id| {
             let times = self.0.get(&id).copied().unwrap_or_default() + 1;
             (id, times)
         });
         self.0 = times.collect();
-        self.0.extract_if(|_, times| *times >= PATIENCE).map(|(id, _)| id).collect()
+        self.0.extract_if(|_, times| *times >= REQUIRED_MISSES).map(|(id, _)| id).collect()
     }
 }
 
@@ -78,7 +79,7 @@ mod tests {
     use crate::binding::BoundFunction;
     use crate::journal::Entry;
 
-    /// A registry that has these bindings, and nobody who holds them.
+    /// A registry with these bindings, which have no holders.
     #[derive(Clone)]
     struct FakeRegistry(Arc<Mutex<Vec<String>>>);
 
@@ -88,14 +89,14 @@ mod tests {
             &self,
             _: Request<HoldBindingsRequest>,
         ) -> Result<Response<HoldBindingsResponse>, Status> {
-            Err(Status::unimplemented("nobody holds anything"))
+            Err(Status::unimplemented("there are no holders"))
         }
 
         async fn release_bindings(
             &self,
             _: Request<ReleaseBindingsRequest>,
         ) -> Result<Response<ReleaseBindingsResponse>, Status> {
-            Err(Status::unimplemented("nobody holds anything"))
+            Err(Status::unimplemented("there are no holders"))
         }
 
         async fn find_holders(
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_nobody_holds_is_kept_until_it_is_removed() {
+    async fn events_are_kept_until_their_binding_is_removed() {
         let journal = journal_with_an_event().await;
         let registry = FakeRegistry(Arc::new(Mutex::new(vec!["b".into()])));
         let host = mesh::testing::host("connector");
@@ -148,15 +149,15 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_missing_twice_in_a_row_is_removed() {
+    fn a_binding_is_removed_after_two_misses_in_a_row() {
         let mut missing = Missing::default();
         let busy = || vec!["a".to_owned(), "b".to_owned()];
         let existing = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<HashSet<_>>();
         let looks: [(&[&str], &[&str]); 5] =
             [(&["b"], &[]), (&["a"], &[]), (&["a"], &["b"]), (&["a", "b"], &[]), (&["b"], &[])];
         for (number, (there, removed)) in looks.into_iter().enumerate() {
-            assert_eq!(missing.look(busy(), &existing(there)), removed, "look {number}");
+            assert_eq!(missing.count(busy(), &existing(there)), removed, "look {number}");
         }
-        assert!(missing.look(vec![], &existing(&[])).is_empty());
+        assert!(missing.count(vec![], &existing(&[])).is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! What traces say of events, by OpenTelemetry's conventions for messaging and for functions.
+//! Spans of events, by OpenTelemetry's conventions for messaging and functions.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,28 +13,28 @@ use tracing::field::Empty;
 use crate::binding::BoundFunction;
 use crate::event::Event;
 
-/// The longest name of a source or a topic, in bytes.
+/// The maximum length of a source's or topic's name, in bytes.
 const MAX_NAME_BYTES: usize = 256;
 
-/// A source as traces name it.
+/// A source as traces describe it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// A broker.
     Broker {
-        /// What it speaks.
+        /// Its protocol.
         system: &'static str,
-        /// Which of its messages, as the binding says.
+        /// The topic filter, subject or stream of the binding.
         subscription: String,
     },
-    /// The clock.
+    /// A schedule.
     Timer {
-        /// When, as the binding says.
+        /// The cron expression of the binding.
         schedule: String,
     },
 }
 
 impl Origin {
-    /// What the span of one of its events is called.
+    /// The name of its events' spans.
     fn span_name(&self) -> String {
         match self {
             Self::Broker { subscription, .. } => format!("process {}", cut(subscription)),
@@ -50,8 +50,7 @@ impl Origin {
     }
 }
 
-/// The span of an event, from its receipt until its source can be told. A firing of the clock has nothing
-/// beside it.
+/// The span of an event, from its receipt until its end. A firing has no `event`.
 pub(crate) fn event_span(bound: &BoundFunction, origin: &Origin, event: Option<&Event>) -> Span {
     let (system, subscription, schedule) = match origin {
         Origin::Broker { system, subscription } => (Some(*system), Some(cut(subscription)), None),
@@ -82,8 +81,8 @@ pub(crate) fn event_span(bound: &BoundFunction, origin: &Origin, event: Option<&
     )
 }
 
-/// Exports the `span` of an event that has become a letter, also when its trace is not sampled.
-pub(crate) fn keep_dead(span: &Span, has_parent: bool, origin: &Origin, letter: &DeadLetter) {
+/// Exports the `span` of an event that has become a dead letter, even if its trace is not sampled.
+pub(crate) fn keep_dead_lettered(span: &Span, has_parent: bool, origin: &Origin, letter: &DeadLetter) {
     telemetry::keep_error(span, has_parent, || Kept {
         name: origin.span_name(),
         kind: SpanKind::Consumer,
@@ -101,7 +100,7 @@ pub(crate) fn keep_dead(span: &Span, has_parent: bool, origin: &Origin, letter: 
     });
 }
 
-/// The span of a letter that is redriven, linked to the one that failed.
+/// The span of a redrive, linked to the one that failed.
 pub(crate) fn redrive_span(letter: &DeadLetter, failed: Option<TraceParent>) -> Span {
     let span = inner_span!(
         "redrive",

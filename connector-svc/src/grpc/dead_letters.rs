@@ -19,29 +19,29 @@ use proto::scheduler::v1::InvokeRequest;
 use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
-use super::{closed, journal_error};
+use crate::error::{closed, journal_error};
 use crate::invoker::{Failure, Invoker};
 use crate::journal::{Change, DeadLetterPage, DeadLetterRecord, Journal, Write};
 use crate::metrics::Metrics;
 use crate::trace::redrive_span;
 
-/// Letters that one call concerns, at most.
+/// The maximum number of dead letters that one call may concern.
 const LIMIT: u32 = 1000;
-/// Letters of one call that are redriven at once.
-const REDRIVEN_AT_ONCE: usize = 16;
+/// Dead letters of one call that are redriven concurrently.
+const CONCURRENT_REDRIVES: usize = 16;
 
-/// Keeps, redrives and purges dead letters.
+/// Lists, redrives and purges dead letters.
 #[derive(Debug)]
 pub(crate) struct DeadLettersHandler {
     journal: Journal,
     invoker: Invoker,
-    /// The ids of the letters that are being redriven here.
+    /// The ids of the dead letters that are being redriven here.
     redriving: Arc<Mutex<HashSet<String>>>,
     metrics: Metrics,
 }
 
 impl DeadLettersHandler {
-    /// The letters of `journal`, whose functions are invoked through `invoker`.
+    /// Serves the dead letters of `journal`, and invokes their functions through `invoker`.
     pub(crate) fn new(journal: Journal, invoker: Invoker, metrics: Metrics) -> Self {
         Self { journal, invoker, redriving: Arc::default(), metrics }
     }
@@ -51,7 +51,7 @@ impl DeadLettersHandler {
         letter.ok_or_else(|| Error::new(Reason::DeadLetterNotFound, format!("no dead letter {id}")))
     }
 
-    /// The ids of the letters that a filter selects; those that are given are as they are.
+    /// The ids that a selection gives, or those of the dead letters that match its filter.
     async fn select(
         &self,
         caller: &Caller,
@@ -70,10 +70,10 @@ impl DeadLettersHandler {
         Ok(page.map_err(journal_error)?.letters.into_iter().map(|letter| letter.id).collect())
     }
 
-    /// Invokes the function of a letter as the same invocation. Success ends the letter.
+    /// Invokes the function of a dead letter as the same invocation. Success deletes the letter.
     async fn redrive(&self, caller: &Caller, id: &str, deadline: Option<Deadline>) -> Result<(), String> {
-        let Some(_turn) = Redriving::begin(&self.redriving, id) else {
-            return Err("it is being redriven".into());
+        let Some(_redriving) = Redriving::begin(&self.redriving, id) else {
+            return Err("it is being redriven already".into());
         };
         let DeadLetterRecord { letter, trace } =
             self.find(caller, id).await.map_err(|error| error.message)?;
@@ -99,10 +99,12 @@ impl DeadLettersHandler {
         };
         let (change, outcome) = match self.invoker.invoke(request, deadline).await {
             Ok(()) => (Change::Redriven(id), Ok(())),
-            Err(Failure::NotTried(words) | Failure::ResultNotTaken { words, .. }) => return Err(words),
-            Err(Failure::Passing { words, .. } | Failure::Final(words)) => {
+            Err(Failure::Unavailable(message) | Failure::ResultNotTaken { message, .. }) => {
+                return Err(message);
+            }
+            Err(Failure::Transient { message, .. } | Failure::Permanent(message)) => {
                 let trace = TraceParent::current();
-                (Change::RedriveFailed { id, reason: words.clone(), trace }, Err(words))
+                (Change::RedriveFailed { id, reason: message.clone(), trace }, Err(message))
             }
         };
         let written = self.journal.write(Write { binding_id, change }).await;
@@ -118,7 +120,7 @@ fn at_most(limit: u32) -> u32 {
     if limit == 0 { LIMIT } else { limit.min(LIMIT) }
 }
 
-/// A letter that is being redriven.
+/// A dead letter that is being redriven.
 struct Redriving {
     redriving: Arc<Mutex<HashSet<String>>>,
     id: String,
@@ -172,7 +174,7 @@ impl DeadLetters for DeadLettersHandler {
                 self.redrive(caller, &id, deadline).await.map_err(|reason| RedriveFailure { id, reason })
             }
         };
-        let outcomes: Vec<_> = stream::iter(ids).map(redrive).buffered(REDRIVEN_AT_ONCE).collect().await;
+        let outcomes: Vec<_> = stream::iter(ids).map(redrive).buffered(CONCURRENT_REDRIVES).collect().await;
         let mut response = RedriveDeadLettersResponse::default();
         for outcome in outcomes {
             match outcome {

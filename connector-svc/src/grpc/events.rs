@@ -14,41 +14,41 @@ use proto::connector::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::journal_error;
+use crate::error::journal_error;
 use crate::journal::Journal;
 use crate::kinds;
 
-/// How long to wait for the counts; states are told without them.
-const COUNTING: Duration = Duration::from_secs(1);
+/// How long to wait for the counts; without them, statuses are returned alone.
+const COUNTS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Answers what is asked about events.
+/// Checks event sources, and reports their statuses and counts.
 #[derive(Debug)]
 pub(crate) struct EventsHandler {
     journal: Journal,
-    /// How the bindings of all replicas do.
+    /// The statuses of the bindings of all replicas.
     lookup: Lookup,
 }
 
 impl EventsHandler {
-    /// Answers for the bindings that `lookup` finds, with what `journal` has counted.
+    /// Serves the statuses that `lookup` finds, and the counts of `journal`.
     pub(crate) fn new(journal: Journal, lookup: Lookup) -> Self {
         Self { journal, lookup }
     }
 
-    /// The counts of those that ever ran; `None` when the database does not say.
+    /// The counts of those that have ever run; `None` if the database does not answer in time.
     async fn counts(&self, ids: &[String]) -> Option<HashMap<String, EventCounts>> {
-        let ledgers = tokio::time::timeout(COUNTING, self.journal.ledgers_of(ids)).await;
+        let ledgers = tokio::time::timeout(COUNTS_TIMEOUT, self.journal.ledgers_of(ids)).await;
         match ledgers {
             Ok(Ok(ledgers)) => {
                 let counts = |ledger: EventLedger| Some((ledger.binding_id, ledger.counts?));
                 Some(ledgers.into_iter().filter_map(counts).collect())
             }
             Ok(Err(error)) => {
-                tracing::debug!(%error, "the counts of events are not known");
+                tracing::debug!(%error, "the counts of events are not available");
                 None
             }
             Err(_) => {
-                tracing::debug!("the counts of events are not known in time");
+                tracing::debug!("the counts of events are not available in time");
                 None
             }
         }

@@ -1,7 +1,7 @@
-//! The clock.
+//! Cron schedules.
 //!
 //! The journal's cursor is the time of the last firing. A firing moves it and begins its event in one
-//! transaction, so that of two replicas that both believe to hold the binding only one fires.
+//! transaction, so that of two replicas that both believe they hold the binding only one fires.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ use tracing::Span;
 use tracing::field::display;
 use uuid::Uuid;
 
-use super::link::Link;
-use super::{LAST_ORDERS, unless_panicked};
+use super::connection_status::ConnectionStatus;
+use super::shutdown::{DRAIN_TIMEOUT, unless_panicked};
 use crate::arrival::Abandoned;
 use crate::event::derived_id;
 use crate::handling::{self, Handling};
@@ -29,43 +29,43 @@ use crate::intake::Intake;
 use crate::journal::{Change, Entry};
 use crate::trace::Origin;
 
-/// A firing is missed when nobody was there for so long after its time: longer than it takes until
-/// another replica is in charge.
+/// A firing is missed when no replica was running for this long after its time. It is longer than a takeover by
+/// another replica takes.
 const LATE: SignedDuration = SignedDuration::from_secs(15);
-/// The machine's clock may be set while we wait.
+/// The machine's clock may be changed during the wait.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// When to fire.
 #[derive(Debug, Clone)]
 pub(crate) struct Params {
-    /// As it is written.
+    /// The schedule as it was given.
     expression: String,
     schedule: Schedule,
     missed: Missed,
-    /// The function's argument. Absent: the time that it was to be.
+    /// The function's argument. Absent: the scheduled time.
     args: Option<Value>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Given {
+struct ScheduleSpec {
     schedule: String,
     #[serde(default = "utc")]
     timezone: String,
     #[serde(default)]
     missed: Missed,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "present")]
     args: Option<Value>,
 }
 
-/// What becomes of firings that nobody was there for.
+/// What becomes of missed firings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Missed {
-    /// Nothing.
+    /// They are skipped.
     #[default]
     Skip,
-    /// The last one of them is made up for.
+    /// The last one fires late.
     Once,
 }
 
@@ -73,22 +73,22 @@ fn utc() -> String {
     "UTC".to_owned()
 }
 
-/// A null that is given is not absent.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+/// An explicit null is not absent.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
 }
 
 impl Params {
     /// Reads the parameters' JSON text.
     pub(crate) fn parse(params: &str) -> Result<(Self, Handling), String> {
-        let (given, handling): (Given, _) = handling::read("cron", params, handling::PACE)?;
-        let schedule = Schedule::parse(&given.schedule, &given.timezone);
+        let (spec, handling): (ScheduleSpec, _) = handling::read("cron", params, handling::COMMON_PARAMS)?;
+        let schedule = Schedule::parse(&spec.schedule, &spec.timezone);
         let schedule = schedule.map_err(|problem| format!("cron: {problem}"))?;
-        let Given { schedule: expression, missed, args, .. } = given;
+        let ScheduleSpec { schedule: expression, missed, args, .. } = spec;
         Ok((Self { expression, schedule, missed, args }, handling))
     }
 
-    /// What traces say of it.
+    /// How traces describe it.
     pub(crate) fn origin(&self) -> Origin {
         Origin::Timer { schedule: self.expression.clone() }
     }
@@ -115,12 +115,12 @@ impl Schedule {
         })?;
         let schedule = Self { times, timezone };
         if schedule.next_after(Timestamp::now()).is_none() {
-            return Err(format!("schedule {expression:?}: there is no such time"));
+            return Err(format!("schedule {expression:?}: it never fires"));
         }
         Ok(schedule)
     }
 
-    /// When to fire next, which has passed already when that is due; `last` has been done.
+    /// The next time to fire after `last`, which is in the past if it is due.
     fn next_firing(&self, now: Timestamp, last: Timestamp, missed: Missed) -> Option<Timestamp> {
         match missed {
             Missed::Skip => {
@@ -149,28 +149,28 @@ impl Schedule {
     }
 }
 
-/// Hands the firings to `intake` until the tenure ends.
-pub(crate) async fn run(params: Params, intake: Intake, before: Vec<Entry>, tenure: Tenure) {
-    let mut link = Link::new(&tenure.report, intake.metrics());
+/// Hands the firings to `intake` until the lease ends.
+pub(crate) async fn run(params: Params, intake: Intake, entries: Vec<Entry>, tenure: Tenure) {
+    let mut status = ConnectionStatus::new(&tenure.report, intake.metrics());
     let mut handling = JoinSet::new();
-    for entry in before {
+    for entry in entries {
         handling.spawn(handle(intake.clone(), entry, None));
     }
-    link.up();
+    status.connected();
     let end = {
         let mut firing = Box::pin(fire(&params, &intake));
         loop {
-            let has_room = handling.len() < usize::from(intake.handling().max_in_flight);
+            let has_capacity = handling.len() < usize::from(intake.handling().max_in_flight);
             tokio::select! {
                 end = tenure.ended() => break end,
                 Some(handled) = handling.join_next() => match unless_panicked(handled) {
                     Ok(()) => {}
                     Err(Abandoned) => break End::HandOver,
                 },
-                // Never dropped half-way while the tenure lasts: it may have moved the cursor.
-                fired = &mut firing, if has_room => match fired {
+                // Not cancelled while the lease lasts: it may have moved the cursor.
+                fired = &mut firing, if has_capacity => match fired {
                     Ok((entry, span)) => {
-                        link.active();
+                        status.active();
                         intake.metrics().received.inc();
                         handling.spawn(handle(intake.clone(), entry, Some(span)));
                         firing = Box::pin(fire(&params, &intake));
@@ -181,25 +181,27 @@ pub(crate) async fn run(params: Params, intake: Intake, before: Vec<Entry>, tenu
         }
     };
     intake.stop();
-    let _ = tokio::time::timeout(LAST_ORDERS, async { while handling.join_next().await.is_some() {} }).await;
+    let _ =
+        tokio::time::timeout(DRAIN_TIMEOUT, async { while handling.join_next().await.is_some() {} }).await;
     handling.shutdown().await;
     if end == End::Removed {
         intake.mark_all_lost().await;
     }
 }
 
-/// A firing never comes again: once its event has ended, the journal need not keep it.
+/// A firing is never redelivered: once its event has ended, the journal does not need it.
 async fn handle(intake: Intake, entry: Entry, begun: Option<Span>) -> Result<(), Abandoned> {
     let id = entry.id;
     if !entry.ended {
         intake.resume(entry, begun).await?;
     }
-    Ok(intake.tidy(Vec::new(), vec![id]).await?)
+    Ok(intake.clean_up(Vec::new(), vec![id]).await?)
 }
 
-/// Waits for the next firing and begins its event and its span, unless a later tenure does.
+/// Waits for the next firing and begins its event and its span, unless a later holder does.
 ///
-/// No lease is asked for: the cursor lets one firing through, and a registry that is away stops no clock.
+/// It does not wait for the lease: the cursor admits one firing only, and schedules go on while the registry is
+/// away.
 async fn fire(params: &Params, intake: &Intake) -> Result<(Entry, Span), Abandoned> {
     let mut backoff = Backoff::reconnect();
     let mut begun = None;
@@ -226,10 +228,10 @@ async fn fire(params: &Params, intake: &Intake) -> Result<(Entry, Span), Abandon
                 return Err(Abandoned);
             }
             Ok(_) => return Ok(begin(entry, span, at)),
-            Err(error) => tracing::debug!(%error, "a firing waits for the journal"),
+            Err(error) => tracing::debug!(%error, "a firing could not be written; trying again"),
         }
         tokio::time::sleep(backoff.next_wait()).await;
-        // It may have been written. If not, it may be too late for it by now.
+        // The write may have succeeded. If not, the firing may be missed by now.
         if intake.entries().await.iter().any(|begun| begun.id == entry.id) {
             return Ok(begin(entry, span, at));
         }
@@ -241,7 +243,7 @@ fn begin(entry: Entry, span: &Span, at: Timestamp) -> (Entry, Span) {
     (entry, span.clone())
 }
 
-/// The time of the last firing; for a binding that is new, of its beginning.
+/// The time of the last firing; for a new binding, the time when it began.
 async fn cursor(intake: &Intake) -> Result<Timestamp, Abandoned> {
     let mut cursor = intake.cursor().await;
     if cursor.is_none() {
@@ -251,15 +253,15 @@ async fn cursor(intake: &Intake) -> Result<Timestamp, Abandoned> {
     cursor.and_then(|at| Timestamp::from_millisecond(at).ok()).ok_or(Abandoned)
 }
 
-/// Waits for the first firing after `last` that is not missed. When it has been waited for longer than was
-/// meant, as by a machine that slept, that may be a later one.
+/// Waits for the first firing after `last` that is not missed. If the wait took longer than planned, as on a
+/// machine that was suspended, that may be a later one.
 async fn due(params: &Params, last: Timestamp) -> Timestamp {
     loop {
         let now = Timestamp::now();
         let wait = match params.schedule.next_firing(now, last, params.missed) {
             Some(at) if at <= now => return at,
             Some(at) => Duration::try_from(at.duration_since(now)).unwrap_or_default(),
-            // The calendar has come to its end.
+            // There is no later time.
             None => LONGEST_SLEEP,
         };
         tokio::time::sleep(wait.min(LONGEST_SLEEP)).await;
@@ -321,13 +323,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_say_what_was_expected() {
         for (params, expected) in [
             ("{}", "missing field `schedule`"),
             (r#"{"schedule":"* * *"}"#, "expected 5 or 6 fields"),
             (r#"{"schedule":"99 * * * *"}"#, "expected 5 or 6 fields"),
             (r#"{"schedule":"0 0 0 1 1 * 2030"}"#, "expected 5 or 6 fields"),
-            (r#"{"schedule":"0 0 30 2 *"}"#, "there is no such time"),
+            (r#"{"schedule":"0 0 30 2 *"}"#, "it never fires"),
             (r#"{"schedule":"0 0 * * *","timezone":"Mars"}"#, "expected a name such as \"Europe/Rome\""),
             (r#"{"schedule":"0 0 * * *","missed":"all"}"#, "expected `skip` or `once`"),
             (r#"{"schedule":"0 0 * * *","envelope":true}"#, "unknown field `envelope`"),

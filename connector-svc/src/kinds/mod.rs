@@ -1,18 +1,16 @@
-//! The kinds of event sources. A kind is one file here, or a folder, and one arm of the `match`.
+//! The kinds of event sources. Each kind is one file here, or a folder, and one arm of the `match`.
 
 mod address;
+mod connection_status;
 mod cron;
-mod link;
 mod mqtt;
 mod nats;
-
-use std::time::Duration;
+mod shutdown;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use mesh::bindings::Tenure;
 use proto::registry::v1::Binding;
-use tokio::task::JoinError;
 
 use crate::handling::Handling;
 use crate::intake::Intake;
@@ -22,28 +20,16 @@ use crate::trace::Origin;
 /// The `type` of every kind.
 pub(crate) const KINDS: [&str; 3] = ["cron", "mqtt", "nats"];
 
-/// How long the events that are worked on have to end when a binding stops. Those that have not are left
-/// to their source, which sends them again.
-const LAST_ORDERS: Duration = Duration::from_secs(10);
-/// How long taking leave of a source may take.
-const FAREWELL: Duration = Duration::from_secs(3);
-
-/// What a task gave. What panics is started anew, together with its binding and with all that the journal
-/// knows; the binding's owner logs that.
-fn unless_panicked<T>(outcome: Result<T, JoinError>) -> T {
-    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
-}
-
-/// A source as a binding describes it.
+/// The source of a binding.
 pub(crate) struct Source {
     /// How its events are handled.
     pub(crate) handling: Handling,
-    /// What traces say of it.
+    /// How traces describe it.
     pub(crate) origin: Origin,
     run: Box<dyn FnOnce(Intake, Vec<Entry>, Tenure) -> BoxFuture<'static, ()> + Send>,
 }
 
-/// Reads what a binding says. An error says what was expected.
+/// Reads a binding. An error says what was expected.
 pub(crate) fn read(binding: &Binding) -> Result<Source, String> {
     match binding.r#type.as_str() {
         "cron" => source(cron::Params::parse(&binding.params), cron::Params::origin, cron::run),
@@ -67,14 +53,14 @@ where
 {
     let (params, handling) = params?;
     let origin = origin(&params);
-    let run = move |intake, before, tenure| run(params, intake, before, tenure).boxed();
+    let run = move |intake, entries, tenure| run(params, intake, entries, tenure).boxed();
     Ok(Source { handling, origin, run: Box::new(run) })
 }
 
 impl Source {
-    /// Hands the source's events to `intake` until the tenure has ended. Connects for ever, and tells on
-    /// the tenure's report how it does. `before` is what the journal has of former tenures.
-    pub(crate) async fn run(self, intake: Intake, before: Vec<Entry>, tenure: Tenure) {
-        (self.run)(intake, before, tenure).await;
+    /// Hands the source's events to `intake` until the lease ends. Keeps reconnecting, and reports the state
+    /// of the connection. `entries` are the events of former holders in the journal.
+    pub(crate) async fn run(self, intake: Intake, entries: Vec<Entry>, tenure: Tenure) {
+        (self.run)(intake, entries, tenure).await;
     }
 }

@@ -108,10 +108,10 @@ async fn a_slow_function_slows_the_server() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_not_there_is_told_in_words() {
+async fn a_missing_stream_is_reported() {
     let (server, stage) = (Nats::start().await, Stage::new());
     stage.registry.bind("n", "nats", &json!({ "url": server.url(), "stream": "NO" }));
     let connector = stage.connector().await;
     let message = connector.retrying("n").await;
-    assert!(message.contains("there is no stream \"NO\""), "{message}");
+    assert!(message.contains("cannot read the stream \"NO\""), "{message}");
 }

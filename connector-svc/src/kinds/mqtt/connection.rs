@@ -1,4 +1,4 @@
-//! A connection to a broker that is made again for ever.
+//! A connection to a broker that reconnects for ever.
 
 use std::time::Duration;
 
@@ -7,36 +7,36 @@ use futures::stream::{self, BoxStream};
 use mesh::backoff::Backoff;
 use mesh::bindings::Tenure;
 
+use super::client::{Acknowledger, Client, ClientEvent, SessionKind};
 use super::params::{Params, Version};
-use super::wire::{Acknowledger, Keep, Notice, Wire};
 
 /// Waits between attempts to connect.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Why there is no connection.
+/// Why the connection was lost, or could not be established.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Lost(pub(super) String);
+pub(super) struct ConnectionLost(pub(super) String);
 
-/// A connection that is made again whenever it was lost.
+/// A connection that reconnects whenever it is lost.
 pub(super) struct Connection<'a> {
-    notices: BoxStream<'a, Result<Notice, Lost>>,
+    events: BoxStream<'a, Result<ClientEvent, ConnectionLost>>,
     acknowledger: Acknowledger,
 }
 
 struct State<'a> {
-    wire: Wire,
+    client: Client,
     params: &'a Params,
     tenure: &'a Tenure,
     backoff: Backoff,
-    /// How long to wait before the next attempt, when there is no connection.
+    /// How long to wait before the next attempt, if there is no connection.
     wait: Option<Duration>,
-    /// There was a connection once: the broker speaks this version.
+    /// There was a connection before: the broker supports this version.
     is_known: bool,
     /// The broker has granted the subscription.
     is_granted: bool,
-    /// To be told next.
-    pending: Option<Notice>,
+    /// The next event.
+    pending: Option<ClientEvent>,
 }
 
 impl<'a> Connection<'a> {
@@ -47,10 +47,10 @@ impl<'a> Connection<'a> {
         window: u16,
         tenure: &'a Tenure,
     ) -> Result<Self, String> {
-        let wire = Wire::new(params, client_id, window, Keep::Session)?;
-        let acknowledger = wire.acknowledger();
+        let client = Client::new(params, client_id, window, SessionKind::Persistent)?;
+        let acknowledger = client.acknowledger();
         let state = State {
-            wire,
+            client,
             params,
             tenure,
             backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
@@ -59,98 +59,98 @@ impl<'a> Connection<'a> {
             is_granted: false,
             pending: None,
         };
-        // A stream, since its item can be waited for again after the wait was dropped; a poll cannot.
-        let notices = stream::unfold(state, |mut state| async move { Some((state.next().await, state)) });
-        Ok(Self { notices: notices.boxed(), acknowledger })
+        // A stream makes the wait for the next event cancel-safe, which polls are not.
+        let events = stream::unfold(state, |mut state| async move { Some((state.next().await, state)) });
+        Ok(Self { events: events.boxed(), acknowledger })
     }
 
-    /// What happens next; or that there is no connection any more, and then another attempt is made when
-    /// this is called again.
-    pub(super) async fn next(&mut self) -> Result<Notice, Lost> {
+    /// The next event. After an error, the next call makes another attempt to connect.
+    pub(super) async fn next(&mut self) -> Result<ClientEvent, ConnectionLost> {
         // It never ends.
-        self.notices.next().await.unwrap_or_else(|| Err(Lost("the connection has ended".into())))
+        self.events.next().await.unwrap_or_else(|| Err(ConnectionLost("the connection has ended".into())))
     }
 
-    /// Acknowledges a packet that came on this connection.
+    /// Acknowledges a packet that arrived on this connection.
     pub(super) fn acknowledge(&self, packet_id: u16) {
         self.acknowledger.acknowledge(packet_id);
     }
 
-    /// Says good-bye after what has been acknowledged.
+    /// Disconnects after the pending acknowledgements.
     pub(super) async fn disconnect(&mut self) {
         self.acknowledger.disconnect();
-        while !matches!(self.next().await, Ok(Notice::Disconnected) | Err(_)) {}
+        while !matches!(self.next().await, Ok(ClientEvent::Disconnected) | Err(_)) {}
     }
 }
 
 impl State<'_> {
-    async fn next(&mut self) -> Result<Notice, Lost> {
+    async fn next(&mut self) -> Result<ClientEvent, ConnectionLost> {
         if let Some(wait) = self.wait.take() {
             tokio::time::sleep(wait).await;
             self.tenure.leased().await;
         }
-        if let Some(notice) = self.pending.take() {
-            return Ok(notice);
+        if let Some(event) = self.pending.take() {
+            return Ok(event);
         }
         loop {
-            let notice = match self.wire.poll().await {
+            let event = match self.client.poll().await {
                 Ok(None) => continue,
-                Ok(Some(notice)) => notice,
-                Err(words) => return Err(self.lost(words)),
+                Ok(Some(event)) => event,
+                Err(problem) => return Err(self.lost(problem)),
             };
-            match &notice {
-                Notice::Connected { session_present } => {
+            match &event {
+                ClientEvent::Connected { session_present } => {
                     self.is_known = true;
-                    let is_there = *session_present && self.is_granted && !self.wire.can_subscribe_again();
+                    let is_there = *session_present && self.is_granted && !self.client.can_subscribe_again();
                     if is_there {
                         self.backoff.reset();
-                        self.pending = Some(Notice::Subscribed(Ok(self.params.qos)));
-                    } else if let Err(words) = self.wire.subscribe(&self.params.topic, self.params.qos) {
-                        self.wire.cut();
-                        return Err(self.lost(words));
+                        self.pending = Some(ClientEvent::Subscribed(Ok(self.params.qos)));
+                    } else if let Err(problem) = self.client.subscribe(&self.params.topic, self.params.qos) {
+                        self.client.close();
+                        return Err(self.lost(problem));
                     }
                 }
-                Notice::Subscribed(Ok(qos)) => {
+                ClientEvent::Subscribed(Ok(qos)) => {
                     if *qos < self.params.qos {
                         let topic = self.params.topic.as_str();
                         tracing::warn!(
                             topic,
                             qos,
-                            "the broker grants less than was asked for; it may lose messages"
+                            "the broker grants a lower quality of service than requested; messages may be lost"
                         );
                     }
                     self.is_granted = true;
                     self.backoff.reset();
                 }
-                Notice::Subscribed(Err(words)) => {
-                    let words = words.clone();
-                    self.wire.cut();
-                    return Err(self.lost(words));
+                ClientEvent::Subscribed(Err(problem)) => {
+                    let problem = problem.clone();
+                    self.client.close();
+                    return Err(self.lost(problem));
                 }
                 _ => {}
             }
-            return Ok(notice);
+            return Ok(event);
         }
     }
 
-    fn lost(&mut self, mut words: String) -> Lost {
+    fn lost(&mut self, mut problem: String) -> ConnectionLost {
         self.wait = Some(self.backoff.next_wait());
         let may_be_older = self.params.version == Version::V5 && !self.is_known;
-        if may_be_older && (words.contains("closed the connection") || words.contains("does not answer")) {
-            words.push_str("; one that does not speak MQTT 5 needs \"version\":\"3.1.1\"");
+        if may_be_older && (problem.contains("closed the connection") || problem.contains("does not answer"))
+        {
+            problem.push_str("; a broker without MQTT 5 needs \"version\":\"3.1.1\"");
         }
-        Lost(words)
+        ConnectionLost(problem)
     }
 }
 
-/// Lets the broker forget the session.
+/// Ends the session at the broker.
 pub(super) async fn end_session(params: &Params, client_id: &str) -> Result<(), String> {
-    let mut wire = Wire::new(params, client_id, 1, Keep::Nothing)?;
-    let acknowledger = wire.acknowledger();
+    let mut client = Client::new(params, client_id, 1, SessionKind::Clean)?;
+    let acknowledger = client.acknowledger();
     loop {
-        match wire.poll().await? {
-            Some(Notice::Connected { .. }) => acknowledger.disconnect(),
-            Some(Notice::Disconnected) => return Ok(()),
+        match client.poll().await? {
+            Some(ClientEvent::Connected { .. }) => acknowledger.disconnect(),
+            Some(ClientEvent::Disconnected) => return Ok(()),
             _ => {}
         }
     }

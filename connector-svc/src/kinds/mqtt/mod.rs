@@ -1,19 +1,19 @@
-//! Messages of an MQTT broker.
+//! MQTT.
 //!
-//! Each binding has a session of its own at the broker, which lasts while nobody is connected. A message is
-//! acknowledged when its event has ended, so that the broker sends it again to whoever runs the binding
-//! next; `session` recognises it then.
+//! Each binding has a persistent session at the broker. A message is acknowledged when its event has ended;
+//! until then the broker redelivers it to the next holder of the binding, and `session` recognises it.
 //!
-//! At most `max_in_flight` events are handled at once. With MQTT 5 and QoS 1 the broker knows this bound.
-//! Else it is kept by not reading on: then no pings are sent, either, and the broker closes the connection
-//! when functions are slower than its patience. That costs a reconnect and no message of QoS 1.
+//! At most `max_in_flight` events are handled at once. With MQTT 5 and QoS 1 the broker knows this limit.
+//! Otherwise the connection is not read while the limit is reached. Then no pings are sent either, and the broker
+//! closes the connection when functions take longer than its keep-alive timeout. That costs a reconnect, but no
+//! message of QoS 1.
 
+mod client;
 mod connection;
 mod params;
 mod session;
 #[cfg(test)]
 mod session_tests;
-mod wire;
 
 use std::time::Duration;
 
@@ -22,22 +22,22 @@ use mesh::hash::{Hash, Hasher};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use self::client::{ClientEvent, Message};
 use self::connection::{Connection, end_session};
 pub(crate) use self::params::Params;
-use self::session::{Leavings, Packet, Session, Step};
-use self::wire::{Message, Notice};
-use super::link::Link;
-use super::{FAREWELL, LAST_ORDERS, unless_panicked};
+use self::session::{Action, Cleanup, Packet, Session};
+use super::connection_status::ConnectionStatus;
+use super::shutdown::{DISCONNECT_TIMEOUT, DRAIN_TIMEOUT, unless_panicked};
 use crate::arrival::{Abandoned, Arrival};
 use crate::event::Event;
 use crate::intake::Intake;
 use crate::journal::Entry;
 
-/// How often the leavings of the session are looked after, at least.
-const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How often entries that are no longer needed are removed from the journal.
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Hands the messages to `intake` until the tenure ends.
-pub(crate) async fn run(params: Params, intake: Intake, before: Vec<Entry>, tenure: Tenure) {
+/// Hands the messages to `intake` until the lease ends.
+pub(crate) async fn run(params: Params, intake: Intake, entries: Vec<Entry>, tenure: Tenure) {
     let client_id = format!("funless-{}", intake.binding_id());
     let window = intake.handling().max_in_flight;
     let connection = match Connection::new(&params, &client_id, window, &tenure) {
@@ -48,25 +48,25 @@ pub(crate) async fn run(params: Params, intake: Intake, before: Vec<Entry>, tenu
             return;
         }
     };
-    let mut desk = Desk {
+    let mut subscriber = Subscriber {
         intake: &intake,
         connection,
-        session: Session::new(before),
-        link: Link::new(&tenure.report, intake.metrics()),
+        session: Session::new(entries),
+        status: ConnectionStatus::new(&tenure.report, intake.metrics()),
         handling: JoinSet::new(),
-        tidying: JoinSet::new(),
+        cleanups: JoinSet::new(),
     };
-    let end = desk.serve(&tenure).await;
+    let end = subscriber.run(&tenure).await;
     intake.stop();
-    let _ = tokio::time::timeout(LAST_ORDERS, desk.finish()).await;
-    if desk.link.is_up() {
-        let _ = tokio::time::timeout(FAREWELL, desk.connection.disconnect()).await;
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, subscriber.drain()).await;
+    if subscriber.status.is_connected() {
+        let _ = tokio::time::timeout(DISCONNECT_TIMEOUT, subscriber.connection.disconnect()).await;
     }
-    desk.handling.shutdown().await;
-    drop(desk);
+    subscriber.handling.shutdown().await;
+    drop(subscriber);
     if end == End::Removed {
         intake.mark_all_lost().await;
-        let ended = tokio::time::timeout(FAREWELL, end_session(&params, &client_id)).await;
+        let ended = tokio::time::timeout(DISCONNECT_TIMEOUT, end_session(&params, &client_id)).await;
         if !matches!(ended, Ok(Ok(()))) {
             tracing::info!(
                 binding = intake.binding_id(),
@@ -77,57 +77,57 @@ pub(crate) async fn run(params: Params, intake: Intake, before: Vec<Entry>, tenu
     }
 }
 
-/// An event that is not handled any more.
-struct Handled {
-    /// The packet that it came with, and its number there; `None` when it is not to be acknowledged.
+/// An event that has been handled, or abandoned.
+struct HandledEvent {
+    /// The packet that it came with, and its number there; `None` if it is not to be acknowledged.
     packet: Option<(u16, u64)>,
     outcome: Result<Option<Uuid>, Abandoned>,
 }
 
-/// Where messages come in and acknowledgements go out.
-struct Desk<'a> {
+/// Receives messages and acknowledges them.
+struct Subscriber<'a> {
     intake: &'a Intake,
     connection: Connection<'a>,
     session: Session,
-    link: Link<'a>,
-    handling: JoinSet<Handled>,
-    tidying: JoinSet<()>,
+    status: ConnectionStatus<'a>,
+    handling: JoinSet<HandledEvent>,
+    cleanups: JoinSet<()>,
 }
 
-impl Desk<'_> {
-    async fn serve(&mut self, tenure: &Tenure) -> End {
-        let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+impl Subscriber<'_> {
+    async fn run(&mut self, tenure: &Tenure) -> End {
+        let mut cleanup = tokio::time::interval(CLEANUP_INTERVAL);
         loop {
-            let has_room = self.handling.len() <= usize::from(self.intake.handling().max_in_flight);
+            let has_capacity = self.handling.len() <= usize::from(self.intake.handling().max_in_flight);
             tokio::select! {
                 end = tenure.ended() => return end,
                 Some(handled) = self.handling.join_next() => match self.handled(unless_panicked(handled)) {
                     Ok(()) => {}
-                    // It is started again, with all that the journal knows.
+                    // The binding restarts, with everything that the journal knows.
                     Err(Abandoned) => return End::HandOver,
                 },
-                notice = self.connection.next(), if has_room => match notice {
-                    Ok(notice) => self.take(notice),
+                event = self.connection.next(), if has_capacity => match event {
+                    Ok(event) => self.take(event),
                     Err(lost) => {
                         self.session.disconnected();
-                        self.link.down(lost.0);
+                        self.status.disconnected(lost.0);
                     }
                 },
-                _ = housekeeping.tick() => self.tidy(),
+                _ = cleanup.tick() => self.clean_up(),
             }
         }
     }
 
-    /// Waits for what is handled, and takes nothing new.
-    async fn finish(&mut self) {
+    /// Waits for the events in flight, and accepts no new ones.
+    async fn drain(&mut self) {
         while !self.handling.is_empty() {
             tokio::select! {
                 Some(handled) = self.handling.join_next() => {
-                    // What is abandoned comes again.
+                    // An abandoned event is redelivered.
                     let _ = self.handled(unless_panicked(handled));
                 }
-                notice = self.connection.next() => match notice {
-                    Ok(Notice::Connected { session_present }) => self.session.connected(session_present),
+                event = self.connection.next() => match event {
+                    Ok(ClientEvent::Connected { session_present }) => self.session.connected(session_present),
                     Ok(_) => {}
                     Err(_) => self.session.disconnected(),
                 },
@@ -135,32 +135,32 @@ impl Desk<'_> {
         }
     }
 
-    fn take(&mut self, notice: Notice) {
-        match notice {
-            Notice::Connected { session_present } => self.session.connected(session_present),
-            Notice::Subscribed(_) => self.link.up(),
-            Notice::Message(message) => self.receive(message),
-            Notice::Acknowledged(packet) => self.session.acknowledged(packet),
-            Notice::Pinged => self.session.pinged(),
-            Notice::Ponged => {
+    fn take(&mut self, event: ClientEvent) {
+        match event {
+            ClientEvent::Connected { session_present } => self.session.connected(session_present),
+            ClientEvent::Subscribed(_) => self.status.connected(),
+            ClientEvent::Message(message) => self.receive(message),
+            ClientEvent::Acknowledged(packet) => self.session.acknowledged(packet),
+            ClientEvent::Pinged => self.session.pinged(),
+            ClientEvent::Ponged => {
                 let is_full = self.handling.len() >= usize::from(self.intake.handling().max_in_flight);
                 self.session.ponged(is_full);
             }
-            Notice::Disconnected => {}
+            ClientEvent::Disconnected => {}
         }
     }
 
     fn receive(&mut self, message: Message) {
-        self.link.active();
+        self.status.active();
         if message.packet_id == 0 {
             return self.handle(message, Arrival::Once, None);
         }
         let (id, duplicate) = (message.packet_id, message.duplicate);
         let packet = Packet { id, duplicate, fingerprint: fingerprint(&message) };
         match self.session.arrived(packet) {
-            Step::Handle(arrival, number) => self.handle(message, arrival, Some((id, number))),
-            Step::Wait => {}
-            Step::Acknowledge => self.connection.acknowledge(id),
+            Action::Handle(arrival, number) => self.handle(message, arrival, Some((id, number))),
+            Action::Wait => {}
+            Action::Acknowledge => self.connection.acknowledge(id),
         }
     }
 
@@ -168,11 +168,11 @@ impl Desk<'_> {
         let intake = self.intake.clone();
         self.handling.spawn(async move {
             let outcome = intake.handle(event(message), arrival).await;
-            Handled { packet, outcome }
+            HandledEvent { packet, outcome }
         });
     }
 
-    fn handled(&mut self, handled: Handled) -> Result<(), Abandoned> {
+    fn handled(&mut self, handled: HandledEvent) -> Result<(), Abandoned> {
         if let (Some((packet, number)), Some(id)) = (handled.packet, handled.outcome?)
             && self.session.ended(packet, number, id)
         {
@@ -181,17 +181,17 @@ impl Desk<'_> {
         Ok(())
     }
 
-    /// Takes out of the journal what it need not keep.
-    fn tidy(&mut self) {
-        while self.tidying.try_join_next().is_some() {}
-        let Leavings { lost, cleared } = self.session.take_leavings();
+    /// Removes entries from the journal that are no longer needed.
+    fn clean_up(&mut self) {
+        while self.cleanups.try_join_next().is_some() {}
+        let Cleanup { lost, cleared } = self.session.take_cleanup();
         if lost.is_empty() && cleared.is_empty() {
             return;
         }
         let intake = self.intake.clone();
-        self.tidying.spawn(async move {
-            // What is not written now is found again by the next tenure.
-            let _ = intake.tidy(lost, cleared).await;
+        self.cleanups.spawn(async move {
+            // The next holder finds what is not written now.
+            let _ = intake.clean_up(lost, cleared).await;
         });
     }
 }
@@ -208,7 +208,7 @@ fn event(message: Message) -> Event {
     }
 }
 
-/// Of all that makes a message what it is.
+/// The hash of everything that identifies a message.
 fn fingerprint(message: &Message) -> Hash {
     let properties = message.properties.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
     let parts = [message.topic.as_bytes()].into_iter().chain(properties).chain([&message.payload[..]]);

@@ -1,4 +1,4 @@
-//! Which messages of which broker.
+//! The parameters of an MQTT event source.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::handling::{self, Handling};
 use crate::kinds::address::AddressParam;
 use crate::trace::Origin;
 
-/// Which messages of which broker.
+/// Which messages of which broker a binding subscribes to.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Params {
@@ -22,7 +22,7 @@ pub(crate) struct Params {
     /// The broker's port; FunLess writes it as text. Absent: 1883, or 8883 with TLS.
     #[serde(default, deserialize_with = "port")]
     port: Option<u16>,
-    /// The topic filter: `+` stands for one level, a final `#` for all below.
+    /// The topic filter: `+` matches one level, a final `#` all levels below.
     pub(super) topic: String,
     /// 1: each message is handled at least once. 0: at most once.
     #[serde(default = "at_least_once")]
@@ -31,12 +31,11 @@ pub(crate) struct Params {
     pub(super) version: Version,
     /// The connection is encrypted. Absent: as `host` says.
     tls: Option<bool>,
-    /// The broker's authority, PEM. Absent: those that are trusted in the web.
+    /// The broker's certificate authority, PEM. Absent: the public ones.
     ca: Option<String>,
     pub(super) username: Option<String>,
     pub(super) password: Option<Secret>,
-    /// How long the broker keeps messages while nobody is connected, in seconds. With 3.1.1 that is the
-    /// broker's own affair.
+    /// How long the broker keeps the session while nobody is connected, in seconds. With 3.1.1 the broker decides.
     #[serde(default = "a_week")]
     pub(super) session_expiry_s: u32,
 }
@@ -54,18 +53,18 @@ pub(super) enum Version {
 const HOST: AddressParam =
     AddressParam { name: "host", schemes: &["mqtt", "mqtts"], credentials: "username and password" };
 
-/// The longest topic that MQTT can carry, in bytes.
+/// The maximum length of a topic in MQTT, in bytes.
 const MAX_TOPIC: usize = 65_535;
 
 impl Params {
     /// Reads the parameters' JSON text.
     pub(crate) fn parse(params: &str) -> Result<(Self, Handling), String> {
-        let (mut params, handling): (Self, _) = handling::read("mqtt", params, handling::ALL)?;
+        let (mut params, handling): (Self, _) = handling::read("mqtt", params, handling::PAYLOAD_PARAMS)?;
         params.resolve_host().and_then(|()| params.check()).map_err(|problem| format!("mqtt: {problem}"))?;
         Ok((params, handling))
     }
 
-    /// What traces say of it.
+    /// How traces describe it.
     pub(crate) fn origin(&self) -> Origin {
         Origin::Broker { system: "mqtt", subscription: self.topic.clone() }
     }
@@ -95,9 +94,9 @@ impl Params {
         match self.qos {
             0 | 1 => {}
             2 => {
-                return Err("qos 2 is not supported: with 1 a message that comes again causes the \
-                            invocation that it has caused before"
-                    .into());
+                return Err(
+                    "qos 2 is not supported: with 1 a redelivered message causes the same invocation".into(),
+                );
             }
             other => return Err(format!("qos {other}: expected 0 or 1")),
         }
@@ -120,7 +119,7 @@ impl Params {
         self.tls == Some(true)
     }
 
-    /// How the broker is reached.
+    /// The transport to the broker.
     pub(super) fn transport(&self) -> Result<Transport, String> {
         if !self.uses_tls() {
             return Ok(Transport::Tcp);
@@ -135,7 +134,7 @@ impl Params {
                     roots.add(certificate).map_err(|error| format!("ca: {error}"))?;
                 }
                 if roots.is_empty() {
-                    return Err("ca: there is no certificate in it; expected PEM".into());
+                    return Err("ca: no certificate found; expected PEM".into());
                 }
                 rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
             }
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn funless_own_form_and_its_variants() {
+    fn the_parameters_of_funless_and_their_variants() {
         for (params, port) in [
             (r#"{"host":"h","port":"1884","topic":"t"}"#, 1884),
             (r#"{"host":"h","port":1884,"topic":"a/+/#"}"#, 1884),
@@ -244,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_say_what_was_expected() {
         for (params, expected) in [
             (r#"{"host":"http://h","topic":"t"}"#, "mqtt: host \"http://h\": unknown scheme \"http\""),
             (r#"{"host":"h:0","topic":"t"}"#, "mqtt: host \"h:0\": port \"0\": expected a number from 1"),
@@ -268,7 +267,7 @@ mod tests {
             (r#"{"host":"h","topic":"t","version":"4"}"#, "expected `5` or `3.1.1`"),
             (r#"{"host":"h","topic":"t","password":"p"}"#, "expected a username with it"),
             (r#"{"host":"h","topic":"t","ca":"x"}"#, "ca: expected \"tls\": true, or mqtts:// in host"),
-            (r#"{"host":"h","topic":"t","tls":true,"ca":"x"}"#, "there is no certificate in it"),
+            (r#"{"host":"h","topic":"t","tls":true,"ca":"x"}"#, "ca: no certificate found; expected PEM"),
             (
                 r#"{"host":"h","topic":"t","username":"u","password":"***"}"#,
                 "password: *** stands for a secret that is not shown; write the secret itself",
@@ -281,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn the_password_does_not_show() {
+    fn the_password_is_not_shown() {
         let secret = r#"{"host":"h","topic":"t","username":"u","password":"hunter2"}"#;
         assert!(!format!("{:?}", parse(secret)).contains("hunter2"));
         let error =

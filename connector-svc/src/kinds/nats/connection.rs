@@ -1,4 +1,4 @@
-//! A consumer of a stream that is connected to again for ever.
+//! A consumer of a JetStream stream, which reconnects for ever.
 
 use std::time::Duration;
 
@@ -18,31 +18,31 @@ use super::params::{Deliver, Params};
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How long an attempt may take.
-const ATTEMPT: Duration = Duration::from_secs(5);
-/// How long the server waits for an acknowledgement, or for a word that the message is worked on.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the server waits for an acknowledgement, or for a notice that the message is in progress.
 pub(super) const ACK_WAIT: Duration = Duration::from_secs(30);
-/// How often the server says that it is there when there are no messages.
+/// How often the server sends a heartbeat when there are no messages.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// What happens on a connection.
-pub(super) enum Notice {
+pub(super) enum ConnectionEvent {
     Connected(Progress),
     /// A message, and how it is acknowledged.
     Message(Box<(Message, Acker)>),
 }
 
-/// Where stream and consumer are.
+/// The positions of the stream and of the consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Progress {
-    /// When the stream was made, Unix time in nanoseconds: another one of its name is another stream.
-    pub(super) stream_made: i128,
-    /// The first message that the stream has.
+    /// When the stream was created, Unix time in nanoseconds. It tells a stream from a later one with its name.
+    pub(super) stream_created: i128,
+    /// The first message in the stream.
     pub(super) first: u64,
     /// All messages up to this one are acknowledged.
     pub(super) acknowledged: u64,
 }
 
-/// A message, which may have come before.
+/// A message, perhaps a redelivered one.
 pub(super) struct Message {
     pub(super) subject: String,
     pub(super) stream: String,
@@ -51,12 +51,12 @@ pub(super) struct Message {
     pub(super) headers: Vec<(String, String)>,
 }
 
-/// Why there is no connection.
-pub(super) struct Lost(pub(super) String);
+/// Why the connection was lost, or could not be established.
+pub(super) struct ConnectionLost(pub(super) String);
 
-/// A connection that is made again whenever it was lost.
+/// A connection that reconnects whenever it is lost.
 pub(super) struct Connection<'a> {
-    notices: BoxStream<'a, Result<Notice, Lost>>,
+    events: BoxStream<'a, Result<ConnectionEvent, ConnectionLost>>,
 }
 
 struct State<'a> {
@@ -66,63 +66,63 @@ struct State<'a> {
     tenure: &'a Tenure,
     backoff: Backoff,
     wait: Option<Duration>,
-    line: Option<Line>,
+    stream: Option<MessageStream>,
 }
 
-struct Line {
+struct MessageStream {
     messages: pull::Stream,
     events: mpsc::Receiver<ClientEvent>,
 }
 
 impl<'a> Connection<'a> {
-    /// Connects with the first [`Connection::next`]. At most `window` messages are not acknowledged.
+    /// Connects with the first [`Connection::next`]. At most `window` messages are unacknowledged at a time.
     pub(super) fn new(params: &'a Params, consumer: &'a str, window: u16, tenure: &'a Tenure) -> Self {
         let backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-        let state = State { params, consumer, window, tenure, backoff, wait: None, line: None };
-        let notices = stream::unfold(state, |mut state| async move { Some((state.next().await, state)) });
-        Self { notices: notices.boxed() }
+        let state = State { params, consumer, window, tenure, backoff, wait: None, stream: None };
+        let events = stream::unfold(state, |mut state| async move { Some((state.next().await, state)) });
+        Self { events: events.boxed() }
     }
 
-    /// What happens next; or that there is no connection any more, and then another attempt is made when
-    /// this is called again.
-    pub(super) async fn next(&mut self) -> Result<Notice, Lost> {
+    /// The next event. After an error, the next call makes another attempt to connect.
+    pub(super) async fn next(&mut self) -> Result<ConnectionEvent, ConnectionLost> {
         // It never ends.
-        self.notices.next().await.unwrap_or_else(|| Err(Lost("the connection has ended".into())))
+        self.events.next().await.unwrap_or_else(|| Err(ConnectionLost("the connection has ended".into())))
     }
 }
 
 impl State<'_> {
-    async fn next(&mut self) -> Result<Notice, Lost> {
-        let outcome = match &mut self.line {
-            Some(line) => line.next().await.map(|message| Notice::Message(Box::new(message))),
+    async fn next(&mut self) -> Result<ConnectionEvent, ConnectionLost> {
+        let outcome = match &mut self.stream {
+            Some(stream) => stream.next().await.map(|message| ConnectionEvent::Message(Box::new(message))),
             None => {
                 tokio::time::sleep(self.wait.take().unwrap_or_default()).await;
                 self.tenure.leased().await;
-                self.connect().await.map(Notice::Connected)
+                self.connect().await.map(ConnectionEvent::Connected)
             }
         };
         outcome.map_err(|problem| {
-            self.line = None;
+            self.stream = None;
             self.wait = Some(self.backoff.next_wait());
-            Lost(problem)
+            ConnectionLost(problem)
         })
     }
 
     async fn connect(&mut self) -> Result<Progress, String> {
-        let (told, events) = mpsc::channel(8);
+        let (sender, events) = mpsc::channel(8);
         let attempt = async {
-            let jetstream = connect(self.params, Some(told)).await?;
-            let stream = jetstream.get_stream(&self.params.stream).await.map_err(|error| {
-                format!("there is no stream {:?} to listen to: {error}", self.params.stream)
-            })?;
+            let jetstream = connect(self.params, Some(sender)).await?;
+            let stream = jetstream
+                .get_stream(&self.params.stream)
+                .await
+                .map_err(|error| format!("cannot read the stream {:?}: {error}", self.params.stream))?;
             let consumer: PullConsumer = stream
                 .create_consumer(self.config())
                 .await
-                .map_err(|error| format!("no consumer: {error}"))?;
-            let made = stream.cached_info();
+                .map_err(|error| format!("cannot create the consumer: {error}"))?;
+            let info = stream.cached_info();
             let progress = Progress {
-                stream_made: made.created.unix_timestamp_nanos(),
-                first: made.state.first_sequence,
+                stream_created: info.created.unix_timestamp_nanos(),
+                first: info.state.first_sequence,
                 acknowledged: consumer.cached_info().ack_floor.stream_sequence,
             };
             let messages = consumer
@@ -131,13 +131,13 @@ impl State<'_> {
                 .heartbeat(HEARTBEAT)
                 .messages()
                 .await
-                .map_err(|error| format!("no messages: {error}"))?;
+                .map_err(|error| format!("cannot read messages: {error}"))?;
             Ok::<_, String>((progress, messages))
         };
-        let attempt = tokio::time::timeout(ATTEMPT, attempt).await;
+        let attempt = tokio::time::timeout(ATTEMPT_TIMEOUT, attempt).await;
         let (progress, messages) = attempt.map_err(|_| "the server does not answer")??;
         self.backoff.reset();
-        self.line = Some(Line { messages, events });
+        self.stream = Some(MessageStream { messages, events });
         Ok(progress)
     }
 
@@ -157,7 +157,7 @@ impl State<'_> {
     }
 }
 
-impl Line {
+impl MessageStream {
     async fn next(&mut self) -> Result<(Message, Acker), String> {
         loop {
             tokio::select! {
@@ -168,8 +168,8 @@ impl Line {
                     event => tracing::debug!(%event, "NATS"),
                 },
                 message = self.messages.next() => {
-                    let message = message.ok_or("the server ended the messages")?;
-                    let message = message.map_err(|error| format!("no messages: {error}"))?;
+                    let message = message.ok_or("the server ended the stream of messages")?;
+                    let message = message.map_err(|error| format!("cannot read messages: {error}"))?;
                     return read(message).map_err(|error| format!("a message cannot be read: {error}"));
                 }
             }
@@ -196,10 +196,10 @@ fn read(message: jetstream::Message) -> Result<(Message, Acker), async_nats::Err
 
 async fn connect(
     params: &Params,
-    told: Option<mpsc::Sender<ClientEvent>>,
+    sender: Option<mpsc::Sender<ClientEvent>>,
 ) -> Result<jetstream::Context, String> {
-    // Who uses it connects again by itself: a client that has lost its connection ends soon.
-    let mut options = ConnectOptions::new().connection_timeout(ATTEMPT).max_reconnects(1);
+    // The caller reconnects by itself: a client that has lost its connection ends soon.
+    let mut options = ConnectOptions::new().connection_timeout(ATTEMPT_TIMEOUT).max_reconnects(1);
     if let (Some(username), Some(password)) = (&params.username, &params.password) {
         options = options.user_and_password(username.clone(), password.expose().to_owned());
     }
@@ -209,12 +209,12 @@ async fn connect(
     if params.url.starts_with("tls://") {
         options = options.require_tls(true).tls_client_config(mesh::tls::web());
     }
-    if let Some(told) = told {
+    if let Some(sender) = sender {
         options = options.event_callback(move |event| {
-            let told = told.clone();
+            let sender = sender.clone();
             async move {
-                // Who does not listen any more has made another connection.
-                let _ = told.send(event).await;
+                // A receiver that is gone has made another connection.
+                let _ = sender.send(event).await;
             }
         });
     }
@@ -228,7 +228,7 @@ async fn connect(
     Ok(jetstream::new(client))
 }
 
-/// Deletes the consumer, and with it what the server keeps for it.
+/// Deletes the consumer, and with it its state on the server.
 pub(super) async fn delete_consumer(params: &Params, consumer: &str) -> Result<(), String> {
     let jetstream = connect(params, None).await?;
     let deleted = jetstream.delete_consumer_from_stream(consumer, &params.stream).await;

@@ -1,8 +1,7 @@
-//! Messages of a NATS JetStream stream, through a durable consumer.
+//! NATS JetStream, through a durable consumer.
 //!
-//! A message is its place in its stream: whenever it comes, it causes the same invocation. It is
-//! acknowledged when its event has ended; while that lasts, the server is told so, and does not send it
-//! again.
+//! A message is identified by its position in the stream: whenever it is redelivered, it causes the same
+//! invocation. It is acknowledged when its event has ended; until then the server is told that it is in progress.
 
 mod connection;
 mod params;
@@ -17,89 +16,94 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
-use self::connection::{ACK_WAIT, Connection, Message, Notice, Progress, delete_consumer};
+use self::connection::{ACK_WAIT, Connection, ConnectionEvent, Message, Progress, delete_consumer};
 pub(crate) use self::params::Params;
-use super::link::Link;
-use super::{FAREWELL, LAST_ORDERS, unless_panicked};
+use super::connection_status::ConnectionStatus;
+use super::shutdown::{DISCONNECT_TIMEOUT, DRAIN_TIMEOUT, unless_panicked};
 use crate::arrival::{Abandoned, Arrival};
 use crate::event::{Event, derived_id};
 use crate::intake::Intake;
 use crate::journal::Entry;
 
-/// How long telling the server what is worked on may take.
-const TELLING: Duration = Duration::from_secs(1);
+/// How long notifying the server of messages in progress may take.
+const PROGRESS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Hands the messages to `intake` until the tenure ends.
-pub(crate) async fn run(params: Params, intake: Intake, before: Vec<Entry>, tenure: Tenure) {
+/// Hands the messages to `intake` until the lease ends.
+pub(crate) async fn run(params: Params, intake: Intake, entries: Vec<Entry>, tenure: Tenure) {
     let own = format!("funless-{}", intake.binding_id());
     let consumer = params.durable.clone().unwrap_or_else(|| own.clone());
-    let mut desk = Desk {
+    let mut subscriber = Subscriber {
         connection: Connection::new(&params, &consumer, intake.handling().max_in_flight, &tenure),
-        link: Link::new(&tenure.report, intake.metrics()),
+        status: ConnectionStatus::new(&tenure.report, intake.metrics()),
         intake: &intake,
-        stream_made: 0,
+        stream_created: 0,
         running: HashMap::new(),
         ended: HashMap::new(),
         inherited: HashMap::new(),
         handling: JoinSet::new(),
         acknowledging: JoinSet::new(),
-        tidying: JoinSet::new(),
+        cleanups: JoinSet::new(),
     };
-    for entry in before {
+    for entry in entries {
         match entry.ended {
-            true => drop(desk.ended.insert(entry.key, entry.id)),
-            false => drop(desk.inherited.insert(entry.key.clone(), entry)),
+            true => drop(subscriber.ended.insert(entry.key, entry.id)),
+            false => drop(subscriber.inherited.insert(entry.key.clone(), entry)),
         }
     }
-    let end = desk.serve(&tenure).await;
+    let end = subscriber.run(&tenure).await;
     intake.stop();
-    let _ = tokio::time::timeout(LAST_ORDERS, desk.finish()).await;
-    desk.handling.shutdown().await;
-    drop(desk);
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, subscriber.drain()).await;
+    subscriber.handling.shutdown().await;
+    drop(subscriber);
     if end == End::Removed {
         intake.mark_all_lost().await;
         if consumer == own {
-            let deleted = tokio::time::timeout(FAREWELL, delete_consumer(&params, &consumer)).await;
+            let deleted = tokio::time::timeout(DISCONNECT_TIMEOUT, delete_consumer(&params, &consumer)).await;
             if !matches!(deleted, Ok(Ok(()))) {
-                tracing::warn!(consumer, ?deleted, "the consumer is not deleted; the server keeps it");
+                tracing::warn!(
+                    consumer,
+                    ?deleted,
+                    "the consumer could not be deleted; it stays on the server"
+                );
             }
         }
     }
 }
 
-/// An event that is not handled any more.
-struct Handled {
+/// An event that has been handled, or abandoned.
+struct HandledEvent {
     key: String,
     outcome: Result<Option<Uuid>, Abandoned>,
 }
 
-/// A message of which the server knows, or may not know, that it is acknowledged.
+/// A message whose acknowledgement was sent.
 struct Acknowledged {
     key: String,
-    is_known: bool,
+    /// The server has confirmed it.
+    is_confirmed: bool,
 }
 
-/// Where messages come in and acknowledgements go out.
-struct Desk<'a> {
+/// Receives messages and acknowledges them. The maps are by key.
+struct Subscriber<'a> {
     intake: &'a Intake,
     connection: Connection<'a>,
-    link: Link<'a>,
-    /// When the stream was made; see [`Progress`].
-    stream_made: i128,
-    /// What is handled, and how it is acknowledged, when it came on this connection. By key, as the others.
+    status: ConnectionStatus<'a>,
+    /// See [`Progress`].
+    stream_created: i128,
+    /// Events in flight, with the means to acknowledge those that arrived on this connection.
     running: HashMap<String, Option<Acker>>,
-    /// What has ended and is not known to be acknowledged, with the events' ids in the journal.
+    /// Events that have ended whose acknowledgement is not confirmed, with their ids in the journal.
     ended: HashMap<String, Uuid>,
-    /// What a former tenure has not ended, and has not come again yet.
+    /// Events in flight of a former holder that have not been redelivered yet.
     inherited: HashMap<String, Entry>,
-    handling: JoinSet<Handled>,
+    handling: JoinSet<HandledEvent>,
     acknowledging: JoinSet<Acknowledged>,
-    tidying: JoinSet<()>,
+    cleanups: JoinSet<()>,
 }
 
-impl Desk<'_> {
-    async fn serve(&mut self, tenure: &Tenure) -> End {
-        // Several times within the server's patience.
+impl Subscriber<'_> {
+    async fn run(&mut self, tenure: &Tenure) -> End {
+        // Several times within the server's timeout.
         let mut progress = tokio::time::interval(ACK_WAIT / 3);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -107,28 +111,28 @@ impl Desk<'_> {
                 end = tenure.ended() => return end,
                 Some(handled) = self.handling.join_next() => match self.handled(unless_panicked(handled)) {
                     Ok(()) => {}
-                    // It is started again, with all that the journal knows.
+                    // The binding restarts, with everything that the journal knows.
                     Err(Abandoned) => return End::HandOver,
                 },
                 Some(acknowledged) = self.acknowledging.join_next() => {
                     self.acknowledged(unless_panicked(acknowledged));
                 }
-                notice = self.connection.next() => match notice {
-                    Ok(Notice::Connected(progress)) => self.connected(&progress),
-                    Ok(Notice::Message(message)) => self.receive(message.0, message.1),
+                event = self.connection.next() => match event {
+                    Ok(ConnectionEvent::Connected(progress)) => self.connected(&progress),
+                    Ok(ConnectionEvent::Message(message)) => self.receive(message.0, message.1),
                     Err(lost) => self.disconnected(lost.0),
                 },
-                _ = progress.tick(), if self.link.is_up() => self.tell_progress().await,
+                _ = progress.tick(), if self.status.is_connected() => self.notify_progress().await,
             }
         }
     }
 
-    /// Waits for what is handled, and takes nothing new.
-    async fn finish(&mut self) {
+    /// Waits for the events in flight, and accepts no new ones.
+    async fn drain(&mut self) {
         while !self.handling.is_empty() || !self.acknowledging.is_empty() {
             tokio::select! {
                 Some(handled) = self.handling.join_next() => {
-                    // What is abandoned comes again.
+                    // An abandoned event is redelivered.
                     let _ = self.handled(unless_panicked(handled));
                 }
                 Some(acknowledged) = self.acknowledging.join_next() => {
@@ -138,38 +142,38 @@ impl Desk<'_> {
         }
     }
 
-    /// What came on the connection is acknowledged when it comes again.
+    /// Messages that arrived on the connection are acknowledged when they are redelivered.
     fn disconnected(&mut self, problem: String) {
-        self.link.down(problem);
-        // An acker keeps the client alive that it belongs to.
+        self.status.disconnected(problem);
+        // An acker keeps its client alive.
         self.running.values_mut().for_each(|acker| *acker = None);
     }
 
-    /// What the stream does not have any more, or the server knows to have ended, need not be remembered.
+    /// Removes entries whose messages are no longer in the stream, or are acknowledged.
     fn connected(&mut self, progress: &Progress) {
-        self.stream_made = progress.stream_made;
+        self.stream_created = progress.stream_created;
         let is_gone = |key: &str| is_gone(key, progress);
         let cleared = self.ended.extract_if(|key, _| is_gone(key)).map(|(_, id)| id).collect();
         let lost = self.inherited.extract_if(|key, _| is_gone(key)).map(|(_, entry)| entry.id).collect();
-        self.tidy(lost, cleared);
-        self.link.up();
+        self.clean_up(lost, cleared);
+        self.status.connected();
     }
 
-    /// Takes out of the journal what it need not keep.
-    fn tidy(&mut self, lost: Vec<Uuid>, cleared: Vec<Uuid>) {
-        while self.tidying.try_join_next().is_some() {}
+    /// Removes entries from the journal that are no longer needed.
+    fn clean_up(&mut self, lost: Vec<Uuid>, cleared: Vec<Uuid>) {
+        while self.cleanups.try_join_next().is_some() {}
         let intake = self.intake.clone();
-        self.tidying.spawn(async move {
-            // What is not written now is found again by the next tenure.
-            let _ = intake.tidy(lost, cleared).await;
+        self.cleanups.spawn(async move {
+            // The next holder finds what is not written now.
+            let _ = intake.clean_up(lost, cleared).await;
         });
     }
 
     fn receive(&mut self, message: Message, acker: Acker) {
-        self.link.active();
-        let key = key(self.stream_made, message.sequence);
+        self.status.active();
+        let key = key(self.stream_created, message.sequence);
         if let Some(former) = self.running.get_mut(&key) {
-            // The server was told too late that it is handled.
+            // The server was notified too late that it is in progress.
             *former = Some(acker);
             return;
         }
@@ -187,11 +191,11 @@ impl Desk<'_> {
         let intake = self.intake.clone();
         self.handling.spawn(async move {
             let outcome = intake.handle(event(message), arrival).await;
-            Handled { key, outcome }
+            HandledEvent { key, outcome }
         });
     }
 
-    fn handled(&mut self, handled: Handled) -> Result<(), Abandoned> {
+    fn handled(&mut self, handled: HandledEvent) -> Result<(), Abandoned> {
         let acker = self.running.remove(&handled.key).flatten();
         if let Some(id) = handled.outcome? {
             self.ended.insert(handled.key.clone(), id);
@@ -202,50 +206,50 @@ impl Desk<'_> {
         Ok(())
     }
 
-    /// Acknowledges, and waits until the server has confirmed that.
+    /// Acknowledges a message, and waits until the server has confirmed that.
     fn acknowledge(&mut self, key: String, acker: Acker) {
         let Some(id) = self.ended.get(&key).copied() else { return };
         let intake = self.intake.clone();
         self.acknowledging.spawn(async move {
-            let is_known = acker.double_ack().await.is_ok();
-            if is_known {
-                let _ = intake.tidy(Vec::new(), vec![id]).await;
+            let is_confirmed = acker.double_ack().await.is_ok();
+            if is_confirmed {
+                let _ = intake.clean_up(Vec::new(), vec![id]).await;
             }
-            Acknowledged { key, is_known }
+            Acknowledged { key, is_confirmed }
         });
     }
 
     fn acknowledged(&mut self, acknowledged: Acknowledged) {
-        if acknowledged.is_known {
+        if acknowledged.is_confirmed {
             self.ended.remove(&acknowledged.key);
         }
     }
 
-    /// Tells the server what is worked on. What it does not hear of it sends again.
-    async fn tell_progress(&mut self) {
-        let telling = async {
+    /// Notifies the server of messages in progress, which it would redeliver otherwise.
+    async fn notify_progress(&mut self) {
+        let notifying = async {
             for acker in self.running.values().flatten() {
                 acker.ack_with(AckKind::Progress).await?;
             }
             Ok::<_, async_nats::Error>(())
         };
-        // A client that has no connection takes words until it is full, and then waits.
-        match tokio::time::timeout(TELLING, telling).await {
+        // A client without a connection fills its buffer, and then waits.
+        match tokio::time::timeout(PROGRESS_TIMEOUT, notifying).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "the server was not told what is worked on"),
-            Err(_) => tracing::debug!("the server was not told in time what is worked on"),
+            Ok(Err(error)) => tracing::debug!(%error, "the server was not notified of messages in progress"),
+            Err(_) => tracing::debug!("the server was not notified in time of messages in progress"),
         }
     }
 }
 
-fn key(stream_made: i128, sequence: u64) -> String {
-    format!("{stream_made}:{sequence}")
+fn key(stream_created: i128, sequence: u64) -> String {
+    format!("{stream_created}:{sequence}")
 }
 
-/// Whether no message of this key will come any more.
+/// Whether no message with this key will be delivered any more.
 fn is_gone(key: &str, progress: &Progress) -> bool {
-    let Some((stream_made, sequence)) = key.split_once(':') else { return true };
-    let is_of_the_stream = stream_made.parse() == Ok(progress.stream_made);
+    let Some((stream_created, sequence)) = key.split_once(':') else { return true };
+    let is_of_the_stream = stream_created.parse() == Ok(progress.stream_created);
     let is_to_come = sequence
         .parse()
         .is_ok_and(|sequence: u64| sequence >= progress.first && sequence > progress.acknowledged);
@@ -269,8 +273,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_come_any_more() {
-        let progress = Progress { stream_made: 7, first: 10, acknowledged: 12 };
+    fn messages_that_are_not_delivered_any_more() {
+        let progress = Progress { stream_created: 7, first: 10, acknowledged: 12 };
         for (key, expected) in [
             (key(7, 13), false),
             (key(7, 12), true),

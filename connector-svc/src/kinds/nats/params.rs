@@ -1,4 +1,4 @@
-//! Which messages of which JetStream stream.
+//! The parameters of a NATS event source.
 
 use mesh::auth::Secret;
 use serde::Deserialize;
@@ -16,7 +16,7 @@ const URL: AddressParam = AddressParam {
 /// Where NATS servers listen.
 const DEFAULT_PORT: u16 = 4222;
 
-/// Which messages of which JetStream stream.
+/// Which messages of which JetStream stream a binding consumes.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Params {
@@ -25,13 +25,12 @@ pub(crate) struct Params {
     pub(super) url: String,
     /// The stream's name.
     pub(super) stream: String,
-    /// Only messages of these subjects; `*` stands for one token, a final `>` for all below.
+    /// A filter of subjects: `*` matches one token, a final `>` all below.
     #[serde(default)]
     pub(super) subject: String,
-    /// The name of the durable consumer, which then stays when the binding goes. Absent: one of the
-    /// binding's own.
+    /// The name of a durable consumer, which outlives the binding. Absent: a consumer of the binding's own.
     pub(super) durable: Option<String>,
-    /// Which messages a consumer that is new begins with.
+    /// Where a new consumer starts.
     #[serde(default)]
     pub(super) deliver: Deliver,
     pub(super) username: Option<String>,
@@ -39,26 +38,26 @@ pub(crate) struct Params {
     pub(super) token: Option<Secret>,
 }
 
-/// Which messages a consumer that is new begins with.
+/// Where a new consumer starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Deliver {
-    /// Those that the stream has.
+    /// At the first message of the stream.
     #[default]
     All,
-    /// Those that are yet to come.
+    /// At the next message.
     New,
 }
 
 impl Params {
     /// Reads the parameters' JSON text.
     pub(crate) fn parse(params: &str) -> Result<(Self, Handling), String> {
-        let (mut params, handling): (Self, _) = handling::read("nats", params, handling::ALL)?;
+        let (mut params, handling): (Self, _) = handling::read("nats", params, handling::PAYLOAD_PARAMS)?;
         params.resolve_url().and_then(|()| params.check()).map_err(|problem| format!("nats: {problem}"))?;
         Ok((params, handling))
     }
 
-    /// What traces say of it.
+    /// How traces describe it.
     pub(crate) fn origin(&self) -> Origin {
         let subscription = if self.subject.is_empty() { &self.stream } else { &self.subject };
         Origin::Broker { system: "nats", subscription: subscription.clone() }
@@ -82,7 +81,7 @@ impl Params {
         if self.subject.contains(char::is_whitespace) || self.subject.split('.').any(str::is_empty) {
             let is_given = !self.subject.is_empty();
             if is_given {
-                return Err(format!("subject {:?}: expected tokens with dots between them", self.subject));
+                return Err(format!("subject {:?}: expected tokens separated by dots", self.subject));
             }
         }
         if self.password.is_some() != self.username.is_some() {
@@ -95,7 +94,7 @@ impl Params {
     }
 }
 
-/// Names of streams and consumers are parts of subjects and of file names.
+/// Names of streams and consumers become parts of subjects and of file names.
 fn check_name(field: &str, name: &str) -> Result<(), String> {
     if name.is_empty() || name.contains(|c: char| c.is_whitespace() || ".*>/\\".contains(c)) {
         return Err(format!("{field} {name:?}: expected a name without spaces and . * > / \\"));
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_say_what_was_expected() {
         let good = r#"{"url":"nats://h:4222","stream":"S","subject":"a.*.>","username":"u","password":"p"}"#;
         assert!(Params::parse(good).is_ok());
         for (params, expected) in [
@@ -140,7 +139,7 @@ mod tests {
             (r#"{"url":"nats://u:p@h","stream":"S"}"#, "credentials go into username and password"),
             (r#"{"url":"nats://h","stream":"a.b"}"#, "stream \"a.b\": expected a name"),
             (r#"{"url":"nats://h","stream":"S","durable":"a b"}"#, "durable \"a b\": expected a name"),
-            (r#"{"url":"nats://h","stream":"S","subject":"a..b"}"#, "expected tokens with dots"),
+            (r#"{"url":"nats://h","stream":"S","subject":"a..b"}"#, "expected tokens separated by dots"),
             (r#"{"url":"nats://h","stream":"S","username":"u"}"#, "expected both or none"),
             (r#"{"url":"nats://h","stream":"S","token":"***"}"#, "token: *** stands for a secret"),
             (r#"{"url":"nats://h","stream":"S","deliver":"last"}"#, "expected `all` or `new`"),

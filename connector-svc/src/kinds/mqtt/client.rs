@@ -1,4 +1,4 @@
-//! The two versions of the protocol, as one. rumqttc has a client of its own for each.
+//! One client for both versions of the protocol. rumqttc has one for each.
 
 use std::time::Duration;
 
@@ -16,41 +16,40 @@ use rumqttc::{
 
 use super::params::{Params, Version};
 
-/// How often the broker is asked whether it is there. It also says by its answer what it has heard, which
-/// need not be remembered any more.
+/// How often the broker is pinged. Its answer also shows which acknowledgements it has received.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// The largest packet that is taken, in bytes. With MQTT 5 the broker knows what is too large for a
-/// function and does not send it. With 3.1.1 it does, and that is refused, so that it does not come again
-/// and again; but a packet has to be in memory for that, and MQTT knows packets of 256 MiB.
+/// The largest packet that is read, in bytes. With MQTT 5 the broker knows what is too large for a function and
+/// does not send it. With 3.1.1 it does, and the event is invalid, so that it is not redelivered for ever; but that
+/// takes a packet in memory, and MQTT has packets of up to 256 MiB.
 const LARGEST_PACKET: usize = 64 << 20;
-/// Requests of ours that wait for the wire: as many acknowledgements as there are packet ids, and a few.
+/// Requests that wait to be sent: as many acknowledgements as there are packet ids, and a few.
 const REQUESTS: usize = 1 << 17;
-/// Messages that we publish at once: none.
+/// Messages that may be published at once; none are.
 const OUTGOING: u16 = 8;
 
 /// What happens on a connection.
 #[derive(Debug)]
-pub(super) enum Notice {
-    /// The broker has let us in, and says whether it has kept the session.
+pub(super) enum ClientEvent {
+    /// The broker has accepted the connection.
     Connected { session_present: bool },
-    /// The broker has taken the subscription with this quality of service, or says why not.
+    /// The broker has granted the subscription with this quality of service, or refused it with a reason.
     Subscribed(Result<u8, String>),
-    /// A message has come.
+    /// A message has arrived.
     Message(Message),
-    /// An acknowledgement of the packet is on the wire.
+    /// An acknowledgement of the packet has been sent.
     Acknowledged(u16),
-    /// A ping is on the wire.
+    /// A ping has been sent.
     Pinged,
     /// The ping is answered.
     Ponged,
-    /// Our good-bye is on the wire.
+    /// The disconnect packet has been sent.
     Disconnected,
 }
 
 /// A message.
 #[derive(Debug)]
 pub(super) struct Message {
-    /// 0 when it is not to be acknowledged.
+    /// 0 if it needs no acknowledgement.
     pub(super) packet_id: u16,
     pub(super) duplicate: bool,
     pub(super) qos: u8,
@@ -60,51 +59,56 @@ pub(super) struct Message {
     pub(super) properties: Vec<(String, String)>,
 }
 
-/// One connection after the other to the same broker.
-pub(super) enum Wire {
+/// A client of one broker, which reconnects when it is polled.
+pub(super) enum Client {
     /// MQTT 3.1.1.
     V311(rumqttc::AsyncClient, Box<rumqttc::EventLoop>),
     /// MQTT 5.
     V5(v5::AsyncClient, Box<v5::EventLoop>),
 }
 
-/// What the broker shall keep for us.
+/// What the broker keeps between connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Keep {
-    /// The session: the subscription, and what has not been acknowledged.
-    Session,
+pub(super) enum SessionKind {
+    /// The subscription and unacknowledged messages.
+    Persistent,
     /// Nothing.
-    Nothing,
+    Clean,
 }
 
-/// An acknowledgement is small, and the broker waits for it before it sends more.
+/// Acknowledgements are small, and the broker waits for them before it sends more.
 fn network() -> NetworkOptions {
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     network
 }
 
-impl Wire {
-    /// Nothing is connected yet. At most `window` messages shall be on their way to us.
-    pub(super) fn new(params: &Params, client_id: &str, window: u16, keep: Keep) -> Result<Self, String> {
+impl Client {
+    /// Not connected yet. The broker may send `window` messages before it needs acknowledgements.
+    pub(super) fn new(
+        params: &Params,
+        client_id: &str,
+        window: u16,
+        session: SessionKind,
+    ) -> Result<Self, String> {
         match params.version {
-            Version::V5 => Self::v5(params, client_id, window, keep),
-            Version::V311 => Self::v311(params, client_id, keep),
+            Version::V5 => Self::v5(params, client_id, window, session),
+            Version::V311 => Self::v311(params, client_id, session),
         }
     }
 
-    fn v5(params: &Params, client_id: &str, window: u16, keep: Keep) -> Result<Self, String> {
+    fn v5(params: &Params, client_id: &str, window: u16, session: SessionKind) -> Result<Self, String> {
         let mut options = v5::MqttOptions::new(client_id, &params.host, params.port());
         options
             .set_transport(params.transport()?)
             .set_keep_alive(KEEP_ALIVE)
             .set_manual_acks(true)
-            .set_clean_start(keep == Keep::Nothing)
+            .set_clean_start(session == SessionKind::Clean)
             .set_receive_maximum(Some(window))
             .set_max_packet_size(u32::try_from(MAX_MESSAGE_BYTES).ok())
             .set_outgoing_inflight_upper_limit(OUTGOING)
             .set_network_options(network());
-        if keep == Keep::Session {
+        if session == SessionKind::Persistent {
             options.set_session_expiry_interval(Some(params.session_expiry_s));
         }
         if let Some(username) = &params.username {
@@ -115,13 +119,13 @@ impl Wire {
         Ok(Self::V5(client, Box::new(events)))
     }
 
-    fn v311(params: &Params, client_id: &str, keep: Keep) -> Result<Self, String> {
+    fn v311(params: &Params, client_id: &str, session: SessionKind) -> Result<Self, String> {
         let mut options = rumqttc::MqttOptions::new(client_id, &params.host, params.port());
         options
             .set_transport(params.transport()?)
             .set_keep_alive(KEEP_ALIVE)
             .set_manual_acks(true)
-            .set_clean_session(keep == Keep::Nothing)
+            .set_clean_session(session == SessionKind::Clean)
             .set_max_packet_size(LARGEST_PACKET, LARGEST_PACKET)
             .set_inflight(OUTGOING);
         if let Some(username) = &params.username {
@@ -133,24 +137,24 @@ impl Wire {
         Ok(Self::V311(client, Box::new(events)))
     }
 
-    /// What happens next, if it is of interest. Connects when there is no connection, and says why there
-    /// is none any more. Not to be dropped half-way.
-    pub(super) async fn poll(&mut self) -> Result<Option<Notice>, String> {
+    /// The next event, if it is of interest. Connects if there is no connection; an error says why it was lost.
+    /// Not cancel-safe.
+    pub(super) async fn poll(&mut self) -> Result<Option<ClientEvent>, String> {
         match self {
-            Self::V311(_, events) => events.poll().await.map(notice_v311).map_err(|error| {
-                // What was read before the connection broke comes again on the next one.
+            Self::V311(_, events) => events.poll().await.map(event_v311).map_err(|error| {
+                // What was read before the connection broke is redelivered on the next one.
                 events.state.events.clear();
-                words_v311(&error)
+                describe_v311(&error)
             }),
-            Self::V5(_, events) => events.poll().await.map(notice_v5).map_err(|error| {
+            Self::V5(_, events) => events.poll().await.map(event_v5).map_err(|error| {
                 events.state.events.clear();
-                words_v5(&error)
+                describe_v5(&error)
             }),
         }
     }
 
-    /// Drops the connection.
-    pub(super) fn cut(&mut self) {
+    /// Closes the connection.
+    pub(super) fn close(&mut self) {
         match self {
             Self::V311(_, events) => {
                 events.clean();
@@ -163,15 +167,15 @@ impl Wire {
         }
     }
 
-    /// Whether subscribing again to the same has no effect.
+    /// Whether repeating a subscription has no effect.
     pub(super) fn can_subscribe_again(&self) -> bool {
-        // With 3.1.1 all retained messages would come again.
+        // With 3.1.1 the broker would send all retained messages again.
         matches!(self, Self::V5(..))
     }
 
-    /// Asks for messages.
+    /// Requests a subscription.
     pub(super) fn subscribe(&self, topic: &str, qos: u8) -> Result<(), String> {
-        let asked = match self {
+        let is_queued = match self {
             Self::V311(client, _) => {
                 let qos = if qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
                 client.try_subscribe(topic, qos).is_ok()
@@ -183,7 +187,7 @@ impl Wire {
                 client.try_subscribe_many([filter]).is_ok()
             }
         };
-        if asked { Ok(()) } else { Err(format!("{topic:?} cannot be subscribed to")) }
+        if is_queued { Ok(()) } else { Err(format!("{topic:?} cannot be subscribed to")) }
     }
 
     /// A handle that acknowledges packets.
@@ -195,7 +199,7 @@ impl Wire {
     }
 }
 
-/// Says to the broker what it need not keep. What is said goes out with the next polls.
+/// Acknowledges messages. What it sends goes out with the next polls.
 pub(super) enum Acknowledger {
     V311(rumqttc::AsyncClient),
     V5(v5::AsyncClient),
@@ -204,7 +208,7 @@ pub(super) enum Acknowledger {
 impl Acknowledger {
     /// Acknowledges a packet of this connection.
     pub(super) fn acknowledge(&self, packet_id: u16) {
-        let said = match self {
+        let is_queued = match self {
             Self::V311(client) => {
                 let mut packet = Publish::new("", QoS::AtLeastOnce, Vec::new());
                 packet.pkid = packet_id;
@@ -215,14 +219,17 @@ impl Acknowledger {
                 client.try_ack(&packet).is_ok()
             }
         };
-        if !said {
-            tracing::warn!(packet_id, "an acknowledgement found no room; the message will come again");
+        if !is_queued {
+            tracing::warn!(
+                packet_id,
+                "the queue of acknowledgements is full; the message will be redelivered"
+            );
         }
     }
 
-    /// Says good-bye.
+    /// Disconnects.
     pub(super) fn disconnect(&self) {
-        // Without room for it the connection is cut.
+        // If the queue is full, the connection is closed without it.
         let _ = match self {
             Self::V311(client) => client.try_disconnect().is_ok(),
             Self::V5(client) => client.try_disconnect().is_ok(),
@@ -230,27 +237,27 @@ impl Acknowledger {
     }
 }
 
-fn outgoing(packet: &Outgoing) -> Option<Notice> {
+fn outgoing(packet: &Outgoing) -> Option<ClientEvent> {
     match packet {
-        Outgoing::PubAck(packet_id) => Some(Notice::Acknowledged(*packet_id)),
-        Outgoing::PingReq => Some(Notice::Pinged),
-        Outgoing::Disconnect => Some(Notice::Disconnected),
+        Outgoing::PubAck(packet_id) => Some(ClientEvent::Acknowledged(*packet_id)),
+        Outgoing::PingReq => Some(ClientEvent::Pinged),
+        Outgoing::Disconnect => Some(ClientEvent::Disconnected),
         _ => None,
     }
 }
 
-fn notice_v311(event: rumqttc::Event) -> Option<Notice> {
+fn event_v311(event: rumqttc::Event) -> Option<ClientEvent> {
     let packet = match event {
         rumqttc::Event::Incoming(packet) => packet,
         rumqttc::Event::Outgoing(packet) => return outgoing(&packet),
     };
     match packet {
-        Packet::ConnAck(answer) => Some(Notice::Connected { session_present: answer.session_present }),
-        Packet::SubAck(answer) => Some(Notice::Subscribed(match answer.return_codes.first() {
+        Packet::ConnAck(answer) => Some(ClientEvent::Connected { session_present: answer.session_present }),
+        Packet::SubAck(answer) => Some(ClientEvent::Subscribed(match answer.return_codes.first() {
             Some(Granted::Success(qos)) => Ok(*qos as u8),
             _ => Err("the broker refuses the subscription".into()),
         })),
-        Packet::Publish(packet) => Some(Notice::Message(Message {
+        Packet::Publish(packet) => Some(ClientEvent::Message(Message {
             packet_id: packet.pkid,
             duplicate: packet.dup,
             qos: packet.qos as u8,
@@ -259,19 +266,19 @@ fn notice_v311(event: rumqttc::Event) -> Option<Notice> {
             payload: packet.payload,
             properties: Vec::new(),
         })),
-        Packet::PingResp => Some(Notice::Ponged),
+        Packet::PingResp => Some(ClientEvent::Ponged),
         _ => None,
     }
 }
 
-fn notice_v5(event: v5::Event) -> Option<Notice> {
+fn event_v5(event: v5::Event) -> Option<ClientEvent> {
     let packet = match event {
         v5::Event::Incoming(packet) => packet,
         v5::Event::Outgoing(packet) => return outgoing(&packet),
     };
     match packet {
-        Packet5::ConnAck(answer) => Some(Notice::Connected { session_present: answer.session_present }),
-        Packet5::SubAck(answer) => Some(Notice::Subscribed(match answer.return_codes.first() {
+        Packet5::ConnAck(answer) => Some(ClientEvent::Connected { session_present: answer.session_present }),
+        Packet5::SubAck(answer) => Some(ClientEvent::Subscribed(match answer.return_codes.first() {
             Some(SubscribeReasonCode::Success(qos)) => Ok(*qos as u8),
             Some(SubscribeReasonCode::NotAuthorized) => {
                 Err("the broker refuses the subscription: not authorized".into())
@@ -279,7 +286,7 @@ fn notice_v5(event: v5::Event) -> Option<Notice> {
             Some(code) => Err(format!("the broker refuses the subscription: {code:?}")),
             None => Err("the broker refuses the subscription".into()),
         })),
-        Packet5::Publish(packet) => Some(Notice::Message(Message {
+        Packet5::Publish(packet) => Some(ClientEvent::Message(Message {
             packet_id: packet.pkid,
             duplicate: packet.dup,
             qos: packet.qos as u8,
@@ -288,52 +295,52 @@ fn notice_v5(event: v5::Event) -> Option<Notice> {
             payload: packet.payload,
             properties: packet.properties.map(|properties| properties.user_properties).unwrap_or_default(),
         })),
-        Packet5::PingResp(_) => Some(Notice::Ponged),
+        Packet5::PingResp(_) => Some(ClientEvent::Ponged),
         _ => None,
     }
 }
 
-fn words_v311(error: &rumqttc::ConnectionError) -> String {
+fn describe_v311(error: &rumqttc::ConnectionError) -> String {
     use rumqttc::{ConnectionError, StateError};
     match error {
         ConnectionError::ConnectionRefused(code) => match code {
             ConnectReturnCode::NotAuthorized => refused("not authorized"),
             ConnectReturnCode::BadUserNamePassword => refused("bad user name or password"),
-            ConnectReturnCode::RefusedProtocolVersion => refused("it does not speak MQTT 3.1.1"),
+            ConnectReturnCode::RefusedProtocolVersion => refused("it does not support MQTT 3.1.1"),
             code => refused(&format!("{code:?}")),
         },
         ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => timed_out(),
-        ConnectionError::Io(error) => unreachable_broker(error),
-        ConnectionError::Tls(error) => format!("no TLS with the broker: {error}"),
+        ConnectionError::Io(error) => unreachable_because(error),
+        ConnectionError::Tls(error) => format!("TLS with the broker failed: {error}"),
         ConnectionError::MqttState(StateError::ConnectionAborted) => closed(),
-        ConnectionError::MqttState(StateError::AwaitPingResp) => silent(),
+        ConnectionError::MqttState(StateError::AwaitPingResp) => no_pong(),
         ConnectionError::MqttState(StateError::Deserialization(PacketError::PayloadSizeLimitExceeded(
             bytes,
         ))) => too_large(*bytes),
-        other => format!("the connection to the broker broke: {other}"),
+        other => format!("the connection to the broker failed: {other}"),
     }
 }
 
-fn words_v5(error: &v5::ConnectionError) -> String {
+fn describe_v5(error: &v5::ConnectionError) -> String {
     use v5::{ConnectionError, StateError};
     match error {
         ConnectionError::ConnectionRefused(code) => match code {
             Code5::NotAuthorized => refused("not authorized"),
             Code5::BadUserNamePassword => refused("bad user name or password"),
             Code5::UnsupportedProtocolVersion | Code5::RefusedProtocolVersion => {
-                refused("it does not speak MQTT 5; set \"version\":\"3.1.1\"")
+                refused("it does not support MQTT 5; set \"version\":\"3.1.1\"")
             }
             code => refused(&format!("{code:?}")),
         },
         ConnectionError::Timeout(_) => timed_out(),
-        ConnectionError::Io(error) => unreachable_broker(error),
-        ConnectionError::Tls(error) => format!("no TLS with the broker: {error}"),
+        ConnectionError::Io(error) => unreachable_because(error),
+        ConnectionError::Tls(error) => format!("TLS with the broker failed: {error}"),
         ConnectionError::MqttState(StateError::ConnectionAborted) => closed(),
-        ConnectionError::MqttState(StateError::AwaitPingResp) => silent(),
+        ConnectionError::MqttState(StateError::AwaitPingResp) => no_pong(),
         ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => {
             format!("the broker ended the connection: {reason_code:?}")
         }
-        other => format!("the connection to the broker broke: {other}"),
+        other => format!("the connection to the broker failed: {other}"),
     }
 }
 
@@ -341,7 +348,7 @@ fn refused(why: &str) -> String {
     format!("the broker refuses the connection: {why}")
 }
 
-fn unreachable_broker(error: &std::io::Error) -> String {
+fn unreachable_because(error: &std::io::Error) -> String {
     format!("cannot reach the broker: {error}")
 }
 
@@ -349,11 +356,11 @@ fn timed_out() -> String {
     "the broker does not answer".into()
 }
 
-/// It comes again and again: only who has the broker can take it away.
+/// It is redelivered until somebody removes it from the broker.
 fn too_large(bytes: usize) -> String {
     format!(
-        "the broker sends a message of {bytes} bytes, more than the {LARGEST_PACKET} that are taken; no \
-         other comes before it is gone from the broker"
+        "the broker sends a message of {bytes} bytes; at most {LARGEST_PACKET} are accepted, and no other message \
+         arrives until it is removed from the broker"
     )
 }
 
@@ -361,6 +368,6 @@ fn closed() -> String {
     "the broker closed the connection".into()
 }
 
-fn silent() -> String {
-    "the broker has fallen silent".into()
+fn no_pong() -> String {
+    "the broker does not answer pings".into()
 }
