@@ -78,6 +78,7 @@ impl Error {
                 | Reason::NoWorker
                 | Reason::NoValidWorkers
                 | Reason::NoMatchingTag
+                | Reason::RevisionNotReached
         )
     }
 }
@@ -113,12 +114,15 @@ pub fn code(reason: Reason) -> Code {
         | Reason::DeadLetterNotFound
         | Reason::DecisionNotFound => Code::NotFound,
         Reason::FunctionExists => Code::AlreadyExists,
-        Reason::DefaultModule | Reason::CodeUnusable | Reason::ScriptUnusable => Code::FailedPrecondition,
+        Reason::DefaultModule | Reason::ScriptInUse | Reason::CodeUnusable | Reason::ScriptUnusable => {
+            Code::FailedPrecondition
+        }
         Reason::NoWorker
         | Reason::NoValidWorkers
         | Reason::NoMatchingTag
         | Reason::WorkerLost
         | Reason::Unavailable
+        | Reason::RevisionNotReached
         | Reason::ConnectionLost
         | Reason::ResultNotTaken => Code::Unavailable,
         Reason::DeadlineExceeded => Code::DeadlineExceeded,

@@ -37,6 +37,9 @@ pub(crate) enum RegistryError {
 
     #[error("module {module:?} has a function {name:?} already")]
     FunctionExists { module: String, name: String },
+    /// Functions use the script that should be deleted.
+    #[error("script {name:?} is used by {users}; set `force` to delete it anyway")]
+    ScriptInUse { name: String, users: String },
     /// The default module can't be changed like this.
     #[error("Cannot {0} default module")]
     DefaultModule(&'static str),
@@ -96,6 +99,7 @@ impl From<RegistryError> for Error {
             RegistryError::SubjectNotFound(_) => Reason::SubjectNotFound,
             RegistryError::CodeNotFound(_) => Reason::CodeNotFound,
             RegistryError::FunctionExists { .. } => Reason::FunctionExists,
+            RegistryError::ScriptInUse { .. } => Reason::ScriptInUse,
             RegistryError::DefaultModule(_) => Reason::DefaultModule,
             RegistryError::UploadStalled(_) => Reason::DeadlineExceeded,
         };

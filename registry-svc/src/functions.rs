@@ -10,6 +10,7 @@ use crate::error::{RegistryError, Result};
 use crate::modules::reached_module;
 use crate::names;
 use crate::registry::Registry;
+use crate::scripts;
 use crate::store::{FunctionBindings, Reader};
 
 impl Registry {
@@ -30,6 +31,7 @@ impl Registry {
         };
         reached_module(&self.store.read(), caller, &spec.module).await?;
         refuse_taken(&self.store.read(), &spec.module, &spec.name).await?;
+        refuse_missing_script(&self.store.read(), &metadata).await?;
 
         let upload = self.uploads.receive(chunks).await?;
         let upload = upload.ok_or_else(|| RegistryError::field("code", "can't be blank"))?;
@@ -37,6 +39,7 @@ impl Registry {
         let mut write = self.store.write().await?;
         let module = reached_module(&write.read(), caller, &spec.module).await?;
         refuse_taken(&write.read(), &spec.module, &spec.name).await?;
+        refuse_missing_script(&write.read(), &metadata).await?;
         write.insert_code(&upload.code, &upload.bytes).await?;
         let function = Function {
             id: Uuid::now_v7().to_string(),
@@ -45,6 +48,7 @@ impl Registry {
             code: Some(upload.code),
             metadata: Some(metadata),
             limits: Some(limits),
+            creator: caller.owner().to_owned(),
             ..Function::default()
         };
         let function = write.insert_function(function, bindings).await?;
@@ -82,12 +86,18 @@ impl Registry {
             events: self.accept_binding_list("events", spec.events)?,
             sinks: self.accept_binding_list("sinks", spec.sinks)?,
         };
-        reached_function(&self.store.snapshot().await?.read(), caller, &spec.module, &spec.name).await?;
+        changeable_function(&self.store.snapshot().await?.read(), caller, &spec.module, &spec.name).await?;
+        if let Some(metadata) = &metadata {
+            refuse_missing_script(&self.store.read(), metadata).await?;
+        }
 
         let upload = self.uploads.receive(chunks).await?;
 
         let mut write = self.store.write().await?;
-        let mut function = reached_function(&write.read(), caller, &spec.module, &spec.name).await?;
+        let mut function = changeable_function(&write.read(), caller, &spec.module, &spec.name).await?;
+        if let Some(metadata) = &metadata {
+            refuse_missing_script(&write.read(), metadata).await?;
+        }
         if let Some(new_name) = spec.new_name.filter(|new_name| *new_name != spec.name) {
             refuse_taken(&write.read(), &spec.module, &new_name).await?;
             function.name = new_name;
@@ -106,7 +116,7 @@ impl Registry {
     /// Deletes a function, and its code if nothing else uses it.
     pub(crate) async fn delete_function(&self, caller: &Caller, module: &str, name: &str) -> Result<u64> {
         let mut write = self.store.write().await?;
-        let function = reached_function(&write.read(), caller, module, name).await?;
+        let function = changeable_function(&write.read(), caller, module, name).await?;
         write.delete_function(&function).await?;
         Ok(write.commit().await?)
     }
@@ -125,6 +135,33 @@ async fn reached_function(
         .ok_or_else(|| RegistryError::FunctionNotFound { module: module.to_owned(), name: name.to_owned() })
 }
 
+/// The function of this name, if the caller may change and delete it. In a module of one owner everyone who
+/// reaches it may; in a shared one only who created the function.
+async fn changeable_function(
+    reader: &Reader<'_>,
+    caller: &Caller,
+    module: &str,
+    name: &str,
+) -> Result<Function> {
+    let function = reached_function(reader, caller, module, name).await?;
+    match caller {
+        Caller::Subject(subject) if function.owner.is_empty() && *subject != function.creator => {
+            Err(RegistryError::PermissionDenied(
+                "only its creator and administrators may change or delete a function of a shared module",
+            ))
+        }
+        _ => Ok(function),
+    }
+}
+
+/// Refuses a script that does not exist: invocations by it would fail.
+async fn refuse_missing_script(reader: &Reader<'_>, metadata: &Metadata) -> Result<()> {
+    if !metadata.script.is_empty() && scripts::find(reader, &metadata.script).await?.is_none() {
+        return Err(RegistryError::field("script", format!("does not exist: {:?}", metadata.script)));
+    }
+    Ok(())
+}
+
 /// Refuses a name that another function of the module has.
 async fn refuse_taken(reader: &Reader<'_>, module: &str, name: &str) -> Result<()> {
     match reader.has_function(module, name).await? {
@@ -135,10 +172,6 @@ async fn refuse_taken(reader: &Reader<'_>, module: &str, name: &str) -> Result<(
 
 fn accept_metadata(metadata: Metadata) -> Result<Metadata> {
     names::check_text("tag", &metadata.tag)?;
-    // It need not be there yet: whoever invokes the function is told.
-    if !metadata.script.is_empty() && !names::is_name(&metadata.script) {
-        return Err(RegistryError::field("script", "is no name of a script"));
-    }
     let capacity_kb = match accept_amount("capacity", metadata.capacity_kb)? {
         0 => proto::DEFAULT_CAPACITY_KB,
         capacity_kb => capacity_kb,

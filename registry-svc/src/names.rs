@@ -1,4 +1,4 @@
-//! The names of modules, functions, scripts and subjects, and other short text.
+//! The names of modules, functions, subjects and scripts, and other short text.
 
 use std::cmp::Ordering;
 
@@ -9,7 +9,7 @@ pub(crate) const DEFAULT_MODULE: &str = "_";
 
 const MAX_CHARS: usize = 160;
 
-/// Accepts what is a name, and else says all that is wrong with the field `name`.
+/// Accepts what is a name of a module, a function or a subject, and else says all that is wrong with the field `name`.
 pub(crate) fn check(name: &str) -> Result<()> {
     if name.trim().is_empty() {
         return Err(RegistryError::field("name", "can't be blank"));
@@ -28,6 +28,27 @@ pub(crate) fn check(name: &str) -> Result<()> {
 /// database.
 pub(crate) fn is_name(name: &str) -> bool {
     check(name).is_ok()
+}
+
+/// Accepts what is a name of a script, which may be nearly any text, as in published FunLess.
+pub(crate) fn check_script(name: &str) -> Result<()> {
+    if name.trim().is_empty() {
+        return Err(RegistryError::field("name", "can't be blank"));
+    }
+    check_text("name", name)?;
+    if name.trim() != name {
+        return Err(RegistryError::field("name", "must not begin or end with white space"));
+    }
+    // It is one segment of a path, which clients shorten when it is one of these.
+    if name.contains(['/', '\\']) || matches!(name, "." | "..") {
+        return Err(RegistryError::field("name", "must not contain slashes, or be . or .."));
+    }
+    Ok(())
+}
+
+/// Whether a script can have this name.
+pub(crate) fn is_script(name: &str) -> bool {
+    check_script(name).is_ok()
 }
 
 /// Accepts short text on one line.
@@ -50,8 +71,8 @@ pub(crate) fn order(a: &str, b: &str) -> Ordering {
 mod tests {
     use super::*;
 
-    fn messages(name: &str) -> Vec<String> {
-        match check(name) {
+    fn messages(checked: Result<()>) -> Vec<String> {
+        match checked {
             Ok(()) => Vec::new(),
             Err(RegistryError::InvalidFields(fields)) => {
                 fields.into_iter().map(|(_, message)| message).collect()
@@ -83,7 +104,35 @@ mod tests {
             ("na\0me", &[characters]),
         ];
         for (name, expected) in cases {
-            assert_eq!(messages(name), expected, "{name:?}");
+            assert_eq!(messages(check(name)), expected, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_scripts() {
+        let slashes = "must not contain slashes, or be . or ..";
+        let around = "must not begin or end with white space";
+        let controls = "must not contain control characters";
+        let cases: [(&str, &[&str]); 16] = [
+            ("hello", &[]),
+            ("a-b c", &[]),
+            ("a.b", &[]),
+            ("größe?#%", &[]),
+            (&"é".repeat(160), &[]),
+            (&"é".repeat(161), &["should be at most 160 character(s)"]),
+            ("", &["can't be blank"]),
+            (" \n", &["can't be blank"]),
+            (" a", &[around]),
+            ("a ", &[around]),
+            ("a/b", &[slashes]),
+            ("a\\b", &[slashes]),
+            (".", &[slashes]),
+            ("..", &[slashes]),
+            ("a\nb", &[controls]),
+            ("a\0b", &[controls]),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(messages(check_script(name)), expected, "{name:?}");
         }
     }
 

@@ -1,18 +1,23 @@
 //! APP scripts: stored and listed.
 
-use proto::registry::v1::Script;
+use mesh::Caller;
+use proto::registry::v1::{Function, Script};
 
 use crate::error::{RegistryError, Result};
 use crate::names;
 use crate::registry::Registry;
+use crate::store::Reader;
 
 /// A script is written by hand.
 const MAX_SCRIPT_BYTES: usize = 256 << 10;
 
+/// How many functions an error names.
+const MAX_NAMED_FUNCTIONS: usize = 5;
+
 impl Registry {
     /// Stores a script. Gives the revision beside it.
     pub(crate) async fn create_script(&self, script: Script) -> Result<(Script, u64)> {
-        names::check(&script.name)?;
+        names::check_script(&script.name)?;
         check_content(&script.content)?;
         let mut write = self.store.write().await?;
         if write.read().script(&script.name).await?.is_some() {
@@ -24,7 +29,7 @@ impl Registry {
 
     /// The script of this name.
     pub(crate) async fn get_script(&self, name: &str) -> Result<Script> {
-        let script = if names::is_name(name) { self.store.read().script(name).await? } else { None };
+        let script = find(&self.store.read(), name).await?;
         script.ok_or_else(|| RegistryError::ScriptNotFound(name.to_owned()))
     }
 
@@ -35,14 +40,40 @@ impl Registry {
         Ok(scripts)
     }
 
-    /// Deletes a script.
-    pub(crate) async fn delete_script(&self, name: &str) -> Result<u64> {
+    /// Deletes a script. One that functions use stays, unless `force` is set.
+    pub(crate) async fn delete_script(&self, caller: &Caller, name: &str, force: bool) -> Result<u64> {
         let mut write = self.store.write().await?;
-        if !names::is_name(name) || !write.delete_script(name).await? {
+        if find(&write.read(), name).await?.is_none() {
             return Err(RegistryError::ScriptNotFound(name.to_owned()));
         }
+        let users = write.read().functions_with_script(name).await?;
+        if !users.is_empty() && !force {
+            return Err(RegistryError::ScriptInUse { name: name.to_owned(), users: in_words(caller, users) });
+        }
+        write.delete_script(name).await?;
         Ok(write.commit().await?)
     }
+}
+
+/// The script of this name, if there is one. What cannot be a name is not looked for.
+pub(crate) async fn find(reader: &Reader<'_>, name: &str) -> Result<Option<Script>> {
+    Ok(if names::is_script(name) { reader.script(name).await? } else { None })
+}
+
+/// Names a few of the functions that the caller reaches, and counts all others.
+fn in_words(caller: &Caller, functions: Vec<Function>) -> String {
+    let count = functions.len();
+    let reached = functions.into_iter().filter(|function| caller.reaches(&function.owner));
+    let mut words: Vec<_> =
+        reached.map(|function| format!("{}/{}", function.module, function.name)).collect();
+    words.sort();
+    words.truncate(MAX_NAMED_FUNCTIONS);
+    match (words.len(), count - words.len()) {
+        (_, 0) => {}
+        (0, others) => words.push(format!("{others} function(s) of others")),
+        (_, others) => words.push(format!("{others} more")),
+    }
+    words.join(", ")
 }
 
 fn check_content(content: &str) -> Result<()> {

@@ -74,6 +74,10 @@ impl Registry {
             let message = "is the owner of modules of a deleted subject; delete these modules first";
             return Err(RegistryError::field("name", message));
         }
+        if write.read().has_created(name).await? {
+            let message = "is the creator of functions of a deleted subject; delete these functions first";
+            return Err(RegistryError::field("name", message));
+        }
         let token = Secret::new(format!("{TOKEN_PREFIX}{}", Secret::random().expose()));
         let expires_at_ms = now_ms().saturating_add(self.token_ttl_ms);
         let subject = Subject { name: name.to_owned(), role: role.into(), expires_at_ms };

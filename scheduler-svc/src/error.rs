@@ -80,7 +80,7 @@ impl From<SchedulingError> for Error {
             SchedulingError::ScriptNotFound(_) => Reason::ScriptNotFound,
             SchedulingError::ScriptUnusable { .. } => Reason::ScriptUnusable,
             SchedulingError::UnknownRevision { .. } => Reason::BadRequest,
-            SchedulingError::CatalogBehind { .. } => Reason::Unavailable,
+            SchedulingError::CatalogBehind { .. } => Reason::RevisionNotReached,
             SchedulingError::Refused(Refusal::NoWorkers) | SchedulingError::NoneReachable => Reason::NoWorker,
             SchedulingError::Refused(Refusal::NoMatchingTag) => Reason::NoMatchingTag,
             SchedulingError::Refused(Refusal::NoValidWorkers) => Reason::NoValidWorkers,

@@ -26,6 +26,9 @@ pub enum Scripts {
     Delete {
         /// Name of the script.
         name: String,
+        /// Delete it though functions use it: their invocations fail until a script has the name again.
+        #[arg(long)]
+        force: bool,
     },
     /// Check a script for errors and warnings; fails if it has errors.
     Lint {

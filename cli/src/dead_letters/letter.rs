@@ -145,7 +145,10 @@ ID  ROLE   TYPE  FUNCTION  DEAD-LETTERED  ATTEMPTS  REASON
     fn a_payload_is_shown_as_it_was() {
         let shown = shown(&letter(r#","payload":{"b": 1.0, "a":12345678901234567890123}"#));
         let shown = shown.expect("it is well-formed");
-        assert!(shown.starts_with("id             1\nrole           event\nbinding        mqtt b\n"), "{shown}");
+        assert!(
+            shown.starts_with("id             1\nrole           event\nbinding        mqtt b\n"),
+            "{shown}"
+        );
         assert!(!shown.contains("trace"), "there is none: {shown}");
         assert!(shown.ends_with("\n\n{\"b\": 1.0, \"a\":12345678901234567890123}\n"), "{shown}");
     }

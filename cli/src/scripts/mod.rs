@@ -59,8 +59,9 @@ pub async fn run(command: Scripts, client: &Client) -> anyhow::Result<()> {
             let answer = client.ask(client.request(Method::GET, &one(&name))?).await?;
             print!("{}", data::<Script>(&unless_missing(answer)?)?.content);
         }
-        Scripts::Delete { name } => {
-            unless_missing(client.ask(client.request(Method::DELETE, &one(&name))?).await?)?;
+        Scripts::Delete { name, force } => {
+            let query = [("force", force.to_string())];
+            unless_missing(client.ask(client.query(Method::DELETE, &one(&name), &query)?).await?)?;
             println!("deleted {name}");
         }
         Scripts::Lint { file } => lint(client, &file).await?,

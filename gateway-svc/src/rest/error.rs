@@ -216,13 +216,16 @@ impl ApiError {
                 Self::because(StatusCode::NOT_FOUND, &message)
             }
             Reason::FunctionExists => Self::new(StatusCode::CONFLICT, "Conflict"),
+            Reason::ScriptInUse => Self::because(StatusCode::CONFLICT, &message),
             Reason::DefaultModule => Self::default_module(message),
             Reason::NoWorker | Reason::NoValidWorkers | Reason::NoMatchingTag => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, no_worker(&message))
             }
-            Reason::WorkerLost | Reason::ConnectionLost | Reason::Unavailable | Reason::ResultNotTaken => {
-                Self::because(StatusCode::SERVICE_UNAVAILABLE, &message)
-            }
+            Reason::WorkerLost
+            | Reason::ConnectionLost
+            | Reason::Unavailable
+            | Reason::RevisionNotReached
+            | Reason::ResultNotTaken => Self::because(StatusCode::SERVICE_UNAVAILABLE, &message),
             Reason::Overloaded => Self::because(StatusCode::TOO_MANY_REQUESTS, &message),
             Reason::DeadlineExceeded => Self::because(StatusCode::GATEWAY_TIMEOUT, &message),
             Reason::GuestTrapped
@@ -331,6 +334,8 @@ mod tests {
             (Reason::DeadLetterNotFound, 404, "Not Found"),
             (Reason::CodeNotFound, 500, "Something went wrong: why"),
             (Reason::FunctionExists, 409, "Conflict"),
+            (Reason::ScriptInUse, 409, "Conflict: why"),
+            (Reason::RevisionNotReached, 503, "Service Unavailable: why"),
             (Reason::NoWorker, 503, "No worker available: why"),
             (Reason::NoValidWorkers, 503, "No worker available: why"),
             (Reason::NoMatchingTag, 503, "No worker available: why"),

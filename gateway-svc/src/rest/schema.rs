@@ -2,7 +2,7 @@
 //! have no type but for the documentation.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// The envelope of every answer.
 #[derive(Debug, Serialize, ToSchema)]
@@ -106,4 +106,14 @@ pub(super) struct ScriptUpload {
     /// The script: YAML, UTF-8.
     #[schema(value_type = String, format = Binary)]
     file: (),
+}
+
+/// How a script is deleted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeleteScriptQuery {
+    /// Delete it though functions use it: their invocations fail until a script has the name again.
+    #[serde(default)]
+    pub(super) force: bool,
 }

@@ -13,9 +13,9 @@ use proto::scheduler::v1::AppScript;
 
 use super::Rest;
 use super::error::{ApiError, Failure, Usual};
-use super::extract::{JsonBody, Names, User};
+use super::extract::{JsonBody, Names, Query, User};
 use super::revision::Revision;
-use super::schema::{Data, LintBody, ScriptUpload};
+use super::schema::{Data, DeleteScriptQuery, LintBody, ScriptUpload};
 use super::upload::Form;
 use crate::scripts::{self, Created, NotCreated};
 use shown::{Findings, ScriptCreated, ScriptShown};
@@ -107,20 +107,23 @@ pub(super) async fn get_script(
     Ok(Json(Data { data }))
 }
 
-/// Deletes a script.
+/// Deletes a script. One that functions use is refused, unless `force=true`.
 #[utoipa::path(delete, path = "/v1/scripts/app/{script}", tag = "scripts",
-    params(("script" = String, Path, description = "The script's name.")),
+    params(("script" = String, Path, description = "The script's name."), DeleteScriptQuery),
     responses(
         (status = 204, description = "Deleted."),
+        (status = 400, description = "`force` is neither true nor false, or a parameter is unknown.", body = Failure),
         (status = 404, description = "There is no such script.", body = Failure),
+        (status = 409, description = "Functions use it; `errors.message` names them.", body = Failure),
         Usual,
     ))]
 pub(super) async fn delete_script(
     State(rest): State<Rest>,
     User(caller): User,
     Names(name): Names<String>,
+    Query(query): Query<DeleteScriptQuery>,
 ) -> Result<(Revision, StatusCode), ApiError> {
-    let request = rest.request(&caller, DeleteScriptRequest { name });
+    let request = rest.request(&caller, DeleteScriptRequest { name, force: query.force });
     let reply = rest.channels.scripts().delete_script(request).await?.into_inner();
     Ok((rest.latest_revision.wrote(reply.revision), StatusCode::NO_CONTENT))
 }

@@ -40,7 +40,7 @@ async fn a_script_is_created_shown_and_deleted() {
         assert_eq!(scripts.get_script(request).await.expect("shown").into_inner().script, script);
         let listed = scripts.list_scripts(with_token(ANN, ListScriptsRequest {})).await.expect("listed");
         assert_eq!(listed.into_inner().scripts, Vec::from_iter(script));
-        let request = with_token(ANN, DeleteScriptRequest { name: "s".into() });
+        let request = with_token(ANN, DeleteScriptRequest { name: "s".into(), force: false });
         assert_eq!(scripts.delete_script(request).await.expect("deleted").into_inner().revision, 2);
         let request = with_token(ANN, GetScriptRequest { name: "s".into() });
         assert_eq!(reason(scripts.get_script(request).await), Reason::ScriptNotFound);

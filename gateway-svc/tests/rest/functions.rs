@@ -124,7 +124,7 @@ async fn a_function_is_shown_with_all_that_is_known() {
     let upload = mesh.request("POST", "/v1/fn/_").multipart(crate::support::http::form(&parts));
     assert_eq!(send(upload).await.status, 201);
     let expected = json!({
-        "name": "f", "module": "_", "hash": Hash::of(WASM.as_bytes()).to_string(), "size": WASM.len(), "kind": "funless",
+        "name": "f", "module": "_", "creator": "ann", "hash": Hash::of(WASM.as_bytes()).to_string(), "size": WASM.len(), "kind": "funless",
         "metadata": {"tag": "edge", "capacity": 128, "idempotent": true, "script": "s"},
         "limits": {"memory_bytes": null, "timeout_ms": 1500, "output_bytes": null},
         "events": [],

@@ -1,7 +1,7 @@
 use mesh::Caller;
 use serde_json::{Value, json};
 
-use super::{ALPHANUMERIC, data, detail, refused};
+use super::{data, detail, refused};
 use crate::support::http::{Body, Row, send};
 use crate::support::{ANN, Mesh, nowhere};
 
@@ -25,6 +25,9 @@ fn created(name: &str) -> Value {
     created
 }
 
+/// What is said of a value that is neither true nor false.
+const FORCE: &str = "Bad Request: force: provided string was not `true` or `false`";
+
 fn row(method: &'static str, path: &'static str, body: Body, status: u16, answer: Value) -> Row {
     Row { ask: (method, path), body, status, answer }
 }
@@ -32,6 +35,7 @@ fn row(method: &'static str, path: &'static str, body: Body, status: u16, answer
 #[tokio::test]
 async fn the_table_of_scripts() {
     let mesh = Mesh::start().await;
+    mesh.registry.state.lock().used_script = "a".into();
     let create = |parts, status, answer| row("POST", PATH, Body::Form(parts), status, answer);
     mesh.walk(
         ANN,
@@ -43,14 +47,16 @@ async fn the_table_of_scripts() {
             row("GET", "/v1/scripts/app/a", Body::None, 200, data(script("a"))),
             row("GET", "/v1/scripts/app/c", Body::None, 404, detail("Not Found: there is no script c")),
             create(&[("name", "a"), ("file", YAML)], 422, refused("name", "has already been taken")),
-            create(&[("name", "a-b"), ("file", YAML)], 422, refused("name", ALPHANUMERIC)),
-            create(&[("name", ""), ("file", YAML)], 422, refused("name", "can't be blank")),
+            create(&[("name", "a-b c"), ("file", YAML)], 201, data(created("a-b c"))),
+            row("GET", "/v1/scripts/app/a-b%20c", Body::None, 200, data(script("a-b c"))),
             create(&[("name", "c"), ("file", "")], 422, refused("file", "can't be blank")),
             create(&[("name", "c")], 400, detail("Bad Request")),
             create(&[("file", YAML)], 400, detail("Bad Request")),
             row("POST", PATH, Body::Json("{}"), 400, detail("Bad Request")),
             row("POST", PATH, Body::None, 400, detail("Bad Request")),
-            row("DELETE", "/v1/scripts/app/a", Body::None, 204, Value::Null),
+            row("DELETE", "/v1/scripts/app/a?force=maybe", Body::None, 400, detail(FORCE)),
+            row("DELETE", "/v1/scripts/app/a", Body::None, 409, detail("Conflict: a function uses it")),
+            row("DELETE", "/v1/scripts/app/a?force=true", Body::None, 204, Value::Null),
             row("DELETE", "/v1/scripts/app/a", Body::None, 404, detail("Not Found: there is no script a")),
         ],
     )

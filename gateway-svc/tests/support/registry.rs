@@ -37,6 +37,8 @@ pub struct FakeRegistry {
 pub struct State {
     pub modules: BTreeMap<String, BTreeMap<String, Function>>,
     pub scripts: BTreeMap<String, String>,
+    /// The name of a script that a function uses.
+    pub used_script: String,
     pub subjects: BTreeMap<String, Subject>,
     /// Names by token.
     pub tokens: BTreeMap<String, String>,
@@ -203,6 +205,7 @@ impl Functions for FakeRegistry {
         &self,
         request: Request<Streaming<CreateFunctionRequest>>,
     ) -> Reply<CreateFunctionResponse> {
+        let creator = Caller::of(&request).owner().to_owned();
         self.called(&request)?;
         let mut parts = request.into_inner();
         let (mut spec, mut code) = (None, Vec::new());
@@ -235,6 +238,7 @@ impl Functions for FakeRegistry {
             sinks: with_ids(spec.sinks),
             created_at_ms: 1_700_000_000_000,
             updated_at_ms: 1_700_000_000_000,
+            creator,
             ..Function::default()
         };
         store_code(&mut state, &mut function, code)?;
@@ -318,7 +322,12 @@ impl Scripts for FakeRegistry {
         self.called(&request)?;
         let script = request.into_inner().script.unwrap_or_default();
         let mut state = self.state.lock();
-        check_name(&script.name, state.scripts.contains_key(&script.name))?;
+        if script.name.is_empty() {
+            return Err(Error::field("name", "can't be blank").into());
+        }
+        if state.scripts.contains_key(&script.name) {
+            return Err(Error::field("name", "has already been taken").into());
+        }
         if script.content.is_empty() {
             return Err(Error::field("content", "can't be blank").into());
         }
@@ -344,8 +353,13 @@ impl Scripts for FakeRegistry {
 
     async fn delete_script(&self, request: Request<DeleteScriptRequest>) -> Reply<DeleteScriptResponse> {
         self.called(&request)?;
-        let name = request.into_inner().name;
-        let removed = self.state.lock().scripts.remove(&name);
+        let DeleteScriptRequest { name, force } = request.into_inner();
+        let mut state = self.state.lock();
+        if state.used_script == name && state.scripts.contains_key(&name) && !force {
+            return Err(no(Reason::ScriptInUse, "a function uses it"));
+        }
+        let removed = state.scripts.remove(&name);
+        drop(state);
         removed.ok_or_else(|| no(Reason::ScriptNotFound, &format!("there is no script {name}")))?;
         Ok(Response::new(DeleteScriptResponse { revision: self.wrote() }))
     }

@@ -1,5 +1,6 @@
 //! `funless.registry.v1.Scripts`. Scripts are shared, whoever calls.
 
+use mesh::Caller;
 use proto::registry::v1::scripts_server::Scripts;
 use proto::registry::v1::{
     CreateScriptRequest, CreateScriptResponse, DeleteScriptRequest, DeleteScriptResponse, GetScriptRequest,
@@ -40,7 +41,9 @@ impl Scripts for Handler {
         &self,
         request: Request<DeleteScriptRequest>,
     ) -> Result<Response<DeleteScriptResponse>, Status> {
-        let revision = self.registry.delete_script(&request.into_inner().name).await?;
+        let caller = Caller::of(&request);
+        let DeleteScriptRequest { name, force } = request.into_inner();
+        let revision = self.registry.delete_script(&caller, &name, force).await?;
         Ok(written(DeleteScriptResponse { revision }, revision))
     }
 }

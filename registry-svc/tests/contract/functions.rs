@@ -1,11 +1,14 @@
 //! Functions and their bindings.
 
-use mesh::Reason;
+use mesh::{Caller, Reason};
 use proto::registry::v1::create_function_request::Part;
+use proto::registry::v1::update_function_request::Part as UpdatePart;
 use proto::registry::v1::{
     BindingList, CodeKind, CreateFunctionRequest, CreateFunctionSpec, DeleteFunctionRequest, Function,
-    GetFunctionRequest, GetModuleRequest, Limits, ListFunctionsRequest, Metadata, UpdateFunctionSpec,
+    GetFunctionRequest, GetModuleRequest, Limits, ListFunctionsRequest, Metadata, UpdateFunctionRequest,
+    UpdateFunctionSpec,
 };
+use tonic::Request;
 
 use crate::support::{
     Database, Registry, as_subject, binding, contract, create_parts, failure, reason, refused, spec, wasm,
@@ -18,6 +21,7 @@ contract!(
     uploads_keep_to_the_protocol,
     an_update_changes_what_it_names,
     an_update_is_checked,
+    only_its_creator_changes_a_function_of_a_shared_module,
 );
 
 async fn get(registry: &Registry, module: &str, name: &str) -> Result<Function, tonic::Status> {
@@ -32,6 +36,7 @@ fn update(name: &str) -> UpdateFunctionSpec {
 
 async fn functions_live_and_die(database: Database) {
     let registry = Registry::start(&database).await;
+    registry.create_script("s").await;
     let metadata = Metadata { tag: "edge".into(), capacity_kb: 128, idempotent: true, script: "s".into() };
     let limits = Limits { memory_bytes: 1 << 20, timeout_ms: 5000, output_bytes: 1000 };
     let full = CreateFunctionSpec {
@@ -67,7 +72,10 @@ async fn functions_live_and_die(database: Database) {
     assert_eq!(deleted.into_inner().revision, created.revision + 2);
     assert_eq!(reason(registry.functions().delete_function(delete).await), Reason::FunctionNotFound);
     let error = failure(get(&registry, "_", "full").await);
-    assert_eq!((error.reason, &*error.message), (Reason::FunctionNotFound, "no function \"full\" in module \"_\""));
+    assert_eq!(
+        (error.reason, &*error.message),
+        (Reason::FunctionNotFound, "no function \"full\" in module \"_\"")
+    );
     let no_module = reason(get(&registry, "nothing", "full").await);
     assert_eq!(no_module, Reason::ModuleNotFound);
     assert_eq!(reason(get(&registry, "_", "nul\0").await), Reason::FunctionNotFound);
@@ -99,7 +107,7 @@ async fn functions_are_checked(database: Database) {
         (spec("_", "a b"), "name"),
         (metadata(Metadata { capacity_kb: u64::MAX, ..Metadata::default() }), "capacity"),
         (metadata(Metadata { tag: "a\0".into(), ..Metadata::default() }), "tag"),
-        (metadata(Metadata { script: "no name".into(), ..Metadata::default() }), "script"),
+        (metadata(Metadata { script: "missing".into(), ..Metadata::default() }), "script"),
         (events(vec![binding("", "{}")]), "events"),
         (events(vec![binding("mqtt", "{}"), binding("mqtt", "no json")]), "events"),
         (sinks(vec![binding("couchdb", "[1]")]), "sinks"),
@@ -206,4 +214,31 @@ async fn an_update_is_checked(database: Database) {
     let parts = create_parts(spec("_", "anns"), &wasm("1"));
     let request = as_subject("ann", futures::stream::iter(parts));
     registry.functions().create_function(request).await.expect("the default module is shared");
+}
+
+async fn only_its_creator_changes_a_function_of_a_shared_module(database: Database) {
+    let registry = Registry::start(&database).await;
+    let create = as_subject("ann", futures::stream::iter(create_parts(spec("_", "f"), &wasm("1"))));
+    let created = registry.functions().create_function(create).await.expect("created").into_inner();
+    assert_eq!(created.function.expect("a function").creator, "ann");
+
+    let update = |caller: Caller| {
+        let spec = UpdateFunctionSpec { limits: Some(Limits::default()), ..update("f") };
+        let message = UpdateFunctionRequest { part: Some(UpdatePart::Spec(spec)) };
+        caller.attach(Request::new(futures::stream::iter([message])))
+    };
+    let delete = DeleteFunctionRequest { module: "_".into(), name: "f".into() };
+    let get = GetFunctionRequest { module: "_".into(), name: "f".into() };
+    let mut functions = registry.functions();
+    functions.get_function(as_subject("bob", get)).await.expect("everyone reads it");
+    let denied = [
+        reason(functions.update_function(update(Caller::Subject("bob".into()))).await),
+        reason(functions.delete_function(as_subject("bob", delete.clone())).await),
+    ];
+    assert_eq!(denied, [Reason::PermissionDenied; 2]);
+    functions.update_function(update(Caller::Subject("ann".into()))).await.expect("her own");
+    let by_admin =
+        functions.update_function(update(Caller::Admin("root".into()))).await.expect("administrators");
+    assert_eq!(by_admin.into_inner().function.expect("a function").creator, "ann", "it stays hers");
+    functions.delete_function(as_subject("ann", delete)).await.expect("deleted");
 }

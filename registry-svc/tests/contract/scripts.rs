@@ -2,12 +2,13 @@
 
 use mesh::Reason;
 use proto::registry::v1::{
-    CreateScriptRequest, DeleteScriptRequest, GetScriptRequest, ListScriptsRequest, Script,
+    CreateFunctionSpec, CreateModuleRequest, CreateScriptRequest, DeleteScriptRequest, GetScriptRequest,
+    ListScriptsRequest, Metadata, Script, UpdateFunctionSpec,
 };
 
-use crate::support::{Database, Registry, contract, reason, refused};
+use crate::support::{Database, Registry, as_subject, contract, failure, reason, refused, spec, wasm};
 
-contract!(scripts_live_and_die, scripts_are_checked);
+contract!(scripts_live_and_die, scripts_are_checked, scripts_of_functions_stay);
 
 fn script(name: &str, content: &str) -> Script {
     Script { name: name.into(), content: content.into() }
@@ -35,7 +36,7 @@ async fn scripts_live_and_die(database: Database) {
     let listed = scripts.list_scripts(ListScriptsRequest {}).await.expect("a list").into_inner();
     assert_eq!(listed.scripts, [script("a", content), script("b", content)]);
 
-    let delete = DeleteScriptRequest { name: "b".into() };
+    let delete = DeleteScriptRequest { name: "b".into(), force: false };
     let deleted = scripts.delete_script(delete.clone()).await.expect("deleted").into_inner();
     assert_eq!(deleted.revision, second.revision + 1);
     assert_eq!(reason(scripts.delete_script(delete).await), Reason::ScriptNotFound);
@@ -49,7 +50,7 @@ async fn scripts_are_checked(database: Database) {
     scripts.create_script(create("taken", "x")).await.expect("created");
     let cases = [
         (create("taken", "y"), ("name", "has already been taken")),
-        (create("a.b", "y"), ("name", "must contain only alphanumeric characters and underscores")),
+        (create("a/b", "y"), ("name", "must not contain slashes, or be . or ..")),
         (create("", "y"), ("name", "can't be blank")),
         (CreateScriptRequest { script: None }, ("name", "can't be blank")),
         (create("empty", " \n"), ("content", "can't be blank")),
@@ -61,4 +62,35 @@ async fn scripts_are_checked(database: Database) {
     }
     let large = create("large", &"x".repeat((256 << 10) + 1));
     assert_eq!(reason(scripts.create_script(large).await), Reason::TooLarge);
+}
+
+async fn scripts_of_functions_stay(database: Database) {
+    let registry = Registry::start(&database).await;
+    let with_script = |module: &str, name: &str| CreateFunctionSpec {
+        metadata: Some(Metadata { script: "a-b c".into(), ..Metadata::default() }),
+        ..spec(module, name)
+    };
+    let missing = refused(registry.create(with_script("_", "f"), &wasm("1")).await);
+    assert_eq!(missing, [("script".to_owned(), r#"does not exist: "a-b c""#.to_owned())]);
+
+    registry.create_script("a-b c").await;
+    let module = CreateModuleRequest { name: "anns".into() };
+    registry.modules().create_module(as_subject("ann", module)).await.expect("created");
+    for (module, name) in [("_", "g"), ("_", "f"), ("anns", "f")] {
+        registry.create(with_script(module, name), &wasm("1")).await.expect("created");
+    }
+    let mut scripts = registry.scripts();
+    let delete = |force| DeleteScriptRequest { name: "a-b c".into(), force };
+    for (subject, users) in [("ann", "_/f, _/g, anns/f"), ("bob", "_/f, _/g, 1 more")] {
+        let error = failure(scripts.delete_script(as_subject(subject, delete(false))).await);
+        let message = format!(r#"script "a-b c" is used by {users}; set `force` to delete it anyway"#);
+        assert_eq!((error.reason, error.message), (Reason::ScriptInUse, message));
+    }
+    scripts.delete_script(as_subject("bob", delete(true))).await.expect("deleted");
+
+    let update = UpdateFunctionSpec { module: "_".into(), name: "f".into(), ..UpdateFunctionSpec::default() };
+    registry.update(update.clone(), None).await.expect("what is not said is not checked");
+    let metadata = with_script("_", "f").metadata;
+    let missing = refused(registry.update(UpdateFunctionSpec { metadata, ..update }, None).await);
+    assert_eq!(missing[0].0, "script");
 }

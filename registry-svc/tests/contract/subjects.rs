@@ -5,18 +5,21 @@ use mesh::testing::eventually;
 use mesh::{Caller, Error, Reason};
 use proto::registry::v1::{
     AuthenticateRequest, CreateModuleRequest, CreateSubjectRequest, CreateSubjectResponse,
-    DeleteModuleRequest, DeleteSubjectRequest, ListSubjectsRequest, Role, Subject,
+    DeleteFunctionRequest, DeleteModuleRequest, DeleteSubjectRequest, ListSubjectsRequest, Role, Subject,
 };
 use registry_svc::Config;
 use tonic::Request;
 
-use crate::support::{Database, Registry, as_admin, as_subject, contract, reason, refused};
+use crate::support::{
+    Database, Registry, as_admin, as_subject, contract, create_parts, reason, refused, spec, wasm,
+};
 
 contract!(
     subjects_live_and_die,
     subjects_are_for_administrators,
     names_and_roles_are_checked,
     nobody_inherits_the_modules_of_a_deleted_subject,
+    nobody_inherits_the_functions_of_a_deleted_subject,
     administrators_do_not_delete_themselves,
     tokens_expire,
     bootstrap_subjects_exist_with_their_tokens,
@@ -74,6 +77,19 @@ async fn nobody_inherits_the_modules_of_a_deleted_subject(database: Database) {
     assert!(refusal.iter().any(|(field, why)| field == "name" && why.contains("modules")), "{refusal:?}");
     let module = DeleteModuleRequest { name: "bobs".into() };
     registry.modules().delete_module(as_admin(module)).await.expect("deleted");
+    issue(&registry, "bob", Role::Subject).await;
+}
+
+async fn nobody_inherits_the_functions_of_a_deleted_subject(database: Database) {
+    let registry = Registry::start(&database).await;
+    let create_function =
+        as_subject("bob", futures::stream::iter(create_parts(spec("_", "bobs"), &wasm("1"))));
+    registry.functions().create_function(create_function).await.expect("created");
+    let again = registry.subjects().create_subject(as_admin(create("bob", Role::Subject))).await;
+    let refusal = refused(again);
+    assert!(refusal.iter().any(|(field, why)| field == "name" && why.contains("functions")), "{refusal:?}");
+    let function = DeleteFunctionRequest { module: "_".into(), name: "bobs".into() };
+    registry.functions().delete_function(as_admin(function)).await.expect("deleted");
     issue(&registry, "bob", Role::Subject).await;
 }
 

@@ -91,7 +91,11 @@ async fn a_snapshot_and_then_each_change(database: Database) {
     registry.modules().delete_module(DeleteModuleRequest { name: "new".into() }).await.expect("deleted");
     let script = Script { name: "s".into(), content: "x".into() };
     registry.scripts().create_script(CreateScriptRequest { script: Some(script) }).await.expect("created");
-    registry.scripts().delete_script(DeleteScriptRequest { name: "s".into() }).await.expect("deleted");
+    registry
+        .scripts()
+        .delete_script(DeleteScriptRequest { name: "s".into(), force: false })
+        .await
+        .expect("deleted");
 
     let expected: [&[&str]; 7] = [
         &["- old", "+ new", "+ new/f"],

@@ -20,8 +20,8 @@ use proto::registry::v1::update_function_request::Part as UpdatePart;
 use proto::registry::v1::watch_client::WatchClient;
 use proto::registry::v1::{
     Binding, CreateFunctionRequest, CreateFunctionResponse, CreateFunctionSpec, CreateModuleRequest,
-    FetchCodeRequest, UpdateFunctionRequest, UpdateFunctionResponse, UpdateFunctionSpec, WatchRequest,
-    WatchResponse,
+    CreateScriptRequest, FetchCodeRequest, Script, UpdateFunctionRequest, UpdateFunctionResponse,
+    UpdateFunctionSpec, WatchRequest, WatchResponse,
 };
 use registry_svc::{App, Config};
 use sea_orm::sqlx::{self, Connection as _, SqliteConnection};
@@ -166,6 +166,13 @@ impl Registry {
     }
 
     /// Creates a module as a service, and gives the revision.
+    /// Stores a script of this name.
+    pub async fn create_script(&self, name: &str) {
+        let script = Script { name: name.into(), content: "- default:".into() };
+        let request = CreateScriptRequest { script: Some(script) };
+        self.scripts().create_script(request).await.expect("created");
+    }
+
     pub async fn create_module(&self, name: &str) -> u64 {
         let request = CreateModuleRequest { name: name.into() };
         self.modules().create_module(request).await.expect(name).into_inner().revision

@@ -158,7 +158,9 @@ pub async fn placements_from_the_command_line(mesh: &Mesh) {
     let decisions = ok(mesh, &user, &["script", "decisions", "--limit", "1000000"]).await;
     assert!(decisions.lines().any(|line| line.starts_with(id)), "{decisions}");
 
-    ok(mesh, &user, &["script", "delete", "placed_nowhere"]).await;
+    let used = fl(mesh, &user, &["script", "delete", "placed_nowhere"]).await;
+    assert!(used.code == Some(1) && used.err.contains("used by placed/f"), "{}", used.err);
+    ok(mesh, &user, &["script", "delete", "placed_nowhere", "--force"]).await;
     let missing = invoke(&[]).await;
     assert!(missing.code == Some(1) && missing.err.contains("placed_nowhere"), "{}", missing.err);
     user.delete("/v1/fn/placed").await.expect(204);

@@ -84,7 +84,7 @@ pub async fn what_is_no_script_is_refused(mesh: &Mesh) {
         assert!(refused.message().starts_with("content "), "{text:?}: {}", refused.message());
     }
     scripts.create_script(create("- default: [{workers: '*'}]")).await.expect("a script");
-    let deleted = DeleteScriptRequest { name: "called_script".into() };
+    let deleted = DeleteScriptRequest { name: "called_script".into(), force: false };
     scripts.delete_script(deleted).await.expect("it was stored");
 }
 

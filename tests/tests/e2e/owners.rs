@@ -51,9 +51,20 @@ pub async fn the_default_module_is_shared(mesh: &Mesh) {
     let bob = mesh.admin().create_subject("shared_bob").await;
     ann.create_function("_", "of_all", &guests::responding(b"1")).await;
     assert_eq!(bob.result("_", "of_all", json!({})).await, json!(1));
-    bob.update_function("_", "of_all", &guests::responding(b"2")).await;
-    assert_eq!(ann.result("_", "of_all", json!({})).await, json!(2));
-    bob.delete("/v1/fn/_/of_all").await.expect(204);
+    let refusals = [
+        bob.put_form("/v1/fn/_/of_all", Upload::function("of_all", &guests::responding(b"2"))).await,
+        bob.delete("/v1/fn/_/of_all").await,
+    ];
+    for refusal in refusals {
+        let errors = refusal.expect(403).json()["errors"].clone();
+        assert_eq!(
+            (&errors["detail"], &errors["reason"]),
+            (&json!("Forbidden"), &json!("PERMISSION_DENIED"))
+        );
+    }
+    mesh.admin().update_function("_", "of_all", &guests::responding(b"2")).await;
+    assert_eq!(bob.result("_", "of_all", json!({})).await, json!(2));
+    ann.delete("/v1/fn/_/of_all").await.expect(204);
 }
 
 pub async fn a_deleted_subject_is_refused_within_five_seconds(mesh: &Mesh) {

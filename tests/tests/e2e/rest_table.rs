@@ -86,6 +86,7 @@ fn data(value: Value) -> Expected {
 }
 
 const TAKEN: &str = "has already been taken";
+const SLASHES: &str = "must not contain slashes, or be . or ..";
 const CHARACTERS: &str = "must contain only alphanumeric characters and underscores";
 
 pub async fn modules(mesh: &Mesh) {
@@ -239,7 +240,7 @@ pub async fn scripts(mesh: &Mesh) {
     let rows = vec![
         row("POST /v1/scripts/app", named("rows_s"), 201, data(created())),
         row("POST /v1/scripts/app", named("rows_s"), 422, refused("name", TAKEN)),
-        row("POST /v1/scripts/app", named("a.b"), 422, refused("name", CHARACTERS)),
+        row("POST /v1/scripts/app", named("a/b"), 422, refused("name", SLASHES)),
         row("POST /v1/scripts/app", file("rows_t", ""), 422, refused("file", "can't be blank")),
         row("POST /v1/scripts/app", file("rows_t", "- default:"), 422, Has(json!({ "errors": {} }))),
         row("POST /v1/scripts/app", Form(Upload::default().text("name", "x")), 400, detail("Bad Request")),

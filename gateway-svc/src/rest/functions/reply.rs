@@ -15,6 +15,9 @@ use super::super::time::rfc_3339;
 pub(crate) struct FunctionShown {
     name: String,
     module: String,
+    /// The subject that created it. In a shared module only this subject and administrators may change or
+    /// delete the function.
+    creator: String,
     /// SHA3-256 of the binary.
     hash: Option<String>,
     /// Size of the binary in bytes.
@@ -57,6 +60,7 @@ impl FunctionShown {
         Self {
             name: function.name,
             module: function.module,
+            creator: function.creator,
             hash: Hash::try_from(&code.hash[..]).ok().map(|hash| hash.to_string()),
             size: code.size,
             kind: match code.kind() {

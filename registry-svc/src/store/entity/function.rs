@@ -23,6 +23,7 @@ pub struct Model {
     pub revision: i64,
     pub created_at_ms: i64,
     pub updated_at_ms: i64,
+    pub creator: String,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

@@ -3,6 +3,7 @@
 mod m0001_initial;
 mod m0002_leases;
 mod m0003_function_script;
+mod m0004_function_creator;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -14,6 +15,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_initial::Migration),
             Box::new(m0002_leases::Migration),
             Box::new(m0003_function_script::Migration),
+            Box::new(m0004_function_creator::Migration),
         ]
     }
 }

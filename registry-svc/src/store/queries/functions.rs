@@ -40,6 +40,18 @@ impl Reader<'_> {
         self.load_functions(Condition::all()).await
     }
 
+    /// The functions whose script has this name, in no order.
+    pub(crate) async fn functions_with_script(&self, script: &str) -> Result<Vec<Function>> {
+        self.load_functions(Condition::all().add(function::Column::Script.eq(script))).await
+    }
+
+    /// Whether the subject of this name, who may have been deleted, created a function.
+    pub(crate) async fn has_created(&self, creator: &str) -> Result<bool> {
+        let row =
+            function::Entity::find().filter(function::Column::Creator.eq(creator)).one(&self.db).await?;
+        Ok(row.is_some())
+    }
+
     /// Whether there is a function of this name.
     pub(crate) async fn has_function(&self, module: &str, name: &str) -> Result<bool> {
         let functions = function::Entity::find()
@@ -156,6 +168,7 @@ impl Write {
             revision: self.revision.cast_signed(),
             created_at_ms: function.created_at_ms,
             updated_at_ms: self.now_ms,
+            creator: function.creator.clone(),
         }
     }
 }
@@ -194,5 +207,6 @@ fn to_function(
         revision: row.revision.cast_unsigned(),
         created_at_ms: row.created_at_ms,
         updated_at_ms: row.updated_at_ms,
+        creator: row.creator,
     })
 }
