@@ -106,7 +106,7 @@ async fn a_wait_in_vain_says_what_was_waited_for() {
     let _tell = stage.registry.put_silently(function("f"));
     for (what, outcome) in all(&stage, revision + 1, Duration::from_secs(1)).await {
         let error = outcome.expect_err(what);
-        assert_eq!(error.reason, Reason::Unavailable, "{what}: {error}");
+        assert_eq!(error.reason, Reason::RevisionNotReached, "{what}: {error}");
         let says = |words: &str| error.message.contains(words);
         assert!(says("waited ") && says(" s for revision 2; this scheduler is at revision 1"), "{error}");
     }
@@ -119,7 +119,7 @@ async fn a_registry_that_is_away_is_named() {
     let soon = Duration::from_secs(1);
     for (what, outcome) in all(&stage, revision + 1, soon).await {
         let error = outcome.expect_err(what);
-        assert_eq!(error.reason, Reason::Unavailable, "{what}: {error}");
+        assert_eq!(error.reason, Reason::RevisionNotReached, "{what}: {error}");
         let words = " s for revision 2; the registry cannot be reached, and this scheduler is at revision 1";
         assert!(error.message.contains(words), "{what}: {error}");
     }
