@@ -1,6 +1,7 @@
 //! `fl fn`.
 
 mod logs;
+mod readiness;
 mod waterfall;
 
 use std::path::Path;
@@ -33,6 +34,9 @@ pub async fn run(command: Functions, client: &Client) -> anyhow::Result<()> {
             let upload = Upload { module, name, metadata, bindings, wait: !no_wait };
             let Uploaded { done, answer } = upload_function(client, &upload, code, update).await?;
             println!("{done} {module}/{name}");
+            for warning in readiness::warnings(&answer)? {
+                eprintln!("warning: {warning}");
+            }
             let Told { lines, any_refused } = bindings::told_unless_connected(&answer)?;
             if !lines.is_empty() {
                 eprintln!("warning: not all events and sinks are connected:");

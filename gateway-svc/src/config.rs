@@ -70,7 +70,7 @@ impl Default for Config {
             scheduler: on_loopback(4002),
             connector: on_loopback(4004),
             sink: on_loopback(4005),
-            max_args_bytes: 6 << 20,
+            max_args_bytes: 8_000_000,
             max_code_bytes: 64 << 20,
             token_cache_s: 4,
             request_timeout_s: 120,

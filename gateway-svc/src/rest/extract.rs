@@ -81,7 +81,7 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error).to_string()
 }
 
-/// A body that is to be a JSON object; an empty one counts as `{}`. It is kept as it came.
+/// A body that is to be a JSON object. It is kept as it came.
 pub(super) struct JsonBody(Bytes);
 
 impl FromRequest<Rest> for JsonBody {
@@ -95,18 +95,18 @@ impl FromRequest<Rest> for JsonBody {
             return Err(ApiError::unsupported_encoding());
         }
         let body = read_body(request.into_body(), rest.max_args_bytes).await?;
-        let body = without_byte_order_mark(body);
-        Ok(Self(if body.is_empty() { Bytes::from_static(b"{}") } else { body }))
+        Ok(Self(without_byte_order_mark(body)))
     }
 }
 
 impl JsonBody {
-    /// The named members of the object.
+    /// The named members of the object; an empty body has none, as in published FunLess.
     pub(super) fn members<const N: usize>(
         &self,
         names: [&str; N],
     ) -> Result<[Option<&RawValue>; N], ApiError> {
-        let text = std::str::from_utf8(&self.0).map_err(|error| {
+        let body = if self.0.is_empty() { &b"{}"[..] } else { &self.0 };
+        let text = std::str::from_utf8(body).map_err(|error| {
             let at = error.valid_up_to();
             ApiError::bad_request(format!("the body is not valid UTF-8: byte {at} is not a character"))
         })?;
@@ -115,6 +115,9 @@ impl JsonBody {
 
     /// The whole object, where every key matters. What is unknown or malformed in it is named.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        if self.0.is_empty() {
+            return Err(ApiError::bad_request_because("expected a JSON object, not an empty body"));
+        }
         serde_json::from_slice(&self.0).map_err(|error| ApiError::bad_request_because(&json::problem(&error)))
     }
 

@@ -15,7 +15,7 @@ use proto::registry::v1::{
     GetFunctionRequest, UpdateFunctionRequest, UpdateFunctionSpec, create_function_request as create,
     update_function_request as update,
 };
-use proto::scheduler::v1::AwaitCodeRequest;
+use proto::scheduler::v1::{AwaitCodeRequest, CodeFailure};
 
 use super::Rest;
 use super::bindings::Bindings;
@@ -27,7 +27,7 @@ use super::schema::{Data, FunctionUpload};
 use super::sinks::show_sinks;
 use super::upload::{Code, Form, unless_unreadable};
 use form::FunctionForm;
-use reply::{FunctionShown, FunctionWritten};
+use reply::{CodeOnWorkers, FunctionShown, FunctionWritten};
 
 /// Shows a function, and how its events and sinks do.
 #[utoipa::path(get, path = "/v1/fn/{module}/{function}", tag = "functions",
@@ -223,38 +223,40 @@ async fn settle(
     wait_for_workers: bool,
     bindings: NewBindings,
 ) -> FunctionWritten {
-    let code_ready = async {
-        if wait_for_workers {
-            await_code(rest, &function).await;
+    let on_workers = async {
+        match wait_for_workers {
+            true => Some(await_code(rest, &function).await),
+            false => None,
         }
     };
     let outcomes = async |bindings: Option<Bindings>, stored| match bindings {
         Some(bindings) => bindings.outcomes(rest, stored).await,
         None => Vec::new(),
     };
-    let (events, sinks, ()) = tokio::join!(
+    let (events, sinks, workers) = tokio::join!(
         outcomes(bindings.events, &function.events),
         outcomes(bindings.sinks, &function.sinks),
-        code_ready,
+        on_workers,
     );
-    FunctionWritten::new(function.name, events, sinks)
+    FunctionWritten::new(function.name, events, sinks, workers)
 }
 
-async fn await_code(rest: &Rest, function: &Function) {
-    let Some(code) = &function.code else { return };
+async fn await_code(rest: &Rest, function: &Function) -> CodeOnWorkers {
+    let hash = function.code.as_ref().map(|code| code.hash.clone()).unwrap_or_default();
     let deadline = Deadline::after(rest.wait_for_workers_timeout);
-    let request =
-        deadline.attach(AwaitCodeRequest { hash: code.hash.clone(), min_revision: function.revision });
+    let request = deadline.attach(AwaitCodeRequest { hash, min_revision: function.revision });
     let (module, function) = (&function.module, &function.name);
     match rest.channels.cluster().await_code(request).await {
         Ok(reply) => {
-            for failure in reply.into_inner().failed {
-                let (worker, message) = (failure.worker, failure.message);
+            let reply = reply.into_inner();
+            for CodeFailure { worker, message } in &reply.failed {
                 tracing::warn!(%module, %function, %worker, %message, "a worker does not have the code");
             }
+            reply.into()
         }
         Err(error) => {
-            tracing::warn!(%module, %function, %error, "nothing says whether the workers have the code");
+            tracing::warn!(%module, %function, %error, "it is unknown whether the workers have the code");
+            CodeOnWorkers::unknown("the scheduler did not say whether the workers have the code")
         }
     }
 }

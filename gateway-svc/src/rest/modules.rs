@@ -15,7 +15,7 @@ use super::error::{ApiError, Failure, Usual};
 use super::extract::{JsonBody, Names, User};
 use super::json;
 use super::revision::Revision;
-use super::schema::{Data, ModuleBody, Name};
+use super::schema::{Data, ModuleBody, Name, RenameModuleBody};
 
 /// A module and its functions.
 #[derive(Debug, Serialize, ToSchema)]
@@ -82,7 +82,7 @@ pub(super) async fn get_module(
 }
 
 /// Renames a module. Without a new name nothing changes.
-#[utoipa::path(put, path = "/v1/fn/{module}", tag = "modules", request_body = ModuleBody,
+#[utoipa::path(put, path = "/v1/fn/{module}", tag = "modules", request_body = RenameModuleBody,
     params(("module" = String, Path, description = "The module's name.")),
     responses(
         (status = 200, description = "Renamed, or unchanged.", body = Data<Name>),

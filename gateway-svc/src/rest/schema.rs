@@ -24,6 +24,22 @@ pub(super) struct ModuleBody {
     module: NewName,
 }
 
+/// `{"module": {"name": ...}}`, where an absent name changes nothing.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the documentation")]
+pub(super) struct RenameModuleBody {
+    module: OptionalName,
+}
+
+/// A name to give, or none.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the documentation")]
+struct OptionalName {
+    /// Alphanumeric characters and underscores.
+    #[schema(min_length = 1, max_length = 160, pattern = "^[_a-zA-Z0-9]+$", nullable = false)]
+    name: Option<String>,
+}
+
 /// `{"subject": {"name": ...}}`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "for the documentation")]
@@ -101,7 +117,8 @@ pub(super) struct LintBody {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "for the documentation")]
 pub(super) struct ScriptUpload {
-    #[schema(min_length = 1, max_length = 160, pattern = "^[_a-zA-Z0-9]+$")]
+    /// Without slashes, control characters, and white space around.
+    #[schema(min_length = 1, max_length = 160)]
     name: String,
     /// The script: YAML, UTF-8.
     #[schema(value_type = String, format = Binary)]

@@ -64,6 +64,7 @@ pub(super) async fn create_subject(
     params(("subject" = String, Path, description = "The subject's name.")),
     responses(
         (status = 204, description = "Deleted."),
+        (status = 403, description = "Administrators do not delete themselves.", body = Failure),
         (status = 404, description = "There is no such subject.", body = Failure),
         Usual,
     ))]

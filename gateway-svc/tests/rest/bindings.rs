@@ -30,6 +30,7 @@ async fn connected_bindings_make_a_plain_success() {
         "name": "f",
         "events": [success, success], "events_metadata": counts(2, 0),
         "sinks": [success], "sinks_metadata": counts(1, 0),
+        "workers": {"ready": ["w1"], "failed": []},
     });
     assert_eq!((answer.status, answer.published()), (201, data(expected)));
     let answer = upload(&mesh, "PUT", "/v1/fn/_/f", &[("events", &events)]).await;

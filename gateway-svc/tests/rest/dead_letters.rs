@@ -184,6 +184,8 @@ async fn many_letters_are_redriven() {
     for body in wrong {
         assert_eq!(redrive_many(&mesh, body.clone()).await.0, 400, "{body}");
     }
+    let nothing = mesh.ask("POST", "/v1/dead-letters/redrive", Body::None).await;
+    assert_eq!(nothing.status, 400, "what is redriven is said: {{}} for all");
 }
 
 #[tokio::test]
@@ -234,7 +236,7 @@ async fn a_service_that_does_not_answer_is_named() {
 
     // What was done before is told, and another request is not the same one.
     *mesh.sink.letters.failure.lock() = unavailable();
-    let answer = send(mesh.request("POST", "/v1/dead-letters/redrive")).await;
+    let answer = send(mesh.request("POST", "/v1/dead-letters/redrive").json(&json!({}))).await;
     let words = "the sink service does not answer; before that, 4 dead letters of events were redriven";
     assert_eq!((answer.status, answer.published()), (503, detail(&format!("Service Unavailable: {words}"))));
     assert_eq!(answer.header("retry-after"), None);

@@ -1,6 +1,7 @@
 use futures::StreamExt as _;
 use mesh::hash::Hash;
 use mesh::{Error, Reason};
+use proto::scheduler::v1::CodeFailure;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
@@ -12,6 +13,11 @@ fn row(method: &'static str, path: &'static str, body: Body, status: u16, answer
     Row { ask: (method, path), body, status, answer }
 }
 
+/// The answer to an upload that waited for the workers.
+fn written(name: &str) -> Value {
+    data(json!({"name": name, "workers": {"ready": ["w1"], "failed": []}}))
+}
+
 #[tokio::test]
 async fn the_table_of_creating_functions() {
     let mesh = Mesh::start().await;
@@ -20,8 +26,8 @@ async fn the_table_of_creating_functions() {
     mesh.walk(
         ANN,
         [
-            create(&[("name", "f"), ("code", WASM)], 201, data(json!({"name": "f"}))),
-            create(&[("code", WASM), ("else", "x"), ("name", "g")], 201, data(json!({"name": "g"}))),
+            create(&[("name", "f"), ("code", WASM)], 201, written("f")),
+            create(&[("code", WASM), ("else", "x"), ("name", "g")], 201, written("g")),
             create(&[("name", "f"), ("code", WASM)], 409, detail("Conflict")),
             row(
                 "POST",
@@ -68,7 +74,7 @@ async fn the_table_of_creating_functions() {
                 422,
                 refused("wait_for_workers", "must be true or false"),
             ),
-            create(&[("name", "h"), ("code", WASM), ("metadata", "")], 201, data(json!({"name": "h"}))),
+            create(&[("name", "h"), ("code", WASM), ("metadata", "")], 201, written("h")),
         ],
     )
     .await;
@@ -86,15 +92,9 @@ async fn the_table_of_showing_changing_and_deleting_functions() {
         [
             row("GET", "/v1/fn/_/h", Body::None, 404, not_found.clone()),
             row("GET", "/v1/fn/nope/f", Body::None, 404, not_found.clone()),
-            row(
-                "PUT",
-                "/v1/fn/_/f",
-                Body::Form(&[("name", "k"), ("code", WASM)]),
-                200,
-                data(json!({"name": "k"})),
-            ),
+            row("PUT", "/v1/fn/_/f", Body::Form(&[("name", "k"), ("code", WASM)]), 200, written("k")),
             row("PUT", "/v1/fn/_/k", Body::Form(&[("name", "f")]), 200, data(json!({"name": "f"}))),
-            row("PUT", "/v1/fn/_/f", Body::Form(&[("code", WASM)]), 200, data(json!({"name": "f"}))),
+            row("PUT", "/v1/fn/_/f", Body::Form(&[("code", WASM)]), 200, written("f")),
             row("PUT", "/v1/fn/_/f", Body::Form(&[("name", "g")]), 409, detail("Conflict")),
             row("PUT", "/v1/fn/_/f", Body::Form(&[("name", "")]), 422, refused("name", "can't be blank")),
             row("PUT", "/v1/fn/_/f", Body::Form(&[("unknown", "")]), 200, data(json!({"name": "f"}))),
@@ -164,6 +164,38 @@ async fn creating_waits_for_the_workers_unless_told_not_to() {
     mesh.scheduler.state.lock().await_failure = Some(Error::new(Reason::DeadlineExceeded, "slow"));
     let answer = mesh.ask("POST", "/v1/fn/_", Body::Form(&[("name", "e"), ("code", WASM)])).await;
     assert_eq!(answer.status, 201, "the function is there, whatever the workers say");
+    let message = "the scheduler did not say whether the workers have the code";
+    let unknown = json!({"name": "e", "workers": {"ready": [], "failed": [], "message": message}});
+    assert_eq!(answer.json(), data(unknown));
+}
+
+#[tokio::test]
+async fn creating_tells_what_became_of_the_code_on_the_workers() {
+    let mesh = Mesh::start().await;
+    let failure = CodeFailure { worker: "pi".into(), message: "it needs more memory".into() };
+    mesh.scheduler.state.lock().code_failures = vec![failure];
+    let create = mesh.ask("POST", "/v1/fn/_", Body::Form(&[("name", "f"), ("code", WASM)])).await;
+    let update = mesh.ask("PUT", "/v1/fn/_/f", Body::Form(&[("code", WASM)])).await;
+    for (answer, status) in [(create, 201), (update, 200)] {
+        let failed = json!([{"worker": "pi", "message": "it needs more memory"}]);
+        let expected = json!({"name": "f", "workers": {"ready": ["w1"], "failed": failed}});
+        assert_eq!((answer.status, answer.json()), (status, data(expected)));
+    }
+    let update = Form::new().text("code", WASM).text("wait_for_workers", "false");
+    let answer = send(mesh.request("PUT", "/v1/fn/_/f").multipart(update)).await;
+    assert_eq!(answer.json(), data(json!({"name": "f"})), "what was not waited for is not told");
+}
+
+#[tokio::test]
+async fn lists_in_parts_of_their_own_are_refused() {
+    let mesh = Mesh::start().await;
+    for (part, list) in [("events[type]", "events"), ("events[0][type]", "events"), ("sinks[0]", "sinks")] {
+        let form = Form::new().text("name", "f").text("code", WASM).text(part, "mqtt");
+        let answer = send(mesh.request("POST", "/v1/fn/_").multipart(form)).await;
+        let message = format!("part `{part}`: send one part `{list}` with a JSON list of objects");
+        assert_eq!((answer.status, answer.json()["errors"]["message"].clone()), (400, json!(message)));
+    }
+    assert_eq!(mesh.ask("GET", "/v1/fn/_/f", Body::None).await.status, 404, "nothing is stored");
 }
 
 /// `size` bytes that begin like a module, in pieces.

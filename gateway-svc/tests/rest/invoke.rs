@@ -83,6 +83,16 @@ async fn too_large_a_body_is_413_and_the_client_gets_to_read_it() {
 }
 
 #[tokio::test]
+async fn bodies_have_up_to_8_000_000_bytes() {
+    let mesh = Mesh::start().await;
+    for (size, status) in [(8_000_000, 200), (8_000_001, 413)] {
+        let body = format!(r#"{{"args":"{}"}}"#, "x".repeat(size - 11));
+        assert_eq!(body.len(), size);
+        assert_eq!(send(mesh.request("POST", PATH).body(body)).await.status, status, "{size}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_json_object_is_refused() {
     let mesh = Mesh::start().await;
     let cases = [

@@ -15,7 +15,7 @@ use proto::scheduler::v1::invoke_response::Outcome;
 use proto::scheduler::v1::logs_server::LogsServer;
 use proto::scheduler::v1::policies_server::PoliciesServer;
 use proto::scheduler::v1::{
-    AwaitCodeRequest, AwaitCodeResponse, InvokeRequest, InvokeResponse, ListWorkersRequest,
+    AwaitCodeRequest, AwaitCodeResponse, CodeFailure, InvokeRequest, InvokeResponse, ListWorkersRequest,
     ListWorkersResponse, WorkerIdentity, WorkerState,
 };
 use tonic::metadata::MetadataValue;
@@ -59,6 +59,8 @@ pub struct State {
     pub running: usize,
     /// The hashes that were waited for.
     pub awaited: Vec<Bytes>,
+    /// The workers that do not get the code ready.
+    pub code_failures: Vec<CodeFailure>,
     /// How waiting for code fails.
     pub await_failure: Option<Error>,
     /// What is said of workers. `None`: there is one, `w1`.
@@ -172,7 +174,10 @@ impl Cluster for FakeScheduler {
         state.awaited.push(request.into_inner().hash);
         match state.await_failure.clone() {
             Some(error) => Err(error.into()),
-            None => Ok(Response::new(AwaitCodeResponse { ready: vec!["w1".into()], failed: Vec::new() })),
+            None => {
+                let failed = state.code_failures.clone();
+                Ok(Response::new(AwaitCodeResponse { ready: vec!["w1".into()], failed }))
+            }
         }
     }
 }

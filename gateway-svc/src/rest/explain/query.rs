@@ -26,7 +26,7 @@ pub(crate) struct ExplainQuery {
 #[into_params(parameter_in = Query)]
 pub(crate) struct DecisionsQuery {
     /// At most so many. Absent: 1,000.
-    #[param(minimum = 1)]
+    #[param(minimum = 1, maximum = 2147483647)]
     limit: Option<u32>,
 }
 
@@ -56,7 +56,10 @@ impl DecisionsQuery {
     /// 0: it is left to the scheduler.
     pub(super) fn limit(&self) -> Result<u32, ApiError> {
         match self.limit {
-            Some(0) => Err(ApiError::bad_request_because("limit: expected at least 1, not 0")),
+            Some(limit) if !(1..=i32::MAX as u32).contains(&limit) => {
+                let why = format!("limit: expected 1 to {}, not {limit}", i32::MAX);
+                Err(ApiError::bad_request_because(&why))
+            }
             limit => Ok(limit.unwrap_or_default()),
         }
     }
@@ -78,6 +81,20 @@ mod tests {
     fn read(function: Option<&str>, decision: Option<&str>) -> Option<Question> {
         let given = |text: Option<&str>| text.map(str::to_owned);
         ExplainQuery { function: given(function), decision: given(decision) }.read().ok()
+    }
+
+    #[test]
+    fn limits_are_positive_and_of_32_bits() {
+        let limit = |limit| DecisionsQuery { limit }.limit().ok();
+        for (given, expected) in [
+            (None, Some(0)),
+            (Some(1), Some(1)),
+            (Some(2_147_483_647), Some(2_147_483_647)),
+            (Some(0), None),
+            (Some(2_147_483_648), None),
+        ] {
+            assert_eq!(limit(given), expected, "{given:?}");
+        }
     }
 
     #[test]

@@ -46,6 +46,12 @@ impl FunctionForm {
                 "wait_for_workers" => {
                     read.wait_for_workers = boolean("wait_for_workers", &part.text().await?)?
                 }
+                // Published FunLess ignores parts of other names, but these lists would be missed.
+                _ if name.starts_with("events[") || name.starts_with("sinks[") => {
+                    let (list, _) = name.split_once('[').unwrap_or_default();
+                    let why = format!("part `{name}`: send one part `{list}` with a JSON list of objects");
+                    return Err(ApiError::bad_request(why));
+                }
                 _ => {}
             }
         }

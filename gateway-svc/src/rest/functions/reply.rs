@@ -2,6 +2,7 @@
 
 use mesh::hash::Hash;
 use proto::registry::v1::{CodeKind, Function, Limits, Metadata};
+use proto::scheduler::v1::AwaitCodeResponse;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -98,8 +99,8 @@ impl From<Limits> for LimitsShown {
     }
 }
 
-/// A function that was created or changed, with what became of each event and sink of the upload, in
-/// order.
+/// A function that was created or changed, with what became of each event and sink of the upload, in order,
+/// and of its code.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FunctionWritten {
     name: String,
@@ -115,11 +116,56 @@ pub(crate) struct FunctionWritten {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     sinks_metadata: Option<Counts>,
+    /// What became of the code on the workers; absent when it was not waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    workers: Option<CodeOnWorkers>,
+}
+
+/// What became of the code on the workers. The function is stored in any case.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(crate) struct CodeOnWorkers {
+    /// Names of the workers that can run it.
+    ready: Vec<String>,
+    failed: Vec<WorkerFailure>,
+    /// Why this is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    message: Option<String>,
+}
+
+/// A worker that cannot run the code, or has not prepared it yet.
+#[derive(Debug, Serialize, ToSchema)]
+struct WorkerFailure {
+    #[schema(example = "pi")]
+    worker: String,
+    #[schema(example = "the module imports env.now, which is unknown")]
+    message: String,
+}
+
+impl CodeOnWorkers {
+    /// Nothing is known.
+    pub(super) fn unknown(message: &str) -> Self {
+        Self { message: Some(message.to_owned()), ..Self::default() }
+    }
+}
+
+impl From<AwaitCodeResponse> for CodeOnWorkers {
+    fn from(reply: AwaitCodeResponse) -> Self {
+        let failed = reply.failed.into_iter();
+        let failed = failed.map(|failure| WorkerFailure { worker: failure.worker, message: failure.message });
+        Self { ready: reply.ready, failed: failed.collect(), message: None }
+    }
 }
 
 impl FunctionWritten {
     /// An empty list is as good as none.
-    pub(super) fn new(name: String, events: Vec<Outcome>, sinks: Vec<Outcome>) -> Self {
+    pub(super) fn new(
+        name: String,
+        events: Vec<Outcome>,
+        sinks: Vec<Outcome>,
+        workers: Option<CodeOnWorkers>,
+    ) -> Self {
         let events = Some(events).filter(|events| !events.is_empty());
         let sinks = Some(sinks).filter(|sinks| !sinks.is_empty());
         Self {
@@ -128,6 +174,7 @@ impl FunctionWritten {
             events,
             sinks_metadata: sinks.as_deref().map(Counts::of),
             sinks,
+            workers,
         }
     }
 
