@@ -19,7 +19,7 @@ pub(crate) enum SinkError {
     Blank(&'static str),
     #[error("expected at most {MAX_INVOCATION_ID} printable ASCII characters")]
     NoInvocationId,
-    #[error("there is no dead letter {0}")]
+    #[error("no dead letter {0}")]
     LetterNotFound(String),
     #[error("at most {0} ids at once")]
     TooManyIds(u32),

@@ -6,7 +6,6 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
-use mesh::backoff::Backoff;
 use mesh::bindings::{End, Report, Tenure};
 use mesh::clock::now_ms;
 use proto::registry::v1::FunctionBinding;
@@ -16,6 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::Couriers;
 use super::attempt::Attempt;
 use super::breaker::{Breaker, Pass};
+use super::connection::Connection;
 use super::judge::Judged;
 use super::queue::{PAGE, Queue, Waiting};
 use super::reading::Reading;
@@ -26,9 +26,6 @@ use crate::trace::Store;
 
 /// How often the outbox is read for what other replicas took, and for what has become due.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// An idle binding that is not connected tries to be so at such intervals, growing.
-const FIRST_PROBE_AFTER: Duration = Duration::from_secs(1);
-const LONGEST_PROBE_AFTER: Duration = Duration::from_secs(30);
 
 /// Delivers for one binding.
 pub(super) struct Courier<'a> {
@@ -55,15 +52,6 @@ pub(super) struct Courier<'a> {
     /// In order: the lease has run out since the outbox was read.
     lapsed: bool,
     connection: Connection,
-}
-
-/// Whether the store is known to be there.
-struct Connection {
-    /// What hindered the last attempt.
-    problem: Option<String>,
-    probe_at: Instant,
-    is_probing: bool,
-    backoff: Backoff,
 }
 
 /// What has been done.
@@ -119,12 +107,7 @@ impl<'a> Courier<'a> {
             most_rows: usize::MAX,
             reading: Reading::new(),
             lapsed: false,
-            connection: Connection {
-                problem: None,
-                probe_at: Instant::now(),
-                is_probing: false,
-                backoff: Backoff::new(FIRST_PROBE_AFTER, LONGEST_PROBE_AFTER),
-            },
+            connection: Connection::new(),
         }
     }
 
@@ -220,7 +203,7 @@ impl<'a> Courier<'a> {
 
     /// Asks the store whether it is there.
     fn probe(&mut self) {
-        self.connection.is_probing = true;
+        self.connection.begin_probe();
         let sink = Arc::clone(&self.sink);
         self.work.push(Box::pin(async move { Done::Probed(sink.probe().await) }));
     }
@@ -233,12 +216,12 @@ impl<'a> Courier<'a> {
         let old = self.queue.take_too_old(&self.policy, now_ms());
         if !old.is_empty() {
             let mut judged = Judged::default();
-            let problem = self.connection.problem.as_deref();
+            let problem = self.connection.problem();
             old.iter().for_each(|waiting| judged.too_old(&waiting.row, &self.policy, problem));
             self.record(old, judged, Cause::Age);
         }
-        let is_idle = self.requests == 0 && self.queue.is_empty() && !self.connection.is_probing;
-        if is_idle && self.connection.problem.is_some() && self.connection.probe_at <= Instant::now() {
+        let is_idle = self.requests == 0 && self.queue.is_empty();
+        if is_idle && self.connection.is_probe_due() {
             self.probe();
         }
     }
@@ -296,13 +279,9 @@ impl<'a> Courier<'a> {
         match done {
             Done::Described => {}
             Done::Read(page) => self.take_page(page),
-            Done::Probed(Ok(())) => {
-                self.connection.is_probing = false;
-                self.connected();
-            }
-            Done::Probed(Err(away)) => {
-                self.connection.is_probing = false;
-                self.not_connected(away.reason.into());
+            Done::Probed(outcome) => {
+                self.connection.probed(outcome);
+                self.report_connection();
             }
             Done::Away { rows, sent, away, attempt } => self.take_back(rows, sent, away, &attempt),
             Done::Recorded { rows, judged, cause } => self.take_recorded(rows, judged, cause),
@@ -332,7 +311,8 @@ impl<'a> Courier<'a> {
             self.requests -= 1;
             self.queue.put_back(rows);
         }
-        self.not_connected(reason);
+        self.connection.away(reason, away.shows_in_probe);
+        self.report_connection();
     }
 
     /// Whether this is one result to which its store gives no answer again, having answered to others of
@@ -362,9 +342,10 @@ impl<'a> Courier<'a> {
                 // Not all at once: what was too much may still wait.
                 self.most_rows = self.most_rows.saturating_mul(2);
                 match judged.only_refused() {
-                    Some(reason) => self.not_connected(reason.to_owned()),
-                    None => self.connected(),
+                    Some(reason) => self.connection.refused(reason.to_owned()),
+                    None => self.connection.delivered(),
                 }
+                self.report_connection();
             }
             Cause::Silence => self.requests -= 1,
             Cause::Age => {}
@@ -389,16 +370,11 @@ impl<'a> Courier<'a> {
         }
     }
 
-    fn connected(&mut self) {
-        self.connection.problem = None;
-        self.connection.backoff.reset();
-        self.report.connected();
-    }
-
-    fn not_connected(&mut self, problem: String) {
-        self.report.retrying(problem.clone());
-        self.connection.problem = Some(problem);
-        self.connection.probe_at = Instant::now() + self.connection.backoff.next_wait();
+    fn report_connection(&self) {
+        match self.connection.problem() {
+            Some(problem) => self.report.retrying(problem),
+            None => self.report.connected(),
+        }
     }
 }
 

@@ -29,7 +29,7 @@ impl Judged {
 
     fn refused(&mut self, row: &Pending, refusal: Refusal, policy: &Policy, now_ms: i64) {
         let attempts = row.attempts.saturating_add(1);
-        if attempts.cast_unsigned() >= policy.max_attempts {
+        if refusal.is_final || attempts.cast_unsigned() >= policy.max_attempts {
             self.buried.push(Burial::new(row.seq, attempts, refusal.reason.into()));
             return;
         }
@@ -97,7 +97,7 @@ mod tests {
 
     fn refused(retry_after_s: Option<u64>) -> Outcome {
         let retry_after = retry_after_s.map(Duration::from_secs);
-        Outcome::Refused(Refusal { retry_after, ..Refusal::new("it answers 500") })
+        Outcome::Refused(Refusal { retry_after, ..Refusal::new("answered 500") })
     }
 
     #[test]
@@ -117,11 +117,11 @@ mod tests {
                     let wait_ms = judged.postponed[0].due_at_ms - NOW_MS;
                     assert!(expected_ms.contains(&wait_ms), "{wait_ms} ms after {attempts}");
                     assert_eq!(judged.postponed[0].attempts, attempts + 1);
-                    assert_eq!(judged.only_refused(), Some("it answers 500"));
+                    assert_eq!(judged.only_refused(), Some("answered 500"));
                 }
                 None => {
                     assert_eq!(judged.buried[0].attempts, 3);
-                    assert_eq!(judged.buried[0].reason, "it answers 500");
+                    assert_eq!(judged.buried[0].reason, "answered 500");
                 }
             }
         }
@@ -133,6 +133,15 @@ mod tests {
     }
 
     #[test]
+    fn a_final_refusal_is_not_tried_again() {
+        let mut judged = Judged::default();
+        let refusal = Refusal { is_final: true, ..Refusal::new("answered 302 Found") };
+        judged.add(&row(0, 0), Outcome::Refused(refusal), &Policy::default(), NOW_MS);
+        assert!(judged.postponed.is_empty());
+        assert_eq!((judged.buried[0].attempts, judged.buried[0].reason.as_str()), (1, "answered 302 Found"));
+    }
+
+    #[test]
     fn old_results_say_what_hindered_them() {
         let policy = Policy { max_age_s: 10, ..Policy::default() };
         for (received_at_ms, expected) in [(NOW_MS - 10_000, false), (NOW_MS - 10_001, true)] {
@@ -140,12 +149,11 @@ mod tests {
         }
         let mut judged = Judged::default();
         judged.too_old(&row(0, 0), &policy, Some("connection refused"));
-        judged.too_old(&Pending { last_error: "it answers 500".into(), ..row(1, 0) }, &policy, None);
+        judged.too_old(&Pending { last_error: "answered 500".into(), ..row(1, 0) }, &policy, None);
         judged.too_old(&row(0, 0), &policy, None);
         let reasons: Vec<_> = judged.buried.iter().map(|burial| burial.reason.as_str()).collect();
         let age = "not delivered within 10 s";
-        let expected =
-            [format!("{age}: connection refused"), format!("{age}: it answers 500"), age.to_owned()];
+        let expected = [format!("{age}: connection refused"), format!("{age}: answered 500"), age.to_owned()];
         assert_eq!(reasons, expected);
     }
 }

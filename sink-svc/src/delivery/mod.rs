@@ -1,6 +1,7 @@
 //! From the outbox to the stores.
 //!
 //! - `courier`: delivers for one binding that this replica holds
+//! - `connection`: whether its store takes results, as its status shows it
 //! - `attempt`: an attempt, as its trace tells it
 //! - `judge`: what is done with a result after an attempt
 //! - `queue`, `reading`: what it has read of the outbox
@@ -9,6 +10,7 @@
 
 mod attempt;
 mod breaker;
+mod connection;
 mod courier;
 mod judge;
 mod queue;

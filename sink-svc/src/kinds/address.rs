@@ -61,7 +61,7 @@ fn origin(url: &Url) -> String {
 }
 
 /// A URL without user, password, query and fragment.
-fn without_secrets(url: &Url) -> String {
+pub(super) fn without_secrets(url: &Url) -> String {
     format!("{}{}", origin(url), &url[Position::BeforePath..Position::AfterPath])
 }
 

@@ -135,7 +135,7 @@ impl Database {
 fn trouble(status: StatusCode) -> Option<Whose> {
     match status.as_u16() {
         _ if takes_nothing(status) => Some(Whose::Binding),
-        300..=399 | 403 | 404 | 405 | 410 => Some(Whose::Binding),
+        403 | 404 | 405 | 410 => Some(Whose::Binding),
         500.. => Some(Whose::Unknown),
         _ => None,
     }
@@ -184,18 +184,22 @@ impl Sink for Database {
         }
         let mut parts = vec![documents.as_slice()];
         while let Some(part) = parts.pop() {
-            let Some(first) = part.first() else { continue };
+            if part.is_empty() {
+                continue;
+            }
             let answer = self.post(part).await?;
             if matches!(answer.status, StatusCode::CREATED | StatusCode::ACCEPTED | StatusCode::OK) {
                 outcomes.extend(read_outcomes(&answer).map_err(|away| away.at(&self.own.url))?);
-            } else if part.len() > 1 {
+            } else if part.len() > 1 && !answer.status.is_redirection() {
                 // One document spoils it for the others: it is found by halves.
                 let (front, back) = part.split_at(part.len() / 2);
                 parts.extend([front, back]);
             } else {
                 let detail = serde_json::from_slice::<Told>(&answer.body).ok();
                 let refusal = answer.refusal(detail.and_then(|told| told.refusal()));
-                outcomes.insert(first.invocation_id.to_owned(), refusal);
+                let refused =
+                    part.iter().map(|document| (document.invocation_id.to_owned(), refusal.clone()));
+                outcomes.extend(refused);
             }
         }
         let unsaid = || Outcome::refused("it did not say what became of this document");
@@ -347,9 +351,9 @@ mod tests {
     fn whose_trouble_a_status_is() {
         for (status, expected) in [
             (201, None),
+            (302, None),
             (400, None),
             (413, None),
-            (302, Some(Whose::Binding)),
             (401, Some(Whose::Binding)),
             (403, Some(Whose::Binding)),
             (404, Some(Whose::Binding)),

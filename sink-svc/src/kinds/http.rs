@@ -3,17 +3,22 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::header::RETRY_AFTER;
+use http::header::{LOCATION, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use mesh::telemetry::{self, WebSpan};
 use reqwest::redirect;
 use tracing::Instrument as _;
+use url::Url;
 
-use super::{Away, Outcome, Refusal, Whose, Words};
+use super::address::without_secrets;
+use super::{Away, Outcome, Refusal, Whose};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Whoever asks us to wait for longer is asked again all the same.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(600);
+
+/// Whoever redirects may mean to be asked elsewhere for ever, or send us somewhere inside our own network.
+const NO_REDIRECTS: &str = "sinks do not follow redirects; set the url to the address that takes results";
 
 /// Makes the requests of all bindings, which share its connections. Clones are the same one.
 #[derive(Debug, Clone)]
@@ -23,6 +28,8 @@ pub(crate) struct Http(reqwest::Client);
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
+    /// Where it points, without secrets.
+    redirect: Option<String>,
     retry_after: Option<Duration>,
     /// At most as much of it as was wanted.
     pub(super) body: Bytes,
@@ -65,6 +72,7 @@ async fn exchange(client: &reqwest::Client, request: reqwest::Request, most: usi
     let mut response = client.execute(request).await.map_err(no_answer)?;
     let status = response.status();
     let retry_after = retry_after(response.headers(), SystemTime::now());
+    let redirect = redirect_target(response.url(), status, response.headers());
     let mut body = BytesMut::new();
     // The status has been said; what is missing of the body changes nothing of it.
     while let Ok(Some(chunk)) = response.chunk().await {
@@ -74,13 +82,15 @@ async fn exchange(client: &reqwest::Client, request: reqwest::Request, most: usi
             break;
         }
     }
-    Ok(Answer { status, retry_after, body: body.freeze() })
+    Ok(Answer { status, redirect, retry_after, body: body.freeze() })
 }
 
 /// Whoever cannot be connected to is away for all. One who then says nothing may be there for others.
 fn no_answer(error: reqwest::Error) -> Away {
-    let whose = if error.is_connect() { Whose::Destination } else { Whose::Unknown };
-    Away::new(whose, &in_words(error))
+    let is_connect = error.is_connect();
+    let whose = if is_connect { Whose::Destination } else { Whose::Unknown };
+    // A store that accepts a connection may still answer no request.
+    Away { shows_in_probe: is_connect, ..Away::new(whose, &in_words(error)) }
 }
 
 /// Whether a status says that nothing is taken from us now, whatever we send.
@@ -91,23 +101,40 @@ pub(super) fn takes_nothing(status: StatusCode) -> bool {
 impl Answer {
     /// It says that the store is away.
     pub(super) fn away(&self, whose: Whose) -> Away {
-        Away { whose, reason: Words::new(&self.in_words()), retry_after: self.retry_after }
+        let retry_after = self.retry_after;
+        Away { retry_after, shows_in_probe: false, ..Away::new(whose, &self.in_words()) }
     }
 
     /// What it says, for people. Its body is left out: it may repeat what we sent.
     fn in_words(&self) -> String {
-        let redirects = if self.status.is_redirection() { "; redirects are not followed" } else { "" };
-        format!("it answers {}{redirects}", self.status)
+        let status = self.status;
+        match (&self.redirect, is_redirect(status)) {
+            (Some(target), _) => format!("answered {status}, a redirect to {target}: {NO_REDIRECTS}"),
+            (None, true) => format!("answered {status}, a redirect: {NO_REDIRECTS}"),
+            (None, false) => format!("answered {status}"),
+        }
     }
 
-    /// It does not take the result, because of `detail`.
+    /// It does not take the result, because of `detail`. A redirect is the same each time.
     pub(super) fn refusal(&self, detail: Option<String>) -> Outcome {
         let reason = match detail {
             Some(detail) => format!("{}: {detail}", self.in_words()),
             None => self.in_words(),
         };
-        Outcome::Refused(Refusal { retry_after: self.retry_after, ..Refusal::new(&reason) })
+        let is_final = self.status.is_redirection();
+        Outcome::Refused(Refusal { is_final, retry_after: self.retry_after, ..Refusal::new(&reason) })
     }
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 300..=303 | 305 | 307 | 308)
+}
+
+/// Where a redirect points, without secrets.
+fn redirect_target(from: &Url, status: StatusCode, headers: &HeaderMap) -> Option<String> {
+    let location = headers.get(LOCATION).filter(|_| status.is_redirection())?;
+    let target = from.join(location.to_str().ok()?).ok()?;
+    target.has_host().then(|| without_secrets(&target))
 }
 
 /// When the store wants us back: in so many seconds, or at a date.
@@ -161,6 +188,32 @@ mod tests {
             assert_eq!(retry_after(&headers, now), expected, "{text}");
         }
         assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+
+    #[test]
+    fn where_a_redirect_points() {
+        let from = Url::parse("http://u:hunter2@h:1/in?key=hunter2").expect("a URL");
+        for (status, location, expected) in [
+            (302, Some("http://h:1/in/"), ", a redirect to http://h:1/in/: "),
+            (301, Some("https://u:hunter2@h/in?token=hunter2#hunter2"), ", a redirect to https://h/in: "),
+            (307, Some("/elsewhere?key=hunter2"), ", a redirect to http://h:1/elsewhere: "),
+            (308, Some("//other/x"), ", a redirect to http://other/x: "),
+            (302, Some("mailto:hunter2"), ", a redirect: "),
+            (302, Some("http://"), ", a redirect: "),
+            (303, None, ", a redirect: "),
+            (304, None, ""),
+            (200, Some("http://h/"), ""),
+        ] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            let mut headers = HeaderMap::new();
+            headers.extend(location.map(|location| (LOCATION, HeaderValue::from_static(location))));
+            let redirect = redirect_target(&from, status, &headers);
+            let answer = Answer { status, redirect, retry_after: None, body: Bytes::new() };
+            let rest = if expected.is_empty() { "" } else { NO_REDIRECTS };
+            assert_eq!(answer.in_words(), format!("answered {status}{expected}{rest}"), "{location:?}");
+            let Outcome::Refused(refusal) = answer.refusal(None) else { panic!("{status} is taken") };
+            assert_eq!(refusal.is_final, status.is_redirection());
+        }
     }
 
     #[test]

@@ -80,6 +80,8 @@ pub(crate) enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) reason: Words,
+    /// It will be the same the next time.
+    pub(crate) is_final: bool,
     pub(crate) retry_after: Option<Duration>,
 }
 
@@ -88,6 +90,8 @@ pub(crate) struct Refusal {
 pub(crate) struct Away {
     pub(crate) whose: Whose,
     pub(crate) reason: Words,
+    /// A probe that succeeds shows that this is over. Else only a delivery does.
+    pub(crate) shows_in_probe: bool,
     pub(crate) retry_after: Option<Duration>,
 }
 
@@ -112,13 +116,13 @@ impl Outcome {
 
 impl Refusal {
     pub(crate) fn new(reason: &str) -> Self {
-        Self { reason: Words::new(reason), retry_after: None }
+        Self { reason: Words::new(reason), is_final: false, retry_after: None }
     }
 }
 
 impl Away {
     fn new(whose: Whose, reason: &str) -> Self {
-        Self { whose, reason: Words::new(reason), retry_after: None }
+        Self { whose, reason: Words::new(reason), shows_in_probe: true, retry_after: None }
     }
 
     /// Says where.

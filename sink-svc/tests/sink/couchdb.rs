@@ -6,6 +6,7 @@ use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use futures::future::join_all;
 use http::StatusCode;
+use http::header::LOCATION;
 use mesh::testing::eventually;
 use proto::binding::v1::BindingState;
 use proto::sink::v1::SinkCounts;
@@ -184,11 +185,50 @@ async fn that_a_database_is_sick_is_no_result_s_fault() {
     }
     world.registry.put("a", "couchdb", &format!(r#"{{"url":"{}","max_attempts":1}}"#, receiver.url()));
     let message = sink.eventually_is("a", BindingState::Retrying).await;
-    assert!(message.contains("it answers 500"), "{message}");
+    assert!(message.contains("answered 500"), "{message}");
     eventually("it was asked again", async || receiver.asked() >= 4).await;
     // One probe, and one request at a time.
     assert!(receiver.asked() < 10, "{} requests", receiver.asked());
     receiver.answer(|body| answer(body, is_taken));
     sink.eventually_counts("a", delivered(100)).await;
     assert!(sink.letters().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_redirect_is_final_and_says_where_it_pointed() {
+    let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
+    // Only what writes is sent elsewhere.
+    receiver.answer(|body| match body {
+        "" => StatusCode::OK.into_response(),
+        _ => (StatusCode::MOVED_PERMANENTLY, [(LOCATION, "/elsewhere")]).into_response(),
+    });
+    let sink = world.start(&database).await;
+    for number in 0..10 {
+        sink.take("a", &format!("i{number}"), "{}").await;
+    }
+    world.registry.put("a", "couchdb", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
+    sink.eventually_counts("a", SinkCounts { accepted: 10, dead: 10, ..SinkCounts::default() }).await;
+    let place = receiver.url().replace("/in", "/elsewhere");
+    let expected = format!("answered 301 Moved Permanently, a redirect to {place}: sinks do not follow");
+    for letter in sink.letters().await {
+        assert!(letter.reason.starts_with(&expected), "{}", letter.reason);
+        assert_eq!(letter.attempts, 1);
+    }
+    let message = sink.eventually_is("a", BindingState::Retrying).await;
+    assert!(message.starts_with(&expected), "{message}");
+    receiver.answer(|body| answer(body, is_taken));
+    sink.take("a", "next", "{}").await;
+    assert_eq!(sink.eventually_is("a", BindingState::Connected).await, "");
+}
+
+#[tokio::test]
+async fn a_probe_that_is_redirected_says_where() {
+    let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
+    let target = "http://user:hunter2@127.0.0.1:1/db?token=hunter2";
+    receiver.answer(move |_| (StatusCode::FOUND, [(LOCATION, target)]).into_response());
+    world.registry.put("a", "couchdb", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
+    let sink = world.start(&database).await;
+    let message = sink.eventually_is("a", BindingState::Retrying).await;
+    let expected = format!("{}: answered 302 Found, a redirect to http://127.0.0.1:1/db: ", receiver.url());
+    assert!(message.starts_with(&expected), "{message}");
 }

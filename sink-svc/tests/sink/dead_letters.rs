@@ -68,7 +68,7 @@ async fn letters_are_listed_in_pages(database: Database) {
     assert_eq!(letter.role(), BindingRole::Sink);
     assert_eq!((letter.binding_id.as_str(), letter.binding_type.as_str()), ("a", "webhook"));
     assert_eq!((letter.module.as_str(), letter.function.as_str()), ("shop", "order"));
-    assert_eq!((letter.reason.as_str(), letter.attempts), ("it answers 400 Bad Request", 1));
+    assert_eq!((letter.reason.as_str(), letter.attempts), ("answered 400 Bad Request", 1));
     assert!(letter.payload.is_empty() && letter.payload_bytes == 1);
     assert!(letter.received_at_ms > 0 && letter.dead_lettered_at_ms >= letter.received_at_ms);
     let request = GetDeadLetterRequest { id: letter.id.clone() };
@@ -124,7 +124,7 @@ async fn letters_are_driven_again(database: Database) {
     let answer = redrive(&sink, DeadLetterSelection { ids: one, ..Default::default() }).await;
     assert_eq!(answer.redriven, 1);
     assert_eq!(answer.failures[0].id, "no-such-letter");
-    assert!(answer.failures[0].reason.contains("there is no dead letter"));
+    assert!(answer.failures[0].reason.contains("no dead letter"));
     let counts = SinkCounts { accepted: 4, delivered: 1, dead: 3, ..SinkCounts::default() };
     sink.eventually_counts("a", counts).await;
 

@@ -93,7 +93,7 @@ async fn a_letter_of_a_sink_that_is_gone_stays(database: Database) {
     assert_eq!((letters.len(), letters[0].binding_id.as_str()), (1, "a"));
     assert_eq!(answer.failures[0].id, letters[0].id);
     assert_eq!(answer.failures[0].reason, "its sink was removed");
-    assert_eq!(letters[0].reason, "it answers 400 Bad Request", "it is the letter that it was");
+    assert_eq!(letters[0].reason, "answered 400 Bad Request", "it is the letter that it was");
     sink.eventually_counts("b", delivered(1)).await;
     database.assert_conserved().await;
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::response::IntoResponse as _;
 use http::StatusCode;
-use http::header::RETRY_AFTER;
+use http::header::{LOCATION, RETRY_AFTER};
 use mesh::testing::eventually;
 use proto::binding::v1::BindingState;
 use proto::sink::v1::SinkCounts;
@@ -56,7 +56,7 @@ async fn a_result_that_is_refused_comes_again_and_holds_up_no_other() {
     sink.eventually_counts("a", expected).await;
     let letters = sink.letters().await;
     assert_eq!((letters[0].invocation_id.as_str(), letters[0].attempts), ("i0", 2));
-    assert_eq!(letters[0].reason, "it answers 422 Unprocessable Entity");
+    assert_eq!(letters[0].reason, "answered 422 Unprocessable Entity");
     assert_eq!(receiver.asked(), 22, "the poison twice");
     database.assert_conserved().await;
 }
@@ -104,17 +104,69 @@ async fn a_result_that_silences_its_store_is_found_out() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
+async fn a_redirect_is_final_and_says_where_it_pointed() {
     let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
     let elsewhere = Receiver::start().await;
     world.registry.put("a", "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
-    let url = elsewhere.url();
-    receiver.answer(move |_| axum::response::Redirect::temporary(&url).into_response());
+    let with_secrets = elsewhere.url().replace("http://", "http://user:hunter2@") + "?token=hunter2";
+    receiver.answer(move |_| (StatusCode::FOUND, [(LOCATION, with_secrets.clone())]).into_response());
     let sink = world.start(&database).await;
     sink.take("a", "i", "1").await;
-    let message = sink.eventually_is("a", BindingState::Retrying).await;
-    assert!(message.contains("redirects are not followed"), "{message}");
-    assert_eq!(elsewhere.asked(), 0);
+    sink.eventually_counts("a", SinkCounts { accepted: 1, dead: 1, ..SinkCounts::default() }).await;
+    let letter = sink.letters().await.remove(0);
+    let expected = format!(
+        "answered 302 Found, a redirect to {}: sinks do not follow redirects; \
+         set the url to the address that takes results",
+        elsewhere.url()
+    );
+    assert_eq!((letter.reason.as_str(), letter.attempts), (expected.as_str(), 1));
+    assert_eq!(sink.eventually_is("a", BindingState::Retrying).await, expected);
+    assert_eq!((receiver.asked(), elsewhere.asked()), (1, 0));
+}
+
+#[tokio::test]
+async fn the_last_refusal_is_shown_until_a_delivery_succeeds() {
+    let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
+    world.registry.put("a", "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
+    receiver.answer(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response());
+    let sink = world.start(&database).await;
+    sink.take("a", "i", "1").await;
+    sink.eventually_is("a", BindingState::Retrying).await;
+    // That somebody listens there does not mean that results are taken.
+    eventually("it comes again", async || {
+        let status = sink.status("a").await;
+        assert_eq!(status.state(), BindingState::Retrying);
+        assert_eq!(status.message, "answered 500 Internal Server Error");
+        receiver.asked() >= 3
+    })
+    .await;
+    receiver.answer(|_| StatusCode::OK.into_response());
+    sink.eventually_counts("a", delivered(1)).await;
+    assert_eq!(sink.eventually_is("a", BindingState::Connected).await, "");
+}
+
+#[tokio::test]
+async fn a_refusal_outlives_an_outage() {
+    let (world, database, mut receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
+    let params = format!(r#"{{"url":"{}","max_attempts":1,"max_age_s":1}}"#, receiver.url());
+    world.registry.put("a", "webhook", &params);
+    receiver.answer(|_| StatusCode::FORBIDDEN.into_response());
+    let sink = world.start(&database).await;
+    let dead = |count| SinkCounts { accepted: count, dead: count, ..SinkCounts::default() };
+    sink.take("a", "i1", "1").await;
+    sink.eventually_counts("a", dead(1)).await;
+    receiver.die().await;
+    sink.take("a", "i2", "2").await;
+    eventually("it is away", async || sink.status("a").await.message.contains("refused")).await;
+    sink.eventually_counts("a", dead(2)).await;
+    // Nothing waits any more. A probe finds that somebody listens again.
+    receiver.listen().await;
+    let is_shown = async || {
+        let status = sink.status("a").await;
+        assert_eq!(status.state(), BindingState::Retrying, "nothing has been delivered");
+        status.message == "answered 403 Forbidden"
+    };
+    eventually("the refusal is shown again", is_shown).await;
 }
 
 #[tokio::test]
