@@ -1,4 +1,4 @@
-//! Functions: compiled from Rust by `scripts/guests`, and small ones written here.
+//! Functions: compiled from Rust by `cargo xtask guests`, and small ones written here.
 
 use std::fmt::Write as _;
 
@@ -30,7 +30,7 @@ pub const PANICS_AT: &str = "panics/src/lib.rs:14:5";
 fn compiled(name: &str) -> Vec<u8> {
     let path = repository().join(format!("target/guests/{name}.wasm"));
     std::fs::read(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}; run scripts/test or scripts/guests", path.display()))
+        .unwrap_or_else(|error| panic!("{}: {error}; run scripts/test or cargo xtask guests", path.display()))
 }
 
 /// Answers with these bytes, whatever it is given.

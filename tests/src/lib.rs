@@ -6,7 +6,6 @@
 //! - [`guests`]: functions, well-behaved and hostile
 //! - [`gate`] and [`receiver`]: web servers that functions call and results are posted to
 //! - [`collector`]: where traces go
-//! - [`dashboards`]: what operators look at
 //! - [`servers`]: PostgreSQL, Mosquitto, NATS, Prometheus and a CouchDB, real ones
 //! - [`chaos`]: events and results while everything is killed; [`publisher`]: where the events come from
 //! - [`harness`]: runs each case against each shape
@@ -17,7 +16,6 @@
 pub mod chaos;
 pub mod client;
 pub mod collector;
-pub mod dashboards;
 mod extra_worker;
 pub mod fl;
 pub mod gate;

@@ -11,7 +11,6 @@ mod invoke;
 mod logs;
 mod modules;
 mod one_process;
-mod openapi;
 mod scripts;
 mod simulate;
 mod states;

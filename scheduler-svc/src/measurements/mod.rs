@@ -82,8 +82,8 @@ impl Measurements {
         match (response.status(), samples::parse(&body)) {
             (status, Ok(samples)) if status.is_success() => Ok(samples),
             (status, Err(problem)) if status.is_success() => Err(problem),
-            (status, Err(problem)) => Err(format!("it answers {status}; {problem}")),
-            (status, Ok(_)) => Err(format!("it answers {status}")),
+            (status, Err(problem)) => Err(format!("answered {status}: {problem}")),
+            (status, Ok(_)) => Err(format!("answered {status}")),
         }
     }
 

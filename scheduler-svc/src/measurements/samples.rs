@@ -83,7 +83,7 @@ pub fn parse(body: &[u8]) -> Result<Samples, String> {
         .map_err(|error| format!("its answer cannot be read: {}", one_line(&error.to_string())))?;
     let series = match answer {
         Answer::Success { data: Data::Matrix(series) } => series,
-        Answer::Error { error } => return Err(format!("it says: {}", one_line(&error))),
+        Answer::Error { error } => return Err(one_line(&error)),
     };
     let mut samples = Samples::default();
     for Series { metric: Labels { name, worker }, values } in series {
@@ -252,8 +252,8 @@ mod tests {
                 "its answer has a sample that is not a number: \"much\"",
             ),
             (&matrix(r#"{"metric":{},"values":[["now","1"]]}"#), "its answer cannot be read: invalid type"),
-            (r#"{"status":"error","errorType":"bad_data","error":"parse error"}"#, "it says: parse error"),
-            (&long, "it says: é é é "),
+            (r#"{"status":"error","errorType":"bad_data","error":"parse error"}"#, "parse error"),
+            (&long, "é é é "),
         ];
         for (body, expected) in cases {
             let problem = parse(body.as_bytes()).expect_err(expected);

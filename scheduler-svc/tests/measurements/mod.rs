@@ -164,12 +164,12 @@ async fn unusable_answers_leave_the_reports() {
     let away = |reason: &str| format!("Prometheus is away, so that the workers' own reports count: {reason}");
     let lacks = |reason: &str| format!("Prometheus lacks {reason}");
     let cases = [
-        (Answers(500, "oh".into()), away("it answers 500 Internal Server Error")),
-        (Answers(302, String::new()), away("it answers 302 Found")),
-        (Answers(404, "404 page not found".into()), away("it answers 404 Not Found")),
+        (Answers(500, "oh".into()), away("answered 500 Internal Server Error")),
+        (Answers(302, String::new()), away("answered 302 Found")),
+        (Answers(404, "404 page not found".into()), away("answered 404 Not Found")),
         (
             Answers(422, r#"{"status":"error","errorType":"execution","error":"too many"}"#.into()),
-            away("it answers 422 Unprocessable Entity; it says: too many"),
+            away("answered 422 Unprocessable Entity: too many"),
         ),
         (Answers(200, "<html>".into()), away("its answer cannot be read: expected value at line 1")),
         (AnswersWithout((32 << 20) + 1), away("its answer is larger than 33554432 bytes")),

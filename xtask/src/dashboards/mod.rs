@@ -1,5 +1,5 @@
-//! The Grafana dashboards of `deploy/grafana/dashboards`, which `scripts/dashboards` writes from here: what
-//! a panel asks and says is here, and what Grafana wants around it is in `panel`.
+//! The Grafana dashboards of `deploy/grafana/dashboards`: what a panel queries and says is here, and what
+//! Grafana wants around it is in `panel`.
 
 mod events_and_sinks;
 mod function;
@@ -12,18 +12,13 @@ use serde_json::{Value, json};
 use self::panel::{DATASOURCE, Panel};
 
 /// The dashboards by the names of their files.
-pub fn all() -> Vec<(&'static str, String)> {
-    let dashboards = [
-        ("overview.json", overview::dashboard()),
-        ("function.json", function::dashboard()),
-        ("workers.json", workers::dashboard()),
-        ("events-and-sinks.json", events_and_sinks::dashboard()),
-    ];
-    let text = |dashboard: Dashboard| {
-        let text = serde_json::to_string_pretty(&dashboard.to_json()).expect("it is JSON");
-        format!("{text}\n")
-    };
-    dashboards.into_iter().map(|(file, dashboard)| (file, text(dashboard))).collect()
+pub(crate) fn all() -> Vec<(&'static str, Value)> {
+    vec![
+        ("overview.json", overview::dashboard().to_json()),
+        ("function.json", function::dashboard().to_json()),
+        ("workers.json", workers::dashboard().to_json()),
+        ("events-and-sinks.json", events_and_sinks::dashboard().to_json()),
+    ]
 }
 
 /// Columns of Grafana's grid.
