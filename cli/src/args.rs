@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use mesh::config::AdminListen;
+use mesh::tls::ServerTlsConfig;
 use serde::{Deserialize, Serialize};
 
 pub use scripts::{Explain, Scripts};
@@ -93,10 +95,16 @@ pub struct Up {
     /// Address of the gRPC API.
     #[arg(long, default_value = "127.0.0.1:4010", value_name = "ADDRESS")]
     pub grpc: SocketAddr,
-    /// Address of /metrics, /livez and /readyz. Default: none. With --mesh each service has its own; see
-    /// mesh.json in the data directory.
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "mesh")]
-    pub operators: Option<SocketAddr>,
+    /// Address of /metrics, /livez, /readyz and /log, or `off`. With --mesh the gateway's; registry, scheduler,
+    /// worker, connector, sink and further workers have the ports that follow.
+    #[arg(long, default_value = "127.0.0.1:4100", value_name = "ADDRESS|off")]
+    pub admin: AdminListen,
+    /// PEM file of the certificate chain with which the REST and gRPC APIs serve TLS. Default: no TLS.
+    #[arg(long, value_name = "FILE", requires = "tls_key", conflicts_with = "demo")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of the private key of --tls-cert.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
     /// The registry's database: postgres://user:password@host/name, or sqlite:FILE. Default: a SQLite
     /// file in the data directory.
     #[arg(long, env = "FL_DATABASE_URL", hide_env_values = true, value_name = "URL")]
@@ -122,6 +130,20 @@ pub struct Up {
     /// Set one configuration key of a service, such as worker.max_concurrent=64. Repeatable.
     #[arg(long, value_name = "SERVICE.KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+impl Up {
+    /// The certificate and key of the REST and gRPC APIs.
+    pub fn tls(&self) -> Option<ServerTlsConfig> {
+        let (cert, key) = (self.tls_cert.clone()?, self.tls_key.clone()?);
+        Some(ServerTlsConfig { cert, key, client_ca: None })
+    }
+
+    /// The URL of a port that clients use.
+    pub fn url(&self, address: SocketAddr) -> String {
+        let scheme = if self.tls_cert.is_some() { "https" } else { "http" };
+        format!("{scheme}://{address}")
+    }
 }
 
 /// Options of `fl workers`.

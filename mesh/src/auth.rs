@@ -141,6 +141,23 @@ impl Secret {
         Self(hex::encode(rand::random::<[u8; 32]>()))
     }
 
+    /// The most bits of entropy that a text of this length and of these kinds of characters can have. A text that
+    /// people made up has far fewer.
+    pub fn max_entropy_bits(&self) -> u32 {
+        let has = |is_of_kind: fn(&char) -> bool| self.0.chars().any(|character| is_of_kind(&character));
+        let size = |is_of_kind, size| if has(is_of_kind) { size } else { 0 };
+        let alphabet = match self.0.chars().all(|character| character.is_ascii_hexdigit()) {
+            true => 16,
+            false => {
+                size(char::is_ascii_digit, 10)
+                    + size(char::is_ascii_lowercase, 26)
+                    + size(char::is_ascii_uppercase, 26)
+                    + size(|character| !character.is_ascii_alphanumeric(), 32)
+            }
+        };
+        (self.0.chars().count() as f64 * f64::from(u32::max(alphabet, 1)).log2()) as u32
+    }
+
     /// The secret itself, for where it is used.
     pub fn expose(&self) -> &str {
         &self.0
@@ -169,6 +186,16 @@ impl std::fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_secrets_have_little_entropy() {
+        for (text, expected) in
+            [("", 0), ("x", 4), ("hunter2", 36), ("correct horse battery", 123), ("0123abcd", 32)]
+        {
+            assert_eq!(Secret::new(text).max_entropy_bits(), expected, "{text}");
+        }
+        assert_eq!(Secret::random().max_entropy_bits(), 256);
+    }
 
     #[test]
     fn a_caller_travels_in_headers_and_replaces_a_forged_one() {

@@ -15,8 +15,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser as _;
-use figment::Figment;
+use figment::error::Kind;
 use figment::providers::{Env, Format as _, Serialized, Toml};
+use figment::{Figment, Source};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -48,9 +49,9 @@ pub trait ServiceConfig: DeserializeOwned {
 pub struct ServerConfig {
     /// Where gRPC is served: `address:port`, or `unix:/path`. Port 0 takes a free one.
     pub listen: Listen,
-    /// Where operators find `/metrics`, `/livez` and `/readyz`, plain HTTP. Absent: `listen`'s
-    /// address with its port + 100; `off`: nowhere.
-    pub operators: Operators,
+    /// Where `/metrics`, `/livez`, `/readyz` and `/log` are served, plain HTTP. Absent: `listen`'s address with
+    /// its port + 100; `off`: nowhere.
+    pub admin_listen: AdminListen,
     /// Calls that run at once; more are refused as OVERLOADED.
     pub max_concurrent: usize,
     /// Drain when the parent process ends, however it does: for children of a supervisor.
@@ -60,7 +61,7 @@ pub struct ServerConfig {
     /// The secret that services of one mesh show each other. Absent: whoever reaches the port is
     /// trusted.
     pub secret: Option<Secret>,
-    /// TLS of the service's ports; the operators' stays plain.
+    /// TLS of the service's ports; the admin port stays plain.
     pub tls: Option<ServerTlsConfig>,
     /// TLS towards other services.
     pub client_tls: Option<ClientTlsConfigFiles>,
@@ -70,7 +71,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             listen: Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))),
-            operators: Operators::Beside,
+            admin_listen: AdminListen::Beside,
             max_concurrent: 1024,
             stop_with_parent: false,
             drain_timeout_s: 30,
@@ -104,7 +105,7 @@ impl std::str::FromStr for Listen {
         match text.strip_prefix("unix:") {
             Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
             _ => text.parse().map(Self::Tcp).map_err(|_| {
-                format!("{text:?} is nothing to listen on; expected address:port or unix:/path")
+                format!("{text:?} is not an address to listen on; expected address:port or unix:/path")
             }),
         }
     }
@@ -116,9 +117,9 @@ impl<'de> Deserialize<'de> for Listen {
     }
 }
 
-/// Where the operators' pages are.
+/// Where the admin port is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Operators {
+pub enum AdminListen {
     /// At the port of the service + 100; nowhere when that listens on a Unix socket or on port 0.
     Beside,
     /// Nowhere.
@@ -127,7 +128,7 @@ pub enum Operators {
     At(SocketAddr),
 }
 
-impl Operators {
+impl AdminListen {
     /// The address for a service that listens on `listen`.
     pub fn address(&self, listen: &Listen) -> Option<SocketAddr> {
         match (self, listen) {
@@ -140,14 +141,23 @@ impl Operators {
     }
 }
 
-impl<'de> Deserialize<'de> for Operators {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
+impl std::str::FromStr for AdminListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
             "off" => Ok(Self::Off),
-            text => text.parse().map(Self::At).map_err(|_| {
-                serde::de::Error::custom(format!("{text:?} is no address; expected address:port or off"))
-            }),
+            _ => text
+                .parse()
+                .map(Self::At)
+                .map_err(|_| format!("{text:?} is not an address; expected address:port or off")),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for AdminListen {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -255,10 +265,36 @@ fn with_flags(mut figment: Figment, set: &[String]) -> Result<Figment, String> {
     Ok(figment)
 }
 
+/// Which key is wrong, why, and where it was said.
+fn describe(error: &figment::Error) -> String {
+    let key = error.path.join(".");
+    let problem = match &error.kind {
+        Kind::UnknownField(name, expected) => {
+            let table = key.strip_suffix(name.as_str()).unwrap_or_default();
+            return format!("unknown key {table}{name}; expected one of {}", expected.join(", "))
+                + &place(error);
+        }
+        kind => kind.to_string(),
+    };
+    format!("{key}: {problem}{}", place(error))
+}
+
+/// The file or the variable that an error is about; nothing for a flag, which is before the user's eyes.
+fn place(error: &figment::Error) -> String {
+    let metadata = error.metadata.as_ref();
+    match metadata.and_then(|metadata| metadata.source.as_ref()) {
+        Some(Source::File(path)) => format!(" (in {})", path.display()),
+        _ if metadata.is_some_and(|metadata| metadata.name.contains("environment")) => {
+            " (in the environment)".into()
+        }
+        _ => String::new(),
+    }
+}
+
 fn extract<C: ServiceConfig>(figment: &Figment) -> Result<C, String> {
     let config: C = figment
         .extract()
-        .map_err(|errors| errors.into_iter().map(|error| error.to_string()).collect::<Vec<_>>().join("\n"))?;
+        .map_err(|errors| errors.into_iter().map(|error| describe(&error)).collect::<Vec<_>>().join("\n"))?;
     config.telemetry().validate()?;
     config.validate()?;
     Ok(config)
@@ -313,17 +349,21 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         let cases = [
-            ("nmae = 'a'", "nmae"),
-            ("[server]\nlisten = 'nowhere'", "expected address:port or unix:/path"),
-            ("[server]\nmax_concurrent = 'many'", "max_concurrent"),
+            ("nmae = 'a'", "unknown key nmae; expected one of server, telemetry, name"),
+            ("[server]\nlisen = 'a'", "unknown key server.lisen; expected one of listen, admin_listen, "),
+            (
+                "[server]\nlisten = 'nowhere'",
+                "server.listen: \"nowhere\" is not an address to listen on; expected ",
+            ),
+            ("[server]\nmax_concurrent = 'many'", "server.max_concurrent: invalid type: "),
             ("name = ''", "name: can't be empty"),
-            ("[telemetry]\nformat = 'xml'", "format"),
+            ("[telemetry]\nformat = 'xml'", "telemetry.format: unknown variant: "),
             ("[telemetry]\nsample_ratio = 1.5", "telemetry.sample_ratio: 1.5 is out of range"),
             ("[telemetry]\nqueued_spans = 0", "telemetry.queued_spans: 0 is out of range"),
         ];
         for (toml, expected) in cases {
             let error = read(toml).expect_err(toml);
-            assert!(error.contains(expected), "{error:?} names {expected:?}");
+            assert!(error.starts_with(expected), "{error:?} begins with {expected:?}");
         }
     }
 
@@ -339,10 +379,10 @@ mod tests {
     }
 
     #[test]
-    fn operators_live_beside_the_service() {
+    fn the_admin_port_is_beside_that_of_the_service() {
         let listen: Listen = "10.0.0.1:4001".parse().expect("valid");
-        assert_eq!(Operators::Beside.address(&listen), "10.0.0.1:4101".parse().ok());
-        assert_eq!(Operators::Off.address(&listen), None);
-        assert_eq!(Operators::Beside.address(&Listen::Unix("/run/x".into())), None);
+        assert_eq!(AdminListen::Beside.address(&listen), "10.0.0.1:4101".parse().ok());
+        assert_eq!(AdminListen::Off.address(&listen), None);
+        assert_eq!(AdminListen::Beside.address(&Listen::Unix("/run/x".into())), None);
     }
 }

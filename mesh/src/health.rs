@@ -93,9 +93,9 @@ impl Condition {
     }
 }
 
-/// The operators' pages: `/metrics`, `/livez`, `/readyz`, and `/log`, where what is logged is read (GET)
+/// The admin endpoints: `/metrics`, `/livez`, `/readyz`, and `/log`, where what is logged is read (GET)
 /// and changed (PUT).
-pub fn operators(
+pub fn admin_router(
     registries: Vec<prometheus::Registry>,
     services: Vec<(&'static str, Readiness)>,
     log: LogControl,

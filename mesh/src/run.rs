@@ -86,9 +86,9 @@ where
     }
     let tls = server.tls.as_ref().map(ServerTlsConfig::acceptor).transpose()?;
     let listener = Listener::bind(&server.listen).await?.with_tls(tls.clone());
-    let operators = match server.operators.address(&server.listen) {
+    let admin = match server.admin_listen.address(&server.listen) {
         Some(address) => {
-            Some(Listener::bind(&config::Listen::Tcp(address)).await.context("server.operators")?)
+            Some(Listener::bind(&config::Listen::Tcp(address)).await.context("server.admin_listen")?)
         }
         None => None,
     };
@@ -113,9 +113,9 @@ where
 
     let drain_timeout = Duration::from_secs(server.drain_timeout_s);
     let stopped = CancellationToken::new();
-    let pages = operators.map(|listener| {
+    let pages = admin.map(|listener| {
         let readiness = vec![(service.name, service.readiness.clone())];
-        let router = health::operators(vec![host.metrics.clone()], readiness, telemetry.log().clone());
+        let router = health::admin_router(vec![host.metrics.clone()], readiness, telemetry.log().clone());
         tokio::spawn(listener.serve(router, stopped.clone(), Duration::from_secs(1)))
     });
     let serving = service.readiness.serving();

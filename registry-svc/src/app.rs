@@ -40,6 +40,9 @@ impl App {
         let readiness = Readiness::default();
         let metrics = Metrics::new(&host.metrics);
 
+        for warning in config.warnings() {
+            tracing::warn!("{warning}");
+        }
         let keyring = config.keyring().map_err(anyhow::Error::msg)?;
         let (url, connections) = (&config.database_url, config.database_connections);
         let store = Store::open(url, connections, config.changes_kept, keyring).await?;

@@ -7,6 +7,8 @@ use serde::Deserialize;
 
 use crate::keyring::Keyring;
 
+/// Fewer can be guessed.
+const MIN_TOKEN_BITS: u32 = 128;
 /// A replica renews its leases three times within their length; a shorter one would ask too often.
 const MIN_BINDING_LEASE_MS: u32 = 100;
 
@@ -113,9 +115,41 @@ impl ServiceConfig for Config {
     }
 }
 
+impl Config {
+    /// What is allowed but unwise, to be logged at each start.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let bits = self.admin_token.as_ref().map(Secret::max_entropy_bits);
+        let weak = bits.filter(|bits| *bits < MIN_TOKEN_BITS).map(|bits| {
+            format!(
+                "admin_token has at most {bits} bits of entropy and can be guessed; expected at least \
+                 {MIN_TOKEN_BITS}, such as the output of `openssl rand -hex 32`"
+            )
+        });
+        weak.into_iter().collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_weak_administrators_token_is_a_warning() {
+        let warnings = |token: Option<&str>| {
+            let config = Config { admin_token: token.map(Secret::new), ..Config::default() };
+            config.warnings()
+        };
+        assert!(warnings(None).is_empty());
+        assert!(warnings(Some(Secret::random().expose())).is_empty());
+        for (weak, bits) in [("x", 4), ("hunter2", 36), ("0123456789abcdef0123456789abcde", 124)] {
+            let warnings = warnings(Some(weak));
+            assert!(warnings[0].starts_with(&format!("admin_token has at most {bits} bits")), "{warnings:?}");
+            assert!(
+                warnings[0].contains("at least 128") && (weak.len() < 4 || !warnings[0].contains(weak)),
+                "{warnings:?}"
+            );
+        }
+    }
 
     fn changed(change: impl FnOnce(&mut Config)) -> Result<(), String> {
         let mut config = Config::default();

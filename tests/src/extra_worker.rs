@@ -47,9 +47,9 @@ impl ExtraWorker {
         self.0.address()
     }
 
-    /// Where its operators' pages are: `127.0.0.1:PORT`.
-    pub fn operators(&self) -> String {
-        self.0.operators()
+    /// Where its admin endpoints are: `127.0.0.1:PORT`.
+    pub fn admin(&self) -> String {
+        self.0.admin()
     }
 
     /// Its page of metrics.
@@ -115,7 +115,7 @@ struct Extra {
     process: Running,
     name: String,
     port: u16,
-    operators_port: u16,
+    admin_port: u16,
     secret: Secret,
     _folder: TempDir,
 }
@@ -129,12 +129,12 @@ impl Extra {
         let secret = text.lines().find_map(|line| line.strip_prefix("secret = \"")?.strip_suffix('"'));
         let secret = Secret::new(secret.expect("the services of a mesh show each other a secret"));
         let folder = tempfile::Builder::new().prefix("funless-extra-").tempdir().expect("a temporary folder");
-        let (port, operators_port) = (free_port(), free_port());
+        let (port, admin_port) = (free_port(), free_port());
         let mut command = Command::new(workspace_binary(&format!("{service}-svc")));
         command.arg("--config").arg(&example);
         let own = [
             ("server.listen", format!("127.0.0.1:{port}")),
-            ("server.operators", format!("127.0.0.1:{operators_port}")),
+            ("server.admin_listen", format!("127.0.0.1:{admin_port}")),
         ];
         let workers = [
             ("name", name.to_owned()),
@@ -152,21 +152,21 @@ impl Extra {
             process: Running::start(name, &mut command, &folder.path().join("log")),
             name: name.to_owned(),
             port,
-            operators_port,
+            admin_port,
             secret,
             _folder: folder,
         }
     }
 
     async fn ready(&mut self) {
-        let (client, url) = (http(), format!("http://{}/readyz", self.operators()));
+        let (client, url) = (http(), format!("http://{}/readyz", self.admin()));
         let ask = async || client.get(&url).send().await.is_ok_and(|page| page.status().is_success());
         self.process.ready(START_TIMEOUT, ask).await;
     }
 
     async fn metrics(&self) -> String {
-        let url = format!("http://{}/metrics", self.operators());
-        let page = http().get(url).send().await.expect("it serves its operators");
+        let url = format!("http://{}/metrics", self.admin());
+        let page = http().get(url).send().await.expect("it serves metrics");
         page.text().await.expect("a text")
     }
 
@@ -174,7 +174,7 @@ impl Extra {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    fn operators(&self) -> String {
-        format!("127.0.0.1:{}", self.operators_port)
+    fn admin(&self) -> String {
+        format!("127.0.0.1:{}", self.admin_port)
     }
 }

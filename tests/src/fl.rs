@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::process::{Running, Signal, without_authorities, workspace_binary};
+use crate::process::{Running, Signal, free_of_mesh, without_authorities, workspace_binary};
 use crate::{Client, Mesh};
 
 /// What a command printed and how it ended.
@@ -46,9 +46,7 @@ pub async fn run(arguments: &[String]) -> Printed {
     let mut command = tokio::process::Command::new(workspace_binary("fl"));
     command.args(arguments).current_dir(folder.path()).kill_on_drop(true);
     without_authorities(command.as_std_mut());
-    for variable in ["FL_API_HOST", "FL_API_TOKEN", "FL_CONFIG"] {
-        command.env_remove(variable);
-    }
+    free_of_mesh(command.as_std_mut());
     let Output { status, stdout, stderr } = command.output().await.expect("fl runs");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end().to_owned();
     Printed { success: status.success(), code: status.code(), out: text(stdout), err: text(stderr) }

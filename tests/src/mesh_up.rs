@@ -10,7 +10,9 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 use crate::client::Client;
-use crate::process::{Running, Signal, free_port, send_signal, without_authorities, workspace_binary};
+use crate::process::{
+    Running, Signal, free_port, free_ports, send_signal, without_authorities, workspace_binary,
+};
 use crate::servers::Postgres;
 use crate::wait;
 
@@ -47,8 +49,24 @@ pub struct ServicePlace {
     pub pid: Option<u32>,
     /// Where its gRPC is.
     pub address: String,
-    /// Where its operators' pages are.
-    pub operators: String,
+    /// Where its admin endpoints are.
+    pub admin: String,
+}
+
+/// Where a mesh listens on 127.0.0.1.
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    rest: u16,
+    grpc: u16,
+    /// The first of the admin ports; each process has one.
+    admin: u16,
+}
+
+impl Ports {
+    fn free(shape: Shape) -> Self {
+        let processes = shape.processes.map_or(1, |workers| workers + 5);
+        Self { rest: free_port(), grpc: free_port(), admin: free_ports(processes) }
+    }
 }
 
 /// A mesh, up until it is dropped.
@@ -57,8 +75,7 @@ pub struct Mesh {
     /// How it runs.
     pub shape: Shape,
     fl: Running,
-    rest: u16,
-    grpc: u16,
+    ports: Ports,
     folder: TempDir,
     postgres: Option<Postgres>,
     /// How often it has been started.
@@ -75,11 +92,11 @@ impl Mesh {
     pub async fn start_with(shape: Shape, flags: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("funless-").tempdir().expect("a temporary folder");
         let postgres = if shape.postgres { Some(Postgres::start().await) } else { None };
-        let (rest, grpc) = (free_port(), free_port());
+        let ports = Ports::free(shape);
         let database = postgres.as_ref().map(Postgres::url);
-        let mut command = up(shape, &data_dir_of(&folder), rest, grpc, database.as_deref());
+        let mut command = up(shape, &data_dir_of(&folder), ports, database.as_deref());
         let fl = Running::start(shape.name, command.args(flags), &log_of(&folder));
-        let mut this = Self { shape, fl, rest, grpc, folder, postgres, starts: 1 };
+        let mut this = Self { shape, fl, ports, folder, postgres, starts: 1 };
         this.answers().await;
         this
     }
@@ -118,12 +135,23 @@ impl Mesh {
 
     /// Where REST is: `http://127.0.0.1:PORT`.
     pub fn rest_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.rest)
+        format!("http://127.0.0.1:{}", self.ports.rest)
     }
 
     /// Where gRPC is for clients: `http://127.0.0.1:PORT`.
     pub fn grpc_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.grpc)
+        format!("http://127.0.0.1:{}", self.ports.grpc)
+    }
+
+    /// The admin ports of its processes: `127.0.0.1:PORT` each.
+    pub fn admin_addresses(&self) -> Vec<String> {
+        match self.shape.processes {
+            None => vec![format!("127.0.0.1:{}", self.ports.admin)],
+            Some(_) => {
+                let places = self.services().into_values();
+                places.map(|place| place.admin.trim_start_matches("http://").to_owned()).collect()
+            }
+        }
     }
 
     /// Where it keeps its data.
@@ -198,7 +226,7 @@ impl Mesh {
 
     async fn start_again(&mut self) {
         let database = self.postgres.as_ref().map(Postgres::url);
-        let mut command = up(self.shape, &self.data_dir(), self.rest, self.grpc, database.as_deref());
+        let mut command = up(self.shape, &self.data_dir(), self.ports, database.as_deref());
         self.fl = Running::start(self.shape.name, &mut command, &log_of(&self.folder));
         self.starts += 1;
         self.answers().await;
@@ -223,10 +251,12 @@ impl Drop for Mesh {
 }
 
 /// The command that starts a mesh.
-fn up(shape: Shape, data_dir: &Path, rest: u16, grpc: u16, database: Option<&str>) -> Command {
+fn up(shape: Shape, data_dir: &Path, ports: Ports, database: Option<&str>) -> Command {
     let mut command = Command::new(workspace_binary("fl"));
     command.arg("up").arg("--data-dir").arg(data_dir);
-    command.args(["--http", &format!("127.0.0.1:{rest}"), "--grpc", &format!("127.0.0.1:{grpc}")]);
+    for (flag, port) in [("--http", ports.rest), ("--grpc", ports.grpc), ("--admin", ports.admin)] {
+        command.args([flag, &format!("127.0.0.1:{port}")]);
+    }
     command.args(["--log", "info"]);
     if let Some(workers) = shape.processes {
         command.args(["--mesh", "--workers", &workers.to_string()]);

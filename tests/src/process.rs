@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub use rustix::process::Signal;
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, kill_process, kill_process_group};
 
 use crate::wait;
 
@@ -126,6 +126,12 @@ pub fn send_signal(pid: u32, signal: Signal) {
     let _ = kill_process(pid, signal);
 }
 
+/// Sends a signal to all processes of a group.
+pub fn send_group_signal(group: u32, signal: Signal) {
+    let group = i32::try_from(group).ok().and_then(Pid::from_raw).expect("a process id");
+    let _ = kill_process_group(group, signal);
+}
+
 /// A port of the loopback interface that is free and that no outgoing connection will take: it lies
 /// below those that Linux gives out.
 pub fn free_port() -> u16 {
@@ -139,6 +145,16 @@ pub fn free_port() -> u16 {
         let port = FIRST + (u32::from(start) + u32::from(step)) as u16 % COUNT;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
+        }
+    }
+}
+
+/// The first of `count` such ports that follow each other.
+pub fn free_ports(count: u16) -> u16 {
+    loop {
+        let first = free_port();
+        if (1..count).all(|step| free_port() == first + step) {
+            return first;
         }
     }
 }
@@ -178,4 +194,11 @@ pub fn is_root() -> bool {
 /// has to work there too.
 pub fn without_authorities(command: &mut Command) {
     command.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
+}
+
+/// Makes a program know of no mesh but the one that it finds in its folder.
+pub fn free_of_mesh(command: &mut Command) {
+    for variable in ["FL_API_HOST", "FL_API_TOKEN", "FL_CONFIG"] {
+        command.env_remove(variable);
+    }
 }

@@ -106,7 +106,7 @@ async fn a_scheduler_goes_by_prometheus_while_it_is_there() {
     scene.known(MetricsSource::Reports, [LITTLE, MUCH], "").await;
     assert_eq!(scene.chosen().await, "rich");
 
-    let targets = scene.workers.each_ref().map(ExtraWorker::operators);
+    let targets = scene.workers.each_ref().map(ExtraWorker::admin);
     scene.prometheus.scrape(&targets);
     scene.known(MetricsSource::Prometheus, [MUCH, LITTLE], "").await;
     assert_eq!(scene.chosen().await, "poor", "Prometheus says that it has more");
@@ -143,7 +143,7 @@ async fn a_scheduler_goes_by_prometheus_while_it_is_there() {
 async fn prometheus_has_what_workers_tell() {
     let mesh = Mesh::start(SHAPE).await;
     let worker = ExtraWorker::start(&mesh, "edge-1", &[]).await;
-    let prometheus = Prometheus::start(&[worker.operators()]).await;
+    let prometheus = Prometheus::start(&[worker.admin()]).await;
     let names = [
         "memory_total_bytes",
         "memory_available_bytes",

@@ -134,7 +134,7 @@ fn only_the_stores_know_sql() {
 
 #[test]
 fn only_the_gateways_rest_knows_http_statuses() {
-    // The gateway counts them, the operators' pages are for load balancers, the rest are clients.
+    // The gateway counts them, the admin endpoints are for load balancers, the rest are clients.
     let allowed = [
         "gateway-svc/src/rest",
         "gateway-svc/src/metrics.rs",

@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::functions::{Invocation, Upload, invoke_function, upload_function};
 use crate::profile::Profile;
 
-/// Compiled from `guest/hello` by `scripts/guests`.
+/// Compiled from `guest/hello` by `cargo xtask guests`.
 const HELLO: &[u8] = include_bytes!("../../../guest/hello.wasm");
 const ARGS: &str = r#"{"name":"FunLess"}"#;
 

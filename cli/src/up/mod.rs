@@ -2,6 +2,7 @@
 
 mod demo;
 mod one_process;
+mod overrides;
 mod settings;
 mod six_processes;
 mod supervise;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mesh::auth::Secret;
-use mesh::config::{LogFormat, TelemetryConfig};
+use mesh::config::{AdminListen, LogFormat, TelemetryConfig};
 use mesh::database::DatabaseUrl;
 
 use crate::args::Up;
@@ -99,7 +100,7 @@ fn prepare_profile(options: &Up) -> anyhow::Result<Profile> {
     let path = options.data_dir.join("config");
     let known = Profile::read(&path)?.unwrap_or_default();
     let profile = Profile {
-        api_host: Some(format!("http://{}", options.http)),
+        api_host: Some(options.url(options.http)),
         api_token: Some(known.api_token.unwrap_or_else(new_token)),
         admin_token: Some(known.admin_token.unwrap_or_else(new_token)),
     };
@@ -160,8 +161,12 @@ fn print_welcome(options: &Up) {
     };
     println!("FunLess Mesh is up.");
     println!();
-    println!("  REST    http://{}/v1   (documentation: http://{}/docs)", options.http, options.http);
-    println!("  gRPC    http://{}", options.grpc);
+    let (rest, grpc) = (options.url(options.http), options.url(options.grpc));
+    println!("  REST    {rest}/v1   (documentation: {rest}/docs)");
+    println!("  gRPC    {grpc}");
+    if let AdminListen::At(admin) = options.admin {
+        println!("  admin   http://{admin}/metrics");
+    }
     println!("  data    {data_dir}   (tokens: {data_dir}/config)");
     println!();
     println!("Next, in another terminal:");

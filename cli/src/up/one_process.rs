@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mesh::channel::Endpoint;
-use mesh::config::{Listen, ServiceConfig};
+use mesh::config::{AdminListen, Listen, ServiceConfig};
 use mesh::health::Condition;
 use mesh::listener::Listener;
 use mesh::server::Service;
@@ -23,11 +23,13 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs the mesh until it is asked to stop.
 pub async fn run(options: &Up, profile: &Profile, telemetry: &Telemetry) -> anyhow::Result<()> {
-    let http = Listener::bind(&Listen::Tcp(options.http)).await.context("--http")?;
-    let grpc = Listener::bind(&Listen::Tcp(options.grpc)).await.context("--grpc")?;
-    let operators = match options.operators {
-        Some(address) => Some(Listener::bind(&Listen::Tcp(address)).await.context("--operators")?),
-        None => None,
+    let tls = options.tls().map(|tls| tls.acceptor()).transpose()?;
+    let bind = async |flag, address| Listener::bind(&Listen::Tcp(address)).await.context(flag);
+    let http = bind("--http", options.http).await?.with_tls(tls.clone());
+    let grpc = bind("--grpc", options.grpc).await?.with_tls(tls);
+    let admin = match options.admin {
+        AdminListen::At(address) => Some(bind("--admin", address).await?),
+        AdminListen::Off | AdminListen::Beside => None,
     };
 
     let mut house = House::default();
@@ -37,8 +39,8 @@ pub async fn run(options: &Up, profile: &Profile, telemetry: &Telemetry) -> anyh
     sockets.spawn(http.serve(rest, draining.clone(), DRAIN_TIMEOUT));
     sockets.spawn(grpc.serve(edge, draining, DRAIN_TIMEOUT));
     let stopped = CancellationToken::new();
-    let pages = operators.map(|listener| {
-        tokio::spawn(listener.serve(house.operators(telemetry), stopped.clone(), Duration::from_secs(1)))
+    let pages = admin.map(|listener| {
+        tokio::spawn(listener.serve(house.admin(telemetry), stopped.clone(), Duration::from_secs(1)))
     });
 
     let outcome = live(options, profile, house.ready()).await;
@@ -118,14 +120,14 @@ impl House {
         Ok((room.service.router.clone(), grpc.clone(), room.host.draining.clone()))
     }
 
-    fn operators(&self, telemetry: &Telemetry) -> axum::Router {
+    fn admin(&self, telemetry: &Telemetry) -> axum::Router {
         let of_process = metrics::registry_of("mesh");
         telemetry.register(&of_process);
         metrics::show_process(&of_process);
         let registries =
             self.rooms.iter().map(|room| room.host.metrics.clone()).chain([of_process]).collect();
         let readiness = self.rooms.iter().map(|room| (room.service.name, room.service.readiness.clone()));
-        mesh::health::operators(registries, readiness.collect(), telemetry.log().clone())
+        mesh::health::admin_router(registries, readiness.collect(), telemetry.log().clone())
     }
 
     /// Ends when all services are ready.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mesh::auth::Secret;
+use mesh::config::AdminListen;
 use rand::RngExt as _;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -30,7 +31,7 @@ struct Plan {
     /// The executable, beside `fl`.
     binary: &'static str,
     listen: SocketAddr,
-    operators: SocketAddr,
+    admin: SocketAddr,
     config: Value,
     /// What comes after it, each as `KEY=VALUE`.
     set: Vec<String>,
@@ -69,7 +70,7 @@ async fn ready(plans: &[Plan]) -> anyhow::Result<()> {
     let client = crate::client::http("http://localhost")?;
     let all = async {
         for plan in plans {
-            let url = format!("http://{}/readyz", plan.operators);
+            let url = format!("http://{}/readyz", plan.admin);
             while !client.get(&url).send().await.is_ok_and(|page| page.status().is_success()) {
                 tokio::time::sleep(READY_POLL).await;
             }
@@ -82,21 +83,23 @@ async fn ready(plans: &[Plan]) -> anyhow::Result<()> {
 /// In the order in which they start.
 fn plan(options: &Up, profile: &Profile) -> anyhow::Result<Vec<Plan>> {
     let mut ports = FreePorts::default();
+    let mut admin_ports = AdminPorts::new(&options.admin)?;
     let mut service = |name: &str, binary, listen: Option<SocketAddr>| -> anyhow::Result<Plan> {
         let listen = listen.map_or_else(|| ports.take(), Ok)?;
-        let (name, operators) = (name.to_owned(), ports.take()?);
-        Ok(Plan { name, binary, listen, operators, config: json!({}), set: Vec::new() })
+        let (name, admin) = (name.to_owned(), admin_ports.next(name)?);
+        Ok(Plan { name, binary, listen, admin, config: json!({}), set: Vec::new() })
     };
-    let mut registry = service("registry", "registry-svc", None)?;
-    let mut sink = service("sink", "sink-svc", None)?;
-    let mut scheduler = service("scheduler", "scheduler-svc", None)?;
-    let mut workers = Vec::new();
-    for number in 1..=options.workers {
-        let name = if number == 1 { "worker".to_owned() } else { format!("worker-{number}") };
-        workers.push(service(&name, "worker-svc", None)?);
-    }
-    let mut connector = service("connector", "connector-svc", None)?;
+    must_be_free(options.http, "--http")?;
+    must_be_free(options.grpc, "--grpc")?;
     let mut gateway = service("gateway", "gateway-svc", Some(options.http))?;
+    let mut registry = service("registry", "registry-svc", None)?;
+    let mut scheduler = service("scheduler", "scheduler-svc", None)?;
+    let mut workers = vec![service("worker", "worker-svc", None)?];
+    let mut connector = service("connector", "connector-svc", None)?;
+    let mut sink = service("sink", "sink-svc", None)?;
+    for number in 2..=options.workers {
+        workers.push(service(&format!("worker-{number}"), "worker-svc", None)?);
+    }
 
     let places = Places {
         registry: registry.url(),
@@ -119,6 +122,11 @@ fn plan(options: &Up, profile: &Profile) -> anyhow::Result<Vec<Plan>> {
     plans.extend([connector, gateway]);
     let secret = Secret::random();
     plans.iter_mut().for_each(|plan| plan.configure_as_all(options, &secret));
+    if let (Some(tls), Some(gateway)) = (options.tls(), plans.last_mut()) {
+        // What is wrong with the files is said now, not by a service that fails again and again.
+        tls.acceptor()?;
+        gateway.config["server"]["tls"] = json!({ "cert": tls.cert, "key": tls.key });
+    }
     Ok(plans)
 }
 
@@ -131,7 +139,7 @@ impl Plan {
     fn configure_as_all(&mut self, options: &Up, secret: &Secret) {
         self.config["server"] = json!({
             "listen": self.listen.to_string(),
-            "operators": self.operators.to_string(),
+            "admin_listen": self.admin.to_string(),
             "secret": secret.expose(),
             "stop_with_parent": true,
         });
@@ -145,6 +153,38 @@ impl Plan {
     fn url(&self) -> String {
         format!("http://{}", self.listen)
     }
+}
+
+/// The admin ports of the services: the first is the gateway's, and the others follow.
+struct AdminPorts {
+    next: SocketAddr,
+}
+
+impl AdminPorts {
+    fn new(first: &AdminListen) -> anyhow::Result<Self> {
+        match first {
+            AdminListen::At(first) => Ok(Self { next: *first }),
+            AdminListen::Off | AdminListen::Beside => {
+                anyhow::bail!(
+                    "--admin off: `fl up --mesh` asks the services at their admin ports whether they are ready"
+                )
+            }
+        }
+    }
+
+    fn next(&mut self, service: &str) -> anyhow::Result<SocketAddr> {
+        let address = self.next;
+        let flag = format!("the admin port of {service}; choose the first of all admin ports with --admin");
+        must_be_free(address, &flag)?;
+        let next = address.port().checked_add(1).context("--admin: no ports follow")?;
+        self.next.set_port(next);
+        Ok(address)
+    }
+}
+
+/// Refused here: a supervised service would fail again and again.
+fn must_be_free(address: SocketAddr, what: &str) -> anyhow::Result<()> {
+    TcpListener::bind(address).map(drop).with_context(|| format!("cannot listen on {address}, {what}"))
 }
 
 /// Ports of the loopback interface that are free now, each given out once. They are below the range that
@@ -199,15 +239,15 @@ fn keep_map(
 ) -> JoinHandle<()> {
     let places: BTreeMap<_, _> = plans
         .iter()
-        .map(|plan| (plan.name.clone(), (plan.url(), format!("http://{}", plan.operators))))
+        .map(|plan| (plan.name.clone(), (plan.url(), format!("http://{}", plan.admin))))
         .collect();
     tokio::spawn(async move {
         loop {
             let map: BTreeMap<_, _> = places
                 .iter()
-                .map(|(name, (address, operators))| {
+                .map(|(name, (address, admin))| {
                     let pid = pids.get_mut(name).and_then(|pid| *pid.borrow_and_update());
-                    (name, json!({ "pid": pid, "address": address, "operators": operators }))
+                    (name, json!({ "pid": pid, "address": address, "admin": admin }))
                 })
                 .collect();
             if let Err(error) = write_map(&path, &json!(map)) {

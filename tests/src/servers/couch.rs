@@ -26,7 +26,12 @@ pub struct Couch {
 impl Couch {
     /// Starts a new one, which keeps everything in memory and takes everyone.
     pub async fn start() -> Self {
-        Self::start_with(&["--in-memory"]).await
+        Self::start_on(free_port()).await
+    }
+
+    /// The same, on this port.
+    pub async fn start_on(port: u16) -> Self {
+        Self::start_with(port, &["--in-memory"]).await
     }
 
     /// Makes it take nobody but this user.
@@ -41,14 +46,14 @@ impl Couch {
 
     /// Starts a new one, which has its documents again when it is started again.
     pub async fn start_durable() -> Self {
-        Self::start_with(&["--dir", "."]).await
+        Self::start_with(free_port(), &["--dir", "."]).await
     }
 
-    async fn start_with(arguments: &[&str]) -> Self {
+    async fn start_with(port: u16, arguments: &[&str]) -> Self {
         let program = repository().join("target/npm/node_modules/pouchdb-server/bin/pouchdb-server");
         assert!(program.is_file(), "pouchdb-server is not installed; run scripts/test, which installs it");
         let folder = public_folder();
-        let port = free_port().to_string();
+        let port = port.to_string();
         let mut command = Command::new(installed("node", &[]));
         command.arg(program).args(["--no-stdout-logs", "--host", "127.0.0.1", "--port", &port]);
         command.args(arguments).current_dir(folder.path());

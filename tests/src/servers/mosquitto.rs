@@ -20,19 +20,24 @@ pub struct Mosquitto {
 impl Mosquitto {
     /// Starts a new one, which keeps everything in memory.
     pub async fn start() -> Self {
-        Self::start_with("persistence false\n").await
+        Self::start_on(free_port()).await
+    }
+
+    /// The same, on this port.
+    pub async fn start_on(port: u16) -> Self {
+        Self::start_with(port, "persistence false\n").await
     }
 
     /// Starts a new one, which remembers sessions and messages when it is started again. What it has
     /// acknowledged in its last moment before it is killed it may still have lost: it writes now and
     /// then, and not before it acknowledges.
     pub async fn start_durable() -> Self {
-        Self::start_with("persistence true\nautosave_on_changes true\nautosave_interval 1\n").await
+        let durable = "persistence true\nautosave_on_changes true\nautosave_interval 1\n";
+        Self::start_with(free_port(), durable).await
     }
 
-    async fn start_with(persistence: &str) -> Self {
+    async fn start_with(port: u16, persistence: &str) -> Self {
         let folder = public_folder();
-        let port = free_port();
         let config = folder.path().join("mosquitto.conf");
         let data = folder.path().join("data");
         std::fs::create_dir(&data).expect("a folder");

@@ -19,7 +19,7 @@ const SECRET: &str = "what-services-show-each-other";
 const USER: &str = "token-of-the-user";
 const ADMIN: &str = "token-of-the-administrator";
 
-/// Where the worker listens in its namespace, and where its operators' pages are there.
+/// Where the worker listens in its namespace, and where its admin endpoints are there.
 pub const WORKER_PORTS: [u16; 2] = [4003, 4103];
 
 /// A mesh, up until it is dropped.
@@ -120,8 +120,8 @@ impl House {
     async fn start(&self, service: &str, listen: &str, settings: &[&str]) -> Running {
         let mut command = Command::new(workspace_binary(&format!("{service}-svc")));
         let pages = format!("127.0.0.1:{}", free_port());
-        let operators = format!("server.operators={pages}");
-        let settings = [settings, &[&operators]].concat();
+        let admin = format!("server.admin_listen={pages}");
+        let settings = [settings, &[&admin]].concat();
         let mut running = self.run(service, &mut command, listen, &settings);
         let (http, url) = (client::http(), format!("http://{pages}/readyz"));
         running

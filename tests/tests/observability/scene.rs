@@ -37,20 +37,8 @@ impl Scene {
         let (collector, gate) = tokio::join!(Collector::start(), Gate::start());
         let closed = Gate::start().await;
         let (broker, store) = tokio::join!(Mosquitto::start(), Couch::start());
-        let operators = format!("127.0.0.1:{}", free_port());
-        let otlp = collector.url();
-        let mut flags = vec!["--otlp-endpoint", &otlp];
-        if shape.processes.is_none() {
-            flags.extend(["--operators", &operators]);
-        }
-        let mesh = Mesh::start_with(shape, &flags).await;
-        let targets = match shape.processes {
-            None => vec![operators],
-            Some(_) => {
-                let places = mesh.services().into_values();
-                places.map(|place| place.operators.trim_start_matches("http://").to_owned()).collect()
-            }
-        };
+        let mesh = Mesh::start_with(shape, &["--otlp-endpoint", &collector.url()]).await;
+        let targets = mesh.admin_addresses();
         gate.open();
         let user = mesh.user();
         let scene = Self { _mesh: mesh, user, collector, broker, store, gate, closed, targets, steps: 0 };

@@ -79,7 +79,7 @@ async fn expect_bounded_queue(mesh: &Mesh) {
     if mesh.shape.processes.is_none() {
         return;
     }
-    let page = format!("{}/metrics", mesh.services()["worker"].operators);
+    let page = format!("{}/metrics", mesh.services()["worker"].admin);
     let lost = wait::until("lost spans are counted", SOON, async || {
         let page = tests::client::http().get(&page).send().await.ok()?.text().await.ok()?;
         let value = |name: &str| -> Option<f64> {

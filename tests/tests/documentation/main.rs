@@ -1,0 +1,96 @@
+//! The command blocks of the documentation, run as they are written.
+//!
+//! All of them run in a network namespace of this binary, so that the ports of the text are free. The blocks of
+//! one document run one after the other, as a reader would type them; [`page`] says what a page may say about a
+//! block, and [`session`] what is there when it runs.
+
+mod namespace;
+mod page;
+mod session;
+
+use std::process::ExitCode;
+
+use tests::harness::run_alone_unless;
+use tests::servers::{Couch, Mosquitto};
+use tests::{Shape, cases};
+
+const TEXT: Shape = Shape { name: "documentation", processes: None, postgres: false };
+
+fn main() -> ExitCode {
+    let missing = namespace::enter();
+    run_alone_unless(
+        missing,
+        vec![(
+            &[TEXT],
+            cases![
+                pages::few_blocks_are_not_run,
+                pages::readme,
+                pages::app_scripts,
+                pages::configuration,
+                pages::events,
+                pages::observability,
+                pages::simulating,
+                pages::functions,
+            ],
+        )],
+    )
+}
+
+/// The cases.
+mod pages {
+    use super::{Couch, Mosquitto, Shape, page, session};
+
+    /// Those that are run below.
+    const PAGES: [&str; 7] = [
+        "README.md",
+        "docs/app-scripts.md",
+        "docs/configuration.md",
+        "docs/events.md",
+        "docs/observability.md",
+        "docs/simulating.md",
+        "guest/README.md",
+    ];
+
+    pub(super) async fn few_blocks_are_not_run(_: Shape) {
+        let mut left_out = Vec::new();
+        for path in page::all() {
+            let commands = page::read(&path).into_iter().filter(page::Block::is_commands);
+            let (out, run): (Vec<_>, Vec<_>) = commands.partition(|block| block.not_run.is_some());
+            assert!(run.is_empty() || PAGES.contains(&path.as_str()), "no case runs the commands of {path}");
+            left_out.extend(out.iter().map(|block| format!("{path}:{}", block.line)));
+        }
+        assert!(left_out.len() <= 8, "too many blocks are not run: {left_out:?}");
+    }
+
+    pub(super) async fn readme(_: Shape) {
+        let (_broker, couch) = (Mosquitto::start_on(1883).await, Couch::start_on(5984).await);
+        couch.create_database("greetings").await;
+        session::run("README.md").await;
+    }
+
+    pub(super) async fn app_scripts(_: Shape) {
+        session::run("docs/app-scripts.md").await;
+    }
+
+    pub(super) async fn configuration(_: Shape) {
+        session::run("docs/configuration.md").await;
+    }
+
+    pub(super) async fn events(_: Shape) {
+        let (_broker, couch) = (Mosquitto::start_on(1883).await, Couch::start_on(5984).await);
+        couch.create_database("greetings").await;
+        session::run("docs/events.md").await;
+    }
+
+    pub(super) async fn observability(_: Shape) {
+        session::run("docs/observability.md").await;
+    }
+
+    pub(super) async fn simulating(_: Shape) {
+        session::run("docs/simulating.md").await;
+    }
+
+    pub(super) async fn functions(_: Shape) {
+        session::run("guest/README.md").await;
+    }
+}

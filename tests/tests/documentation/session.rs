@@ -1,0 +1,172 @@
+//! Where the commands of a page run: a shell in a folder that looks like a checkout, with programs on its path that
+//! stand in for those which take long or never end.
+
+use std::fmt::Write as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tests::process::{Signal, free_of_mesh, repository, send_group_signal, workspace_binary};
+
+use crate::page::{self, Block};
+
+/// `fl`, with what does not end by itself put into the background or ended.
+const FL: &str = r#"#!/bin/bash
+real=$BIN/fl
+case " $* " in
+*" up "*)
+    if [ -f "$STATE/up.pid" ]; then
+        kill "$(cat "$STATE/up.pid")" 2>/dev/null
+        while kill -0 "$(cat "$STATE/up.pid")" 2>/dev/null; do sleep 0.05; done
+    fi
+    "$real" "$@" >"$STATE/up.log" 2>&1 &
+    echo $! >"$STATE/up.pid"
+    case " $* " in
+    *" --demo "*) done='{"payload":"Hello FunLess!"}' ;;
+    *) done='FunLess Mesh is up.' ;;
+    esac
+    until grep -qF "$done" "$STATE/up.log"; do
+        kill -0 "$(cat "$STATE/up.pid")" 2>/dev/null || { cat "$STATE/up.log"; exit 1; }
+        sleep 0.05
+    done
+    cat "$STATE/up.log"
+    ;;
+*" --watch "* | *" --follow "*)
+    timeout --signal=INT 2 "$real" "$@" </dev/null
+    code=$?
+    [ $code = 124 ] || [ $code = 130 ] || exit $code
+    ;;
+*) exec "$real" "$@" ;;
+esac
+"#;
+
+/// `cargo`: everything is built.
+const CARGO: &str = r#"#!/bin/bash
+case "$*" in
+"run --release --bin fl -- "*) shift 5; exec fl "$@" ;;
+"build --release --workspace") ;;
+*) echo "nobody told the tests what to do for cargo $*"; exit 1 ;;
+esac
+"#;
+
+/// `curl`: an error status is a failure, and a stream ends.
+const CURL: &str = r#"#!/bin/bash
+case " $* " in
+*" -N "*)
+    timeout 2 /usr/bin/curl --fail-with-body --silent --show-error "$@"
+    [ $? = 124 ]
+    ;;
+*) exec /usr/bin/curl --fail-with-body --silent --show-error "$@" ;;
+esac
+"#;
+
+/// `prometheus`, in the background.
+const PROMETHEUS: &str = r#"#!/bin/bash
+/usr/bin/prometheus --storage.tsdb.path="$STATE/prometheus" "$@" >"$STATE/prometheus.log" 2>&1 &
+pid=$!
+until /usr/bin/curl -s http://127.0.0.1:9090/-/ready | grep -qi ready; do
+    kill -0 $pid 2>/dev/null || { cat "$STATE/prometheus.log"; exit 1; }
+    sleep 0.05
+done
+"#;
+
+/// `registry-svc`, for as long as it takes to be ready.
+const REGISTRY: &str = r#"#!/bin/bash
+"$BIN/registry-svc" "$@" >"$STATE/registry.log" 2>&1 &
+pid=$!
+until /usr/bin/curl -sf http://127.0.0.1:4101/readyz >/dev/null; do
+    kill -0 $pid 2>/dev/null || { cat "$STATE/registry.log"; exit 1; }
+    sleep 0.05
+done
+kill $pid
+wait $pid
+"#;
+
+/// What the comments of pages call.
+const PRELUDE: &str = r#"
+# A script that lets any function run anywhere.
+any_worker() {
+    printf '%s\n' '- default:' '    - workers: "*"'
+}
+# An event that failed, and would not today.
+dead_letter() {
+    fl fn upload order guest/hello.wasm \
+        --events '[{"type":"mqtt","params":{"host":"127.0.0.1","topic":"orders","max_attempts":1}}]'
+    mosquitto_pub -q 1 -t orders -m '{}'
+    until fl dead-letters list --json | jq -e '.data[0]' >/dev/null; do sleep 0.05; done
+    fl fn upload order target/guests/echo.wasm --update
+}
+"#;
+
+/// Runs the commands of a page, and panics with what they printed when one fails.
+pub async fn run(path: &str) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (checkout, state, programs) =
+        (folder.path().join("checkout"), folder.path(), folder.path().join("bin"));
+    for new in [&checkout, &programs] {
+        std::fs::create_dir(new).expect("a folder");
+    }
+    for part in ["deploy", "docs", "guest"] {
+        symlink(repository().join(part), checkout.join(part)).expect("a link");
+    }
+    std::fs::create_dir(checkout.join("target")).expect("a folder");
+    symlink(repository().join("target/guests"), checkout.join("target/guests")).expect("a link");
+    for (name, text) in
+        [("fl", FL), ("cargo", CARGO), ("curl", CURL), ("prometheus", PROMETHEUS), ("registry-svc", REGISTRY)]
+    {
+        let program = programs.join(name);
+        std::fs::write(&program, text).expect("a file");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("the file is ours");
+    }
+    let fl = workspace_binary("fl");
+    let binaries = fl.parent().expect("a folder");
+    let script = state.join("script");
+    std::fs::write(&script, script_of(&page::read(path), &checkout)).expect("a file");
+    let log = state.join("log");
+    let output = std::fs::File::create(&log).expect("a file");
+    let mut search = vec![programs.clone(), binaries.to_owned()];
+    search.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+    search.push("/usr/sbin".into());
+    let mut command = Command::new("bash");
+    command
+        .arg(&script)
+        .current_dir(&checkout)
+        .env("PATH", std::env::join_paths(search).expect("folders without colons"))
+        .env("BIN", binaries)
+        .env("STATE", state)
+        .stdin(Stdio::null())
+        .stderr(output.try_clone().expect("a file has handles"))
+        .stdout(output)
+        .process_group(0);
+    free_of_mesh(&mut command);
+    let mut child = command.spawn().expect("bash runs");
+    let group = child.id();
+    let status = tokio::task::spawn_blocking(move || child.wait()).await.expect("no panic").expect("a child");
+    send_group_signal(group, Signal::TERM);
+    let printed = std::fs::read_to_string(&log).unwrap_or_default();
+    assert!(status.success(), "{path}: {status}; the last block is the one that failed:\n{printed}");
+}
+
+/// All blocks as one script, which stops at the first command that fails.
+fn script_of(blocks: &[Block], checkout: &Path) -> String {
+    let mut script = format!("set -euo pipefail\n{PRELUDE}");
+    for block in blocks.iter().filter(|block| block.not_run.is_none()) {
+        if let Some(file) = &block.file {
+            let file = checkout.join(file);
+            std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+            std::fs::write(file, &block.text).expect("a file");
+        }
+        if block.is_commands() {
+            let before = block.before.as_deref().unwrap_or("true");
+            let line = block.line;
+            writeln!(
+                script,
+                "echo '== line {line}'\n{before}\nset -x\n{}\n{{ set +x; }} 2>/dev/null",
+                block.text
+            )
+            .expect("a text");
+        }
+    }
+    script
+}
