@@ -36,7 +36,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    mesh::run::install_crypto();
+    mesh::tls::install_crypto();
     match Arguments::parse().command {
         Command::Invoke(options) => invoke::run(&options).await,
         Command::Events(options) => events::run(&options).await,

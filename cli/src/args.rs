@@ -10,7 +10,7 @@ use mesh::config::AdminListen;
 use mesh::tls::ServerTlsConfig;
 use serde::{Deserialize, Serialize};
 
-pub use scripts::{Explain, Scripts};
+pub use scripts::{Explain, Scripts, Simulate};
 
 /// FunLess Mesh: serverless functions on WebAssembly.
 #[derive(Debug, Parser)]

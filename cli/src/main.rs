@@ -27,7 +27,7 @@ use client::{Client, Refusal};
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    mesh::run::install_crypto();
+    mesh::tls::install_crypto();
     match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,7 +17,6 @@ use futures::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use serde::{Deserialize, Deserializer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::body::Body;
 use tonic::{ConnectError, Status, TimeoutExpired, transport};
@@ -27,7 +25,9 @@ use tracing::Instrument as _;
 
 use crate::auth::Secret;
 use crate::deadline::{GRPC_TIMEOUT, parse_grpc_timeout};
+pub use crate::endpoint::Endpoint;
 use crate::error::{Error, Reason};
+use crate::http2::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::telemetry::{self, RpcSpan};
 use crate::tls::ClientTls;
 
@@ -35,73 +35,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A peer whose host vanished is noticed after at most the sum of these two.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
-/// HTTP/2 windows: large enough for the largest message to travel without waiting.
-pub(crate) const STREAM_WINDOW: u32 = 2 << 20;
-pub(crate) const CONNECTION_WINDOW: u32 = 16 << 20;
-
-/// Where a service is reached: `http://host:port`, `https://host:port`, `unix:/path`, or
-/// `local:name` for a service in this process.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Endpoint {
-    /// TCP, with TLS for `https`.
-    Tcp(http::Uri),
-    /// A Unix socket at this path.
-    Unix(PathBuf),
-    /// The service of this name in this process.
-    Local(String),
-    /// The end of a tunnel that was opened from there. Nobody can dial it, or write it into a
-    /// configuration.
-    Tunnel(String),
-}
-
-impl Endpoint {
-    /// Plain TCP on loopback at `port`.
-    pub fn loopback(port: u16) -> Self {
-        format!("http://127.0.0.1:{port}").parse().expect("this is an endpoint")
-    }
-}
-
-impl FromStr for Endpoint {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!(
-                "{text:?} is no endpoint; expected http://host:port, https://host:port, unix:/path or local:name"
-            )
-        };
-        if let Some(path) = text.strip_prefix("unix:") {
-            let path = PathBuf::from(path);
-            return if path.is_absolute() { Ok(Self::Unix(path)) } else { Err(wrong()) };
-        }
-        if let Some(name) = text.strip_prefix("local:") {
-            return if name.is_empty() { Err(wrong()) } else { Ok(Self::Local(name.to_owned())) };
-        }
-        let uri: http::Uri = text.parse().map_err(|_| wrong())?;
-        match (uri.scheme_str(), uri.authority()) {
-            (Some("http" | "https"), Some(_)) => Ok(Self::Tcp(uri)),
-            _ => Err(wrong()),
-        }
-    }
-}
-
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tcp(uri) => write!(f, "{}", uri.to_string().trim_end_matches('/')),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Local(name) => write!(f, "local:{name}"),
-            Self::Tunnel(name) => write!(f, "tunnel:{name}"),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Endpoint {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
 /// Makes channels. Clones share the services of this process.
 #[derive(Debug, Clone, Default)]
 pub struct Dialer {

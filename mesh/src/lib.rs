@@ -17,6 +17,7 @@
 //! which the replicas of a service share what they run, and what a service with a database needs:
 //! `database` and [`group_commit`].
 
+pub mod admin;
 pub mod auth;
 pub mod backoff;
 pub mod bindings;
@@ -26,11 +27,13 @@ pub mod config;
 #[cfg(feature = "database")]
 pub mod database;
 pub mod deadline;
+pub mod endpoint;
 pub mod error;
 pub mod follow;
 pub mod group_commit;
 pub mod hash;
 pub mod health;
+mod http2;
 pub mod listener;
 pub mod metrics;
 pub mod receipt;

@@ -16,8 +16,9 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::channel::{CONNECTION_WINDOW, Endpoint, STREAM_WINDOW};
 use crate::config::Listen;
+use crate::endpoint::Endpoint;
+use crate::http2::{CONNECTION_WINDOW, STREAM_WINDOW};
 
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// A client that connects and says nothing is let go.

@@ -9,11 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::channel::{Dialer, Endpoint};
 use crate::config::{self, ServerConfig, ServiceConfig};
-use crate::health;
+
 use crate::listener::Listener;
 use crate::server::Service;
 use crate::tls::{ClientTls, ServerTlsConfig};
-use crate::{metrics, shutdown, telemetry};
+use crate::{admin, metrics, shutdown, telemetry, tls};
 
 /// The surroundings that an `App` is started in.
 #[derive(Debug, Clone)]
@@ -52,7 +52,7 @@ where
         Ok(config) => config,
         Err(message) => return fail(&message),
     };
-    install_crypto();
+    tls::install_crypto();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.to_string()),
@@ -69,11 +69,6 @@ fn fail(message: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Makes *ring* the process' TLS cryptography. Again is no error.
-pub fn install_crypto() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-}
-
 async fn live<C, F>(config: C, start: impl FnOnce(C, Host) -> F) -> anyhow::Result<()>
 where
     C: ServiceConfig,
@@ -86,7 +81,7 @@ where
     }
     let tls = server.tls.as_ref().map(ServerTlsConfig::acceptor).transpose()?;
     let listener = Listener::bind(&server.listen).await?.with_tls(tls.clone());
-    let admin = match server.admin_listen.address(&server.listen) {
+    let admin_listener = match server.admin_listen.address(&server.listen) {
         Some(address) => {
             Some(Listener::bind(&config::Listen::Tcp(address)).await.context("server.admin_listen")?)
         }
@@ -113,9 +108,9 @@ where
 
     let drain_timeout = Duration::from_secs(server.drain_timeout_s);
     let stopped = CancellationToken::new();
-    let pages = admin.map(|listener| {
+    let pages = admin_listener.map(|listener| {
         let readiness = vec![(service.name, service.readiness.clone())];
-        let router = health::admin_router(vec![host.metrics.clone()], readiness, telemetry.log().clone());
+        let router = admin::router(vec![host.metrics.clone()], readiness, telemetry.log().clone());
         tokio::spawn(listener.serve(router, stopped.clone(), Duration::from_secs(1)))
     });
     let serving = service.readiness.serving();

@@ -11,6 +11,11 @@ use rustls::server::WebPkiClientVerifier;
 use serde::Deserialize;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
+/// Makes *ring* the process' TLS cryptography. Doing it again changes nothing.
+pub fn install_crypto() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// How a server proves itself, and what it asks of its clients. PEM files.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,7 +104,7 @@ impl ClientTls {
 /// TLS towards the web, for HTTP clients: trusts the authorities of this machine, and Mozilla's where
 /// there are none, as on many small machines and in bare containers.
 pub fn web() -> rustls::ClientConfig {
-    crate::run::install_crypto();
+    install_crypto();
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {

@@ -82,7 +82,7 @@ struct Stage {
 
 /// A puppet behind the stack, reached in the process, over TCP and through a tunnel.
 async fn stage(config: &ServerConfig, secret: Option<&str>) -> Stage {
-    mesh::run::install_crypto();
+    mesh::tls::install_crypto();
     let running = Arc::new(watch::Sender::new(0));
     let (release, released) = watch::channel(false);
     let puppet = Puppet { running: Arc::clone(&running), release: released };

@@ -51,7 +51,7 @@ impl Authority {
 
 #[tokio::test]
 async fn mutual_tls_lets_in_who_has_a_certificate_of_the_authority() {
-    mesh::run::install_crypto();
+    mesh::tls::install_crypto();
     let dir = tempfile::tempdir().expect("a directory");
     let (ours, theirs) = (Authority::new(dir.path(), "ours"), Authority::new(dir.path(), "theirs"));
     let (cert, key) = ours.issue("server");

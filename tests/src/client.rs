@@ -11,7 +11,7 @@ const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// An HTTP client.
 pub fn http() -> reqwest::Client {
-    mesh::run::install_crypto();
+    mesh::tls::install_crypto();
     reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build().expect("a client without TLS files")
 }
 

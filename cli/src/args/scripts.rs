@@ -4,8 +4,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::scripts::Simulate;
-
 #[derive(Debug, Subcommand)]
 pub enum Scripts {
     /// Validate and store a script.
@@ -70,5 +68,35 @@ pub struct Explain {
     pub decision: Option<String>,
     /// Print the response as JSON.
     #[arg(long)]
+    pub json: bool,
+}
+
+/// Where a load would run: each invocation is placed as a scheduler would, and nothing is run.
+#[derive(Debug, Args)]
+pub struct Simulate {
+    /// A file with an APP script, or the name of a stored one.
+    #[arg(value_name = "FILE|NAME", required_unless_present = "default_policy")]
+    pub script: Option<String>,
+    /// Place by the default policy, not by a script.
+    #[arg(long, conflicts_with = "script")]
+    pub default_policy: bool,
+    /// The workers, YAML or JSON: a list of {name, memory: 512MiB}, or what `fl workers --json` prints.
+    #[arg(long, value_name = "FILE")]
+    pub workers: PathBuf,
+    /// The load, YAML or JSON: a list of {at: 1.5s, tag, capacity: 64MiB, duration: 200ms}, or what
+    /// `fl script decisions --json` prints.
+    #[arg(long, value_name = "FILE")]
+    pub load: PathBuf,
+    /// The seed of the strategy `random`: the same seed makes the same choices.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Draw a chart into this file.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Show every invocation, however many there are.
+    #[arg(long)]
+    pub all: bool,
+    /// Print JSON.
+    #[arg(long, conflicts_with = "all")]
     pub json: bool,
 }

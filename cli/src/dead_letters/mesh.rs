@@ -38,7 +38,7 @@ pub struct FakeMesh {
 impl FakeMesh {
     /// With the oldest letters poison, which have the numbers from 0.
     pub async fn start(good: usize, poison: usize) -> Self {
-        mesh::run::install_crypto();
+        mesh::tls::install_crypto();
         let letters = Letters::default();
         let letter = |number| (number, Letter { is_poison: number < poison });
         letters.by_number.lock().extend((0..poison + good).map(letter));

@@ -16,7 +16,6 @@ use serde_json::json;
 use crate::args::Scripts;
 use crate::client::{Answer, Client, data};
 use problem::Problem;
-pub use simulate::Simulate;
 
 /// The path below `/v1`.
 const PATH: [&str; 2] = ["scripts", "app"];

@@ -127,7 +127,7 @@ impl House {
         let registries =
             self.rooms.iter().map(|room| room.host.metrics.clone()).chain([of_process]).collect();
         let readiness = self.rooms.iter().map(|room| (room.service.name, room.service.readiness.clone()));
-        mesh::health::admin_router(registries, readiness.collect(), telemetry.log().clone())
+        mesh::admin::router(registries, readiness.collect(), telemetry.log().clone())
     }
 
     /// Ends when all services are ready.

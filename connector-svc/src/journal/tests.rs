@@ -73,7 +73,7 @@ impl Database {
     }
 
     async fn open(&self) -> Journal {
-        mesh::run::install_crypto();
+        mesh::tls::install_crypto();
         let journal = Journal::open(&self.url(), 4, &Tasks::default()).await.expect("opened");
         journal.migrate().await.expect("migrated");
         journal.migrate().await.expect("migrated again");
@@ -446,7 +446,7 @@ async fn a_letter_keeps_the_span_that_failed_last(database: Database) {
 }
 
 async fn an_older_database_is_brought_up_to_date(database: Database) {
-    mesh::run::install_crypto();
+    mesh::tls::install_crypto();
     let journal = Journal::open(&database.url(), 4, &Tasks::default()).await.expect("opened");
     super::migrations::Migrator::up(&journal.db, Some(1)).await.expect("the first schema");
     let (event, letter) = (Uuid::now_v7(), Uuid::now_v7().to_string());

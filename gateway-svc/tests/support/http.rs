@@ -62,7 +62,7 @@ impl Answer {
 }
 
 pub fn client() -> Client {
-    mesh::run::install_crypto();
+    mesh::tls::install_crypto();
     Client::builder().no_proxy().build().expect("a client")
 }
 

@@ -13,6 +13,7 @@
 //! - `stored`: spans that are kept beside what is done later, to be continued or linked to
 //! - `web`: the spans of requests to web servers
 
+mod config;
 mod context;
 mod export;
 mod keep;
@@ -41,6 +42,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, reload};
 
+pub use self::config::{LogFormat, TelemetryConfig};
 pub use self::context::{
     Traced, current_trace_id, inject_current, is_sampled, parent_of, sampled_trace_id, trace_response,
 };
@@ -54,7 +56,6 @@ pub use self::web::{WebSpan, failed};
 use self::export::Export;
 use self::keep::Keeper;
 use self::lines::WithTrace;
-use crate::config::{LogFormat, TelemetryConfig};
 
 /// The target of spans that are exported.
 pub const SPANS: &str = "funless::spans";

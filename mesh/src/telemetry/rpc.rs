@@ -10,7 +10,7 @@ use tracing::Span;
 use tracing::field::Empty;
 
 use super::SPANS;
-use crate::channel::Endpoint;
+use crate::endpoint::Endpoint;
 
 /// The span of a call until its status is known. One that does not end with a status was given up.
 #[derive(Debug, Clone)]

@@ -23,7 +23,7 @@ use crate::tunnel;
 
 /// Surroundings for a service under test whose clients find it at `local:name`.
 pub fn host(name: &str) -> Host {
-    crate::run::install_crypto();
+    crate::tls::install_crypto();
     crate::telemetry::hand_on_contexts();
     Host::new(&ServerConfig::default(), Endpoint::Local(name.to_owned())).expect("the defaults are valid")
 }

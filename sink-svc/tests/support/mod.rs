@@ -137,7 +137,7 @@ pub struct Sink {
 
 impl World {
     pub fn new() -> Self {
-        mesh::run::install_crypto();
+        mesh::tls::install_crypto();
         mesh::telemetry::hand_on_contexts();
         let world = Self::default();
         world.dialer.provide("registry", world.registry.router());

@@ -16,7 +16,8 @@ use plotters::prelude::SVGBackend;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color as _, IntoFont as _, IntoTextStyle as _, RGBColor, TextStyle, WHITE};
 
-use super::outcome::{Outcome, Place, Placed};
+use super::outcome::{Outcome, Placed};
+use super::place::Place;
 use rows::{Bar, Row};
 
 /// Bars of a chart. More make a file that no viewer likes.

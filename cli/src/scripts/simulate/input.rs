@@ -10,7 +10,7 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, IgnoredAny, 
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize as DeriveDeserialize, Serialize};
 
-use super::outcome::Place;
+use super::place::Place;
 use super::units::{Bytes, Kilobytes, Time};
 
 /// A worker as the mesh is told of it.

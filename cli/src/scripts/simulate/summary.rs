@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
-use super::outcome::{Outcome, Place, Placed};
+use super::outcome::{Outcome, Placed};
+use super::place::Place;
 
 /// What becomes of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

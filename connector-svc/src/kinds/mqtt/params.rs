@@ -127,7 +127,7 @@ impl Params {
         let config = match &self.ca {
             None => mesh::tls::web(),
             Some(pem) => {
-                mesh::run::install_crypto();
+                mesh::tls::install_crypto();
                 let mut roots = rustls::RootCertStore::empty();
                 for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
                     let certificate = certificate.map_err(|error| format!("ca: {error}"))?;

@@ -1,5 +1,6 @@
 use serde_json::json;
 
+use super::super::report;
 use super::*;
 
 pub fn worker(name: &str, memory_total: u64) -> Worker {
@@ -75,7 +76,7 @@ NUMBER  AT      FUNCTION  TAG  RECORDED  SIMULATED
 2       0.500s  _/f       -    a         b
 5       2.000s  _/f       db   b         refused: no_valid_workers
 ";
-    assert_eq!(small().to_text(false, 20), expected);
+    assert_eq!(report::text(&small(), false, 20), expected);
 }
 
 #[test]
@@ -95,13 +96,13 @@ NUMBER  AT      FUNCTION  TAG  RECORDED  SIMULATED
 2       0.001s  _/f       t    b         a
 and 58 more; --all shows each of them
 ";
-    assert_eq!(outcome.to_text(false, 2), expected);
-    assert_eq!(outcome.to_text(true, 2).lines().count(), 1 + 60 + 1 + 2 + 1 + 1 + 1 + 1 + 60);
+    assert_eq!(report::text(&outcome, false, 2), expected);
+    assert_eq!(report::text(&outcome, true, 2).lines().count(), 1 + 60 + 1 + 2 + 1 + 1 + 1 + 1 + 60);
 }
 
 #[test]
 fn programs_get_all_of_it() {
-    let shown = small().to_json();
+    let shown = report::json(&small());
     let first = json!({
         "invocation": 0, "at_ns": 0, "function": "_/f", "tag": "web", "capacity_kb": 65536,
         "duration_ns": 1_500_000_000, "worker": "a", "refusal": "", "recorded": {"worker": "a", "refusal": ""},
@@ -114,8 +115,8 @@ fn programs_get_all_of_it() {
     assert_eq!(shown["workers"][0], worker);
     assert_eq!(shown["agreement"], json!({"recorded": 5, "agree": 3}));
     let nothing = outcome(Vec::new(), Vec::new());
-    assert_eq!(nothing.to_json(), json!({"placements": [], "workers": []}));
-    assert_eq!(nothing.to_text(false, 20), "");
+    assert_eq!(report::json(&nothing), json!({"placements": [], "workers": []}));
+    assert_eq!(report::text(&nothing, false, 20), "");
 }
 
 #[test]
