@@ -2,9 +2,11 @@
 //!
 //! A client of this port speaks the mesh's own gRPC. The gateway verifies the token, looks the
 //! method up in one table, and hands the call on as it is: streams in both directions, trailers,
-//! deadline and cancellation included. What the table does not name is refused. One call is not
-//! handed on unseen: a script that is created (`scripts`).
+//! deadline and cancellation included. What the table does not name is refused, and reflection does
+//! not show it. Two calls are not handed on unseen: a script that is created (`scripts`), and the
+//! arguments of an invocation (`invocations`).
 
+mod invocations;
 mod scripts;
 
 use std::convert::Infallible;
@@ -34,7 +36,6 @@ use proto::registry::v1::modules_server::ModulesServer;
 use proto::registry::v1::subjects_server::SubjectsServer;
 use proto::registry::v1::watch_server::WatchServer;
 use proto::scheduler::v1::cluster_server::ClusterServer;
-use proto::scheduler::v1::invocations_server::InvocationsServer;
 use proto::scheduler::v1::logs_server::LogsServer;
 use proto::scheduler::v1::policies_server::PoliciesServer;
 use proto::sink::v1::dead_letters_server::DeadLettersServer as SinkDeadLettersServer;
@@ -49,6 +50,7 @@ use crate::Config;
 use crate::auth::Authenticator;
 use crate::clients::{Channels, for_clients};
 use crate::revision::LatestRevision;
+use invocations::CheckedInvocations;
 use scripts::CheckedScripts;
 
 /// Who may call a method.
@@ -100,9 +102,12 @@ const ALLOWED: &[(&str, Audience)] = &[
     ("/funless.sink.v1.DeadLetters/PurgeDeadLetters", Audience::Users),
 ];
 
-/// Health and reflection, for everyone.
-const OPEN: &[&str] =
-    &["/grpc.health.v1.Health/Check", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"];
+/// Health and reflection, for everyone. Older clients, such as those in Python, know v1alpha only.
+const OPEN: &[&str] = &[
+    "/grpc.health.v1.Health/Check",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
 
 /// The methods whose answers end only with the caller, with its token, or with this gateway.
 const SUBSCRIPTIONS: &[&str] = &["/funless.registry.v1.Watch/Watch", "/funless.scheduler.v1.Logs/TailLogs"];
@@ -118,6 +123,11 @@ const INTERNAL_HEADERS: &str = "x-funless-";
 
 fn audience(method: &str) -> Option<Audience> {
     ALLOWED.iter().find(|(allowed, _)| *allowed == method).map(|(_, audience)| *audience)
+}
+
+/// Whether this port has the method.
+fn serves(method: &str) -> bool {
+    audience(method).is_some() || OPEN.contains(&method)
 }
 
 /// The port: the mesh's own server stack around what forwards the calls. `registry` is the door to the
@@ -137,12 +147,13 @@ pub(crate) fn router(
     let server = ServerConfig { secret: None, ..config.server.clone() };
     Grpc::default()
         .begin_traces(|path| audience(path).is_some() && !SUBSCRIPTIONS.contains(&path))
+        .reflect(serves)
         .service(registry.forward::<ModulesServer<()>>())
         .service(registry.forward::<FunctionsServer<()>>())
         .service(CheckedScripts::new(&registry, channels))
         .service(registry.forward::<SubjectsServer<()>>())
         .service(registry.forward::<WatchServer<()>>())
-        .service(scheduler.forward::<InvocationsServer<()>>())
+        .service(CheckedInvocations::new(&scheduler))
         .service(scheduler.forward::<LogsServer<()>>())
         .service(scheduler.forward::<ClusterServer<()>>())
         .service(scheduler.forward::<PoliciesServer<()>>())
@@ -151,16 +162,16 @@ pub(crate) fn router(
         .service(sink.forward::<SinksServer<()>>())
         .service(sink.forward::<SinkDeadLettersServer<()>>())
         .build(&server, &host.metrics, readiness, tasks)
-        .layer(from_fn(refuse_what_is_not_allowed))
+        .layer(from_fn(refuse_what_is_not_served))
 }
 
 /// Stands before the stack: an unknown path never becomes a label of a metric, and headers that only
 /// services of the mesh may set never reach it.
-async fn refuse_what_is_not_allowed(mut request: Request, next: Next) -> Response {
+async fn refuse_what_is_not_served(mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    if audience(path).is_none() && !OPEN.contains(&path) {
-        let message = "this port serves no such method; see its reflection and the documentation";
-        return Status::from(Error::new(Reason::PermissionDenied, message)).into_http();
+    if !serves(path) {
+        let message = format!("this port has no method {path}; reflection lists those that it has");
+        return Status::from(Error::new(Reason::Unimplemented, message)).into_http();
     }
     remove_internal(request.headers_mut());
     next.run(request).await
@@ -234,8 +245,19 @@ impl Door {
         Ok(Admitted { caller, deadline, shown })
     }
 
+    /// Forwards a call as it is.
     async fn pass(self, mut request: http::Request<Body>) -> Result<http::Response<Body>, Error> {
-        let Admitted { caller, deadline, shown } = self.admit(&mut request).await?;
+        let admitted = self.admit(&mut request).await?;
+        self.hand_on(request, admitted).await
+    }
+
+    /// Forwards a call that was let in.
+    async fn hand_on(
+        self,
+        mut request: http::Request<Body>,
+        admitted: Admitted,
+    ) -> Result<http::Response<Body>, Error> {
+        let Admitted { caller, deadline, shown } = admitted;
         if SUBSCRIPTIONS.contains(&request.uri().path()) {
             return self.subscribe(request, caller, shown).await;
         }

@@ -16,6 +16,7 @@ mod auth;
 mod clients;
 mod config;
 mod edge;
+mod json;
 mod metrics;
 mod probe;
 mod rest;

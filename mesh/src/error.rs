@@ -69,6 +69,11 @@ impl Error {
         Self::new(Reason::Unavailable, message)
     }
 
+    /// The failure of reading a request. [`Error::from`] would take a mistake of its sender for a fault of ours.
+    pub fn of_request(status: &Status) -> Self {
+        without_reason(status).unwrap_or_else(|| status.into())
+    }
+
     /// Whether the call is known not to have started, so that repeating it is safe.
     pub fn not_started(&self) -> bool {
         matches!(
@@ -104,6 +109,7 @@ pub fn code(reason: Reason) -> Code {
         Reason::Unspecified => Code::Unknown,
         Reason::BadRequest | Reason::InvalidField => Code::InvalidArgument,
         Reason::TooLarge | Reason::Overloaded => Code::ResourceExhausted,
+        Reason::Unimplemented => Code::Unimplemented,
         Reason::Unauthenticated => Code::Unauthenticated,
         Reason::PermissionDenied => Code::PermissionDenied,
         Reason::ModuleNotFound
@@ -173,6 +179,36 @@ impl From<Status> for Error {
     }
 }
 
+/// What tonic says, as INTERNAL, of requests that are not messages. `proto::Codec` says it better of those of
+/// the mesh's own services.
+const UNREADABLE: [&str; 4] = [
+    "failed to decode Protobuf message",
+    "protocol error: received message with",
+    "Unexpected EOF decoding stream",
+    "Missing request message",
+];
+
+/// The error that a server's status is, unless it has a reason: tonic's own statuses, such as that of a message
+/// that is too large, have none.
+pub(crate) fn without_reason(status: &Status) -> Option<Error> {
+    if status.get_error_details().error_info().is_some() {
+        return None;
+    }
+    let reason = match status.code() {
+        // Said by gRPC's health service of a service that it does not know.
+        Code::Ok | Code::NotFound => return None,
+        Code::Internal if UNREADABLE.iter().any(|words| status.message().starts_with(words)) => {
+            Reason::BadRequest
+        }
+        code => reason_of_foreign(code),
+    };
+    let message = match (status.message(), reason) {
+        ("", Reason::Unimplemented) => "this port has no such method; reflection lists those that it has",
+        (message, _) => message.trim_start_matches("Error, "),
+    };
+    Some(Error::new(reason, message))
+}
+
 /// The reason for a status that no handler of ours made, such as one of a proxy in between.
 fn reason_of_foreign(code: Code) -> Reason {
     match code {
@@ -183,6 +219,7 @@ fn reason_of_foreign(code: Code) -> Reason {
         Code::PermissionDenied => Reason::PermissionDenied,
         Code::InvalidArgument => Reason::BadRequest,
         Code::ResourceExhausted | Code::OutOfRange => Reason::TooLarge,
+        Code::Unimplemented => Reason::Unimplemented,
         _ => Reason::Internal,
     }
 }

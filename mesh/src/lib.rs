@@ -37,6 +37,7 @@ mod http2;
 pub mod listener;
 pub mod metrics;
 pub mod receipt;
+mod reflection;
 pub mod run;
 pub mod server;
 pub mod shutdown;

@@ -28,9 +28,10 @@ use tracing::Span;
 use crate::auth::{Caller, Secret};
 use crate::config::ServerConfig;
 use crate::deadline::{Deadline, GRPC_TIMEOUT, parse_grpc_timeout};
-use crate::error::{Error, Reason};
+use crate::error::{self, Error, Reason};
 use crate::health::Readiness;
 use crate::metrics::{RpcMetrics, show_permits};
+use crate::reflection;
 use crate::shutdown::Tasks;
 use crate::telemetry::{self, Traced as _};
 
@@ -65,11 +66,12 @@ pub struct Grpc {
     routes: Routes,
     names: Vec<&'static str>,
     begins_trace: fn(&str) -> bool,
+    reflects: fn(&str) -> bool,
 }
 
 impl Default for Grpc {
     fn default() -> Self {
-        Self { routes: Routes::default(), names: Vec::new(), begins_trace: |_| false }
+        Self { routes: Routes::default(), names: Vec::new(), begins_trace: |_| false, reflects: |_| true }
     }
 }
 
@@ -79,6 +81,13 @@ impl Grpc {
     #[must_use]
     pub fn begin_traces(mut self, begins: fn(&str) -> bool) -> Self {
         self.begins_trace = begins;
+        self
+    }
+
+    /// Reflection shows only the methods of these paths. Without this it shows all of this port.
+    #[must_use]
+    pub fn reflect(mut self, reflects: fn(&str) -> bool) -> Self {
+        self.reflects = reflects;
         self
     }
 
@@ -109,13 +118,9 @@ impl Grpc {
         tasks: &Tasks,
     ) -> axum::Router {
         let (reporter, health) = tonic_health::server::health_reporter();
+        let (reflection, reflection_v1alpha) = reflection::services(&self.names, self.reflects);
         tasks.spawn(report_health(reporter, self.names, readiness.clone()));
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .expect("the descriptors come from our own build");
-        let routes = self.routes.add_service(health).add_service(reflection);
+        let routes = self.routes.add_service(health).add_service(reflection).add_service(reflection_v1alpha);
 
         let permits = Arc::new(Semaphore::new(config.max_concurrent));
         show_permits(metrics, "grpc", config.max_concurrent, &permits);
@@ -127,6 +132,7 @@ impl Grpc {
             .layer(from_fn_with_state(permits, limit_concurrency))
             .layer(from_fn_with_state(readiness.clone(), end_when_draining))
             .layer(from_fn(enforce_deadline))
+            .layer(from_fn(add_reasons))
             .layer(from_fn(send_trailers))
             .layer(from_fn(catch_panic));
         routes.into_axum_router().layer(stack)
@@ -220,7 +226,7 @@ async fn identify_caller(State(secret): State<Option<Secret>>, mut request: Requ
 }
 
 /// Refuses at once what is over the limit. A permit is held until the answer's body ends. A full service
-/// is no dead one: whether it is healthy may always be asked.
+/// is not a dead one: whether it is healthy may always be asked.
 async fn limit_concurrency(State(permits): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
     if request.uri().path() == HEALTH_CHECK {
         return next.run(request).await;
@@ -285,17 +291,50 @@ pub fn until(
     tonic::body::Body::new(StreamBody::new(frames))
 }
 
-/// Ends the handler when nobody waits for it any more.
+/// Less time than a call can take.
+const NO_TIME: Duration = Duration::from_micros(1);
+
+/// Ends the handler when nobody waits for it any more, and does not start it for nobody.
 async fn enforce_deadline(mut request: Request, next: Next) -> Response {
-    let timeout = request.headers().get(GRPC_TIMEOUT).and_then(|value| value.to_str().ok());
-    let Some(timeout) = timeout.and_then(parse_grpc_timeout) else {
-        return next.run(request).await;
+    let Some(header) = request.headers().get(GRPC_TIMEOUT) else { return next.run(request).await };
+    let Some(timeout) = header.to_str().ok().and_then(parse_grpc_timeout) else {
+        let message =
+            format!("grpc-timeout {header:?} is malformed; expected 1 to 8 digits and H, M, S, m, u or n");
+        return refuse(Error::new(Reason::BadRequest, message));
     };
+    let too_late = || refuse(Error::new(Reason::DeadlineExceeded, "the deadline has passed"));
+    if timeout < NO_TIME {
+        return too_late();
+    }
     let deadline = Deadline::after(timeout);
     request.extensions_mut().insert(deadline);
-    match tokio::time::timeout_at(deadline.instant(), next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => refuse(Error::new(Reason::DeadlineExceeded, "the deadline has passed")),
+    let answer = tokio::time::timeout_at(deadline.instant(), next.run(request)).await;
+    answer.unwrap_or_else(|_| too_late())
+}
+
+/// Gives the errors that tonic makes the reasons that all errors have.
+async fn add_reasons(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    add_reason(response.headers_mut());
+    response.map(|body| {
+        Body::new(body.map_frame(|mut frame| {
+            if let Some(trailers) = frame.trailers_mut() {
+                add_reason(trailers);
+            }
+            frame
+        }))
+    })
+}
+
+fn add_reason(headers: &mut HeaderMap) {
+    if grpc_code(headers).is_none_or(|code| code == Code::Ok) {
+        return;
+    }
+    let error = Status::from_header_map(headers).and_then(|status| error::without_reason(&status));
+    if let Some(error) = error
+        && let Err(unfit) = Status::from(error).add_header(headers)
+    {
+        tracing::error!(%unfit, "an error does not fit into headers");
     }
 }
 

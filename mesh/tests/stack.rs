@@ -1,6 +1,8 @@
 //! The server stack and the channels, through all kinds of channel: what holds for one holds for
 //! the others.
 
+mod requests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

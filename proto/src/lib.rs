@@ -7,6 +7,10 @@
 #![allow(missing_docs, unreachable_pub, unused_qualifications)]
 #![allow(clippy::all, clippy::too_many_lines)]
 
+mod codec;
+
+pub use codec::Codec;
+
 /// Reasons of errors.
 pub mod error {
     pub mod v1 {

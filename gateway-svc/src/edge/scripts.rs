@@ -12,7 +12,6 @@ use proto::registry::v1::{CreateScriptRequest, CreateScriptResponse};
 use tonic::body::Body;
 use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::{Request, Response, Status};
-use tonic_prost::ProstCodec;
 
 use super::{Admitted, Door, refuse};
 use crate::clients::{Channels, for_clients};
@@ -37,7 +36,7 @@ impl CheckedScripts {
         let Admitted { caller, deadline, .. } = self.door.admit(&mut request).await?;
         let latest_revision = Arc::clone(&self.door.latest_revision);
         let call = CreateScript { channels: self.channels, latest_revision, caller, deadline };
-        let codec = ProstCodec::<CreateScriptResponse, CreateScriptRequest>::default();
+        let codec = proto::Codec::<CreateScriptResponse, CreateScriptRequest>::default();
         Ok(Grpc::new(codec).max_decoding_message_size(MAX_MESSAGE_BYTES).unary(call, request).await)
     }
 }

@@ -191,7 +191,7 @@ impl ApiError {
         let may_be_repeated = error.not_started();
         let Error { reason, message, fields, retry_after } = error;
         let words = match reason {
-            Reason::Internal | Reason::Unspecified => String::new(),
+            Reason::Internal | Reason::Unspecified | Reason::Unimplemented => String::new(),
             _ => message.clone(),
         };
         let mut api = Self::published(reason, message, fields).reason(reason).message(words);
@@ -237,7 +237,10 @@ impl ApiError {
             | Reason::CodeUnusable
             | Reason::ScriptUnusable
             | Reason::CodeNotFound => went_wrong(&format!("Something went wrong: {message}")),
-            Reason::Internal | Reason::Unspecified => went_wrong("Something went wrong"),
+            // A service of another version than this gateway.
+            Reason::Internal | Reason::Unspecified | Reason::Unimplemented => {
+                went_wrong("Something went wrong")
+            }
         }
     }
 }
@@ -364,12 +367,13 @@ mod tests {
             (Reason::GuestStackLimit, 500, "Something went wrong: why"),
             (Reason::CodeUnusable, 500, "Something went wrong: why"),
             (Reason::Internal, 500, "Something went wrong"),
+            (Reason::Unimplemented, 500, "Something went wrong"),
         ];
         for (reason, status, detail) in cases {
             let mut errors = json!({"detail": detail, "reason": reason_name(reason)});
             match reason {
                 // The story of a fault of the platform is in its log.
-                Reason::Internal | Reason::Unspecified => {}
+                Reason::Internal | Reason::Unspecified | Reason::Unimplemented => {}
                 // Neither is where the services are told.
                 Reason::Unavailable | Reason::ConnectionLost | Reason::ResultNotTaken => {
                     errors["message"] = json!(detail.trim_start_matches("Service Unavailable: "));

@@ -8,6 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Vis
 use serde_json::value::RawValue;
 
 use super::error::ApiError;
+pub(super) use crate::json::problem;
 
 /// The members of the object `text` that `names` names, as their text. A member that is there twice
 /// counts as its last. Fails when `text` is not a JSON object.
@@ -19,17 +20,6 @@ pub(super) fn members<'a, const N: usize>(
     let members = deserializer.deserialize_map(Wanted(names))?;
     deserializer.end()?;
     Ok(members)
-}
-
-/// What is wrong with a text, and where: `line 1 column 7: expected ...`.
-pub(super) fn problem(error: &serde_json::Error) -> String {
-    let (line, column) = (error.line(), error.column());
-    let words = error.to_string();
-    let what = words.strip_suffix(&format!(" at line {line} column {column}"));
-    match what {
-        Some(what) => format!("line {line} column {column}: {what}"),
-        None => words,
-    }
 }
 
 /// The member, unless it is absent or null.

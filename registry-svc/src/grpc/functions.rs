@@ -92,7 +92,7 @@ fn chunks<M>(
     parts: Streaming<M>,
     chunk: impl Fn(M) -> Option<Bytes>,
 ) -> impl Stream<Item = Result<Bytes, Error>> {
-    parts.map_err(Error::from).and_then(move |message| {
+    parts.map_err(|status| Error::of_request(&status)).and_then(move |message| {
         let chunk = chunk(message).ok_or_else(|| {
             RegistryError::BadRequest("only chunks of code may follow the specification".into()).into()
         });

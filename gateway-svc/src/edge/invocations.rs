@@ -1,0 +1,87 @@
+//! Invocations at the gRPC port: their arguments must be JSON, as in REST, and all else is forwarded.
+//!
+//! Here is the one place where arguments from this port are parsed: behind the gateway nobody looks into them.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use http::HeaderMap;
+use mesh::{Error, MAX_MESSAGE_BYTES, Reason};
+use proto::scheduler::v1::InvokeRequest;
+use proto::scheduler::v1::invocations_server::InvocationsServer;
+use tonic::Streaming;
+use tonic::body::Body;
+use tonic::codec::{Codec as _, EncodeBody};
+use tonic::server::NamedService;
+
+use super::{Door, refuse};
+use crate::json;
+
+type Codec = proto::Codec<InvokeRequest, InvokeRequest>;
+
+/// A [`Door`] to the scheduler's invocations.
+#[derive(Debug, Clone)]
+pub(super) struct CheckedInvocations {
+    door: Door,
+}
+
+impl CheckedInvocations {
+    pub(super) fn new(door: &Door) -> Self {
+        Self { door: door.clone() }
+    }
+
+    async fn invoke(self, mut request: http::Request<Body>) -> Result<http::Response<Body>, Error> {
+        let admitted = self.door.admit(&mut request).await?;
+        let (parts, body) = request.into_parts();
+        refuse_compressed(&parts.headers)?;
+        let invoke = read(body).await?;
+        if !invoke.args.is_empty() {
+            let wrong =
+                |problem| Error::new(Reason::BadRequest, format!("args is not valid JSON: {problem}"));
+            json::check(&invoke.args).map_err(wrong)?;
+        }
+        let message = futures::stream::iter([Ok(invoke)]);
+        let body = EncodeBody::new_client(Codec::default().encoder(), message, None, None);
+        self.door.hand_on(http::Request::from_parts(parts, Body::new(body)), admitted).await
+    }
+}
+
+/// Nothing behind this port reads compressed messages either.
+fn refuse_compressed(headers: &HeaderMap) -> Result<(), Error> {
+    match headers.get("grpc-encoding") {
+        Some(encoding) if encoding != "identity" => {
+            let message = format!("messages compressed with {encoding:?} are not supported");
+            Err(Error::new(Reason::Unimplemented, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The call's only message.
+async fn read(body: Body) -> Result<InvokeRequest, Error> {
+    let decoder = Codec::default().decoder();
+    let mut messages = Streaming::new_request(decoder, body, None, Some(MAX_MESSAGE_BYTES));
+    let unread = |status| Error::of_request(&status);
+    let message = messages.message().await.map_err(unread)?;
+    message.ok_or_else(|| Error::new(Reason::BadRequest, "the call has no message"))
+}
+
+impl NamedService for CheckedInvocations {
+    const NAME: &'static str = <InvocationsServer<()> as NamedService>::NAME;
+}
+
+impl tower::Service<http::Request<Body>> for CheckedInvocations {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let invoked = self.clone().invoke(request);
+        Box::pin(async move { Ok(invoked.await.unwrap_or_else(refuse)) })
+    }
+}
