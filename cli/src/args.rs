@@ -2,11 +2,14 @@
 
 mod scripts;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use mesh::config::AdminListen;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use mesh::config::{AdminListen, LogFormat};
 use mesh::tls::ServerTlsConfig;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +23,27 @@ pub struct Arguments {
     pub target: Target,
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Arguments {
+    /// Reads a command line.
+    pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(words)?;
+        if let Some(up) = matches.subcommand_matches("up") {
+            // The environment and a profile are for all commands of a shell; a flag is for this one.
+            let is_flag = |name: &&str| up.value_source(name) == Some(ValueSource::CommandLine);
+            if let Some(flag) = ["host", "token", "config"].into_iter().find(is_flag) {
+                let message = format!(
+                    "--{flag} is for commands that use a mesh, and `fl up` runs one: addresses are --http and --grpc, \
+                     its tokens are in the file `config` of --data-dir, and settings of services are --set and \
+                     FUNLESS_<SERVICE>_<KEY>"
+                );
+                return Err(command.error(ErrorKind::ArgumentConflict, message));
+            }
+        }
+        Self::from_arg_matches(&matches)
+    }
 }
 
 /// The mesh to talk to, and the credentials to use.
@@ -121,6 +145,9 @@ pub struct Up {
     /// Log level, or levels by module: info,scheduler_svc=debug.
     #[arg(long, default_value = "warn", value_name = "LEVELS")]
     pub log: String,
+    /// Format of log lines: JSON, for people, or `auto`: for people on a terminal, else JSON.
+    #[arg(long, value_enum, default_value_t = LogFormat::Auto, value_name = "FORMAT")]
+    pub log_format: LogFormat,
     /// OTLP gRPC endpoint that receives traces, such as http://127.0.0.1:4317. Default: none.
     #[arg(long, value_name = "URL")]
     pub otlp_endpoint: Option<String>,
@@ -133,6 +160,18 @@ pub struct Up {
 }
 
 impl Up {
+    /// What types cannot say. An error names the flag.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let mut addresses = vec![("--http", self.http), ("--grpc", self.grpc)];
+        if let AdminListen::At(address) = self.admin {
+            addresses.push(("--admin", address));
+        }
+        match addresses.iter().find(|(_, address)| address.port() == 0) {
+            Some((flag, address)) => anyhow::bail!("{flag} {address}: expected a port from 1 to 65535"),
+            None => Ok(()),
+        }
+    }
+
     /// The certificate and key of the REST and gRPC APIs.
     pub fn tls(&self) -> Option<ServerTlsConfig> {
         let (cert, key) = (self.tls_cert.clone()?, self.tls_key.clone()?);
@@ -379,8 +418,6 @@ pub enum Role {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -418,10 +455,18 @@ mod tests {
             ("script explain s --function f --decision a-1", false),
             ("script decisions --limit 10", true),
             ("script decisions --limit 0", false),
+            ("up --mesh --workers 2 --admin 127.0.0.1:5100", true),
+            ("up --workers 2", false),
+            ("up --admin off --log-format json", true),
+            ("up --tls-cert c", false),
+            ("up --host http://h", false),
+            ("--token t up", false),
+            ("up --config services.toml", false),
+            ("--config p fn invoke f", true),
         ];
         for (line, expected) in cases {
-            let words = std::iter::once("fl").chain(line.split(' '));
-            assert_eq!(Arguments::try_parse_from(words).is_ok(), expected, "{line}");
+            let words = std::iter::once("fl").chain(line.split(' ')).map(OsString::from);
+            assert_eq!(Arguments::read(words).is_ok(), expected, "{line}");
         }
     }
 }

@@ -21,12 +21,11 @@ mod workers;
 use std::process::ExitCode;
 
 use args::{Arguments, Audits, Command, Role};
-use clap::Parser as _;
 use client::{Client, Refusal};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     mesh::tls::install_crypto();
     match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,

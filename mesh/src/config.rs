@@ -9,7 +9,8 @@
 //! 4. flags: `--set KEY=VALUE`, with `.` where the file has a table, such as
 //!    `--set server.listen=127.0.0.1:4001`
 //!
-//! An unknown key, or a value of the wrong type, stops the start before a port is opened.
+//! An unknown key, or a value of the wrong type, stops the start before a port is opened. So does a variable
+//! `FUNLESS_...` that is not a service's: nobody would read it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,6 +25,11 @@ use serde::de::DeserializeOwned;
 use crate::auth::Secret;
 pub use crate::telemetry::{LogFormat, TelemetryConfig};
 use crate::tls::{ClientTlsConfigFiles, ServerTlsConfig};
+
+/// The services of a mesh, as the environment names them: `FUNLESS_<SERVICE>_<KEY>`.
+pub const SERVICES: [&str; 6] = ["registry", "sink", "scheduler", "worker", "connector", "gateway"];
+
+const VARIABLE_PREFIX: &str = "FUNLESS_";
 
 /// What the configuration of every service holds.
 pub trait ServiceConfig: DeserializeOwned {
@@ -185,9 +191,26 @@ pub fn load<C: ServiceConfig>() -> Result<C, String> {
         }
         figment = figment.merge(Toml::file_exact(path));
     }
-    let prefix = format!("FUNLESS_{}_", C::NAME.to_uppercase());
+    for (variable, _) in std::env::vars_os() {
+        service_of_variable(&variable.to_string_lossy())?;
+    }
+    let prefix = format!("{VARIABLE_PREFIX}{}_", C::NAME.to_uppercase());
     figment = figment.merge(Env::prefixed(&prefix).split("__"));
     extract(&with_flags(figment, &arguments.set)?)
+}
+
+/// The service and the key that a variable sets; `None` if it is not of a mesh. As anywhere else, case does not matter.
+pub fn service_of_variable(variable: &str) -> Result<Option<(&'static str, String)>, String> {
+    let name = variable.to_uppercase();
+    let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) else { return Ok(None) };
+    let of = |service: &'static str| {
+        let key = rest.strip_prefix(&service.to_uppercase())?.strip_prefix('_')?;
+        (!key.is_empty()).then(|| (service, key.to_lowercase().replace("__", ".")))
+    };
+    SERVICES.into_iter().find_map(of).map(Some).ok_or_else(|| {
+        let services = SERVICES.join(", ").to_uppercase();
+        format!("{variable}: nobody reads this variable; expected FUNLESS_<SERVICE>_<KEY>, services are {services}")
+    })
 }
 
 /// The configuration that `settings`, an object, and then the flags `set` say.
@@ -305,6 +328,25 @@ mod tests {
         for (toml, expected) in cases {
             let error = read(toml).expect_err(toml);
             assert!(error.starts_with(expected), "{error:?} begins with {expected:?}");
+        }
+    }
+
+    #[test]
+    fn variables_are_keys_of_services() {
+        for (variable, expected) in [
+            ("FUNLESS_WORKER_NAME", Some(("worker", "name"))),
+            ("funless_registry_server__tls__cert", Some(("registry", "server.tls.cert"))),
+            ("PATH", None),
+            ("FL_CONFIG", None),
+        ] {
+            let found = service_of_variable(variable).expect("not refused");
+            assert_eq!(found.as_ref().map(|(service, key)| (*service, key.as_str())), expected);
+        }
+        for variable in
+            ["FUNLESS_WORKR_NAME", "FUNLESS_NAME", "FUNLESS_WORKER", "FUNLESS_WORKER_", "FUNLESS_"]
+        {
+            let error = service_of_variable(variable).expect_err(variable);
+            assert!(error.starts_with(variable) && error.ends_with("WORKER, CONNECTOR, GATEWAY"), "{error}");
         }
     }
 

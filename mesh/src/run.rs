@@ -8,8 +8,7 @@ use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::channel::{Dialer, Endpoint};
-use crate::config::{self, ServerConfig, ServiceConfig};
-
+use crate::config::{self, Listen, ServerConfig, ServiceConfig};
 use crate::listener::Listener;
 use crate::server::Service;
 use crate::tls::{ClientTls, ServerTlsConfig};
@@ -22,7 +21,7 @@ pub struct Host {
     pub dialer: Dialer,
     /// Where it registers its metrics.
     pub metrics: Registry,
-    /// Cancelled when it shall take nothing new and end its subscriptions.
+    /// Cancelled when it should take nothing new and end its subscriptions.
     pub draining: CancellationToken,
     /// Where `server.listen`, or its local channel, is reached.
     pub address: Endpoint,
@@ -69,6 +68,12 @@ fn fail(message: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// An error says who wanted to listen, where, and which key chooses another address.
+async fn bind(service: &str, key: &str, listen: &Listen) -> anyhow::Result<Listener> {
+    let bound = Listener::bind(listen).await;
+    bound.map_err(|error| anyhow::anyhow!("{service}: {error:#}; choose another address with {key}"))
+}
+
 async fn live<C, F>(config: C, start: impl FnOnce(C, Host) -> F) -> anyhow::Result<()>
 where
     C: ServiceConfig,
@@ -80,16 +85,14 @@ where
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
     }
     let tls = server.tls.as_ref().map(ServerTlsConfig::acceptor).transpose()?;
-    let listener = Listener::bind(&server.listen).await?.with_tls(tls.clone());
+    let listener = bind(C::NAME, "server.listen", &server.listen).await?.with_tls(tls.clone());
     let admin_listener = match server.admin_listen.address(&server.listen) {
-        Some(address) => {
-            Some(Listener::bind(&config::Listen::Tcp(address)).await.context("server.admin_listen")?)
-        }
+        Some(address) => Some(bind(C::NAME, "server.admin_listen", &Listen::Tcp(address)).await?),
         None => None,
     };
     let mut more_listeners = Vec::new();
     for (name, listen) in config.more_listeners() {
-        more_listeners.push((name, Listener::bind(&listen).await.context(name)?.with_tls(tls.clone())));
+        more_listeners.push((name, bind(C::NAME, name, &listen).await?.with_tls(tls.clone())));
     }
 
     let metrics = metrics::registry_of(C::NAME);
@@ -98,7 +101,7 @@ where
     metrics::show_process(&host.metrics);
     let service = start(config, host.clone()).await?;
     metrics::show_readiness(&host.metrics, &service.readiness);
-    tracing::info!(service = service.name, address = %host.address, "serving");
+    tracing::info!(address = %host.address, "{} serves", service.name);
     let mut sockets = vec![(listener, service.router)];
     for (name, router) in service.more {
         let position = more_listeners.iter().position(|(listener, _)| *listener == name);
@@ -128,7 +131,7 @@ where
     if let Some(pages) = pages {
         pages.await?;
     }
-    tracing::info!(service = service.name, "stopped");
+    tracing::info!("{} has stopped", service.name);
     tokio::task::spawn_blocking(|| telemetry.shutdown()).await?;
     Ok(())
 }

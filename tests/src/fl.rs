@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::process::{Running, Signal, free_of_mesh, without_authorities, workspace_binary};
+use crate::process::{Running, Signal, free_of_mesh, repository, without_authorities, workspace_binary};
 use crate::{Client, Mesh};
 
 /// What a command printed and how it ended.
@@ -40,11 +40,26 @@ fn all_arguments(mesh: &Mesh, user: &Client, arguments: &[&str]) -> Vec<String> 
     all
 }
 
+/// Runs a command line as a user types it into a shell in the repository, with `fl` on the path.
+pub async fn typed(line: &str) -> Printed {
+    let fl = workspace_binary("fl");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = fl.parent().map(Path::to_owned).into_iter().chain(std::env::split_paths(&path));
+    let mut command = tokio::process::Command::new("sh");
+    command.args(["-c", line]).current_dir(repository()).kill_on_drop(true);
+    command.env("PATH", std::env::join_paths(folders).expect("folders without colons"));
+    print(command).await
+}
+
 /// Runs `fl` with nothing but these arguments, in a folder without a mesh.
 pub async fn run(arguments: &[String]) -> Printed {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut command = tokio::process::Command::new(workspace_binary("fl"));
     command.args(arguments).current_dir(folder.path()).kill_on_drop(true);
+    print(command).await
+}
+
+async fn print(mut command: tokio::process::Command) -> Printed {
     without_authorities(command.as_std_mut());
     free_of_mesh(command.as_std_mut());
     let Output { status, stdout, stderr } = command.output().await.expect("fl runs");

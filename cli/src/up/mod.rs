@@ -3,6 +3,7 @@
 mod demo;
 mod one_process;
 mod overrides;
+mod ports;
 mod settings;
 mod six_processes;
 mod supervise;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mesh::auth::Secret;
-use mesh::config::{AdminListen, LogFormat, TelemetryConfig};
+use mesh::config::{AdminListen, TelemetryConfig};
 use mesh::database::DatabaseUrl;
 
 use crate::args::Up;
@@ -27,12 +28,13 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs the mesh until it is asked to stop.
 pub async fn up(options: Up) -> anyhow::Result<()> {
+    options.check()?;
     prepare_data_dir(&options.data_dir)?;
     let _only_one = lock(&options.data_dir)?;
     let profile = prepare_profile(&options)?;
     let telemetry = TelemetryConfig {
         log: options.log.clone(),
-        format: LogFormat::Auto,
+        format: options.log_format,
         otlp_endpoint: options.otlp_endpoint.clone(),
         sample_ratio: options.sample_ratio,
         ..TelemetryConfig::default()
@@ -121,7 +123,7 @@ struct Databases {
 
 impl Databases {
     /// A PostgreSQL is for all of them; SQLite has a file for each, so that none waits for another.
-    /// Refused here when it is no database: a supervised service would fail again and again.
+    /// Refused here when it is not a database: a supervised service would fail again and again.
     fn of(options: &Up) -> anyhow::Result<Self> {
         let embedded = |name: &str| format!("sqlite:{}", options.data_dir.join(name).display());
         let given = options.database_url.clone();

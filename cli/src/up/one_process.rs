@@ -24,11 +24,14 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Runs the mesh until it is asked to stop.
 pub async fn run(options: &Up, profile: &Profile, telemetry: &Telemetry) -> anyhow::Result<()> {
     let tls = options.tls().map(|tls| tls.acceptor()).transpose()?;
-    let bind = async |flag, address| Listener::bind(&Listen::Tcp(address)).await.context(flag);
-    let http = bind("--http", options.http).await?.with_tls(tls.clone());
-    let grpc = bind("--grpc", options.grpc).await?.with_tls(tls);
+    let bind = async |whose, flag, address| {
+        let bound = Listener::bind(&Listen::Tcp(address)).await;
+        bound.map_err(|error| anyhow::anyhow!("{whose}: {error:#}; choose another address with {flag}"))
+    };
+    let http = bind("gateway (REST)", "--http", options.http).await?.with_tls(tls.clone());
+    let grpc = bind("gateway (gRPC)", "--grpc", options.grpc).await?.with_tls(tls);
     let admin = match options.admin {
-        AdminListen::At(address) => Some(bind("--admin", address).await?),
+        AdminListen::At(address) => Some(bind("admin port", "--admin", address).await?),
         AdminListen::Off | AdminListen::Beside => None,
     };
 

@@ -83,4 +83,9 @@ impl<'a> Settings<'a> {
     pub fn set(&self, service: &str) -> Vec<String> {
         self.overrides.of(service)
     }
+
+    /// The same without the environment.
+    pub fn flags(&self, service: &str) -> Vec<String> {
+        self.overrides.flags_of(service)
+    }
 }

@@ -1,19 +1,18 @@
 //! The six services as six supervised processes that talk gRPC over loopback.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, TcpListener};
-use std::ops::RangeInclusive;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use mesh::auth::Secret;
-use mesh::config::AdminListen;
-use rand::RngExt as _;
+use mesh::config::of_settings;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::ports::{AdminPorts, FreePorts, must_be_free};
 use super::settings::{Places, Settings};
 use super::supervise::{Program, Supervised};
 use super::{READY_TIMEOUT, live};
@@ -28,8 +27,8 @@ const READY_POLL: Duration = Duration::from_millis(50);
 struct Plan {
     /// `registry`, or `worker-2`.
     name: String,
-    /// The executable, beside `fl`.
-    binary: &'static str,
+    /// `registry`, or `worker`.
+    service: &'static str,
     listen: SocketAddr,
     admin: SocketAddr,
     config: Value,
@@ -40,12 +39,13 @@ struct Plan {
 /// Runs the mesh until it is asked to stop.
 pub async fn run(options: &Up, profile: &Profile) -> anyhow::Result<()> {
     let plans = plan(options, profile)?;
+    ports_must_be_free(options, &plans).await?;
     let mut services = Vec::new();
     let mut pids = BTreeMap::new();
     for plan in &plans {
         let program = Program {
             name: plan.name.clone(),
-            path: beside_this_program(plan.binary)?,
+            path: beside_this_program(&format!("{}-svc", plan.service))?,
             config: write_config(options, plan)?,
             set: plan.set.clone(),
         };
@@ -77,28 +77,41 @@ async fn ready(plans: &[Plan]) -> anyhow::Result<()> {
         }
     };
     let ready = tokio::time::timeout(READY_TIMEOUT, all).await;
-    ready.context("the mesh is not ready; see the services' lines above")
+    ready.context("the mesh is not ready; see the services' log lines")
+}
+
+/// How long the services of a mesh whose supervisor was killed, and which left its map behind, may take to drain.
+const LEFT_BEHIND: Duration = Duration::from_secs(30);
+
+async fn ports_must_be_free(options: &Up, plans: &[Plan]) -> anyhow::Result<()> {
+    let was_killed = options.data_dir.join(MAP_FILE).exists();
+    let patience = if was_killed { LEFT_BEHIND } else { Duration::ZERO };
+    must_be_free(options.http, "gateway (REST)", "--http", patience).await?;
+    must_be_free(options.grpc, "gateway (gRPC)", "--grpc", patience).await?;
+    for plan in plans {
+        let whose = format!("{} (admin port)", plan.name);
+        must_be_free(plan.admin, &whose, "--admin, the first of these ports", patience).await?;
+    }
+    Ok(())
 }
 
 /// In the order in which they start.
 fn plan(options: &Up, profile: &Profile) -> anyhow::Result<Vec<Plan>> {
     let mut ports = FreePorts::default();
     let mut admin_ports = AdminPorts::new(&options.admin)?;
-    let mut service = |name: &str, binary, listen: Option<SocketAddr>| -> anyhow::Result<Plan> {
+    let mut service = |name: &str, service, listen: Option<SocketAddr>| -> anyhow::Result<Plan> {
         let listen = listen.map_or_else(|| ports.take(), Ok)?;
-        let (name, admin) = (name.to_owned(), admin_ports.next(name)?);
-        Ok(Plan { name, binary, listen, admin, config: json!({}), set: Vec::new() })
+        let (name, admin) = (name.to_owned(), admin_ports.take()?);
+        Ok(Plan { name, service, listen, admin, config: json!({}), set: Vec::new() })
     };
-    must_be_free(options.http, "--http")?;
-    must_be_free(options.grpc, "--grpc")?;
-    let mut gateway = service("gateway", "gateway-svc", Some(options.http))?;
-    let mut registry = service("registry", "registry-svc", None)?;
-    let mut scheduler = service("scheduler", "scheduler-svc", None)?;
-    let mut workers = vec![service("worker", "worker-svc", None)?];
-    let mut connector = service("connector", "connector-svc", None)?;
-    let mut sink = service("sink", "sink-svc", None)?;
+    let mut gateway = service("gateway", "gateway", Some(options.http))?;
+    let mut registry = service("registry", "registry", None)?;
+    let mut scheduler = service("scheduler", "scheduler", None)?;
+    let mut workers = vec![service("worker", "worker", None)?];
+    let mut connector = service("connector", "connector", None)?;
+    let mut sink = service("sink", "sink", None)?;
     for number in 2..=options.workers {
-        workers.push(service(&format!("worker-{number}"), "worker-svc", None)?);
+        workers.push(service(&format!("worker-{number}"), "worker", None)?);
     }
 
     let places = Places {
@@ -108,14 +121,14 @@ fn plan(options: &Up, profile: &Profile) -> anyhow::Result<Vec<Plan>> {
         sink: sink.url(),
     };
     let settings = Settings::new(options, profile, places)?;
-    registry.is_told(settings.registry(), settings.set("registry"));
-    sink.is_told(settings.sink(), settings.set("sink"));
-    scheduler.is_told(settings.scheduler(), settings.set("scheduler"));
+    registry.config = settings.registry();
+    sink.config = settings.sink();
+    scheduler.config = settings.scheduler();
     for worker in &mut workers {
-        worker.is_told(settings.worker(&worker.name), settings.set("worker"));
+        worker.config = settings.worker(&worker.name);
     }
-    connector.is_told(settings.connector(), settings.set("connector"));
-    gateway.is_told(settings.gateway(), settings.set("gateway"));
+    connector.config = settings.connector();
+    gateway.config = settings.gateway();
     gateway.config["grpc_listen"] = json!(options.grpc.to_string());
     let mut plans = vec![registry, sink, scheduler];
     plans.extend(workers);
@@ -127,12 +140,26 @@ fn plan(options: &Up, profile: &Profile) -> anyhow::Result<Vec<Plan>> {
         tls.acceptor()?;
         gateway.config["server"]["tls"] = json!({ "cert": tls.cert, "key": tls.key });
     }
+    for plan in &mut plans {
+        plan.set = settings.flags(plan.service);
+        plan.check(&settings.set(plan.service))?;
+    }
     Ok(plans)
 }
 
 impl Plan {
-    fn is_told(&mut self, config: Value, set: Vec<String>) {
-        (self.config, self.set) = (config, set);
+    /// Refuses what is wrong with its settings, as the service would again and again.
+    fn check(&self, set: &[String]) -> anyhow::Result<()> {
+        let config = &self.config;
+        let checked = match self.service {
+            "registry" => of_settings::<registry_svc::Config>(config, set).map(drop),
+            "sink" => of_settings::<sink_svc::Config>(config, set).map(drop),
+            "scheduler" => of_settings::<scheduler_svc::Config>(config, set).map(drop),
+            "worker" => of_settings::<worker_svc::Config>(config, set).map(drop),
+            "connector" => of_settings::<connector_svc::Config>(config, set).map(drop),
+            _ => of_settings::<gateway_svc::Config>(config, set).map(drop),
+        };
+        checked.map_err(|problem| anyhow::anyhow!("{}: {problem}", self.service))
     }
 
     /// What every service has. `secret` is what they show each other.
@@ -143,7 +170,9 @@ impl Plan {
             "secret": secret.expose(),
             "stop_with_parent": true,
         });
-        self.config["telemetry"] = json!({ "log": options.log, "format": "human" });
+        // They write to pipes, and what comes out of these goes where this process writes to.
+        let format = if options.log_format.is_human() { "human" } else { "json" };
+        self.config["telemetry"] = json!({ "log": options.log, "format": format });
         if let Some(endpoint) = &options.otlp_endpoint {
             self.config["telemetry"]["otlp_endpoint"] = json!(endpoint);
             self.config["telemetry"]["sample_ratio"] = json!(options.sample_ratio);
@@ -151,63 +180,8 @@ impl Plan {
     }
 
     fn url(&self) -> String {
-        format!("http://{}", self.listen)
-    }
-}
-
-/// The admin ports of the services: the first is the gateway's, and the others follow.
-struct AdminPorts {
-    next: SocketAddr,
-}
-
-impl AdminPorts {
-    fn new(first: &AdminListen) -> anyhow::Result<Self> {
-        match first {
-            AdminListen::At(first) => Ok(Self { next: *first }),
-            AdminListen::Off | AdminListen::Beside => {
-                anyhow::bail!(
-                    "--admin off: `fl up --mesh` asks the services at their admin ports whether they are ready"
-                )
-            }
-        }
-    }
-
-    fn next(&mut self, service: &str) -> anyhow::Result<SocketAddr> {
-        let address = self.next;
-        let flag = format!("the admin port of {service}; choose the first of all admin ports with --admin");
-        must_be_free(address, &flag)?;
-        let next = address.port().checked_add(1).context("--admin: no ports follow")?;
-        self.next.set_port(next);
-        Ok(address)
-    }
-}
-
-/// Refused here: a supervised service would fail again and again.
-fn must_be_free(address: SocketAddr, what: &str) -> anyhow::Result<()> {
-    TcpListener::bind(address).map(drop).with_context(|| format!("cannot listen on {address}, {what}"))
-}
-
-/// Ports of the loopback interface that are free now, each given out once. They are below the range that
-/// outgoing connections use, so that none of these takes the port of a service that starts again.
-#[derive(Default)]
-struct FreePorts {
-    taken: BTreeSet<u16>,
-}
-
-impl FreePorts {
-    const RANGE: RangeInclusive<u16> = 10_000..=19_999;
-    const ATTEMPTS: usize = 1000;
-
-    fn take(&mut self) -> anyhow::Result<SocketAddr> {
-        for _ in 0..Self::ATTEMPTS {
-            let port = rand::rng().random_range(Self::RANGE);
-            let address = SocketAddr::from(([127, 0, 0, 1], port));
-            if !self.taken.contains(&port) && TcpListener::bind(address).is_ok() {
-                self.taken.insert(port);
-                return Ok(address);
-            }
-        }
-        anyhow::bail!("no free port on loopback from {} to {}", Self::RANGE.start(), Self::RANGE.end())
+        let scheme = if self.config["server"]["tls"].is_null() { "http" } else { "https" };
+        format!("{scheme}://{}", self.listen)
     }
 }
 
@@ -264,3 +238,6 @@ fn keep_map(
 fn write_map(path: &Path, map: &Value) -> anyhow::Result<()> {
     write_private(path, &serde_json::to_string_pretty(map)?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! How a service is seen.
 
+use std::io::IsTerminal as _;
+
 use serde::Deserialize;
 
 /// The table `telemetry` of every service.
@@ -51,7 +53,7 @@ impl Default for TelemetryConfig {
 }
 
 /// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people on a terminal, else JSON.
@@ -60,4 +62,15 @@ pub enum LogFormat {
     Human,
     /// One JSON object a line.
     Json,
+}
+
+impl LogFormat {
+    /// Whether lines on this process' standard error are for people.
+    pub fn is_human(self) -> bool {
+        match self {
+            Self::Human => true,
+            Self::Json => false,
+            Self::Auto => std::io::stderr().is_terminal(),
+        }
+    }
 }

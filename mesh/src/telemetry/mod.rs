@@ -92,16 +92,11 @@ pub fn init(service: &str, config: &TelemetryConfig) -> anyhow::Result<Telemetry
         format!("telemetry.log: {:?} is no level and no list of levels by module", config.log)
     })?;
     let (levels, handle) = reload::Layer::new(levels);
-    let human = match config.format {
-        LogFormat::Human => true,
-        LogFormat::Json => false,
-        LogFormat::Auto => std::io::stderr().is_terminal(),
-    };
     // Colours are for terminals: a file or a collector would keep the escape sequences.
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    let lines = if human {
+    let lines = if config.format.is_human() {
         lines.compact().map_event_format(WithTrace::for_people).boxed()
     } else {
         lines.json().flatten_event(true).map_event_format(WithTrace::for_machines).boxed()

@@ -6,7 +6,7 @@ use std::process::Command;
 use tests::process::installed;
 
 /// Set in the process that runs in the namespace.
-const INSIDE: &str = "FUNLESS_TEST_NAMESPACE";
+const INSIDE: &str = "TESTS_IN_NAMESPACE";
 
 /// Runs this program anew in a namespace of its own, whose loopback is up. What is missing for that.
 pub fn enter() -> Option<&'static str> {

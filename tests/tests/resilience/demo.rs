@@ -2,7 +2,19 @@
 
 use std::time::Duration;
 
-use tests::{Mesh, Shape, wait};
+use tests::{Mesh, Shape, fl, wait};
+
+/// Without the demo there are two steps.
+pub async fn the_next_steps_are_as_printed(shape: Shape) {
+    let mesh = Mesh::start(shape).await;
+    let log = mesh.log();
+    let next: Vec<_> = log.lines().map(str::trim).filter(|line| line.starts_with("fl ")).collect();
+    assert_eq!(next.len(), 2, "{log}");
+    for line in next {
+        let printed = fl::typed(line).await;
+        assert!(printed.success, "{line}: {printed:?}");
+    }
+}
 
 pub async fn the_demo_answers(shape: Shape) {
     let mut mesh = Mesh::start_with(shape, &["--demo"]).await;
@@ -18,9 +30,14 @@ pub async fn the_demo_answers(shape: Shape) {
     // It keeps serving what it has shown.
     let again = mesh.user().result("_", "hello", serde_json::json!({ "name": "again" })).await;
     assert_eq!(again["payload"], "Hello again!");
+    // Whoever types what it prints as the next step succeeds.
+    let log = mesh.log();
+    let next: Vec<_> = log.lines().map(str::trim).filter(|line| line.starts_with("fl ")).collect();
+    assert_eq!(next.len(), 1, "the demo has uploaded the function: {log}");
+    let printed = fl::typed(next[0]).await;
+    assert!(printed.success && printed.out.contains("Hello you!"), "{}: {printed:?}", next[0]);
     mesh.ask_to_stop();
     assert!(mesh.ended().await.success());
     let log = mesh.log();
     assert!(!log.contains("worker is lost"), "a clean stop loses no worker: {log}");
-    assert!(!log.contains("fl fn upload hello"), "the demo has uploaded it: {log}");
 }

@@ -3,7 +3,9 @@
 
 mod demo;
 mod drain;
+mod logs;
 mod restart;
+mod tokens;
 mod workers;
 
 use std::process::ExitCode;
@@ -26,6 +28,8 @@ fn main() -> ExitCode {
             &both,
             cases![
                 demo::the_demo_answers,
+                demo::the_next_steps_are_as_printed,
+                tokens::a_weak_token_is_a_warning_at_each_start,
                 drain::what_runs_is_finished,
                 workers::a_caller_that_goes_away_stops_the_guest,
             ],
@@ -42,6 +46,8 @@ fn main() -> ExitCode {
         (
             &[TWO_WORKERS],
             cases![
+                logs::a_clean_stop_loses_no_worker,
+                logs::lines_in_a_file_are_json_and_name_their_service,
                 workers::a_dying_worker_fails_only_what_it_ran,
                 workers::the_load_goes_on_when_a_worker_dies
             ],

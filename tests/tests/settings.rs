@@ -1,0 +1,118 @@
+//! What services that run by themselves make of their configuration.
+
+use std::fmt::Write as _;
+use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
+
+use tests::process::{Running, free_port, workspace_binary};
+use tests::wait;
+
+const SERVICES: [&str; 6] = ["registry", "scheduler", "worker", "gateway", "connector", "sink"];
+const TABLES: [&str; 4] = ["server", "server.tls", "server.client_tls", "telemetry"];
+/// A value that no key takes, in a file, in the environment and as a flag.
+const NONSENSE: &str = "[[[]]]";
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
+
+fn program(service: &str) -> Command {
+    let mut command = Command::new(workspace_binary(&format!("{service}-svc")));
+    command.stdin(Stdio::null());
+    command
+}
+
+/// What it says when it refuses to start.
+fn refusal(command: &mut Command) -> String {
+    let Output { status, stderr, .. } = command.output().expect("it runs");
+    let said = String::from_utf8_lossy(&stderr).into_owned();
+    assert!(!status.success(), "{command:?}: {said}");
+    said
+}
+
+/// The keys of a service, as its own errors about unknown ones list them.
+fn keys(service: &str) -> Vec<String> {
+    let of_table = |table: &str| {
+        let said = refusal(program(service).args(["--set", &format!("{table}no_such_key=1")]));
+        let (_, expected) = said.trim().split_once("expected one of ").unwrap_or_else(|| panic!("{said}"));
+        expected.split(", ").map(|key| format!("{table}{key}")).collect::<Vec<_>>()
+    };
+    let nested = TABLES.iter().flat_map(|table| of_table(&format!("{table}.")));
+    let all = of_table("").into_iter().chain(nested).filter(|key| !TABLES.contains(&key.as_str()));
+    all.collect()
+}
+
+#[test]
+fn each_service_reads_each_key_from_a_file_the_environment_and_flags() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("config.toml");
+    for service in SERVICES {
+        let keys = keys(service);
+        assert!(keys.len() > 20, "{service}: {keys:?}");
+        for key in keys {
+            let variable = format!("FUNLESS_{service}_{}", key.replace('.', "__")).to_uppercase();
+            std::fs::write(&file, format!("{key} = {NONSENSE}\n")).expect("a file");
+            let mut text = String::new();
+            for command in [
+                program(service).arg("--config").arg(&file),
+                program(service).env(&variable, NONSENSE),
+                program(service).args(["--set", &format!("{key}={NONSENSE}")]),
+            ] {
+                let said = refusal(command);
+                let named = said
+                    .strip_prefix(&format!("error: {key}"))
+                    .is_some_and(|rest| rest.starts_with([':', '.']));
+                assert!(named, "{command:?}: {said}");
+                writeln!(text, "{said}").expect("a text");
+            }
+            assert!(text.contains("config.toml") && text.contains("environment"), "it says where: {text}");
+        }
+    }
+}
+
+#[test]
+fn variables_that_nobody_reads_are_refused() {
+    for service in SERVICES {
+        let said = refusal(program(service).env("FUNLESS_REGISTRI_ADMIN_TOKEN", "hunter2"));
+        assert!(
+            said.starts_with("error: FUNLESS_REGISTRI_ADMIN_TOKEN: nobody reads this variable"),
+            "{said}"
+        );
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_with_its_service_and_key() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("an address");
+    for (service, key) in
+        [("registry", "server.listen"), ("scheduler", "server.admin_listen"), ("gateway", "grpc_listen")]
+    {
+        let mut command = program(service);
+        if key != "server.listen" {
+            command.args(["--set", "server.listen=127.0.0.1:0"]);
+        }
+        let said = refusal(command.args(["--set", &format!("{key}={address}")]));
+        let expected = format!("error: {service}: cannot listen on {address}: Address already in use");
+        assert!(said.starts_with(&expected), "{said}");
+        assert!(said.trim().ends_with(&format!("choose another address with {key}")), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_registry_warns_of_a_weak_token() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let listen = format!("server.listen=127.0.0.1:{}", free_port());
+    let mut command = program("registry");
+    command.args([
+        "--set",
+        "database_url=sqlite::memory:",
+        "--set",
+        "server.admin_listen=off",
+        "--set",
+        &listen,
+    ]);
+    command.env("FUNLESS_REGISTRY_ADMIN_TOKEN", "letmein");
+    let running = Running::start("registry", &mut command, &folder.path().join("log"));
+    let warned = async || running.log().contains("admin_token has at most").then_some(());
+    wait::until("it warns of the token", LIMIT, warned).await;
+    assert!(!running.log().contains("letmein"));
+}
