@@ -39,7 +39,7 @@ pub struct Options {
 
 /// Measures all three.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
-    let router = tonic::service::Routes::new(TraceServiceServer::new(Oblivion)).into_axum_router();
+    let router = tonic::service::Routes::new(TraceServiceServer::new(DiscardingCollector)).into_axum_router();
     let collector = Served::start(router).await;
     let url = collector.endpoint.to_string();
     let kinds = [("off", None), ("1 %", Some("0.01")), ("100 %", Some("1"))];
@@ -110,10 +110,10 @@ fn ratio(value: f64, base: f64) -> f64 {
 }
 
 /// A collector that remembers nothing.
-struct Oblivion;
+struct DiscardingCollector;
 
 #[tonic::async_trait]
-impl TraceService for Oblivion {
+impl TraceService for DiscardingCollector {
     async fn export(
         &self,
         _: Request<ExportTraceServiceRequest>,

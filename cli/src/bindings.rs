@@ -62,7 +62,7 @@ struct Outcome {
 
 /// What is to be said of the events and sinks of an upload.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct UploadReport {
     /// A line for each, when not all of them are connected.
     pub lines: Vec<String>,
     /// Some of them are not stored.
@@ -70,11 +70,11 @@ pub struct Told {
 }
 
 /// Reads what the mesh answered an upload.
-pub fn told_unless_connected(answer: &str) -> anyhow::Result<Told> {
+pub fn report_unless_connected(answer: &str) -> anyhow::Result<UploadReport> {
     let Outcomes { events, sinks } = data(answer)?;
     let mut all = events.iter().chain(&sinks);
     if all.clone().all(|outcome| outcome.message.is_none()) {
-        return Ok(Told::default());
+        return Ok(UploadReport::default());
     }
     let any_refused = all.any(|outcome| outcome.message.is_some() && !outcome.stored);
     let lines = |noun: &'static str, outcomes: Vec<Outcome>| {
@@ -82,7 +82,7 @@ pub fn told_unless_connected(answer: &str) -> anyhow::Result<Told> {
             move |(index, outcome): (usize, Outcome)| format!("{noun} {}: {}", index + 1, told(outcome));
         outcomes.into_iter().enumerate().map(line)
     };
-    Ok(Told { lines: lines("event", events).chain(lines("sink", sinks)).collect(), any_refused })
+    Ok(UploadReport { lines: lines("event", events).chain(lines("sink", sinks)).collect(), any_refused })
 }
 
 fn told(outcome: Outcome) -> String {
@@ -124,7 +124,7 @@ mod tests {
     fn what_is_not_connected_is_told_entry_by_entry() {
         let connected = r#"{"data":{"name":"f","events":[{"status":"success"}]}}"#;
         for answer in [connected, r#"{"data":{"name":"f"}}"#] {
-            assert_eq!(told_unless_connected(answer).expect("an answer"), Told::default());
+            assert_eq!(report_unless_connected(answer).expect("an answer"), UploadReport::default());
         }
         let mixed = r#"{"data":{"name":"f",
             "events":[{"status":"success"},{"status":"error","message":"refused","stored":true}],
@@ -138,7 +138,7 @@ mod tests {
             "sink 2: stored; not connected yet: the sink service does not answer",
             "sink 3: stored; not connected yet",
         ];
-        let told = told_unless_connected(mixed).expect("an answer");
+        let told = report_unless_connected(mixed).expect("an answer");
         assert_eq!(told.lines, expected);
         assert!(told.any_refused);
     }

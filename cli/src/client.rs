@@ -103,7 +103,7 @@ impl Client {
         }
         let (status, headers) = (response.status(), response.headers().clone());
         let body = response.text().await.context("the answer broke off")?;
-        Err(Answer { status, headers, body }.success().expect_err("it is no success"))
+        Err(Answer { status, headers, body }.success().expect_err("it is not a success"))
     }
 
     async fn open(&self, request: RequestBuilder) -> anyhow::Result<reqwest::Response> {

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::args::{Functions, Invoke};
-use crate::bindings::{self, Bindings, Told};
+use crate::bindings::{self, Bindings, UploadReport};
 use crate::client::{Client, data};
 use waterfall::Waterfall;
 
@@ -37,7 +37,7 @@ pub async fn run(command: Functions, client: &Client) -> anyhow::Result<()> {
             for warning in readiness::warnings(&answer)? {
                 eprintln!("warning: {warning}");
             }
-            let Told { lines, any_refused } = bindings::told_unless_connected(&answer)?;
+            let UploadReport { lines, any_refused } = bindings::report_unless_connected(&answer)?;
             if !lines.is_empty() {
                 eprintln!("warning: not all events and sinks are connected:");
             }

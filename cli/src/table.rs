@@ -16,7 +16,7 @@ impl Table {
 
     /// Adds a row.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        // What others wrote shall neither break the lines nor steer the terminal.
+        // What others wrote must neither break the lines nor steer the terminal.
         let plain = |cell: String| cell.replace(char::is_control, " ");
         self.rows.push(cells.into_iter().map(plain).collect());
     }

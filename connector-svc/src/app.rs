@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use mesh::bindings::{Lookup, Replica, Report, Tenure};
-use mesh::database::{self, Attend, DatabaseError};
+use mesh::bindings::{HeldBinding, Lookup, Replica, Report};
+use mesh::database::{self, DatabaseError, Maintain};
 use mesh::group_commit::Closed;
 use mesh::health::Readiness;
 use mesh::server::{Grpc, Service};
@@ -47,7 +47,7 @@ impl App {
         let answers = readiness.condition("database");
         let maintenance =
             DatabaseMaintenance { journal: journal.clone(), metrics: metrics.clone(), audited: None };
-        database::attend(maintenance, &config.database_url, answers, &tasks).await?;
+        database::maintain(maintenance, &config.database_url, answers, &tasks).await?;
 
         let registry = host.dialer.dial(&config.registry)?;
         tasks.spawn(keep_sweeping(journal.clone(), registry.clone()));
@@ -59,7 +59,7 @@ impl App {
         let (following, stopping) = (readiness.condition("registry"), tasks.stopping().clone());
         tasks.spawn_until_done(async move {
             let journal = runner.journal.clone();
-            replica.run(following, stopping, move |bound, tenure| runner.clone().run(bound, tenure)).await;
+            replica.run(following, stopping, move |bound, held| runner.clone().run(bound, held)).await;
             journal.close();
         });
 
@@ -88,13 +88,13 @@ struct Runner {
 
 impl Runner {
     /// Runs a binding until its lease ends.
-    async fn run(self, bound: FunctionBinding, tenure: Tenure) {
+    async fn run(self, bound: FunctionBinding, held: HeldBinding) {
         let source = match kinds::read(&bound.binding.clone().unwrap_or_default()) {
             Ok(source) => source,
             Err(problem) => {
                 // A connector of another version has accepted it.
-                tenure.report.retrying(problem);
-                tenure.ended().await;
+                held.report.retrying(problem);
+                held.ended().await;
                 return;
             }
         };
@@ -102,7 +102,7 @@ impl Runner {
         let metrics = self.metrics.of(&bound.kind);
         let described = (source.origin.clone(), source.handling.clone());
         let _running = metrics.count_binding(source.handling.max_in_flight);
-        let intake = Intake::open(bound, described, tenure.revision, self.journal, self.invoker, metrics);
+        let intake = Intake::open(bound, described, held.revision, self.journal, self.invoker, metrics);
         let opened = async {
             let intake = intake.await?;
             // Read after it is open: from then on no former holder begins events.
@@ -111,11 +111,11 @@ impl Runner {
         };
         let opened = tokio::select! {
             opened = opened => opened,
-            never = report_when_late(&tenure.report) => match never {},
-            _ = tenure.ended() => return,
+            never = report_when_late(&held.report) => match never {},
+            _ = held.ended() => return,
         };
         if let Ok((intake, entries)) = opened {
-            source.run(intake, entries, tenure).await;
+            source.run(intake, entries, held).await;
         }
     }
 }
@@ -149,7 +149,7 @@ impl DatabaseMaintenance {
     }
 }
 
-impl Attend for DatabaseMaintenance {
+impl Maintain for DatabaseMaintenance {
     async fn prepare(&mut self) -> Result<(), DatabaseError> {
         self.journal.migrate().await
     }

@@ -46,7 +46,7 @@ impl Authenticator {
     }
 
     /// The user whose token is in `authorization`. Fails as UNAUTHENTICATED when there is none or
-    /// it is no good, and as UNAVAILABLE when the registry cannot be asked.
+    /// it is not valid, and as UNAVAILABLE when the registry cannot be asked.
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Error> {
         let token = bearer_token(headers).ok_or_else(unauthenticated)?;
         let asked = self.known.try_get_with(Hash::of(token.as_bytes()), self.ask(token)).await;

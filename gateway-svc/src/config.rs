@@ -14,7 +14,7 @@ const MESSAGE_OVERHEAD_BYTES: usize = 64 << 10;
 
 /// A day: longer is a mistake in the unit.
 const MAX_TIMEOUT_S: u64 = 24 * 3600;
-/// Who reads a function shall not wait for a service that is away.
+/// Who reads a function must not wait for a service that is away.
 const MAX_STATUS_TIMEOUT_MS: u64 = 10_000;
 
 /// The name of the gRPC clients' listener.

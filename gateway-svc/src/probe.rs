@@ -10,7 +10,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 const INTERVAL: Duration = Duration::from_secs(2);
-/// While a service is not there: a start shall not wait for the next round.
+/// While a service is not there: a start must not wait for the next round.
 const INTERVAL_WHILE_AWAY: Duration = Duration::from_millis(200);
 
 /// Keeps `condition` true while the service behind `channel` says that it serves. Never ends.

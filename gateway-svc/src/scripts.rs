@@ -18,7 +18,7 @@ pub(crate) struct Created {
 
 /// Why a script was not stored.
 pub(crate) enum NotCreated {
-    /// The text is no script. At least one problem.
+    /// The text is not a script. At least one problem.
     NoScript(Vec<ScriptProblem>),
     /// A service said no, or does not answer.
     Failed(Error),

@@ -115,7 +115,7 @@ impl Caller {
 pub struct Secret(String);
 
 impl<'de> Deserialize<'de> for Secret {
-    /// The error for what is no text does not show it.
+    /// The error for what is not text does not show it.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]

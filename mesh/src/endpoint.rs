@@ -33,7 +33,7 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "{text:?} is no endpoint; expected http://host:port, https://host:port, unix:/path or local:name"
+                "{text:?} is not an endpoint; expected http://host:port, https://host:port, unix:/path or local:name"
             )
         };
         if let Some(path) = text.strip_prefix("unix:") {

@@ -36,7 +36,7 @@ impl Tasks {
         self.connections.spawn(connection)
     }
 
-    /// Cancelled when the tasks shall end.
+    /// Cancelled when the tasks should end.
     pub fn stopping(&self) -> &CancellationToken {
         &self.stopping
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mesh::database::{self, Attend};
+use mesh::database::{self, Maintain};
 use mesh::health::Readiness;
 use mesh::server::{Grpc, Service};
 use mesh::shutdown::Tasks;
@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::store::{Result, Store};
 use crate::subjects::{self, BootstrapSubject};
-use crate::watch::Hub;
+use crate::watch::SubscriptionServer;
 
 /// The registry.
 #[derive(Debug)]
@@ -57,19 +57,20 @@ impl App {
             unreadable_told: Mutex::default(),
         });
 
-        let attendant = Attendant {
+        let maintenance = Maintenance {
             registry: Arc::clone(&registry),
             subjects: subjects::bootstrap(&config),
             revision: metrics.revision,
         };
-        database::attend(attendant, &config.database_url, readiness.condition("database"), &tasks).await?;
+        database::maintain(maintenance, &config.database_url, readiness.condition("database"), &tasks)
+            .await?;
         tasks.spawn({
             let registry = Arc::clone(&registry);
             async move { registry.store.follow_notifications().await }
         });
 
-        let hub = Arc::new(Hub::new(Arc::clone(&registry), metrics.watchers));
-        let handler = Arc::new(Handler { registry, hub, draining: host.draining.clone() });
+        let subscriptions = Arc::new(SubscriptionServer::new(Arc::clone(&registry), metrics.watchers));
+        let handler = Arc::new(Handler { registry, subscriptions, draining: host.draining.clone() });
         let router = services(&handler).build(&config.server, &host.metrics, &readiness, &tasks);
         Ok(Service { name: "registry", router, more: Vec::new(), tasks, readiness })
     }
@@ -96,14 +97,14 @@ fn services(handler: &Arc<Handler>) -> Grpc {
         .service(server!(RevisionsServer))
 }
 
-/// Attends to the database.
-struct Attendant {
+/// Maintains the database.
+struct Maintenance {
     registry: Arc<Registry>,
     subjects: Vec<BootstrapSubject>,
     revision: IntGauge,
 }
 
-impl Attend for Attendant {
+impl Maintain for Maintenance {
     async fn prepare(&mut self) -> Result<()> {
         self.registry.store.prepare().await?;
         self.registry.ensure_subjects(&self.subjects).await

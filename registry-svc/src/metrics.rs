@@ -23,7 +23,7 @@ impl Metrics {
             "Uploads of code that ended: accepted, refused or failed.",
             &["outcome"],
         );
-        // The first one shall be seen as an increase.
+        // The first one should be seen as an increase.
         for outcome in ["accepted", "refused", "failed"] {
             uploads.with_label_values(&[outcome]);
         }

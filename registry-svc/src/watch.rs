@@ -32,7 +32,7 @@ const BATCH: u64 = 32;
 const SHARED_FOR: u64 = 100;
 
 /// Serves all subscriptions of this process.
-pub(crate) struct Hub {
+pub(crate) struct SubscriptionServer {
     registry: Arc<Registry>,
     watchers: IntGauge,
     /// The last snapshot, for as long as a subscription sends it.
@@ -45,7 +45,7 @@ struct Parts {
     parts: Vec<Snapshot>,
 }
 
-impl Hub {
+impl SubscriptionServer {
     pub(crate) fn new(registry: Arc<Registry>, watchers: IntGauge) -> Self {
         Self { registry, watchers, shared: Mutex::default() }
     }
@@ -53,7 +53,13 @@ impl Hub {
     /// A subscription to what `caller` reaches.
     pub(crate) fn subscribe(self: Arc<Self>, caller: Caller) -> Subscription {
         self.watchers.inc();
-        Subscription { caller, newest: self.registry.store.newest(), stage: Stage::START, have: 0, hub: self }
+        Subscription {
+            caller,
+            newest: self.registry.store.newest(),
+            stage: Stage::START,
+            have: 0,
+            subscriptions: self,
+        }
     }
 
     /// A snapshot of the revision `at_least` or later.
@@ -79,7 +85,7 @@ impl Hub {
 
 /// One follower's stream.
 pub(crate) struct Subscription {
-    hub: Arc<Hub>,
+    subscriptions: Arc<SubscriptionServer>,
     caller: Caller,
     newest: watch::Receiver<u64>,
     /// The revision that the follower has.
@@ -127,7 +133,7 @@ impl Subscription {
     async fn step(&mut self) -> Result<Option<WatchResponse>> {
         match &mut self.stage {
             Stage::Start { at_least } => {
-                let parts = self.hub.snapshot(*at_least).await?;
+                let parts = self.subscriptions.snapshot(*at_least).await?;
                 self.stage = Stage::Snapshot { parts, next: 0 };
                 Ok(None)
             }
@@ -153,7 +159,7 @@ impl Subscription {
         let have = self.have;
         // The sender lives as long as the hub.
         let _ = self.newest.wait_for(|newest| *newest > have).await;
-        let batch = self.hub.registry.store.read().changes_after(have, BATCH).await?;
+        let batch = self.subscriptions.registry.store.read().changes_after(have, BATCH).await?;
         self.stage = match batch.first() {
             Some(first) if first.revision == have + 1 => Stage::Changes { batch: batch.into() },
             // It has been pruned.
@@ -175,7 +181,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.hub.watchers.dec();
+        self.subscriptions.watchers.dec();
     }
 }
 

@@ -55,7 +55,7 @@ pub enum SchedulingError {
     #[error("{}", refusal_words(*.0))]
     Refused(Refusal),
     /// No decision with this id is remembered here.
-    #[error("there is no decision {0}; a scheduler remembers its latest ones only")]
+    #[error("no decision {0}; a scheduler remembers its latest ones only")]
     DecisionNotFound(String),
     /// None of the workers could be reached.
     #[error("no worker could be reached")]

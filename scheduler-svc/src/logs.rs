@@ -69,14 +69,14 @@ impl Tail {
             let item = tokio::time::timeout_at(deadline.instant(), self.workers.next()).await;
             let Ok(Some((worker, item))) = item else { break };
             if let (Some(name), LogItem::End) = (waiting.remove(&worker), &item) {
-                all.unheard.push(name);
+                all.unreachable.push(name);
             }
             let response = self.new_lines(&worker, item);
             all.lines.extend(response.lines);
             all.missed += response.missed;
         }
-        all.unheard.extend(waiting.into_values());
-        all.unheard.sort();
+        all.unreachable.extend(waiting.into_values());
+        all.unreachable.sort();
         all.lines.sort_by_key(|line| line.at_us);
         if self.wanted.lines > 0 {
             let surplus = all.lines.len().saturating_sub(self.wanted.lines as usize);

@@ -335,7 +335,7 @@ async fn an_incomplete_hello_is_refused() {
         (Message::Report(Report::default()), "expected a hello"),
         (hello(None), "expected an identity"),
         (hello(Some(identity("", "http://h:1"))), "expected a name"),
-        (hello(Some(identity("w", "h:1"))), "is no endpoint"),
+        (hello(Some(identity("w", "h:1"))), "is not an endpoint"),
     ] {
         let requests = tokio_stream::once(JoinRequest { message: Some(message) });
         let refused = MembershipClient::new(stage.channel.clone()).join(requests).await.expect_err(expected);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mesh::bindings::{Lookup, Replica};
 use mesh::clock::now_ms;
-use mesh::database::{self, Attend, DatabaseError};
+use mesh::database::{self, DatabaseError, Maintain};
 use mesh::health::Readiness;
 use mesh::server::{Grpc, Service};
 use mesh::shutdown::Tasks;
@@ -16,7 +16,7 @@ use proto::sink::v1::delivery_server::DeliveryServer;
 use proto::sink::v1::sinks_server::SinksServer;
 
 use crate::config::Config;
-use crate::delivery::{Couriers, RemovedBindings};
+use crate::delivery::{DeliveryContext, RemovedBindings};
 use crate::error::Result;
 use crate::grpc::Handler;
 use crate::kinds::Http;
@@ -48,16 +48,16 @@ impl App {
         let board = replica.board();
         let http = Http::new()?;
         let stores = Stores::default();
-        let couriers = Couriers::new(outbox.clone(), http.clone(), metrics.clone(), stores.clone());
-        let couriers = Arc::new(couriers);
+        let context = DeliveryContext::new(outbox.clone(), http.clone(), metrics.clone(), stores.clone());
+        let context = Arc::new(context);
         let removed_after = Duration::from_secs(config.removed_after_s);
-        let removed = RemovedBindings::new(Arc::clone(&couriers), board.clone(), removed_after);
+        let removed = RemovedBindings::new(Arc::clone(&context), board.clone(), removed_after);
         tasks.spawn(removed.keep_burying(registry.clone()));
         tasks.spawn_until_done({
             let (outbox, stopping) = (outbox.clone(), tasks.stopping().clone());
             let following = readiness.condition("registry");
             async move {
-                let run = |binding, tenure| Arc::clone(&couriers).run(binding, tenure);
+                let run = |binding, held| Arc::clone(&context).run(binding, held);
                 replica.run(following, stopping, run).await;
                 outbox.close();
             }
@@ -101,19 +101,19 @@ async fn open_outbox(
     let signed = |value| i64::try_from(value).unwrap_or(i64::MAX);
     let most = Amount { rows: signed(config.max_outbox_rows), bytes: signed(config.max_outbox_bytes) };
     let outbox = Outbox::open(&config.database_url, config.database_connections, most, tasks).await?;
-    let attendant = Attendant {
+    let maintenance = Maintenance {
         outbox: outbox.clone(),
         metrics: metrics.clone(),
         remember_ms: signed(config.remember_delivered_s).saturating_mul(1000),
         remember_rows: signed(config.remember_delivered_rows),
         audited: None,
     };
-    database::attend(attendant, &config.database_url, readiness.condition("database"), tasks).await?;
+    database::maintain(maintenance, &config.database_url, readiness.condition("database"), tasks).await?;
     Ok(outbox)
 }
 
-/// Attends to the database.
-struct Attendant {
+/// Maintains the database.
+struct Maintenance {
     outbox: Outbox,
     metrics: Metrics,
     remember_ms: i64,
@@ -122,7 +122,7 @@ struct Attendant {
     audited: Option<Instant>,
 }
 
-impl Attend for Attendant {
+impl Maintain for Maintenance {
     async fn prepare(&mut self) -> Result<(), DatabaseError> {
         self.outbox.migrate().await
     }
@@ -141,7 +141,7 @@ impl Attend for Attendant {
     }
 }
 
-impl Attendant {
+impl Maintenance {
     /// Adds up the ledgers now and then.
     async fn audit(&mut self) {
         if self.audited.is_some_and(|at| at.elapsed() < AUDIT_INTERVAL) {

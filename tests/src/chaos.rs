@@ -56,7 +56,7 @@ struct Stage {
     deaths: BTreeMap<String, u32>,
 }
 
-/// Runs the plan. Panics when a message is no document, or more than one, when there is a dead letter, or
+/// Runs the plan. Panics when a message is not a document, or more than one, when there is a dead letter, or
 /// when the mesh's own books do not balance. `progress` is told now and then.
 pub async fn run(plan: &Plan, progress: impl Fn(&str)) -> Outcome {
     let mut stage = Stage::set(plan).await;

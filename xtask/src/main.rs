@@ -1,6 +1,7 @@
 //! Development tasks: `cargo xtask --help`.
 //!
 //! - `dashboards`: the Grafana dashboards
+//! - `docs`: the API documentation
 //! - `guests`: the functions in `guest/`
 //! - `generated`: files that are committed, and written from the code
 //! - `workspace`: where the files are, and running `cargo`
@@ -9,11 +10,10 @@
 #![allow(clippy::print_stdout)]
 
 mod dashboards;
+mod docs;
 mod generated;
 mod guests;
 mod workspace;
-
-use std::process::Command;
 
 use clap::Parser as _;
 
@@ -47,23 +47,21 @@ enum Task {
         #[arg(long)]
         update_hello: bool,
     },
-    /// Build the API documentation into target/doc; warnings are errors
+    /// Build the API documentation of the libraries into target/doc; warnings are errors
     Docs,
 }
 
 fn main() -> anyhow::Result<()> {
+    if docs::is_rustdoc() {
+        return docs::document();
+    }
     match Task::parse() {
         Task::Dashboards { check } => write_or_check(generated::dashboards()?, check),
         Task::Openapi { check } => write_or_check(vec![generated::openapi()?], check),
         Task::Guests { check: true, .. } => guests::check_hello(),
         Task::Guests { update_hello: true, .. } => guests::update_hello(),
         Task::Guests { .. } => guests::build(),
-        Task::Docs => {
-            let arguments = ["doc", "--workspace", "--no-deps", "--locked"];
-            workspace::run(
-                Command::new(workspace::cargo()).args(arguments).env("RUSTDOCFLAGS", "-D warnings"),
-            )
-        }
+        Task::Docs => docs::build(),
     }
 }
 

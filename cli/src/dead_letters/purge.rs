@@ -21,7 +21,7 @@ pub async fn some(client: &Client, ids: Vec<String>) -> anyhow::Result<()> {
         let answer = client.ask(client.request(Method::DELETE, &[PATH, &id])?).await?;
         if answer.status == StatusCode::NOT_FOUND {
             missing += 1;
-            eprintln!("{id}: there is no such dead letter");
+            eprintln!("{id}: no such dead letter");
         } else {
             answer.success()?;
             println!("purged {id}");

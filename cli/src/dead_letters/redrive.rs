@@ -35,7 +35,7 @@ pub async fn some(client: &Client, ids: Vec<String>) -> anyhow::Result<()> {
     for id in ids {
         let answer = client.ask(client.request(Method::POST, &[PATH, &id, "redrive"])?).await?;
         let outcome = match answer.status {
-            StatusCode::NOT_FOUND => Err("there is no such dead letter".to_owned()),
+            StatusCode::NOT_FOUND => Err("no such dead letter".to_owned()),
             // It failed again; the others may not.
             StatusCode::UNPROCESSABLE_ENTITY => Err(answer.words()),
             _ => answer.success().map(|_| ()).map(Ok)?,

@@ -15,10 +15,10 @@ use crate::pipe;
 /// What comes, a line of JSON each.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Told {
+enum LogEvent {
     Line(Line),
     Missed { missed: u64 },
-    Unheard { unheard: Vec<String> },
+    Unreachable { unreachable: Vec<String> },
 }
 
 #[derive(Debug, Deserialize)]
@@ -56,9 +56,9 @@ fn show_all(body: &str, json: bool) -> anyhow::Result<()> {
     for line in log["lines"].as_array().into_iter().flatten() {
         show(&line.to_string(), json)?;
     }
-    let unheard = log["unheard"].as_array().filter(|workers| !workers.is_empty());
-    match unheard {
-        Some(_) => show(&serde_json::json!({ "unheard": log["unheard"] }).to_string(), json),
+    let unreachable = log["unreachable"].as_array().filter(|workers| !workers.is_empty());
+    match unreachable {
+        Some(_) => show(&serde_json::json!({ "unreachable": log["unreachable"] }).to_string(), json),
         None => Ok(()),
     }
 }
@@ -90,16 +90,16 @@ async fn follow(mut answer: Response, json: bool) -> anyhow::Result<()> {
 
 /// Lines go to the standard output; what is said about them does not.
 fn show(line: &str, json: bool) -> anyhow::Result<()> {
-    let told: Told = serde_json::from_str(line).context("the answer is not what was expected")?;
+    let told: LogEvent = serde_json::from_str(line).context("the answer is not what was expected")?;
     let mut out = std::io::stdout().lock();
     match told {
-        Told::Line(_) if json => writeln!(out, "{line}")?,
-        Told::Line(line) => writeln!(out, "{}", in_words(&line))?,
-        Told::Missed { missed } => {
+        LogEvent::Line(_) if json => writeln!(out, "{line}")?,
+        LogEvent::Line(line) => writeln!(out, "{}", in_words(&line))?,
+        LogEvent::Missed { missed } => {
             eprintln!("({missed} lines are left out: they are too many, or came faster than they were read)")
         }
-        Told::Unheard { unheard } => {
-            eprintln!("(not asked, since they do not answer: {})", unheard.join(", "));
+        LogEvent::Unreachable { unreachable } => {
+            eprintln!("(not asked, since they do not answer: {})", unreachable.join(", "));
         }
     }
     Ok(out.flush()?)
@@ -128,7 +128,7 @@ mod tests {
         ];
         for (json, expected) in cases {
             match serde_json::from_str(json).expect("JSON") {
-                Told::Line(line) => assert_eq!(in_words(&line), expected),
+                LogEvent::Line(line) => assert_eq!(in_words(&line), expected),
                 other => panic!("{other:?}"),
             }
         }

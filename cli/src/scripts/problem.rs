@@ -17,7 +17,7 @@ impl Problem {
     /// In a line, with the place as editors know it.
     pub fn at(&self, file: &Path) -> String {
         let Self { message, line, column } = self;
-        // What is quoted from the file shall neither break the line nor steer the terminal.
+        // What is quoted from the file must neither break the line nor steer the terminal.
         let message = message.replace(char::is_control, " ");
         format!("{}:{line}:{column}: {message}", file.display())
     }

@@ -390,7 +390,7 @@ async fn an_event_dies_once(database: Database) {
     assert_eq!(write(&here, end(first.clone())).await, 1);
     assert_eq!(write(&there, end(second)).await, 0);
     assert_eq!(write(&here, Change::Redriven(first.id)).await, 1);
-    assert_eq!(write(&there, end(letter())).await, 0, "nor when it is no dead letter any more");
+    assert_eq!(write(&there, end(letter())).await, 0, "nor when it is not a dead letter any more");
     let now = counts(&here).await;
     assert_eq!((now.acknowledged, now.dead_lettered, now.redriven, now.dead_letters), (1, 1, 1, 0));
 }

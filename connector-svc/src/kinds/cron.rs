@@ -10,7 +10,7 @@ use croner::parser::{CronParser, Year};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Zoned};
 use mesh::backoff::Backoff;
-use mesh::bindings::{End, Tenure};
+use mesh::bindings::{End, HeldBinding};
 use mesh::clock::now_ms;
 use mesh::telemetry::{self, TraceParent};
 use serde::{Deserialize, Deserializer};
@@ -150,8 +150,8 @@ impl Schedule {
 }
 
 /// Hands the firings to `intake` until the lease ends.
-pub(crate) async fn run(params: Params, intake: Intake, entries: Vec<Entry>, tenure: Tenure) {
-    let mut status = ConnectionStatus::new(&tenure.report, intake.metrics());
+pub(crate) async fn run(params: Params, intake: Intake, entries: Vec<Entry>, held: HeldBinding) {
+    let mut status = ConnectionStatus::new(&held.report, intake.metrics());
     let mut handling = JoinSet::new();
     for entry in entries {
         handling.spawn(handle(intake.clone(), entry, None));
@@ -162,7 +162,7 @@ pub(crate) async fn run(params: Params, intake: Intake, entries: Vec<Entry>, ten
         loop {
             let has_capacity = handling.len() < usize::from(intake.handling().max_in_flight);
             tokio::select! {
-                end = tenure.ended() => break end,
+                end = held.ended() => break end,
                 Some(handled) = handling.join_next() => match unless_panicked(handled) {
                     Ok(()) => {}
                     Err(Abandoned) => break End::HandOver,

@@ -9,7 +9,7 @@ mod shutdown;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use mesh::bindings::Tenure;
+use mesh::bindings::HeldBinding;
 use proto::registry::v1::Binding;
 
 use crate::handling::Handling;
@@ -26,7 +26,7 @@ pub(crate) struct Source {
     pub(crate) handling: Handling,
     /// How traces describe it.
     pub(crate) origin: Origin,
-    run: Box<dyn FnOnce(Intake, Vec<Entry>, Tenure) -> BoxFuture<'static, ()> + Send>,
+    run: Box<dyn FnOnce(Intake, Vec<Entry>, HeldBinding) -> BoxFuture<'static, ()> + Send>,
 }
 
 /// Reads a binding. An error says what was expected.
@@ -45,7 +45,7 @@ pub(crate) fn read(binding: &Binding) -> Result<Source, String> {
 fn source<P, F>(
     params: Result<(P, Handling), String>,
     origin: impl FnOnce(&P) -> Origin,
-    run: impl FnOnce(P, Intake, Vec<Entry>, Tenure) -> F + Send + 'static,
+    run: impl FnOnce(P, Intake, Vec<Entry>, HeldBinding) -> F + Send + 'static,
 ) -> Result<Source, String>
 where
     P: Send + 'static,
@@ -53,14 +53,14 @@ where
 {
     let (params, handling) = params?;
     let origin = origin(&params);
-    let run = move |intake, entries, tenure| run(params, intake, entries, tenure).boxed();
+    let run = move |intake, entries, held| run(params, intake, entries, held).boxed();
     Ok(Source { handling, origin, run: Box::new(run) })
 }
 
 impl Source {
     /// Hands the source's events to `intake` until the lease ends. Keeps reconnecting, and reports the state
     /// of the connection. `entries` are the events of former holders in the journal.
-    pub(crate) async fn run(self, intake: Intake, entries: Vec<Entry>, tenure: Tenure) {
-        (self.run)(intake, entries, tenure).await;
+    pub(crate) async fn run(self, intake: Intake, entries: Vec<Entry>, held: HeldBinding) {
+        (self.run)(intake, entries, held).await;
     }
 }

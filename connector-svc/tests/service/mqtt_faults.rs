@@ -125,7 +125,7 @@ async fn while_the_scheduler_is_away_events_wait() {
     eventually("they wait", async || connector.counts("b").await.in_flight == 3).await;
     connector.host.dialer.provide("scheduler", stage.scheduler.router());
     let counts = connector.settled("b", 3).await;
-    assert_eq!(counts.dead_lettered, 0, "an absent scheduler is no attempt");
+    assert_eq!(counts.dead_lettered, 0, "an absent scheduler is not an attempt");
     assert_eq!(stage.scheduler.arguments(), ["1", "2", "3"]);
 }
 
@@ -157,7 +157,7 @@ async fn sinks_that_take_no_result_are_waited_for() {
     });
     broker.publish(&["-t", "a", "-m", "1"]);
     let counts = connector.settled("b", 1).await;
-    assert_eq!(counts.dead_lettered, 0, "that is no attempt");
+    assert_eq!(counts.dead_lettered, 0, "that is not an attempt");
     let calls = stage.scheduler.calls();
     assert!(calls.len() == 3 && calls.iter().all(|call| call.id == calls[0].id), "{calls:?}");
 }

@@ -51,7 +51,7 @@ pub(super) struct Counts {
 }
 
 impl Bindings {
-    /// Reads a JSON list; nothing but white space means an empty one. An entry that is no binding
+    /// Reads a JSON list; nothing but white space means an empty one. An entry that is not a binding
     /// is refused by itself.
     pub(super) fn parse(role: Role, text: &str) -> Result<Self, ApiError> {
         if text.trim().is_empty() {
@@ -68,8 +68,8 @@ impl Bindings {
         self.entries.iter().flatten().cloned().collect()
     }
 
-    /// What shall be there after an update; `None` when nothing changes. A list of which nothing is accepted
-    /// changes nothing: a slip of the pen shall not end what works.
+    /// What should be there after an update; `None` when nothing changes. A list of which nothing is accepted
+    /// changes nothing: a slip of the pen must not end what works.
     pub(super) fn replacement(&self) -> Option<Vec<Binding>> {
         let accepted = self.accepted();
         (!accepted.is_empty() || self.entries.is_empty()).then_some(accepted)
@@ -146,9 +146,9 @@ fn binding(role: Role, entry: &RawValue) -> Result<Binding, String> {
     };
     let kind = json::present(kind).ok_or_else(|| wrong("type is missing"))?;
     let params = json::present(params).ok_or_else(|| wrong("params is missing"))?;
-    let kind = json::string(kind).ok_or_else(|| wrong("type is no string"))?;
+    let kind = json::string(kind).ok_or_else(|| wrong("type is not a string"))?;
     if !params.get().starts_with('{') {
-        return Err(wrong("params is no object"));
+        return Err(wrong("params is not an object"));
     }
     Ok(Binding { id: String::new(), r#type: kind, params: params.get().to_owned() })
 }

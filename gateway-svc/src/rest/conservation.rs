@@ -9,12 +9,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Rest;
-use super::error::{ApiError, Usual};
-use super::events::EventCountsShown;
+use super::error::{ApiError, CommonErrors};
+use super::events::EventCountsView;
 use super::extract::User;
 use super::role::Role;
 use super::schema::Data;
-use super::sinks::SinkCountsShown;
+use super::sinks::SinkCountsView;
 
 /// What became of all events and of all results.
 #[derive(Debug, Serialize, ToSchema)]
@@ -47,7 +47,7 @@ struct Ledger<B> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 struct EventBalance {
     #[serde(flatten)]
-    counts: EventCountsShown,
+    counts: EventCountsView,
     /// `received - acknowledged - in_flight - lost`.
     drift: i64,
     /// `dead_lettered - dead_letters - redriven - purged`.
@@ -58,7 +58,7 @@ struct EventBalance {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 struct SinkBalance {
     #[serde(flatten)]
-    counts: SinkCountsShown,
+    counts: SinkCountsView,
     /// `accepted - delivered - pending - dead - purged`.
     drift: i64,
 }
@@ -67,7 +67,7 @@ struct SinkBalance {
 ///
 /// Each count changes together with what it counts, and survives restarts.
 #[utoipa::path(get, path = "/v1/conservation", tag = "events and sinks",
-    responses((status = 200, description = "The books.", body = Data<Conservation>), Usual))]
+    responses((status = 200, description = "The books.", body = Data<Conservation>), CommonErrors))]
 pub(super) async fn get_conservation(
     State(rest): State<Rest>,
     User(caller): User,
@@ -105,9 +105,9 @@ impl<B: Balance> Books<B> {
     }
 }
 
-impl From<EventCountsShown> for EventBalance {
-    fn from(counts: EventCountsShown) -> Self {
-        let EventCountsShown { received, acknowledged, in_flight, lost, dead_lettered, .. } = counts;
+impl From<EventCountsView> for EventBalance {
+    fn from(counts: EventCountsView) -> Self {
+        let EventCountsView { received, acknowledged, in_flight, lost, dead_lettered, .. } = counts;
         Self {
             drift: difference(received, [acknowledged, in_flight, lost]),
             dead_letter_drift: difference(
@@ -122,7 +122,7 @@ impl From<EventCountsShown> for EventBalance {
 impl Balance for EventBalance {
     fn plus(self, other: Self) -> Self {
         let (a, b) = (self.counts, other.counts);
-        Self::from(EventCountsShown {
+        Self::from(EventCountsView {
             received: a.received + b.received,
             acknowledged: a.acknowledged + b.acknowledged,
             in_flight: a.in_flight + b.in_flight,
@@ -136,9 +136,9 @@ impl Balance for EventBalance {
     }
 }
 
-impl From<SinkCountsShown> for SinkBalance {
-    fn from(counts: SinkCountsShown) -> Self {
-        let SinkCountsShown { accepted, delivered, pending, dead, purged } = counts;
+impl From<SinkCountsView> for SinkBalance {
+    fn from(counts: SinkCountsView) -> Self {
+        let SinkCountsView { accepted, delivered, pending, dead, purged } = counts;
         Self { drift: difference(accepted, [delivered, pending, dead, purged]), counts }
     }
 }
@@ -146,7 +146,7 @@ impl From<SinkCountsShown> for SinkBalance {
 impl Balance for SinkBalance {
     fn plus(self, other: Self) -> Self {
         let (a, b) = (self.counts, other.counts);
-        Self::from(SinkCountsShown {
+        Self::from(SinkCountsView {
             accepted: a.accepted + b.accepted,
             delivered: a.delivered + b.delivered,
             pending: a.pending + b.pending,
@@ -163,7 +163,7 @@ impl From<EventLedger> for Ledger<EventBalance> {
             binding_type: ledger.binding_type,
             module: ledger.module,
             function: ledger.function,
-            balance: EventCountsShown::from(ledger.counts.unwrap_or_default()).into(),
+            balance: EventCountsView::from(ledger.counts.unwrap_or_default()).into(),
         }
     }
 }
@@ -175,7 +175,7 @@ impl From<SinkLedger> for Ledger<SinkBalance> {
             binding_type: ledger.binding_type,
             module: ledger.module,
             function: ledger.function,
-            balance: SinkCountsShown::from(ledger.counts.unwrap_or_default()).into(),
+            balance: SinkCountsView::from(ledger.counts.unwrap_or_default()).into(),
         }
     }
 }

@@ -20,13 +20,13 @@ use proto::deadletter::v1::{
 };
 
 use super::Rest;
-use super::error::{ApiError, Failure, Usual};
+use super::error::{ApiError, CommonErrors, Failure};
 use super::extract::{JsonBody, Names, Query, User};
 use super::raw;
 use super::role::Role;
 use super::schema::Data;
 use filter::{Filter, PageQuery, PurgeQuery, RedriveBody};
-use letter::{DeadLetterShown, DeadLetterWithPayload, Purged, RedriveFailureShown, Redriven};
+use letter::{DeadLetterView, DeadLetterWithPayload, Purged, RedriveFailureView, Redriven};
 use page::{Page, merge};
 
 /// Lists dead letters of the functions that the caller reaches, oldest first, without payloads.
@@ -35,7 +35,7 @@ use page::{Page, merge};
         (status = 200, description = "A page. `next` is the `after` of the next one; null: there is none.",
             body = Page),
         (status = 400, description = "A filter is not what it should be.", body = Failure),
-        Usual,
+        CommonErrors,
     ))]
 pub(super) async fn list_dead_letters(
     State(rest): State<Rest>,
@@ -58,8 +58,8 @@ pub(super) async fn list_dead_letters(
     params(("id" = String, Path, description = "The letter's id.")),
     responses(
         (status = 200, description = "The letter.", body = Data<DeadLetterWithPayload>),
-        (status = 404, description = "There is no such dead letter.", body = Failure),
-        Usual,
+        (status = 404, description = "No such dead letter.", body = Failure),
+        CommonErrors,
     ))]
 pub(super) async fn get_dead_letter(
     State(rest): State<Rest>,
@@ -73,7 +73,7 @@ pub(super) async fn get_dead_letter(
         false if payload.is_empty() => ("payload", Bytes::from_static(b"null")),
         false => ("payload", payload),
     };
-    let head = serde_json::to_string(&DeadLetterShown::from(letter)).map_err(ApiError::internal)?;
+    let head = serde_json::to_string(&DeadLetterView::from(letter)).map_err(ApiError::internal)?;
     let opening = format!(r#"{{"data":{},"{name}":"#, head.trim_end_matches('}'));
     Ok(raw::answer(opening.as_bytes(), &payload, b"}}"))
 }
@@ -83,10 +83,10 @@ pub(super) async fn get_dead_letter(
 #[utoipa::path(post, path = "/v1/dead-letters/{id}/redrive", tag = "dead letters",
     params(("id" = String, Path, description = "The letter's id.")),
     responses(
-        (status = 200, description = "Redriven: it is no dead letter any more.", body = Data<Redriven>),
-        (status = 404, description = "There is no such dead letter.", body = Failure),
+        (status = 200, description = "Redriven: it is not a dead letter any more.", body = Data<Redriven>),
+        (status = 404, description = "No such dead letter.", body = Failure),
         (status = 422, description = "It failed again, and stays. The reason is in the detail.", body = Failure),
-        Usual,
+        CommonErrors,
     ))]
 pub(super) async fn redrive_dead_letter(
     State(rest): State<Rest>,
@@ -116,7 +116,7 @@ pub(super) async fn redrive_dead_letter(
         (status = 200, description = "What became of them.", body = Data<Redriven>),
         (status = 400, description = "A filter is not what it should be.", body = Failure),
         (status = 415, description = "The body is not JSON.", body = Failure),
-        Usual,
+        CommonErrors,
     ))]
 pub(super) async fn redrive_dead_letters(
     State(rest): State<Rest>,
@@ -147,8 +147,8 @@ pub(super) async fn redrive_dead_letters(
     params(("id" = String, Path, description = "The letter's id.")),
     responses(
         (status = 204, description = "Thrown away."),
-        (status = 404, description = "There is no such dead letter.", body = Failure),
-        Usual,
+        (status = 404, description = "No such dead letter.", body = Failure),
+        CommonErrors,
     ))]
 pub(super) async fn purge_dead_letter(
     State(rest): State<Rest>,
@@ -169,7 +169,7 @@ pub(super) async fn purge_dead_letter(
     responses(
         (status = 200, description = "How many were thrown away.", body = Data<Purged>),
         (status = 400, description = "A filter is not what it should be, or there is none.", body = Failure),
-        Usual,
+        CommonErrors,
     ))]
 pub(super) async fn purge_dead_letters(
     State(rest): State<Rest>,
@@ -228,7 +228,7 @@ async fn redrive(
     let request = RedriveDeadLettersRequest { selection: Some(selection) };
     let reply = keepers::redrive_dead_letters(rest, role, caller, request).await;
     let reply = reply.map_err(|status| role.failed(status))?;
-    let failures = reply.failures.into_iter().map(RedriveFailureShown::from).collect();
+    let failures = reply.failures.into_iter().map(RedriveFailureView::from).collect();
     Ok(Redriven { redriven: reply.redriven as usize, failures })
 }
 

@@ -73,6 +73,11 @@ impl ApiError {
         Self::new(status, format!("{title}: {message}")).message(message)
     }
 
+    /// What the client reads.
+    pub(super) fn body(&self) -> &Failure {
+        &self.body
+    }
+
     /// The same failure, with words on what was wrong.
     pub(super) fn message(mut self, message: impl Into<String>) -> Self {
         if let Errors::Detail(detail) = &mut self.body.errors {
@@ -274,9 +279,9 @@ fn rest_field((field, message): (String, String)) -> (String, String) {
 }
 
 /// The errors that every route with a token can have, for the documentation.
-pub(super) struct Usual;
+pub(super) struct CommonErrors;
 
-impl IntoResponses for Usual {
+impl IntoResponses for CommonErrors {
     fn responses() -> BTreeMap<String, RefOr<ResponseSpec>> {
         let usual = [
             ("401", "The token is missing, malformed, unknown or expired, or not good for this route."),

@@ -9,28 +9,28 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Rest;
-use super::error::{ApiError, Failure, Usual};
+use super::error::{ApiError, CommonErrors, Failure};
 use super::extract::{Query, User};
 use super::reached::{OfFunction, OfFunctions, functions, names};
 use super::role::Role;
 use super::schema::Data;
-use super::status::{self, BindingShown, Known, Wait};
+use super::status::{self, BindingView, Known, Wait};
 
 /// An event of a function.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct EventShown {
+pub(super) struct EventView {
     #[serde(flatten)]
-    binding: BindingShown,
+    binding: BindingView,
     /// When the last event came in: RFC 3339. Null: none did since its connector started.
     last_event_at: Option<String>,
     /// Null when the state is unknown.
-    counts: Option<EventCountsShown>,
+    counts: Option<EventCountsView>,
 }
 
 /// What became of events, each counted once however often its source sent it:
 /// `received = acknowledged + in_flight + lost`, and `dead_lettered = dead_letters + redriven + purged`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub(super) struct EventCountsShown {
+pub(super) struct EventCountsView {
     pub(super) received: u64,
     /// Done with: the source need not send it again.
     pub(super) acknowledged: u64,
@@ -49,7 +49,7 @@ pub(super) struct EventCountsShown {
     pub(super) purged: u64,
 }
 
-impl From<EventCounts> for EventCountsShown {
+impl From<EventCounts> for EventCountsView {
     fn from(counts: EventCounts) -> Self {
         Self {
             received: counts.received,
@@ -68,16 +68,16 @@ impl From<EventCounts> for EventCountsShown {
 /// Lists the events of the functions that the caller reaches, with their state.
 #[utoipa::path(get, path = "/v1/events", tag = "events and sinks", params(OfFunctions),
     responses(
-        (status = 200, description = "The events, ordered by function.", body = Data<Vec<OfFunction<EventShown>>>),
+        (status = 200, description = "The events, ordered by function.", body = Data<Vec<OfFunction<EventView>>>),
         (status = 400, description = "A filter is not what it should be.", body = Failure),
-        (status = 404, description = "There is no such module, or no such function.", body = Failure),
-        Usual,
+        (status = 404, description = "No such module or function.", body = Failure),
+        CommonErrors,
     ))]
 pub(super) async fn list_events(
     State(rest): State<Rest>,
     User(caller): User,
     Query(of): Query<OfFunctions>,
-) -> Result<Json<Data<Vec<OfFunction<EventShown>>>>, ApiError> {
+) -> Result<Json<Data<Vec<OfFunction<EventView>>>>, ApiError> {
     let functions = functions(&rest, &caller, of).await?;
     let names = names(&functions, |function| function.events.len());
     let events = functions.into_iter().flat_map(|function| function.events).collect();
@@ -87,17 +87,17 @@ pub(super) async fn list_events(
 }
 
 /// Events with what the connector tells of them within a short time.
-pub(super) async fn show_events(rest: &Rest, events: Vec<Binding>) -> Vec<EventShown> {
+pub(super) async fn show_events(rest: &Rest, events: Vec<Binding>) -> Vec<EventView> {
     if events.is_empty() {
         return Vec::new();
     }
     let ids = events.iter().map(|event| event.id.clone()).collect();
     let deadline = Deadline::after(rest.status_timeout);
     let told = status::of_events(rest, ids, Wait::No, deadline).await;
-    let show = |known: Known<EventCounts>| EventShown {
+    let show = |known: Known<EventCounts>| EventView {
         binding: known.binding,
         last_event_at: known.last_activity_at,
-        counts: known.counts.map(EventCountsShown::from),
+        counts: known.counts.map(EventCountsView::from),
     };
     status::known(Role::Event, events, told).map(show).collect()
 }

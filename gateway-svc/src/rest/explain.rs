@@ -1,7 +1,7 @@
 //! Why functions run where they run.
 
 mod query;
-mod shown;
+mod view;
 
 use axum::Json;
 use axum::extract::State;
@@ -14,12 +14,12 @@ use proto::scheduler::v1::{
 };
 
 use super::Rest;
-use super::error::{ApiError, Failure, Usual};
+use super::error::{ApiError, CommonErrors, Failure};
 use super::extract::{Names, Query, User};
 use super::revision::Revision;
 use super::schema::Data;
 use query::{DecisionsQuery, ExplainQuery, Question};
-use shown::{DecisionShown, ExplanationShown};
+use view::{DecisionView, ExplanationView};
 
 /// Explains what a script decides for a function: each item, block and worker that was looked at, with a
 /// verdict and the reason in words.
@@ -35,11 +35,11 @@ use shown::{DecisionShown, ExplanationShown};
                 the explanation knows that write."),
     ),
     responses(
-        (status = 200, description = "The explanation.", body = Data<ExplanationShown>),
+        (status = 200, description = "The explanation.", body = Data<ExplanationView>),
         (status = 400, description = "Neither a function nor a decision, or both.", body = Failure),
-        (status = 404, description = "There is no such script, no such function, no such decision any more, \
+        (status = 404, description = "No such script, function or decision, \
             or another policy made it, which is named.", body = Failure),
-        Usual,
+        CommonErrors,
     ))]
 pub(super) async fn explain_script(
     State(rest): State<Rest>,
@@ -47,7 +47,7 @@ pub(super) async fn explain_script(
     Names(script): Names<String>,
     seen: Revision,
     Query(query): Query<ExplainQuery>,
-) -> Result<Json<Data<ExplanationShown>>, ApiError> {
+) -> Result<Json<Data<ExplanationView>>, ApiError> {
     let asked = match query.read()? {
         Question::Past(id) => Asked::DecisionId(id),
         Question::Now { module, function } => Asked::Now(HypotheticalInvocation {
@@ -61,7 +61,7 @@ pub(super) async fn explain_script(
     if explanation.script != script {
         return Err(made_by_another(&explanation));
     }
-    Ok(Json(Data { data: ExplanationShown::from(explanation) }))
+    Ok(Json(Data { data: ExplanationView::from(explanation) }))
 }
 
 /// Lists the latest decisions for functions that the caller reaches, oldest first, with what became of
@@ -70,36 +70,36 @@ pub(super) async fn explain_script(
 /// The scheduler that answers lists its own. What is listed is a load that can be simulated.
 #[utoipa::path(get, path = "/v1/decisions", tag = "scheduling", params(DecisionsQuery),
     responses(
-        (status = 200, description = "The decisions.", body = Data<Vec<DecisionShown>>),
-        (status = 400, description = "The limit is no number from 1.", body = Failure),
-        Usual,
+        (status = 200, description = "The decisions.", body = Data<Vec<DecisionView>>),
+        (status = 400, description = "The limit is not a number from 1.", body = Failure),
+        CommonErrors,
     ))]
 pub(super) async fn list_decisions(
     State(rest): State<Rest>,
     User(caller): User,
     Query(query): Query<DecisionsQuery>,
-) -> Result<Json<Data<Vec<DecisionShown>>>, ApiError> {
+) -> Result<Json<Data<Vec<DecisionView>>>, ApiError> {
     let limit = query.limit()?;
     let request = rest.request(&caller, ListDecisionsRequest { limit });
     let decisions = rest.channels.policies().list_decisions(request).await?.into_inner().decisions;
-    Ok(Json(Data { data: decisions.into_iter().map(DecisionShown::from).collect() }))
+    Ok(Json(Data { data: decisions.into_iter().map(DecisionView::from).collect() }))
 }
 
 /// Explains a decision, whichever policy made it.
 #[utoipa::path(get, path = "/v1/decisions/{decision}", tag = "scheduling",
     params(("decision" = String, Path, description = "The decision's id.")),
     responses(
-        (status = 200, description = "The explanation.", body = Data<ExplanationShown>),
-        (status = 404, description = "There is no such decision any more.", body = Failure),
-        Usual,
+        (status = 200, description = "The explanation.", body = Data<ExplanationView>),
+        (status = 404, description = "No such decision; only the latest ones are kept.", body = Failure),
+        CommonErrors,
     ))]
 pub(super) async fn explain_decision(
     State(rest): State<Rest>,
     User(caller): User,
     Names(id): Names<String>,
-) -> Result<Json<Data<ExplanationShown>>, ApiError> {
+) -> Result<Json<Data<ExplanationView>>, ApiError> {
     let explanation = explain(&rest, &caller, Asked::DecisionId(id)).await?;
-    Ok(Json(Data { data: ExplanationShown::from(explanation) }))
+    Ok(Json(Data { data: ExplanationView::from(explanation) }))
 }
 
 async fn explain(rest: &Rest, caller: &Caller, asked: Asked) -> Result<Explanation, ApiError> {

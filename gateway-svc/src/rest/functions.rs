@@ -19,7 +19,7 @@ use proto::scheduler::v1::{AwaitCodeRequest, CodeFailure};
 
 use super::Rest;
 use super::bindings::Bindings;
-use super::error::{ApiError, Failure, Usual};
+use super::error::{ApiError, CommonErrors, Failure};
 use super::events::show_events;
 use super::extract::{Names, User};
 use super::revision::Revision;
@@ -27,7 +27,7 @@ use super::schema::{Data, FunctionUpload};
 use super::sinks::show_sinks;
 use super::upload::{Code, Form, unless_unreadable};
 use form::FunctionForm;
-use reply::{CodeOnWorkers, FunctionShown, FunctionWritten};
+use reply::{CodeOnWorkers, FunctionView, FunctionWriteResponse};
 
 /// Shows a function, and how its events and sinks do.
 #[utoipa::path(get, path = "/v1/fn/{module}/{function}", tag = "functions",
@@ -36,21 +36,21 @@ use reply::{CodeOnWorkers, FunctionShown, FunctionWritten};
         ("function" = String, Path, description = "The function's name."),
     ),
     responses(
-        (status = 200, description = "The function.", body = Data<FunctionShown>),
-        (status = 404, description = "There is no such function.", body = Failure),
-        Usual,
+        (status = 200, description = "The function.", body = Data<FunctionView>),
+        (status = 404, description = "No such function.", body = Failure),
+        CommonErrors,
     ))]
 pub(super) async fn get_function(
     State(rest): State<Rest>,
     User(caller): User,
     Names((module, name)): Names<(String, String)>,
-) -> Result<Json<Data<FunctionShown>>, ApiError> {
+) -> Result<Json<Data<FunctionView>>, ApiError> {
     let request = rest.request(&caller, GetFunctionRequest { module, name });
     let reply = rest.channels.functions().get_function(request).await?.into_inner();
     let mut function = reply.function.unwrap_or_default();
     let (events, sinks) = (std::mem::take(&mut function.events), std::mem::take(&mut function.sinks));
     let (events, sinks) = tokio::join!(show_events(&rest, events), show_sinks(&rest, sinks));
-    Ok(Json(Data { data: FunctionShown::new(function, events, sinks) }))
+    Ok(Json(Data { data: FunctionView::new(function, events, sinks) }))
 }
 
 /// Creates a function.
@@ -61,16 +61,16 @@ pub(super) async fn get_function(
     params(("module" = String, Path, description = "The module's name.")),
     request_body(content = FunctionUpload, content_type = "multipart/form-data"),
     responses(
-        (status = 201, description = "Created.", body = Data<FunctionWritten>),
+        (status = 201, description = "Created.", body = Data<FunctionWriteResponse>),
         (status = 207, description = "Created, but not every event and sink is connected.",
-            body = Data<FunctionWritten>),
+            body = Data<FunctionWriteResponse>),
         (status = 400, description = "A part is missing, or is not the JSON that it should be.", body = Failure),
-        (status = 404, description = "There is no such module.", body = Failure),
+        (status = 404, description = "No such module.", body = Failure),
         (status = 408, description = "The upload did not arrive in time.", body = Failure),
         (status = 409, description = "The module has a function of this name.", body = Failure),
         (status = 413, description = "The binary, or another part, is too large.", body = Failure),
         (status = 422, description = "A field is refused; the code may be no runnable wasm.", body = Failure),
-        Usual,
+        CommonErrors,
     ))]
 pub(super) async fn create_function(
     State(rest): State<Rest>,
@@ -116,16 +116,16 @@ pub(super) async fn create_function(
     ),
     request_body(content = FunctionUpload, content_type = "multipart/form-data"),
     responses(
-        (status = 200, description = "Changed.", body = Data<FunctionWritten>),
+        (status = 200, description = "Changed.", body = Data<FunctionWriteResponse>),
         (status = 207, description = "Changed, but not every event and sink is connected.",
-            body = Data<FunctionWritten>),
+            body = Data<FunctionWriteResponse>),
         (status = 400, description = "No upload, or a part is not the JSON that it should be.", body = Failure),
-        (status = 404, description = "There is no such function.", body = Failure),
+        (status = 404, description = "No such function.", body = Failure),
         (status = 408, description = "The upload did not arrive in time.", body = Failure),
         (status = 409, description = "The module has a function of the new name.", body = Failure),
         (status = 413, description = "The binary, or another part, is too large.", body = Failure),
         (status = 422, description = "A field is refused; the code may be no runnable wasm.", body = Failure),
-        Usual,
+        CommonErrors,
     ))]
 pub(super) async fn update_function(
     State(rest): State<Rest>,
@@ -181,8 +181,8 @@ async fn send_update(
     ),
     responses(
         (status = 204, description = "Deleted."),
-        (status = 404, description = "There is no such function.", body = Failure),
-        Usual,
+        (status = 404, description = "No such function.", body = Failure),
+        CommonErrors,
     ))]
 pub(super) async fn delete_function(
     State(rest): State<Rest>,
@@ -222,7 +222,7 @@ async fn settle(
     function: Function,
     wait_for_workers: bool,
     bindings: NewBindings,
-) -> FunctionWritten {
+) -> FunctionWriteResponse {
     let on_workers = async {
         match wait_for_workers {
             true => Some(await_code(rest, &function).await),
@@ -238,7 +238,7 @@ async fn settle(
         outcomes(bindings.sinks, &function.sinks),
         on_workers,
     );
-    FunctionWritten::new(function.name, events, sinks, workers)
+    FunctionWriteResponse::new(function.name, events, sinks, workers)
 }
 
 async fn await_code(rest: &Rest, function: &Function) -> CodeOnWorkers {
@@ -261,7 +261,7 @@ async fn await_code(rest: &Rest, function: &Function) -> CodeOnWorkers {
     }
 }
 
-fn respond(success: StatusCode, revision: Revision, written: FunctionWritten) -> Response {
+fn respond(success: StatusCode, revision: Revision, written: FunctionWriteResponse) -> Response {
     let status = if written.any_failed() { StatusCode::MULTI_STATUS } else { success };
     (status, revision, Json(Data { data: written })).into_response()
 }

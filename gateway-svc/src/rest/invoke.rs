@@ -14,7 +14,7 @@ use tracing::Span;
 use uuid::Uuid;
 
 use super::Rest;
-use super::error::{ApiError, Failure, Usual};
+use super::error::{ApiError, CommonErrors, Failure};
 use super::extract::{JsonBody, Names, User};
 use super::json;
 use super::raw;
@@ -52,12 +52,12 @@ const DECISION: HeaderName = HeaderName::from_static(mesh::DECISION_HEADER);
                     http_requests, attempts and worker, as a dictionary of RFC 9651."),
             )),
         (status = 400, description = "No JSON object, or an unknown way of scheduling.", body = Failure),
-        (status = 404, description = "There is no such function, or no such script.", body = Failure),
+        (status = 404, description = "No such function or script.", body = Failure),
         (status = 408, description = "The body did not arrive in time.", body = Failure),
         (status = 413, description = "The body is too large.", body = Failure),
         (status = 415, description = "The body is not JSON.", body = Failure),
         (status = 422, description = "The function's own error: `Error: MESSAGE`.", body = Failure),
-        Usual,
+        CommonErrors,
     ))]
 pub(super) async fn invoke_function(
     State(rest): State<Rest>,

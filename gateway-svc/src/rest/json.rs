@@ -32,7 +32,7 @@ pub(super) fn string(value: &RawValue) -> Option<String> {
     serde_json::from_str(value.get()).ok()
 }
 
-/// A name among `members`: 422 for what is no string, `None` when the member is absent. A null is
+/// A name among `members`: 422 for what is not a string, `None` when the member is absent. A null is
 /// blank.
 pub(super) fn name(member: Option<&RawValue>) -> Result<Option<String>, ApiError> {
     let Some(value) = member else { return Ok(None) };

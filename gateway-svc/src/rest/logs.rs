@@ -19,7 +19,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Rest;
-use super::error::{ApiError, Failure, Usual};
+use super::error::{ApiError, CommonErrors, Failure};
 use super::extract::{Names, Query, User};
 use super::revision::Revision;
 use super::schema::Data;
@@ -37,17 +37,17 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Log {
     /// Oldest first.
-    lines: Vec<LineShown>,
+    lines: Vec<LineView>,
     /// Older lines that are remembered and left out here, since there are too many; `lines` asks for fewer.
     missed: u64,
     /// Workers that could not be asked.
-    unheard: Vec<String>,
+    unreachable: Vec<String>,
 }
 
 /// A line that a function has logged.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = LogLine)]
-struct LineShown {
+struct LineView {
     /// RFC 3339, to the microsecond.
     at: String,
     text: String,
@@ -63,7 +63,7 @@ struct LineShown {
 ///
 /// Workers remember the latest lines of all their functions, a few megabytes. With `follow` each line of the
 /// answer is a JSON object: a log line, `{"missed": NUMBER}` when lines came faster than they were read, or
-/// `{"unheard": [WORKER, ...]}`, the workers that could not be asked. Empty lines keep the connection alive.
+/// `{"unreachable": [WORKER, ...]}`, the workers that could not be asked. Empty lines keep the connection alive.
 #[utoipa::path(get, path = "/v1/fn/{module}/{function}/logs", tag = "functions",
     params(
         ("module" = String, Path, description = "The module's name."),
@@ -76,8 +76,8 @@ struct LineShown {
     responses(
         (status = 200, description = "The lines.", body = Data<Log>),
         (status = 400, description = "The query is malformed.", body = Failure),
-        (status = 404, description = "There is no such function.", body = Failure),
-        Usual,
+        (status = 404, description = "No such function.", body = Failure),
+        CommonErrors,
     ))]
 pub(super) async fn read_logs(
     State(rest): State<Rest>,
@@ -94,8 +94,8 @@ pub(super) async fn read_logs(
     }
     let request = rest.request(&caller, request);
     let mut responses = rest.channels.logs().tail_logs(request).await?.into_inner();
-    let TailLogsResponse { lines, missed, unheard } = responses.message().await?.unwrap_or_default();
-    let log = Log { lines: lines.into_iter().map(LineShown::from).collect(), missed, unheard };
+    let TailLogsResponse { lines, missed, unreachable } = responses.message().await?.unwrap_or_default();
+    let log = Log { lines: lines.into_iter().map(LineView::from).collect(), missed, unreachable };
     Ok(Json(Data { data: log }).into_response())
 }
 
@@ -143,18 +143,18 @@ fn written(response: TailLogsResponse) -> Bytes {
         missed: u64,
     }
     #[derive(Serialize)]
-    struct Unheard {
-        unheard: Vec<String>,
+    struct Unreachable {
+        unreachable: Vec<String>,
     }
     let mut text = BytesMut::new();
     if response.missed > 0 {
         write_line(&mut text, &Missed { missed: response.missed });
     }
-    if !response.unheard.is_empty() {
-        write_line(&mut text, &Unheard { unheard: response.unheard });
+    if !response.unreachable.is_empty() {
+        write_line(&mut text, &Unreachable { unreachable: response.unreachable });
     }
     for line in response.lines {
-        write_line(&mut text, &LineShown::from(line));
+        write_line(&mut text, &LineView::from(line));
     }
     text.freeze()
 }
@@ -164,7 +164,7 @@ fn write_line(text: &mut BytesMut, line: &impl Serialize) {
     text.put_u8(b'\n');
 }
 
-impl From<LogLine> for LineShown {
+impl From<LogLine> for LineView {
     fn from(LogLine { at_us, text, invocation_id, trace_id, worker, .. }: LogLine) -> Self {
         let trace_id = Some(trace_id).filter(|id| !id.is_empty());
         Self { at: rfc_3339_us(at_us), text, invocation: invocation_id, trace_id, worker }
@@ -178,10 +178,10 @@ mod tests {
     #[test]
     fn each_line_is_an_object() {
         let line = LogLine { at_us: 1_700_000_000_123_456, text: "a\n\"b\"".into(), ..LogLine::default() };
-        let response = TailLogsResponse { lines: vec![line], missed: 2, unheard: vec!["w".into()] };
+        let response = TailLogsResponse { lines: vec![line], missed: 2, unreachable: vec!["w".into()] };
         let expected = concat!(
             "{\"missed\":2}\n",
-            "{\"unheard\":[\"w\"]}\n",
+            "{\"unreachable\":[\"w\"]}\n",
             r#"{"at":"2023-11-14T22:13:20.123456Z","text":"a\n\"b\"","invocation":"","trace_id":null,"worker":""}"#,
             "\n"
         );

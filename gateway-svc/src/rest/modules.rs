@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::Rest;
-use super::error::{ApiError, Failure, Usual};
+use super::error::{ApiError, CommonErrors, Failure};
 use super::extract::{JsonBody, Names, User};
 use super::json;
 use super::revision::Revision;
@@ -27,7 +27,7 @@ pub(super) struct ModuleWithFunctions {
 
 /// Lists the modules that the caller reaches, ordered by name, `_` first.
 #[utoipa::path(get, path = "/v1/fn", tag = "modules",
-    responses((status = 200, description = "The modules.", body = Data<Vec<Name>>), Usual))]
+    responses((status = 200, description = "The modules.", body = Data<Vec<Name>>), CommonErrors))]
 pub(super) async fn list_modules(
     State(rest): State<Rest>,
     User(caller): User,
@@ -46,7 +46,7 @@ pub(super) async fn list_modules(
         (status = 413, description = "The body is too large.", body = Failure),
         (status = 415, description = "The body is not JSON.", body = Failure),
         (status = 422, description = "The name is refused, or taken.", body = Failure),
-        Usual,
+        CommonErrors,
     ))]
 pub(super) async fn create_module(
     State(rest): State<Rest>,
@@ -66,8 +66,8 @@ pub(super) async fn create_module(
     params(("module" = String, Path, description = "The module's name.")),
     responses(
         (status = 200, description = "The module.", body = Data<ModuleWithFunctions>),
-        (status = 404, description = "There is no such module.", body = Failure),
-        Usual,
+        (status = 404, description = "No such module.", body = Failure),
+        CommonErrors,
     ))]
 pub(super) async fn get_module(
     State(rest): State<Rest>,
@@ -87,12 +87,12 @@ pub(super) async fn get_module(
     responses(
         (status = 200, description = "Renamed, or unchanged.", body = Data<Name>),
         (status = 400, description = "No JSON object with a `module`, or the module is `_`.", body = Failure),
-        (status = 404, description = "There is no such module.", body = Failure),
+        (status = 404, description = "No such module.", body = Failure),
         (status = 408, description = "The body did not arrive in time.", body = Failure),
         (status = 413, description = "The body is too large.", body = Failure),
         (status = 415, description = "The body is not JSON.", body = Failure),
         (status = 422, description = "The name is refused, or taken.", body = Failure),
-        Usual,
+        CommonErrors,
     ))]
 pub(super) async fn rename_module(
     State(rest): State<Rest>,
@@ -119,8 +119,8 @@ pub(super) async fn rename_module(
     responses(
         (status = 204, description = "Deleted."),
         (status = 400, description = "The module is `_`.", body = Failure),
-        (status = 404, description = "There is no such module.", body = Failure),
-        Usual,
+        (status = 404, description = "No such module.", body = Failure),
+        CommonErrors,
     ))]
 pub(super) async fn delete_module(
     State(rest): State<Rest>,

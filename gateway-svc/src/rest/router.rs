@@ -77,7 +77,7 @@ fn open() -> OpenApiRouter<Rest> {
 
 /// The OpenAPI document of all routes.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    open().merge(api()).into_openapi()
+    docs::complete(open().merge(api()).into_openapi())
 }
 
 /// The REST port.
@@ -110,7 +110,7 @@ pub fn router(
         .layer(DefaultBodyLimit::max(largest_body));
 
     let routes = routes
-        .merge(docs::pages(&document))
+        .merge(docs::pages(&docs::complete(document)))
         .fallback(async || ApiError::not_found("no such path; /docs lists all"))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(stack)

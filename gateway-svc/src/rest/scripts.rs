@@ -1,6 +1,6 @@
 //! APP scripts.
 
-mod shown;
+mod view;
 
 use axum::Json;
 use axum::extract::State;
@@ -12,13 +12,13 @@ use proto::registry::v1::{DeleteScriptRequest, GetScriptRequest, ListScriptsRequ
 use proto::scheduler::v1::AppScript;
 
 use super::Rest;
-use super::error::{ApiError, Failure, Usual};
+use super::error::{ApiError, CommonErrors, Failure};
 use super::extract::{JsonBody, Names, Query, User};
 use super::revision::Revision;
 use super::schema::{Data, DeleteScriptQuery, LintBody, ScriptUpload};
 use super::upload::Form;
 use crate::scripts::{self, Created, NotCreated};
-use shown::{Findings, ScriptCreated, ScriptShown};
+use view::{Findings, ScriptCreated, ScriptView};
 
 /// Scripts of a list that the scheduler reads at once.
 const AT_ONCE: usize = 8;
@@ -36,11 +36,11 @@ impl From<NotCreated> for ApiError {
 
 /// Lists the scripts, ordered by name.
 #[utoipa::path(get, path = "/v1/scripts/app", tag = "scripts",
-    responses((status = 200, description = "The scripts.", body = Data<Vec<ScriptShown>>), Usual))]
+    responses((status = 200, description = "The scripts.", body = Data<Vec<ScriptView>>), CommonErrors))]
 pub(super) async fn list_scripts(
     State(rest): State<Rest>,
     User(caller): User,
-) -> Result<Json<Data<Vec<ScriptShown>>>, ApiError> {
+) -> Result<Json<Data<Vec<ScriptView>>>, ApiError> {
     let request = rest.request(&caller, ListScriptsRequest {});
     let scripts = rest.channels.scripts().list_scripts(request).await?.into_inner().scripts;
     let deadline = Deadline::after(rest.status_timeout);
@@ -50,7 +50,7 @@ pub(super) async fn list_scripts(
 
 /// Stores a script, unless the file is none.
 ///
-/// Each problem of a file that is no script is a message of its own, with its place.
+/// Each problem of a file that is not a script is a message of its own, with its place.
 #[utoipa::path(post, path = "/v1/scripts/app", tag = "scripts",
     request_body(content = ScriptUpload, content_type = "multipart/form-data"),
     responses(
@@ -58,8 +58,8 @@ pub(super) async fn list_scripts(
         (status = 400, description = "A part is missing.", body = Failure),
         (status = 408, description = "The body did not arrive in time.", body = Failure),
         (status = 413, description = "A part is too large.", body = Failure),
-        (status = 422, description = "The name is refused or taken, or the file is no script.", body = Failure),
-        Usual,
+        (status = 422, description = "The name is refused or taken, or the file is not a script.", body = Failure),
+        CommonErrors,
     ))]
 pub(super) async fn create_script(
     State(rest): State<Rest>,
@@ -91,15 +91,15 @@ pub(super) async fn create_script(
 #[utoipa::path(get, path = "/v1/scripts/app/{script}", tag = "scripts",
     params(("script" = String, Path, description = "The script's name.")),
     responses(
-        (status = 200, description = "The script.", body = Data<ScriptShown>),
-        (status = 404, description = "There is no such script.", body = Failure),
-        Usual,
+        (status = 200, description = "The script.", body = Data<ScriptView>),
+        (status = 404, description = "No such script.", body = Failure),
+        CommonErrors,
     ))]
 pub(super) async fn get_script(
     State(rest): State<Rest>,
     User(caller): User,
     Names(name): Names<String>,
-) -> Result<Json<Data<ScriptShown>>, ApiError> {
+) -> Result<Json<Data<ScriptView>>, ApiError> {
     let request = rest.request(&caller, GetScriptRequest { name });
     let reply = rest.channels.scripts().get_script(request).await?.into_inner();
     let deadline = Deadline::after(rest.status_timeout);
@@ -113,9 +113,9 @@ pub(super) async fn get_script(
     responses(
         (status = 204, description = "Deleted."),
         (status = 400, description = "`force` is neither true nor false, or a parameter is unknown.", body = Failure),
-        (status = 404, description = "There is no such script.", body = Failure),
+        (status = 404, description = "No such script.", body = Failure),
         (status = 409, description = "Functions use it; `errors.message` names them.", body = Failure),
-        Usual,
+        CommonErrors,
     ))]
 pub(super) async fn delete_script(
     State(rest): State<Rest>,
@@ -137,7 +137,7 @@ pub(super) async fn delete_script(
         (status = 408, description = "The body did not arrive in time.", body = Failure),
         (status = 413, description = "The body is too large.", body = Failure),
         (status = 415, description = "The body is not JSON.", body = Failure),
-        Usual,
+        CommonErrors,
     ))]
 pub(super) async fn lint_script(
     State(rest): State<Rest>,
@@ -151,9 +151,9 @@ pub(super) async fn lint_script(
 }
 
 /// A script with what it says, if the scheduler can tell that in time.
-async fn show(rest: &Rest, caller: &Caller, deadline: Deadline, script: Script) -> ScriptShown {
+async fn show(rest: &Rest, caller: &Caller, deadline: Deadline, script: Script) -> ScriptView {
     let read = read(rest, caller, deadline, script.content.clone()).await;
-    ScriptShown::new(script, read)
+    ScriptView::new(script, read)
 }
 
 async fn read(rest: &Rest, caller: &Caller, deadline: Deadline, content: String) -> Option<AppScript> {

@@ -10,7 +10,7 @@ use tonic::Status;
 use utoipa::ToSchema;
 
 use super::Rest;
-use super::error::{ApiError, Failure, Usual};
+use super::error::{ApiError, CommonErrors, Failure};
 use super::extract::{JsonBody, User};
 use super::revision::Revision;
 use super::schema::Data;
@@ -24,9 +24,9 @@ pub(super) struct SimulateBody {
     /// The text of a script that need not be stored.
     content: Option<String>,
     #[schema(max_items = 10_000)]
-    workers: Vec<WorkerGiven>,
+    workers: Vec<WorkerSpec>,
     #[schema(max_items = 1_000_000)]
-    load: Vec<InvocationGiven>,
+    load: Vec<InvocationSpec>,
     /// For the strategy `random`: the same seed makes the same choices.
     #[serde(default)]
     seed: u64,
@@ -36,7 +36,7 @@ pub(super) struct SimulateBody {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = SimulatedWorker)]
-struct WorkerGiven {
+struct WorkerSpec {
     name: String,
     /// In bytes. Absent or 0: unknown.
     #[serde(default)]
@@ -49,7 +49,7 @@ struct WorkerGiven {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = SimulatedInvocation)]
-struct InvocationGiven {
+struct InvocationSpec {
     /// Nanoseconds since the load began. Of the same moment, ends come before beginnings, and those in the
     /// order given.
     at_ns: u64,
@@ -67,13 +67,13 @@ struct InvocationGiven {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Simulated {
     /// One for each invocation of the load, in the order in which they were placed.
-    placements: Vec<PlacementShown>,
+    placements: Vec<PlacementView>,
 }
 
 /// Where an invocation was placed.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Placement)]
-struct PlacementShown {
+struct PlacementView {
     /// Which invocation of the load, from 0.
     invocation: u32,
     /// Empty: nowhere.
@@ -92,12 +92,12 @@ struct PlacementShown {
     responses(
         (status = 200, description = "The placements.", body = Data<Simulated>),
         (status = 400, description = "The body is not what it should be.", body = Failure),
-        (status = 404, description = "There is no such script.", body = Failure),
+        (status = 404, description = "No such script.", body = Failure),
         (status = 408, description = "The body did not arrive in time.", body = Failure),
         (status = 413, description = "The body is too large, or the answer would be.", body = Failure),
         (status = 415, description = "The body is not JSON.", body = Failure),
-        (status = 422, description = "A field makes no sense, or the text is no script.", body = Failure),
-        Usual,
+        (status = 422, description = "A field makes no sense, or the text is not a script.", body = Failure),
+        CommonErrors,
     ))]
 pub(super) async fn simulate(
     State(rest): State<Rest>,
@@ -122,7 +122,7 @@ pub(super) async fn simulate(
         min_revision: rest.latest_revision.at_least(seen),
     };
     let reply = rest.channels.policies().simulate(rest.request(&caller, request)).await.map_err(refused)?;
-    let placements = reply.into_inner().placements.into_iter().map(PlacementShown::from).collect();
+    let placements = reply.into_inner().placements.into_iter().map(PlacementView::from).collect();
     Ok(Json(Data { data: Simulated { placements } }))
 }
 
@@ -135,19 +135,19 @@ fn refused(status: Status) -> ApiError {
     }
 }
 
-impl From<WorkerGiven> for SimulatedWorker {
-    fn from(WorkerGiven { name, memory_total, memory_available }: WorkerGiven) -> Self {
+impl From<WorkerSpec> for SimulatedWorker {
+    fn from(WorkerSpec { name, memory_total, memory_available }: WorkerSpec) -> Self {
         Self { name, memory_total, memory_available }
     }
 }
 
-impl From<InvocationGiven> for TimedInvocation {
-    fn from(InvocationGiven { at_ns, tag, capacity_kb, duration_ns }: InvocationGiven) -> Self {
+impl From<InvocationSpec> for TimedInvocation {
+    fn from(InvocationSpec { at_ns, tag, capacity_kb, duration_ns }: InvocationSpec) -> Self {
         Self { at_ns, tag, capacity_kb, duration_ns }
     }
 }
 
-impl From<Placement> for PlacementShown {
+impl From<Placement> for PlacementView {
     fn from(Placement { invocation, worker, refusal }: Placement) -> Self {
         Self { invocation, worker, refusal }
     }

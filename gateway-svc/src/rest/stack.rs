@@ -40,7 +40,7 @@ impl MakeRequestId for NewRequestId {
     }
 }
 
-/// The route's pattern: what varies in a path is no label.
+/// The route's pattern: what varies in a path is not a label.
 fn route(request: &Request) -> &str {
     request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str)
 }

@@ -25,7 +25,7 @@ pub(super) enum Wait {
 
 /// What the service of a binding tells of it.
 #[derive(Debug)]
-pub(super) struct Told<C> {
+pub(super) struct StatusReport<C> {
     pub(super) status: BindingStatus,
     counts: Option<C>,
 }
@@ -36,10 +36,10 @@ pub(super) async fn of_events(
     ids: Vec<String>,
     wait: Wait,
     deadline: Deadline,
-) -> Result<Vec<Told<EventCounts>>, Status> {
+) -> Result<Vec<StatusReport<EventCounts>>, Status> {
     let request = deadline.attach(GetEventStatusRequest { ids, wait: wait == Wait::Yes });
     let statuses = rest.channels.events().get_event_status(request).await?.into_inner().statuses;
-    let told = |EventStatus { status, counts }| Some(Told { status: status?, counts });
+    let told = |EventStatus { status, counts }| Some(StatusReport { status: status?, counts });
     Ok(statuses.into_iter().filter_map(told).collect())
 }
 
@@ -49,10 +49,10 @@ pub(super) async fn of_sinks(
     ids: Vec<String>,
     wait: Wait,
     deadline: Deadline,
-) -> Result<Vec<Told<SinkCounts>>, Status> {
+) -> Result<Vec<StatusReport<SinkCounts>>, Status> {
     let request = deadline.attach(GetSinkStatusRequest { ids, wait: wait == Wait::Yes });
     let statuses = rest.channels.sinks().get_sink_status(request).await?.into_inner().statuses;
-    let told = |SinkStatus { status, counts }| Some(Told { status: status?, counts });
+    let told = |SinkStatus { status, counts }| Some(StatusReport { status: status?, counts });
     Ok(statuses.into_iter().filter_map(told).collect())
 }
 
@@ -80,7 +80,7 @@ pub(super) async fn of_bindings(
 /// A binding with what is told of it.
 #[derive(Debug)]
 pub(super) struct Known<C> {
-    pub(super) binding: BindingShown,
+    pub(super) binding: BindingView,
     pub(super) last_activity_at: Option<String>,
     pub(super) counts: Option<C>,
 }
@@ -89,7 +89,7 @@ pub(super) struct Known<C> {
 pub(super) fn known<C: Copy>(
     role: Role,
     bindings: Vec<Binding>,
-    told: Result<Vec<Told<C>>, Status>,
+    told: Result<Vec<StatusReport<C>>, Status>,
 ) -> impl Iterator<Item = Known<C>> {
     let (told, otherwise) = match told {
         Ok(told) => (told, BindingStatus::default()),
@@ -101,7 +101,7 @@ pub(super) fn known<C: Copy>(
         let status = told.map_or(&otherwise, |told| &told.status);
         Known {
             last_activity_at: rfc_3339_if_any(status.last_activity_ms),
-            binding: BindingShown::new(binding, status),
+            binding: BindingView::new(binding, status),
             counts: told.and_then(|told| told.counts),
         }
     })
@@ -115,7 +115,7 @@ fn unknown(role: Role, status: &Status) -> BindingStatus {
 
 /// An event source or a sink.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct BindingShown {
+pub(super) struct BindingView {
     id: String,
     r#type: String,
     /// Secrets read as `***`.
@@ -131,7 +131,7 @@ pub(super) struct BindingShown {
     message: Option<String>,
 }
 
-impl BindingShown {
+impl BindingView {
     fn new(binding: Binding, status: &BindingStatus) -> Self {
         let (state, since_ms) = match status.state() {
             BindingState::Unspecified => ("unknown", 0),

@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Rest;
-use super::error::{ApiError, Failure, Usual};
+use super::error::{ApiError, CommonErrors, Failure};
 use super::extract::{Admin, JsonBody, Names};
 use super::json;
 use super::schema::{Data, Name, SubjectBody};
@@ -23,7 +23,7 @@ pub(super) struct SubjectCreated {
 
 /// Lists the subjects, ordered by name.
 #[utoipa::path(get, path = "/v1/admin/subjects", tag = "subjects",
-    responses((status = 200, description = "The subjects.", body = Data<Vec<Name>>), Usual))]
+    responses((status = 200, description = "The subjects.", body = Data<Vec<Name>>), CommonErrors))]
 pub(super) async fn list_subjects(
     State(rest): State<Rest>,
     Admin(caller): Admin,
@@ -42,7 +42,7 @@ pub(super) async fn list_subjects(
         (status = 413, description = "The body is too large.", body = Failure),
         (status = 415, description = "The body is not JSON.", body = Failure),
         (status = 422, description = "The name is refused, or taken.", body = Failure),
-        Usual,
+        CommonErrors,
     ))]
 pub(super) async fn create_subject(
     State(rest): State<Rest>,
@@ -65,8 +65,8 @@ pub(super) async fn create_subject(
     responses(
         (status = 204, description = "Deleted."),
         (status = 403, description = "Administrators do not delete themselves.", body = Failure),
-        (status = 404, description = "There is no such subject.", body = Failure),
-        Usual,
+        (status = 404, description = "No such subject.", body = Failure),
+        CommonErrors,
     ))]
 pub(super) async fn delete_subject(
     State(rest): State<Rest>,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Rest;
-use super::error::{ApiError, Usual};
+use super::error::{ApiError, CommonErrors};
 use super::extract::Admin;
 use super::schema::Data;
 use super::time::rfc_3339_if_any;
@@ -19,7 +19,7 @@ use super::time::rfc_3339_if_any;
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Workers {
     /// Ordered by name.
-    workers: Vec<WorkerShown>,
+    workers: Vec<WorkerView>,
     /// What is wrong with the source of the metrics that is configured. Null: nothing.
     metrics_problem: Option<String>,
 }
@@ -27,7 +27,7 @@ pub(super) struct Workers {
 /// A worker.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Worker)]
-struct WorkerShown {
+struct WorkerView {
     name: String,
     /// Another one after each start.
     id: String,
@@ -36,7 +36,7 @@ struct WorkerShown {
     labels: BTreeMap<String, String>,
     /// Where the scheduler reaches it. Null: only through the stream that the worker holds open.
     address: Option<String>,
-    memory: MemoryShown,
+    memory: MemoryView,
     /// How many CPUs it has.
     cpus: u32,
     /// The share of the CPUs that is in use, from 0 to 1.
@@ -69,7 +69,7 @@ struct WorkerShown {
 /// In bytes.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = WorkerMemory)]
-struct MemoryShown {
+struct MemoryView {
     /// What functions may use. Null: unknown.
     total: Option<u64>,
     /// What of it is left, with what is reserved for what runs taken off. Null: unknown.
@@ -82,7 +82,7 @@ struct MemoryShown {
 #[utoipa::path(get, path = "/v1/admin/workers", tag = "scheduling",
     responses(
         (status = 200, description = "The workers. Takes an administrator's token.", body = Data<Workers>),
-        Usual,
+        CommonErrors,
     ))]
 pub(super) async fn list_workers(
     State(rest): State<Rest>,
@@ -96,13 +96,13 @@ pub(super) async fn list_workers(
 impl From<ListWorkersResponse> for Workers {
     fn from(ListWorkersResponse { workers, metrics_problem }: ListWorkersResponse) -> Self {
         Self {
-            workers: workers.into_iter().map(WorkerShown::from).collect(),
+            workers: workers.into_iter().map(WorkerView::from).collect(),
             metrics_problem: Some(metrics_problem).filter(|problem| !problem.is_empty()),
         }
     }
 }
 
-impl From<WorkerState> for WorkerShown {
+impl From<WorkerState> for WorkerView {
     fn from(state: WorkerState) -> Self {
         let metrics_source = match state.metrics_source() {
             MetricsSource::Unspecified => "unknown",
@@ -121,7 +121,7 @@ impl From<WorkerState> for WorkerShown {
             tag: identity.tag,
             labels: identity.labels.into_iter().collect(),
             address: Some(identity.address).filter(|address| !address.is_empty()),
-            memory: MemoryShown {
+            memory: MemoryView {
                 total: known(state.memory_total),
                 available: known(state.memory_available),
                 guests: load.memory_guests,

@@ -142,7 +142,7 @@ async fn a_letter_is_redriven_or_says_why_not() {
     for n in [2, 3] {
         let answer = redrive(n).await;
         assert_eq!((answer.status, answer.published()), (200, data(json!({"redriven": 1, "failures": []}))));
-        assert_eq!(redrive(n).await.status, 404, "it is no dead letter any more");
+        assert_eq!(redrive(n).await.status, 404, "it is not a dead letter any more");
     }
     let answer = redrive(4).await;
     assert_eq!((answer.status, answer.published()), (422, detail("Not redriven: Error: still no luck")));

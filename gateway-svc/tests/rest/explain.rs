@@ -84,7 +84,7 @@ async fn a_decision_is_explained_by_the_policy_that_made_it() {
     let by_another = |policy: &str, id: &str| {
         detail(&format!("Not Found: {policy} made the decision {id}; see /v1/decisions/{id}"))
     };
-    let forgotten = detail("Not Found: there is no decision a-9");
+    let forgotten = detail("Not Found: no decision a-9");
     let cases = [
         ("/v1/scripts/app/s/explain?decision=a-1", 200, data(shown("a-1", "s"))),
         ("/v1/scripts/app/s/explain?decision=a-2", 404, by_another("the script t", "a-2")),
@@ -115,7 +115,7 @@ async fn what_cannot_be_explained_says_why() {
         ("s/explain?function=a/b/c", 400, function("a/b/c")),
         ("s/explain?functions=f", 400, "Bad Request: functions: unknown field".to_owned()),
         ("s/explain?function=m/f", 404, "Not Found".to_owned()),
-        ("t/explain?function=f", 404, "Not Found: there is no script t".to_owned()),
+        ("t/explain?function=f", 404, "Not Found: no script t".to_owned()),
     ];
     for (path, status, words) in cases {
         let answer = mesh.ask("GET", &format!("/v1/scripts/app/{path}"), Body::None).await;

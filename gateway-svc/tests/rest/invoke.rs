@@ -164,9 +164,9 @@ async fn each_outcome_has_its_status() {
         (Answer::FunctionError("no luck"), 422, "Error: no luck"),
         (Answer::FunctionError(""), 422, "Error: "),
         (Answer::Nothing, 500, "Something went wrong"),
-        (error(Reason::FunctionNotFound, "there is no function _/f"), 404, "Not Found"),
+        (error(Reason::FunctionNotFound, "no function _/f"), 404, "Not Found"),
         (error(Reason::ModuleNotFound, "there is no module"), 404, "Not Found"),
-        (error(Reason::ScriptNotFound, "there is no script s"), 404, "Not Found: there is no script s"),
+        (error(Reason::ScriptNotFound, "no script s"), 404, "Not Found: no script s"),
         (
             error(Reason::GuestTrapped, "the function trapped: unreachable"),
             500,

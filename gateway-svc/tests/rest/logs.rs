@@ -34,10 +34,10 @@ fn lines(texts: &[&str]) -> TailLogsResponse {
 async fn what_is_remembered() {
     let mesh = Mesh::start().await;
     let logs = &mesh.scheduler.logs;
-    logs.state.lock().first = TailLogsResponse { unheard: vec!["w2".into()], ..lines(&["a", "b"]) };
+    logs.state.lock().first = TailLogsResponse { unreachable: vec!["w2".into()], ..lines(&["a", "b"]) };
     let query = format!("{PATH}?lines=2&trace_id={}", TRACE.to_uppercase());
     let answer = mesh.ask("GET", &query, Body::None).await;
-    let expected = json!({ "lines": [shown("a"), shown("b")], "missed": 0, "unheard": ["w2"] });
+    let expected = json!({ "lines": [shown("a"), shown("b")], "missed": 0, "unreachable": ["w2"] });
     assert_eq!((answer.status, answer.published()), (200, data(expected)));
     let asked = TailLogsRequest {
         module: "m".into(),
@@ -56,7 +56,7 @@ async fn what_may_not_be_asked() {
         let answer = mesh.ask("GET", &format!("{PATH}?{query}"), Body::None).await;
         assert_eq!(answer.status, 400, "{query}");
     }
-    let missing = Error::new(Reason::FunctionNotFound, "there is no function m/f");
+    let missing = Error::new(Reason::FunctionNotFound, "no function m/f");
     mesh.scheduler.logs.state.lock().failure = Some(missing);
     for query in ["", "?follow=true"] {
         let answer = mesh.ask("GET", &format!("{PATH}{query}"), Body::None).await;

@@ -5,6 +5,7 @@ mod bindings;
 mod common;
 mod conservation;
 mod dead_letters;
+mod docs;
 mod explain;
 mod functions;
 mod invoke;

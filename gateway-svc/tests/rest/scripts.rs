@@ -45,7 +45,7 @@ async fn the_table_of_scripts() {
             create(&[("other", "x"), ("file", YAML), ("name", "a")], 201, data(created("a"))),
             row("GET", PATH, Body::None, 200, data(json!([script("a"), script("b")]))),
             row("GET", "/v1/scripts/app/a", Body::None, 200, data(script("a"))),
-            row("GET", "/v1/scripts/app/c", Body::None, 404, detail("Not Found: there is no script c")),
+            row("GET", "/v1/scripts/app/c", Body::None, 404, detail("Not Found: no script c")),
             create(&[("name", "a"), ("file", YAML)], 422, refused("name", "has already been taken")),
             create(&[("name", "a-b c"), ("file", YAML)], 201, data(created("a-b c"))),
             row("GET", "/v1/scripts/app/a-b%20c", Body::None, 200, data(script("a-b c"))),
@@ -57,7 +57,7 @@ async fn the_table_of_scripts() {
             row("DELETE", "/v1/scripts/app/a?force=maybe", Body::None, 400, detail(FORCE)),
             row("DELETE", "/v1/scripts/app/a", Body::None, 409, detail("Conflict: a function uses it")),
             row("DELETE", "/v1/scripts/app/a?force=true", Body::None, 204, Value::Null),
-            row("DELETE", "/v1/scripts/app/a", Body::None, 404, detail("Not Found: there is no script a")),
+            row("DELETE", "/v1/scripts/app/a", Body::None, 404, detail("Not Found: no script a")),
         ],
     )
     .await;

@@ -132,11 +132,7 @@ async fn what_makes_no_sense_is_refused() {
     let cases = [
         (Error::field("workers[1].name", "is taken"), 422, refused("workers[1].name", "is taken")),
         (Error::field("content", "line 1: no script"), 422, refused("content", "line 1: no script")),
-        (
-            Error::new(Reason::ScriptNotFound, "there is no script s"),
-            404,
-            detail("Not Found: there is no script s"),
-        ),
+        (Error::new(Reason::ScriptNotFound, "no script s"), 404, detail("Not Found: no script s")),
         (Error::new(Reason::TooLarge, "too large"), 413, detail("too large")),
     ];
     for (failure, status, answer) in cases {

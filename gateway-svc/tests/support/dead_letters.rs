@@ -88,7 +88,7 @@ impl Letters {
     fn get(&self, caller: &Caller, id: &str) -> Result<GetDeadLetterResponse, Status> {
         let letter = self.state.lock().letters.get(id).cloned();
         let letter = letter.filter(|letter| caller.reaches(&letter.owner));
-        let none = || Error::new(Reason::DeadLetterNotFound, "there is no such dead letter");
+        let none = || Error::new(Reason::DeadLetterNotFound, "no such dead letter");
         Ok(GetDeadLetterResponse { letter: Some(letter.ok_or_else(none)?) })
     }
 

@@ -98,7 +98,7 @@ impl Policies for FakePolicies {
         let explanation = match asked {
             Asked::DecisionId(id) => {
                 let past = state.past.iter().find(|past| past.decision_id == id).cloned();
-                past.ok_or_else(|| no(Reason::DecisionNotFound, format!("there is no decision {id}")))?
+                past.ok_or_else(|| no(Reason::DecisionNotFound, format!("no decision {id}")))?
             }
             Asked::Now(now) => explain(now)?,
         };
@@ -124,14 +124,14 @@ impl Policies for FakePolicies {
 fn explain(now: HypotheticalInvocation) -> Result<Explanation, Status> {
     let HypotheticalInvocation { module, function, scheduling, .. } = now;
     if (module.as_str(), function.as_str()) != ("_", "f") {
-        return Err(no(Reason::FunctionNotFound, format!("there is no function {module}/{function}")));
+        return Err(no(Reason::FunctionNotFound, format!("no function {module}/{function}")));
     }
     let script = match scheduling {
         Some(Scheduling { language: Some(Language::AppScript(script)) }) => script,
         _ => String::new(),
     };
     if script != "s" {
-        return Err(no(Reason::ScriptNotFound, format!("there is no script {script}")));
+        return Err(no(Reason::ScriptNotFound, format!("no script {script}")));
     }
     Ok(Explanation { module, function, script, worker: "w1".into(), ..Explanation::default() })
 }

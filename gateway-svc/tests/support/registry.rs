@@ -339,8 +339,7 @@ impl Scripts for FakeRegistry {
         self.called(&request)?;
         let name = request.into_inner().name;
         let content = self.state.lock().scripts.get(&name).cloned();
-        let content =
-            content.ok_or_else(|| no(Reason::ScriptNotFound, &format!("there is no script {name}")))?;
+        let content = content.ok_or_else(|| no(Reason::ScriptNotFound, &format!("no script {name}")))?;
         Ok(Response::new(GetScriptResponse { script: Some(Script { name, content }) }))
     }
 
@@ -360,7 +359,7 @@ impl Scripts for FakeRegistry {
         }
         let removed = state.scripts.remove(&name);
         drop(state);
-        removed.ok_or_else(|| no(Reason::ScriptNotFound, &format!("there is no script {name}")))?;
+        removed.ok_or_else(|| no(Reason::ScriptNotFound, &format!("no script {name}")))?;
         Ok(Response::new(DeleteScriptResponse { revision: self.wrote() }))
     }
 }

@@ -21,7 +21,7 @@ pub fn fl_main(args: Value) -> FLResult {
         .with_method(text("method").unwrap_or_else(|| "GET".into()))
         .with_body(text("body").unwrap_or_default());
     for (name, value) in args.get("headers").and_then(Value::as_object).unwrap_or(&Map::new()) {
-        let value = value.as_str().ok_or_else(|| FLError::ExecError(format!("header {name} is no text")))?;
+        let value = value.as_str().ok_or_else(|| FLError::ExecError(format!("header {name} is not text")))?;
         request = request.with_header(name.clone(), value.to_owned());
     }
 

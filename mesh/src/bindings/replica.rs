@@ -46,9 +46,9 @@ pub enum End {
     Removed,
 }
 
-/// The time in which a binding runs here.
+/// A binding that this replica holds, as seen by the task that runs it.
 #[derive(Debug)]
-pub struct Tenure {
+pub struct HeldBinding {
     end: watch::Receiver<Option<End>>,
     lease_ends: watch::Receiver<Instant>,
     /// The registry's revision at which the binding was so: a catalog that is as new has its function.
@@ -57,14 +57,14 @@ pub struct Tenure {
     pub report: Report,
 }
 
-impl Tenure {
-    /// Waits until the binding shall stop, and says why.
+impl HeldBinding {
+    /// Waits until the binding should stop, and says why.
     pub async fn ended(&self) -> End {
         told(self.end.clone()).await
     }
 
     /// Waits until this replica is known to hold the binding's lease. A lease that could not be renewed
-    /// may be another's: what is connected may stay so, and nothing new shall be opened.
+    /// may be another's: what is connected may stay so, and nothing new should be opened.
     pub async fn leased(&self) {
         let mut lease_ends = self.lease_ends.clone();
         let is_leased = lease_ends.wait_for(|ends| *ends > Instant::now()).await.is_ok();
@@ -94,7 +94,7 @@ pub struct Replica {
 }
 
 /// What runs here.
-struct Tenures {
+struct HeldBindings {
     tasks: JoinSet<()>,
     by_id: HashMap<String, Running>,
     /// How often the leases are renewed.
@@ -127,35 +127,35 @@ impl Replica {
         self,
         following: Condition,
         stopping: CancellationToken,
-        run: impl Fn(FunctionBinding, Tenure) -> F + Send + Sync,
+        run: impl Fn(FunctionBinding, HeldBinding) -> F + Send + Sync,
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
         let poke = Arc::new(Notify::new());
         let changed = Arc::clone(&poke);
         let follow = follow::follow(self.registry.clone(), following, move |_| changed.notify_one());
-        let mut tenures = Tenures { tasks: JoinSet::new(), by_id: HashMap::new(), renewal: FIRST_RENEWAL };
+        let mut held = HeldBindings { tasks: JoinSet::new(), by_id: HashMap::new(), renewal: FIRST_RENEWAL };
         let reconcile = async {
-            tokio::join!(follow, self.reconcile(&mut tenures, &poke, &run));
+            tokio::join!(follow, self.reconcile(&mut held, &poke, &run));
         };
         stopping.run_until_cancelled(reconcile).await;
-        self.hand_over(tenures).await;
+        self.hand_over(held).await;
     }
 
     async fn reconcile<F>(
         &self,
-        tenures: &mut Tenures,
+        held: &mut HeldBindings,
         poke: &Notify,
-        run: &(impl Fn(FunctionBinding, Tenure) -> F + Send + Sync),
+        run: &(impl Fn(FunctionBinding, HeldBinding) -> F + Send + Sync),
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
         let mut backoff = Backoff::reconnect();
         let mut is_away = false;
         loop {
-            tenures.forget_ended();
+            held.forget_ended();
             let pass = self.board.passes().begin();
-            let outcome = self.hold(tenures, false).await;
+            let outcome = self.hold(held, false).await;
             if outcome.is_err() != is_away {
                 is_away = !is_away;
                 match &outcome {
@@ -166,11 +166,11 @@ impl Replica {
             let wait = match outcome {
                 Ok(share) => {
                     backoff.reset();
-                    self.apply(share, tenures, run);
+                    self.apply(share, held, run);
                     self.board.passes().complete(pass);
-                    tenures.renewal
+                    held.renewal
                 }
-                Err(_) => backoff.next_wait().min(tenures.renewal),
+                Err(_) => backoff.next_wait().min(held.renewal),
             };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -178,18 +178,18 @@ impl Replica {
                 // While the registry is away, only the clock makes another attempt.
                 () = self.board.passes().requested_after(pass), if !is_away => {}
                 // Another may have what has ended here, or it is started again.
-                Some(ended) = tenures.tasks.join_next_with_id() => tenures.forget(&ended),
+                Some(ended) = held.tasks.join_next_with_id() => held.forget(&ended),
             }
         }
     }
 
-    /// Renews the leases of what runs, and asks what shall run.
-    async fn hold(&self, tenures: &mut Tenures, stopping: bool) -> Result<HoldBindingsResponse, Error> {
+    /// Renews the leases of what runs, and asks what should run.
+    async fn hold(&self, held: &mut HeldBindings, stopping: bool) -> Result<HoldBindingsResponse, Error> {
         let request = HoldBindingsRequest {
             role: self.role.into(),
             holder: self.name.clone(),
             address: self.address.to_string(),
-            running: tenures.by_id.keys().cloned().collect(),
+            running: held.by_id.keys().cloned().collect(),
             stopping,
         };
         let asked = Instant::now();
@@ -197,7 +197,7 @@ impl Replica {
         let share = self.client().hold_bindings(request).await?.into_inner();
         let lease = Duration::from_millis(share.lease_ms.into());
         self.lease_ends.send_replace(asked + lease);
-        tenures.renewal = (lease / RENEWALS).max(SHORTEST_RENEWAL);
+        held.renewal = (lease / RENEWALS).max(SHORTEST_RENEWAL);
         Ok(share)
     }
 
@@ -206,8 +206,8 @@ impl Replica {
     fn apply<F>(
         &self,
         share: HoldBindingsResponse,
-        tenures: &mut Tenures,
-        run: &(impl Fn(FunctionBinding, Tenure) -> F + Send + Sync),
+        held: &mut HeldBindings,
+        run: &(impl Fn(FunctionBinding, HeldBinding) -> F + Send + Sync),
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -217,7 +217,7 @@ impl Replica {
             .into_iter()
             .filter_map(|binding| Some((binding.binding.as_ref()?.id.clone(), binding)))
             .collect();
-        for (id, running) in &tenures.by_id {
+        for (id, running) in &held.by_id {
             let unchanged = desired.remove(id).is_some_and(|desired| desired == running.binding);
             if !unchanged {
                 self.board.supersede(id);
@@ -226,33 +226,33 @@ impl Replica {
         }
         for (id, binding) in desired {
             let (end, ended) = watch::channel(None);
-            let tenure = Tenure {
+            let handle = HeldBinding {
                 end: ended.clone(),
                 lease_ends: self.lease_ends.subscribe(),
                 revision: share.revision,
                 report: self.board.enter(&id),
             };
-            let work = run(binding.clone(), tenure);
-            let task = tenures.tasks.spawn(work_until_told(id.clone(), work, ended, self.board.clone()));
-            tenures.by_id.insert(id, Running { binding, end, task: task.id() });
+            let work = run(binding.clone(), handle);
+            let task = held.tasks.spawn(work_until_told(id.clone(), work, ended, self.board.clone()));
+            held.by_id.insert(id, Running { binding, end, task: task.id() });
         }
     }
 
     /// Ends what runs, and keeps the leases of what takes its time.
-    async fn hand_over(&self, mut tenures: Tenures) {
-        for running in tenures.by_id.values() {
+    async fn hand_over(&self, mut held: HeldBindings) {
+        for running in held.by_id.values() {
             running.tell(End::HandOver);
         }
-        let mut renewals = tokio::time::interval_at(Instant::now() + tenures.renewal, tenures.renewal);
+        let mut renewals = tokio::time::interval_at(Instant::now() + held.renewal, held.renewal);
         renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                ended = tenures.tasks.join_next_with_id() => match ended {
-                    Some(ended) => tenures.forget(&ended),
+                ended = held.tasks.join_next_with_id() => match ended {
+                    Some(ended) => held.forget(&ended),
                     None => break,
                 },
                 _ = renewals.tick() => {
-                    if let Err(error) = self.hold(&mut tenures, true).await {
+                    if let Err(error) = self.hold(&mut held, true).await {
                         tracing::debug!(%error, "the leases were not renewed");
                     }
                 }
@@ -277,7 +277,7 @@ impl Running {
     }
 }
 
-impl Tenures {
+impl HeldBindings {
     fn forget_ended(&mut self) {
         while let Some(ended) = self.tasks.try_join_next_with_id() {
             self.forget(&ended);

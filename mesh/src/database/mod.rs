@@ -4,9 +4,9 @@
 //! Several services may share one database: each has tables of its own, and a migrator with a table
 //! name of its own.
 
-mod attend;
 mod connect;
 mod error;
+mod maintain;
 mod pool;
 mod statements;
 mod url;
@@ -18,9 +18,9 @@ use sea_orm::{
 use sea_orm_migration::sea_query::{ColumnDef, Table};
 use sea_orm_migration::{MigratorTrait, SchemaManager};
 
-pub use self::attend::{Attend, attend};
 pub use self::connect::connect;
 pub use self::error::{DatabaseError, Result};
+pub use self::maintain::{Maintain, maintain};
 pub use self::pool::show_pool;
 pub use self::url::DatabaseUrl;
 

@@ -1,6 +1,6 @@
 //! The trace context: W3C `traceparent`, `tracestate` and `baggage`.
 //!
-//! It is handed on whether traces are exported here or not: a mesh that exports nothing is no gap in the
+//! It is handed on whether traces are exported here or not: a mesh that exports nothing is not a gap in the
 //! traces of its callers.
 
 use std::sync::LazyLock;

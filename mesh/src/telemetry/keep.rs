@@ -16,15 +16,15 @@ use tracing_subscriber::Layer;
 use super::export::Export;
 
 /// A layer that only keeps the way to the collector at hand.
-pub(super) struct Keeper(Export);
+pub(super) struct ExportHandle(Export);
 
-impl Keeper {
+impl ExportHandle {
     pub(super) fn new(export: Export) -> Self {
         Self(export)
     }
 }
 
-impl<S: Subscriber> Layer<S> for Keeper {}
+impl<S: Subscriber> Layer<S> for ExportHandle {}
 
 /// What the entrance saw of a failed request.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub fn keep_error(span: &Span, has_parent: bool, kept: impl FnOnce() -> Kept) {
         return;
     }
     let export = tracing::dispatcher::get_default(|dispatch| {
-        dispatch.downcast_ref::<Keeper>().map(|Keeper(export)| export.clone())
+        dispatch.downcast_ref::<ExportHandle>().map(|ExportHandle(export)| export.clone())
     });
     if let Some(export) = export {
         export.on_end(span_data(&unsampled, kept()));

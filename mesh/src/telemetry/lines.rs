@@ -77,7 +77,7 @@ impl LogControl {
     pub fn set(&self, levels: &str) -> Result<(), String> {
         let wrong = |error: &dyn fmt::Display| {
             format!(
-                "{levels:?} is no level and no list of levels by module, such as info,worker_svc=debug: {error}"
+                "{levels:?} is neither a level nor a list of levels by module, such as info,worker_svc=debug: {error}"
             )
         };
         let filter = EnvFilter::try_new(levels).map_err(|error| wrong(&error))?;

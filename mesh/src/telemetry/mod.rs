@@ -54,7 +54,7 @@ pub use self::stored::{NoTraceParent, TraceParent, link};
 pub use self::web::{WebSpan, failed};
 
 use self::export::Export;
-use self::keep::Keeper;
+use self::keep::ExportHandle;
 use self::lines::WithTrace;
 
 /// The target of spans that are exported.
@@ -89,7 +89,7 @@ pub struct Telemetry {
 /// standard error.
 pub fn init(service: &str, config: &TelemetryConfig) -> anyhow::Result<Telemetry> {
     let levels = EnvFilter::try_new(&config.log).with_context(|| {
-        format!("telemetry.log: {:?} is no level and no list of levels by module", config.log)
+        format!("telemetry.log: {:?} is neither a level nor a list of levels by module", config.log)
     })?;
     let (levels, handle) = reload::Layer::new(levels);
     // Colours are for terminals: a file or a collector would keep the escape sequences.
@@ -114,7 +114,7 @@ pub fn init(service: &str, config: &TelemetryConfig) -> anyhow::Result<Telemetry
     if let Some((provider, export)) = &traces {
         layers.push(span_layer(provider.tracer("funless")).boxed());
         if config.keep_errors {
-            layers.push(Keeper::new(export.clone()).with_filter(LevelFilter::OFF).boxed());
+            layers.push(ExportHandle::new(export.clone()).with_filter(LevelFilter::OFF).boxed());
         }
     }
     tracing_subscriber::registry().with(layers).try_init()?;

@@ -68,7 +68,7 @@ impl fmt::Display for TraceParent {
 
 /// The text names no span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this is no traceparent")]
+#[error("not a valid traceparent")]
 pub struct NoTraceParent;
 
 impl FromStr for TraceParent {

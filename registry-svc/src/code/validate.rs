@@ -35,7 +35,7 @@ pub(super) enum InvalidCode {
          expected a core module that exports `__invoke` or `_start`"
     )]
     Component,
-    #[error("is no valid WebAssembly: {reason} at byte {offset}")]
+    #[error("is not valid WebAssembly: {reason} at byte {offset}")]
     Invalid { reason: String, offset: u64 },
     #[error("exports neither `__invoke` (a FunLess function) nor `_start` (a WASI command)")]
     NoEntry,
@@ -251,7 +251,7 @@ mod tests {
             ),
             ("(component)".to_owned(), "components are not supported yet"),
             (format!("(module {ENTRY} (memory 1))"), "multiple memories"),
-            (format!("(module {ENTRY} (table 1 externref))"), "is no valid WebAssembly"),
+            (format!("(module {ENTRY} (table 1 externref))"), "is not valid WebAssembly"),
             (format!("(module {ENTRY} (func (result i32)))"), "type mismatch"),
         ];
         for (text, expected) in cases {

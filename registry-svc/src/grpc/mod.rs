@@ -14,13 +14,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::Response;
 
 use crate::registry::Registry;
-use crate::watch::Hub;
+use crate::watch::SubscriptionServer;
 
 /// Serves all of the registry's services.
 pub(crate) struct Handler {
     pub(crate) registry: Arc<Registry>,
-    pub(crate) hub: Arc<Hub>,
-    /// Cancelled when subscriptions shall end.
+    pub(crate) subscriptions: Arc<SubscriptionServer>,
+    /// Cancelled when subscriptions should end.
     pub(crate) draining: CancellationToken,
 }
 

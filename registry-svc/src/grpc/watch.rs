@@ -17,7 +17,7 @@ impl Watch for Handler {
     type WatchStream = BoxStream<'static, Result<WatchResponse, Status>>;
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let subscription = Arc::clone(&self.hub).subscribe(Caller::of(&request));
+        let subscription = Arc::clone(&self.subscriptions).subscribe(Caller::of(&request));
         // After an error the stream is over.
         let responses = stream::unfold(Some(subscription), async |subscription| {
             let mut subscription = subscription?;

@@ -21,7 +21,7 @@ use crate::store::{Holder, LeaseWrite, RoleBindings};
 const REMEMBERED_MS: i64 = 10 * 60 * 1000;
 
 impl Registry {
-    /// Renews the leases of a holder, and says what it shall run.
+    /// Renews the leases of a holder, and says what it should run.
     pub(crate) async fn hold_bindings(
         &self,
         caller: &Caller,

@@ -20,7 +20,7 @@ pub(super) struct Holdings<'a> {
 /// What comes of a holder's call.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Share<'a> {
-    /// What it shall run, in the order of the bindings. It holds the leases of all of these, and of
+    /// What it should run, in the order of the bindings. It holds the leases of all of these, and of
     /// the surplus that it has not stopped yet.
     pub(super) run: Vec<&'a str>,
     /// Leases that it did not have.

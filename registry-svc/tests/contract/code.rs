@@ -74,7 +74,7 @@ async fn what_does_not_run_is_not_stored(database: Database) {
     let truncated = &wasm("1")[..40];
     let cases = [
         (&b"not wasm at all"[..], "is no WebAssembly"),
-        (truncated, "is no valid WebAssembly"),
+        (truncated, "is not valid WebAssembly"),
         (b"\0asm\x01\0\0\0", "exports neither `__invoke`"),
         (b"\0asm\x0d\0\x01\0", "components are not supported yet"),
     ];

@@ -86,14 +86,14 @@ struct Seen {
 }
 
 impl World {
-    fn enter(&self, replica: &'static str, topic: &str) -> Stay {
+    fn enter(&self, replica: &'static str, topic: &str) -> RunningTopic {
         let mut seen = self.seen.lock();
         if seen.running.iter().any(|(_, running)| running == topic) {
             seen.twice.push(topic.to_owned());
         }
         seen.running.insert((replica, topic.to_owned()));
         seen.starts.push((Instant::now(), topic.to_owned()));
-        Stay { world: self.clone(), replica, topic: topic.to_owned() }
+        RunningTopic { world: self.clone(), replica, topic: topic.to_owned() }
     }
 
     /// What a replica runs.
@@ -125,13 +125,13 @@ impl World {
 }
 
 /// The time in which a topic runs at a replica.
-struct Stay {
+struct RunningTopic {
     world: World,
     replica: &'static str,
     topic: String,
 }
 
-impl Drop for Stay {
+impl Drop for RunningTopic {
     fn drop(&mut self) {
         self.world.seen.lock().running.remove(&(self.replica, self.topic.clone()));
     }

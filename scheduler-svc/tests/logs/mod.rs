@@ -30,7 +30,7 @@ async fn tail(
 
 async fn next(responses: &mut Streaming<TailLogsResponse>) -> (Vec<String>, Vec<String>) {
     let response = responses.message().await.expect("no error").expect("a message");
-    (response.lines.into_iter().map(|line| line.text).collect(), response.unheard)
+    (response.lines.into_iter().map(|line| line.text).collect(), response.unreachable)
 }
 
 /// A stage with the function `f`, of which the scheduler knows.

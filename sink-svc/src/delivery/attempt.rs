@@ -3,9 +3,9 @@
 use mesh::telemetry::{self, TraceParent, Traced as _};
 use tracing::Span;
 
-use super::judge::Judged;
 use super::queue::Waiting;
-use crate::kinds::{Away, Outcome, Parcel, Sink};
+use super::settlement::Settlement;
+use crate::kinds::{Away, Delivery, Outcome, Sink};
 use crate::outbox::Pending;
 use crate::trace::{Store, attempt_span};
 
@@ -30,27 +30,31 @@ impl Attempt {
     }
 
     /// Sends them.
-    pub(super) async fn deliver(&self, sink: &dyn Sink, parcels: &[Parcel]) -> Result<Vec<Outcome>, Away> {
+    pub(super) async fn deliver(
+        &self,
+        sink: &dyn Sink,
+        deliveries: &[Delivery],
+    ) -> Result<Vec<Outcome>, Away> {
         let parent = self.parent.map(TraceParent::context).unwrap_or_default();
-        let outcomes = sink.deliver(parcels).traced(self.span.clone(), parent).await;
+        let outcomes = sink.deliver(deliveries).traced(self.span.clone(), parent).await;
         outcomes.inspect_err(|_| telemetry::failed(&self.span, "away"))
     }
 
     /// It has been decided what becomes of them. The letters among them are this attempt's.
-    pub(super) fn judged(&self, judged: &mut Judged) {
+    pub(super) fn settlement(&self, settlement: &mut Settlement) {
         if self.span.is_disabled() {
             return;
         }
         let trace = TraceParent::of(&self.span);
-        judged.buried.iter_mut().for_each(|burial| burial.trace = trace);
-        self.span.record("funless.sink.delivered", judged.delivered.len());
-        let dead = judged.buried.len();
-        let refused = judged.postponed.len() + dead;
+        settlement.dead_lettered.iter_mut().for_each(|dead_lettered| dead_lettered.trace = trace);
+        self.span.record("funless.sink.delivered", settlement.delivered.len());
+        let dead = settlement.dead_lettered.len();
+        let refused = settlement.postponed.len() + dead;
         if refused > 0 {
             self.span.record("funless.sink.refused", refused);
             telemetry::failed(&self.span, if dead > 0 { "dead_letter" } else { "refused" });
         }
-        if let Some(letter) = judged.buried.first() {
+        if let Some(letter) = settlement.dead_lettered.first() {
             self.span.record("funless.sink.dead", dead);
             self.span.record("funless.dead_letter.id", &letter.letter_id);
         }

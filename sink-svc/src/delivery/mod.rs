@@ -1,9 +1,9 @@
 //! From the outbox to the stores.
 //!
-//! - `courier`: delivers for one binding that this replica holds
+//! - `task`: delivers for one binding that this replica holds
 //! - `connection`: whether its store takes results, as its status shows it
 //! - `attempt`: an attempt, as its trace tells it
-//! - `judge`: what is done with a result after an attempt
+//! - `settlement`: what is done with a result after an attempt
 //! - `queue`, `reading`: what it has read of the outbox
 //! - `breaker`: leaves alone who is away
 //! - `removed`: finds results whose binding is gone
@@ -11,27 +11,27 @@
 mod attempt;
 mod breaker;
 mod connection;
-mod courier;
-mod judge;
 mod queue;
 mod reading;
 mod removed;
+mod settlement;
+mod task;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use mesh::backoff::Backoff;
-use mesh::bindings::{End, Tenure};
+use mesh::bindings::{End, HeldBinding};
 use proto::registry::v1::FunctionBinding;
 
 use self::breaker::Breakers;
-use self::courier::Courier;
-use self::judge::Judged;
 pub(crate) use self::removed::RemovedBindings;
+use self::settlement::Settlement;
+use self::task::DeliveryTask;
 use crate::error::{Result, SinkError};
 use crate::kinds::Http;
 use crate::metrics::Metrics;
-use crate::outbox::{Burial, Outbox};
+use crate::outbox::{DeadLettered, Outbox};
 use crate::trace::Stores;
 
 /// Why results of a removed binding die.
@@ -43,7 +43,7 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What all couriers share.
 #[derive(Debug)]
-pub(crate) struct Couriers {
+pub(crate) struct DeliveryContext {
     outbox: Outbox,
     http: Http,
     breakers: Breakers,
@@ -51,19 +51,19 @@ pub(crate) struct Couriers {
     stores: Stores,
 }
 
-impl Couriers {
+impl DeliveryContext {
     pub(crate) fn new(outbox: Outbox, http: Http, metrics: Metrics, stores: Stores) -> Self {
         let breakers = Breakers::new(metrics.breaker_open.clone());
         Self { outbox, http, breakers, metrics, stores }
     }
 
     /// Delivers for a binding until its tenure ends.
-    pub(crate) async fn run(self: Arc<Self>, binding: FunctionBinding, tenure: Tenure) {
+    pub(crate) async fn run(self: Arc<Self>, binding: FunctionBinding, held: HeldBinding) {
         let id = binding.binding.as_ref().map(|binding| binding.id.clone()).unwrap_or_default();
         let kind = binding.binding.as_ref().map(|binding| binding.r#type.clone()).unwrap_or_default();
-        let mut courier = Courier::new(Arc::clone(&self), binding, &tenure.report);
-        let end = courier.run(&tenure).await;
-        if tokio::time::timeout(FINISH_TIMEOUT, courier.finish()).await.is_err() {
+        let mut task = DeliveryTask::new(Arc::clone(&self), binding, &held.report);
+        let end = task.run(&held).await;
+        if tokio::time::timeout(FINISH_TIMEOUT, task.finish()).await.is_err() {
             tracing::debug!(binding = id, "what is on its way is not awaited; it is delivered again");
         }
         self.outbox.forget_arrivals(&id);
@@ -82,16 +82,17 @@ impl Couriers {
             if waiting.is_empty() {
                 return Ok(());
             }
-            let burials =
-                waiting.into_iter().map(|(seq, attempts)| Burial::new(seq, attempts, REMOVED.to_owned()));
-            let count = self.outbox.bury(burials.collect()).await?;
+            let dead_lettered = waiting
+                .into_iter()
+                .map(|(seq, attempts)| DeadLettered::new(seq, attempts, REMOVED.to_owned()));
+            let count = self.outbox.bury(dead_lettered.collect()).await?;
             self.metrics.dead.with_label_values(&[kind]).inc_by(count);
         }
     }
 
     /// Writes what became of results, however long that takes.
-    async fn record(&self, kind: &str, judged: &Judged) {
-        let Judged { delivered, postponed, buried } = judged;
+    async fn record(&self, kind: &str, settlement: &Settlement) {
+        let Settlement { delivered, postponed, dead_lettered } = settlement;
         let metrics = &self.metrics;
         if !delivered.is_empty() {
             let count = self.persist(|| self.outbox.settle(delivered.clone())).await;
@@ -100,9 +101,9 @@ impl Couriers {
         if !postponed.is_empty() {
             self.persist(|| self.outbox.postpone(postponed.clone())).await;
         }
-        if !buried.is_empty() {
-            let count = self.persist(|| self.outbox.bury(buried.clone())).await;
-            let reason = buried.first().map(|burial| burial.reason.as_str());
+        if !dead_lettered.is_empty() {
+            let count = self.persist(|| self.outbox.bury(dead_lettered.clone())).await;
+            let reason = dead_lettered.first().map(|dead_lettered| dead_lettered.reason.as_str());
             tracing::warn!(kind, count, reason, "results became dead letters");
             metrics.dead.with_label_values(&[kind]).inc_by(count);
         }

@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 
 use tokio::time::Instant;
 
-use super::judge::is_too_old;
+use super::settlement::is_too_old;
 use crate::kinds::{Batch, Policy};
 use crate::outbox::{PageLimits, Pending};
 

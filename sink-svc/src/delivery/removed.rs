@@ -18,7 +18,7 @@ use proto::registry::v1::change::Change;
 use proto::registry::v1::{Binding, Function};
 use tokio::time::Instant;
 
-use super::Couriers;
+use super::DeliveryContext;
 use crate::error::Result;
 
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ const UNKNOWN_KIND: &str = "unknown";
 /// Looks for results of removed bindings.
 #[derive(Debug)]
 pub(crate) struct RemovedBindings {
-    couriers: Arc<Couriers>,
+    context: Arc<DeliveryContext>,
     board: StatusBoard,
     /// How long the registry must have been without a binding.
     after: Duration,
@@ -65,8 +65,8 @@ fn sinks_of(function: Function) -> (String, HashSet<String>) {
 }
 
 impl RemovedBindings {
-    pub(crate) fn new(couriers: Arc<Couriers>, board: StatusBoard, after: Duration) -> Self {
-        Self { couriers, board, after, missing: HashMap::new() }
+    pub(crate) fn new(context: Arc<DeliveryContext>, board: StatusBoard, after: Duration) -> Self {
+        Self { context, board, after, missing: HashMap::new() }
     }
 
     /// Looks for ever.
@@ -94,7 +94,7 @@ impl RemovedBindings {
     }
 
     async fn sweep(&mut self, sinks: &Mutex<Sinks>) -> Result<()> {
-        let mut waiting = self.couriers.outbox.with_pending();
+        let mut waiting = self.context.outbox.with_pending();
         {
             let sinks = sinks.lock();
             waiting.retain(|id| self.board.get(id).is_none() && !sinks.contains(id));
@@ -104,7 +104,7 @@ impl RemovedBindings {
             let since = *self.missing.entry(id.clone()).or_insert_with(Instant::now);
             if since.elapsed() >= self.after {
                 tracing::info!(binding = id, "the sink was removed; its results become dead letters");
-                self.couriers.bury_all(&id, UNKNOWN_KIND).await?;
+                self.context.bury_all(&id, UNKNOWN_KIND).await?;
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! A CouchDB database: each result becomes a document.
 //!
 //! The document is the result itself, and its `_id` is the invocation's id, so that a repeat is a
-//! conflict. A result that is no object becomes `{"result": ...}`; so does an object with a member whose
+//! conflict. A result that is not an object becomes `{"result": ...}`; so does an object with a member whose
 //! name begins with `_`, which CouchDB keeps for itself.
 
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ use url::Url;
 use super::address::Address;
 use super::http::{Answer, Http, send, takes_nothing};
 use super::params::{Params, exposed, refuse_redacted};
-use super::{Away, Batch, Outcome, Parcel, Sink, Whose};
+use super::{Away, Batch, Delivery, FaultScope, Outcome, Sink};
 
 const FORM: &str = "http://host:5984/database";
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -107,10 +107,10 @@ impl Database {
         };
         let answer = send(request, most).await.map_err(|away| away.at(&self.own.url))?;
         if answer.status == StatusCode::NOT_FOUND {
-            return Err(Away::new(Whose::Binding, &format!("there is no database {}", self.own.url)));
+            return Err(Away::new(FaultScope::Binding, &format!("no database {}", self.own.url)));
         }
         match trouble(answer.status) {
-            Some(whose) => Err(answer.away(whose).at(&self.own.url)),
+            Some(scope) => Err(answer.away(scope).at(&self.own.url)),
             None => Ok(answer),
         }
     }
@@ -130,13 +130,13 @@ impl Database {
     }
 }
 
-/// Whose trouble a status is that says nothing of the documents. One that is about this request is
+/// FaultScope trouble a status is that says nothing of the documents. One that is about this request is
 /// nobody's.
-fn trouble(status: StatusCode) -> Option<Whose> {
+fn trouble(status: StatusCode) -> Option<FaultScope> {
     match status.as_u16() {
-        _ if takes_nothing(status) => Some(Whose::Binding),
-        403 | 404 | 405 | 410 => Some(Whose::Binding),
-        500.. => Some(Whose::Unknown),
+        _ if takes_nothing(status) => Some(FaultScope::Binding),
+        403 | 404 | 405 | 410 => Some(FaultScope::Binding),
+        500.. => Some(FaultScope::Unknown),
         _ => None,
     }
 }
@@ -144,7 +144,7 @@ fn trouble(status: StatusCode) -> Option<Whose> {
 /// What became of the documents of a request that was taken as a whole.
 fn read_outcomes(answer: &Answer) -> Result<HashMap<String, Outcome>, Away> {
     let told: Vec<Told> = serde_json::from_slice(&answer.body)
-        .map_err(|_| Away::new(Whose::Unknown, "it broke off its answer, or does not speak CouchDB"))?;
+        .map_err(|_| Away::new(FaultScope::Unknown, "it broke off its answer, or does not speak CouchDB"))?;
     let outcomes = told.into_iter().map(|told| {
         let outcome = told.refusal().map_or(Outcome::Delivered, |reason| Outcome::refused(&reason));
         (told.id, outcome)
@@ -167,18 +167,18 @@ impl Sink for Database {
         let answer = self.ask(request, MAX_PROBE_ANSWER).await?;
         match answer.status.is_success() {
             true => Ok(()),
-            false => Err(answer.away(Whose::Binding).at(&self.own.url)),
+            false => Err(answer.away(FaultScope::Binding).at(&self.own.url)),
         }
     }
 
-    async fn deliver(&self, parcels: &[Parcel]) -> Result<Vec<Outcome>, Away> {
+    async fn deliver(&self, deliveries: &[Delivery]) -> Result<Vec<Outcome>, Away> {
         let mut outcomes = HashMap::new();
-        let mut documents = Vec::with_capacity(parcels.len());
-        for parcel in parcels {
-            match Document::of(parcel) {
+        let mut documents = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            match Document::of(delivery) {
                 Ok(document) => documents.push(document),
                 Err(problem) => {
-                    outcomes.insert(parcel.invocation_id.clone(), Outcome::refused(&problem));
+                    outcomes.insert(delivery.invocation_id.clone(), Outcome::refused(&problem));
                 }
             }
         }
@@ -203,8 +203,9 @@ impl Sink for Database {
             }
         }
         let unsaid = || Outcome::refused("it did not say what became of this document");
-        let outcome = |parcel: &Parcel| outcomes.get(&parcel.invocation_id).cloned().unwrap_or_else(unsaid);
-        Ok(parcels.iter().map(outcome).collect())
+        let outcome =
+            |delivery: &Delivery| outcomes.get(&delivery.invocation_id).cloned().unwrap_or_else(unsaid);
+        Ok(deliveries.iter().map(outcome).collect())
     }
 }
 
@@ -216,10 +217,10 @@ struct Document<'a> {
 
 impl<'a> Document<'a> {
     /// The document of a result, which is put together from its text as it is.
-    fn of(parcel: &'a Parcel) -> Result<Self, String> {
-        let result = parcel.result.trim_ascii();
+    fn of(delivery: &'a Delivery) -> Result<Self, String> {
+        let result = delivery.result.trim_ascii();
         let is_document = is_document(result).map_err(|error| format!("the result is no JSON: {error}"))?;
-        let id = serde_json::to_string(&parcel.invocation_id).map_err(|error| error.to_string())?;
+        let id = serde_json::to_string(&delivery.invocation_id).map_err(|error| error.to_string())?;
         let mut text = Vec::with_capacity(result.len() + id.len() + 20);
         text.extend_from_slice(br#"{"_id":"#);
         text.extend_from_slice(id.as_bytes());
@@ -236,7 +237,7 @@ impl<'a> Document<'a> {
                 text.push(b'}');
             }
         }
-        Ok(Self { invocation_id: &parcel.invocation_id, text })
+        Ok(Self { invocation_id: &delivery.invocation_id, text })
     }
 }
 
@@ -337,13 +338,13 @@ mod tests {
             (long.as_str(), long_document.as_str()),
         ] {
             let result = Bytes::copy_from_slice(result.as_bytes());
-            let parcel = Parcel { invocation_id: "i\"1".into(), result };
-            let document = Document::of(&parcel).expect("JSON");
+            let delivery = Delivery { invocation_id: "i\"1".into(), result };
+            let document = Document::of(&delivery).expect("JSON");
             assert_eq!(String::from_utf8(document.text).expect("text"), expected);
         }
         for broken in ["", "{", r#"{"a":1}{"#, r#"{"a":1},"#, "nul", r#"{"a":1,}"#] {
-            let parcel = Parcel { invocation_id: "i".into(), result: Bytes::from(broken) };
-            assert!(Document::of(&parcel).is_err(), "{broken:?}");
+            let delivery = Delivery { invocation_id: "i".into(), result: Bytes::from(broken) };
+            assert!(Document::of(&delivery).is_err(), "{broken:?}");
         }
     }
 
@@ -354,12 +355,12 @@ mod tests {
             (302, None),
             (400, None),
             (413, None),
-            (401, Some(Whose::Binding)),
-            (403, Some(Whose::Binding)),
-            (404, Some(Whose::Binding)),
-            (429, Some(Whose::Binding)),
-            (503, Some(Whose::Binding)),
-            (500, Some(Whose::Unknown)),
+            (401, Some(FaultScope::Binding)),
+            (403, Some(FaultScope::Binding)),
+            (404, Some(FaultScope::Binding)),
+            (429, Some(FaultScope::Binding)),
+            (503, Some(FaultScope::Binding)),
+            (500, Some(FaultScope::Unknown)),
         ] {
             let status = StatusCode::from_u16(status).expect("a status");
             assert_eq!(trouble(status), expected, "{status}");

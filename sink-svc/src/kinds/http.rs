@@ -11,7 +11,7 @@ use tracing::Instrument as _;
 use url::Url;
 
 use super::address::without_secrets;
-use super::{Away, Outcome, Refusal, Whose};
+use super::{Away, FaultScope, Outcome, Refusal};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Whoever asks us to wait for longer is asked again all the same.
@@ -47,7 +47,7 @@ impl Http {
         Ok(Self(client))
     }
 
-    /// Whose requests these are.
+    /// FaultScope requests these are.
     pub(super) fn client(&self) -> &reqwest::Client {
         &self.0
     }
@@ -88,9 +88,9 @@ async fn exchange(client: &reqwest::Client, request: reqwest::Request, most: usi
 /// Whoever cannot be connected to is away for all. One who then says nothing may be there for others.
 fn no_answer(error: reqwest::Error) -> Away {
     let is_connect = error.is_connect();
-    let whose = if is_connect { Whose::Destination } else { Whose::Unknown };
+    let scope = if is_connect { FaultScope::Destination } else { FaultScope::Unknown };
     // A store that accepts a connection may still answer no request.
-    Away { shows_in_probe: is_connect, ..Away::new(whose, &in_words(error)) }
+    Away { shows_in_probe: is_connect, ..Away::new(scope, &in_words(error)) }
 }
 
 /// Whether a status says that nothing is taken from us now, whatever we send.
@@ -100,9 +100,9 @@ pub(super) fn takes_nothing(status: StatusCode) -> bool {
 
 impl Answer {
     /// It says that the store is away.
-    pub(super) fn away(&self, whose: Whose) -> Away {
+    pub(super) fn away(&self, scope: FaultScope) -> Away {
         let retry_after = self.retry_after;
-        Away { retry_after, shows_in_probe: false, ..Away::new(whose, &self.in_words()) }
+        Away { retry_after, shows_in_probe: false, ..Away::new(scope, &self.in_words()) }
     }
 
     /// What it says, for people. Its body is left out: it may repeat what we sent.
@@ -243,7 +243,7 @@ mod tests {
         let http = Http::new().expect("a client");
         let request = http.client().get("http://u:hunter2@127.0.0.1:1/");
         let away = send(request, 1).await.expect_err("nobody listens");
-        assert_eq!(away.whose, Whose::Destination);
+        assert_eq!(away.scope, FaultScope::Destination);
         assert!(!away.reason.to_string().contains("hunter2"), "{}", away.reason);
     }
 
@@ -254,6 +254,6 @@ mod tests {
         let http = Http::new().expect("a client");
         let request = http.client().get(format!("http://{address}/")).timeout(Duration::from_millis(100));
         let away = send(request, 1).await.expect_err("nobody answers");
-        assert_eq!(away.whose, Whose::Unknown);
+        assert_eq!(away.scope, FaultScope::Unknown);
     }
 }

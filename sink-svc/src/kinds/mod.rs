@@ -45,7 +45,7 @@ pub(crate) trait Sink: std::fmt::Debug + Send + Sync {
 
     /// Delivers results, and tells of each, in order, what became of it. One that has been delivered
     /// before is delivered.
-    async fn deliver(&self, parcels: &[Parcel]) -> Result<Vec<Outcome>, Away>;
+    async fn deliver(&self, deliveries: &[Delivery]) -> Result<Vec<Outcome>, Away>;
 }
 
 /// What a store takes with one request.
@@ -61,7 +61,7 @@ pub(crate) struct Batch {
 
 /// A result on its way.
 #[derive(Debug, Clone)]
-pub(crate) struct Parcel {
+pub(crate) struct Delivery {
     /// Names the result at the store, so that it recognises a repeat.
     pub(crate) invocation_id: String,
     /// One JSON value.
@@ -88,20 +88,20 @@ pub(crate) struct Refusal {
 /// The store is away, or takes nothing from us. It is not the result's fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Away {
-    pub(crate) whose: Whose,
+    pub(crate) scope: FaultScope,
     pub(crate) reason: Words,
     /// A probe that succeeds shows that this is over. Else only a delivery does.
     pub(crate) shows_in_probe: bool,
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// Whose trouble it is.
+/// FaultScope trouble it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Whose {
+pub(crate) enum FaultScope {
     /// That of all who deliver to this destination: nobody can connect to it. What is answered there
     /// is never that: behind one address there may be many, and one of them speaks for no other.
     Destination,
-    /// This binding's: its address or its user is wrong, or it shall wait.
+    /// This binding's: its address or its user is wrong, or it should wait.
     Binding,
     /// Nobody knows: the store does not answer, or says nothing of the results. It may be away, or one of
     /// them is the cause. Until that is found out it is this binding's.
@@ -121,8 +121,8 @@ impl Refusal {
 }
 
 impl Away {
-    fn new(whose: Whose, reason: &str) -> Self {
-        Self { whose, reason: Words::new(reason), shows_in_probe: true, retry_after: None }
+    fn new(scope: FaultScope, reason: &str) -> Self {
+        Self { scope, reason: Words::new(reason), shows_in_probe: true, retry_after: None }
     }
 
     /// Says where.
@@ -173,10 +173,10 @@ impl Sink for Unusable {
     }
 
     async fn probe(&self) -> Result<(), Away> {
-        Err(Away::new(Whose::Binding, &self.problem))
+        Err(Away::new(FaultScope::Binding, &self.problem))
     }
 
-    async fn deliver(&self, _: &[Parcel]) -> Result<Vec<Outcome>, Away> {
+    async fn deliver(&self, _: &[Delivery]) -> Result<Vec<Outcome>, Away> {
         self.probe().await.map(|()| Vec::new())
     }
 }

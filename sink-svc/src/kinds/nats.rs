@@ -19,7 +19,7 @@ use tracing::Instrument as _;
 use super::address::Address;
 use super::http::Http;
 use super::params::{Params, exposed, refuse_redacted};
-use super::{Away, Outcome, Parcel, Sink, Whose};
+use super::{Away, Delivery, FaultScope, Outcome, Sink};
 use crate::trace::publish_span;
 
 const FORM: &str = "nats://host:4222 or tls://host:4222";
@@ -93,7 +93,9 @@ impl Subject {
         match context.client().connection_state() {
             State::Connected => Ok(context),
             // Each binding has a connection of its own, which the server may have closed for itself.
-            State::Pending | State::Disconnected => Err(self.away(Whose::Binding, "the connection is lost")),
+            State::Pending | State::Disconnected => {
+                Err(self.away(FaultScope::Binding, "the connection is lost"))
+            }
         }
     }
 
@@ -116,25 +118,25 @@ impl Subject {
         Ok(context)
     }
 
-    fn away(&self, whose: Whose, reason: impl std::fmt::Display) -> Away {
-        Away::new(whose, &reason.to_string()).at(self.own.url.origin())
+    fn away(&self, scope: FaultScope, reason: impl std::fmt::Display) -> Away {
+        Away::new(scope, &reason.to_string()).at(self.own.url.origin())
     }
 
     fn no_stream(&self) -> Away {
-        self.away(Whose::Binding, format!("no stream takes the subject {}", self.own.subject))
+        self.away(FaultScope::Binding, format!("no stream takes the subject {}", self.own.subject))
     }
 
-    async fn publish(&self, parcel: &Parcel) -> Result<Outcome, Away> {
-        let Ok(id) = parcel.invocation_id.parse::<HeaderValue>() else {
+    async fn publish(&self, delivery: &Delivery) -> Result<Outcome, Away> {
+        let Ok(id) = delivery.invocation_id.parse::<HeaderValue>() else {
             return Ok(Outcome::refused("the invocation's id cannot stand in a header"));
         };
         let context = self.connected().await?;
-        let span = publish_span("nats", &self.own.subject, &self.own.url.origin(), parcel.result.len());
+        let span = publish_span("nats", &self.own.subject, &self.own.url.origin(), delivery.result.len());
         let mut headers = span.in_scope(trace_headers);
         headers.insert(NATS_MESSAGE_ID, id);
         let published = async {
             let subject = self.own.subject.clone();
-            context.publish_with_headers(subject, headers, parcel.result.clone()).await?.await
+            context.publish_with_headers(subject, headers, delivery.result.clone()).await?.await
         };
         let taken = published.instrument(span.clone()).await;
         if taken.is_err() {
@@ -148,13 +150,13 @@ impl Subject {
         match error.kind() {
             PublishErrorKind::StreamNotFound => Err(self.no_stream()),
             PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => {
-                Err(self.away(Whose::Unknown, error.kind()))
+                Err(self.away(FaultScope::Unknown, error.kind()))
             }
-            PublishErrorKind::MaxAckPending => Err(self.away(Whose::Binding, error.kind())),
+            PublishErrorKind::MaxAckPending => Err(self.away(FaultScope::Binding, error.kind())),
             PublishErrorKind::Other => match jetstream_error(error) {
-                Some(told) if told.code() >= CANNOT_WORK => Err(self.away(Whose::Binding, told)),
+                Some(told) if told.code() >= CANNOT_WORK => Err(self.away(FaultScope::Binding, told)),
                 Some(told) => Ok(Outcome::refused(&told.to_string())),
-                None => Err(self.away(Whose::Unknown, error.kind())),
+                None => Err(self.away(FaultScope::Unknown, error.kind())),
             },
             kind @ (PublishErrorKind::MaxPayloadExceeded
             | PublishErrorKind::WrongLastMessageId
@@ -177,12 +179,12 @@ fn trace_headers() -> HeaderMap {
 }
 
 /// A user who is refused is this binding's; a server that cannot be connected to is away for all.
-fn whose_trouble(error: &ConnectError) -> Whose {
+fn whose_trouble(error: &ConnectError) -> FaultScope {
     match error.kind() {
         ConnectErrorKind::Dns | ConnectErrorKind::TimedOut | ConnectErrorKind::Tls | ConnectErrorKind::Io => {
-            Whose::Destination
+            FaultScope::Destination
         }
-        _ => Whose::Binding,
+        _ => FaultScope::Binding,
     }
 }
 
@@ -212,10 +214,10 @@ impl Sink for Subject {
         }
     }
 
-    async fn deliver(&self, parcels: &[Parcel]) -> Result<Vec<Outcome>, Away> {
-        let mut outcomes = Vec::with_capacity(parcels.len());
-        for parcel in parcels {
-            outcomes.push(self.publish(parcel).await?);
+    async fn deliver(&self, deliveries: &[Delivery]) -> Result<Vec<Outcome>, Away> {
+        let mut outcomes = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            outcomes.push(self.publish(delivery).await?);
         }
         Ok(outcomes)
     }

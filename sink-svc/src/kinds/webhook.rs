@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use super::address::Address;
 use super::http::{Answer, Http, send, takes_nothing};
 use super::params::{Params, exposed, refuse_redacted};
-use super::{Away, Outcome, Parcel, Sink, Whose};
+use super::{Away, Delivery, FaultScope, Outcome, Sink};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const INVOCATION: HeaderName = HeaderName::from_static("x-funless-invocation");
@@ -66,12 +66,14 @@ impl Own {
     fn headers(&self) -> Result<HeaderMap, String> {
         let mut headers = HeaderMap::new();
         for (name, value) in &self.headers {
-            let header = HeaderName::try_from(name).map_err(|_| format!("headers: {name:?} is no name"))?;
+            let header = HeaderName::try_from(name)
+                .map_err(|_| format!("headers: {name:?} is not the name of a header"))?;
             if OURS.contains(&header) {
                 return Err(format!("headers: {name} is not for a binding to set"));
             }
             let value = HeaderValue::try_from(value.expose());
-            let mut value = value.map_err(|_| format!("headers: the value of {name} is no header's"))?;
+            let mut value =
+                value.map_err(|_| format!("headers: the value of {name} is not valid in a header"))?;
             value.set_sensitive(true);
             headers.insert(header, value);
         }
@@ -110,23 +112,23 @@ impl Webhook {
         Ok(Self { own, headers, http: http.clone() })
     }
 
-    fn headers_for(&self, parcel: &Parcel) -> HeaderMap {
+    fn headers_for(&self, delivery: &Delivery) -> HeaderMap {
         let mut headers = self.headers.clone();
-        if let Ok(id) = HeaderValue::from_str(&parcel.invocation_id) {
+        if let Ok(id) = HeaderValue::from_str(&delivery.invocation_id) {
             headers.insert(IDEMPOTENCY_KEY, id.clone());
             headers.insert(INVOCATION, id);
         }
         if let Some(secret) = exposed(&self.own.secret) {
-            let signature = format!("sha256={}", sign(secret, &parcel.result));
+            let signature = format!("sha256={}", sign(secret, &delivery.result));
             headers.insert(SIGNATURE, HeaderValue::try_from(signature).expect("hexadecimal digits"));
         }
         headers
     }
 
-    async fn post(&self, parcel: &Parcel) -> Result<Outcome, Away> {
+    async fn post(&self, delivery: &Delivery) -> Result<Outcome, Away> {
         let request = self.http.client().post(self.own.url.url().clone());
         let request = request.timeout(Duration::from_millis(self.own.timeout_ms));
-        let request = request.headers(self.headers_for(parcel)).body(parcel.result.clone());
+        let request = request.headers(self.headers_for(delivery)).body(delivery.result.clone());
         judge(&send(request, MAX_ANSWER).await?)
     }
 }
@@ -136,7 +138,7 @@ impl Webhook {
 fn judge(answer: &Answer) -> Result<Outcome, Away> {
     match answer.status {
         status if status.is_success() => Ok(Outcome::Delivered),
-        status if takes_nothing(status) => Err(answer.away(Whose::Binding)),
+        status if takes_nothing(status) => Err(answer.away(FaultScope::Binding)),
         _ => Ok(answer.refusal(None)),
     }
 }
@@ -160,7 +162,7 @@ impl Sink for Webhook {
         let url = self.own.url.url();
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let connect = TcpStream::connect((host, url.port_or_known_default().unwrap_or(80)));
-        let silent = |reason: &str| Away::new(Whose::Destination, reason).at(self.destination());
+        let silent = |reason: &str| Away::new(FaultScope::Destination, reason).at(self.destination());
         match tokio::time::timeout(PROBE_TIMEOUT, connect).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(silent(&error.to_string())),
@@ -168,10 +170,10 @@ impl Sink for Webhook {
         }
     }
 
-    async fn deliver(&self, parcels: &[Parcel]) -> Result<Vec<Outcome>, Away> {
-        let mut outcomes = Vec::with_capacity(parcels.len());
-        for parcel in parcels {
-            let outcome = self.post(parcel).await;
+    async fn deliver(&self, deliveries: &[Delivery]) -> Result<Vec<Outcome>, Away> {
+        let mut outcomes = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            let outcome = self.post(delivery).await;
             outcomes.push(outcome.map_err(|away| away.at(self.destination()))?);
         }
         Ok(outcomes)
@@ -201,8 +203,8 @@ mod tests {
     fn headers() {
         let params = r#"{"url":"http://h/","secret":"s","headers":{"Authorization":"Bearer hunter2"}}"#;
         let webhook = open(params).expect("valid");
-        let parcel = Parcel { invocation_id: "i1".into(), result: Bytes::from_static(b"1") };
-        let headers = webhook.headers_for(&parcel);
+        let delivery = Delivery { invocation_id: "i1".into(), result: Bytes::from_static(b"1") };
+        let headers = webhook.headers_for(&delivery);
         assert_eq!(headers["idempotency-key"], "i1");
         assert_eq!(headers["x-funless-invocation"], "i1");
         assert_eq!(headers["x-funless-function"], "shop/order");
@@ -210,7 +212,7 @@ mod tests {
         assert_eq!(headers["authorization"], "Bearer hunter2");
         assert!(headers["x-funless-signature"].to_str().expect("text").starts_with("sha256="));
         assert!(!format!("{webhook:?} {headers:?}").contains("hunter2"));
-        let unsigned = open(r#"{"url":"http://h/"}"#).expect("valid").headers_for(&parcel);
+        let unsigned = open(r#"{"url":"http://h/"}"#).expect("valid").headers_for(&delivery);
         assert!(!unsigned.contains_key("x-funless-signature"));
     }
 
@@ -219,8 +221,8 @@ mod tests {
         for (params, expected) in [
             (r#"{"url":"ws://h/"}"#, "url: expected http://host/path"),
             (r#"{"url":"http://h/","timeout_ms":0}"#, "timeout_ms: expected 1 to 300000"),
-            (r#"{"url":"http://h/","headers":{"a b":"c"}}"#, "\"a b\" is no name"),
-            (r#"{"url":"http://h/","headers":{"A":"\n"}}"#, "the value of A is no header's"),
+            (r#"{"url":"http://h/","headers":{"a b":"c"}}"#, "\"a b\" is not the name of a header"),
+            (r#"{"url":"http://h/","headers":{"A":"\n"}}"#, "the value of A is not valid in a header"),
             (r#"{"url":"http://h/","headers":{"Content-Type":"x"}}"#, "not for a binding to set"),
             (r#"{"url":"http://h/","headers":{"A":"***"}}"#, "write the secret itself"),
             (r#"{"url":"http://h/","method":"PUT"}"#, "unknown field `method`"),

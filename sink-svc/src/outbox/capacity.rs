@@ -55,8 +55,8 @@ impl Capacity {
         amount.rows <= self.most.rows && amount.bytes <= self.most.bytes
     }
 
-    /// Room for this much; `None` when it does not fit now.
-    pub(super) fn reserve(&self, amount: Amount) -> Option<Room> {
+    /// ReservedCapacity for this much; `None` when it does not fit now.
+    pub(super) fn reserve(&self, amount: Amount) -> Option<ReservedCapacity> {
         let mut used = self.used.lock();
         let mut all = used.waiting;
         all += used.reserved;
@@ -65,7 +65,7 @@ impl Capacity {
             return None;
         }
         used.reserved += amount;
-        Some(Room { used: Arc::clone(&self.used), amount })
+        Some(ReservedCapacity { used: Arc::clone(&self.used), amount })
     }
 
     /// A write of this process has changed what waits.
@@ -84,14 +84,14 @@ impl Capacity {
     }
 }
 
-/// Room that is kept free until this is dropped.
+/// ReservedCapacity that is kept free until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct ReservedCapacity {
     used: Arc<Mutex<Used>>,
     amount: Amount,
 }
 
-impl Drop for Room {
+impl Drop for ReservedCapacity {
     fn drop(&mut self) {
         self.used.lock().reserved -= self.amount;
     }

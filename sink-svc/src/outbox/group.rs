@@ -35,7 +35,7 @@ impl Tables {
     pub(super) async fn commit(&self, entries: Vec<Entry>) {
         match self.try_commit(&entries).await {
             Ok(counts) => entries.into_iter().zip(counts).for_each(|(entry, count)| entry.tell(Ok(count))),
-            // Something of the group is refused; what is right shall not suffer for it.
+            // Something of the group is refused; what is right must not suffer for it.
             Err(DatabaseError::Failed(_)) if entries.len() > 1 => {
                 for entry in entries {
                     let outcome = self.try_commit(std::slice::from_ref(&entry)).await;

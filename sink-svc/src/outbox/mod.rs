@@ -32,9 +32,9 @@ use sea_orm::{DatabaseConnection, DbErr};
 use tokio::sync::Notify;
 
 use self::capacity::Capacity;
-pub(crate) use self::capacity::{Amount, Room};
+pub(crate) use self::capacity::{Amount, ReservedCapacity};
 use self::changes::{Acceptance, Change};
-pub(crate) use self::changes::{Burial, Function, Postponement};
+pub(crate) use self::changes::{DeadLettered, Function, Postponement};
 use self::group::Entry;
 pub(crate) use self::queries::dead_letters::{LetterFilter, LetterKey, MAX_LETTERS};
 pub(crate) use self::queries::pending::{Page, PageLimits, Pending};
@@ -197,8 +197,8 @@ impl Outbox {
     }
 
     /// Makes rows that wait dead letters.
-    pub(crate) async fn bury(&self, burials: Vec<Burial>) -> Result<u64> {
-        self.write(Change::Bury(burials)).await
+    pub(crate) async fn bury(&self, dead_lettered: Vec<DeadLettered>) -> Result<u64> {
+        self.write(Change::Bury(dead_lettered)).await
     }
 
     /// Takes letters back into the outbox, as if they came now, in this span.
@@ -206,7 +206,7 @@ impl Outbox {
         &self,
         ids: Vec<String>,
         trace: Option<TraceParent>,
-        rooms: Vec<Room>,
+        rooms: Vec<ReservedCapacity>,
     ) -> Result<u64> {
         self.write(Change::Redrive { ids, trace, _rooms: rooms }).await
     }
@@ -226,8 +226,8 @@ impl Outbox {
         self.write(Change::Forget(seqs)).await
     }
 
-    /// Room for this much; `None` when the outbox is full.
-    pub(crate) fn room(&self, amount: Amount) -> Option<Room> {
+    /// ReservedCapacity for this much; `None` when the outbox is full.
+    pub(crate) fn room(&self, amount: Amount) -> Option<ReservedCapacity> {
         self.tables.capacity.reserve(amount)
     }
 

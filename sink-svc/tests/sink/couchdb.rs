@@ -110,7 +110,7 @@ async fn a_missing_database_is_waited_for() {
     }
     let sink = world.start(&database).await;
     let message = sink.eventually_is("missing", BindingState::Retrying).await;
-    assert_eq!(message, format!("there is no database {}", couch.url("missing")));
+    assert_eq!(message, format!("no database {}", couch.url("missing")));
     sink.take("missing", "i", "{}").await;
     sink.take("there", "i", "{}").await;
     sink.eventually_counts("there", delivered(1)).await;

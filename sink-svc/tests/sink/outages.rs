@@ -118,7 +118,7 @@ async fn an_answer_to_one_stops_no_other_behind_the_same_address() {
     sink.eventually_counts("alive", delivered(20)).await;
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     for id in ["stopped", "silent"] {
-        assert_eq!(sink.counts(id).await.pending, 1, "{id}: it is no attempt");
+        assert_eq!(sink.counts(id).await.pending, 1, "{id}: it is not an attempt");
     }
 }
 

@@ -31,7 +31,7 @@ impl Postgres {
         let port = free_port();
         let mut command = as_postgres("postgres");
         command.arg("-D").arg(&data).arg("-p").arg(port.to_string()).arg("-k").arg(&data);
-        // Nothing of it shall outlive the machine.
+        // Nothing of it should outlive the machine.
         for setting in ["fsync=off", "full_page_writes=off", "synchronous_commit=off"] {
             command.arg("-c").arg(setting);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tests::fl::{fl, run, start};
-use tests::process::Signal;
+use tests::process::{Signal, free_port};
 use tests::{Client, Mesh, guests};
 
 /// Long enough for a few looks at the workers.
@@ -227,7 +227,8 @@ pub async fn mistakes_are_explained(mesh: &Mesh) {
     let nothing = run(&words("mod list")).await;
     assert!(!nothing.success && nothing.err.contains("fl up"), "{}", nothing.err);
     let data_dir = mesh.data_dir().to_string_lossy().into_owned();
-    let second = ["up", "--data-dir", &data_dir, "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"];
+    let (http, grpc) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
+    let second = ["up", "--data-dir", &data_dir, "--http", &http, "--grpc", &grpc];
     let second = run(&second.map(str::to_owned)).await;
     assert!(!second.success && second.err.contains("another mesh runs"), "{}", second.err);
     let unknown = run(&words("mod lists")).await;

@@ -115,7 +115,7 @@ pub async fn services_of_the_mesh_are_not_exposed(mesh: &Mesh) {
     let code = execute.expect_err("workers are the mesh's own").code();
     assert!(matches!(code, Code::PermissionDenied | Code::Unimplemented), "{code:?}");
 
-    // A forged identity is no identity.
+    // A forged identity is not an identity.
     let nobody = connect(mesh, None).await;
     let mut forged = Request::new(ListModulesRequest {});
     forged.metadata_mut().insert("x-funless-subject", "admin".parse().expect("ASCII"));

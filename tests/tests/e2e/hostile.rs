@@ -39,7 +39,7 @@ pub async fn guests_end_with_their_own_errors(mesh: &Mesh) {
         assert!(detail.starts_with("Something went wrong: "), "{name}: {detail}");
         assert!(detail.contains(word), "{name}: {detail:?} does not say {word:?}");
     }
-    // The largest that is allowed is no offence.
+    // The largest that is allowed is not an offence.
     user.create_function("hostile", "says_5_mib", &guests::answering_much(5)).await;
     let large = user.invoke("hostile", "says_5_mib", json!({})).await.expect(200);
     assert_eq!(large.text.len(), (5 << 20) + r#"{"data":}"#.len());

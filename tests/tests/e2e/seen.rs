@@ -99,7 +99,7 @@ pub async fn logs_are_read_from_all_workers(mesh: &Mesh) {
     let [line] = &read["data"]["lines"].as_array().expect("lines")[..] else { panic!("one line: {read}") };
     assert_eq!((&line["text"], &line["worker"]), (&json!("\"first\""), &json!("worker")));
     assert_eq!(line["invocation"], json!(header(&answer, "x-funless-invocation")));
-    assert_eq!(read["data"]["unheard"], json!([]));
+    assert_eq!(read["data"]["unreachable"], json!([]));
 
     let printed = fl(mesh, &user, &["fn", "logs", "logs/f"]).await;
     assert!(printed.success && printed.out.lines().count() == 1, "{printed:?}");

@@ -38,7 +38,7 @@ impl Site {
     pub async fn start() -> Self {
         let network = Network::create();
         let folder = tempfile::Builder::new().prefix("funless-").tempdir().expect("a temporary folder");
-        let house = House(folder.path().to_owned());
+        let storage = Storage(folder.path().to_owned());
         // On the link, since that is all that the worker reaches.
         let [registry, scheduler, connector, sink] =
             [(); 4].map(|()| format!("{}:{}", network.here, free_port()));
@@ -49,22 +49,24 @@ impl Site {
 
         let tokens = [format!("guest_token={USER}"), format!("admin_token={ADMIN}")];
         let mut others = vec![
-            house.start("registry", &registry, &[&house.database("registry"), &tokens[0], &tokens[1]]).await,
-            house.start("sink", &sink, &[&to_registry, &house.database("sink")]).await,
+            storage
+                .start("registry", &registry, &[&storage.database("registry"), &tokens[0], &tokens[1]])
+                .await,
+            storage.start("sink", &sink, &[&to_registry, &storage.database("sink")]).await,
         ];
-        let scheduling = house.start("scheduler", &scheduler, &[&to_registry, &to_sink]).await;
-        let database = house.database("connector");
-        others.push(house.start("connector", &connector, &[&to_registry, &to_scheduler, &database]).await);
+        let scheduling = storage.start("scheduler", &scheduler, &[&to_registry, &to_sink]).await;
+        let database = storage.database("connector");
+        others.push(storage.start("connector", &connector, &[&to_registry, &to_scheduler, &database]).await);
         let grpc_listen = format!("grpc_listen={grpc}");
         let services = [&*to_registry, &to_scheduler, &to_connector, &to_sink, &grpc_listen];
-        others.push(house.start("gateway", &rest, &services).await);
+        others.push(storage.start("gateway", &rest, &services).await);
 
         let mut command = network.command(workspace_binary("worker-svc"));
         let schedulers = format!("schedulers=[\"http://{scheduler}\"]");
         let cache = format!("cache_dir={}", folder.path().join("code-cache").display());
         let listen = format!("127.0.0.1:{}", WORKER_PORTS[0]);
         let settings = ["name=hidden", "advertise=none", &to_registry, &schedulers, &cache];
-        let worker = house.run("worker", &mut command, &listen, &settings);
+        let worker = storage.run("worker", &mut command, &listen, &settings);
         let site =
             Self { worker, scheduler: scheduling, _others: others, network, rest, grpc, _folder: folder };
         site.worker_is_in(true).await;
@@ -109,9 +111,9 @@ impl Site {
 }
 
 /// Where the services keep what they have, and their logs.
-struct House(PathBuf);
+struct Storage(PathBuf);
 
-impl House {
+impl Storage {
     fn database(&self, service: &str) -> String {
         format!("database_url=sqlite:{}", self.0.join(format!("{service}.db")).display())
     }

@@ -159,7 +159,7 @@ const UPDATE: &str = "
       funless.registry.v1.Functions/UpdateFunction (client)
         funless.registry.v1.Functions/UpdateFunction (server) ...
       funless.scheduler.v1.Cluster/AwaitCode (client)
-        funless.scheduler.v1.Cluster/AwaitCode (server)
+        funless.scheduler.v1.Cluster/AwaitCode (server) ...
 ";
 
 fn remove_artifacts(cache: &Path) {

@@ -80,7 +80,7 @@ impl LineFilter {
         TailLogsResponse {
             lines: lines.map(|(number, line)| self.to_proto(number, line)).collect(),
             missed: read.missed,
-            unheard: Vec::new(),
+            unreachable: Vec::new(),
         }
     }
 

@@ -55,7 +55,7 @@ impl Compiler {
     }
 }
 
-/// Compiles code and stores the artifact. An artifact that cannot be stored is no failure.
+/// Compiles code and stores the artifact. An artifact that cannot be stored is not a failure.
 fn compile_and_store(
     engine: &Engine,
     artifacts: &Artifacts,

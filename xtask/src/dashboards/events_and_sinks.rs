@@ -36,7 +36,7 @@ fn at_a_glance() -> Vec<Panel> {
         number(
             "Not accounted for",
             Unit::Count,
-            "Events and results of which the books do not say what became. Anything but 0 is a bug.",
+            "Events and results that are unaccounted for. Anything but 0 is a bug.",
         )
         .query("max(funless_connector_unaccounted_events) + max(funless_sink_unaccounted_results)", "")
         .thresholds(1.0, 1.0),

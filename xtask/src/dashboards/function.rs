@@ -76,7 +76,7 @@ fn failures() -> Vec<Panel> {
             .query(format!("function:funless_invocation_failures:ratio_rate5m{CHOSEN}"), "{{function}}")
             .thresholds(0.05, 0.5)
             .width(12),
-        graph("Failures by outcome", Unit::PerSecond, "All that is no result, the platform's faults included.")
+        graph("Failures by outcome", Unit::PerSecond, "All that is not a result, the platform's faults included.")
             .query(
                 "sum by (function, outcome) (rate(funless_scheduler_invocations_total{function=~\"$function\", outcome!=\"result\"}[$__rate_interval]))",
                 "{{function}} {{outcome}}",

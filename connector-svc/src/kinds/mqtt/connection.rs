@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use mesh::backoff::Backoff;
-use mesh::bindings::Tenure;
+use mesh::bindings::HeldBinding;
 
 use super::client::{Acknowledger, Client, ClientEvent, SessionKind};
 use super::params::{Params, Version};
@@ -27,7 +27,7 @@ pub(super) struct Connection<'a> {
 struct State<'a> {
     client: Client,
     params: &'a Params,
-    tenure: &'a Tenure,
+    held: &'a HeldBinding,
     backoff: Backoff,
     /// How long to wait before the next attempt, if there is no connection.
     wait: Option<Duration>,
@@ -45,14 +45,14 @@ impl<'a> Connection<'a> {
         params: &'a Params,
         client_id: &str,
         window: u16,
-        tenure: &'a Tenure,
+        held: &'a HeldBinding,
     ) -> Result<Self, String> {
         let client = Client::new(params, client_id, window, SessionKind::Persistent)?;
         let acknowledger = client.acknowledger();
         let state = State {
             client,
             params,
-            tenure,
+            held,
             backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
             wait: Some(Duration::ZERO),
             is_known: false,
@@ -86,7 +86,7 @@ impl State<'_> {
     async fn next(&mut self) -> Result<ClientEvent, ConnectionLost> {
         if let Some(wait) = self.wait.take() {
             tokio::time::sleep(wait).await;
-            self.tenure.leased().await;
+            self.held.leased().await;
         }
         if let Some(event) = self.pending.take() {
             return Ok(event);

@@ -17,7 +17,7 @@ mod session_tests;
 
 use std::time::Duration;
 
-use mesh::bindings::{End, Tenure};
+use mesh::bindings::{End, HeldBinding};
 use mesh::hash::{Hash, Hasher};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -37,14 +37,14 @@ use crate::journal::Entry;
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Hands the messages to `intake` until the lease ends.
-pub(crate) async fn run(params: Params, intake: Intake, entries: Vec<Entry>, tenure: Tenure) {
+pub(crate) async fn run(params: Params, intake: Intake, entries: Vec<Entry>, held: HeldBinding) {
     let client_id = format!("funless-{}", intake.binding_id());
     let window = intake.handling().max_in_flight;
-    let connection = match Connection::new(&params, &client_id, window, &tenure) {
+    let connection = match Connection::new(&params, &client_id, window, &held) {
         Ok(connection) => connection,
         Err(problem) => {
-            tenure.report.retrying(problem);
-            tenure.ended().await;
+            held.report.retrying(problem);
+            held.ended().await;
             return;
         }
     };
@@ -52,11 +52,11 @@ pub(crate) async fn run(params: Params, intake: Intake, entries: Vec<Entry>, ten
         intake: &intake,
         connection,
         session: Session::new(entries),
-        status: ConnectionStatus::new(&tenure.report, intake.metrics()),
+        status: ConnectionStatus::new(&held.report, intake.metrics()),
         handling: JoinSet::new(),
         cleanups: JoinSet::new(),
     };
-    let end = subscriber.run(&tenure).await;
+    let end = subscriber.run(&held).await;
     intake.stop();
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, subscriber.drain()).await;
     if subscriber.status.is_connected() {
@@ -95,12 +95,12 @@ struct Subscriber<'a> {
 }
 
 impl Subscriber<'_> {
-    async fn run(&mut self, tenure: &Tenure) -> End {
+    async fn run(&mut self, held: &HeldBinding) -> End {
         let mut cleanup = tokio::time::interval(CLEANUP_INTERVAL);
         loop {
             let has_capacity = self.handling.len() <= usize::from(self.intake.handling().max_in_flight);
             tokio::select! {
-                end = tenure.ended() => return end,
+                end = held.ended() => return end,
                 Some(handled) = self.handling.join_next() => match self.handled(unless_panicked(handled)) {
                     Ok(()) => {}
                     // The binding restarts, with everything that the journal knows.

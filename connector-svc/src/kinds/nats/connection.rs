@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use mesh::backoff::Backoff;
-use mesh::bindings::Tenure;
+use mesh::bindings::HeldBinding;
 use tokio::sync::mpsc;
 
 use super::params::{Deliver, Params};
@@ -63,7 +63,7 @@ struct State<'a> {
     params: &'a Params,
     consumer: &'a str,
     window: u16,
-    tenure: &'a Tenure,
+    held: &'a HeldBinding,
     backoff: Backoff,
     wait: Option<Duration>,
     stream: Option<MessageStream>,
@@ -76,9 +76,9 @@ struct MessageStream {
 
 impl<'a> Connection<'a> {
     /// Connects with the first [`Connection::next`]. At most `window` messages are unacknowledged at a time.
-    pub(super) fn new(params: &'a Params, consumer: &'a str, window: u16, tenure: &'a Tenure) -> Self {
+    pub(super) fn new(params: &'a Params, consumer: &'a str, window: u16, held: &'a HeldBinding) -> Self {
         let backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-        let state = State { params, consumer, window, tenure, backoff, wait: None, stream: None };
+        let state = State { params, consumer, window, held, backoff, wait: None, stream: None };
         let events = stream::unfold(state, |mut state| async move { Some((state.next().await, state)) });
         Self { events: events.boxed() }
     }
@@ -96,7 +96,7 @@ impl State<'_> {
             Some(stream) => stream.next().await.map(|message| ConnectionEvent::Message(Box::new(message))),
             None => {
                 tokio::time::sleep(self.wait.take().unwrap_or_default()).await;
-                self.tenure.leased().await;
+                self.held.leased().await;
                 self.connect().await.map(ConnectionEvent::Connected)
             }
         };

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::message::Acker;
-use mesh::bindings::{End, Tenure};
+use mesh::bindings::{End, HeldBinding};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
@@ -29,12 +29,12 @@ use crate::journal::Entry;
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Hands the messages to `intake` until the lease ends.
-pub(crate) async fn run(params: Params, intake: Intake, entries: Vec<Entry>, tenure: Tenure) {
+pub(crate) async fn run(params: Params, intake: Intake, entries: Vec<Entry>, held: HeldBinding) {
     let own = format!("funless-{}", intake.binding_id());
     let consumer = params.durable.clone().unwrap_or_else(|| own.clone());
     let mut subscriber = Subscriber {
-        connection: Connection::new(&params, &consumer, intake.handling().max_in_flight, &tenure),
-        status: ConnectionStatus::new(&tenure.report, intake.metrics()),
+        connection: Connection::new(&params, &consumer, intake.handling().max_in_flight, &held),
+        status: ConnectionStatus::new(&held.report, intake.metrics()),
         intake: &intake,
         stream_created: 0,
         running: HashMap::new(),
@@ -50,7 +50,7 @@ pub(crate) async fn run(params: Params, intake: Intake, entries: Vec<Entry>, ten
             false => drop(subscriber.inherited.insert(entry.key.clone(), entry)),
         }
     }
-    let end = subscriber.run(&tenure).await;
+    let end = subscriber.run(&held).await;
     intake.stop();
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, subscriber.drain()).await;
     subscriber.handling.shutdown().await;
@@ -102,13 +102,13 @@ struct Subscriber<'a> {
 }
 
 impl Subscriber<'_> {
-    async fn run(&mut self, tenure: &Tenure) -> End {
+    async fn run(&mut self, held: &HeldBinding) -> End {
         // Several times within the server's timeout.
         let mut progress = tokio::time::interval(ACK_WAIT / 3);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                end = tenure.ended() => return end,
+                end = held.ended() => return end,
                 Some(handled) = self.handling.join_next() => match self.handled(unless_panicked(handled)) {
                     Ok(()) => {}
                     // The binding restarts, with everything that the journal knows.

@@ -88,7 +88,7 @@ impl Filter {
         if self.function.is_some() && self.module.is_none() {
             return Err(function_needs_module());
         }
-        // To the services an empty text is no filter, which would let all letters through.
+        // To the services an empty text is not a filter, which would let all letters through.
         let text = |key: &str, given: &Option<String>| match given.as_deref() {
             Some("") => Err(ApiError::bad_request_because(&format!("{key}: expected more than nothing"))),
             given => Ok(given.unwrap_or_default().to_owned()),

@@ -10,7 +10,7 @@ use super::super::time::rfc_3339;
 
 /// An event that could not be handled, or a result that could not be delivered.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct DeadLetterShown {
+pub(crate) struct DeadLetterView {
     /// A UUID of version 7: ids are in the order of `dead_lettered_at`.
     id: String,
     role: Option<Role>,
@@ -45,7 +45,7 @@ pub(crate) struct DeadLetterShown {
 #[expect(dead_code, reason = "for the documentation")]
 pub(crate) struct DeadLetterWithPayload {
     #[serde(flatten)]
-    letter: DeadLetterShown,
+    letter: DeadLetterView,
     /// The function's argument, or its result, as it was. Absent if the event was invalid.
     #[schema(value_type = Option<serde_json::Value>, nullable = false)]
     payload: (),
@@ -55,7 +55,7 @@ pub(crate) struct DeadLetterWithPayload {
     payload_base64: Option<String>,
 }
 
-impl From<DeadLetter> for DeadLetterShown {
+impl From<DeadLetter> for DeadLetterView {
     fn from(letter: DeadLetter) -> Self {
         Self {
             role: match letter.role() {
@@ -86,17 +86,17 @@ pub(crate) struct Redriven {
     /// How many are no dead letters any more.
     pub(super) redriven: usize,
     /// Those that stay.
-    pub(super) failures: Vec<RedriveFailureShown>,
+    pub(super) failures: Vec<RedriveFailureView>,
 }
 
 /// A letter that stays.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct RedriveFailureShown {
+pub(crate) struct RedriveFailureView {
     id: String,
     pub(super) reason: String,
 }
 
-impl From<RedriveFailure> for RedriveFailureShown {
+impl From<RedriveFailure> for RedriveFailureView {
     fn from(RedriveFailure { id, reason }: RedriveFailure) -> Self {
         Self { id, reason }
     }

@@ -4,13 +4,13 @@ use proto::deadletter::v1::ListDeadLettersResponse;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::letter::DeadLetterShown;
+use super::letter::DeadLetterView;
 
 /// A part of a list.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DeadLetterPage)]
 pub(crate) struct Page {
-    data: Vec<DeadLetterShown>,
+    data: Vec<DeadLetterView>,
     /// Names the next part; null: there is none.
     next: Option<String>,
 }
@@ -31,7 +31,7 @@ pub(super) fn merge(lists: Vec<ListDeadLettersResponse>, limit: u32) -> Page {
     more |= letters.len() > limit;
     letters.truncate(limit);
     let next = letters.last().filter(|_| more).map(|letter| letter.id.clone());
-    Page { data: letters.into_iter().map(DeadLetterShown::from).collect(), next }
+    Page { data: letters.into_iter().map(DeadLetterView::from).collect(), next }
 }
 
 #[cfg(test)]

@@ -7,13 +7,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::super::bindings::{Counts, Outcome};
-use super::super::events::EventShown;
-use super::super::sinks::SinkShown;
+use super::super::events::EventView;
+use super::super::sinks::SinkView;
 use super::super::time::rfc_3339;
 
 /// A function.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct FunctionShown {
+pub(crate) struct FunctionView {
     name: String,
     module: String,
     /// The subject that created it. In a shared module only this subject and administrators may change or
@@ -25,10 +25,10 @@ pub(crate) struct FunctionShown {
     size: u64,
     /// `funless` or `wasi_command`.
     kind: &'static str,
-    metadata: MetadataShown,
-    limits: LimitsShown,
-    events: Vec<EventShown>,
-    sinks: Vec<SinkShown>,
+    metadata: MetadataView,
+    limits: LimitsView,
+    events: Vec<EventView>,
+    sinks: Vec<SinkView>,
     /// RFC 3339.
     created_at: String,
     /// RFC 3339.
@@ -36,7 +36,7 @@ pub(crate) struct FunctionShown {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct MetadataShown {
+struct MetadataView {
     /// Empty: it has none.
     tag: String,
     /// In KB.
@@ -48,15 +48,15 @@ struct MetadataShown {
 
 /// Null is the worker's default.
 #[derive(Debug, Serialize, ToSchema)]
-struct LimitsShown {
+struct LimitsView {
     memory_bytes: Option<u64>,
     timeout_ms: Option<u64>,
     output_bytes: Option<u64>,
 }
 
-impl FunctionShown {
+impl FunctionView {
     /// The function, with how its events and sinks do.
-    pub(super) fn new(function: Function, events: Vec<EventShown>, sinks: Vec<SinkShown>) -> Self {
+    pub(super) fn new(function: Function, events: Vec<EventView>, sinks: Vec<SinkView>) -> Self {
         let code = function.code.unwrap_or_default();
         Self {
             name: function.name,
@@ -79,7 +79,7 @@ impl FunctionShown {
     }
 }
 
-impl From<Metadata> for MetadataShown {
+impl From<Metadata> for MetadataView {
     fn from(metadata: Metadata) -> Self {
         let capacity =
             if metadata.capacity_kb == 0 { proto::DEFAULT_CAPACITY_KB } else { metadata.capacity_kb };
@@ -88,7 +88,7 @@ impl From<Metadata> for MetadataShown {
     }
 }
 
-impl From<Limits> for LimitsShown {
+impl From<Limits> for LimitsView {
     fn from(limits: Limits) -> Self {
         let given = |limit: u64| Some(limit).filter(|limit| *limit != 0);
         Self {
@@ -102,7 +102,7 @@ impl From<Limits> for LimitsShown {
 /// A function that was created or changed, with what became of each event and sink of the upload, in order,
 /// and of its code.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct FunctionWritten {
+pub(crate) struct FunctionWriteResponse {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -158,7 +158,7 @@ impl From<AwaitCodeResponse> for CodeOnWorkers {
     }
 }
 
-impl FunctionWritten {
+impl FunctionWriteResponse {
     /// An empty list is as good as none.
     pub(super) fn new(
         name: String,

@@ -125,7 +125,7 @@ fn capacity_used_limits_the_memory_in_use() {
         &[("a 10/100", "a"), ("a 9/100", "no_valid_workers"), ("a 10/10", "a")],
     );
     check_block("workers: '*', invalidate: {capacity_used: 0}", &[("a 100/100", "no_valid_workers")]);
-    // More than 100 is no limit, so that unknown memory is valid.
+    // More than 100 means no limit, so that unknown memory is valid.
     check_block(
         "workers: '*', invalidate: {capacity_used: 101%}",
         &[("a 10/100", "a"), ("a 9/100", "no_valid_workers"), ("a ?", "a")],

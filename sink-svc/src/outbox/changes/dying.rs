@@ -12,22 +12,23 @@ use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
 
 use super::super::entity::outbox::{self, DEAD, PENDING, SETTLED};
 use super::super::entity::{binding, dead_letter};
-use super::{Burial, Changed, Ledgers, in_state};
+use super::{Changed, DeadLettered, Ledgers, in_state};
 
 /// Makes rows that wait letters.
 pub(super) async fn bury(
     transaction: &DatabaseTransaction,
-    burials: &[Burial],
+    dead_lettered: &[DeadLettered],
     ledgers: &mut Ledgers,
 ) -> Result<u64> {
-    let burials: HashMap<_, _> = burials.iter().map(|burial| (burial.seq, burial)).collect();
-    let mut update = change_state(PENDING, DEAD, burials.keys().copied());
+    let dead_lettered: HashMap<_, _> =
+        dead_lettered.iter().map(|dead_lettered| (dead_lettered.seq, dead_lettered)).collect();
+    let mut update = change_state(PENDING, DEAD, dead_lettered.keys().copied());
     update.returning(Query::returning().columns(Changed::COLUMNS));
     let dead = Changed::read_all(&transaction.query_all(&update).await?)?;
     for row in &dead {
         ledgers.died(&row.binding_id, row.size);
-        if let Some(burial) = burials.get(&row.seq) {
-            let inserted = transaction.execute(&insert_letter(burial)).await?.rows_affected();
+        if let Some(dead_lettered) = dead_lettered.get(&row.seq) {
+            let inserted = transaction.execute(&insert_letter(dead_lettered)).await?.rows_affected();
             if inserted != 1 {
                 // The row must not leave without its letter: all of this is undone.
                 let problem = format!("there is no letter of row {} of {}", row.seq, row.binding_id);
@@ -120,7 +121,7 @@ async fn delete_letters(transaction: &DatabaseTransaction, rows: &[Changed]) -> 
 }
 
 /// Copies the row within the database.
-fn insert_letter(burial: &Burial) -> sea_orm::sea_query::InsertStatement {
+fn insert_letter(dead_lettered: &DeadLettered) -> sea_orm::sea_query::InsertStatement {
     use dead_letter::Column as Letter;
     let mut insert = Query::insert();
     insert.into_table(dead_letter::Entity).columns([
@@ -141,21 +142,21 @@ fn insert_letter(burial: &Burial) -> sea_orm::sea_query::InsertStatement {
         Letter::Function,
         Letter::Owner,
     ]);
-    insert.select_from(letter_of(burial)).expect("as many columns as values");
+    insert.select_from(letter_of(dead_lettered)).expect("as many columns as values");
     insert
 }
 
-fn letter_of(burial: &Burial) -> SelectStatement {
+fn letter_of(dead_lettered: &DeadLettered) -> SelectStatement {
     use binding::Column as Binding;
     use outbox::Column as Outbox;
-    let trace = match burial.trace {
+    let trace = match dead_lettered.trace {
         Some(trace) => Expr::value(trace.to_string()),
         None => Expr::col((outbox::Entity, Outbox::Traceparent)),
     };
     Query::select()
-        .expr(Expr::value(burial.letter_id.as_str()))
-        .expr(Expr::value(burial.reason.as_str()))
-        .expr(Expr::value(burial.attempts))
+        .expr(Expr::value(dead_lettered.letter_id.as_str()))
+        .expr(Expr::value(dead_lettered.reason.as_str()))
+        .expr(Expr::value(dead_lettered.attempts))
         .expr(Expr::value(now_ms()))
         .expr(trace)
         .columns(
@@ -178,6 +179,6 @@ fn letter_of(burial: &Burial) -> SelectStatement {
             binding::Entity,
             Expr::col((outbox::Entity, Outbox::BindingId)).equals((binding::Entity, Binding::Id)),
         )
-        .and_where(Expr::col((outbox::Entity, Outbox::Seq)).eq(burial.seq))
+        .and_where(Expr::col((outbox::Entity, Outbox::Seq)).eq(dead_lettered.seq))
         .take()
 }

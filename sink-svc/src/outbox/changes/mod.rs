@@ -14,7 +14,7 @@ use sea_orm::{DatabaseTransaction, QueryResult};
 use uuid::Uuid;
 
 pub(super) use self::ledgers::Ledgers;
-use super::capacity::{Amount, Room};
+use super::capacity::{Amount, ReservedCapacity};
 use super::entity::outbox;
 use super::{Arrival, Tables};
 
@@ -29,12 +29,12 @@ pub(super) enum Change {
     /// Rows that are delivered.
     Settle(Vec<i64>),
     Postpone(Vec<Postponement>),
-    Bury(Vec<Burial>),
+    Bury(Vec<DeadLettered>),
     /// Letters that come back.
     Redrive {
         ids: Vec<String>,
         trace: Option<TraceParent>,
-        _rooms: Vec<Room>,
+        _rooms: Vec<ReservedCapacity>,
     },
     /// Letters that are thrown away.
     Purge(Vec<String>),
@@ -48,7 +48,7 @@ pub(super) struct Acceptance {
     pub(super) arrival: Arrival,
     pub(super) received_at_ms: i64,
     /// Held until the result is among what waits.
-    pub(super) _room: Room,
+    pub(super) _room: ReservedCapacity,
 }
 
 /// A function as others may want to see it.
@@ -73,7 +73,7 @@ pub(crate) struct Postponement {
 
 /// A result that is given up.
 #[derive(Debug, Clone)]
-pub(crate) struct Burial {
+pub(crate) struct DeadLettered {
     pub(crate) seq: i64,
     pub(crate) attempts: i32,
     pub(crate) reason: String,
@@ -83,7 +83,7 @@ pub(crate) struct Burial {
     pub(crate) trace: Option<TraceParent>,
 }
 
-impl Burial {
+impl DeadLettered {
     /// A row that is given up after so many attempts.
     pub(crate) fn new(seq: i64, attempts: i32, reason: String) -> Self {
         Self { seq, attempts, reason, letter_id: Uuid::now_v7().to_string(), trace: None }
@@ -144,7 +144,7 @@ impl Tables {
                 Change::Settle(seqs) => seqs.iter().filter(|seq| settled.remove(*seq)).count() as u64,
                 Change::Describe(binding) => arriving::describe(transaction, binding).await?,
                 Change::Postpone(postponed) => leaving::postpone(transaction, postponed).await?,
-                Change::Bury(burials) => dying::bury(transaction, burials, ledgers).await?,
+                Change::Bury(dead_lettered) => dying::bury(transaction, dead_lettered, ledgers).await?,
                 Change::Redrive { ids, trace, .. } => {
                     dying::redrive(transaction, ids, *trace, ledgers).await?
                 }

@@ -235,7 +235,7 @@ impl Reader {
         (capacity_used, max_concurrent_invocations)
     }
 
-    /// A limit in percent. `None` for more than 100, which is no limit.
+    /// A limit in percent. `None` for more than 100, which means no limit.
     fn percentage(&mut self, node: &Node<'_>) -> Option<u8> {
         let text = node.text().unwrap_or_default().trim();
         let number = text.strip_suffix('%').unwrap_or(text).trim_end();

@@ -9,44 +9,44 @@ use utoipa::ToSchema;
 
 /// A script.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ScriptShown {
+pub(crate) struct ScriptView {
     name: String,
     /// The text as it was uploaded.
     content: String,
-    script: ScriptRead,
+    script: ParsedScript,
 }
 
 /// What the script says.
 #[derive(Debug, Serialize, ToSchema)]
-struct ScriptRead {
+struct ParsedScript {
     /// The text once more, where older clients look for it.
     content: String,
     /// What is said for each tag, with the defaults filled in. Null: the scheduler does not answer, or
     /// cannot read the text, which only a mesh that did not check scripts yet has stored.
-    tags: Option<BTreeMap<String, ItemRead>>,
+    tags: Option<BTreeMap<String, ParsedItem>>,
 }
 
 /// What a script says for one tag.
 #[derive(Debug, Serialize, ToSchema)]
-struct ItemRead {
-    blocks: Vec<BlockRead>,
+struct ParsedItem {
+    blocks: Vec<ParsedBlock>,
     /// `default` or `fail`.
     followup: String,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct BlockRead {
-    workers: WorkersRead,
+struct ParsedBlock {
+    workers: ParsedWorkers,
     /// `best-first`, `random` or `platform`.
     strategy: String,
-    invalidate: InvalidateRead,
-    affinity: AffinityRead,
+    invalidate: ParsedInvalidate,
+    affinity: ParsedAffinity,
 }
 
 /// `"*"`, or names.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
-enum WorkersRead {
+enum ParsedWorkers {
     All(All),
     Named(Vec<String>),
 }
@@ -59,7 +59,7 @@ enum All {
 
 /// When a worker is not valid.
 #[derive(Debug, Serialize, ToSchema)]
-struct InvalidateRead {
+struct ParsedInvalidate {
     /// Percent of the memory.
     capacity_used: Bound,
     max_concurrent_invocations: Bound,
@@ -81,7 +81,7 @@ enum Unbounded {
 
 /// Tags of functions that have to run on a worker, and of those that must not.
 #[derive(Debug, Serialize, ToSchema)]
-struct AffinityRead {
+struct ParsedAffinity {
     affinity: Vec<String>,
     antiaffinity: Vec<String>,
 }
@@ -90,24 +90,24 @@ struct AffinityRead {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ScriptCreated {
     #[serde(flatten)]
-    script: ScriptShown,
+    script: ScriptView,
     /// What is doubtful about it, given the workers that are there. Often empty.
-    warnings: Vec<ProblemShown>,
+    warnings: Vec<ProblemView>,
 }
 
 /// What was found in a text.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Findings {
     /// A script with one of these is refused.
-    errors: Vec<ProblemShown>,
+    errors: Vec<ProblemView>,
     /// A script with nothing worse is taken.
-    warnings: Vec<ProblemShown>,
+    warnings: Vec<ProblemView>,
 }
 
 /// Something wrong or doubtful in a script.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ScriptProblem)]
-pub(crate) struct ProblemShown {
+pub(crate) struct ProblemView {
     #[schema(example = "unknown_worker")]
     kind: String,
     /// In words, with the place.
@@ -121,60 +121,60 @@ pub(crate) struct ProblemShown {
     column: u32,
 }
 
-impl ScriptShown {
+impl ScriptView {
     /// The script; `read` is what it says, if somebody could read it.
     pub(super) fn new(Script { name, content }: Script, read: Option<AppScript>) -> Self {
-        let tags = read.map(|script| script.items.into_iter().map(ItemRead::by_tag).collect());
-        Self { name, content: content.clone(), script: ScriptRead { content, tags } }
+        let tags = read.map(|script| script.items.into_iter().map(ParsedItem::by_tag).collect());
+        Self { name, content: content.clone(), script: ParsedScript { content, tags } }
     }
 }
 
 impl ScriptCreated {
     pub(super) fn new(script: Script, check: CheckScriptResponse) -> Self {
-        let warnings = check.warnings.into_iter().map(ProblemShown::from).collect();
-        Self { script: ScriptShown::new(script, check.script), warnings }
+        let warnings = check.warnings.into_iter().map(ProblemView::from).collect();
+        Self { script: ScriptView::new(script, check.script), warnings }
     }
 }
 
 impl From<CheckScriptResponse> for Findings {
     fn from(check: CheckScriptResponse) -> Self {
-        let shown = |problems: Vec<ScriptProblem>| problems.into_iter().map(ProblemShown::from).collect();
+        let shown = |problems: Vec<ScriptProblem>| problems.into_iter().map(ProblemView::from).collect();
         Self { errors: shown(check.errors), warnings: shown(check.warnings) }
     }
 }
 
-impl From<ScriptProblem> for ProblemShown {
+impl From<ScriptProblem> for ProblemView {
     fn from(problem: ScriptProblem) -> Self {
         let ScriptProblem { kind, message, tag, block, line, column } = problem;
         Self { kind, message, tag, block, line, column }
     }
 }
 
-impl ItemRead {
+impl ParsedItem {
     fn by_tag(AppItem { tag, blocks, followup }: AppItem) -> (String, Self) {
-        (tag, Self { blocks: blocks.into_iter().map(BlockRead::from).collect(), followup })
+        (tag, Self { blocks: blocks.into_iter().map(ParsedBlock::from).collect(), followup })
     }
 }
 
-impl From<AppBlock> for BlockRead {
+impl From<AppBlock> for ParsedBlock {
     fn from(block: AppBlock) -> Self {
         let bound = |most: Option<u32>| most.map_or(Bound::None(Unbounded::Infinity), Bound::Most);
         Self {
             workers: match block.workers {
-                names if names.is_empty() => WorkersRead::All(All::Workers),
-                names => WorkersRead::Named(names),
+                names if names.is_empty() => ParsedWorkers::All(All::Workers),
+                names => ParsedWorkers::Named(names),
             },
             strategy: block.strategy,
-            invalidate: InvalidateRead {
+            invalidate: ParsedInvalidate {
                 capacity_used: bound(block.capacity_used),
                 max_concurrent_invocations: bound(block.max_concurrent_invocations),
             },
-            affinity: AffinityRead::of(block.affinity),
+            affinity: ParsedAffinity::of(block.affinity),
         }
     }
 }
 
-impl AffinityRead {
+impl ParsedAffinity {
     fn of(terms: Vec<String>) -> Self {
         let (mut affinity, mut antiaffinity) = (Vec::new(), Vec::new());
         for term in terms {
@@ -208,7 +208,7 @@ mod tests {
             AppItem { tag: "default".into(), blocks: vec![every], followup: "fail".into() },
         ];
         let script = Script { name: "s".into(), content: "- t: []".into() };
-        let shown = ScriptShown::new(script, Some(AppScript { items }));
+        let shown = ScriptView::new(script, Some(AppScript { items }));
         let every = json!({
             "workers": "*",
             "strategy": "best-first",

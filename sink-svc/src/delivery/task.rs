@@ -6,21 +6,21 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
-use mesh::bindings::{End, Report, Tenure};
+use mesh::bindings::{End, HeldBinding, Report};
 use mesh::clock::now_ms;
 use proto::registry::v1::FunctionBinding;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::Couriers;
+use super::DeliveryContext;
 use super::attempt::Attempt;
 use super::breaker::{Breaker, Pass};
 use super::connection::Connection;
-use super::judge::Judged;
 use super::queue::{PAGE, Queue, Waiting};
 use super::reading::Reading;
+use super::settlement::Settlement;
 use crate::error::Result;
-use crate::kinds::{self, Away, Batch, Opened, Outcome, Parcel, Policy, Refusal, Sink, Whose};
+use crate::kinds::{self, Away, Batch, Delivery, FaultScope, Opened, Outcome, Policy, Refusal, Sink};
 use crate::outbox::Page;
 use crate::trace::Store;
 
@@ -28,8 +28,8 @@ use crate::trace::Store;
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Delivers for one binding.
-pub(super) struct Courier<'a> {
-    couriers: Arc<Couriers>,
+pub(super) struct DeliveryTask<'a> {
+    context: Arc<DeliveryContext>,
     binding: FunctionBinding,
     id: String,
     kind: String,
@@ -69,7 +69,7 @@ enum Done {
     /// What became of results is written.
     Recorded {
         rows: Vec<Waiting>,
-        judged: Judged,
+        settlement: Settlement,
         cause: Cause,
     },
 }
@@ -85,15 +85,15 @@ enum Cause {
     Age,
 }
 
-impl<'a> Courier<'a> {
-    pub(super) fn new(couriers: Arc<Couriers>, binding: FunctionBinding, report: &'a Report) -> Self {
-        let Opened { policy, sink } = kinds::open_any(&binding, &couriers.http);
+impl<'a> DeliveryTask<'a> {
+    pub(super) fn new(context: Arc<DeliveryContext>, binding: FunctionBinding, report: &'a Report) -> Self {
+        let Opened { policy, sink } = kinds::open_any(&binding, &context.http);
         let it = binding.binding.clone().unwrap_or_default();
-        let store = couriers.stores.add(&it.r#type, &it.id, &*sink);
+        let store = context.stores.add(&it.r#type, &it.id, &*sink);
         Self {
-            destination: couriers.breakers.of(sink.destination()),
+            destination: context.breakers.of(sink.destination()),
             own: Breaker::new(),
-            couriers,
+            context,
             store,
             id: it.id,
             kind: it.r#type,
@@ -112,28 +112,28 @@ impl<'a> Courier<'a> {
     }
 
     /// Delivers until the tenure ends.
-    pub(super) async fn run(&mut self, tenure: &Tenure) -> End {
-        let arrivals = self.couriers.outbox.arrivals(&self.id);
+    pub(super) async fn run(&mut self, held: &HeldBinding) -> End {
+        let arrivals = self.context.outbox.arrivals(&self.id);
         let (own, destination) = (Arc::clone(&self.own), Arc::clone(&self.destination));
         let mut poll = tokio::time::interval(POLL_INTERVAL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.describe();
         self.probe();
         loop {
-            self.check_lease(tenure);
+            self.check_lease(held);
             self.read();
             let may_send = !self.lapsed && self.requests < self.max_requests() && self.queue.is_due(now_ms());
             let awaits_lease = self.lapsed && self.is_still();
             let passes = async { (own.pass().await, destination.pass().await) };
             tokio::select! {
-                end = tenure.ended() => return end,
+                end = held.ended() => return end,
                 Some(done) = self.work.next(), if !self.work.is_empty() => self.take(done),
                 passes = passes, if may_send => {
                     // It may have taken its time.
-                    self.check_lease(tenure);
+                    self.check_lease(held);
                     self.send(passes);
                 }
-                () = tenure.leased(), if awaits_lease => {}
+                () = held.leased(), if awaits_lease => {}
                 () = arrivals.notified() => self.reading.go_on(),
                 _ = poll.tick() => self.poll(),
             }
@@ -160,12 +160,12 @@ impl<'a> Courier<'a> {
 
     /// Without the lease another may deliver. In order, nothing is sent then; and when the lease is there
     /// again, what was read before is read again, since the other may have delivered some of it.
-    fn check_lease(&mut self, tenure: &Tenure) {
+    fn check_lease(&mut self, held: &HeldBinding) {
         if !self.policy.ordered {
             return;
         }
-        // Unconstrained: that this task has done much is no answer.
-        let is_leased = unconstrained(tenure.leased()).now_or_never().is_some();
+        // Unconstrained: that this task has done much is not an answer.
+        let is_leased = unconstrained(held.leased()).now_or_never().is_some();
         self.lapsed |= !is_leased;
         if self.lapsed && is_leased && self.is_still() {
             self.lapsed = false;
@@ -181,9 +181,9 @@ impl<'a> Courier<'a> {
 
     /// Keeps what this binding is, for when it is gone.
     fn describe(&self) {
-        let (couriers, binding) = (Arc::clone(&self.couriers), self.binding.clone());
+        let (context, binding) = (Arc::clone(&self.context), self.binding.clone());
         self.work.push(Box::pin(async move {
-            couriers.persist(|| couriers.outbox.describe(&binding)).await;
+            context.persist(|| context.outbox.describe(&binding)).await;
             Done::Described
         }));
     }
@@ -195,7 +195,7 @@ impl<'a> Courier<'a> {
         }
         let Some(after) = self.reading.begin() else { return };
         self.queue.begin_reading();
-        let (outbox, id) = (self.couriers.outbox.clone(), self.id.clone());
+        let (outbox, id) = (self.context.outbox.clone(), self.id.clone());
         // In order, one that is not due holds up those behind it.
         let due_ms = (!self.policy.ordered).then(now_ms);
         self.work.push(Box::pin(async move { Done::Read(outbox.page(&id, after, due_ms, PAGE).await) }));
@@ -210,15 +210,15 @@ impl<'a> Courier<'a> {
 
     /// Looks again at everything from the front, gives up what is too old, and at an idle store.
     fn poll(&mut self) {
-        if self.couriers.outbox.has_pending(&self.id) {
+        if self.context.outbox.has_pending(&self.id) {
             self.reading.start_over();
         }
         let old = self.queue.take_too_old(&self.policy, now_ms());
         if !old.is_empty() {
-            let mut judged = Judged::default();
+            let mut settlement = Settlement::default();
             let problem = self.connection.problem();
-            old.iter().for_each(|waiting| judged.too_old(&waiting.row, &self.policy, problem));
-            self.record(old, judged, Cause::Age);
+            old.iter().for_each(|waiting| settlement.too_old(&waiting.row, &self.policy, problem));
+            self.record(old, settlement, Cause::Age);
         }
         let is_idle = self.requests == 0 && self.queue.is_empty();
         if is_idle && self.connection.is_probe_due() {
@@ -233,45 +233,45 @@ impl<'a> Courier<'a> {
             return;
         }
         self.requests += 1;
-        let (couriers, sink) = (Arc::clone(&self.couriers), Arc::clone(&self.sink));
+        let (context, sink) = (Arc::clone(&self.context), Arc::clone(&self.sink));
         let (store, policy) = (Arc::clone(&self.store), self.policy.clone());
         self.work.push(Box::pin(async move {
             let attempt = Attempt::begin(&store, &rows);
-            let parcels: Vec<_> = rows.iter().map(to_parcel).collect();
+            let deliveries: Vec<_> = rows.iter().map(to_parcel).collect();
             let sent = Instant::now();
-            let outcomes = attempt.deliver(&*sink, &parcels).await;
-            let duration = couriers.metrics.request_duration.with_label_values(&[&store.kind]);
+            let outcomes = attempt.deliver(&*sink, &deliveries).await;
+            let duration = context.metrics.request_duration.with_label_values(&[&store.kind]);
             duration.observe(sent.elapsed().as_secs_f64());
             match outcomes {
                 Err(away) => {
-                    match away.whose {
-                        Whose::Destination => destination.away(away.retry_after),
-                        Whose::Binding => {
+                    match away.scope {
+                        FaultScope::Destination => destination.away(away.retry_after),
+                        FaultScope::Binding => {
                             destination.answered();
                             own.away(away.retry_after);
                         }
-                        Whose::Unknown => own.away(away.retry_after),
+                        FaultScope::Unknown => own.away(away.retry_after),
                     }
                     Done::Away { rows, sent, away, attempt }
                 }
                 Ok(outcomes) => {
                     own.answered();
                     destination.answered();
-                    let mut judged = judge(&rows, outcomes, &policy);
-                    attempt.judged(&mut judged);
-                    couriers.record(&store.kind, &judged).await;
-                    Done::Recorded { rows, judged, cause: Cause::Answer }
+                    let mut settlement = judge(&rows, outcomes, &policy);
+                    attempt.settlement(&mut settlement);
+                    context.record(&store.kind, &settlement).await;
+                    Done::Recorded { rows, settlement, cause: Cause::Answer }
                 }
             }
         }));
     }
 
     /// Writes what was decided without a request.
-    fn record(&self, rows: Vec<Waiting>, judged: Judged, cause: Cause) {
-        let (couriers, kind) = (Arc::clone(&self.couriers), self.kind.clone());
+    fn record(&self, rows: Vec<Waiting>, settlement: Settlement, cause: Cause) {
+        let (context, kind) = (Arc::clone(&self.context), self.kind.clone());
         self.work.push(Box::pin(async move {
-            couriers.record(&kind, &judged).await;
-            Done::Recorded { rows, judged, cause }
+            context.record(&kind, &settlement).await;
+            Done::Recorded { rows, settlement, cause }
         }));
     }
 
@@ -284,7 +284,7 @@ impl<'a> Courier<'a> {
                 self.report_connection();
             }
             Done::Away { rows, sent, away, attempt } => self.take_back(rows, sent, away, &attempt),
-            Done::Recorded { rows, judged, cause } => self.take_recorded(rows, judged, cause),
+            Done::Recorded { rows, settlement, cause } => self.take_recorded(rows, settlement, cause),
         }
     }
 
@@ -299,14 +299,14 @@ impl<'a> Courier<'a> {
 
     /// Nothing is known of these. Who is away is not asked again for each of them.
     fn take_back(&mut self, mut rows: Vec<Waiting>, sent: Instant, away: Away, attempt: &Attempt) {
-        let metrics = &self.couriers.metrics;
+        let metrics = &self.context.metrics;
         metrics.failed_attempts.with_label_values(&[self.kind.as_str(), "away"]).inc();
         let reason = String::from(away.reason);
-        if away.whose == Whose::Unknown && self.is_cause(&mut rows) {
+        if away.scope == FaultScope::Unknown && self.is_cause(&mut rows) {
             tracing::debug!(binding = self.id, waited = ?sent.elapsed(), "a result silences its store");
-            let mut judged = judge(&rows, vec![Outcome::Refused(Refusal::new(&reason))], &self.policy);
-            attempt.judged(&mut judged);
-            self.record(rows, judged, Cause::Silence);
+            let mut settlement = judge(&rows, vec![Outcome::Refused(Refusal::new(&reason))], &self.policy);
+            attempt.settlement(&mut settlement);
+            self.record(rows, settlement, Cause::Silence);
         } else {
             self.requests -= 1;
             self.queue.put_back(rows);
@@ -330,10 +330,10 @@ impl<'a> Courier<'a> {
         }
     }
 
-    fn take_recorded(&mut self, rows: Vec<Waiting>, judged: Judged, cause: Cause) {
+    fn take_recorded(&mut self, rows: Vec<Waiting>, settlement: Settlement, cause: Cause) {
         if cause != Cause::Age {
-            let refused = (judged.postponed.len() + judged.buried.len()) as u64;
-            let failed = &self.couriers.metrics.failed_attempts;
+            let refused = (settlement.postponed.len() + settlement.dead_lettered.len()) as u64;
+            let failed = &self.context.metrics.failed_attempts;
             failed.with_label_values(&[self.kind.as_str(), "refused"]).inc_by(refused);
         }
         match cause {
@@ -341,7 +341,7 @@ impl<'a> Courier<'a> {
                 self.requests -= 1;
                 // Not all at once: what was too much may still wait.
                 self.most_rows = self.most_rows.saturating_mul(2);
-                match judged.only_refused() {
+                match settlement.only_refused() {
                     Some(reason) => self.connection.refused(reason.to_owned()),
                     None => self.connection.delivered(),
                 }
@@ -350,7 +350,7 @@ impl<'a> Courier<'a> {
             Cause::Silence => self.requests -= 1,
             Cause::Age => {}
         }
-        if !judged.delivered.is_empty() {
+        if !settlement.delivered.is_empty() {
             self.report.active();
         }
         if !self.policy.ordered {
@@ -359,7 +359,7 @@ impl<'a> Courier<'a> {
             return;
         }
         for mut waiting in rows {
-            match judged.postponed.iter().find(|postponed| postponed.seq == waiting.row.seq) {
+            match settlement.postponed.iter().find(|postponed| postponed.seq == waiting.row.seq) {
                 Some(postponed) => {
                     waiting.row.attempts = postponed.attempts;
                     waiting.row.due_at_ms = postponed.due_at_ms;
@@ -378,14 +378,14 @@ impl<'a> Courier<'a> {
     }
 }
 
-fn judge(rows: &[Waiting], outcomes: Vec<Outcome>, policy: &Policy) -> Judged {
-    let mut judged = Judged::default();
+fn judge(rows: &[Waiting], outcomes: Vec<Outcome>, policy: &Policy) -> Settlement {
+    let mut settlement = Settlement::default();
     for (waiting, outcome) in rows.iter().zip(outcomes) {
-        judged.add(&waiting.row, outcome, policy, now_ms());
+        settlement.add(&waiting.row, outcome, policy, now_ms());
     }
-    judged
+    settlement
 }
 
-fn to_parcel(waiting: &Waiting) -> Parcel {
-    Parcel { invocation_id: waiting.row.invocation_id.clone(), result: waiting.row.result.clone() }
+fn to_parcel(waiting: &Waiting) -> Delivery {
+    Delivery { invocation_id: waiting.row.invocation_id.clone(), result: waiting.row.result.clone() }
 }

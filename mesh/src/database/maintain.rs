@@ -12,7 +12,7 @@ use crate::shutdown::Tasks;
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a service does with its database by itself.
-pub trait Attend: Send + 'static {
+pub trait Maintain: Send + 'static {
     /// Makes the database what the service needs. Called until it has succeeded once.
     fn prepare(&mut self) -> impl Future<Output = Result<()>> + Send;
 
@@ -20,16 +20,16 @@ pub trait Attend: Send + 'static {
     fn refresh(&mut self) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// Attends to the database at `url` until the tasks stop; `answers` holds while it answers. A database that
+/// Maintains the database at `url` until the tasks stop; `answers` holds while it answers. A database that
 /// is only away is waited for. Any other failure at the start is an error.
-pub async fn attend(
-    attendant: impl Attend,
+pub async fn maintain(
+    maintenance: impl Maintain,
     url: &DatabaseUrl,
     answers: Condition,
     tasks: &Tasks,
 ) -> anyhow::Result<()> {
-    let mut attendance = Attendance { attendant, is_prepared: false, answers };
-    let answered = match attendance.poll().await {
+    let mut maintenance_loop = MaintenanceLoop { maintenance, is_prepared: false, answers };
+    let answered = match maintenance_loop.poll().await {
         Ok(()) => true,
         Err(DatabaseError::Unavailable(cause)) => {
             tracing::warn!(database = ?url, %cause, "starting without the database");
@@ -37,18 +37,18 @@ pub async fn attend(
         }
         Err(error) => return Err(error).context(format!("database_url: {url:?}")),
     };
-    tasks.spawn(attendance.go_on(answered));
+    tasks.spawn(maintenance_loop.run(answered));
     Ok(())
 }
 
-struct Attendance<A> {
-    attendant: A,
+struct MaintenanceLoop<A> {
+    maintenance: A,
     is_prepared: bool,
     answers: Condition,
 }
 
-impl<A: Attend> Attendance<A> {
-    async fn go_on(mut self, mut answered: bool) {
+impl<A: Maintain> MaintenanceLoop<A> {
+    async fn run(mut self, mut answered: bool) {
         loop {
             tokio::time::sleep(INTERVAL).await;
             let polled = self.poll().await;
@@ -69,9 +69,9 @@ impl<A: Attend> Attendance<A> {
 
     async fn try_poll(&mut self) -> Result<()> {
         if !self.is_prepared {
-            self.attendant.prepare().await?;
+            self.maintenance.prepare().await?;
             self.is_prepared = true;
         }
-        self.attendant.refresh().await
+        self.maintenance.refresh().await
     }
 }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 /// Why a worker was chosen, or none.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Explanation)]
-pub(crate) struct ExplanationShown {
+pub(crate) struct ExplanationView {
     /// Empty: it is hypothetical.
     decision_id: String,
     /// Unix time in milliseconds.
@@ -22,7 +22,7 @@ pub(crate) struct ExplanationShown {
     /// The name of the script. Empty: the default policy decided.
     script: String,
     /// The items that were looked at, in that order.
-    items: Vec<ItemShown>,
+    items: Vec<ItemView>,
     /// The worker that was chosen. Empty: none.
     worker: String,
     /// Why there is none: `no_workers`, `no_matching_tag` or `no_valid_workers`. Empty: there is one.
@@ -33,27 +33,27 @@ pub(crate) struct ExplanationShown {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ExplainedItem)]
-struct ItemShown {
+struct ItemView {
     tag: String,
-    blocks: Vec<BlockShown>,
+    blocks: Vec<BlockView>,
     /// `default` or `fail`.
     followup: String,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ExplainedBlock)]
-struct BlockShown {
+struct BlockView {
     /// From 1.
     number: u32,
     /// `best-first`, `random` or `platform`.
     strategy: String,
     /// The candidates in the order in which they were looked at.
-    workers: Vec<WorkerShown>,
+    workers: Vec<WorkerView>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ExplainedWorker)]
-struct WorkerShown {
+struct WorkerView {
     worker: String,
     /// `chosen`; `valid`: it could have been chosen; `invalid`; `not_reached`: the choice was made before.
     #[schema(example = "chosen")]
@@ -65,7 +65,7 @@ struct WorkerShown {
 /// One decision, and what became of it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Decision)]
-pub(crate) struct DecisionShown {
+pub(crate) struct DecisionView {
     id: String,
     /// Unix time in milliseconds.
     at_ms: i64,
@@ -77,13 +77,13 @@ pub(crate) struct DecisionShown {
     worker: String,
     /// Why there is none. Empty: there is one.
     refusal: String,
-    invocation: InvocationShown,
+    invocation: InvocationView,
 }
 
 /// One invocation of a load.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TimedInvocation)]
-struct InvocationShown {
+struct InvocationView {
     /// Nanoseconds since the scheduler's start.
     at_ns: u64,
     tag: String,
@@ -93,7 +93,7 @@ struct InvocationShown {
     duration_ns: Option<u64>,
 }
 
-impl From<Explanation> for ExplanationShown {
+impl From<Explanation> for ExplanationView {
     fn from(explanation: Explanation) -> Self {
         Self {
             decision_id: explanation.decision_id,
@@ -103,7 +103,7 @@ impl From<Explanation> for ExplanationShown {
             tag: explanation.tag,
             capacity_kb: explanation.capacity_kb,
             script: explanation.script,
-            items: explanation.items.into_iter().map(ItemShown::from).collect(),
+            items: explanation.items.into_iter().map(ItemView::from).collect(),
             worker: explanation.worker,
             refusal: explanation.refusal,
             summary: explanation.summary,
@@ -111,19 +111,19 @@ impl From<Explanation> for ExplanationShown {
     }
 }
 
-impl From<ExplainedItem> for ItemShown {
+impl From<ExplainedItem> for ItemView {
     fn from(ExplainedItem { tag, blocks, followup }: ExplainedItem) -> Self {
-        Self { tag, blocks: blocks.into_iter().map(BlockShown::from).collect(), followup }
+        Self { tag, blocks: blocks.into_iter().map(BlockView::from).collect(), followup }
     }
 }
 
-impl From<ExplainedBlock> for BlockShown {
+impl From<ExplainedBlock> for BlockView {
     fn from(ExplainedBlock { number, strategy, workers }: ExplainedBlock) -> Self {
-        Self { number, strategy, workers: workers.into_iter().map(WorkerShown::from).collect() }
+        Self { number, strategy, workers: workers.into_iter().map(WorkerView::from).collect() }
     }
 }
 
-impl From<ExplainedWorker> for WorkerShown {
+impl From<ExplainedWorker> for WorkerView {
     fn from(explained: ExplainedWorker) -> Self {
         let verdict = match explained.verdict() {
             Verdict::Unspecified => "unknown",
@@ -136,7 +136,7 @@ impl From<ExplainedWorker> for WorkerShown {
     }
 }
 
-impl From<Decision> for DecisionShown {
+impl From<Decision> for DecisionView {
     fn from(decision: Decision) -> Self {
         Self {
             id: decision.id,
@@ -151,7 +151,7 @@ impl From<Decision> for DecisionShown {
     }
 }
 
-impl From<TimedInvocation> for InvocationShown {
+impl From<TimedInvocation> for InvocationView {
     fn from(invocation: TimedInvocation) -> Self {
         let TimedInvocation { at_ns, tag, capacity_kb, duration_ns } = invocation;
         Self { at_ns, tag, capacity_kb, duration_ns }

@@ -5,20 +5,20 @@ use std::time::Duration;
 use mesh::backoff::Backoff;
 
 use crate::kinds::{Outcome, Policy, Refusal};
-use crate::outbox::{Burial, Pending, Postponement};
+use crate::outbox::{DeadLettered, Pending, Postponement};
 
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// What is to be written about results.
 #[derive(Debug, Default)]
-pub(super) struct Judged {
+pub(super) struct Settlement {
     pub(super) delivered: Vec<i64>,
     pub(super) postponed: Vec<Postponement>,
-    pub(super) buried: Vec<Burial>,
+    pub(super) dead_lettered: Vec<DeadLettered>,
 }
 
-impl Judged {
+impl Settlement {
     /// Judges what became of one result.
     pub(super) fn add(&mut self, row: &Pending, outcome: Outcome, policy: &Policy, now_ms: i64) {
         match outcome {
@@ -30,7 +30,7 @@ impl Judged {
     fn refused(&mut self, row: &Pending, refusal: Refusal, policy: &Policy, now_ms: i64) {
         let attempts = row.attempts.saturating_add(1);
         if refusal.is_final || attempts.cast_unsigned() >= policy.max_attempts {
-            self.buried.push(Burial::new(row.seq, attempts, refusal.reason.into()));
+            self.dead_lettered.push(DeadLettered::new(row.seq, attempts, refusal.reason.into()));
             return;
         }
         let wait = wait_after(attempts).max(refusal.retry_after.unwrap_or_default());
@@ -40,7 +40,7 @@ impl Judged {
 
     /// Why nothing was delivered, if results were refused and none was taken.
     pub(super) fn only_refused(&self) -> Option<&str> {
-        let last = self.buried.last().map(|burial| &burial.reason);
+        let last = self.dead_lettered.last().map(|dead_lettered| &dead_lettered.reason);
         let last = last.or_else(|| self.postponed.last().map(|postponement| &postponement.error));
         last.filter(|_| self.delivered.is_empty()).map(String::as_str)
     }
@@ -53,7 +53,7 @@ impl Judged {
             Some(problem) => format!("{age}: {problem}"),
             None => age,
         };
-        self.buried.push(Burial::new(row.seq, row.attempts, reason));
+        self.dead_lettered.push(DeadLettered::new(row.seq, row.attempts, reason));
     }
 }
 
@@ -110,35 +110,38 @@ mod tests {
             (2, None, None),
             (2, Some(60), None),
         ] {
-            let mut judged = Judged::default();
-            judged.add(&row(attempts, 0), refused(retry_after_s), &policy, NOW_MS);
+            let mut settlement = Settlement::default();
+            settlement.add(&row(attempts, 0), refused(retry_after_s), &policy, NOW_MS);
             match expected_ms {
                 Some(expected_ms) => {
-                    let wait_ms = judged.postponed[0].due_at_ms - NOW_MS;
+                    let wait_ms = settlement.postponed[0].due_at_ms - NOW_MS;
                     assert!(expected_ms.contains(&wait_ms), "{wait_ms} ms after {attempts}");
-                    assert_eq!(judged.postponed[0].attempts, attempts + 1);
-                    assert_eq!(judged.only_refused(), Some("answered 500"));
+                    assert_eq!(settlement.postponed[0].attempts, attempts + 1);
+                    assert_eq!(settlement.only_refused(), Some("answered 500"));
                 }
                 None => {
-                    assert_eq!(judged.buried[0].attempts, 3);
-                    assert_eq!(judged.buried[0].reason, "answered 500");
+                    assert_eq!(settlement.dead_lettered[0].attempts, 3);
+                    assert_eq!(settlement.dead_lettered[0].reason, "answered 500");
                 }
             }
         }
         assert!(wait_after(40) <= LONGEST_WAIT);
-        let mut judged = Judged::default();
-        judged.add(&row(0, 0), refused(None), &policy, NOW_MS);
-        judged.add(&row(0, 0), Outcome::Delivered, &policy, NOW_MS);
-        assert_eq!(judged.only_refused(), None, "something was taken");
+        let mut settlement = Settlement::default();
+        settlement.add(&row(0, 0), refused(None), &policy, NOW_MS);
+        settlement.add(&row(0, 0), Outcome::Delivered, &policy, NOW_MS);
+        assert_eq!(settlement.only_refused(), None, "something was taken");
     }
 
     #[test]
     fn a_final_refusal_is_not_tried_again() {
-        let mut judged = Judged::default();
+        let mut settlement = Settlement::default();
         let refusal = Refusal { is_final: true, ..Refusal::new("answered 302 Found") };
-        judged.add(&row(0, 0), Outcome::Refused(refusal), &Policy::default(), NOW_MS);
-        assert!(judged.postponed.is_empty());
-        assert_eq!((judged.buried[0].attempts, judged.buried[0].reason.as_str()), (1, "answered 302 Found"));
+        settlement.add(&row(0, 0), Outcome::Refused(refusal), &Policy::default(), NOW_MS);
+        assert!(settlement.postponed.is_empty());
+        assert_eq!(
+            (settlement.dead_lettered[0].attempts, settlement.dead_lettered[0].reason.as_str()),
+            (1, "answered 302 Found")
+        );
     }
 
     #[test]
@@ -147,11 +150,12 @@ mod tests {
         for (received_at_ms, expected) in [(NOW_MS - 10_000, false), (NOW_MS - 10_001, true)] {
             assert_eq!(is_too_old(&row(0, received_at_ms), &policy, NOW_MS), expected);
         }
-        let mut judged = Judged::default();
-        judged.too_old(&row(0, 0), &policy, Some("connection refused"));
-        judged.too_old(&Pending { last_error: "answered 500".into(), ..row(1, 0) }, &policy, None);
-        judged.too_old(&row(0, 0), &policy, None);
-        let reasons: Vec<_> = judged.buried.iter().map(|burial| burial.reason.as_str()).collect();
+        let mut settlement = Settlement::default();
+        settlement.too_old(&row(0, 0), &policy, Some("connection refused"));
+        settlement.too_old(&Pending { last_error: "answered 500".into(), ..row(1, 0) }, &policy, None);
+        settlement.too_old(&row(0, 0), &policy, None);
+        let reasons: Vec<_> =
+            settlement.dead_lettered.iter().map(|dead_lettered| dead_lettered.reason.as_str()).collect();
         let age = "not delivered within 10 s";
         let expected = [format!("{age}: connection refused"), format!("{age}: answered 500"), age.to_owned()];
         assert_eq!(reasons, expected);

@@ -1,0 +1,60 @@
+//! Errors that many operations share are described once, as components that operations refer to.
+
+use http::StatusCode;
+use mesh::{Error, Reason};
+use utoipa::openapi::{OpenApi, Ref, RefOr, Response};
+
+use super::examples::operations;
+use crate::rest::error::ApiError;
+
+/// Errors that mean the same wherever they occur.
+fn shared() -> [(StatusCode, ApiError); 8] {
+    let told = |reason, message| ApiError::told(Error::new(reason, message));
+    [
+        (StatusCode::UNAUTHORIZED, ApiError::unauthorized()),
+        (StatusCode::REQUEST_TIMEOUT, ApiError::request_timeout()),
+        (StatusCode::PAYLOAD_TOO_LARGE, ApiError::too_large("the body", 8_000_000)),
+        (StatusCode::UNSUPPORTED_MEDIA_TYPE, ApiError::unsupported_media_type()),
+        (StatusCode::TOO_MANY_REQUESTS, told(Reason::Overloaded, "too many requests run at once")),
+        (StatusCode::INTERNAL_SERVER_ERROR, told(Reason::Internal, "")),
+        (StatusCode::SERVICE_UNAVAILABLE, told(Reason::NoWorker, "No worker available")),
+        (StatusCode::GATEWAY_TIMEOUT, told(Reason::DeadlineExceeded, "the deadline has passed")),
+    ]
+}
+
+/// Replaces the usual response of each shared error by a reference to one component, with an example.
+/// Operations that say something of their own keep it.
+pub(super) fn share(document: &mut OpenApi) {
+    for (status, error) in shared() {
+        let Some(mut usual) = usual_response(document, status.as_str()) else { continue };
+        let name = status.canonical_reason().unwrap_or_default().replace(' ', "");
+        for operation in
+            document.paths.paths.values_mut().flat_map(operations).map(|(_, operation)| operation)
+        {
+            if let Some(response) = operation.responses.responses.get_mut(status.as_str())
+                && matches!(response, RefOr::T(own) if *own == usual)
+            {
+                *response = RefOr::Ref(Ref::from_response_name(&name));
+            }
+        }
+        for content in usual.content.values_mut() {
+            if let RefOr::T(content) = content {
+                content.example = serde_json::to_value(error.body()).ok();
+            }
+        }
+        document.components.get_or_insert_default().responses.insert(name, RefOr::T(usual));
+    }
+}
+
+/// What most operations say of a status.
+fn usual_response(document: &mut OpenApi, status: &str) -> Option<Response> {
+    let mut found: Vec<(Response, usize)> = Vec::new();
+    for (_, operation) in document.paths.paths.values_mut().flat_map(operations) {
+        let Some(RefOr::T(response)) = operation.responses.responses.get(status) else { continue };
+        match found.iter_mut().find(|(known, _)| known == response) {
+            Some((_, count)) => *count += 1,
+            None => found.push((response.clone(), 1)),
+        }
+    }
+    found.into_iter().max_by_key(|(_, count)| *count).map(|(response, _)| response)
+}
