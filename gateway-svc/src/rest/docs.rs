@@ -58,6 +58,10 @@ pub(super) async fn health() -> &'static str {
 
 /// Adds what is the same for all operations: examples, curl lines, and the errors that they share.
 pub(super) fn complete(mut document: OpenApi) -> OpenApi {
+    for (_, operation) in document.paths.paths.values_mut().flat_map(examples::operations) {
+        // Unlike descriptions, summaries are not Markdown: viewers would show the backticks.
+        operation.summary = operation.summary.take().map(|summary| summary.replace('`', ""));
+    }
     examples::add(&mut document);
     errors::share(&mut document);
     document

@@ -94,6 +94,8 @@ fn every_operation_has_examples_and_a_curl_line() {
     let operations = operations(&document);
     assert!(operations.len() >= 34, "{} operations", operations.len());
     for (id, (method, path, operation)) in &operations {
+        let summary = operation["summary"].as_str().expect("a summary");
+        assert!(!summary.contains('`'), "{id}: a summary is not Markdown: {summary}");
         let line = curl_line(operation);
         let parts: Vec<&str> = path.split(['{', '}']).step_by(2).filter(|part| part.len() > 1).collect();
         assert!(line.starts_with("curl ") && parts.iter().all(|part| line.contains(part)), "{id}: {line}");
