@@ -12,7 +12,7 @@ use mesh::shutdown::Tasks;
 use crate::auth::Authenticator;
 use crate::clients::Channels;
 use crate::config::{Config, GRPC_LISTENER};
-use crate::edge::{self, Door};
+use crate::edge::{self, Upstream};
 use crate::revision::LatestRevision;
 use crate::{probe, rest};
 
@@ -33,8 +33,9 @@ impl App {
         let remember = Duration::from_secs(config.token_cache_s);
         let authenticator = Authenticator::new(channels.clone(), remember);
         let latest_revision = Arc::new(LatestRevision::default());
-        let door = Door::new(&config, &host, channels.registry.clone(), &authenticator, &latest_revision);
-        let edge = edge::router(&config, &host, door, &channels, &readiness, &tasks);
+        let upstream =
+            Upstream::new(&config, &host, channels.registry.clone(), &authenticator, &latest_revision);
+        let edge = edge::router(&config, &host, upstream, &channels, &readiness, &tasks);
         let rest = rest::router(&config, &host, channels, authenticator, latest_revision);
 
         Ok(Service { name: Config::NAME, router: rest, more: vec![(GRPC_LISTENER, edge)], tasks, readiness })

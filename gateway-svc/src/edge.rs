@@ -130,19 +130,19 @@ fn serves(method: &str) -> bool {
     audience(method).is_some() || OPEN.contains(&method)
 }
 
-/// The port: the mesh's own server stack around what forwards the calls. `registry` is the door to the
+/// The port: the mesh's own server stack around what forwards the calls. `registry` is the upstream to the
 /// registry.
 pub(crate) fn router(
     config: &Config,
     host: &Host,
-    registry: Door,
+    registry: Upstream,
     channels: &Channels,
     readiness: &Readiness,
     tasks: &Tasks,
 ) -> axum::Router {
-    let scheduler = Door { to: channels.scheduler.clone(), ..registry.clone() };
-    let connector = Door { to: channels.connector.clone(), ..registry.clone() };
-    let sink = Door { to: channels.sink.clone(), ..registry.clone() };
+    let scheduler = Upstream { to: channels.scheduler.clone(), ..registry.clone() };
+    let connector = Upstream { to: channels.connector.clone(), ..registry.clone() };
+    let sink = Upstream { to: channels.sink.clone(), ..registry.clone() };
     // Clients show tokens, not the mesh's secret.
     let server = ServerConfig { secret: None, ..config.server.clone() };
     Grpc::default()
@@ -187,7 +187,7 @@ fn remove_internal(headers: &mut HeaderMap) {
 
 /// The way to one of the services behind.
 #[derive(Debug, Clone)]
-pub(crate) struct Door {
+pub(crate) struct Upstream {
     to: Channel,
     authenticator: Authenticator,
     /// Learns of writes, so that what is read through REST follows them.
@@ -198,8 +198,8 @@ pub(crate) struct Door {
     longest: Duration,
 }
 
-impl Door {
-    /// A door to the service behind `to`.
+impl Upstream {
+    /// A upstream to the service behind `to`.
     pub(crate) fn new(
         config: &Config,
         host: &Host,
@@ -221,7 +221,7 @@ impl Door {
 
     /// Forwards the calls of the service that `S` serves elsewhere.
     fn forward<S>(&self) -> Forward<S> {
-        Forward { door: self.clone(), service: PhantomData }
+        Forward { upstream: self.clone(), service: PhantomData }
     }
 
     /// Lets in the call of who may make it. From here on it is on behalf of its user.
@@ -309,15 +309,15 @@ fn token_of(headers: &HeaderMap) -> HeaderMap {
     headers.get(AUTHORIZATION).map(|token| (AUTHORIZATION, token.clone())).into_iter().collect()
 }
 
-/// A [`Door`] under the name of the service `S`.
+/// A [`Upstream`] under the name of the service `S`.
 struct Forward<S> {
-    door: Door,
+    upstream: Upstream,
     service: PhantomData<fn(S)>,
 }
 
 impl<S> Clone for Forward<S> {
     fn clone(&self) -> Self {
-        self.door.forward()
+        self.upstream.forward()
     }
 }
 
@@ -335,7 +335,7 @@ impl<S> tower::Service<http::Request<Body>> for Forward<S> {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let passed = self.door.clone().pass(request);
+        let passed = self.upstream.clone().pass(request);
         Box::pin(async move { Ok(passed.await.unwrap_or_else(refuse)) })
     }
 }

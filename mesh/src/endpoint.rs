@@ -1,5 +1,6 @@
 //! Where services are reached.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -65,5 +66,50 @@ impl std::fmt::Display for Endpoint {
 impl<'de> Deserialize<'de> for Endpoint {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Refuses what can be neither an IPv4 address nor a name in DNS or in a hosts file, and says why.
+pub fn check_host(host: &str) -> Result<(), String> {
+    if host.is_empty() {
+        return Err("expected a host".into());
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let labels: Vec<_> = name.split('.').collect();
+    let is_label = |label: &&str| {
+        (1..=63).contains(&label.len())
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if name.len() > 253 || !labels.iter().all(is_label) {
+        return Err(format!("{host:?} is not a valid host name"));
+    }
+    // No top-level domain is a number.
+    let is_number = labels.last().is_some_and(|last| last.chars().all(|c| c.is_ascii_digit()));
+    if is_number && host.parse::<Ipv4Addr>().is_err() {
+        return Err(format!("{host:?} is not a valid IPv4 address"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts() {
+        for host in ["h", "127.0.0.1", "my_broker", "broker.example.org.", "xn--bcher-kva.example"] {
+            assert_eq!(check_host(host), Ok(()), "{host}");
+        }
+        for (host, problem) in [
+            ("", "expected a host"),
+            ("a..b", "is not a valid host name"),
+            ("-a", "is not a valid host name"),
+            ("a b", "is not a valid host name"),
+            ("127.0.0.300", "is not a valid IPv4 address"),
+        ] {
+            assert!(check_host(host).is_err_and(|error| error.contains(problem)), "{host}");
+        }
     }
 }

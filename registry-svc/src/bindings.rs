@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::error::{RegistryError, Result};
 use crate::names;
-use crate::redaction::{is_redacted, redact};
+use crate::redaction::is_redacted;
 use crate::registry::Registry;
 
 /// Bindings of a function in one role.
@@ -57,35 +57,13 @@ fn accept_one(field: &'static str, binding: Binding) -> Result<Binding> {
         return Err(RegistryError::field(field, message));
     }
     let params = serde_json::from_str::<Map<String, Value>>(&binding.params).map_err(|error| {
-        let message = format!("the params of {} are no JSON object: {error}", binding.r#type);
+        let message = format!("the params of {} are not a JSON object: {error}", binding.r#type);
         RegistryError::field(field, message)
     })?;
     if is_redacted(&Value::Object(params)) {
         return Err(RegistryError::field(field, REDACTED_GIVEN));
     }
     Ok(Binding { id: Uuid::now_v7().to_string(), ..binding })
-}
-
-/// What a binding may say about how its events are handled, whatever their source.
-const ABOUT_HANDLING: [&str; 6] =
-    ["dedupe_key", "envelope", "max_attempts", "max_in_flight", "on_invalid", "payload"];
-
-/// Whether two bindings are of the same source, which goes on with what it has for the one when it becomes
-/// the other: they may differ in secrets, and in how events are handled.
-pub(crate) fn is_same_source(a: &Binding, b: &Binding) -> bool {
-    let source = |binding: &Binding| {
-        let mut params = serde_json::from_str::<Map<String, Value>>(&redact(&binding.params)).ok()?;
-        params.retain(|name, _| !ABOUT_HANDLING.contains(&name.as_str()));
-        Some(params)
-    };
-    a.r#type == b.r#type && source(a).is_some_and(|a| Some(a) == source(b))
-}
-
-/// Whether two bindings are the same but for their ids: then what the one has begun the other goes on
-/// with.
-pub(crate) fn is_same(a: &Binding, b: &Binding) -> bool {
-    let params = |binding: &Binding| serde_json::from_str::<Value>(&binding.params).ok();
-    a.r#type == b.r#type && params(a).is_some_and(|a| Some(a) == params(b))
 }
 
 #[cfg(test)]
@@ -100,9 +78,9 @@ mod tests {
     fn bindings_are_checked() {
         let refused = [
             (binding("", "{}"), "can't be blank"),
-            (binding("mqtt", ""), "no JSON object"),
-            (binding("mqtt", "[]"), "no JSON object"),
-            (binding("mqtt", "{\"a\":}"), "no JSON object"),
+            (binding("mqtt", ""), "not a JSON object"),
+            (binding("mqtt", "[]"), "not a JSON object"),
+            (binding("mqtt", "{\"a\":}"), "not a JSON object"),
             (binding("mq\0tt", "{}"), "control characters"),
             (binding("mqtt", &format!("{{\"a\":\"{}\"}}", "a".repeat(MAX_PARAMS_BYTES))), "larger than"),
             (binding("mqtt", r#"{"password":"***"}"#), "write the secret itself"),
@@ -116,33 +94,5 @@ mod tests {
         let accepted = accept("sinks", vec![binding("couchdb", "{\"url\":\"x\"}")]).expect("valid");
         assert_ne!(accepted[0].id, "mine", "ids are the registry's");
         assert!(accept("events", vec![binding("mqtt", "{}"); MAX_BINDINGS + 1]).is_err());
-    }
-
-    #[test]
-    fn the_source_is_the_same_however_its_events_are_handled() {
-        let one = binding("mqtt", r#"{"topic":"t","password":"p"}"#);
-        let cases = [
-            (r#"{"topic":"t","password":"q"}"#, true),
-            (r#"{"topic":"t","password":"p","on_invalid":"drop","payload":"text","envelope":true}"#, true),
-            (r#"{"topic":"t","password":"p","max_in_flight":1,"max_attempts":1,"dedupe_key":"/id"}"#, true),
-            (r#"{"topic":"u","password":"p"}"#, false),
-        ];
-        for (params, expected) in cases {
-            assert_eq!(is_same_source(&one, &binding("mqtt", params)), expected, "{params}");
-        }
-    }
-
-    #[test]
-    fn what_is_the_same() {
-        let one = binding("mqtt", r#"{"topic":"t","port":1}"#);
-        let cases = [
-            (binding("mqtt", r#"{ "port": 1, "topic": "t" }"#), true),
-            (binding("nats", r#"{"topic":"t","port":1}"#), false),
-            (binding("mqtt", r#"{"topic":"t","port":"1"}"#), false),
-            (binding("mqtt", r#"{"topic":"t"}"#), false),
-        ];
-        for (other, expected) in cases {
-            assert_eq!(is_same(&one, &other), expected, "{other:?}");
-        }
     }
 }

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
+use mesh::database::DatabaseError;
 use mesh::hash::Hash;
 use mesh::{Error, Reason};
 use tonic::Status;
-
-use crate::store::DatabaseError;
 
 /// Why a call to the registry was refused or failed.
 #[derive(Debug, thiserror::Error)]

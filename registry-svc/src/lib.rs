@@ -4,8 +4,8 @@
 //! A request goes through three layers, which name what they do alike:
 //!
 //! - `grpc`: decode, call, encode
-//! - `registry`, and beside it `modules`, `functions`, `scripts`, `subjects`, `bindings`, `leases` and
-//!   `code`: what is allowed and what is valid
+//! - `registry`, and beside it `modules`, `functions`, `scripts`, `subjects`, `bindings`, `leases`,
+//!   `code` and `downloads`: what is allowed and what is valid
 //! - `store`: the database, PostgreSQL or SQLite; nothing outside of it knows SQL
 //!
 //! Every write is one transaction that takes the next *revision*, changes the rows and appends to
@@ -18,9 +18,11 @@
 //! are read, and given in clear to the services that run them.
 
 mod app;
+mod binding_identity;
 mod bindings;
 mod code;
 mod config;
+mod downloads;
 mod error;
 mod functions;
 mod grpc;

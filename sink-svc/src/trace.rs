@@ -12,7 +12,6 @@ use parking_lot::Mutex;
 use tracing::Span;
 use tracing::field::Empty;
 
-use crate::kinds::Sink;
 use crate::outbox::{LetterKey, Pending};
 
 /// A store as traces name it.
@@ -30,8 +29,7 @@ pub(crate) struct Stores(Arc<Mutex<HashMap<String, Arc<Store>>>>);
 
 impl Stores {
     /// From now on this replica delivers to it.
-    pub(crate) fn add(&self, kind: &str, binding_id: &str, sink: &dyn Sink) -> Arc<Store> {
-        let destination = sink.destination();
+    pub(crate) fn add(&self, kind: &str, binding_id: &str, destination: String) -> Arc<Store> {
         let store = Arc::new(Store { kind: kind.to_owned(), binding_id: binding_id.to_owned(), destination });
         self.0.lock().insert(binding_id.to_owned(), Arc::clone(&store));
         store

@@ -1,5 +1,6 @@
 //! Invariants of ARCHITECTURE.md that can be read off the text.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use tests::process::repository;
 
 const SERVICES: [&str; 6] =
     ["registry-svc", "scheduler-svc", "worker-svc", "gateway-svc", "connector-svc", "sink-svc"];
-const CRATES: [&str; 11] = [
+const CRATES: [&str; 12] = [
     "proto",
     "mesh",
     "registry-svc",
@@ -19,6 +20,7 @@ const CRATES: [&str; 11] = [
     "cli",
     "bench",
     "tests",
+    "xtask",
 ];
 
 /// A text file of the repository, by its path in it.
@@ -192,4 +194,88 @@ fn the_readme_starts_with_the_two_commands() {
         let mode = fs::metadata(repository().join(program)).unwrap().permissions().mode();
         assert_ne!(mode & 0o111, 0, "{program} cannot be executed");
     }
+}
+
+/// The names of the modules below the crate that the text of a file of `module` uses, as paths.
+fn uses(module: &[String], text: &str) -> Vec<Vec<String>> {
+    let code: Vec<_> = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
+    let code = code.join("\n");
+    let mut found = Vec::new();
+    for (start, prefix) in ["crate::", "super::"].iter().flat_map(|prefix| code.match_indices(prefix)) {
+        let before = code[..start].chars().next_back();
+        if before.is_some_and(|character| character.is_alphanumeric() || matches!(character, '_' | ':')) {
+            continue;
+        }
+        let mut path = if prefix == "crate::" { Vec::new() } else { module.to_vec() };
+        let mut rest = &code[start..];
+        while let Some(after) = rest.strip_prefix("super::") {
+            path.pop();
+            rest = after;
+        }
+        rest = rest.strip_prefix("crate::").unwrap_or(rest);
+        let is_name = |character: char| character.is_alphanumeric() || character == '_';
+        // The branches of `{a::b, c}` are told by their first names.
+        let list = rest.strip_prefix('{').and_then(|list| list.split('}').next());
+        let names = list.map_or_else(|| vec![rest], |list| list.split(',').map(str::trim).collect());
+        for name in names {
+            let mut path = path.clone();
+            path.extend(name.split("::").map_while(|part| {
+                let end = part.find(|character| !is_name(character)).unwrap_or(part.len());
+                (end > 0).then(|| part[..end].to_owned())
+            }));
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Between modules that lie beside each other dependencies go one way. What a module shares with those inside of it
+/// is not counted: a file and its submodules are one thing to those beside it.
+#[test]
+fn no_modules_depend_on_each_other_in_a_circle() {
+    let mut circles = Vec::new();
+    for name in CRATES.into_iter().filter(|name| *name != "proto") {
+        let root = format!("{name}/src");
+        let files = texts(&[&root], &[".rs"]).into_iter().filter(|text| !text.path.ends_with("tests.rs"));
+        let module_of = |path: &str| -> Vec<String> {
+            let path = path.trim_start_matches(&root).trim_end_matches(".rs").trim_end_matches("/mod");
+            let parts = path.split('/').filter(|part| !part.is_empty() && !matches!(*part, "lib" | "main"));
+            parts.map(str::to_owned).collect()
+        };
+        // What is compiled for tests only may use anything.
+        let shipped =
+            files.filter(|text| !text.path.ends_with("policy/arbitrary.rs")).map(Text::without_tests);
+        let modules: Vec<_> = shipped.map(|text| (module_of(&text.path), text.content)).collect();
+        let is_module = |path: &[String]| modules.iter().any(|(module, _)| module.as_slice() == path);
+        let mut edges = BTreeMap::<Vec<String>, BTreeSet<Vec<String>>>::new();
+        for (module, text) in &modules {
+            for mut used in uses(module, text) {
+                while !used.is_empty() && !is_module(&used) {
+                    used.pop();
+                }
+                let shared = module.iter().zip(&used).take_while(|(a, b)| a == b).count();
+                if shared < module.len() && shared < used.len() {
+                    used.truncate(shared + 1);
+                    edges.entry(module[..=shared].to_vec()).or_default().insert(used);
+                }
+            }
+        }
+        let reaches = |from: &Vec<String>, to: &Vec<String>| {
+            let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
+            while let Some(module) = next.pop() {
+                for used in edges.get(module).into_iter().flatten() {
+                    if used == to {
+                        return true;
+                    }
+                    if seen.insert(used) {
+                        next.push(used);
+                    }
+                }
+            }
+            false
+        };
+        let in_circle = edges.keys().filter(|module| reaches(module, module));
+        circles.extend(in_circle.map(|module| format!("{root}/{}", module.join("/"))));
+    }
+    assert_none("these are in a circle", circles);
 }

@@ -35,19 +35,19 @@ pub async fn run(options: &Up, profile: &Profile, telemetry: &Telemetry) -> anyh
         AdminListen::Off | AdminListen::Beside => None,
     };
 
-    let mut house = House::default();
-    house.start_services(options, profile).await?;
+    let mut process = OneProcess::default();
+    process.start_services(options, profile).await?;
     let mut sockets = JoinSet::new();
-    let (rest, edge, draining) = house.gateway()?;
+    let (rest, edge, draining) = process.gateway()?;
     sockets.spawn(http.serve(rest, draining.clone(), DRAIN_TIMEOUT));
     sockets.spawn(grpc.serve(edge, draining, DRAIN_TIMEOUT));
     let stopped = CancellationToken::new();
     let pages = admin.map(|listener| {
-        tokio::spawn(listener.serve(house.admin(telemetry), stopped.clone(), Duration::from_secs(1)))
+        tokio::spawn(listener.serve(process.admin(telemetry), stopped.clone(), Duration::from_secs(1)))
     });
 
-    let outcome = live(options, profile, house.ready()).await;
-    house.drain(sockets).await;
+    let outcome = live(options, profile, process.ready()).await;
+    process.drain(sockets).await;
     stopped.cancel();
     if let Some(pages) = pages {
         pages.await?;
@@ -57,18 +57,18 @@ pub async fn run(options: &Up, profile: &Profile, telemetry: &Telemetry) -> anyh
 
 /// The services that run here, in the order in which they were started.
 #[derive(Default)]
-struct House {
+struct OneProcess {
     dialer: Dialer,
-    rooms: Vec<Room>,
+    services: Vec<RunningService>,
 }
 
-struct Room {
+struct RunningService {
     service: Service,
     host: Host,
     serving: Condition,
 }
 
-impl House {
+impl OneProcess {
     async fn start_services(&mut self, options: &Up, profile: &Profile) -> anyhow::Result<()> {
         let local = |name: &str| Endpoint::Local(name.to_owned()).to_string();
         let places = Places {
@@ -110,17 +110,20 @@ impl House {
         metrics::show_readiness(&host.metrics, &service.readiness);
         self.dialer.provide(name, service.router.clone());
         let serving = service.readiness.serving();
-        self.rooms.push(Room { service, host, serving });
+        self.services.push(RunningService { service, host, serving });
         Ok(())
     }
 
     /// What the gateway serves on its sockets: REST, gRPC, and the token that drains them.
     fn gateway(&self) -> anyhow::Result<(axum::Router, axum::Router, CancellationToken)> {
-        let room =
-            self.rooms.iter().find(|room| room.service.name == "gateway").context("there is no gateway")?;
-        let grpc = room.service.more.iter().find(|(name, _)| *name == "grpc_listen");
+        let running = self
+            .services
+            .iter()
+            .find(|running| running.service.name == "gateway")
+            .context("there is no gateway")?;
+        let grpc = running.service.more.iter().find(|(name, _)| *name == "grpc_listen");
         let (_, grpc) = grpc.context("the gateway serves no gRPC")?;
-        Ok((room.service.router.clone(), grpc.clone(), room.host.draining.clone()))
+        Ok((running.service.router.clone(), grpc.clone(), running.host.draining.clone()))
     }
 
     fn admin(&self, telemetry: &Telemetry) -> axum::Router {
@@ -128,17 +131,18 @@ impl House {
         telemetry.register(&of_process);
         metrics::show_process(&of_process);
         let registries =
-            self.rooms.iter().map(|room| room.host.metrics.clone()).chain([of_process]).collect();
-        let readiness = self.rooms.iter().map(|room| (room.service.name, room.service.readiness.clone()));
+            self.services.iter().map(|running| running.host.metrics.clone()).chain([of_process]).collect();
+        let readiness =
+            self.services.iter().map(|running| (running.service.name, running.service.readiness.clone()));
         mesh::admin::router(registries, readiness.collect(), telemetry.log().clone())
     }
 
     /// Ends when all services are ready.
     async fn ready(&self) -> anyhow::Result<()> {
         let all = async {
-            for room in &self.rooms {
-                // The sender lives as long as the room.
-                let _ = room.service.readiness.watch().wait_for(|ready| *ready).await;
+            for running in &self.services {
+                // The sender lives as long as the running.
+                let _ = running.service.readiness.watch().wait_for(|ready| *ready).await;
             }
         };
         if tokio::time::timeout(READY_TIMEOUT, all).await.is_err() {
@@ -148,28 +152,28 @@ impl House {
     }
 
     fn missing(&self) -> Vec<String> {
-        let missing = |room: &Room| {
-            let conditions = room.service.readiness.missing();
+        let missing = |running: &RunningService| {
+            let conditions = running.service.readiness.missing();
             conditions
                 .into_iter()
-                .map(|condition| format!("{}: {condition}", room.service.name))
+                .map(|condition| format!("{}: {condition}", running.service.name))
                 .collect::<Vec<_>>()
         };
-        self.rooms.iter().flat_map(missing).collect()
+        self.services.iter().flat_map(missing).collect()
     }
 
     /// Stops what was started last first: a service stops after those that call it.
     async fn drain(self, sockets: JoinSet<()>) {
-        for room in &self.rooms {
-            room.serving.set(false);
+        for running in &self.services {
+            running.serving.set(false);
         }
         let mut sockets = Some(sockets);
-        for room in self.rooms.into_iter().rev() {
-            room.host.draining.cancel();
+        for running in self.services.into_iter().rev() {
+            running.host.draining.cancel();
             if let Some(gateways) = sockets.take() {
                 gateways.join_all().await;
             }
-            room.service.tasks.stop(DRAIN_TIMEOUT).await;
+            running.service.tasks.stop(DRAIN_TIMEOUT).await;
         }
     }
 }

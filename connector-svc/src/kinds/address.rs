@@ -1,6 +1,8 @@
 //! Addresses of brokers, as bindings give them.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
+
+use mesh::endpoint::check_host;
 
 /// What a parameter accepts as an address.
 pub(super) struct AddressParam {
@@ -97,30 +99,6 @@ fn is_ipv6(text: &str) -> bool {
     let (address, zone) = text.split_once('%').unwrap_or((text, "0"));
     let is_zone = !zone.is_empty() && zone.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
     address.parse::<Ipv6Addr>().is_ok() && is_zone
-}
-
-/// Whether it can be an IPv4 address or a name in DNS or in a hosts file.
-fn check_host(host: &str) -> Result<(), String> {
-    if host.is_empty() {
-        return Err("expected a host".into());
-    }
-    let name = host.strip_suffix('.').unwrap_or(host);
-    let labels: Vec<_> = name.split('.').collect();
-    let is_label = |label: &&str| {
-        (1..=63).contains(&label.len())
-            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    if name.len() > 253 || !labels.iter().all(is_label) {
-        return Err(format!("{host:?} is not a valid host name"));
-    }
-    // No top-level domain is a number.
-    let is_number = labels.last().is_some_and(|last| last.chars().all(|c| c.is_ascii_digit()));
-    if is_number && host.parse::<Ipv4Addr>().is_err() {
-        return Err(format!("{host:?} is not a valid IPv4 address"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

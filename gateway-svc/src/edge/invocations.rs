@@ -15,24 +15,24 @@ use tonic::body::Body;
 use tonic::codec::{Codec as _, EncodeBody};
 use tonic::server::NamedService;
 
-use super::{Door, refuse};
+use super::{Upstream, refuse};
 use crate::json;
 
 type Codec = proto::Codec<InvokeRequest, InvokeRequest>;
 
-/// A [`Door`] to the scheduler's invocations.
+/// A [`Upstream`] to the scheduler's invocations.
 #[derive(Debug, Clone)]
 pub(super) struct CheckedInvocations {
-    door: Door,
+    upstream: Upstream,
 }
 
 impl CheckedInvocations {
-    pub(super) fn new(door: &Door) -> Self {
-        Self { door: door.clone() }
+    pub(super) fn new(upstream: &Upstream) -> Self {
+        Self { upstream: upstream.clone() }
     }
 
     async fn invoke(self, mut request: http::Request<Body>) -> Result<http::Response<Body>, Error> {
-        let admitted = self.door.admit(&mut request).await?;
+        let admitted = self.upstream.admit(&mut request).await?;
         let (parts, body) = request.into_parts();
         refuse_compressed(&parts.headers)?;
         let invoke = read(body).await?;
@@ -43,7 +43,7 @@ impl CheckedInvocations {
         }
         let message = futures::stream::iter([Ok(invoke)]);
         let body = EncodeBody::new_client(Codec::default().encoder(), message, None, None);
-        self.door.hand_on(http::Request::from_parts(parts, Body::new(body)), admitted).await
+        self.upstream.hand_on(http::Request::from_parts(parts, Body::new(body)), admitted).await
     }
 }
 

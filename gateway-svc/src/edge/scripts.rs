@@ -13,28 +13,28 @@ use tonic::body::Body;
 use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::{Request, Response, Status};
 
-use super::{Admitted, Door, refuse};
+use super::{Admitted, Upstream, refuse};
 use crate::clients::{Channels, for_clients};
 use crate::revision::LatestRevision;
 use crate::scripts::create_script;
 
 const CREATE_SCRIPT: &str = "/funless.registry.v1.Scripts/CreateScript";
 
-/// A [`Door`] to the registry's scripts.
+/// A [`Upstream`] to the registry's scripts.
 #[derive(Debug, Clone)]
 pub(super) struct CheckedScripts {
-    door: Door,
+    upstream: Upstream,
     channels: Channels,
 }
 
 impl CheckedScripts {
-    pub(super) fn new(door: &Door, channels: &Channels) -> Self {
-        Self { door: door.clone(), channels: channels.clone() }
+    pub(super) fn new(upstream: &Upstream, channels: &Channels) -> Self {
+        Self { upstream: upstream.clone(), channels: channels.clone() }
     }
 
     async fn create_script(self, mut request: http::Request<Body>) -> Result<http::Response<Body>, Error> {
-        let Admitted { caller, deadline, .. } = self.door.admit(&mut request).await?;
-        let latest_revision = Arc::clone(&self.door.latest_revision);
+        let Admitted { caller, deadline, .. } = self.upstream.admit(&mut request).await?;
+        let latest_revision = Arc::clone(&self.upstream.latest_revision);
         let call = CreateScript { channels: self.channels, latest_revision, caller, deadline };
         let codec = proto::Codec::<CreateScriptResponse, CreateScriptRequest>::default();
         Ok(Grpc::new(codec).max_decoding_message_size(MAX_MESSAGE_BYTES).unary(call, request).await)
@@ -56,7 +56,7 @@ impl tower::Service<http::Request<Body>> for CheckedScripts {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         if request.uri().path() != CREATE_SCRIPT {
-            return self.door.forward::<ScriptsServer<()>>().call(request);
+            return self.upstream.forward::<ScriptsServer<()>>().call(request);
         }
         let created = self.clone().create_script(request);
         Box::pin(async move { Ok(created.await.unwrap_or_else(refuse)) })

@@ -41,7 +41,7 @@ pub(super) async fn list_modules(
 #[utoipa::path(post, path = "/v1/fn", tag = "modules", request_body = ModuleBody,
     responses(
         (status = 201, description = "Created.", body = Data<Name>),
-        (status = 400, description = "The body is no JSON object with a `module`.", body = Failure),
+        (status = 400, description = "The body is not a JSON object with a `module`.", body = Failure),
         (status = 408, description = "The body did not arrive in time.", body = Failure),
         (status = 413, description = "The body is too large.", body = Failure),
         (status = 415, description = "The body is not JSON.", body = Failure),

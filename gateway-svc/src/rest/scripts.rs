@@ -133,7 +133,7 @@ pub(super) async fn delete_script(
 #[utoipa::path(post, path = "/v1/app/lint", tag = "scripts", request_body = LintBody,
     responses(
         (status = 200, description = "What was found, be it good or bad.", body = Data<Findings>),
-        (status = 400, description = "The body is no JSON object with the text as its `content`.", body = Failure),
+        (status = 400, description = "The body is not a JSON object with the text as its `content`.", body = Failure),
         (status = 408, description = "The body did not arrive in time.", body = Failure),
         (status = 413, description = "The body is too large.", body = Failure),
         (status = 415, description = "The body is not JSON.", body = Failure),

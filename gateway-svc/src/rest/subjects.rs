@@ -37,7 +37,7 @@ pub(super) async fn list_subjects(
 #[utoipa::path(post, path = "/v1/admin/subjects", tag = "subjects", request_body = SubjectBody,
     responses(
         (status = 201, description = "Created.", body = Data<SubjectCreated>),
-        (status = 400, description = "The body is no JSON object with a `subject`.", body = Failure),
+        (status = 400, description = "The body is not a JSON object with a `subject`.", body = Failure),
         (status = 408, description = "The body did not arrive in time.", body = Failure),
         (status = 413, description = "The body is too large.", body = Failure),
         (status = 415, description = "The body is not JSON.", body = Failure),

@@ -1,5 +1,6 @@
 //! Addresses of stores, which may hold a user and a password.
 
+use mesh::endpoint::check_host;
 use serde::{Deserialize, Deserializer};
 use url::{Position, Url};
 
@@ -10,10 +11,10 @@ use super::params::refuse_redacted;
 pub(super) struct Address(Url);
 
 impl<'de> Deserialize<'de> for Address {
-    /// The error for what is no URL does not show it.
+    /// The error about a text that is not a URL does not show it.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let problem = |error| serde::de::Error::custom(format!("url: no URL: {error}"));
+        let problem = |error| serde::de::Error::custom(format!("url: {error}"));
         Url::parse(&text).map(Self).map_err(problem)
     }
 }
@@ -34,12 +35,26 @@ impl Address {
         !self.0.username().is_empty() || self.0.password().is_some()
     }
 
-    /// It has one of these schemes, a host, and no secret that is not shown. `form` is what is expected.
+    /// Refuses what can never be connected to, with the reason, and secrets that are only shown. `form` is what is
+    /// expected.
     pub(super) fn check(&self, schemes: &[&str], form: &str) -> Result<(), String> {
-        if !schemes.contains(&self.0.scheme()) || self.0.host_str().is_none_or(str::is_empty) {
-            return Err(format!("url: expected {form}"));
-        }
+        self.problem(schemes).map_or(Ok(()), |problem| Err(format!("url: {problem}; expected {form}")))?;
         refuse_redacted([self.0.username(), self.0.password().unwrap_or_default()])
+    }
+
+    fn problem(&self, schemes: &[&str]) -> Option<String> {
+        if !schemes.contains(&self.0.scheme()) {
+            // Of `localhost:5984/db` the host is taken for a scheme.
+            return Some(format!("unknown scheme {:?}", self.0.scheme()));
+        }
+        if self.0.port() == Some(0) {
+            return Some("port 0 cannot be connected to".into());
+        }
+        match self.0.host_str().unwrap_or_default() {
+            // An IPv6 address, which has been parsed.
+            host if host.starts_with('[') => None,
+            host => check_host(host).err(),
+        }
     }
 }
 
@@ -98,8 +113,24 @@ mod tests {
     #[test]
     fn what_is_expected_is_said() {
         let check = |text| address(text).and_then(|address| address.check(&["http"], "http://host"));
-        assert_eq!(check("http://h/"), Ok(()));
-        assert_eq!(check("ftp://h/"), Err("url: expected http://host".to_owned()));
+        for valid in
+            ["http://h/", "http://[::1]:5984/db", "http://127.0.0.1:80", "http://my_store.example:1/"]
+        {
+            assert_eq!(check(valid), Ok(()), "{valid}");
+        }
+        for (text, problem) in [
+            ("ftp://h/", "unknown scheme \"ftp\"; expected http://host"),
+            ("localhost:5984/db", "unknown scheme \"localhost\""),
+            ("127.0.0.1:5984/db", "relative URL without a base"),
+            ("http://h:0/", "port 0 cannot be connected to"),
+            ("http://h:99999/", "invalid port number"),
+            ("http://a..b/", "\"a..b\" is not a valid host name"),
+            ("http://-a/", "\"-a\" is not a valid host name"),
+            ("http://127.0.0.300/", "invalid IPv4 address"),
+        ] {
+            let error = check(text).expect_err(text);
+            assert!(error.starts_with("url: ") && error.contains(problem), "{text}: {error}");
+        }
         for redacted in ["http://***@h/", "http://u:***@h/"] {
             assert!(check(redacted).expect_err(redacted).contains("write the secret itself"));
         }

@@ -211,7 +211,11 @@ mod tests {
             ("couchdb", "[]", "couchdb: "),
             ("couchdb", r#"{"url":"http://h/db","max_attempts":0}"#, "couchdb: max_attempts: expected"),
             ("webhook", r#"{"url":"http://h/","ordered":1}"#, "webhook: "),
-            ("nats", r#"{"url":"http://h/","subject":"s"}"#, "nats: url: expected nats://"),
+            (
+                "nats",
+                r#"{"url":"http://h/","subject":"s"}"#,
+                "nats: url: unknown scheme \"http\"; expected nats://",
+            ),
             ("webhook", r#"{"url":"http://h/","secret":"***"}"#, "write the secret itself"),
         ] {
             let error = check(&sink(kind, params), &http).expect_err(params);

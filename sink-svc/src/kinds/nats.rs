@@ -237,7 +237,10 @@ mod tests {
         assert!(open(r#"{"url":"tls://h","subject":"a","username":"u","password":"p"}"#).is_ok());
         for (params, expected) in [
             (r#"{"url":"nats://h:4222"}"#, "missing field `subject`"),
-            (r#"{"url":"amqp://h","subject":"a"}"#, "url: expected nats://host:4222"),
+            (
+                r#"{"url":"amqp://h","subject":"a"}"#,
+                "url: unknown scheme \"amqp\"; expected nats://host:4222",
+            ),
             (r#"{"url":"nats://h","subject":"a.*"}"#, "without wildcards"),
             (r#"{"url":"nats://h","subject":"a..b"}"#, "without wildcards"),
             (r#"{"url":"nats://h","subject":"a b"}"#, "without wildcards"),

@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (params, expected) in [
-            (r#"{"url":"ws://h/"}"#, "url: expected http://host/path"),
+            (r#"{"url":"ws://h/"}"#, "url: unknown scheme \"ws\"; expected http://host/path"),
             (r#"{"url":"http://h/","timeout_ms":0}"#, "timeout_ms: expected 1 to 300000"),
             (r#"{"url":"http://h/","headers":{"a b":"c"}}"#, "\"a b\" is not the name of a header"),
             (r#"{"url":"http://h/","headers":{"A":"\n"}}"#, "the value of A is not valid in a header"),

@@ -9,7 +9,7 @@ use sea_orm::{
     Set,
 };
 
-use crate::bindings::{is_same, is_same_source};
+use crate::binding_identity::{is_same, is_same_source};
 use crate::keyring::{Keyring, Unreadable};
 use crate::redaction::redact;
 use crate::store::entity::{binding, function, module};
