@@ -8,17 +8,14 @@
 
 mod invocations;
 mod scripts;
+mod serve;
 
-use std::convert::Infallible;
-use std::marker::PhantomData;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
-use futures::future::BoxFuture;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HOST};
 use mesh::channel::Channel;
@@ -33,9 +30,11 @@ use proto::connector::v1::dead_letters_server::DeadLettersServer as EventDeadLet
 use proto::connector::v1::events_server::EventsServer;
 use proto::registry::v1::functions_server::FunctionsServer;
 use proto::registry::v1::modules_server::ModulesServer;
+use proto::registry::v1::scripts_server::ScriptsServer;
 use proto::registry::v1::subjects_server::SubjectsServer;
 use proto::registry::v1::watch_server::WatchServer;
 use proto::scheduler::v1::cluster_server::ClusterServer;
+use proto::scheduler::v1::invocations_server::InvocationsServer;
 use proto::scheduler::v1::logs_server::LogsServer;
 use proto::scheduler::v1::policies_server::PoliciesServer;
 use proto::sink::v1::dead_letters_server::DeadLettersServer as SinkDeadLettersServer;
@@ -44,14 +43,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
-use tonic::server::NamedService;
 
 use crate::Config;
 use crate::auth::Authenticator;
-use crate::clients::{Channels, for_clients};
+use crate::clients::Channels;
 use crate::revision::LatestRevision;
 use invocations::CheckedInvocations;
 use scripts::CheckedScripts;
+use serve::{Handle, Serve, serve};
 
 /// Who may call a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,10 +149,10 @@ pub(crate) fn router(
         .reflect(serves)
         .service(registry.forward::<ModulesServer<()>>())
         .service(registry.forward::<FunctionsServer<()>>())
-        .service(CheckedScripts::new(&registry, channels))
+        .service(serve::<ScriptsServer<()>, _>(CheckedScripts::new(&registry, channels)))
         .service(registry.forward::<SubjectsServer<()>>())
         .service(registry.forward::<WatchServer<()>>())
-        .service(CheckedInvocations::new(&scheduler))
+        .service(serve::<InvocationsServer<()>, _>(CheckedInvocations::new(&scheduler)))
         .service(scheduler.forward::<LogsServer<()>>())
         .service(scheduler.forward::<ClusterServer<()>>())
         .service(scheduler.forward::<PoliciesServer<()>>())
@@ -199,7 +198,7 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// A upstream to the service behind `to`.
+    /// An upstream to the service behind `to`.
     pub(crate) fn new(
         config: &Config,
         host: &Host,
@@ -220,8 +219,8 @@ impl Upstream {
     }
 
     /// Forwards the calls of the service that `S` serves elsewhere.
-    fn forward<S>(&self) -> Forward<S> {
-        Forward { upstream: self.clone(), service: PhantomData }
+    fn forward<S>(&self) -> Serve<S, Self> {
+        serve(self.clone())
     }
 
     /// Lets in the call of who may make it. From here on it is on behalf of its user.
@@ -243,12 +242,6 @@ impl Upstream {
         // What this port's layers noted about the call means nothing behind it.
         request.extensions_mut().clear();
         Ok(Admitted { caller, deadline, shown })
-    }
-
-    /// Forwards a call as it is.
-    async fn pass(self, mut request: http::Request<Body>) -> Result<http::Response<Body>, Error> {
-        let admitted = self.admit(&mut request).await?;
-        self.hand_on(request, admitted).await
     }
 
     /// Forwards a call that was let in.
@@ -291,6 +284,14 @@ impl Upstream {
     }
 }
 
+impl Handle for Upstream {
+    /// Forwards a call as it is.
+    async fn handle(self, mut request: http::Request<Body>) -> Result<http::Response<Body>, Error> {
+        let admitted = self.admit(&mut request).await?;
+        self.hand_on(request, admitted).await
+    }
+}
+
 /// Whose call was let in.
 struct Admitted {
     caller: Caller,
@@ -300,42 +301,7 @@ struct Admitted {
     shown: HeaderMap,
 }
 
-fn refuse(error: Error) -> http::Response<Body> {
-    Status::from(for_clients(error)).into_http()
-}
-
 /// The token alone, of all that a request shows.
 fn token_of(headers: &HeaderMap) -> HeaderMap {
     headers.get(AUTHORIZATION).map(|token| (AUTHORIZATION, token.clone())).into_iter().collect()
-}
-
-/// A [`Upstream`] under the name of the service `S`.
-struct Forward<S> {
-    upstream: Upstream,
-    service: PhantomData<fn(S)>,
-}
-
-impl<S> Clone for Forward<S> {
-    fn clone(&self) -> Self {
-        self.upstream.forward()
-    }
-}
-
-impl<S: NamedService> NamedService for Forward<S> {
-    const NAME: &'static str = S::NAME;
-}
-
-impl<S> tower::Service<http::Request<Body>> for Forward<S> {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let passed = self.upstream.clone().pass(request);
-        Box::pin(async move { Ok(passed.await.unwrap_or_else(refuse)) })
-    }
 }

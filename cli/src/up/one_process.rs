@@ -141,7 +141,7 @@ impl OneProcess {
     async fn ready(&self) -> anyhow::Result<()> {
         let all = async {
             for running in &self.services {
-                // The sender lives as long as the running.
+                // The sender lives as long as the service.
                 let _ = running.service.readiness.watch().wait_for(|ready| *ready).await;
             }
         };

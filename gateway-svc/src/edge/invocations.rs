@@ -2,25 +2,20 @@
 //!
 //! Here is the one place where arguments from this port are parsed: behind the gateway nobody looks into them.
 
-use std::convert::Infallible;
-use std::task::{Context, Poll};
-
-use futures::future::BoxFuture;
 use http::HeaderMap;
 use mesh::{Error, MAX_MESSAGE_BYTES, Reason};
 use proto::scheduler::v1::InvokeRequest;
-use proto::scheduler::v1::invocations_server::InvocationsServer;
 use tonic::Streaming;
 use tonic::body::Body;
 use tonic::codec::{Codec as _, EncodeBody};
-use tonic::server::NamedService;
 
-use super::{Upstream, refuse};
+use super::Upstream;
+use super::serve::Handle;
 use crate::json;
 
 type Codec = proto::Codec<InvokeRequest, InvokeRequest>;
 
-/// A [`Upstream`] to the scheduler's invocations.
+/// An [`Upstream`] to the scheduler's invocations.
 #[derive(Debug, Clone)]
 pub(super) struct CheckedInvocations {
     upstream: Upstream,
@@ -30,8 +25,10 @@ impl CheckedInvocations {
     pub(super) fn new(upstream: &Upstream) -> Self {
         Self { upstream: upstream.clone() }
     }
+}
 
-    async fn invoke(self, mut request: http::Request<Body>) -> Result<http::Response<Body>, Error> {
+impl Handle for CheckedInvocations {
+    async fn handle(self, mut request: http::Request<Body>) -> Result<http::Response<Body>, Error> {
         let admitted = self.upstream.admit(&mut request).await?;
         let (parts, body) = request.into_parts();
         refuse_compressed(&parts.headers)?;
@@ -65,23 +62,4 @@ async fn read(body: Body) -> Result<InvokeRequest, Error> {
     let unread = |status| Error::of_request(&status);
     let message = messages.message().await.map_err(unread)?;
     message.ok_or_else(|| Error::new(Reason::BadRequest, "the call has no message"))
-}
-
-impl NamedService for CheckedInvocations {
-    const NAME: &'static str = <InvocationsServer<()> as NamedService>::NAME;
-}
-
-impl tower::Service<http::Request<Body>> for CheckedInvocations {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let invoked = self.clone().invoke(request);
-        Box::pin(async move { Ok(invoked.await.unwrap_or_else(refuse)) })
-    }
 }

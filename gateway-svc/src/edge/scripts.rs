@@ -1,26 +1,24 @@
 //! Scripts at the gRPC port: one that is created is checked first, and all other calls are forwarded.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 use mesh::deadline::Deadline;
 use mesh::{Caller, Error, MAX_MESSAGE_BYTES};
-use proto::registry::v1::scripts_server::ScriptsServer;
 use proto::registry::v1::{CreateScriptRequest, CreateScriptResponse};
 use tonic::body::Body;
-use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::server::{Grpc, UnaryService};
 use tonic::{Request, Response, Status};
 
-use super::{Admitted, Upstream, refuse};
+use super::serve::Handle;
+use super::{Admitted, Upstream};
 use crate::clients::{Channels, for_clients};
 use crate::revision::LatestRevision;
 use crate::scripts::create_script;
 
 const CREATE_SCRIPT: &str = "/funless.registry.v1.Scripts/CreateScript";
 
-/// A [`Upstream`] to the registry's scripts.
+/// An [`Upstream`] to the registry's scripts.
 #[derive(Debug, Clone)]
 pub(super) struct CheckedScripts {
     upstream: Upstream,
@@ -41,25 +39,12 @@ impl CheckedScripts {
     }
 }
 
-impl NamedService for CheckedScripts {
-    const NAME: &'static str = <ScriptsServer<()> as NamedService>::NAME;
-}
-
-impl tower::Service<http::Request<Body>> for CheckedScripts {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        if request.uri().path() != CREATE_SCRIPT {
-            return self.upstream.forward::<ScriptsServer<()>>().call(request);
+impl Handle for CheckedScripts {
+    async fn handle(self, request: http::Request<Body>) -> Result<http::Response<Body>, Error> {
+        match request.uri().path() {
+            CREATE_SCRIPT => self.create_script(request).await,
+            _ => self.upstream.handle(request).await,
         }
-        let created = self.clone().create_script(request);
-        Box::pin(async move { Ok(created.await.unwrap_or_else(refuse)) })
     }
 }
 

@@ -11,8 +11,26 @@ use tests::process::{Signal, free_of_mesh, repository, send_group_signal, worksp
 
 use crate::page::{self, Block};
 
+/// What starts a program in the background, and waits until a condition holds: `start NAME CONDITION PROGRAM...`. Sets
+/// `pid`. Fails with what the program printed when that ends first.
+const START: &str = r#"
+start() {
+    local log=$STATE/$1.log condition=$2
+    shift 2
+    # Now, not when the program starts: the condition may look at what an earlier one printed.
+    : >"$log"
+    "$@" >>"$log" 2>&1 &
+    pid=$!
+    until eval "$condition"; do
+        kill -0 $pid 2>/dev/null || { cat "$log"; exit 1; }
+        sleep 0.05
+    done
+}
+"#;
+
 /// `fl`, with what does not end by itself put into the background or ended.
 const FL: &str = r#"#!/bin/bash
+. "$STATE/start"
 real=$BIN/fl
 case " $* " in
 *" up "*)
@@ -20,16 +38,12 @@ case " $* " in
         kill "$(cat "$STATE/up.pid")" 2>/dev/null
         while kill -0 "$(cat "$STATE/up.pid")" 2>/dev/null; do sleep 0.05; done
     fi
-    "$real" "$@" >"$STATE/up.log" 2>&1 &
-    echo $! >"$STATE/up.pid"
     case " $* " in
-    *" --demo "*) done='{"payload":"Hello FunLess!"}' ;;
-    *) done='FunLess Mesh is up.' ;;
+    *" --demo "*) last='{"payload":"Hello FunLess!"}' ;;
+    *) last='FunLess Mesh is up.' ;;
     esac
-    until grep -qF "$done" "$STATE/up.log"; do
-        kill -0 "$(cat "$STATE/up.pid")" 2>/dev/null || { cat "$STATE/up.log"; exit 1; }
-        sleep 0.05
-    done
+    start up 'grep -qF "$last" "$STATE/up.log"' "$real" "$@"
+    echo $pid >"$STATE/up.pid"
     cat "$STATE/up.log"
     ;;
 *" --watch "* | *" --follow "*)
@@ -63,22 +77,15 @@ esac
 
 /// `prometheus`, in the background.
 const PROMETHEUS: &str = r#"#!/bin/bash
-/usr/bin/prometheus --storage.tsdb.path="$STATE/prometheus" "$@" >"$STATE/prometheus.log" 2>&1 &
-pid=$!
-until /usr/bin/curl -s http://127.0.0.1:9090/-/ready | grep -qi ready; do
-    kill -0 $pid 2>/dev/null || { cat "$STATE/prometheus.log"; exit 1; }
-    sleep 0.05
-done
+. "$STATE/start"
+start prometheus '/usr/bin/curl -s http://127.0.0.1:9090/-/ready | grep -qi ready' \
+    /usr/bin/prometheus --storage.tsdb.path="$STATE/prometheus" "$@"
 "#;
 
 /// `registry-svc`, for as long as it takes to be ready.
 const REGISTRY: &str = r#"#!/bin/bash
-"$BIN/registry-svc" "$@" >"$STATE/registry.log" 2>&1 &
-pid=$!
-until /usr/bin/curl -sf http://127.0.0.1:4101/readyz >/dev/null; do
-    kill -0 $pid 2>/dev/null || { cat "$STATE/registry.log"; exit 1; }
-    sleep 0.05
-done
+. "$STATE/start"
+start registry '/usr/bin/curl -sf http://127.0.0.1:4101/readyz >/dev/null' "$BIN/registry-svc" "$@"
 kill $pid
 wait $pid
 "#;
@@ -119,6 +126,7 @@ pub async fn run(path: &str) {
         std::fs::write(&program, text).expect("a file");
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("the file is ours");
     }
+    std::fs::write(state.join("start"), START).expect("a file");
     let fl = workspace_binary("fl");
     let binaries = fl.parent().expect("a folder");
     let script = state.join("script");
