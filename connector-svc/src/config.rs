@@ -1,8 +1,8 @@
 //! The connector's configuration.
 
-use mesh::channel::Endpoint;
 use mesh::config::{ServerConfig, ServiceConfig, TelemetryConfig};
 use mesh::database::DatabaseUrl;
+use mesh::endpoint::Endpoint;
 use serde::Deserialize;
 
 /// The maximum duration of an invocation, in seconds.

@@ -64,7 +64,7 @@ impl Missing {
 mod tests {
     use std::sync::Arc;
 
-    use mesh::channel::Endpoint;
+    use mesh::endpoint::Endpoint;
     use mesh::shutdown::Tasks;
     use parking_lot::Mutex;
     use proto::registry::v1::bindings_server::{Bindings, BindingsServer};

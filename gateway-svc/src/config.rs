@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use mesh::MAX_MESSAGE_BYTES;
-use mesh::channel::Endpoint;
 use mesh::config::{Listen, ServerConfig, ServiceConfig, TelemetryConfig};
+use mesh::endpoint::Endpoint;
 use serde::Deserialize;
 
 /// A revoked token is refused everywhere within this time.

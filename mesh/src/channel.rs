@@ -25,7 +25,7 @@ use tracing::Instrument as _;
 
 use crate::auth::Secret;
 use crate::deadline::{GRPC_TIMEOUT, parse_grpc_timeout};
-pub use crate::endpoint::Endpoint;
+use crate::endpoint::Endpoint;
 use crate::error::{Error, Reason};
 use crate::http2::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::telemetry::{self, RpcSpan};

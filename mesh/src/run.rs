@@ -7,8 +7,9 @@ use anyhow::Context as _;
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 
-use crate::channel::{Dialer, Endpoint};
+use crate::channel::Dialer;
 use crate::config::{self, Listen, ServerConfig, ServiceConfig};
+use crate::endpoint::Endpoint;
 use crate::listener::Listener;
 use crate::server::Service;
 use crate::tls::{ClientTls, ServerTlsConfig};

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh::auth::Secret;
-use mesh::channel::Endpoint;
 use mesh::config::{Listen, ServerConfig};
 use mesh::deadline::Deadline;
+use mesh::endpoint::Endpoint;
 use mesh::health::{Condition, Readiness};
 use mesh::listener::{Listener, serve_one};
 use mesh::server::Grpc;

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mesh::channel::Endpoint;
 use mesh::config::{Listen, ServerConfig};
+use mesh::endpoint::Endpoint;
 use mesh::health::Readiness;
 use mesh::listener::Listener;
 use mesh::server::Grpc;

@@ -1,7 +1,7 @@
 //! The scheduler's configuration.
 
-use mesh::channel::Endpoint;
 use mesh::config::{ServerConfig, ServiceConfig, TelemetryConfig};
+use mesh::endpoint::Endpoint;
 use serde::Deserialize;
 use url::Url;
 

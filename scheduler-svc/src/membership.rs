@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mesh::channel::Endpoint;
+use mesh::endpoint::Endpoint;
 use mesh::metrics::read_gauges;
 use mesh::{Channel, Dialer, Error, MAX_MESSAGE_BYTES, Reason};
 use parking_lot::{Mutex, MutexGuard};

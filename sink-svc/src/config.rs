@@ -1,8 +1,8 @@
 //! All the knobs of the sink.
 
-use mesh::channel::Endpoint;
 use mesh::config::{ServerConfig, ServiceConfig, TelemetryConfig};
 use mesh::database::DatabaseUrl;
+use mesh::endpoint::Endpoint;
 use serde::Deserialize;
 
 /// The sink's configuration. See [`mesh::config`] for where it is read from.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use mesh::channel::Endpoint;
+use mesh::endpoint::Endpoint;
 use mesh::health::Readiness;
 use mesh::server::{Grpc, Service};
 use mesh::shutdown::Tasks;

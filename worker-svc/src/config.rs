@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use mesh::channel::Endpoint;
 use mesh::config::{ServerConfig, ServiceConfig, TelemetryConfig};
+use mesh::endpoint::Endpoint;
 use serde::{Deserialize, Deserializer};
 
 /// One page of WebAssembly's memory, in bytes.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use mesh::channel::Endpoint;
 use mesh::config::{AdminListen, Listen, ServiceConfig};
+use mesh::endpoint::Endpoint;
 use mesh::health::Condition;
 use mesh::listener::Listener;
 use mesh::server::Service;

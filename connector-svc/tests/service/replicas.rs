@@ -1,6 +1,7 @@
 //! Several connectors, and a database that is not always there.
 
-use mesh::channel::{Dialer, Endpoint};
+use mesh::channel::Dialer;
+use mesh::endpoint::Endpoint;
 use mesh::testing::{eventually, postgres};
 use mesh::{Error, Reason};
 use proto::binding::v1::BindingState;

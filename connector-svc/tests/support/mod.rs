@@ -6,7 +6,7 @@ pub mod servers;
 use std::time::Duration;
 
 use connector_svc::{App, Config};
-use mesh::channel::Endpoint;
+use mesh::endpoint::Endpoint;
 use mesh::server::Service;
 use mesh::testing::eventually;
 use mesh::testing::postgres;

@@ -10,8 +10,8 @@ pub mod scheduler;
 
 use gateway_svc::{App, Config};
 use mesh::Error;
-use mesh::channel::Endpoint;
 use mesh::config::ServerConfig;
+use mesh::endpoint::Endpoint;
 use mesh::health::Readiness;
 use mesh::server::{Grpc, Service};
 use mesh::shutdown::Tasks;

@@ -9,8 +9,9 @@ use tonic::metadata::MetadataValue;
 
 use super::replica::find_holders;
 use super::status::StatusBoard;
-use crate::channel::{Channel, Dialer, Endpoint};
+use crate::channel::{Channel, Dialer};
 use crate::deadline::Deadline;
+use crate::endpoint::Endpoint;
 use crate::error::Error;
 
 /// Marks what one replica asks another, which then asks no third one.

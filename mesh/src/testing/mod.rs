@@ -14,8 +14,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::channel::{Channel, Dialer, Endpoint};
+use crate::channel::{Channel, Dialer};
 use crate::config::{Listen, ServerConfig};
+use crate::endpoint::Endpoint;
 use crate::listener::Listener;
 use crate::run::Host;
 use crate::server::Service;

@@ -8,7 +8,7 @@ mod sharing;
 use std::collections::{HashMap, HashSet};
 
 use mesh::Caller;
-use mesh::channel::Endpoint;
+use mesh::endpoint::Endpoint;
 use proto::registry::v1::{BindingRole, FindHoldersResponse, HoldBindingsRequest, HoldBindingsResponse};
 
 use self::sharing::Holdings;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh::bindings::{End, Replica, StatusBoard, find_existing, find_holders};
-use mesh::channel::{Channel, Dialer, Endpoint};
+use mesh::channel::{Channel, Dialer};
 use mesh::config::Listen;
 use mesh::deadline::Deadline;
+use mesh::endpoint::Endpoint;
 use mesh::health::Readiness;
 use mesh::listener::Listener;
 use mesh::testing::eventually;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
-use mesh::channel::Endpoint;
 use mesh::config::ServerConfig;
+use mesh::endpoint::Endpoint;
 use mesh::health::Readiness;
 use mesh::receipt::{self, Receipt};
 use mesh::server::Grpc;

@@ -7,9 +7,10 @@ pub mod servers;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use mesh::channel::{Channel, Dialer, Endpoint};
+use mesh::channel::{Channel, Dialer};
 use mesh::config::ServerConfig;
 use mesh::deadline::Deadline;
+use mesh::endpoint::Endpoint;
 use mesh::server::Service;
 use mesh::testing::postgres;
 use mesh::{Error, Host};

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mesh::channel::Endpoint;
+use mesh::endpoint::Endpoint;
 use mesh::hash::Hash;
 use mesh::server::Service;
 use mesh::testing::{self, Served};

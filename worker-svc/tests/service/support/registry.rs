@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures::Stream;
-use mesh::channel::Endpoint;
 use mesh::config::ServerConfig;
+use mesh::endpoint::Endpoint;
 use mesh::hash::Hash;
 use mesh::health::Readiness;
 use mesh::server::Grpc;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use mesh::auth::Secret;
-use mesh::channel::Endpoint;
 use mesh::config::{Listen, ServerConfig};
+use mesh::endpoint::Endpoint;
 use mesh::health::Readiness;
 use mesh::listener::Listener;
 use mesh::server::Grpc;
