@@ -1,7 +1,7 @@
 //! Where the connector's parts are wired together.
 
 use std::convert::Infallible;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mesh::bindings::{HeldBinding, Lookup, Replica, Report};
 use mesh::database::{self, DatabaseError, Maintain};
@@ -22,13 +22,11 @@ use crate::intake::Intake;
 use crate::invoker::Invoker;
 use crate::journal::Journal;
 use crate::kinds;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, totals};
 use crate::sweep::keep_sweeping;
 
 /// How long opening a binding's journal may take before its status says so.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often the ledgers are read for metrics.
-const AUDIT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The connector.
 #[derive(Debug)]
@@ -45,8 +43,7 @@ impl App {
         journal.show(&host.metrics);
         let metrics = Metrics::new(&host.metrics, &kinds::KINDS);
         let answers = readiness.condition("database");
-        let maintenance =
-            DatabaseMaintenance { journal: journal.clone(), metrics: metrics.clone(), audited: None };
+        let maintenance = DatabaseMaintenance { journal: journal.clone(), metrics: metrics.clone() };
         database::maintain(maintenance, &config.database_url, answers, &tasks).await?;
 
         let registry = host.dialer.dial(&config.registry)?;
@@ -127,26 +124,9 @@ async fn report_when_late(report: &Report) -> Infallible {
     std::future::pending().await
 }
 
-/// Migrates the database, checks that it answers, and reads the ledgers.
 struct DatabaseMaintenance {
     journal: Journal,
     metrics: Metrics,
-    /// When the ledgers were last read.
-    audited: Option<Instant>,
-}
-
-impl DatabaseMaintenance {
-    /// Reads the ledgers from time to time.
-    async fn audit(&mut self) {
-        if self.audited.is_some_and(|at| at.elapsed() < AUDIT_INTERVAL) {
-            return;
-        }
-        self.audited = Some(Instant::now());
-        match self.journal.ledgers(&Caller::Service).await {
-            Ok(ledgers) => self.metrics.set_ledgers(&ledgers),
-            Err(error) => tracing::debug!(%error, "the ledgers could not be read; trying again later"),
-        }
-    }
 }
 
 impl Maintain for DatabaseMaintenance {
@@ -155,8 +135,12 @@ impl Maintain for DatabaseMaintenance {
     }
 
     async fn refresh(&mut self) -> Result<(), DatabaseError> {
-        self.journal.poll().await?;
-        self.audit().await;
+        self.journal.poll().await
+    }
+
+    async fn audit(&mut self) -> anyhow::Result<()> {
+        let ledgers = self.journal.ledgers(&Caller::Service).await?;
+        self.metrics.ledgers.set(&ledgers.iter().map(totals).collect::<Vec<_>>());
         Ok(())
     }
 }

@@ -67,22 +67,16 @@ impl ServiceConfig for Config {
 
 #[cfg(test)]
 mod tests {
+    use mesh::testing::config::assert_invalid;
+
     use super::*;
 
     #[test]
     fn errors_name_the_key() {
-        assert_eq!(Config::default().validate(), Ok(()));
-        type Change = fn(&mut Config);
-        let cases: [(&str, Change); 3] = [
+        assert_invalid::<Config>(&[
             ("database_connections", |c| c.database_connections = 0),
             ("invocation_timeout_s", |c| c.invocation_timeout_s = 0),
             ("invocation_timeout_s", |c| c.invocation_timeout_s = 901),
-        ];
-        for (key, change) in cases {
-            let mut config = Config::default();
-            change(&mut config);
-            let error = config.validate().expect_err(key);
-            assert!(error.starts_with(key), "{error:?} names {key}");
-        }
+        ]);
     }
 }

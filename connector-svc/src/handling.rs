@@ -1,9 +1,9 @@
 //! The parameters of bindings that are common to all kinds: how events are handled.
 
-use mesh::auth::{REDACTED, REDACTED_GIVEN, Secret};
+use mesh::bindings::BindingParams;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// How the events of a binding are handled.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -33,6 +33,18 @@ impl Default for Handling {
             max_attempts: 5,
             dedupe_key: None,
         }
+    }
+}
+
+impl Handling {
+    fn check(&self) -> Result<(), String> {
+        if self.max_in_flight == 0 {
+            return Err("max_in_flight: expected at least 1".into());
+        }
+        if self.max_attempts == 0 {
+            return Err("max_attempts: expected at least 1".into());
+        }
+        Ok(())
     }
 }
 
@@ -98,45 +110,17 @@ pub(crate) const COMMON_PARAMS: &[&str] = &["max_in_flight", "max_attempts"];
 pub(crate) const PAYLOAD_PARAMS: &[&str] =
     &["envelope", "payload", "on_invalid", "max_in_flight", "max_attempts", "dedupe_key"];
 
-/// Reads parameters from JSON: those in `common` are about handling, the others about the source. An error begins
-/// with the kind's name.
+/// Reads the parameters of a binding of type `kind`: those in `common` are about handling, the others about the source.
+/// An error begins with the kind's name.
 pub(crate) fn read<P: DeserializeOwned>(
     kind: &str,
     params: &str,
     common: &[&str],
 ) -> Result<(P, Handling), String> {
-    let read = || -> Result<(P, Handling), serde_json::Error> {
-        let (handling, source): (Map<String, Value>, Map<String, Value>) =
-            serde_json::from_str::<Map<String, Value>>(params)?
-                .into_iter()
-                .partition(|(name, _)| common.contains(&name.as_str()));
-        let handling = serde_json::from_value(Value::Object(handling))?;
-        Ok((serde_json::from_value(Value::Object(source))?, handling))
-    };
-    let (source, handling) = read().map_err(|error| {
-        let shared = match error.to_string().starts_with("unknown field") {
-            true => format!("; it also takes {}", common.join(", ")),
-            false => String::new(),
-        };
-        format!("{kind}: {error}{shared}")
-    })?;
-    if handling.max_in_flight == 0 {
-        return Err(format!("{kind}: max_in_flight: expected at least 1"));
-    }
-    if handling.max_attempts == 0 {
-        return Err(format!("{kind}: max_attempts: expected at least 1"));
-    }
-    Ok((source, handling))
-}
-
-/// Refuses the placeholder that reads show instead of a secret.
-pub(crate) fn check_secrets(secrets: &[(&str, Option<&Secret>)]) -> Result<(), String> {
-    for (name, secret) in secrets {
-        if secret.is_some_and(|secret| secret.expose() == REDACTED) {
-            return Err(format!("{name}: {REDACTED_GIVEN}"));
-        }
-    }
-    Ok(())
+    let mut params = BindingParams::parse(kind, params, common)?;
+    let handling: Handling = params.shared()?;
+    handling.check().map_err(|problem| format!("{kind}: {problem}"))?;
+    Ok((params.own()?, handling))
 }
 
 #[cfg(test)]
@@ -199,13 +183,5 @@ mod tests {
                 read::<Source>("kind", params, COMMON_PARAMS).expect_err("its events have no payload");
             assert!(error.contains(&format!("unknown field `{field}`")), "{error}");
         }
-    }
-
-    #[test]
-    fn the_placeholder_of_a_secret_is_refused() {
-        let secret = |text: &str| Secret::new(text);
-        assert_eq!(check_secrets(&[("password", Some(&secret("hunter2"))), ("token", None)]), Ok(()));
-        let error = check_secrets(&[("password", Some(&secret("***")))]).expect_err("not shown");
-        assert_eq!(error, "password: *** stands for a secret that is not shown; write the secret itself");
     }
 }

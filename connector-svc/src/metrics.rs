@@ -1,8 +1,8 @@
 //! The connector's metrics.
 
-use mesh::metrics::{duration_histogram, int_counter, int_gauge, reason_label};
+use mesh::metrics::{LedgerMetrics, LedgerTotals, duration_histogram, int_counter, int_gauge, reason_label};
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
-use proto::connector::v1::{EventCounts, EventLedger};
+use proto::connector::v1::EventLedger;
 
 /// The metrics of all kinds.
 #[derive(Debug, Clone)]
@@ -14,8 +14,8 @@ pub(crate) struct Metrics {
     duration: HistogramVec,
     in_flight_limit: IntGaugeVec,
     bindings: IntGaugeVec,
-    dead_letters: IntGaugeVec,
-    unaccounted: IntGauge,
+    /// Of the events.
+    pub(crate) ledgers: LedgerMetrics,
     /// Dead letters that were redriven.
     pub(crate) redriven: IntCounter,
     /// Dead letters that were purged.
@@ -51,17 +51,20 @@ impl Metrics {
                 "funless_connector_bindings",
                 "Event sources that run here; each should be connected.",
             ),
-            dead_letters: by_kind(
-                "funless_connector_dead_letters",
-                "Dead letters of events now, of all replicas.",
-            ),
-            unaccounted: int_gauge(
-                registry,
-                "funless_connector_unaccounted_events",
-                "Events that the ledgers do not account for, of all replicas; always 0.",
-                &[],
-            )
-            .with_label_values::<&str>(&[]),
+            ledgers: LedgerMetrics {
+                kinds,
+                dead_letters: by_kind(
+                    "funless_connector_dead_letters",
+                    "Dead letters of events now, of all replicas.",
+                ),
+                unaccounted: int_gauge(
+                    registry,
+                    "funless_connector_unaccounted_events",
+                    "Events that the ledgers do not account for, of all replicas; always 0.",
+                    &[],
+                )
+                .with_label_values::<&str>(&[]),
+            },
             redriven: plain("funless_connector_redriven_total", "Dead letters that were redriven."),
             purged: plain("funless_connector_purged_total", "Dead letters that were purged."),
             duration: duration_histogram(
@@ -85,27 +88,8 @@ impl Metrics {
     fn show_zeros(&self) {
         for kind in self.kinds {
             drop(self.of(kind));
-            self.dead_letters.with_label_values(&[kind]);
         }
-    }
-
-    /// Sets what is derived from the ledgers of all bindings.
-    pub(crate) fn set_ledgers(&self, ledgers: &[EventLedger]) {
-        let letters_of = |kind: &str| -> u64 {
-            let counts = ledgers.iter().filter(|ledger| ledger.binding_type == kind);
-            counts.filter_map(|ledger| ledger.counts).map(|counts| counts.dead_letters).sum()
-        };
-        for kind in self.kinds {
-            let letters = i64::try_from(letters_of(kind)).unwrap_or(i64::MAX);
-            self.dead_letters.with_label_values(&[kind]).set(letters);
-        }
-        let drift = |counts: EventCounts| {
-            let events = counts.acknowledged + counts.in_flight + counts.lost;
-            let letters = counts.dead_letters + counts.redriven + counts.purged;
-            counts.received.abs_diff(events) + counts.dead_lettered.abs_diff(letters)
-        };
-        let drift: u64 = ledgers.iter().filter_map(|ledger| ledger.counts).map(drift).sum();
-        self.unaccounted.set(i64::try_from(drift).unwrap_or(i64::MAX));
+        self.ledgers.set(&[]);
     }
 
     /// The metrics of one kind.
@@ -177,5 +161,17 @@ impl Drop for RunningBinding {
     fn drop(&mut self) {
         self.bindings.dec();
         self.in_flight_limit.sub(self.max_in_flight);
+    }
+}
+
+/// What the metrics show of a ledger.
+pub(crate) fn totals(ledger: &EventLedger) -> LedgerTotals<'_> {
+    let counts = ledger.counts.unwrap_or_default();
+    let events = counts.acknowledged + counts.in_flight + counts.lost;
+    let letters = counts.dead_letters + counts.redriven + counts.purged;
+    LedgerTotals {
+        kind: &ledger.binding_type,
+        dead_letters: counts.dead_letters,
+        unaccounted: counts.received.abs_diff(events) + counts.dead_lettered.abs_diff(letters),
     }
 }

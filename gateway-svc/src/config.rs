@@ -131,25 +131,19 @@ impl ServiceConfig for Config {
 
 #[cfg(test)]
 mod tests {
+    use mesh::testing::config::assert_invalid;
+
     use super::*;
 
     #[test]
-    fn the_defaults_are_valid_and_what_is_wrong_is_named() {
-        assert_eq!(Config::default().validate(), Ok(()));
-        type Break = fn(&mut Config);
-        let cases: [(Break, &str); 6] = [
-            (|c| c.token_cache_s = 5, "token_cache_s: expected at most 4"),
-            (|c| c.max_args_bytes = 0, "max_args_bytes: expected 1 to"),
-            (|c| c.max_args_bytes = MAX_MESSAGE_BYTES, "max_args_bytes: expected 1 to"),
-            (|c| c.max_code_bytes = 0, "max_code_bytes"),
-            (|c| c.request_timeout_s = 0, "request_timeout_s: expected 1 to"),
-            (|c| c.status_timeout_ms = 60_000, "status_timeout_ms: expected 1 to"),
-        ];
-        for (break_it, expected) in cases {
-            let mut config = Config::default();
-            break_it(&mut config);
-            let error = config.validate().expect_err(expected);
-            assert!(error.contains(expected), "{error:?} names {expected:?}");
-        }
+    fn errors_name_the_key() {
+        assert_invalid::<Config>(&[
+            ("token_cache_s: expected at most 4", |c| c.token_cache_s = 5),
+            ("max_args_bytes: expected 1 to", |c| c.max_args_bytes = 0),
+            ("max_args_bytes: expected 1 to", |c| c.max_args_bytes = MAX_MESSAGE_BYTES),
+            ("max_code_bytes", |c| c.max_code_bytes = 0),
+            ("request_timeout_s: expected 1 to", |c| c.request_timeout_s = 0),
+            ("status_timeout_ms: expected 1 to", |c| c.status_timeout_ms = 60_000),
+        ]);
     }
 }

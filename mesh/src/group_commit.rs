@@ -1,96 +1,106 @@
-//! Many small writes in few transactions: who writes while a transaction runs shares the next one, so
-//! that the cost of making things durable is paid once for all of them.
+//! Many small writes in few transactions: writes that arrive while a transaction runs share the next one, so that
+//! one disk flush makes all of them durable.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::database::{DatabaseError, Result};
 use crate::shutdown::Tasks;
 
-/// Writes that wait for a transaction, at most.
+/// The maximum number of writes that wait for a transaction.
 const MAX_WAITING: usize = 4096;
-/// Writes of one transaction, at most.
+/// The maximum number of writes in a transaction.
 const MAX_GROUP: usize = 512;
+/// How long a transaction may take: a database that stops responding must not block later writes for ever.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The entrance to the group. Clones share it.
+/// Commits groups of writes.
+pub trait Commit: Send + Sync + 'static {
+    /// One write.
+    type Write: Send + Sync + 'static;
+    /// The result of one write.
+    type Outcome: Send + 'static;
+
+    /// Commits the writes in one transaction, and returns an outcome for each, in order.
+    fn commit(&self, writes: &[Self::Write]) -> impl Future<Output = Result<Vec<Self::Outcome>>> + Send;
+}
+
+impl<C: Commit> Commit for Arc<C> {
+    type Write = C::Write;
+    type Outcome = C::Outcome;
+
+    fn commit(&self, writes: &[C::Write]) -> impl Future<Output = Result<Vec<C::Outcome>>> + Send {
+        (**self).commit(writes)
+    }
+}
+
+/// A queue of writes that are committed in groups. Clones share it.
 #[derive(Debug)]
-pub struct GroupCommit<W, E> {
-    queue: mpsc::Sender<Waiting<W, E>>,
+pub struct GroupCommit<W, T> {
+    queue: mpsc::Sender<Waiting<W, T>>,
     closing: CancellationToken,
 }
 
-/// The group takes no writes any more, or the transaction has panicked: whether it is written is not
-/// known.
+/// The queue accepts no more writes, or the transaction has panicked. The write may or may not have been committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("nothing is written any more")]
+#[error("no more writes are accepted")]
 pub struct Closed;
 
 #[derive(Debug)]
-struct Waiting<W, E> {
+struct Waiting<W, T> {
     write: W,
-    committed: oneshot::Sender<Result<(), E>>,
+    outcome: oneshot::Sender<Result<T>>,
 }
 
-impl<W, E> Clone for GroupCommit<W, E> {
+impl<W, T> Clone for GroupCommit<W, T> {
     fn clone(&self) -> Self {
         Self { queue: self.queue.clone(), closing: self.closing.clone() }
     }
 }
 
-impl<W, E> GroupCommit<W, E>
-where
-    W: Send + 'static,
-    E: Clone + Send + 'static,
-{
-    /// Starts the task that hands each group to `commit`, one after the other. What `commit` gives
-    /// holds for the whole group. The task ends after [`GroupCommit::close`].
-    pub fn start<F>(tasks: &Tasks, mut commit: impl FnMut(Vec<W>) -> F + Send + 'static) -> Self
-    where
-        F: Future<Output = Result<(), E>> + Send,
-    {
-        let (queue, mut waiting) = mpsc::channel::<Waiting<W, E>>(MAX_WAITING);
+impl<W: Send + Sync + 'static, T: Send + 'static> GroupCommit<W, T> {
+    /// Starts the task that commits groups, one after the other. It ends after [`GroupCommit::close`].
+    pub fn start(tasks: &Tasks, committer: impl Commit<Write = W, Outcome = T>) -> Self {
+        let (queue, mut waiting) = mpsc::channel(MAX_WAITING);
         let closing = CancellationToken::new();
         let closed = closing.clone();
         tasks.spawn_until_done(async move {
             let mut group = Vec::new();
             while next_group(&mut waiting, &mut group, &closed).await {
                 let (writes, callers): (Vec<_>, Vec<_>) =
-                    group.drain(..).map(|waiting| (waiting.write, waiting.committed)).unzip();
-                let outcome = AssertUnwindSafe(async { commit(writes).await }).catch_unwind().await;
-                let Ok(outcome) = outcome else {
-                    // Its callers hear that they were dropped.
+                    group.drain(..).map(|Waiting { write, outcome }| (write, outcome)).unzip();
+                let committed = AssertUnwindSafe(commit(&committer, writes, callers)).catch_unwind().await;
+                if committed.is_err() {
+                    // Its callers get `Closed`, since their senders were dropped.
                     tracing::error!("a group of writes panicked");
-                    continue;
-                };
-                for caller in callers {
-                    // Who went away does not want to know.
-                    let _ = caller.send(outcome.clone());
                 }
             }
         });
         Self { queue, closing }
     }
 
-    /// Ends when the write is durable, or has failed together with its group. Waits while there are
-    /// too many.
-    pub async fn write(&self, write: W) -> Result<Result<(), E>, Closed> {
-        let (committed, outcome) = oneshot::channel();
-        self.queue.send(Waiting { write, committed }).await.map_err(|_| Closed)?;
-        outcome.await.map_err(|_| Closed)
+    /// Returns once the write is durable or has failed. Waits while the queue is full.
+    pub async fn write(&self, write: W) -> Result<Result<T>, Closed> {
+        let (outcome, committed) = oneshot::channel();
+        self.queue.send(Waiting { write, outcome }).await.map_err(|_| Closed)?;
+        committed.await.map_err(|_| Closed)
     }
 
-    /// What waits is written, and nothing after it.
+    /// Commits the writes in the queue and accepts no more.
     pub fn close(&self) {
         self.closing.cancel();
     }
 }
 
-/// Waits for writes and takes all that are there. False when there will be none.
-async fn next_group<W, E>(
-    waiting: &mut mpsc::Receiver<Waiting<W, E>>,
-    group: &mut Vec<Waiting<W, E>>,
+/// Waits for writes and takes all of the queue. Returns false when there will be no more.
+async fn next_group<W, T>(
+    waiting: &mut mpsc::Receiver<Waiting<W, T>>,
+    group: &mut Vec<Waiting<W, T>>,
     closing: &CancellationToken,
 ) -> bool {
     tokio::select! {
@@ -102,99 +112,201 @@ async fn next_group<W, E>(
     }
 }
 
+/// Commits a group. If the database refuses it, each write is committed on its own, so that one bad write does not
+/// fail the others.
+async fn commit<C: Commit>(
+    committer: &C,
+    writes: Vec<C::Write>,
+    callers: Vec<oneshot::Sender<Result<C::Outcome>>>,
+) {
+    match commit_in_time(committer, &writes).await {
+        Ok(outcomes) => {
+            for (caller, outcome) in callers.into_iter().zip(outcomes) {
+                reply(caller, Ok(outcome));
+            }
+        }
+        Err(DatabaseError::Failed(_)) if writes.len() > 1 => {
+            commit_one_by_one(committer, writes, callers).await
+        }
+        Err(error) => callers.into_iter().for_each(|caller| reply(caller, Err(error.clone()))),
+    }
+}
+
+/// Commits each write on its own, as long as the database is available.
+async fn commit_one_by_one<C: Commit>(
+    committer: &C,
+    writes: Vec<C::Write>,
+    callers: Vec<oneshot::Sender<Result<C::Outcome>>>,
+) {
+    let mut unavailable = None;
+    for (write, caller) in writes.into_iter().zip(callers) {
+        let outcome = match &unavailable {
+            Some(error) => Err(DatabaseError::clone(error)),
+            None => commit_in_time(committer, std::slice::from_ref(&write)).await.and_then(only),
+        };
+        if let Err(error @ (DatabaseError::Unavailable(_) | DatabaseError::Uncertain(_))) = &outcome {
+            unavailable.get_or_insert_with(|| error.clone());
+        }
+        reply(caller, outcome);
+    }
+}
+
+fn only<T>(outcomes: Vec<T>) -> Result<T> {
+    outcomes.into_iter().next().ok_or_else(|| DatabaseError::Failed("a write has no outcome".into()))
+}
+
+fn reply<T>(caller: oneshot::Sender<Result<T>>, outcome: Result<T>) {
+    // The caller may have gone away.
+    let _ = caller.send(outcome);
+}
+
+async fn commit_in_time<C: Commit>(committer: &C, writes: &[C::Write]) -> Result<Vec<C::Outcome>> {
+    let committed = tokio::time::timeout(COMMIT_TIMEOUT, committer.commit(writes)).await;
+    committed.unwrap_or_else(|_| Err(DatabaseError::Uncertain("it does not respond".into())))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use parking_lot::Mutex;
     use tokio::sync::Semaphore;
 
     use super::*;
+    use crate::testing::eventually;
+
+    /// What becomes of a write.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Write {
+        Good(u32),
+        Refused,
+        Unavailable,
+        Panics,
+    }
+
+    /// Commits a group for each permit of its gate, and records the groups.
+    struct Gated {
+        gate: Semaphore,
+        groups: Mutex<Vec<Vec<Write>>>,
+    }
+
+    impl Gated {
+        fn new(permits: usize) -> Arc<Self> {
+            Arc::new(Self { gate: Semaphore::new(permits), groups: Mutex::default() })
+        }
+
+        fn sizes(&self) -> Vec<usize> {
+            self.groups.lock().iter().map(Vec::len).collect()
+        }
+    }
+
+    impl Commit for Gated {
+        type Write = Write;
+        type Outcome = u32;
+
+        async fn commit(&self, writes: &[Write]) -> Result<Vec<u32>> {
+            self.groups.lock().push(writes.to_vec());
+            self.gate.acquire().await.expect("open").forget();
+            let commit = |write: &Write| match write {
+                Write::Good(number) => Ok(*number),
+                Write::Refused => Err(DatabaseError::Failed("refused".into())),
+                Write::Unavailable => Err(DatabaseError::Unavailable("away".into())),
+                Write::Panics => panic!("a fault"),
+            };
+            writes.iter().map(commit).collect()
+        }
+    }
+
+    /// The outcome of each of `writes`, which share a group: they arrive while another one is committed.
+    async fn outcomes(gated: &Arc<Gated>, writes: &[Write]) -> Vec<String> {
+        let tasks = Tasks::default();
+        let group = GroupCommit::start(&tasks, Arc::clone(gated));
+        let write = |write| {
+            let group = group.clone();
+            tokio::spawn(async move { group.write(write).await })
+        };
+        let first = write(Write::Good(0));
+        eventually("the first is being committed", async || gated.sizes() == [1]).await;
+        let mut others = Vec::new();
+        for (index, other) in writes.iter().enumerate() {
+            others.push(write(*other));
+            let all_wait = async || group.queue.capacity() == MAX_WAITING - index - 1;
+            eventually("it waits", all_wait).await;
+        }
+        gated.gate.add_permits(100);
+        assert_eq!(first.await.expect("no panic").expect("open").expect("committed"), 0);
+        let mut outcomes = Vec::new();
+        for other in others {
+            outcomes.push(match other.await.expect("no panic") {
+                Ok(Ok(number)) => number.to_string(),
+                Ok(Err(error)) => error.to_string(),
+                Err(closed) => closed.to_string(),
+            });
+        }
+        outcomes
+    }
 
     #[tokio::test]
     async fn writes_that_wait_share_a_transaction() {
+        let gated = Gated::new(0);
+        let nine: Vec<_> = (1..10).map(Write::Good).collect();
+        assert_eq!(outcomes(&gated, &nine).await, ["1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+        assert_eq!(gated.sizes(), [1, 9]);
+    }
+
+    #[tokio::test]
+    async fn a_refused_write_does_not_fail_the_others() {
+        let gated = Gated::new(0);
+        let writes = [Write::Good(1), Write::Refused, Write::Good(2)];
+        assert_eq!(outcomes(&gated, &writes).await, ["1", "the database failed: refused", "2"]);
+        assert_eq!(gated.sizes(), [1, 3, 1, 1, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_database_that_goes_away_is_not_asked_again_for_the_same_group() {
+        let gated = Gated::new(0);
+        let writes = [Write::Good(1), Write::Refused, Write::Unavailable, Write::Good(2)];
+        let away = "the database is not available: away";
+        assert_eq!(outcomes(&gated, &writes).await, ["1", "the database failed: refused", away, away]);
+        assert_eq!(gated.sizes(), [1, 4, 1, 1, 1], "the last one is not tried");
+    }
+
+    #[tokio::test]
+    async fn a_panic_fails_its_group_and_no_other() {
         let tasks = Tasks::default();
-        let groups = Arc::new(Mutex::new(Vec::new()));
-        let turns = Arc::new(Semaphore::new(0));
-        let commit = {
-            let (groups, turns) = (Arc::clone(&groups), Arc::clone(&turns));
-            move |writes: Vec<u32>| {
-                groups.lock().push(writes);
-                let turns = Arc::clone(&turns);
-                async move {
-                    turns.acquire().await.expect("open").forget();
-                    Ok::<_, String>(())
-                }
-            }
-        };
-        let group = GroupCommit::start(&tasks, commit);
+        let group = GroupCommit::start(&tasks, Gated::new(9));
+        assert!(matches!(group.write(Write::Panics).await, Err(Closed)));
+        assert!(matches!(group.write(Write::Good(1)).await, Ok(Ok(1))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_database_that_does_not_respond_does_not_block_later_writes() {
+        let gated = Gated::new(0);
+        let group = GroupCommit::start(&Tasks::default(), Arc::clone(&gated));
+        let outcome = group.write(Write::Good(1)).await.expect("open");
+        assert!(matches!(outcome, Err(DatabaseError::Uncertain(_))), "{outcome:?}");
+        gated.gate.add_permits(1);
+        assert!(matches!(group.write(Write::Good(2)).await, Ok(Ok(2))));
+    }
+
+    #[tokio::test]
+    async fn close_commits_the_queue_and_accepts_no_more() {
+        let tasks = Tasks::default();
+        let gated = Gated::new(0);
+        let group = GroupCommit::start(&tasks, Arc::clone(&gated));
         let write = |number| {
             let group = group.clone();
-            tokio::spawn(async move { group.write(number).await })
+            tokio::spawn(async move { group.write(Write::Good(number)).await })
         };
-        let mut writers = vec![write(0)];
-        crate::testing::eventually("the first is on its way", || async { !groups.lock().is_empty() }).await;
-        writers.extend((1..10).map(write));
-        let all_wait = || async { group.queue.capacity() == MAX_WAITING - 9 };
-        crate::testing::eventually("the others wait", all_wait).await;
-        turns.add_permits(2);
-        for writer in writers {
-            assert_eq!(writer.await.expect("ended"), Ok(Ok(())));
-        }
-        let sizes: Vec<_> = groups.lock().iter().map(Vec::len).collect();
-        assert_eq!(sizes, [1, 9], "one while the first was on its way, and then the rest");
-    }
-
-    #[tokio::test]
-    async fn a_failure_is_told_to_all_and_the_next_group_goes_on() {
-        let tasks = Tasks::default();
-        let group = GroupCommit::start(&tasks, |writes: Vec<bool>| async move {
-            if writes.contains(&false) { Err("refused".to_owned()) } else { Ok(()) }
-        });
-        assert_eq!(group.write(false).await, Ok(Err("refused".to_owned())));
-        assert_eq!(group.write(true).await, Ok(Ok(())));
-    }
-
-    #[tokio::test]
-    async fn a_panic_takes_its_group_and_no_other() {
-        let tasks = Tasks::default();
-        let group = GroupCommit::start(&tasks, |writes: Vec<bool>| async move {
-            assert!(!writes.contains(&false), "a fault");
-            Ok::<_, String>(())
-        });
-        assert_eq!(group.write(false).await, Err(Closed));
-        assert_eq!(group.write(true).await, Ok(Ok(())));
-    }
-
-    #[tokio::test]
-    async fn what_waits_at_the_end_is_written_and_nothing_after() {
-        let tasks = Tasks::default();
-        let turns = Arc::new(Semaphore::new(0));
-        let begun = Arc::new(Mutex::new(0));
-        let (gate, groups) = (Arc::clone(&turns), Arc::clone(&begun));
-        let group = GroupCommit::start(&tasks, move |_: Vec<u32>| {
-            *groups.lock() += 1;
-            let gate = Arc::clone(&gate);
-            async move {
-                gate.acquire().await.expect("open").forget();
-                Ok::<_, String>(())
-            }
-        });
-        let write = |number| {
-            let group = group.clone();
-            tokio::spawn(async move { group.write(number).await })
-        };
-        let under_way = write(1);
-        crate::testing::eventually("one is under way", || async { *begun.lock() == 1 }).await;
-        let waiting = write(2);
-        let one_waits = || async { group.queue.capacity() == MAX_WAITING - 1 };
-        crate::testing::eventually("one waits", one_waits).await;
+        let first = write(1);
+        eventually("the first is being committed", async || gated.sizes() == [1]).await;
+        let second = write(2);
+        eventually("the second waits", async || group.queue.capacity() == MAX_WAITING - 1).await;
         group.close();
-        turns.add_permits(2);
-        assert_eq!(under_way.await.expect("ended"), Ok(Ok(())));
-        assert_eq!(waiting.await.expect("ended"), Ok(Ok(())));
+        gated.gate.add_permits(2);
+        assert!(matches!(first.await.expect("no panic"), Ok(Ok(1))));
+        assert!(matches!(second.await.expect("no panic"), Ok(Ok(2))));
         tasks.stop(Duration::from_secs(5)).await;
-        assert_eq!(group.write(2).await, Err(Closed));
+        assert!(matches!(group.write(Write::Good(3)).await, Err(Closed)));
     }
 }

@@ -14,8 +14,8 @@
 //! - [`receipt`]: what an invocation cost
 //!
 //! and beside them [`follow`], with which a service keeps up with the registry, [`bindings`], with
-//! which the replicas of a service share what they run, and what a service with a database needs:
-//! `database` and [`group_commit`].
+//! which the replicas of a service share what they run, [`dead_letters`], and what a service with a database
+//! needs: `database` and `group_commit`.
 
 pub mod admin;
 pub mod auth;
@@ -26,10 +26,12 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "database")]
 pub mod database;
+pub mod dead_letters;
 pub mod deadline;
 pub mod endpoint;
 pub mod error;
 pub mod follow;
+#[cfg(feature = "database")]
 pub mod group_commit;
 pub mod hash;
 pub mod health;

@@ -1,4 +1,4 @@
-//! All the knobs of the registry.
+//! The registry's configuration.
 
 use mesh::auth::Secret;
 use mesh::config::{ServerConfig, ServiceConfig, TelemetryConfig};
@@ -7,45 +7,45 @@ use serde::Deserialize;
 
 use crate::keyring::Keyring;
 
-/// Fewer can be guessed.
+/// A token with less entropy can be guessed.
 const MIN_TOKEN_BITS: u32 = 128;
-/// A replica renews its leases three times within their length; a shorter one would ask too often.
+/// A replica renews its leases three times per lease duration; a shorter one would cause too many calls.
 const MIN_BINDING_LEASE_MS: u32 = 100;
 
 /// The registry's configuration. See [`mesh::config`] for where it is read from.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// How it serves; port 4001.
+    /// The gRPC and admin listeners; port 4001.
     pub server: ServerConfig,
-    /// How it is seen.
+    /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
     /// The database: `sqlite:PATH`, `sqlite::memory:` or `postgres://user:password@host/database`.
     pub database_url: DatabaseUrl,
-    /// Connections to the database that are open at most. A database in memory has one.
+    /// The maximum number of connections to the database. An in-memory database has one.
     pub database_connections: u32,
-    /// The token of the bootstrap subject `guest`. It never expires. Absent: there is none.
+    /// The token of the bootstrap subject `guest`, which never expires. Absent: the subject is not created.
     pub guest_token: Option<Secret>,
-    /// The token of the bootstrap administrator `admin`. It never expires. Absent: there is none.
+    /// The token of the bootstrap administrator `admin`, which never expires. Absent: it is not created.
     pub admin_token: Option<Secret>,
-    /// How long the token of a subject is valid after it was issued, in seconds.
+    /// How long a subject's token is valid after it is issued, in seconds.
     pub token_ttl_s: u64,
-    /// The largest binary of a function, in bytes.
+    /// The maximum size of a function's binary, in bytes.
     pub max_code_bytes: u32,
-    /// Memory for uploads that have not ended, all together, in bytes. What does not fit is refused
-    /// as OVERLOADED.
+    /// The memory for all uploads in progress, in bytes. Uploads that would exceed it are refused with
+    /// OVERLOADED.
     pub upload_memory_bytes: u32,
-    /// Revisions of the change log that are kept. A follower that is further behind gets a snapshot.
+    /// The number of revisions kept in the change log. A watcher that is further behind gets a snapshot.
     pub changes_kept: u32,
-    /// The key under which parameters of events and sinks are stored, 64 hexadecimal digits, such as
-    /// `openssl rand -hex 32` gives. Absent: functions cannot have events and sinks.
+    /// The key that encrypts the stored parameters of events and sinks: 64 hexadecimal digits, such as the
+    /// output of `openssl rand -hex 32`. Absent: functions cannot have events and sinks.
     pub encryption_key: Option<Secret>,
-    /// Keys under which parameters may still be stored. At the start these are stored again, under
-    /// `encryption_key`. Replicas take a new key in two steps: first all have it here, then as
-    /// `encryption_key`, with the old one here.
+    /// Keys that may still encrypt stored parameters. At startup, such parameters are encrypted again with
+    /// `encryption_key`. To rotate the key of several replicas, first add the new key here on all of them, then
+    /// make it the `encryption_key` and move the old one here.
     pub former_encryption_keys: Vec<Secret>,
-    /// How long the lease of a replica that runs events or sinks lasts, in milliseconds. One that has
-    /// not called for so long is dead, and others take what it ran.
+    /// The duration of the leases of replicas that run events or sinks, in milliseconds. A replica that has not
+    /// called for this long is considered dead, and others take over its bindings.
     pub binding_lease_ms: u32,
 }
 
@@ -70,7 +70,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The keys. An error names what is wrong.
+    /// The encryption keys. An error names the configuration key and the problem.
     pub(crate) fn keyring(&self) -> Result<Keyring, String> {
         Keyring::new(self.encryption_key.as_ref(), &self.former_encryption_keys)
     }
@@ -116,7 +116,7 @@ impl ServiceConfig for Config {
 }
 
 impl Config {
-    /// What is allowed but unwise, to be logged at each start.
+    /// Warnings about settings that are valid but insecure, logged at each start.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let bits = self.admin_token.as_ref().map(Secret::max_entropy_bits);
         let weak = bits.filter(|bits| *bits < MIN_TOKEN_BITS).map(|bits| {
@@ -131,10 +131,12 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use mesh::testing::config::assert_invalid;
+
     use super::*;
 
     #[test]
-    fn a_weak_administrators_token_is_a_warning() {
+    fn a_weak_admin_token_causes_a_warning() {
         let warnings = |token: Option<&str>| {
             let config = Config { admin_token: token.map(Secret::new), ..Config::default() };
             config.warnings()
@@ -151,17 +153,9 @@ mod tests {
         }
     }
 
-    fn changed(change: impl FnOnce(&mut Config)) -> Result<(), String> {
-        let mut config = Config::default();
-        change(&mut config);
-        config.validate()
-    }
-
     #[test]
-    fn what_is_wrong_is_named() {
-        assert_eq!(changed(|_| {}), Ok(()));
-        type Change = fn(&mut Config);
-        let cases: [(&str, Change); 8] = [
+    fn errors_name_the_key() {
+        assert_invalid::<Config>(&[
             ("changes_kept", |c| c.changes_kept = 0),
             ("token_ttl_s", |c| c.token_ttl_s = 0),
             ("upload_memory_bytes", |c| c.upload_memory_bytes = 1),
@@ -173,15 +167,11 @@ mod tests {
             ("encryption_key", |c| c.encryption_key = Some(Secret::new("too short"))),
             ("former_encryption_keys", |c| c.former_encryption_keys = vec![Secret::new("too short")]),
             ("binding_lease_ms", |c| c.binding_lease_ms = 99),
-        ];
-        for (key, change) in cases {
-            let error = changed(change).expect_err(key);
-            assert!(error.starts_with(key), "{error:?} names {key}");
-        }
+        ]);
     }
 
     #[test]
-    fn secrets_do_not_show() {
+    fn debug_output_hides_secrets() {
         let config = Config {
             database_url: "postgres://funless:hunter2@db/registry".parse().expect("valid"),
             admin_token: Some(Secret::new("hunter2")),

@@ -133,12 +133,9 @@ impl ServiceConfig for Config {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use mesh::testing::config::assert_invalid;
 
-    #[test]
-    fn the_defaults_are_valid() {
-        assert_eq!(Config::default().validate(), Ok(()));
-    }
+    use super::*;
 
     #[test]
     fn prometheus_needs_a_url() {
@@ -169,20 +166,13 @@ mod tests {
     }
 
     #[test]
-    fn values_out_of_range_are_named() {
-        type Change = fn(&mut Config);
-        let cases: [(&str, Change); 5] = [
+    fn errors_name_the_key() {
+        assert_invalid::<Config>(&[
             ("report_interval_ms: ", |c| c.report_interval_ms = 0),
             ("decisions_kept: 0", |c| c.decisions_kept = 0),
             ("functions_in_metrics: 100001 ", |c| c.functions_in_metrics = 100_001),
             ("prometheus_interval_ms: 99 ", |c| c.prometheus_interval_ms = 99),
             ("prometheus_interval_ms: 3600001 ", |c| c.prometheus_interval_ms = 3_600_001),
-        ];
-        for (expected, change) in cases {
-            let mut config = Config::default();
-            change(&mut config);
-            let error = config.validate().expect_err(expected);
-            assert!(error.starts_with(expected), "{error:?} names {expected:?}");
-        }
+        ]);
     }
 }

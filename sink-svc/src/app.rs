@@ -1,7 +1,7 @@
 //! Where the sink's parts are wired together.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mesh::bindings::{Lookup, Replica};
 use mesh::clock::now_ms;
@@ -20,22 +20,17 @@ use crate::delivery::{DeliveryContext, RemovedBindings};
 use crate::error::Result;
 use crate::grpc::Handler;
 use crate::kinds::Http;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, totals};
 use crate::outbox::{Amount, Outbox};
 use crate::trace::Stores;
-
-/// How often the ledgers are added up for the metrics.
-const AUDIT_INTERVAL: Duration = Duration::from_secs(10);
-/// How long that may take.
-const AUDIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The sink.
 #[derive(Debug)]
 pub struct App;
 
 impl App {
-    /// Wires the sink. A database of this machine has to be there; without PostgreSQL it starts as
-    /// well, and is not ready until that comes.
+    /// Wires the sink. A local database must exist. If PostgreSQL is not available, the sink starts nevertheless, and
+    /// is not ready until it is.
     pub async fn start(config: Config, host: Host) -> anyhow::Result<Service> {
         let tasks = Tasks::default();
         let readiness = Readiness::default();
@@ -91,7 +86,7 @@ fn services(handler: Handler) -> Grpc {
         .service(server!(DeadLettersServer))
 }
 
-/// Opens the outbox and keeps in touch with its database.
+/// Opens the outbox and maintains its database.
 async fn open_outbox(
     config: &Config,
     metrics: &Metrics,
@@ -106,20 +101,19 @@ async fn open_outbox(
         metrics: metrics.clone(),
         remember_ms: signed(config.remember_delivered_s).saturating_mul(1000),
         remember_rows: signed(config.remember_delivered_rows),
-        audited: None,
     };
     database::maintain(maintenance, &config.database_url, readiness.condition("database"), tasks).await?;
     Ok(outbox)
 }
 
-/// Maintains the database.
+/// Maintains the outbox and its metrics.
 struct Maintenance {
     outbox: Outbox,
     metrics: Metrics,
+    /// How long delivered results are remembered, in milliseconds.
     remember_ms: i64,
+    /// The maximum number of delivered results that are remembered.
     remember_rows: i64,
-    /// When the ledgers were last added up.
-    audited: Option<Instant>,
 }
 
 impl Maintain for Maintenance {
@@ -134,31 +128,20 @@ impl Maintain for Maintenance {
         self.metrics.pending_bytes.set(waiting.bytes);
         refreshed?;
         if let Err(error) = self.forget().await {
-            tracing::debug!(%error, "what was delivered long ago is not forgotten yet");
+            tracing::debug!(%error, "old delivered results could not be deleted; trying again later");
         }
-        self.audit().await;
+        Ok(())
+    }
+
+    async fn audit(&mut self) -> anyhow::Result<()> {
+        let ledgers: Vec<_> = self.outbox.ledgers().await?.into_iter().map(|owned| owned.it).collect();
+        self.metrics.ledgers.set(&ledgers.iter().map(totals).collect::<Vec<_>>());
         Ok(())
     }
 }
 
 impl Maintenance {
-    /// Adds up the ledgers now and then.
-    async fn audit(&mut self) {
-        if self.audited.is_some_and(|at| at.elapsed() < AUDIT_INTERVAL) {
-            return;
-        }
-        self.audited = Some(Instant::now());
-        match tokio::time::timeout(AUDIT_TIMEOUT, self.outbox.ledgers()).await {
-            Ok(Ok(ledgers)) => {
-                let ledgers: Vec<_> = ledgers.into_iter().map(|owned| owned.it).collect();
-                self.metrics.audited(&ledgers);
-            }
-            Ok(Err(error)) => tracing::debug!(%error, "the ledgers are not added up; later again"),
-            Err(_) => tracing::debug!("the ledgers take too long to be added up; later again"),
-        }
-    }
-
-    /// Forgets what was delivered long ago, and goes on as long as there is much of it.
+    /// Deletes delivered results that need not be remembered, in batches.
     async fn forget(&self) -> Result<()> {
         while self.outbox.forget(now_ms().saturating_sub(self.remember_ms), self.remember_rows).await? > 0 {}
         Ok(())

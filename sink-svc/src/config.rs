@@ -1,4 +1,4 @@
-//! All the knobs of the sink.
+//! The sink's configuration.
 
 use mesh::config::{ServerConfig, ServiceConfig, TelemetryConfig};
 use mesh::database::DatabaseUrl;
@@ -11,25 +11,25 @@ use serde::Deserialize;
 pub struct Config {
     /// How it serves; port 4005.
     pub server: ServerConfig,
-    /// How it is seen.
+    /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
-    /// Where the registry is.
+    /// The registry, which has the bindings.
     pub registry: Endpoint,
-    /// The database of the outbox: `sqlite:PATH`, `sqlite::memory:` or
-    /// `postgres://user:password@host/database`. Replicas share one.
+    /// The outbox: `sqlite:PATH`, `sqlite::memory:` or `postgres://user:password@host/database`. Several sinks share a
+    /// PostgreSQL.
     pub database_url: DatabaseUrl,
-    /// Connections to the database that are open at most. A database in memory has one.
+    /// The maximum number of database connections. An in-memory database has one.
     pub database_connections: u32,
-    /// Results in the outbox, all together, in bytes. What does not fit is refused as OVERLOADED.
+    /// The maximum size of all results in the outbox, in bytes. More results are refused as OVERLOADED.
     pub max_outbox_bytes: u64,
-    /// Results in the outbox. What does not fit is refused as OVERLOADED.
+    /// The maximum number of results in the outbox. More results are refused as OVERLOADED.
     pub max_outbox_rows: u64,
-    /// How long a delivered result is remembered, so that a repeat of it is recognised, in seconds.
+    /// How long a delivered result is remembered for deduplication, in seconds.
     pub remember_delivered_s: u64,
-    /// How many results are remembered at most: about so many of the newest.
+    /// The approximate maximum number of delivered results that are remembered.
     pub remember_delivered_rows: u64,
-    /// How long the registry must have been seen without a binding before the results that wait for it
-    /// are dead letters, in seconds. One that was removed while it ran here is known to be gone at once.
+    /// How long a binding must have been missing from the registry before the results that wait for it become dead
+    /// letters, in seconds. For a binding that is removed while it runs here they do at once.
     pub removed_after_s: u64,
 }
 
@@ -79,22 +79,17 @@ impl ServiceConfig for Config {
 
 #[cfg(test)]
 mod tests {
+    use mesh::testing::config::assert_invalid;
+
     use super::*;
 
     #[test]
-    fn what_is_wrong_is_named() {
-        assert_eq!(Config::default().validate(), Ok(()));
-        type Change = fn(&mut Config);
-        let cases: [(&str, Change); 3] = [
+    fn errors_name_the_key() {
+        assert_invalid::<Config>(&[
+            ("database_connections", |c| c.database_connections = 0),
             ("max_outbox_rows", |c| c.max_outbox_rows = 0),
             ("max_outbox_bytes", |c| c.max_outbox_bytes = 0),
             ("removed_after_s", |c| c.removed_after_s = 0),
-        ];
-        for (key, change) in cases {
-            let mut config = Config::default();
-            change(&mut config);
-            let error = config.validate().expect_err(key);
-            assert!(error.starts_with(key), "{error:?} names {key}");
-        }
+        ]);
     }
 }

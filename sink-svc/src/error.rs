@@ -1,4 +1,4 @@
-//! How the sink refuses and fails.
+//! The sink's errors as those of the mesh.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use mesh::database::DatabaseError;
 use mesh::{Error, Reason};
 use tonic::Status;
 
-/// When the caller may come back to a full outbox.
+/// When a caller may retry while the outbox is full.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Characters of an invocation's id, which is a header and a document's id at its stores.
+/// The maximum length of an invocation id, which becomes a header or a document id in stores.
 pub(crate) const MAX_INVOCATION_ID: usize = 128;
 
 /// Why a call to the sink was refused or failed.
@@ -21,8 +21,6 @@ pub(crate) enum SinkError {
     NoInvocationId,
     #[error("no dead letter {0}")]
     LetterNotFound(String),
-    #[error("at most {0} ids at once")]
-    TooManyIds(u32),
     #[error("the outbox of the sinks is full")]
     Full,
     #[error("the result is larger than the whole outbox of the sinks")]
@@ -33,7 +31,7 @@ pub(crate) enum SinkError {
     Database(#[from] DatabaseError),
 }
 
-/// What a call gives.
+/// The result of a call.
 pub(crate) type Result<T, E = SinkError> = std::result::Result<T, E>;
 
 impl From<SinkError> for Error {
@@ -42,7 +40,6 @@ impl From<SinkError> for Error {
         match error {
             SinkError::Blank(field) => Self::field(field, "can't be blank"),
             SinkError::NoInvocationId => Self::field("invocation_id", message),
-            SinkError::TooManyIds(_) => Self::field("ids", message),
             SinkError::LetterNotFound(_) => Self::new(Reason::DeadLetterNotFound, message),
             SinkError::Full => Self::overloaded(message, RETRY_AFTER),
             SinkError::NeverFits => Self::new(Reason::TooLarge, message),

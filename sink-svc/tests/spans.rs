@@ -1,7 +1,7 @@
 //! The spans of results, as a tracer of this process sees them.
 
 #[path = "support/mod.rs"]
-#[expect(dead_code, unused_macros, unused_imports, reason = "other tests want the rest of it")]
+#[expect(dead_code, unused_imports, reason = "other tests want the rest of it")]
 mod support;
 
 use axum::response::{IntoResponse as _, Response};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::stream;
+use mesh::dead_letters::{self, Selection};
 use mesh::deadline::Deadline;
 use mesh::telemetry::{self, TraceParent};
 use mesh::{Caller, Error, Reason};
@@ -25,8 +26,6 @@ use crate::journal::{Change, DeadLetterPage, DeadLetterRecord, Journal, Write};
 use crate::metrics::Metrics;
 use crate::trace::redrive_span;
 
-/// The maximum number of dead letters that one call may concern.
-const LIMIT: u32 = 1000;
 /// Dead letters of one call that are redriven concurrently.
 const CONCURRENT_REDRIVES: usize = 16;
 
@@ -57,16 +56,11 @@ impl DeadLettersHandler {
         caller: &Caller,
         selection: Option<DeadLetterSelection>,
     ) -> Result<Vec<String>, Error> {
-        let selection = selection.unwrap_or_default();
-        if !selection.ids.is_empty() {
-            if selection.ids.len() > LIMIT as usize {
-                return Err(Error::field("ids", format!("expected at most {LIMIT}")));
-            }
-            let mut seen = HashSet::new();
-            return Ok(selection.ids.into_iter().filter(|id| seen.insert(id.clone())).collect());
-        }
-        let filter = selection.filter.unwrap_or_default();
-        let page = self.journal.dead_letters(caller, &filter, "", at_most(selection.limit)).await;
+        let (filter, limit) = match Selection::try_from(selection)? {
+            Selection::Ids(ids) => return Ok(ids),
+            Selection::Matching { filter, limit } => (filter, limit),
+        };
+        let page = self.journal.dead_letters(caller, &filter, "", limit).await;
         Ok(page.map_err(journal_error)?.letters.into_iter().map(|letter| letter.id).collect())
     }
 
@@ -116,10 +110,6 @@ impl DeadLettersHandler {
     }
 }
 
-fn at_most(limit: u32) -> u32 {
-    if limit == 0 { LIMIT } else { limit.min(LIMIT) }
-}
-
 /// A dead letter that is being redriven.
 struct Redriving {
     redriving: Arc<Mutex<HashSet<String>>>,
@@ -148,7 +138,8 @@ impl DeadLetters for DeadLettersHandler {
         let caller = Caller::of(&request);
         let ListDeadLettersRequest { filter, page_size, after } = request.into_inner();
         let filter = filter.unwrap_or_default();
-        let page = self.journal.dead_letters(&caller, &filter, &after, at_most(page_size)).await;
+        let page =
+            self.journal.dead_letters(&caller, &filter, &after, dead_letters::page_size(page_size)).await;
         let DeadLetterPage { letters, more } = page.map_err(journal_error)?;
         Ok(Response::new(ListDeadLettersResponse { letters, more }))
     }

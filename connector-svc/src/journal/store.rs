@@ -1,38 +1,30 @@
-//! The database, and who writes to it.
+//! The database, and the queue of writes to it.
 
 use mesh::backoff::Backoff;
-use mesh::database::{self, DatabaseUrl};
+use mesh::database::{self, DatabaseError, DatabaseUrl};
 use mesh::group_commit::{Closed, GroupCommit};
 use mesh::shutdown::Tasks;
 use prometheus::Registry;
 use sea_orm::{ConnectionTrait as _, DatabaseConnection};
-use tokio::sync::oneshot;
 
 use super::answer::{POLL_TIMEOUT, Result, within};
 use super::change::Write;
-use super::commit::{self, Submission};
+use super::commit::Committer;
 use super::migrations;
 
-/// The database, and the group that writes to it.
+/// The database, and the queue of writes to it.
 #[derive(Debug, Clone)]
 pub(crate) struct Journal {
     pub(super) db: DatabaseConnection,
-    group: GroupCommit<Submission, std::convert::Infallible>,
+    group: GroupCommit<Write, u64>,
 }
 
 impl Journal {
-    /// Opens the database. PostgreSQL need not be there yet. What is written is written by a task of
-    /// `tasks` until [`Journal::close`].
+    /// Opens the database. PostgreSQL need not be available yet. A task of `tasks` commits writes until
+    /// [`Journal::close`].
     pub(crate) async fn open(url: &DatabaseUrl, connections: u32, tasks: &Tasks) -> anyhow::Result<Self> {
         let db = database::connect(url, connections, "funless-connector").await?;
-        let writer = db.clone();
-        let group = GroupCommit::start(tasks, move |group| {
-            let writer = writer.clone();
-            async move {
-                commit::commit(&writer, group).await;
-                Ok(())
-            }
-        });
+        let group = GroupCommit::start(tasks, Committer { db: db.clone() });
         Ok(Self { db, group })
     }
 
@@ -52,14 +44,14 @@ impl Journal {
         Ok(())
     }
 
-    /// Writes, as often as it takes: a database that is away comes back, and each change counts once
-    /// however often it is written. Gives how much the change has found of what it changes.
+    /// Writes, retrying until it succeeds: the database will be available again, and each change counts once however
+    /// often it is written. Returns how many rows it has changed.
     pub(crate) async fn write(&self, write: Write) -> Result<u64, Closed> {
         let mut backoff = Backoff::reconnect();
         loop {
             match self.try_write(write.clone()).await? {
                 Ok(found) => return Ok(found),
-                // Its own log tells of the failure, once for all that wait.
+                // `try_write` has logged it.
                 Err(_) => tokio::time::sleep(backoff.next_wait()).await,
             }
         }
@@ -67,12 +59,17 @@ impl Journal {
 
     /// Writes once.
     pub(crate) async fn try_write(&self, write: Write) -> Result<Result<u64>, Closed> {
-        let (committed, outcome) = oneshot::channel();
-        let Ok(()) = self.group.write(Submission { write, committed }).await?;
-        outcome.await.map_err(|_| Closed)
+        let binding_id = write.binding_id.clone();
+        let outcome = self.group.write(write).await?;
+        match &outcome {
+            Ok(_) => {}
+            Err(error @ DatabaseError::Failed(_)) => tracing::error!(%error, %binding_id, "a write failed"),
+            Err(error) => tracing::debug!(%error, %binding_id, "a write failed"),
+        }
+        Ok(outcome)
     }
 
-    /// What waits is written, and nothing after it.
+    /// Commits the writes in the queue and accepts no more.
     pub(crate) fn close(&self) {
         self.group.close();
     }

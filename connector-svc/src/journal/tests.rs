@@ -5,88 +5,53 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mesh::Caller;
-use mesh::database::{DatabaseError, DatabaseUrl};
+use mesh::database::DatabaseError;
+use mesh::database_contract;
 use mesh::hash::Hash;
 use mesh::shutdown::Tasks;
 use mesh::telemetry::TraceParent;
-use mesh::testing::postgres;
+use mesh::testing::database::Database;
 use proto::connector::v1::EventCounts;
 use proto::deadletter::v1::{DeadLetter, DeadLetterFilter};
 use sea_orm::{ConnectionTrait as _, DbErr};
 use sea_orm_migration::MigratorTrait as _;
-use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::answer::within;
 use super::{Change, DeadLetterRecord, Entry, Journal, Write};
 use crate::binding::BoundFunction;
 
-/// Runs each test of the contract on both databases.
-macro_rules! contract {
-    ($($test:ident),* $(,)?) => {
-        mod on_sqlite {
-            $(#[tokio::test] async fn $test() { super::$test(super::Database::sqlite()).await })*
-        }
-        mod on_postgres {
-            $(#[tokio::test] async fn $test() { super::$test(super::Database::postgres().await).await })*
-        }
-    };
-}
-
-contract!(
-    events_come_and_go,
+database_contract!(
+    events_begin_and_end,
     a_change_counts_once_however_often_it_is_written,
     invalid_and_passing_events_are_counted,
-    letters_are_kept_with_the_counts,
-    one_of_two_moves_the_cursor,
+    dead_letters_are_written_with_the_counts,
+    one_of_two_replicas_moves_the_cursor,
     a_bad_write_fails_alone,
-    many_writes_at_once_add_up,
-    what_is_lost_shows_as_drift,
-    a_former_tenure_begins_nothing,
-    an_event_dies_once,
+    concurrent_writes_add_up,
+    lost_events_show_as_drift,
+    a_former_holder_begins_no_events,
+    an_event_is_dead_lettered_once,
     a_restart_keeps_everything,
-    names_follow_the_function,
+    a_renamed_function_renames_its_ledger,
     a_letter_keeps_the_span_that_failed_last,
-    an_older_database_is_brought_up_to_date,
+    an_older_schema_is_migrated,
 );
 
-enum Database {
-    Sqlite(TempDir),
-    Postgres(String),
+async fn open(database: &Database) -> Journal {
+    mesh::tls::install_crypto();
+    let journal = Journal::open(&database.url(), 4, &Tasks::default()).await.expect("opened");
+    journal.migrate().await.expect("migrated");
+    journal.migrate().await.expect("migrated again");
+    journal.poll().await.expect("it answers");
+    journal
 }
 
-impl Database {
-    fn sqlite() -> Self {
-        Self::Sqlite(tempfile::tempdir().expect("a directory"))
-    }
-
-    async fn postgres() -> Self {
-        Self::Postgres(postgres::create_database().await)
-    }
-
-    fn url(&self) -> DatabaseUrl {
-        let url = match self {
-            Self::Sqlite(folder) => format!("sqlite:{}/connector.db", folder.path().display()),
-            Self::Postgres(name) => postgres::url(name),
-        };
-        url.parse().expect("a URL")
-    }
-
-    async fn open(&self) -> Journal {
-        mesh::tls::install_crypto();
-        let journal = Journal::open(&self.url(), 4, &Tasks::default()).await.expect("opened");
-        journal.migrate().await.expect("migrated");
-        journal.migrate().await.expect("migrated again");
-        journal.poll().await.expect("it answers");
-        journal
-    }
-
-    /// Opened, with a ledger for the binding `b`.
-    async fn with_ledger(&self) -> Journal {
-        let journal = self.open().await;
-        write(&journal, Change::Open(Arc::new(bound("f")))).await;
-        journal
-    }
+/// An open journal with a ledger for the binding `b`.
+async fn open_with_ledger(database: &Database) -> Journal {
+    let journal = open(database).await;
+    write(&journal, Change::Open(Arc::new(bound("f")))).await;
+    journal
 }
 
 fn bound(function: &str) -> BoundFunction {
@@ -177,8 +142,8 @@ async fn counts(journal: &Journal) -> EventCounts {
     counts
 }
 
-async fn events_come_and_go(database: Database) {
-    let journal = database.with_ledger().await;
+async fn events_begin_and_end(database: Database) {
+    let journal = open_with_ledger(&database).await;
     assert_eq!(counts(&journal).await, EventCounts::default());
     let entries = [entry("1"), entry("2"), entry("3"), entry("4")];
     for entry in &entries {
@@ -207,7 +172,7 @@ async fn events_come_and_go(database: Database) {
 }
 
 async fn a_change_counts_once_however_often_it_is_written(database: Database) {
-    let journal = database.with_ledger().await;
+    let journal = open_with_ledger(&database).await;
     let (entry, dropped, kept, letter) = (entry("1"), entry("2"), entry("3"), letter());
     let invalid_letter = DeadLetter { id: Uuid::now_v7().to_string(), invalid: true, ..letter.clone() };
     for _ in 0..2 {
@@ -229,7 +194,7 @@ async fn a_change_counts_once_however_often_it_is_written(database: Database) {
 }
 
 async fn invalid_and_passing_events_are_counted(database: Database) {
-    let journal = database.with_ledger().await;
+    let journal = open_with_ledger(&database).await;
     write(&journal, invalid(&entry("1"), None)).await;
     write(&journal, invalid(&entry("2"), Some(letter()))).await;
     let begun = entry("3");
@@ -246,8 +211,8 @@ async fn invalid_and_passing_events_are_counted(database: Database) {
     assert!(journal.entries("b").await.expect("read").iter().all(|entry| entry.ended));
 }
 
-async fn letters_are_kept_with_the_counts(database: Database) {
-    let journal = database.with_ledger().await;
+async fn dead_letters_are_written_with_the_counts(database: Database) {
+    let journal = open_with_ledger(&database).await;
     let mut letters = [letter(), letter(), letter()];
     // More came than is kept.
     letters[1] = DeadLetter {
@@ -285,8 +250,8 @@ async fn letters_are_kept_with_the_counts(database: Database) {
     assert_eq!((now.dead_lettered, now.redriven, now.purged, now.dead_letters), (3, 1, 2, 0));
 }
 
-async fn one_of_two_moves_the_cursor(database: Database) {
-    let journal = database.with_ledger().await;
+async fn one_of_two_replicas_moves_the_cursor(database: Database) {
+    let journal = open_with_ledger(&database).await;
     assert_eq!(journal.cursor("b").await.expect("read"), None);
     write(&journal, Change::SetCursor(5)).await;
     write(&journal, Change::SetCursor(6)).await;
@@ -302,7 +267,7 @@ async fn one_of_two_moves_the_cursor(database: Database) {
 }
 
 async fn a_bad_write_fails_alone(database: Database) {
-    let journal = database.with_ledger().await;
+    let journal = open_with_ledger(&database).await;
     let good: Vec<_> = (0..20).map(|n| entry(&n.to_string())).collect();
     let begin = |binding_id: &str, entry: &Entry| {
         journal.try_write(Write { binding_id: binding_id.into(), change: begin(entry) })
@@ -317,8 +282,8 @@ async fn a_bad_write_fails_alone(database: Database) {
     assert!(journal.entries("unheard of").await.expect("read").is_empty());
 }
 
-async fn many_writes_at_once_add_up(database: Database) {
-    let (here, there) = (database.with_ledger().await, database.open().await);
+async fn concurrent_writes_add_up(database: Database) {
+    let (here, there) = (open_with_ledger(&database).await, open(&database).await);
     let journeys = (0..400).map(|n: u32| {
         let journal = if n.is_multiple_of(2) { &here } else { &there };
         async move {
@@ -337,8 +302,8 @@ async fn many_writes_at_once_add_up(database: Database) {
     assert_eq!(here.entries("b").await.expect("read").len(), 300);
 }
 
-async fn what_is_lost_shows_as_drift(database: Database) {
-    let journal = database.with_ledger().await;
+async fn lost_events_show_as_drift(database: Database) {
+    let journal = open_with_ledger(&database).await;
     for key in ["1", "2"] {
         write(&journal, begin(&entry(key))).await;
         write(&journal, Change::Pass { invalid: false, letter: boxed(letter()) }).await;
@@ -354,8 +319,8 @@ async fn what_is_lost_shows_as_drift(database: Database) {
     assert_ne!(now.dead_lettered, now.dead_letters + now.redriven + now.purged, "{now:?}");
 }
 
-async fn a_former_tenure_begins_nothing(database: Database) {
-    let (former, later) = (database.open().await, database.open().await);
+async fn a_former_holder_begins_no_events(database: Database) {
+    let (former, later) = (open(&database).await, open(&database).await);
     let open = || Change::Open(Arc::new(bound("f")));
     assert_eq!(write(&former, open()).await, 1);
     let known = entry("1");
@@ -381,8 +346,8 @@ async fn a_former_tenure_begins_nothing(database: Database) {
     assert_eq!((now.received, now.acknowledged, now.in_flight), (2, 1, 1), "what it began it may end");
 }
 
-async fn an_event_dies_once(database: Database) {
-    let (here, there) = (database.with_ledger().await, database.open().await);
+async fn an_event_is_dead_lettered_once(database: Database) {
+    let (here, there) = (open_with_ledger(&database).await, open(&database).await);
     let entry = entry("1");
     write(&here, begin(&entry)).await;
     let end = |letter: DeadLetter| Change::End { id: entry.id, invalid: false, letter: boxed(letter) };
@@ -403,21 +368,21 @@ async fn a_database_that_falls_silent_is_not_available() {
 }
 
 async fn a_restart_keeps_everything(database: Database) {
-    let journal = database.with_ledger().await;
+    let journal = open_with_ledger(&database).await;
     let entry = Entry { trace: Some(trace()), ..entry("1") };
     write(&journal, begin(&entry)).await;
     write(&journal, Change::SetCursor(5)).await;
     journal.close();
     let late = || journal.write(Write { binding_id: "b".into(), change: Change::SetCursor(6) });
     mesh::testing::eventually("nothing is written any more", async || late().await.is_err()).await;
-    let journal = database.open().await;
+    let journal = open(&database).await;
     assert_eq!(journal.entries("b").await.expect("read"), [entry]);
     assert_eq!(journal.cursor("b").await.expect("read"), Some(5));
     assert_eq!(counts(&journal).await.received, 1);
 }
 
-async fn names_follow_the_function(database: Database) {
-    let journal = database.with_ledger().await;
+async fn a_renamed_function_renames_its_ledger(database: Database) {
+    let journal = open_with_ledger(&database).await;
     write(&journal, Change::Pass { invalid: false, letter: None }).await;
     write(&journal, Change::Open(Arc::new(bound("renamed")))).await;
     let ledgers = journal.ledgers_of(&["b".into(), "c".into()]).await.expect("read");
@@ -428,7 +393,7 @@ async fn names_follow_the_function(database: Database) {
 }
 
 async fn a_letter_keeps_the_span_that_failed_last(database: Database) {
-    let journal = database.with_ledger().await;
+    let journal = open_with_ledger(&database).await;
     let letter = letter();
     let record = DeadLetterRecord { letter: letter.clone(), trace: Some(trace()) };
     write(&journal, Change::Pass { invalid: false, letter: Some(Box::new(record)) }).await;
@@ -445,7 +410,7 @@ async fn a_letter_keeps_the_span_that_failed_last(database: Database) {
     }
 }
 
-async fn an_older_database_is_brought_up_to_date(database: Database) {
+async fn an_older_schema_is_migrated(database: Database) {
     mesh::tls::install_crypto();
     let journal = Journal::open(&database.url(), 4, &Tasks::default()).await.expect("opened");
     super::migrations::Migrator::up(&journal.db, Some(1)).await.expect("the first schema");
@@ -463,7 +428,7 @@ async fn an_older_database_is_brought_up_to_date(database: Database) {
     ] {
         journal.db.execute_unprepared(&statement).await.expect("written");
     }
-    let journal = database.with_ledger().await;
+    let journal = open_with_ledger(&database).await;
     let entries = journal.entries("b").await.expect("read");
     assert_eq!((entries.len(), entries[0].id, entries[0].trace), (1, event, None));
     let kept = journal.dead_letter(&Caller::Service, &letter).await.expect("read").expect("kept");

@@ -4,10 +4,12 @@
 //! - `durations`: histograms that remember a trace for each of their buckets
 //! - `readings`: gauges that are read when somebody looks
 //! - `capped`: labels that users make up, bounded
+//! - `ledgers`: gauges that are set from ledgers
 //! - `page`: what `/metrics` answers; `openmetrics`: the same with the traces
 
 mod capped;
 mod durations;
+mod ledgers;
 mod openmetrics;
 mod page;
 mod readings;
@@ -20,6 +22,7 @@ use prometheus::{HistogramOpts, HistogramVec, IntGaugeVec, Opts, Registry};
 
 pub use self::capped::{Capped, OTHER};
 pub use self::durations::Durations;
+pub use self::ledgers::{LedgerMetrics, LedgerTotals};
 pub(crate) use self::page::page;
 pub use self::readings::{read_gauge, read_gauges, show_permits, show_process, show_readiness};
 pub use self::rpc::RpcMetrics;

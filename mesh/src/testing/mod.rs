@@ -1,6 +1,9 @@
 //! For the services' own tests: a service in this process, reached through a local channel or a
 //! real socket on a free port.
 
+pub mod config;
+#[cfg(feature = "database")]
+pub mod database;
 #[cfg(feature = "database")]
 pub mod postgres;
 pub mod spans;

@@ -22,14 +22,11 @@ impl Functions for Handler {
     ) -> Result<Response<CreateFunctionResponse>, Status> {
         use create_function_request::Part;
         let caller = Caller::of(&request);
-        let mut parts = request.into_inner();
-        let Some(Part::Spec(spec)) = parts.message().await?.and_then(|message| message.part) else {
-            return Err(no_specification());
-        };
-        let chunks = chunks(parts, |message| match message.part {
-            Some(Part::Chunk(chunk)) => Some(chunk),
-            Some(Part::Spec(_)) | None => None,
-        });
+        let (spec, chunks) = upload(request.into_inner(), |message| match message.part? {
+            Part::Spec(spec) => Some(UploadPart::Spec(spec)),
+            Part::Chunk(chunk) => Some(UploadPart::Chunk(chunk)),
+        })
+        .await?;
         let (function, revision) = self.registry.create_function(&caller, spec, chunks).await?;
         Ok(written(CreateFunctionResponse { function: Some(function), revision }, revision))
     }
@@ -60,14 +57,11 @@ impl Functions for Handler {
     ) -> Result<Response<UpdateFunctionResponse>, Status> {
         use update_function_request::Part;
         let caller = Caller::of(&request);
-        let mut parts = request.into_inner();
-        let Some(Part::Spec(spec)) = parts.message().await?.and_then(|message| message.part) else {
-            return Err(no_specification());
-        };
-        let chunks = chunks(parts, |message| match message.part {
-            Some(Part::Chunk(chunk)) => Some(chunk),
-            Some(Part::Spec(_)) | None => None,
-        });
+        let (spec, chunks) = upload(request.into_inner(), |message| match message.part? {
+            Part::Spec(spec) => Some(UploadPart::Spec(spec)),
+            Part::Chunk(chunk) => Some(UploadPart::Chunk(chunk)),
+        })
+        .await?;
         let (function, revision) = self.registry.update_function(&caller, spec, chunks).await?;
         Ok(written(UpdateFunctionResponse { function: Some(function), revision }, revision))
     }
@@ -83,19 +77,29 @@ impl Functions for Handler {
     }
 }
 
-fn no_specification() -> Status {
-    RegistryError::BadRequest("the first message must be the specification".into()).into()
+/// A message of an upload.
+enum UploadPart<S> {
+    Spec(S),
+    Chunk(Bytes),
 }
 
-/// The chunks of code that follow a specification.
-fn chunks<M>(
-    parts: Streaming<M>,
-    chunk: impl Fn(M) -> Option<Bytes>,
-) -> impl Stream<Item = Result<Bytes, Error>> {
-    parts.map_err(|status| Error::of_request(&status)).and_then(move |message| {
-        let chunk = chunk(message).ok_or_else(|| {
-            RegistryError::BadRequest("only chunks of code may follow the specification".into()).into()
-        });
+/// Reads the specification, which comes first, and returns it with the chunks of code that follow.
+async fn upload<M, S>(
+    mut messages: Streaming<M>,
+    part: impl Fn(M) -> Option<UploadPart<S>>,
+) -> Result<(S, impl Stream<Item = Result<Bytes, Error>>), Status> {
+    let Some(UploadPart::Spec(spec)) = messages.message().await?.and_then(&part) else {
+        return Err(RegistryError::BadRequest("the first message must be the specification".into()).into());
+    };
+    let chunks = messages.map_err(|status| Error::of_request(&status)).and_then(move |message| {
+        let chunk = match part(message) {
+            Some(UploadPart::Chunk(chunk)) => Ok(chunk),
+            Some(UploadPart::Spec(_)) | None => {
+                Err(RegistryError::BadRequest("only chunks of code may follow the specification".into())
+                    .into())
+            }
+        };
         std::future::ready(chunk)
-    })
+    });
+    Ok((spec, chunks))
 }

@@ -8,7 +8,7 @@ use proto::registry::v1::{
 use registry_svc::Config;
 use tonic::Request;
 
-use crate::support::{Database, Registry, binding, contract, reason, refused, spec, wasm};
+use crate::support::{Database, Registry, binding, config, contract, reason, refused, spec, wasm};
 
 contract!(
     secrets_are_for_services,
@@ -139,7 +139,7 @@ async fn a_binding_that_stays_keeps_its_id(database: Database) {
 }
 
 async fn without_a_key_there_are_no_bindings(database: Database) {
-    let registry = Registry::start_as(Config { encryption_key: None, ..database.config() }).await;
+    let registry = Registry::start_as(Config { encryption_key: None, ..config(&database) }).await;
     registry.create(spec("_", "f"), &wasm("1")).await.expect("it has no bindings");
     registry.update(events("f", Vec::new()), None).await.expect("an empty list needs no key");
     let mqtt = || vec![binding("mqtt", "{}")];

@@ -7,7 +7,7 @@ use proto::registry::v1::{DeleteFunctionRequest, FetchCodeRequest, UpdateFunctio
 use registry_svc::Config;
 
 use crate::support::{
-    Database, Registry, as_admin, contract, create_parts, failure, reason, refused, spec, wasm,
+    Database, Registry, as_admin, config, contract, create_parts, failure, reason, refused, spec, wasm,
 };
 
 contract!(
@@ -61,7 +61,7 @@ async fn large_code_comes_back_as_it_went(database: Database) {
 }
 
 async fn too_large_is_refused_while_it_streams(database: Database) {
-    let registry = Registry::start_as(Config { max_code_bytes: 1 << 20, ..database.config() }).await;
+    let registry = Registry::start_as(Config { max_code_bytes: 1 << 20, ..config(&database) }).await;
     let error = failure(registry.create(spec("_", "f"), &vec![0; (1 << 20) + 1]).await);
     assert_eq!(error.reason, Reason::TooLarge);
     assert!(error.message.contains("1048576"), "the limit is named: {error}");
@@ -86,7 +86,7 @@ async fn what_does_not_run_is_not_stored(database: Database) {
 }
 
 async fn memory_for_uploads_is_bounded(database: Database) {
-    let config = Config { max_code_bytes: 64 << 10, upload_memory_bytes: 64 << 10, ..database.config() };
+    let config = Config { max_code_bytes: 64 << 10, upload_memory_bytes: 64 << 10, ..config(&database) };
     let registry = Registry::start_as(config).await;
     let padded = wasm(&"x".repeat(40 << 10));
     let (sender, receiver) = tokio::sync::mpsc::channel(1);

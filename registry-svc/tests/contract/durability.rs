@@ -42,7 +42,7 @@ async fn a_restart_keeps_everything(database: Database) {
 async fn a_sqlite_file_is_its_owners() {
     let database = Database::sqlite();
     let Database::Sqlite(directory) = &database else { unreachable!("it is SQLite") };
-    let file = directory.path().join("data/registry.db");
+    let file = directory.path().join("data/test.db");
     let registry = Registry::start(&database).await;
     registry.create_module("m").await;
     for file in [file.clone(), file.with_extension("db-wal"), file.with_extension("db-shm")] {

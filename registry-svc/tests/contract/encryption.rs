@@ -6,7 +6,9 @@ use proto::registry::v1::{
 };
 use registry_svc::Config;
 
-use crate::support::{Database, Registry, binding, contract, spec, wasm};
+use crate::support::{
+    Database, Registry, binding, config, contract, spec, store_params, stored_params, wasm,
+};
 
 contract!(
     secrets_are_stored_encrypted,
@@ -42,7 +44,7 @@ async fn held_params(registry: &Registry) -> Vec<String> {
 
 /// The id of the key under which the only binding is stored.
 async fn stored_key(database: &Database) -> String {
-    let [stored] = &database.stored_params().await[..] else { panic!("one binding") };
+    let [stored] = &stored_params(database).await[..] else { panic!("one binding") };
     assert!(!stored.contains("hunter2") && !stored.contains("topic"), "{stored}");
     let (version, rest) = stored.split_once(':').expect("a version");
     let (key, _) = rest.split_once(':').expect("a key");
@@ -67,7 +69,7 @@ async fn secrets_are_stored_encrypted(database: Database) {
 }
 
 async fn keys_are_rotated(database: Database) {
-    let (old, new) = (database.config(), Some(Secret::random()));
+    let (old, new) = (config(&database), Some(Secret::random()));
     let registry = Registry::start_as(old.clone()).await;
     let event = create(&registry).await;
     let old_key = stored_key(&database).await;
@@ -89,13 +91,13 @@ async fn what_was_stored_in_clear_is_encrypted(database: Database) {
     let registry = Registry::start(&database).await;
     create(&registry).await;
     registry.stop().await;
-    database.store_params(PARAMS).await;
+    store_params(&database, PARAMS).await;
 
-    let without_key = Config { encryption_key: None, ..database.config() };
+    let without_key = Config { encryption_key: None, ..config(&database) };
     let registry = Registry::start_as(without_key).await;
     assert_eq!(held_params(&registry).await, [PARAMS], "it runs on without a key");
     registry.stop().await;
-    assert_eq!(database.stored_params().await, [PARAMS]);
+    assert_eq!(stored_params(&database).await, [PARAMS]);
 
     let registry = Registry::start(&database).await;
     stored_key(&database).await;
@@ -107,10 +109,10 @@ async fn what_cannot_be_read_stays_and_harms_nothing(database: Database) {
     let registry = Registry::start(&database).await;
     let event = create(&registry).await;
     registry.stop().await;
-    let stored = database.stored_params().await;
+    let stored = stored_params(&database).await;
 
     for encryption_key in [Some(Secret::random()), None] {
-        let registry = Registry::start_as(Config { encryption_key, ..database.config() }).await;
+        let registry = Registry::start_as(Config { encryption_key, ..config(&database) }).await;
         let held = hold(&registry, &[&event.id]).await;
         assert!(held.bindings.is_empty(), "it cannot run");
         assert!(held.removed.is_empty(), "and yet it exists");
@@ -121,6 +123,6 @@ async fn what_cannot_be_read_stays_and_harms_nothing(database: Database) {
         assert!(read.params.contains("unreadable"), "{read:?}");
         registry.stop().await;
     }
-    assert_eq!(database.stored_params().await, stored);
+    assert_eq!(stored_params(&database).await, stored);
     assert_eq!(held_params(&Registry::start(&database).await).await, [PARAMS]);
 }

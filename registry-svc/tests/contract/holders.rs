@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Database, Registry, binding, contract, spec, wasm};
+use crate::support::{Database, Registry, binding, config, contract, spec, wasm};
 
 contract!(
     what_is_created_runs_and_what_is_deleted_ends,
@@ -49,7 +49,7 @@ struct Served {
 impl Served {
     async fn start(database: &Database, directory: &Path) -> Self {
         let lease_ms = u32::try_from(LEASE.as_millis()).expect("short");
-        let config = Config { binding_lease_ms: lease_ms, ..database.config() };
+        let config = Config { binding_lease_ms: lease_ms, ..config(database) };
         let registry = Registry::start_as(config).await;
         let socket = directory.join("registry.sock");
         let listener = Listener::bind(&Listen::Unix(socket.clone())).await.expect("a socket");

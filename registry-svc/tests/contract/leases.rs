@@ -13,7 +13,7 @@ use registry_svc::Config;
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
-use crate::support::{Database, Registry, binding, contract, reason, refused, spec, wasm};
+use crate::support::{Database, Registry, binding, config, contract, reason, refused, spec, wasm};
 
 contract!(
     one_holder_has_all_at_once,
@@ -94,7 +94,7 @@ async fn holder_of(registry: &Registry, id: &str) -> Option<String> {
 
 /// Leases that a test can wait for.
 fn short(database: &Database) -> Config {
-    Config { binding_lease_ms: 1500, ..database.config() }
+    Config { binding_lease_ms: 1500, ..config(database) }
 }
 
 async fn one_holder_has_all_at_once(database: Database) {

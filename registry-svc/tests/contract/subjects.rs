@@ -11,7 +11,7 @@ use registry_svc::Config;
 use tonic::Request;
 
 use crate::support::{
-    Database, Registry, as_admin, as_subject, contract, create_parts, reason, refused, spec, wasm,
+    Database, Registry, as_admin, as_subject, config, contract, create_parts, reason, refused, spec, wasm,
 };
 
 contract!(
@@ -133,7 +133,7 @@ async fn names_and_roles_are_checked(database: Database) {
 }
 
 async fn tokens_expire(database: Database) {
-    let registry = Registry::start_as(Config { token_ttl_s: 1, ..database.config() }).await;
+    let registry = Registry::start_as(Config { token_ttl_s: 1, ..config(&database) }).await;
     let token = issue(&registry, "ann", Role::Subject).await.token;
     whose(&registry, &token).await.expect("valid at first");
     eventually("the token has expired", async || {
@@ -146,7 +146,7 @@ async fn bootstrap_subjects_exist_with_their_tokens(database: Database) {
     let config = |guest: &str, admin: &str| Config {
         guest_token: Some(Secret::new(guest)),
         admin_token: Some(Secret::new(admin)),
-        ..database.config()
+        ..config(&database)
     };
     // Several replicas start at once, on an empty database.
     let (first, second) =

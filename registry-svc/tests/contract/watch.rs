@@ -13,7 +13,7 @@ use proto::registry::v1::{
 };
 use registry_svc::Config;
 
-use crate::support::{Database, Registry, Watching, as_subject, contract, create_parts, spec, wasm};
+use crate::support::{Database, Registry, Watching, as_subject, config, contract, create_parts, spec, wasm};
 
 contract!(
     a_snapshot_and_then_each_change,
@@ -132,7 +132,7 @@ async fn parallel_writers_all_succeed_in_one_order(database: Database) {
 }
 
 async fn a_follower_that_is_too_far_behind_gets_a_snapshot(database: Database) {
-    let registry = Registry::start_as(Config { changes_kept: 3, ..database.config() }).await;
+    let registry = Registry::start_as(Config { changes_kept: 3, ..config(&database) }).await;
     let mut watching = registry.watch(&Caller::Service).await;
     snapshot(&mut watching).await;
     for number in 0..10 {
@@ -146,7 +146,7 @@ async fn a_follower_that_is_too_far_behind_gets_a_snapshot(database: Database) {
 }
 
 async fn a_shared_snapshot_is_not_too_old_for_the_log(database: Database) {
-    let registry = Registry::start_as(Config { changes_kept: 3, ..database.config() }).await;
+    let registry = Registry::start_as(Config { changes_kept: 3, ..config(&database) }).await;
     for number in 0..20 {
         let script = Script { name: format!("s{number}"), content: "x".repeat(250 << 10) };
         registry

@@ -5,7 +5,6 @@ use std::time::Duration;
 use mesh::auth::Secret;
 use mesh::channel::Channel;
 use mesh::server::Service;
-use mesh::testing::postgres;
 use mesh::{Caller, Error, Host, Reason};
 use proto::registry::v1::authentication_client::AuthenticationClient;
 use proto::registry::v1::bindings_client::BindingsClient;
@@ -24,93 +23,25 @@ use proto::registry::v1::{
     UpdateFunctionSpec, WatchRequest, WatchResponse,
 };
 use registry_svc::{App, Config};
-use sea_orm::sqlx::{self, Connection as _, SqliteConnection};
-use tempfile::TempDir;
 use tonic::{Request, Status, Streaming};
 
-/// Runs each test of a contract against both databases.
-macro_rules! contract {
-    ($($test:ident),* $(,)?) => {
-        mod on_sqlite {
-            use crate::support::Database;
-            $(#[tokio::test] async fn $test() { super::$test(Database::sqlite()).await })*
-        }
-        mod on_postgres {
-            use crate::support::Database;
-            $(#[tokio::test] async fn $test() { super::$test(Database::postgres().await).await })*
-        }
-    };
-}
-pub(crate) use contract;
+pub use mesh::database_contract as contract;
+pub use mesh::testing::database::Database;
 
-/// A fresh database.
-pub enum Database {
-    /// A file.
-    Sqlite(TempDir),
-    /// By its name.
-    Postgres(String),
+/// The configuration of a registry on this database.
+pub fn config(database: &Database) -> Config {
+    let encryption_key = Some(Secret::new("5e".repeat(32)));
+    Config { database_url: database.url(), encryption_key, ..Config::default() }
 }
 
-impl Database {
-    pub fn sqlite() -> Self {
-        Self::Sqlite(tempfile::tempdir().expect("a directory"))
-    }
+/// The stored parameters of all bindings.
+pub async fn stored_params(database: &Database) -> Vec<String> {
+    database.query("SELECT params FROM binding ORDER BY id").await
+}
 
-    pub async fn postgres() -> Self {
-        Self::Postgres(postgres::create_database().await)
-    }
-
-    pub fn config(&self) -> Config {
-        let url = match self {
-            Self::Sqlite(directory) => format!("sqlite:{}/data/registry.db", directory.path().display()),
-            Self::Postgres(name) => postgres::url(name),
-        };
-        let encryption_key = Some(Secret::new("5e".repeat(32)));
-        Config { database_url: url.parse().expect("a URL"), encryption_key, ..Config::default() }
-    }
-
-    /// What is stored of the parameters of all bindings.
-    pub async fn stored_params(&self) -> Vec<String> {
-        let query = "SELECT params FROM binding ORDER BY id";
-        let rows = match self {
-            Self::Sqlite(_) => sqlx::query_scalar(query).fetch_all(&mut self.file().await).await,
-            Self::Postgres(name) => {
-                sqlx::query_scalar(query).fetch_all(&mut postgres::connect(name).await).await
-            }
-        };
-        rows.expect("rows")
-    }
-
-    /// Stores parameters as they are, for all bindings.
-    pub async fn store_params(&self, params: &str) {
-        match self {
-            Self::Sqlite(_) => {
-                let update = sqlx::query("UPDATE binding SET params = ?").bind(params);
-                update.execute(&mut self.file().await).await.expect("updated");
-            }
-            Self::Postgres(name) => {
-                let update = sqlx::query("UPDATE binding SET params = $1").bind(params);
-                update.execute(&mut postgres::connect(name).await).await.expect("updated");
-            }
-        }
-    }
-
-    /// The bytes of all files of a SQLite database.
-    pub fn files(&self) -> Vec<(String, Vec<u8>)> {
-        let Self::Sqlite(directory) = self else { return Vec::new() };
-        let files = std::fs::read_dir(directory.path().join("data")).expect("a directory");
-        let files = files.map(|file| {
-            let path = file.expect("a file").path();
-            (path.display().to_string(), std::fs::read(&path).expect("a file"))
-        });
-        files.collect()
-    }
-
-    async fn file(&self) -> SqliteConnection {
-        let Self::Sqlite(directory) = self else { panic!("it is not SQLite") };
-        let url = format!("sqlite:{}/data/registry.db", directory.path().display());
-        SqliteConnection::connect(&url).await.expect("a database")
-    }
+/// Replaces the stored parameters of all bindings.
+pub async fn store_params(database: &Database, params: &str) {
+    database.execute("UPDATE binding SET params = $1", [params.into()]).await;
 }
 
 /// A registry in this process.
@@ -122,7 +53,7 @@ pub struct Registry {
 
 impl Registry {
     pub async fn start(database: &Database) -> Self {
-        Self::start_as(database.config()).await
+        Self::start_as(config(database)).await
     }
 
     pub async fn start_as(config: Config) -> Self {

@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use mesh::bindings::find_existing;
+use mesh::dead_letters::{self, MAX_DEAD_LETTERS, Selection};
 use mesh::deadline::Deadline;
 use mesh::telemetry::{self, TraceParent};
 use mesh::{Caller, Error};
 use proto::deadletter::v1::{
-    DeadLetterSelection, GetDeadLetterRequest, GetDeadLetterResponse, ListDeadLettersRequest,
-    ListDeadLettersResponse, PurgeDeadLettersRequest, PurgeDeadLettersResponse, RedriveDeadLettersRequest,
-    RedriveDeadLettersResponse, RedriveFailure,
+    GetDeadLetterRequest, GetDeadLetterResponse, ListDeadLettersRequest, ListDeadLettersResponse,
+    PurgeDeadLettersRequest, PurgeDeadLettersResponse, RedriveDeadLettersRequest, RedriveDeadLettersResponse,
+    RedriveFailure,
 };
 use proto::sink::v1::dead_letters_server::DeadLetters;
 use tonic::{Request, Response, Status};
@@ -18,11 +19,11 @@ use tonic::{Request, Response, Status};
 use super::Handler;
 use crate::delivery::REMOVED;
 use crate::error::{Result as SinkResult, SinkError};
-use crate::outbox::{Amount, LetterFilter, LetterKey, MAX_LETTERS};
+use crate::outbox::{Amount, LetterFilter, LetterKey};
 use crate::trace::redrive_span;
 
-/// How long the registry may take to say which sinks there are.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How long the registry may take to look up bindings.
+const MAX_WAIT: Duration = Duration::from_secs(5);
 
 #[tonic::async_trait]
 impl DeadLetters for Handler {
@@ -33,8 +34,8 @@ impl DeadLetters for Handler {
         let reached = LetterFilter::reached_by(&Caller::of(&request));
         let ListDeadLettersRequest { filter, page_size, after } = request.into_inner();
         let filter = reached.and(&filter.unwrap_or_default());
-        let page = limited(page_size) as usize;
-        // One more tells whether there are more.
+        let page = dead_letters::page_size(page_size) as usize;
+        // One more, to see whether there are more.
         let mut letters = self.outbox.letters(filter, &after, page as u64 + 1).await?;
         let more = letters.len() > page;
         letters.truncate(page);
@@ -57,10 +58,10 @@ impl DeadLetters for Handler {
         request: Request<RedriveDeadLettersRequest>,
     ) -> Result<Response<RedriveDeadLettersResponse>, Status> {
         let caller = Caller::of(&request);
-        let deadline = Deadline::of_at_most(&request, LONGEST_WAIT);
-        let selection = request.into_inner().selection.unwrap_or_default();
+        let deadline = Deadline::of_at_most(&request, MAX_WAIT);
+        let selection = Selection::try_from(request.into_inner().selection)?;
         let letters = self.select(&caller, &selection).await?;
-        // A result for a sink that is gone would only die again.
+        // A result for a removed sink would only be dead-lettered again.
         let existing = self.existing(&letters, deadline).await?;
         let mut failures = not_found(&selection, &letters);
         let (mut redriven, mut rooms) = (Vec::new(), Vec::new());
@@ -93,7 +94,7 @@ impl DeadLetters for Handler {
         request: Request<PurgeDeadLettersRequest>,
     ) -> Result<Response<PurgeDeadLettersResponse>, Status> {
         let caller = Caller::of(&request);
-        let selection = request.into_inner().selection.unwrap_or_default();
+        let selection = Selection::try_from(request.into_inner().selection)?;
         let ids = self.select(&caller, &selection).await?.into_iter().map(|letter| letter.id);
         let purged = self.outbox.purge(ids.collect()).await?;
         self.metrics.purged.inc_by(purged);
@@ -102,7 +103,7 @@ impl DeadLetters for Handler {
 }
 
 impl Handler {
-    /// Those of the letters' bindings that the registry has.
+    /// The bindings of these dead letters that exist.
     async fn existing(&self, letters: &[LetterKey], deadline: Deadline) -> Result<HashSet<String>, Error> {
         let ids: HashSet<_> = letters.iter().map(|letter| letter.binding_id.clone()).collect();
         if ids.is_empty() {
@@ -111,34 +112,27 @@ impl Handler {
         find_existing(&self.lookup.registry, ids.into_iter().collect(), deadline).await
     }
 
-    /// The selected letters, of those that the caller reaches.
-    async fn select(&self, caller: &Caller, selection: &DeadLetterSelection) -> SinkResult<Vec<LetterKey>> {
+    /// The selected dead letters that the caller may access.
+    async fn select(&self, caller: &Caller, selection: &Selection) -> SinkResult<Vec<LetterKey>> {
         let reached = LetterFilter::reached_by(caller);
-        if selection.ids.is_empty() {
-            let filter = reached.and(&selection.filter.clone().unwrap_or_default());
-            return self.outbox.letter_keys(filter, limited(selection.limit).into()).await;
-        }
-        if selection.ids.len() > MAX_LETTERS as usize {
-            return Err(SinkError::TooManyIds(MAX_LETTERS));
-        }
-        self.outbox.letter_keys(reached.with_ids(&selection.ids), MAX_LETTERS.into()).await
+        let (filter, limit) = match selection {
+            Selection::Ids(ids) => (reached.with_ids(ids), MAX_DEAD_LETTERS),
+            Selection::Matching { filter, limit } => (reached.and(filter), *limit),
+        };
+        self.outbox.letter_keys(filter, limit.into()).await
     }
 }
 
-/// The selected ids that are none of these letters'.
-fn not_found(selection: &DeadLetterSelection, letters: &[LetterKey]) -> Vec<RedriveFailure> {
+/// A failure for each selected id that is not among `letters`.
+fn not_found(selection: &Selection, letters: &[LetterKey]) -> Vec<RedriveFailure> {
+    let Selection::Ids(ids) = selection else { return Vec::new() };
     let found: HashSet<_> = letters.iter().map(|letter| letter.id.as_str()).collect();
-    let missing = selection.ids.iter().filter(|id| !found.contains(id.as_str()));
+    let missing = ids.iter().filter(|id| !found.contains(id.as_str()));
     let failure = |id: &String| RedriveFailure {
         id: id.clone(),
         reason: SinkError::LetterNotFound(id.clone()).to_string(),
     };
     missing.map(failure).collect()
-}
-
-/// A number of letters as it was asked for; 0: the most.
-fn limited(asked: u32) -> u32 {
-    if asked == 0 { MAX_LETTERS } else { asked.min(MAX_LETTERS) }
 }
 
 fn to_u32(count: u64) -> u32 {

@@ -4,7 +4,7 @@ use mesh::endpoint::check_host;
 use serde::{Deserialize, Deserializer};
 use url::{Position, Url};
 
-use super::params::refuse_redacted;
+use mesh::bindings::refuse_redacted;
 
 /// A URL that is only shown without the user and the password in it.
 #[derive(Clone)]
@@ -39,7 +39,7 @@ impl Address {
     /// expected.
     pub(super) fn check(&self, schemes: &[&str], form: &str) -> Result<(), String> {
         self.problem(schemes).map_or(Ok(()), |problem| Err(format!("url: {problem}; expected {form}")))?;
-        refuse_redacted([self.0.username(), self.0.password().unwrap_or_default()])
+        refuse_redacted([("url", Some(self.0.username())), ("url", self.0.password())])
     }
 
     fn problem(&self, schemes: &[&str]) -> Option<String> {

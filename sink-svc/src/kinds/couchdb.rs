@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use mesh::auth::Secret;
+use mesh::bindings::{BindingParams, refuse_redacted};
 use proto::registry::v1::FunctionBinding;
 use serde::Deserialize;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
@@ -17,7 +18,6 @@ use url::Url;
 
 use super::address::Address;
 use super::http::{Answer, Http, send, takes_nothing};
-use super::params::{Params, exposed, refuse_redacted};
 use super::{Away, Batch, Delivery, FaultScope, Outcome, Sink};
 
 const FORM: &str = "http://host:5984/database";
@@ -31,7 +31,7 @@ const MAX_ANSWER: usize = 1 << 20;
 /// Which database, and as whom.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Own {
+struct Params {
     /// The database: `http://host:5984/name`.
     url: Address,
     /// The user, if the database asks for one.
@@ -40,7 +40,7 @@ struct Own {
     password: Option<Secret>,
 }
 
-impl Own {
+impl Params {
     fn check(&self) -> Result<(), String> {
         self.url.check(&["http", "https"], FORM)?;
         if self.url.url().path() == "/" {
@@ -52,21 +52,21 @@ impl Own {
         if self.username.is_some() && self.url.has_user() {
             return Err("username and password stand either in the url or beside it".to_owned());
         }
-        refuse_redacted(exposed(&self.password))
+        refuse_redacted([("password", self.password.as_ref().map(Secret::expose))])
     }
 }
 
 /// A database.
 #[derive(Debug)]
 struct Database {
-    own: Own,
+    params: Params,
     bulk: Url,
     http: Http,
 }
 
 /// What CouchDB says of a document, or of a whole request that it refuses.
 #[derive(Debug, Deserialize)]
-struct Told {
+struct DocumentError {
     #[serde(default)]
     id: String,
     error: Option<String>,
@@ -74,7 +74,7 @@ struct Told {
     reason: String,
 }
 
-impl Told {
+impl DocumentError {
     /// Why it refuses; a document that it has already is none of that.
     fn refusal(&self) -> Option<String> {
         let error = self.error.as_ref().filter(|error| *error != "conflict")?;
@@ -83,34 +83,38 @@ impl Told {
 }
 
 /// The database that the parameters name.
-pub(super) fn open(params: Params<'_>, http: &Http, _: &FunctionBinding) -> Result<Box<dyn Sink>, String> {
+pub(super) fn open(
+    params: BindingParams<'_>,
+    http: &Http,
+    _: &FunctionBinding,
+) -> Result<Box<dyn Sink>, String> {
     Ok(Box::new(Database::new(params, http)?))
 }
 
 impl Database {
-    fn new(params: Params<'_>, http: &Http) -> Result<Self, String> {
-        let own: Own = params.into_own()?;
-        own.check().map_err(|problem| format!("couchdb: {problem}"))?;
-        let mut bulk = own.url.url().clone();
+    fn new(params: BindingParams<'_>, http: &Http) -> Result<Self, String> {
+        let params: Params = params.own()?;
+        params.check().map_err(|problem| format!("couchdb: {problem}"))?;
+        let mut bulk = params.url.url().clone();
         let segments = bulk.path_segments_mut().map(|mut path| {
             path.pop_if_empty().push("_bulk_docs");
         });
         segments.map_err(|()| format!("couchdb: url: expected {FORM}"))?;
-        Ok(Self { own, bulk, http: http.clone() })
+        Ok(Self { params, bulk, http: http.clone() })
     }
 
     /// Asks, as the user who is named. An answer that says that the database is away is an error.
     async fn ask(&self, request: reqwest::RequestBuilder, most: usize) -> Result<Answer, Away> {
-        let request = match &self.own.username {
-            Some(username) => request.basic_auth(username, exposed(&self.own.password)),
+        let request = match &self.params.username {
+            Some(username) => request.basic_auth(username, self.params.password.as_ref().map(Secret::expose)),
             None => request,
         };
-        let answer = send(request, most).await.map_err(|away| away.at(&self.own.url))?;
+        let answer = send(request, most).await.map_err(|away| away.at(&self.params.url))?;
         if answer.status == StatusCode::NOT_FOUND {
-            return Err(Away::new(FaultScope::Binding, &format!("no database {}", self.own.url)));
+            return Err(Away::new(FaultScope::Binding, &format!("no database {}", self.params.url)));
         }
         match trouble(answer.status) {
-            Some(scope) => Err(answer.away(scope).at(&self.own.url)),
+            Some(scope) => Err(answer.away(scope).at(&self.params.url)),
             None => Ok(answer),
         }
     }
@@ -143,7 +147,7 @@ fn trouble(status: StatusCode) -> Option<FaultScope> {
 
 /// What became of the documents of a request that was taken as a whole.
 fn read_outcomes(answer: &Answer) -> Result<HashMap<String, Outcome>, Away> {
-    let told: Vec<Told> = serde_json::from_slice(&answer.body)
+    let told: Vec<DocumentError> = serde_json::from_slice(&answer.body)
         .map_err(|_| Away::new(FaultScope::Unknown, "it broke off its answer, or does not speak CouchDB"))?;
     let outcomes = told.into_iter().map(|told| {
         let outcome = told.refusal().map_or(Outcome::Delivered, |reason| Outcome::refused(&reason));
@@ -155,7 +159,7 @@ fn read_outcomes(answer: &Answer) -> Result<HashMap<String, Outcome>, Away> {
 #[tonic::async_trait]
 impl Sink for Database {
     fn destination(&self) -> String {
-        self.own.url.origin()
+        self.params.url.origin()
     }
 
     fn batch(&self) -> Batch {
@@ -163,11 +167,11 @@ impl Sink for Database {
     }
 
     async fn probe(&self) -> Result<(), Away> {
-        let request = self.http.client().get(self.own.url.url().clone()).timeout(PROBE_TIMEOUT);
+        let request = self.http.client().get(self.params.url.url().clone()).timeout(PROBE_TIMEOUT);
         let answer = self.ask(request, MAX_PROBE_ANSWER).await?;
         match answer.status.is_success() {
             true => Ok(()),
-            false => Err(answer.away(FaultScope::Binding).at(&self.own.url)),
+            false => Err(answer.away(FaultScope::Binding).at(&self.params.url)),
         }
     }
 
@@ -189,13 +193,13 @@ impl Sink for Database {
             }
             let answer = self.post(part).await?;
             if matches!(answer.status, StatusCode::CREATED | StatusCode::ACCEPTED | StatusCode::OK) {
-                outcomes.extend(read_outcomes(&answer).map_err(|away| away.at(&self.own.url))?);
+                outcomes.extend(read_outcomes(&answer).map_err(|away| away.at(&self.params.url))?);
             } else if part.len() > 1 && !answer.status.is_redirection() {
                 // One document spoils it for the others: it is found by halves.
                 let (front, back) = part.split_at(part.len() / 2);
                 parts.extend([front, back]);
             } else {
-                let detail = serde_json::from_slice::<Told>(&answer.body).ok();
+                let detail = serde_json::from_slice::<DocumentError>(&answer.body).ok();
                 let refusal = answer.refusal(detail.and_then(|told| told.refusal()));
                 let refused =
                     part.iter().map(|document| (document.invocation_id.to_owned(), refusal.clone()));
@@ -276,17 +280,19 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::kinds::Policy;
 
     fn open(params: &str) -> Result<Database, String> {
         let http = Http::new().expect("a client");
-        Params::parse("couchdb", params).and_then(|params| Database::new(params, &http))
+        BindingParams::parse("couchdb", params, &Policy::NAMES)
+            .and_then(|params| Database::new(params, &http))
     }
 
     #[test]
     fn funless_own_form() {
         let params = r#"{"url":"http://h:5984/db","username":"u","password":"p"}"#;
         let database = open(params).expect("valid");
-        assert_eq!(exposed(&database.own.password), Some("p"));
+        assert_eq!(database.params.password.as_ref().map(Secret::expose), Some("p"));
         assert_eq!(database.destination(), "http://h:5984");
         for url in ["http://h:5984/db", "http://h:5984/db/"] {
             let database = open(&format!(r#"{{"url":"{url}"}}"#)).expect("valid");
@@ -371,8 +377,8 @@ mod tests {
     fn answers_of_documents() {
         let body = r#"[{"ok":true,"id":"a","rev":"1-x"},{"id":"b","error":"conflict","reason":"Document update conflict."},
             {"id":"c","error":"forbidden","reason":"not today"}]"#;
-        let told: Vec<Told> = serde_json::from_str(body).expect("CouchDB's form");
-        let refusals: Vec<_> = told.iter().map(Told::refusal).collect();
+        let told: Vec<DocumentError> = serde_json::from_str(body).expect("CouchDB's form");
+        let refusals: Vec<_> = told.iter().map(DocumentError::refusal).collect();
         assert_eq!(refusals, [None, None, Some("forbidden: not today".to_owned())]);
     }
 }

@@ -4,18 +4,18 @@ mod address;
 mod couchdb;
 mod http;
 mod nats;
-mod params;
+mod policy;
 mod webhook;
 mod words;
 
 use std::time::Duration;
 
 use ::bytes::Bytes;
+use mesh::bindings::BindingParams;
 use proto::registry::v1::{Binding, FunctionBinding};
 
 pub(crate) use self::http::Http;
-use self::params::Params;
-pub(crate) use self::params::Policy;
+pub(crate) use self::policy::Policy;
 use self::words::Words;
 
 /// The `type` of every kind.
@@ -147,12 +147,12 @@ pub(crate) fn open(binding: &FunctionBinding, http: &Http) -> Result<Opened, Str
             ));
         }
     };
-    let params = Params::parse(r#type, params)?;
-    Ok(Opened { policy: params.policy.clone(), sink: open(params, http, binding)? })
+    let mut params = BindingParams::parse(r#type, params, &Policy::NAMES)?;
+    Ok(Opened { policy: Policy::read(r#type, &mut params)?, sink: open(params, http, binding)? })
 }
 
 /// Opens a store of one kind.
-type Open = fn(Params<'_>, &Http, &FunctionBinding) -> Result<Box<dyn Sink>, String>;
+type Open = fn(BindingParams<'_>, &Http, &FunctionBinding) -> Result<Box<dyn Sink>, String>;
 
 /// The store of a binding that may be older than what its kind takes now: then one that says so.
 pub(crate) fn open_any(binding: &FunctionBinding, http: &Http) -> Opened {

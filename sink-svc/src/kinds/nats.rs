@@ -10,6 +10,7 @@ use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::context::{Context, GetStreamByNameErrorKind, PublishError, PublishErrorKind};
 use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions, HeaderMap, HeaderValue, jetstream};
 use mesh::auth::Secret;
+use mesh::bindings::{BindingParams, refuse_redacted};
 use mesh::telemetry;
 use proto::registry::v1::FunctionBinding;
 use serde::Deserialize;
@@ -18,7 +19,6 @@ use tracing::Instrument as _;
 
 use super::address::Address;
 use super::http::Http;
-use super::params::{Params, exposed, refuse_redacted};
 use super::{Away, Delivery, FaultScope, Outcome, Sink};
 use crate::trace::publish_span;
 
@@ -32,7 +32,7 @@ const CANNOT_WORK: usize = 503;
 /// Which subject, and as whom.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Own {
+struct Params {
     /// The server: `nats://host:4222`.
     url: Address,
     /// A stream has to take its messages.
@@ -42,7 +42,7 @@ struct Own {
     password: Option<Secret>,
 }
 
-impl Own {
+impl Params {
     fn check(&self) -> Result<(), String> {
         self.url.check(&["nats", "tls"], FORM)?;
         if !is_subject(&self.subject) {
@@ -55,7 +55,10 @@ impl Own {
         if ways.into_iter().filter(|is_used| *is_used).count() > 1 {
             return Err("expected one of: token, username and password, a user in the url".to_owned());
         }
-        refuse_redacted(exposed(&self.token).into_iter().chain(exposed(&self.password)))
+        refuse_redacted([
+            ("token", self.token.as_ref().map(Secret::expose)),
+            ("password", self.password.as_ref().map(Secret::expose)),
+        ])
     }
 }
 
@@ -70,21 +73,25 @@ fn is_subject(subject: &str) -> bool {
 /// A subject.
 #[derive(Debug)]
 struct Subject {
-    own: Own,
+    params: Params,
     /// Connects once, and then stays connected by itself.
     context: OnceCell<Context>,
 }
 
 /// The subject that the parameters name.
-pub(super) fn open(params: Params<'_>, _: &Http, _: &FunctionBinding) -> Result<Box<dyn Sink>, String> {
+pub(super) fn open(
+    params: BindingParams<'_>,
+    _: &Http,
+    _: &FunctionBinding,
+) -> Result<Box<dyn Sink>, String> {
     Ok(Box::new(Subject::new(params)?))
 }
 
 impl Subject {
-    fn new(params: Params<'_>) -> Result<Self, String> {
-        let own: Own = params.into_own()?;
-        own.check().map_err(|problem| format!("nats: {problem}"))?;
-        Ok(Self { own, context: OnceCell::new() })
+    fn new(params: BindingParams<'_>) -> Result<Self, String> {
+        let params: Params = params.own()?;
+        params.check().map_err(|problem| format!("nats: {problem}"))?;
+        Ok(Self { params, context: OnceCell::new() })
     }
 
     /// The connection, which is up.
@@ -103,15 +110,17 @@ impl Subject {
         let mut options = ConnectOptions::new()
             .name("funless-sink")
             .connection_timeout(CONNECT_TIMEOUT)
-            .require_tls(self.own.url.url().scheme() == "tls")
+            .require_tls(self.params.url.url().scheme() == "tls")
             .tls_client_config(mesh::tls::web());
-        if let Some(token) = exposed(&self.own.token) {
+        if let Some(token) = self.params.token.as_ref().map(Secret::expose) {
             options = options.token(token.to_owned());
         }
-        if let (Some(username), Some(password)) = (&self.own.username, exposed(&self.own.password)) {
+        if let (Some(username), Some(password)) =
+            (&self.params.username, self.params.password.as_ref().map(Secret::expose))
+        {
             options = options.user_and_password(username.clone(), password.to_owned());
         }
-        let connected = options.connect(self.own.url.url().as_str()).await;
+        let connected = options.connect(self.params.url.url().as_str()).await;
         let client = connected.map_err(|error| self.away(whose_trouble(&error), connect_error(&error)))?;
         let mut context = jetstream::new(client);
         context.set_timeout(ACK_TIMEOUT);
@@ -119,11 +128,11 @@ impl Subject {
     }
 
     fn away(&self, scope: FaultScope, reason: impl std::fmt::Display) -> Away {
-        Away::new(scope, &reason.to_string()).at(self.own.url.origin())
+        Away::new(scope, &reason.to_string()).at(self.params.url.origin())
     }
 
     fn no_stream(&self) -> Away {
-        self.away(FaultScope::Binding, format!("no stream takes the subject {}", self.own.subject))
+        self.away(FaultScope::Binding, format!("no stream takes the subject {}", self.params.subject))
     }
 
     async fn publish(&self, delivery: &Delivery) -> Result<Outcome, Away> {
@@ -131,11 +140,12 @@ impl Subject {
             return Ok(Outcome::refused("the invocation's id cannot stand in a header"));
         };
         let context = self.connected().await?;
-        let span = publish_span("nats", &self.own.subject, &self.own.url.origin(), delivery.result.len());
+        let span =
+            publish_span("nats", &self.params.subject, &self.params.url.origin(), delivery.result.len());
         let mut headers = span.in_scope(trace_headers);
         headers.insert(NATS_MESSAGE_ID, id);
         let published = async {
-            let subject = self.own.subject.clone();
+            let subject = self.params.subject.clone();
             context.publish_with_headers(subject, headers, delivery.result.clone()).await?.await
         };
         let taken = published.instrument(span.clone()).await;
@@ -202,12 +212,12 @@ fn jetstream_error(error: &PublishError) -> Option<&jetstream::Error> {
 #[tonic::async_trait]
 impl Sink for Subject {
     fn destination(&self) -> String {
-        self.own.url.origin()
+        self.params.url.origin()
     }
 
     async fn probe(&self) -> Result<(), Away> {
         let context = self.connected().await?;
-        match context.stream_by_subject(self.own.subject.as_str()).await {
+        match context.stream_by_subject(self.params.subject.as_str()).await {
             Err(error) if error.kind() == GetStreamByNameErrorKind::NotFound => Err(self.no_stream()),
             // A user who may publish need not be allowed to ask.
             Ok(_) | Err(_) => Ok(()),
@@ -226,9 +236,10 @@ impl Sink for Subject {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kinds::Policy;
 
     fn open(params: &str) -> Result<Subject, String> {
-        Params::parse("nats", params).and_then(Subject::new)
+        BindingParams::parse("nats", params, &Policy::NAMES).and_then(Subject::new)
     }
 
     #[test]

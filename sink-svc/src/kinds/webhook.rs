@@ -11,6 +11,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use mesh::auth::Secret;
+use mesh::bindings::{BindingParams, refuse_redacted};
 use proto::registry::v1::FunctionBinding;
 use serde::Deserialize;
 use sha2::Sha256;
@@ -18,7 +19,6 @@ use tokio::net::TcpStream;
 
 use super::address::Address;
 use super::http::{Answer, Http, send, takes_nothing};
-use super::params::{Params, exposed, refuse_redacted};
 use super::{Away, Delivery, FaultScope, Outcome, Sink};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -37,7 +37,7 @@ const MAX_ANSWER: usize = 64 << 10;
 /// Where to, and with what.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Own {
+struct Params {
     /// `http://` or `https://`.
     url: Address,
     /// Signs the bodies.
@@ -54,13 +54,14 @@ fn default_timeout_ms() -> u64 {
     10_000
 }
 
-impl Own {
+impl Params {
     fn check(&self) -> Result<(), String> {
         self.url.check(&["http", "https"], "http://host/path or https://host/path")?;
         if self.timeout_ms == 0 || self.timeout_ms > LONGEST_TIMEOUT_MS {
             return Err(format!("timeout_ms: expected 1 to {LONGEST_TIMEOUT_MS}"));
         }
-        refuse_redacted(exposed(&self.secret).into_iter().chain(self.headers.values().map(Secret::expose)))
+        refuse_redacted([("secret", self.secret.as_ref().map(Secret::expose))])?;
+        refuse_redacted(self.headers.iter().map(|(name, value)| (name.as_str(), Some(value.expose()))))
     }
 
     fn headers(&self) -> Result<HeaderMap, String> {
@@ -84,14 +85,14 @@ impl Own {
 /// A receiver.
 #[derive(Debug)]
 struct Webhook {
-    own: Own,
+    params: Params,
     headers: HeaderMap,
     http: Http,
 }
 
 /// The receiver that the parameters name, for the results of the binding's function.
 pub(super) fn open(
-    params: Params<'_>,
+    params: BindingParams<'_>,
     http: &Http,
     binding: &FunctionBinding,
 ) -> Result<Box<dyn Sink>, String> {
@@ -99,17 +100,17 @@ pub(super) fn open(
 }
 
 impl Webhook {
-    fn new(params: Params<'_>, http: &Http, binding: &FunctionBinding) -> Result<Self, String> {
-        let own: Own = params.into_own()?;
+    fn new(params: BindingParams<'_>, http: &Http, binding: &FunctionBinding) -> Result<Self, String> {
+        let params: Params = params.own()?;
         let in_words = |problem| format!("webhook: {problem}");
-        own.check().map_err(in_words)?;
-        let mut headers = own.headers().map_err(in_words)?;
+        params.check().map_err(in_words)?;
+        let mut headers = params.headers().map_err(in_words)?;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         // Names of modules and functions are words.
         if let Ok(function) = HeaderValue::try_from(format!("{}/{}", binding.module, binding.function)) {
             headers.insert(FUNCTION, function);
         }
-        Ok(Self { own, headers, http: http.clone() })
+        Ok(Self { params, headers, http: http.clone() })
     }
 
     fn headers_for(&self, delivery: &Delivery) -> HeaderMap {
@@ -118,7 +119,7 @@ impl Webhook {
             headers.insert(IDEMPOTENCY_KEY, id.clone());
             headers.insert(INVOCATION, id);
         }
-        if let Some(secret) = exposed(&self.own.secret) {
+        if let Some(secret) = self.params.secret.as_ref().map(Secret::expose) {
             let signature = format!("sha256={}", sign(secret, &delivery.result));
             headers.insert(SIGNATURE, HeaderValue::try_from(signature).expect("hexadecimal digits"));
         }
@@ -126,8 +127,8 @@ impl Webhook {
     }
 
     async fn post(&self, delivery: &Delivery) -> Result<Outcome, Away> {
-        let request = self.http.client().post(self.own.url.url().clone());
-        let request = request.timeout(Duration::from_millis(self.own.timeout_ms));
+        let request = self.http.client().post(self.params.url.url().clone());
+        let request = request.timeout(Duration::from_millis(self.params.timeout_ms));
         let request = request.headers(self.headers_for(delivery)).body(delivery.result.clone());
         judge(&send(request, MAX_ANSWER).await?)
     }
@@ -153,13 +154,13 @@ fn sign(secret: &str, body: &[u8]) -> String {
 #[tonic::async_trait]
 impl Sink for Webhook {
     fn destination(&self) -> String {
-        self.own.url.origin()
+        self.params.url.origin()
     }
 
     /// Somebody listens. Whether he takes results shows with the first one: there is no request that is
     /// known to do nothing.
     async fn probe(&self) -> Result<(), Away> {
-        let url = self.own.url.url();
+        let url = self.params.url.url();
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let connect = TcpStream::connect((host, url.port_or_known_default().unwrap_or(80)));
         let silent = |reason: &str| Away::new(FaultScope::Destination, reason).at(self.destination());
@@ -185,12 +186,14 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::kinds::Policy;
 
     fn open(params: &str) -> Result<Webhook, String> {
         let http = Http::new().expect("a client");
         let binding =
             FunctionBinding { module: "shop".into(), function: "order".into(), ..FunctionBinding::default() };
-        Params::parse("webhook", params).and_then(|params| Webhook::new(params, &http, &binding))
+        BindingParams::parse("webhook", params, &Policy::NAMES)
+            .and_then(|params| Webhook::new(params, &http, &binding))
     }
 
     #[test]

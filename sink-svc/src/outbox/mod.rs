@@ -14,7 +14,6 @@ mod migrations;
 mod queries;
 
 use std::collections::{HashMap, HashSet};
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,8 +34,7 @@ use self::capacity::Capacity;
 pub(crate) use self::capacity::{Amount, ReservedCapacity};
 use self::changes::{Acceptance, Change};
 pub(crate) use self::changes::{DeadLettered, Function, Postponement};
-use self::group::Entry;
-pub(crate) use self::queries::dead_letters::{LetterFilter, LetterKey, MAX_LETTERS};
+pub(crate) use self::queries::dead_letters::{LetterFilter, LetterKey};
 pub(crate) use self::queries::pending::{Page, PageLimits, Pending};
 use crate::error::{Result, SinkError};
 
@@ -47,7 +45,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(crate) struct Outbox {
     tables: Arc<Tables>,
-    group: GroupCommit<Entry, Infallible>,
+    group: GroupCommit<Change, u64>,
 }
 
 /// The database, and what this process knows of it.
@@ -95,16 +93,7 @@ impl Outbox {
             with_pending: Mutex::default(),
             arrivals: Mutex::default(),
         });
-        let group = GroupCommit::start(tasks, {
-            let tables = Arc::clone(&tables);
-            move |entries| {
-                let tables = Arc::clone(&tables);
-                async move {
-                    tables.commit(entries).await;
-                    Ok(())
-                }
-            }
-        });
+        let group = GroupCommit::start(tasks, Arc::clone(&tables));
         Ok(Self { tables, group })
     }
 
@@ -233,9 +222,7 @@ impl Outbox {
 
     /// How many rows it concerned.
     async fn write(&self, change: Change) -> Result<u64> {
-        let (entry, outcome) = Entry::new(change);
-        let Ok(Ok(())) = self.group.write(entry).await else { return Err(SinkError::Stopping) };
-        Ok(outcome.await.map_err(|_| SinkError::Stopping)??)
+        Ok(self.group.write(change).await.map_err(|_| SinkError::Stopping)??)
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::support::receiver::Receiver;
 use crate::support::servers::Couch;
-use crate::support::{Database, World, contract, delivered};
+use crate::support::{Database, World, assert_conserved, contract, delivered};
 
 contract!(results_are_documents, an_outage_loses_nothing, what_a_store_says_is_bounded_and_harmless);
 
@@ -77,7 +77,7 @@ async fn an_outage_loses_nothing(database: Database) {
     let documents = by_id(couch.documents("results").await);
     assert_eq!(documents.len(), 1400);
     assert!((0..1400).all(|number| documents[&format!("i{number}")] == json!({"n": number})));
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }
 
 #[tokio::test]
@@ -154,7 +154,7 @@ async fn what_a_store_says_is_bounded_and_harmless(database: Database) {
     let reason = sink.letters().await.remove(0).reason;
     assert!(reason.starts_with("forbidden: no") && reason.len() < 1100, "{reason}");
     assert!(!reason.contains(char::is_control), "{reason}");
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn one_that_breaks_the_request_is_found_by_halves() {
     sink.eventually_counts("a", expected).await;
     assert_eq!(sink.letters().await[0].invocation_id, "i27");
     assert!(receiver.asked() < 30, "{} requests", receiver.asked());
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }
 
 #[tokio::test]

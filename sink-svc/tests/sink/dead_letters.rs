@@ -12,7 +12,7 @@ use proto::sink::v1::{ListSinkLedgersRequest, SinkCounts};
 use sink_svc::Config;
 
 use crate::support::receiver::Receiver;
-use crate::support::{Database, Sink, World, as_user, contract, failure};
+use crate::support::{Database, Sink, World, as_user, assert_conserved, config, contract, failure};
 
 contract!(
     letters_are_listed_in_pages,
@@ -51,7 +51,7 @@ fn ids(letters: &[DeadLetter]) -> Vec<String> {
 
 async fn letters_are_listed_in_pages(database: Database) {
     let (world, receiver) = (World::new(), Receiver::start().await);
-    let sink = with_letters(&world, database.config(), &receiver, 5).await;
+    let sink = with_letters(&world, config(&database), &receiver, 5).await;
     let list = |request: ListDeadLettersRequest| async {
         sink.dead_letters().list_dead_letters(request).await.expect("letters").into_inner()
     };
@@ -89,7 +89,7 @@ async fn letters_are_listed_in_pages(database: Database) {
 
 async fn a_letter_is_reached_by_whom_the_function_is(database: Database) {
     let (world, receiver) = (World::new(), Receiver::start().await);
-    let sink = with_letters(&world, database.config(), &receiver, 1).await;
+    let sink = with_letters(&world, config(&database), &receiver, 1).await;
     let id = sink.letters().await[0].id.clone();
     let selection = Some(DeadLetterSelection { ids: vec![id.clone()], ..Default::default() });
     for (user, reaches) in [("bob", false), ("ann", true)] {
@@ -113,7 +113,7 @@ async fn a_letter_is_reached_by_whom_the_function_is(database: Database) {
 
 async fn letters_are_driven_again(database: Database) {
     let (world, receiver) = (World::new(), Receiver::start().await);
-    let sink = with_letters(&world, database.config(), &receiver, 4).await;
+    let sink = with_letters(&world, config(&database), &receiver, 4).await;
     let letters = ids(&sink.letters().await);
     // A repeat of a dead result changes nothing.
     sink.take("a", "i0", "0").await;
@@ -136,12 +136,12 @@ async fn letters_are_driven_again(database: Database) {
     let mut bodies = receiver.bodies();
     bodies.sort_unstable();
     assert_eq!(bodies, ["0", "1", "2"]);
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }
 
 async fn letters_are_purged(database: Database) {
     let (world, receiver) = (World::new(), Receiver::start().await);
-    let sink = with_letters(&world, database.config(), &receiver, 3).await;
+    let sink = with_letters(&world, config(&database), &receiver, 3).await;
     let filter = Some(DeadLetterFilter { binding_id: "a".into(), ..Default::default() });
     let selection = Some(DeadLetterSelection { filter, limit: 2, ..Default::default() });
     let request = PurgeDeadLettersRequest { selection };
@@ -151,7 +151,7 @@ async fn letters_are_purged(database: Database) {
     assert_eq!(sink.counts("a").await, counts);
     sink.take("a", "i0", "0").await;
     assert_eq!(sink.counts("a").await, counts, "what was thrown away is not taken again");
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 
     let many = vec!["x".to_owned(); 1001];
     let selection = Some(DeadLetterSelection { ids: many, ..Default::default() });
@@ -161,7 +161,7 @@ async fn letters_are_purged(database: Database) {
 
 async fn a_full_outbox_takes_no_letters_back(database: Database) {
     let (world, receiver) = (World::new(), Receiver::start().await);
-    let config = Config { max_outbox_rows: 2, ..database.config() };
+    let config = Config { max_outbox_rows: 2, ..config(&database) };
     let sink = with_letters(&world, config, &receiver, 3).await;
     // One that nobody delivers.
     sink.take("b", "i", "1").await;
@@ -171,5 +171,5 @@ async fn a_full_outbox_takes_no_letters_back(database: Database) {
     assert!(answer.failures[0].reason.contains("full"), "{}", answer.failures[0].reason);
     let counts = SinkCounts { accepted: 3, pending: 1, dead: 2, ..SinkCounts::default() };
     assert_eq!(sink.counts("a").await, counts);
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }

@@ -5,7 +5,7 @@ use mesh::testing::eventually;
 use proto::binding::v1::BindingState;
 
 use crate::support::servers::Nats;
-use crate::support::{Database, World, delivered};
+use crate::support::{Database, World, assert_conserved, delivered};
 
 #[tokio::test]
 async fn results_are_messages_and_an_outage_loses_none() {
@@ -55,5 +55,5 @@ async fn results_are_messages_and_an_outage_loses_none() {
     messages.dedup();
     assert_eq!(messages.len(), 40);
     assert!(messages.iter().all(|(id, payload)| *id == format!("i{payload}")));
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }

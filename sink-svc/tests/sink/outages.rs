@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::support::receiver::Receiver;
 use crate::support::registry::LEASE;
-use crate::support::{Database, World, contract, delivered};
+use crate::support::{Database, World, assert_conserved, contract, delivered};
 
 contract!(an_outage_loses_nothing_and_keeps_the_order, what_waits_for_too_long_dies);
 
@@ -43,7 +43,7 @@ async fn an_outage_loses_nothing_and_keeps_the_order(database: Database) {
     // One whose answer was cut off is sent again.
     bodies.dedup();
     assert_eq!(bodies, expected);
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }
 
 async fn what_waits_for_too_long_dies(database: Database) {
@@ -66,7 +66,7 @@ async fn what_waits_for_too_long_dies(database: Database) {
     assert_eq!((letter.attempts, letter.binding_type.as_str()), (0, "webhook"));
     let waits = SinkCounts { accepted: 1, pending: 1, ..SinkCounts::default() };
     assert_eq!(sink.counts("b").await, waits);
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }
 
 #[tokio::test]
@@ -91,7 +91,7 @@ async fn a_store_that_is_away_slows_no_other() {
     sink.eventually_counts("dead-1", delivered(50)).await;
     sink.eventually_counts("dead-2", delivered(50)).await;
     assert!(sink.letters().await.is_empty(), "that it was away is not their fault");
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }
 
 #[tokio::test]
@@ -139,9 +139,9 @@ async fn without_its_lease_an_ordered_sink_delivers_nothing() {
     let lapsed = Instant::now() + 2 * LEASE;
     eventually("the lease has run out", async || Instant::now() > lapsed).await;
     // Another, which has the lease meanwhile, delivers the first.
-    database.execute("UPDATE sink_outbox SET state = 1 WHERE invocation_id = 'i0'").await;
+    database.execute("UPDATE sink_outbox SET state = 1 WHERE invocation_id = 'i0'", []).await;
     database
-        .execute("UPDATE sink_ledger SET delivered = delivered + 1, pending_bytes = pending_bytes - 1")
+        .execute("UPDATE sink_ledger SET delivered = delivered + 1, pending_bytes = pending_bytes - 1", [])
         .await;
     receiver.answer(|_| StatusCode::OK.into_response());
     for number in 10..13 {
@@ -155,7 +155,7 @@ async fn without_its_lease_an_ordered_sink_delivers_nothing() {
     sink.eventually_counts("ordered", delivered(3)).await;
     let bodies: Vec<_> = receiver.bodies().into_iter().filter(|body| body.len() == 1).collect();
     assert_eq!(bodies, ["1", "2"], "what another has delivered is not delivered again");
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }
 
 #[tokio::test]

@@ -9,7 +9,9 @@ use proto::sink::v1::{DeliverRequest, GetSinkStatusRequest, SinkCounts};
 use sink_svc::Config;
 
 use crate::support::receiver::Receiver;
-use crate::support::{Database, World, as_user, contract, delivered, delivery, failure};
+use crate::support::{
+    Database, World, as_user, assert_conserved, config, contract, delivered, delivery, failure,
+};
 
 contract!(
     a_result_is_taken_once_for_each_sink,
@@ -35,13 +37,13 @@ async fn a_result_is_taken_once_for_each_sink(database: Database) {
     sink.take("a", "i2", "{}").await;
     assert_eq!(sink.counts("a").await, pending(2));
     assert_eq!(sink.counts("b").await, pending(1));
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
     sink.stop().await;
 
     let sink = world.start(&database).await;
     sink.take("b", "i1", "{}").await;
     assert_eq!(sink.counts("b").await, pending(1), "it is still known");
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }
 
 async fn a_delivered_result_is_not_taken_again(database: Database) {
@@ -54,7 +56,7 @@ async fn a_delivered_result_is_not_taken_again(database: Database) {
     sink.take("a", "i2", "2").await;
     sink.eventually_counts("a", delivered(2)).await;
     assert_eq!(receiver.bodies(), ["1", "2"]);
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }
 
 async fn many_at_once_are_all_counted(database: Database) {
@@ -73,7 +75,7 @@ async fn many_at_once_are_all_counted(database: Database) {
         receiver.bodies().into_iter().map(|body| body.parse().expect("a number")).collect();
     bodies.sort_unstable();
     assert!(bodies.into_iter().eq(0..300), "each is delivered once");
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }
 
 async fn a_kill_loses_nothing(database: Database) {
@@ -90,7 +92,7 @@ async fn a_kill_loses_nothing(database: Database) {
         taken += join_all(writes).await.into_iter().filter(Result::is_ok).count() as u64;
         sink.kill();
     }
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 
     receiver.listen().await;
     let sink = world.start(&database).await;
@@ -103,13 +105,13 @@ async fn a_kill_loses_nothing(database: Database) {
     invocations.sort_unstable();
     invocations.dedup();
     assert_eq!(invocations.len() as u64, taken, "each is delivered");
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }
 
 async fn what_was_delivered_long_ago_is_forgotten(database: Database) {
     let (world, receiver) = (World::new(), Receiver::start().await);
     world.registry.put("a", "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
-    let sink = world.start_as(Config { remember_delivered_rows: 3, ..database.config() }).await;
+    let sink = world.start_as(Config { remember_delivered_rows: 3, ..config(&database) }).await;
     for number in 0..10 {
         sink.take("a", &format!("i{number}"), "1").await;
     }
@@ -121,14 +123,14 @@ async fn what_was_delivered_long_ago_is_forgotten(database: Database) {
     assert_eq!(sink.counts("b").await, pending(1));
     sink.take("a", "i9", "1").await;
     assert_eq!(sink.counts("a").await, delivered(10), "the newest are remembered");
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }
 
 async fn a_full_outbox_refuses(database: Database) {
     let world = World::new();
     for config in [
-        Config { max_outbox_rows: 4, ..database.config() },
-        Config { max_outbox_bytes: 20, ..database.config() },
+        Config { max_outbox_rows: 4, ..config(&database) },
+        Config { max_outbox_bytes: 20, ..config(&database) },
     ] {
         let sink = world.start_as(config).await;
         let before = sink.counts("a").await.pending;
@@ -145,11 +147,11 @@ async fn a_full_outbox_refuses(database: Database) {
         sink.stop().await;
     }
     // A restart does not forget how full it is.
-    let sink = world.start_as(Config { max_outbox_rows: 4, ..database.config() }).await;
+    let sink = world.start_as(Config { max_outbox_rows: 4, ..config(&database) }).await;
     assert_eq!(failure(sink.deliver("a", "more", "1").await).reason, Reason::Overloaded);
     let huge = sink.delivery().deliver(delivery(&["1", "2", "3", "4", "5"], "i", "1")).await;
     assert_eq!(failure(huge).reason, Reason::TooLarge, "it never fits");
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }
 
 async fn a_row_that_is_lost_shows(database: Database) {
@@ -159,14 +161,14 @@ async fn a_row_that_is_lost_shows(database: Database) {
         sink.take("a", &format!("i{number}"), "1").await;
     }
     assert_eq!(sink.counts("a").await, pending(3));
-    database.execute("DELETE FROM sink_outbox WHERE invocation_id = 'i1'").await;
+    database.execute("DELETE FROM sink_outbox WHERE invocation_id = 'i1'", []).await;
     let lost = SinkCounts { pending: 2, ..pending(3) };
     assert_eq!(sink.counts("a").await, lost);
     let request = GetSinkStatusRequest { ids: vec!["a".into()], wait: false };
     let statuses = sink.sinks().get_sink_status(request).await.expect("told").into_inner().statuses;
     assert_eq!(statuses[0].counts, Some(lost));
     // However wrong it is, no count wraps.
-    database.execute("UPDATE sink_ledger SET delivered = -1").await;
+    database.execute("UPDATE sink_ledger SET delivered = -1", []).await;
     assert_eq!(sink.counts("a").await, lost);
 }
 
@@ -178,16 +180,16 @@ async fn a_result_never_leaves_without_its_letter(database: Database) {
     sink.take("a", "i", "1").await;
     eventually("it was tried", async || receiver.asked() > 0).await;
     // What a letter tells of its binding is not there.
-    database.execute("UPDATE sink_binding SET id = 'hidden'").await;
+    database.execute("UPDATE sink_binding SET id = 'hidden'", []).await;
     receiver.answer(|_| StatusCode::BAD_REQUEST.into_response());
     let asked = receiver.asked();
     eventually("it is refused", async || receiver.asked() > asked).await;
     assert_eq!(database.number("SELECT count(*) FROM sink_outbox WHERE state = 0").await, 1);
-    database.assert_conserved().await;
-    database.execute("UPDATE sink_binding SET id = 'a'").await;
+    assert_conserved(&database).await;
+    database.execute("UPDATE sink_binding SET id = 'a'", []).await;
     sink.eventually_counts("a", SinkCounts { accepted: 1, dead: 1, ..SinkCounts::default() }).await;
     assert_eq!(sink.letters().await[0].invocation_id, "i");
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }
 
 #[tokio::test]
@@ -255,5 +257,5 @@ async fn one_bad_write_spoils_none_beside_it() {
         assert_eq!(taken, number % 20 != 7, "{number}");
     }
     assert_eq!(sink.counts("a").await, pending(57));
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }

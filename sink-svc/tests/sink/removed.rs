@@ -7,7 +7,7 @@ use proto::deadletter::v1::RedriveDeadLettersRequest;
 use proto::sink::v1::SinkCounts;
 
 use crate::support::receiver::Receiver;
-use crate::support::{Database, World, contract, delivered};
+use crate::support::{Database, World, assert_conserved, contract, delivered};
 
 contract!(
     results_of_a_sink_that_is_removed_die,
@@ -41,7 +41,7 @@ async fn results_of_a_sink_that_is_removed_die(database: Database) {
     // One that comes late, from a scheduler that has not heard of it.
     sink.take("a", "late", "1").await;
     sink.eventually_counts("a", dead(21)).await;
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }
 
 async fn results_of_a_sink_that_was_removed_meanwhile_die(database: Database) {
@@ -61,7 +61,7 @@ async fn results_of_a_sink_that_was_removed_meanwhile_die(database: Database) {
     assert_eq!(sink.counts("b").await, pending(1));
     let letter = sink.letters().await.remove(0);
     assert_eq!((letter.reason.as_str(), letter.binding_type.as_str()), ("its sink was removed", "webhook"));
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }
 
 async fn a_sink_that_is_not_known_yet_is_waited_for(database: Database) {
@@ -95,7 +95,7 @@ async fn a_letter_of_a_sink_that_is_gone_stays(database: Database) {
     assert_eq!(answer.failures[0].reason, "its sink was removed");
     assert_eq!(letters[0].reason, "answered 400 Bad Request", "it is the letter that it was");
     sink.eventually_counts("b", delivered(1)).await;
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }
 
 async fn a_sink_that_is_corrected_delivers_what_waits(database: Database) {
@@ -119,5 +119,5 @@ async fn a_sink_that_is_corrected_delivers_what_waits(database: Database) {
     sink.dead_letters().redrive_dead_letters(request).await.expect("an answer");
     sink.eventually_counts("a", delivered(3)).await;
     assert_eq!(right.bodies(), ["1", "2", "0"]);
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }

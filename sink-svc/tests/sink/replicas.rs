@@ -6,7 +6,7 @@ use proto::binding::v1::BindingState;
 use proto::sink::v1::GetSinkStatusRequest;
 
 use crate::support::receiver::Receiver;
-use crate::support::{Database, World, delivered};
+use crate::support::{Database, World, assert_conserved, delivered};
 
 #[tokio::test]
 async fn what_one_takes_another_delivers_and_each_answers_for_all() {
@@ -37,7 +37,7 @@ async fn what_one_takes_another_delivers_and_each_answers_for_all() {
     assert!(status.status.is_some_and(|status| status.last_activity_ms > 0), "the holder is asked");
     assert_eq!(status.counts, Some(delivered(100)));
     assert_eq!(receiver.bodies().len(), 100);
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }
 
 #[tokio::test]
@@ -55,5 +55,5 @@ async fn what_a_dead_replica_held_another_delivers() {
     let second = world.start(&database).await;
     second.eventually_counts("a", delivered(10)).await;
     assert_eq!(receiver.bodies().len(), 10);
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }

@@ -7,7 +7,7 @@ use proto::deadletter::v1::RedriveDeadLettersRequest;
 use proto::sink::v1::SinkCounts;
 
 use crate::support::receiver::Receiver;
-use crate::support::{Database, Sink, World, contract, delivered, delivery, traced};
+use crate::support::{Database, Sink, World, assert_conserved, contract, delivered, delivery, traced};
 
 contract!(
     a_trace_survives_a_restart,
@@ -84,7 +84,7 @@ async fn an_older_outbox_is_brought_up_to_date(database: Database) {
         "ALTER TABLE sink_dead_letter DROP COLUMN traceparent",
         "DELETE FROM sink_migrations WHERE version = 'm0002_traces'",
     ] {
-        database.execute(statement).await;
+        database.execute(statement, []).await;
     }
     let receiver = Receiver::start().await;
     world.registry.put("a", "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
@@ -92,5 +92,5 @@ async fn an_older_outbox_is_brought_up_to_date(database: Database) {
     take(&sink, "i2", TRACE).await;
     sink.eventually_counts("a", delivered(2)).await;
     assert_eq!(told(&receiver), [("i1".into(), None), ("i2".into(), Some(TRACE.into()))]);
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }

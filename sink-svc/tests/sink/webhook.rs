@@ -11,7 +11,7 @@ use proto::sink::v1::SinkCounts;
 use tokio::time::Instant;
 
 use crate::support::receiver::Receiver;
-use crate::support::{Database, World, delivered};
+use crate::support::{Database, World, assert_conserved, delivered};
 
 #[tokio::test]
 async fn a_result_is_posted_with_what_names_it() {
@@ -58,7 +58,7 @@ async fn a_result_that_is_refused_comes_again_and_holds_up_no_other() {
     assert_eq!((letters[0].invocation_id.as_str(), letters[0].attempts), ("i0", 2));
     assert_eq!(letters[0].reason, "answered 422 Unprocessable Entity");
     assert_eq!(receiver.asked(), 22, "the poison twice");
-    database.assert_conserved().await;
+    assert_conserved(&database).await;
 }
 
 #[tokio::test]

@@ -12,7 +12,6 @@ use mesh::config::ServerConfig;
 use mesh::deadline::Deadline;
 use mesh::endpoint::Endpoint;
 use mesh::server::Service;
-use mesh::testing::postgres;
 use mesh::{Error, Host};
 use proto::binding::v1::{BindingState, BindingStatus};
 use proto::deadletter::v1::{DeadLetter, ListDeadLettersRequest};
@@ -20,104 +19,35 @@ use proto::sink::v1::dead_letters_client::DeadLettersClient;
 use proto::sink::v1::delivery_client::DeliveryClient;
 use proto::sink::v1::sinks_client::SinksClient;
 use proto::sink::v1::{DeliverRequest, GetSinkStatusRequest, ListSinkLedgersRequest, SinkCounts};
-use sea_orm::sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnection};
 use sink_svc::{App, Config};
-use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tonic::{Request, Status};
 
 use self::registry::FakeRegistry;
 
-/// Runs each test of a contract against both databases.
-macro_rules! contract {
-    ($($test:ident),* $(,)?) => {
-        mod on_sqlite {
-            use crate::support::Database;
-            $(#[tokio::test] async fn $test() { super::$test(Database::sqlite()).await })*
-        }
-        mod on_postgres {
-            use crate::support::Database;
-            $(#[tokio::test] async fn $test() { super::$test(Database::postgres().await).await })*
-        }
-    };
-}
-pub(crate) use contract;
+pub use mesh::database_contract as contract;
+pub use mesh::testing::database::Database;
 
-/// A fresh database.
-pub enum Database {
-    /// A file.
-    Sqlite(TempDir),
-    /// By its name.
-    Postgres(String),
+/// The configuration of a sink on this database.
+pub fn config(database: &Database) -> Config {
+    Config {
+        database_url: database.url(),
+        registry: "local:registry".parse().expect("an endpoint"),
+        removed_after_s: 2,
+        ..Config::default()
+    }
 }
 
-impl Database {
-    pub fn sqlite() -> Self {
-        Self::Sqlite(tempfile::tempdir().expect("a directory"))
-    }
-
-    pub async fn postgres() -> Self {
-        Self::Postgres(postgres::create_database().await)
-    }
-
-    fn url(&self) -> String {
-        match self {
-            Self::Sqlite(directory) => format!("sqlite:{}/data/sink.db", directory.path().display()),
-            Self::Postgres(name) => postgres::url(name),
-        }
-    }
-
-    pub fn config(&self) -> Config {
-        Config {
-            database_url: self.url().parse().expect("a URL"),
-            registry: "local:registry".parse().expect("an endpoint"),
-            removed_after_s: 2,
-            ..Config::default()
-        }
-    }
-
-    /// What one number of a query is.
-    pub async fn number(&self, query: &str) -> i64 {
-        let query = AssertSqlSafe(query.to_owned());
-        match self {
-            Self::Sqlite(_) => {
-                let mut connection = SqliteConnection::connect(&self.url()).await.expect("a file");
-                sea_orm::sqlx::query(query).fetch_one(&mut connection).await.expect("a row").get(0)
-            }
-            Self::Postgres(_) => {
-                let mut connection = PgConnection::connect(&self.url()).await.expect("a server");
-                sea_orm::sqlx::query(query).fetch_one(&mut connection).await.expect("a row").get(0)
-            }
-        }
-    }
-
-    /// Changes the tables behind the sinks' backs.
-    pub async fn execute(&self, statement: &str) {
-        let statement = AssertSqlSafe(statement.to_owned());
-        match self {
-            Self::Sqlite(_) => {
-                let mut connection = SqliteConnection::connect(&self.url()).await.expect("a file");
-                sea_orm::sqlx::query(statement).execute(&mut connection).await.map(drop)
-            }
-            Self::Postgres(_) => {
-                let mut connection = PgConnection::connect(&self.url()).await.expect("a server");
-                sea_orm::sqlx::query(statement).execute(&mut connection).await.map(drop)
-            }
-        }
-        .expect("it is changed");
-    }
-
-    /// The ledgers say what the tables hold.
-    pub async fn assert_conserved(&self) {
-        let pending = "SELECT count(*) FROM sink_outbox WHERE state = 0";
-        let dead = "SELECT count(*) FROM sink_dead_letter";
-        let bytes = "SELECT CAST(coalesce(sum(size), 0) AS bigint) FROM sink_outbox WHERE state = 0";
-        for (ledger, rows) in
-            [("accepted - delivered - dead - purged", pending), ("dead", dead), ("pending_bytes", bytes)]
-        {
-            let ledger = format!("SELECT CAST(coalesce(sum({ledger}), 0) AS bigint) FROM sink_ledger");
-            assert_eq!(self.number(&ledger).await, self.number(rows).await, "{ledger}");
-        }
+/// Asserts that the ledgers agree with the tables.
+pub async fn assert_conserved(database: &Database) {
+    let pending = "SELECT count(*) FROM sink_outbox WHERE state = 0";
+    let dead = "SELECT count(*) FROM sink_dead_letter";
+    let bytes = "SELECT CAST(coalesce(sum(size), 0) AS bigint) FROM sink_outbox WHERE state = 0";
+    for (ledger, rows) in
+        [("accepted - delivered - dead - purged", pending), ("dead", dead), ("pending_bytes", bytes)]
+    {
+        let ledger = format!("SELECT CAST(coalesce(sum({ledger}), 0) AS bigint) FROM sink_ledger");
+        assert_eq!(database.number(&ledger).await, database.number(rows).await, "{ledger}");
     }
 }
 
@@ -146,7 +76,7 @@ impl World {
     }
 
     pub async fn start(&self, database: &Database) -> Sink {
-        self.start_as(database.config()).await
+        self.start_as(config(database)).await
     }
 
     pub async fn start_as(&self, config: Config) -> Sink {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mesh::auth::Secret;
+use mesh::bindings::refuse_redacted;
 use rumqttc::{TlsConfiguration, Transport};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -107,7 +108,7 @@ impl Params {
             return Err("ca: expected \"tls\": true, or mqtts:// in host".into());
         }
         self.transport()?;
-        handling::check_secrets(&[("password", self.password.as_ref())])
+        refuse_redacted([("password", self.password.as_ref().map(Secret::expose))])
     }
 
     /// The broker's port.

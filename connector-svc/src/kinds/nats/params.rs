@@ -1,6 +1,7 @@
 //! The parameters of a NATS event source.
 
 use mesh::auth::Secret;
+use mesh::bindings::refuse_redacted;
 use serde::Deserialize;
 
 use crate::handling::{self, Handling};
@@ -90,7 +91,10 @@ impl Params {
         if self.token.is_some() && self.username.is_some() {
             return Err("token: expected no username with it".into());
         }
-        handling::check_secrets(&[("password", self.password.as_ref()), ("token", self.token.as_ref())])
+        refuse_redacted([
+            ("password", self.password.as_ref().map(Secret::expose)),
+            ("token", self.token.as_ref().map(Secret::expose)),
+        ])
     }
 }
 

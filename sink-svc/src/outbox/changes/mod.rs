@@ -123,7 +123,7 @@ impl Tables {
     pub(super) async fn apply(
         &self,
         transaction: &DatabaseTransaction,
-        changes: &[&Change],
+        changes: &[Change],
         ledgers: &mut Ledgers,
     ) -> Result<Vec<u64>> {
         let mut accepted = Vec::new();

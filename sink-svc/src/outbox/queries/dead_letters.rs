@@ -15,9 +15,6 @@ use super::super::Outbox;
 use super::super::entity::dead_letter::{Column, Entity};
 use crate::error::Result;
 
-/// Letters that one call concerns at most.
-pub(crate) const MAX_LETTERS: u32 = 1000;
-
 /// Which letters, of those that the caller reaches.
 #[derive(Debug)]
 pub(crate) struct LetterFilter {
