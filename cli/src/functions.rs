@@ -207,7 +207,7 @@ fn read_code(file: &Path) -> anyhow::Result<Vec<u8>> {
     let code = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     if !code.starts_with(b"\0asm") {
         bail!(
-            "{} is no WebAssembly binary; compile the function for wasm32-unknown-unknown first",
+            "{} is not a WebAssembly binary; compile the function for wasm32-unknown-unknown first",
             file.display()
         );
     }

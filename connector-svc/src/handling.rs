@@ -19,6 +19,8 @@ pub(crate) struct Handling {
     pub(crate) max_in_flight: u16,
     /// How many attempts may fail because of the platform before the event becomes a dead letter.
     pub(crate) max_attempts: u32,
+    /// How long an event may wait before it becomes a dead letter, in seconds.
+    pub(crate) max_age_s: u64,
     /// What identifies duplicates.
     pub(crate) dedupe_key: Option<DedupeKey>,
 }
@@ -31,6 +33,7 @@ impl Default for Handling {
             on_invalid: OnInvalid::DeadLetter,
             max_in_flight: 64,
             max_attempts: 5,
+            max_age_s: 7 * 24 * 3600,
             dedupe_key: None,
         }
     }
@@ -43,6 +46,9 @@ impl Handling {
         }
         if self.max_attempts == 0 {
             return Err("max_attempts: expected at least 1".into());
+        }
+        if self.max_age_s == 0 {
+            return Err("max_age_s: expected at least 1".into());
         }
         Ok(())
     }
@@ -105,10 +111,10 @@ impl<'de> Deserialize<'de> for DedupeKey {
 }
 
 /// The parameters of every kind.
-pub(crate) const COMMON_PARAMS: &[&str] = &["max_in_flight", "max_attempts"];
+pub(crate) const COMMON_PARAMS: &[&str] = &["max_in_flight", "max_attempts", "max_age_s"];
 /// The parameters of the kinds whose events have payloads.
 pub(crate) const PAYLOAD_PARAMS: &[&str] =
-    &["envelope", "payload", "on_invalid", "max_in_flight", "max_attempts", "dedupe_key"];
+    &["envelope", "payload", "on_invalid", "max_in_flight", "max_attempts", "max_age_s", "dedupe_key"];
 
 /// Reads the parameters of a binding of type `kind`: those in `common` are about handling, the others about the source.
 /// An error begins with the kind's name.
@@ -142,13 +148,14 @@ mod tests {
     fn parameters_have_defaults() {
         assert_eq!(handling(r#"{"host":"h"}"#), Ok(Handling::default()));
         let given = r#"{"host":"h","envelope":true,"payload":"base64","on_invalid":"drop","max_in_flight":1,
-            "max_attempts":9,"dedupe_key":"property:id"}"#;
+            "max_attempts":9,"max_age_s":60,"dedupe_key":"property:id"}"#;
         let expected = Handling {
             envelope: true,
             payload: PayloadForm::Base64,
             on_invalid: OnInvalid::Drop,
             max_in_flight: 1,
             max_attempts: 9,
+            max_age_s: 60,
             dedupe_key: Some(DedupeKey::Property("id".into())),
         };
         assert_eq!(handling(given), Ok(expected));
@@ -169,6 +176,7 @@ mod tests {
             (r#"{"host":"h","max_in_flight":0}"#, "max_in_flight: expected at least 1"),
             (r#"{"host":"h","max_in_flight":65536}"#, "expected u16"),
             (r#"{"host":"h","max_attempts":0}"#, "max_attempts: expected at least 1"),
+            (r#"{"host":"h","max_age_s":0}"#, "max_age_s: expected at least 1"),
             (r#"{"host":"h","dedupe_key":"id"}"#, "expected a JSON pointer such as \"/id\""),
             (r#"{"host":"h","dedupe_key":"property:"}"#, "or \"property:NAME\""),
         ] {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mesh::Reason;
 use mesh::backoff::Backoff;
 use mesh::clock::now_ms;
 use mesh::group_commit::Closed;
@@ -23,19 +22,16 @@ use crate::binding::BoundFunction;
 use crate::dead_letter::{FailedEvent, FailedPayload};
 use crate::event::Event;
 use crate::handling::{Handling, OnInvalid};
-use crate::invoker::{Failure, Invoker};
+use crate::invoker::Invoker;
 use crate::journal::{self, Change, DeadLetterRecord, Entry, Journal, Write};
 use crate::keyed_mutex::KeyedMutex;
 use crate::log_limit::LogLimit;
 use crate::metrics::KindMetrics;
+use crate::retries::{Retries, Retry};
 use crate::trace::{Origin, event_span, keep_dead_lettered};
 
 /// Entries that are removed from the journal in one write.
 const CLEANUP_BATCH: usize = 256;
-
-/// Waits between attempts: from about a second up to half a minute.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
 /// How often a binding logs that events are invalid, at most.
 const INVALID_LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -423,9 +419,7 @@ impl Intake {
     /// Invokes the function until that succeeds or fails for good, always as the same invocation.
     async fn invoke(&self, work: &Work) -> Result<Outcome, Abandoned> {
         let shared = &self.shared;
-        let mut retry = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
-        let mut reconnect = Backoff::reconnect();
-        let mut attempts = 0;
+        let mut retries = Retries::default();
         loop {
             let request = InvokeRequest {
                 module: shared.bound.module.clone(),
@@ -436,32 +430,18 @@ impl Intake {
                 invocation_id: work.invocation_id.to_string(),
                 scheduling: None,
             };
-            let wait = match shared.invoker.invoke(request, None).await {
-                Ok(()) => return Ok(Outcome::Handled),
-                Err(Failure::Unavailable(message)) => {
-                    tracing::debug!(message, "the scheduler is not available; the event waits");
-                    reconnect.next_wait()
-                }
-                // The function has run, and the sinks cannot accept its result now.
-                Err(Failure::ResultNotTaken { message, retry_after }) => {
-                    tracing::debug!(message, "the sinks did not accept the result; the event waits");
-                    shared.metrics.retried(Reason::ResultNotTaken);
-                    retry.next_wait().max(retry_after.unwrap_or_default())
-                }
-                Err(Failure::Permanent(reason)) => {
-                    return Ok(Outcome::Failed { reason, attempts: attempts + 1 });
-                }
-                Err(Failure::Transient { reason, message, retry_after }) => {
-                    attempts += 1;
-                    if attempts >= shared.handling.max_attempts {
-                        return Ok(Outcome::Failed { reason: message, attempts });
-                    }
-                    tracing::debug!(message, attempts, "an invocation failed; it is retried");
-                    shared.metrics.retried(reason);
-                    reconnect.reset();
-                    retry.next_wait().max(retry_after.unwrap_or_default())
-                }
+            let Err(failure) = shared.invoker.invoke(request, None).await else {
+                return Ok(Outcome::Handled);
             };
+            let Retry { message, wait } = match retries.after(failure, &shared.handling, &shared.metrics) {
+                Ok(retry) => retry,
+                Err(reason) => return Ok(Outcome::Failed { reason, attempts: retries.attempts }),
+            };
+            let age_ms = now_ms().saturating_sub(work.received_at_ms);
+            if age_ms.cast_unsigned() / 1000 >= shared.handling.max_age_s {
+                let reason = format!("it waited for longer than max_age_s: {message}");
+                return Ok(Outcome::Failed { reason, attempts: retries.attempts });
+            }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = shared.stopping.cancelled() => return Err(Abandoned),

@@ -21,9 +21,14 @@ pub(crate) struct Invoker {
 /// Why an invocation has not succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The scheduler is not available: nothing has started.
-    Unavailable(String),
-    /// A transient fault of the platform.
+    /// The platform cannot run functions now: nothing has started.
+    Unavailable {
+        /// What is missing.
+        message: String,
+        /// When to retry, if the platform says so.
+        retry_after: Option<Duration>,
+    },
+    /// A transient fault, which the event may have caused, such as a worker that was lost.
     Transient {
         /// Its reason in the mesh.
         reason: Reason,
@@ -75,8 +80,10 @@ impl Invoker {
 fn classify(error: Error) -> Failure {
     let message = cut(error.message);
     match error.reason {
-        // Nothing has started: the scheduler is not there, stops, or has not seen the function yet.
-        Reason::Unavailable | Reason::RevisionNotReached => Failure::Unavailable(message),
+        // Nothing has started: there is no scheduler or worker, all are busy, or the function is not known yet.
+        Reason::Unavailable | Reason::RevisionNotReached | Reason::NoWorker | Reason::Overloaded => {
+            Failure::Unavailable { message, retry_after: error.retry_after }
+        }
         Reason::ResultNotTaken => Failure::ResultNotTaken { message, retry_after: error.retry_after },
         Reason::BadRequest
         | Reason::InvalidField
@@ -106,17 +113,17 @@ mod tests {
     #[test]
     fn failures_are_classified() {
         let of = |reason| classify(Error::new(reason, "words"));
-        for reason in [Reason::Unavailable, Reason::RevisionNotReached] {
-            assert_eq!(of(reason), Failure::Unavailable("words".into()), "{reason:?}");
+        for reason in [Reason::Unavailable, Reason::RevisionNotReached, Reason::NoWorker, Reason::Overloaded]
+        {
+            let expected = Failure::Unavailable { message: "words".into(), retry_after: None };
+            assert_eq!(of(reason), expected, "{reason:?}");
         }
         for reason in [Reason::GuestTrapped, Reason::CodeUnusable, Reason::TooLarge, Reason::FunctionNotFound]
         {
             assert_eq!(of(reason), Failure::Permanent("words".into()), "{reason:?}");
         }
         for reason in [
-            Reason::NoWorker,
             Reason::WorkerLost,
-            Reason::Overloaded,
             Reason::ConnectionLost,
             Reason::DeadlineExceeded,
             Reason::Internal,
@@ -129,7 +136,6 @@ mod tests {
         let expected = Failure::ResultNotTaken { message: "full".into(), retry_after };
         assert_eq!(classify(not_taken), expected);
         let overloaded = classify(Error::overloaded("full", Duration::from_secs(3)));
-        let expected = Failure::Transient { reason: Reason::Overloaded, message: "full".into(), retry_after };
-        assert_eq!(overloaded, expected);
+        assert_eq!(overloaded, Failure::Unavailable { message: "full".into(), retry_after });
     }
 }

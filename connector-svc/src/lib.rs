@@ -7,6 +7,7 @@
 //! - `dead_letter`: the dead letters of events
 //! - `trace`: the spans of events
 //! - `invoker`: invokes functions through the scheduler, and classifies failures
+//! - `retries`: when an invocation is retried
 //! - `journal`: events in flight, counts and dead letters; the only module that knows SQL
 //! - `sweep`: marks the events of removed bindings as lost
 //! - `grpc`: statuses, counts and dead letters
@@ -30,6 +31,7 @@ mod keyed_mutex;
 mod kinds;
 mod log_limit;
 mod metrics;
+mod retries;
 mod sweep;
 mod trace;
 

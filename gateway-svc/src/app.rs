@@ -1,4 +1,4 @@
-//! Where the parts are wired.
+//! Builds the gateway from its parts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::{probe, rest};
 pub struct App;
 
 impl App {
-    /// Wires the gateway. It is ready while registry and scheduler are.
+    /// Builds the gateway. It is ready while the registry and the scheduler are.
     pub async fn start(config: Config, host: Host) -> anyhow::Result<Service> {
         let tasks = Tasks::default();
         let readiness = Readiness::default();
@@ -30,8 +30,8 @@ impl App {
         tasks.spawn(probe::watch(channels.registry.clone(), readiness.condition("reaches the registry")));
         tasks.spawn(probe::watch(channels.scheduler.clone(), readiness.condition("reaches the scheduler")));
 
-        let remember = Duration::from_secs(config.token_cache_s);
-        let authenticator = Authenticator::new(channels.clone(), remember);
+        let cache_ttl = Duration::from_secs(config.token_cache_s);
+        let authenticator = Authenticator::new(channels.clone(), cache_ttl);
         let latest_revision = Arc::new(LatestRevision::default());
         let upstream =
             Upstream::new(&config, &host, channels.registry.clone(), &authenticator, &latest_revision);

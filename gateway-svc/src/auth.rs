@@ -1,7 +1,7 @@
-//! Whose token a request carries.
+//! Authentication: the user whose token a request carries.
 //!
-//! The registry knows; the gateway remembers its word for a few seconds, so that an invocation asks
-//! no database and a revoked token still ends in time.
+//! The registry verifies tokens. The gateway caches the results for a few seconds, so that invocations cause
+//! no database queries and a revoked token is still refused in time.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,49 +16,49 @@ use proto::registry::v1::{AuthenticateRequest, Subject};
 
 use crate::clients::Channels;
 
-/// Tokens remembered at once, good and bad ones.
+/// The maximum number of cached tokens, both valid and invalid.
 const MAX_CACHED: u64 = 10_000;
-/// A longer one is not a token of ours.
+/// The maximum length of a token.
 const MAX_TOKEN_CHARS: usize = 512;
-/// How long the registry may take to say whose token it is. With the longest time that its word is
-/// remembered, this is how long a revoked token may live.
+/// The timeout of the registry's answer. Together with the maximum cache time, it limits how long a revoked
+/// token is accepted.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Tells who calls by the token.
+/// Identifies the caller by the token.
 #[derive(Debug, Clone)]
 pub struct Authenticator {
     channels: Channels,
-    /// By the token's hash, so that the tokens themselves are not kept. `None` is a refused token.
+    /// Users by the token's hash, so that the tokens themselves are not kept. `None` is an invalid token.
     known: Cache<Hash, Option<User>>,
 }
 
 #[derive(Debug, Clone)]
 struct User {
     caller: Caller,
-    /// Unix time in milliseconds; 0 is never.
+    /// Unix time in milliseconds; 0 means never.
     expires_at_ms: i64,
 }
 
 impl Authenticator {
-    /// Asks the registry behind `channels` and remembers its word for `remember`.
-    pub fn new(channels: Channels, remember: Duration) -> Self {
-        Self { channels, known: Cache::builder().max_capacity(MAX_CACHED).time_to_live(remember).build() }
+    /// Verifies tokens with the registry and caches the results for `cache_ttl`.
+    pub fn new(channels: Channels, cache_ttl: Duration) -> Self {
+        Self { channels, known: Cache::builder().max_capacity(MAX_CACHED).time_to_live(cache_ttl).build() }
     }
 
-    /// The user whose token is in `authorization`. Fails as UNAUTHENTICATED when there is none or
-    /// it is not valid, and as UNAVAILABLE when the registry cannot be asked.
+    /// The user whose token is in the header `authorization`. Fails as UNAUTHENTICATED if there is no valid
+    /// token, and as UNAVAILABLE if the registry cannot be reached.
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Error> {
         let token = bearer_token(headers).ok_or_else(unauthenticated)?;
-        let asked = self.known.try_get_with(Hash::of(token.as_bytes()), self.ask(token)).await;
-        let user = asked.map_err(|error: Arc<Error>| (*error).clone())?;
+        let looked_up = self.known.try_get_with(Hash::of(token.as_bytes()), self.ask(token)).await;
+        let user = looked_up.map_err(|error: Arc<Error>| (*error).clone())?;
         match user {
             Some(user) if !user.has_expired() => Ok(user.caller),
             _ => Err(unauthenticated()),
         }
     }
 
-    /// Ends when `authorization` is no longer good for `caller`, with the reason. A registry that cannot
-    /// be asked is no reason.
+    /// Verifies the token repeatedly, at intervals of `every`. Completes with an error once it is no longer
+    /// valid for `caller`. A registry that cannot be reached does not invalidate it.
     pub async fn revoked(&self, headers: &HeaderMap, caller: &Caller, every: Duration) -> Error {
         loop {
             tokio::time::sleep(every).await;
@@ -79,7 +79,7 @@ impl Authenticator {
         match error.reason {
             Reason::Unauthenticated => Ok(None),
             Reason::Overloaded => Err(error),
-            _ => Err(Error::unavailable(format!("nobody says whose token it is: {error}"))),
+            _ => Err(Error::unavailable(format!("cannot verify the token: {error}"))),
         }
     }
 }
@@ -100,7 +100,8 @@ fn unauthenticated() -> Error {
     Error::new(Reason::Unauthenticated, "expected `authorization: Bearer TOKEN` with a valid token")
 }
 
-/// The token of the only `authorization` header: of two, each hop might believe another.
+/// The token of the `authorization` header. Two such headers are refused: another hop might read the other
+/// one.
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_ends_when_it_ends() {
+    fn expired_tokens_are_refused() {
         for (expires_at_ms, expired) in [(0, false), (1, true), (i64::MAX, false), (-1, true)] {
             let user = User { caller: Caller::Subject("ann".into()), expires_at_ms };
             assert_eq!(user.has_expired(), expired, "{expires_at_ms}");

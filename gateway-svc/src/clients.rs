@@ -32,7 +32,7 @@ pub struct Channels {
 }
 
 impl Channels {
-    /// Channels as `config` says. Nothing is connected yet.
+    /// Makes the channels of `config`. They connect on first use.
     pub fn dial(config: &Config, dialer: &Dialer) -> Result<Self, Error> {
         Ok(Self {
             registry: dialer.dial(&config.registry)?,
@@ -43,8 +43,7 @@ impl Channels {
     }
 }
 
-/// A failed call as a client may know it: without what tells where the services are. That goes to
-/// the log.
+/// Removes details such as addresses of services from an error that is returned to a client. They are logged.
 pub(crate) fn for_clients(error: Error) -> Error {
     let message = match error.reason {
         Reason::Unavailable => "a part of the platform cannot be reached",
@@ -58,7 +57,8 @@ pub(crate) fn for_clients(error: Error) -> Error {
     Error { message: message.to_owned(), ..error }
 }
 
-/// Makes clients; one is made for a call and costs a clone of a channel.
+/// Defines methods that return gRPC clients. A client is made for each call, at the cost of cloning a
+/// channel.
 macro_rules! clients {
     ($($(#[$doc:meta])* $name:ident: $client:ident to $channel:ident;)*) => {
         impl Channels {
@@ -75,23 +75,23 @@ macro_rules! clients {
 }
 
 clients! {
-    /// Modules of the registry.
+    /// The registry's modules.
     modules: ModulesClient to registry;
-    /// Functions of the registry.
+    /// The registry's functions.
     functions: FunctionsClient to registry;
-    /// Scripts of the registry.
+    /// The registry's scripts.
     scripts: ScriptsClient to registry;
-    /// Subjects of the registry.
+    /// The registry's subjects.
     subjects: SubjectsClient to registry;
-    /// Whose token it is.
+    /// Verifies tokens.
     authentication: AuthenticationClient to registry;
     /// Runs functions.
     invocations: InvocationsClient to scheduler;
     /// The scheduler's view of the workers.
     cluster: ClusterClient to scheduler;
-    /// What policies mean.
+    /// Checks, explains and simulates policies.
     policies: PoliciesClient to scheduler;
-    /// What functions have logged.
+    /// The logs of functions.
     logs: LogsClient to scheduler;
     /// Event sources.
     events: EventsClient to connector;

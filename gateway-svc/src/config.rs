@@ -1,4 +1,4 @@
-//! The gateway's knobs.
+//! The gateway's configuration.
 
 use std::net::SocketAddr;
 
@@ -7,24 +7,24 @@ use mesh::config::{Listen, ServerConfig, ServiceConfig, TelemetryConfig};
 use mesh::endpoint::Endpoint;
 use serde::Deserialize;
 
-/// A revoked token is refused everywhere within this time.
+/// The maximum of `token_cache_s`.
 const MAX_TOKEN_CACHE_S: u64 = 4;
-/// What a message needs beside the arguments in it.
+/// The size of a message without the arguments in it, at most.
 const MESSAGE_OVERHEAD_BYTES: usize = 64 << 10;
 
-/// A day: longer is a mistake in the unit.
+/// A day: a longer timeout is probably in the wrong unit.
 const MAX_TIMEOUT_S: u64 = 24 * 3600;
-/// Who reads a function must not wait for a service that is away.
+/// Reading a function must not wait long for a service that is unavailable.
 const MAX_STATUS_TIMEOUT_MS: u64 = 10_000;
 
-/// The name of the gRPC clients' listener.
+/// The name of the listener for gRPC clients.
 pub(crate) const GRPC_LISTENER: &str = "grpc_listen";
 
 /// The configuration of the gateway.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The REST port. `max_concurrent` bounds each of the two ports.
+    /// The REST port. `max_concurrent` applies to each of the two ports.
     pub server: ServerConfig,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
@@ -34,25 +34,25 @@ pub struct Config {
     pub registry: Endpoint,
     /// The scheduler.
     pub scheduler: Endpoint,
-    /// The connector of event sources.
+    /// The connector, for event sources.
     pub connector: Endpoint,
-    /// The service of sinks.
+    /// The sink service.
     pub sink: Endpoint,
-    /// The largest JSON body, an invocation's arguments included.
+    /// The maximum size of a JSON body in bytes, including an invocation's arguments.
     pub max_args_bytes: usize,
-    /// The largest binary of a function.
+    /// The maximum size of a function's binary in bytes.
     pub max_code_bytes: u64,
-    /// How long a verified token is taken without asking the registry again, at most 4 s: with
-    /// the second that the registry may take to answer, a revoked token ends within 5 s.
+    /// How long a verified token is cached, in seconds; at most 4. Since the registry may take another second
+    /// to answer, a revoked token is refused within 5 s.
     pub token_cache_s: u64,
-    /// How long an answer of the other services may take.
+    /// The timeout of calls to other services, in seconds.
     pub request_timeout_s: u64,
-    /// How long creating or updating a function waits until the workers have its code.
+    /// How long creating or updating a function waits until the workers have its code, in seconds.
     pub wait_for_workers_timeout_s: u64,
-    /// How long creating or updating a function waits for the state of its events and sinks.
+    /// How long creating or updating a function waits for the state of its events and sinks, in seconds.
     pub binding_timeout_s: u64,
-    /// How long reading a function waits for the state of its events and sinks, and reading a script for
-    /// what the scheduler makes of it. It then is unknown.
+    /// How long reading a function waits for the state of its events and sinks, and reading a script for the
+    /// scheduler to parse it, in milliseconds. After that, the state is reported as unknown.
     pub status_timeout_ms: u64,
 }
 
@@ -93,9 +93,9 @@ impl ServiceConfig for Config {
     }
 
     fn validate(&self) -> Result<(), String> {
-        let most_args = MAX_MESSAGE_BYTES - MESSAGE_OVERHEAD_BYTES;
-        if !(1..=most_args).contains(&self.max_args_bytes) {
-            return Err(format!("max_args_bytes: expected 1 to {most_args}, not {}", self.max_args_bytes));
+        let max_args = MAX_MESSAGE_BYTES - MESSAGE_OVERHEAD_BYTES;
+        if !(1..=max_args).contains(&self.max_args_bytes) {
+            return Err(format!("max_args_bytes: expected 1 to {max_args}, not {}", self.max_args_bytes));
         }
         if self.max_code_bytes == 0 {
             return Err("max_code_bytes: expected at least 1".into());

@@ -1,10 +1,10 @@
 //! The gRPC port for clients.
 //!
-//! A client of this port speaks the mesh's own gRPC. The gateway verifies the token, looks the
-//! method up in one table, and hands the call on as it is: streams in both directions, trailers,
-//! deadline and cancellation included. What the table does not name is refused, and reflection does
-//! not show it. Two calls are not handed on unseen: a script that is created (`scripts`), and the
-//! arguments of an invocation (`invocations`).
+//! Clients of this port use the mesh's own gRPC services. The gateway verifies the token, looks the method up
+//! in a table and forwards the call as it is, with its streams in both directions, trailers, deadline and
+//! cancellation. Methods that are not in the table are refused, and reflection does not list them. Two kinds
+//! of calls are checked before they are forwarded: the creation of a script (`scripts`) and the arguments of
+//! an invocation (`invocations`).
 
 mod invocations;
 mod scripts;
@@ -61,8 +61,8 @@ enum Audience {
     Admins,
 }
 
-/// All that this port lets through beside health and reflection. It names methods one by one: a new
-/// method of an allowed service is closed until it stands here.
+/// The methods of this port, in addition to health and reflection. A new method of an allowed service is
+/// refused until it is added here.
 const ALLOWED: &[(&str, Audience)] = &[
     ("/funless.registry.v1.Modules/CreateModule", Audience::Users),
     ("/funless.registry.v1.Modules/GetModule", Audience::Users),
@@ -101,23 +101,25 @@ const ALLOWED: &[(&str, Audience)] = &[
     ("/funless.sink.v1.DeadLetters/PurgeDeadLetters", Audience::Users),
 ];
 
-/// Health and reflection, for everyone. Older clients, such as those in Python, know v1alpha only.
+/// Health and reflection, which need no token. Older clients, such as those in Python, support only v1alpha.
 const OPEN: &[&str] = &[
     "/grpc.health.v1.Health/Check",
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
 
-/// The methods whose answers end only with the caller, with its token, or with this gateway.
+/// The methods whose responses end only when the caller cancels, its token is revoked, or this gateway
+/// drains.
 const SUBSCRIPTIONS: &[&str] = &["/funless.registry.v1.Watch/Watch", "/funless.scheduler.v1.Logs/TailLogs"];
-/// Subscriptions at once. They last, and must not take the place of calls behind this port.
+/// The maximum number of concurrent subscriptions. They are long-lived and must not use up the capacity of
+/// the services behind this port.
 const MAX_SUBSCRIPTIONS: usize = 128;
-/// When a client that found no place for its subscription may come back.
+/// How long a client should wait before it retries a subscription that was refused.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// How often the token of a subscription is looked at again: a revoked one ends within 5 s.
+/// How often the token of a subscription is verified again: a revoked one ends the subscription within 5 s.
 const REAUTHENTICATE: Duration = Duration::from_secs(1);
 
-/// What only services of the mesh say about a call.
+/// The prefix of headers that only services of the mesh may set.
 const INTERNAL_HEADERS: &str = "x-funless-";
 
 fn audience(method: &str) -> Option<Audience> {
@@ -129,8 +131,8 @@ fn serves(method: &str) -> bool {
     audience(method).is_some() || OPEN.contains(&method)
 }
 
-/// The port: the mesh's own server stack around what forwards the calls. `registry` is the upstream to the
-/// registry.
+/// The router of the port: the mesh's server stack around the services that forward calls. `registry` is the
+/// upstream to the registry.
 pub(crate) fn router(
     config: &Config,
     host: &Host,
@@ -142,7 +144,7 @@ pub(crate) fn router(
     let scheduler = Upstream { to: channels.scheduler.clone(), ..registry.clone() };
     let connector = Upstream { to: channels.connector.clone(), ..registry.clone() };
     let sink = Upstream { to: channels.sink.clone(), ..registry.clone() };
-    // Clients show tokens, not the mesh's secret.
+    // Clients authenticate with tokens, not with the mesh's secret.
     let server = ServerConfig { secret: None, ..config.server.clone() };
     Grpc::default()
         .begin_traces(|path| audience(path).is_some() && !SUBSCRIPTIONS.contains(&path))
@@ -161,12 +163,12 @@ pub(crate) fn router(
         .service(sink.forward::<SinksServer<()>>())
         .service(sink.forward::<SinkDeadLettersServer<()>>())
         .build(&server, &host.metrics, readiness, tasks)
-        .layer(from_fn(refuse_what_is_not_served))
+        .layer(from_fn(refuse_unknown_methods))
 }
 
-/// Stands before the stack: an unknown path never becomes a label of a metric, and headers that only
-/// services of the mesh may set never reach it.
-async fn refuse_what_is_not_served(mut request: Request, next: Next) -> Response {
+/// Runs before the stack, so that unknown paths never become metric labels and internal headers from clients
+/// never reach the stack.
+async fn refuse_unknown_methods(mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
     if !serves(path) {
         let message = format!("this port has no method {path}; reflection lists those that it has");
@@ -184,17 +186,17 @@ fn remove_internal(headers: &mut HeaderMap) {
     }
 }
 
-/// The way to one of the services behind.
+/// Forwards calls to one of the services behind the gateway.
 #[derive(Debug, Clone)]
 pub(crate) struct Upstream {
     to: Channel,
     authenticator: Authenticator,
-    /// Learns of writes, so that what is read through REST follows them.
+    /// Notes the revisions of writes, so that reads through REST see them.
     latest_revision: Arc<LatestRevision>,
     draining: CancellationToken,
     subscriptions: Arc<Semaphore>,
-    /// The most time that a call has: every call has a deadline.
-    longest: Duration,
+    /// The maximum timeout of a call: every call gets a deadline.
+    max_timeout: Duration,
 }
 
 impl Upstream {
@@ -214,22 +216,22 @@ impl Upstream {
             latest_revision: Arc::clone(latest_revision),
             draining: host.draining.clone(),
             subscriptions,
-            longest: Duration::from_secs(config.request_timeout_s),
+            max_timeout: Duration::from_secs(config.request_timeout_s),
         }
     }
 
-    /// Forwards the calls of the service that `S` serves elsewhere.
+    /// Forwards the calls of the service `S`.
     fn forward<S>(&self) -> Serve<S, Self> {
         serve(self.clone())
     }
 
-    /// Lets in the call of who may make it. From here on it is on behalf of its user.
+    /// Admits a call if its user may make it, and makes it a call on behalf of that user.
     async fn admit(&self, request: &mut http::Request<Body>) -> Result<Admitted, Error> {
-        let deadline = Deadline::after(self.longest);
+        let deadline = Deadline::after(self.max_timeout);
         let deadline =
             request.extensions().get().copied().map_or(deadline, |own: Deadline| own.min(deadline));
-        let shown = token_of(request.headers());
-        let caller = self.authenticator.authenticate(&shown).await?;
+        let token_header = token_of(request.headers());
+        let caller = self.authenticator.authenticate(&token_header).await?;
         match (audience(request.uri().path()), &caller) {
             (Some(Audience::Users), _) | (Some(Audience::Admins), Caller::Admin(_)) => {}
             _ => return Err(Error::new(Reason::PermissionDenied, "only administrators may do this")),
@@ -239,20 +241,20 @@ impl Upstream {
         headers.remove(HOST);
         caller.put(headers);
         headers.remove(GRPC_TIMEOUT);
-        // What this port's layers noted about the call means nothing behind it.
+        // Extensions of this port's layers have no meaning for the service behind it.
         request.extensions_mut().clear();
-        Ok(Admitted { caller, deadline, shown })
+        Ok(Admitted { caller, deadline, token_header })
     }
 
-    /// Forwards a call that was let in.
+    /// Forwards an admitted call.
     async fn hand_on(
         self,
         mut request: http::Request<Body>,
         admitted: Admitted,
     ) -> Result<http::Response<Body>, Error> {
-        let Admitted { caller, deadline, shown } = admitted;
+        let Admitted { caller, deadline, token_header } = admitted;
         if SUBSCRIPTIONS.contains(&request.uri().path()) {
-            return self.subscribe(request, caller, shown).await;
+            return self.subscribe(request, caller, token_header).await;
         }
         request.headers_mut().insert(GRPC_TIMEOUT, deadline.to_header());
         let response = tower::Service::call(&mut self.to.clone(), request).await?;
@@ -263,21 +265,21 @@ impl Upstream {
         Ok(response)
     }
 
-    /// Forwards a call whose answer goes on until this gateway drains or the token ends.
+    /// Forwards a subscription. It ends when this gateway drains or the token is revoked.
     async fn subscribe(
         self,
         request: http::Request<Body>,
         caller: Caller,
-        shown: HeaderMap,
+        token_header: HeaderMap,
     ) -> Result<http::Response<Body>, Error> {
-        let place = Arc::clone(&self.subscriptions).try_acquire_owned();
-        let place = place.map_err(|_| Error::overloaded("too many subscriptions", RETRY_AFTER))?;
+        let permit = Arc::clone(&self.subscriptions).try_acquire_owned();
+        let permit = permit.map_err(|_| Error::overloaded("too many subscriptions", RETRY_AFTER))?;
         let response = tower::Service::call(&mut self.to.clone(), request).await?;
         let end = async move {
-            let _held = place;
+            let _held = permit;
             tokio::select! {
                 () = self.draining.cancelled() => Error::unavailable("the gateway stops"),
-                revoked = self.authenticator.revoked(&shown, &caller, REAUTHENTICATE) => revoked,
+                revoked = self.authenticator.revoked(&token_header, &caller, REAUTHENTICATE) => revoked,
             }
         };
         Ok(response.map(|body| mesh::server::until(body, end)))
@@ -292,16 +294,16 @@ impl Handle for Upstream {
     }
 }
 
-/// Whose call was let in.
+/// An admitted call.
 struct Admitted {
     caller: Caller,
-    /// How long its client waits, at most.
+    /// The deadline of the client or of this gateway, whichever is earlier.
     deadline: Deadline,
-    /// The token that it showed.
-    shown: HeaderMap,
+    /// The `authorization` header with its token.
+    token_header: HeaderMap,
 }
 
-/// The token alone, of all that a request shows.
+/// Only the `authorization` header of a request.
 fn token_of(headers: &HeaderMap) -> HeaderMap {
     headers.get(AUTHORIZATION).map(|token| (AUTHORIZATION, token.clone())).into_iter().collect()
 }

@@ -1,9 +1,9 @@
-//! JSON that is looked at and handed on as it is.
+//! Validates JSON that is passed on unchanged.
 
 use serde::Deserialize as _;
 use serde::de::IgnoredAny;
 
-/// What is wrong with a text, and where: `line 1 column 7: expected ...`.
+/// Formats an error with its position first: `line 1 column 7: expected ...`.
 pub(crate) fn problem(error: &serde_json::Error) -> String {
     let (line, column) = (error.line(), error.column());
     let words = error.to_string();
@@ -14,7 +14,7 @@ pub(crate) fn problem(error: &serde_json::Error) -> String {
     }
 }
 
-/// Checks that `bytes` are one JSON value, of any depth. Says what is wrong with them otherwise.
+/// Checks that `bytes` are one JSON value, of any depth. An error states the problem.
 pub(crate) fn check(bytes: &[u8]) -> Result<(), String> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| format!("it is not UTF-8: byte {} is not a character", error.valid_up_to()))?;
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_json_value_is_fine() {
+    fn one_json_value_is_valid() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         for text in ["{}", " [1, 2]\n", "null", "\"\\ud800\"", "1e400", &deep] {
             assert_eq!(check(text.as_bytes()), Ok(()), "{}", &text[..text.len().min(20)]);
@@ -36,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn all_else_has_a_problem_with_its_place() {
+    fn errors_have_a_position() {
         let cases: [(&[u8], &str); 5] = [
             (b"{\n  nope}", "line 2 column 3: key must be a string"),
             (b"[1,]", "line 1 column 4: expected value"),

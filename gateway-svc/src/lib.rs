@@ -1,15 +1,13 @@
-//! The gateway: where clients enter the mesh.
+//! The gateway: the entry point of the mesh for clients.
 //!
-//! Two ports, one set of tokens. The REST port (`rest`) speaks the HTTP of FunLess and turns it
-//! into calls of the other services; it is the only place that knows statuses and JSON envelopes.
-//! The gRPC port (`edge`) lets gRPC clients call the services behind it as they are, and only
-//! what its table allows. Both ask `auth` whose token a request carries, both store a script only
-//! when the scheduler can read it (`scripts`), and everything behind them is called on behalf of
-//! that user.
+//! It has two ports and one set of tokens. The REST port (`rest`) serves the HTTP API of FunLess and
+//! translates requests into gRPC calls; only it deals with HTTP statuses and JSON envelopes. The gRPC port
+//! (`edge`) forwards calls of gRPC clients to the services behind it, limited to the methods in its table.
+//! Both identify the user by the token (`auth`), call the other services on behalf of that user, and store a
+//! script only if the scheduler can parse it (`scripts`).
 //!
-//! The gateway keeps nothing: what it remembers are verified tokens, for a few seconds, and the
-//! highest revision of the registry that it has seen, so that an invocation follows the write
-//! before it.
+//! The gateway has no persistent state. It caches verified tokens for a few seconds, and keeps the highest
+//! revision of the registry that it has seen, so that an invocation sees the write before it.
 
 mod app;
 mod auth;

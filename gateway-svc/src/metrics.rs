@@ -1,4 +1,4 @@
-//! Metrics of the REST port. Those of the gRPC port are the ones of every gRPC server.
+//! Metrics of the REST port. The gRPC port has the metrics of every gRPC server.
 
 use std::time::Instant;
 
@@ -18,13 +18,13 @@ impl HttpMetrics {
             duration: Durations::new(
                 registry,
                 "funless_http_request_duration_seconds",
-                "Time from an HTTP request's arrival to the head of its answer.",
+                "Time from the arrival of an HTTP request to the head of its response.",
                 &["route", "method", "status"],
             ),
         }
     }
 
-    /// Starts to time one request to `route`, a pattern such as `/v1/fn/{module}`.
+    /// Starts the observation of a request to `route`, a pattern such as `/v1/fn/{module}`.
     pub(crate) fn start(&self, route: &str, method: &Method) -> HttpObservation {
         HttpObservation {
             metrics: self.clone(),
@@ -37,7 +37,7 @@ impl HttpMetrics {
     }
 }
 
-/// Clients may make up methods; labels are few.
+/// The label of a method. Clients may send any method, so unknown ones share a label.
 fn label(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
@@ -49,19 +49,19 @@ fn label(method: &Method) -> &'static str {
     }
 }
 
-/// One request; counted when it is dropped.
+/// The observation of one request; recorded on drop.
 pub(crate) struct HttpObservation {
     metrics: HttpMetrics,
     route: String,
     method: &'static str,
-    /// None while it runs, and for ever when the client goes away before.
+    /// `None` until there is a response; it stays `None` if the client disconnects before.
     status: Option<StatusCode>,
     trace: Option<TraceId>,
     started: Instant,
 }
 
 impl HttpObservation {
-    /// It has ended so, and was seen in this trace.
+    /// Sets the response's status and the request's trace.
     pub(crate) fn ended_with(&mut self, status: StatusCode, trace: Option<TraceId>) {
         (self.status, self.trace) = (Some(status), trace);
     }

@@ -1,4 +1,4 @@
-//! Whether a service that the gateway needs is there.
+//! Health checks of the services that the gateway depends on.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 const INTERVAL: Duration = Duration::from_secs(2);
-/// While a service is not there: a start must not wait for the next round.
+/// The interval while a service is not ready, so that the gateway becomes ready soon after it.
 const INTERVAL_WHILE_AWAY: Duration = Duration::from_millis(200);
 
-/// Keeps `condition` true while the service behind `channel` says that it serves. Never ends.
+/// Keeps `condition` true while the service behind `channel` reports that it is serving. Never returns.
 pub(crate) async fn watch(channel: Channel, condition: Condition) {
     let mut client = HealthClient::new(channel);
     loop {

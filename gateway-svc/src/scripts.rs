@@ -1,4 +1,4 @@
-//! Storing a script, as both ports do it.
+//! Creation of scripts, for both ports.
 
 use mesh::deadline::Deadline;
 use mesh::{Caller, Error};
@@ -12,15 +12,15 @@ use crate::clients::Channels;
 pub(crate) struct Created {
     /// The registry's answer.
     pub(crate) reply: CreateScriptResponse,
-    /// What the scheduler made of the text.
+    /// The scheduler's check of the text.
     pub(crate) check: CheckScriptResponse,
 }
 
 /// Why a script was not stored.
 pub(crate) enum NotCreated {
-    /// The text is not a script. At least one problem.
+    /// The text is not a valid script. There is at least one problem.
     NoScript(Vec<ScriptProblem>),
-    /// A service said no, or does not answer.
+    /// A service refused the request, or does not answer.
     Failed(Error),
 }
 
@@ -31,7 +31,8 @@ impl From<Status> for NotCreated {
 }
 
 impl From<NotCreated> for Error {
-    /// Problems are refused content. Only the first few fit into an error; `CheckScript` tells all.
+    /// Problems become errors of the field `content`. Only the first few fit into an error; `CheckScript`
+    /// returns all.
     fn from(refused: NotCreated) -> Self {
         match refused {
             NotCreated::Failed(error) => error,
@@ -43,14 +44,14 @@ impl From<NotCreated> for Error {
     }
 }
 
-/// Stores a script, unless its text is none.
+/// Stores a script, unless its text is not a valid script.
 pub(crate) async fn create_script(
     channels: &Channels,
     caller: &Caller,
     deadline: Deadline,
     script: Script,
 ) -> Result<Created, NotCreated> {
-    // Of a blank text nothing can be said; the registry refuses it.
+    // A blank text is not checked; the registry refuses it.
     let check = match script.content.trim() {
         "" => CheckScriptResponse::default(),
         _ => check_script(channels, caller, deadline, script.content.clone()).await?,
@@ -63,7 +64,7 @@ pub(crate) async fn create_script(
     Ok(Created { reply, check })
 }
 
-/// What the scheduler makes of a text. Nothing is stored.
+/// Lets the scheduler check a text. Nothing is stored.
 pub(crate) async fn check_script(
     channels: &Channels,
     caller: &Caller,

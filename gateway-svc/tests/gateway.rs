@@ -1,4 +1,4 @@
-//! The gateway as its clients see it, in front of services that speak the mesh's gRPC.
+//! The gateway as its clients see it, in front of fake gRPC services.
 
 mod grpc;
 mod rest;

@@ -1,5 +1,5 @@
-//! The admin port: `/metrics`, `/livez` and `/readyz` for load balancers and supervisors, and `/log`, where the log
-//! levels are read (GET) and changed (PUT).
+//! The admin port: `/metrics`, `/livez` and `/readyz` for load balancers and supervisors, and `/log`, which
+//! returns (GET) or changes (PUT) the log levels.
 
 use axum::extract::State;
 use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
@@ -10,7 +10,7 @@ use crate::health::Readiness;
 use crate::metrics;
 use crate::telemetry::LogControl;
 
-/// The endpoints of these services, which share a process.
+/// The admin endpoints of services that share a process.
 pub fn router(
     registries: Vec<prometheus::Registry>,
     services: Vec<(&'static str, Readiness)>,
@@ -54,7 +54,7 @@ async fn render_metrics(
     match metrics::page(&registries, accept) {
         Ok((content_type, page)) => Ok(([(CONTENT_TYPE, content_type)], page)),
         Err(error) => {
-            tracing::error!(%error, "metrics cannot be rendered");
+            tracing::error!(%error, "cannot render the metrics");
             Err(StatusCode::INTERNAL_SERVER_ERROR)
         }
     }

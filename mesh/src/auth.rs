@@ -1,9 +1,9 @@
-//! Who calls: another service of the mesh, or on behalf of whom.
+//! The caller of a request: another service of the mesh, or the user on whose behalf it calls.
 //!
-//! Between services a shared secret (or mutual TLS) says that the call comes from inside the mesh.
-//! The gateway verifies the user's token at the edge and passes on whom it belongs to; a call
-//! without a user is a service's own. Only a server that checks the secret, that is reached over
-//! mutual TLS, or that no one else can reach, may trust these headers.
+//! A shared secret or mutual TLS proves that a call comes from inside the mesh. The gateway verifies the
+//! user's token and passes on the user's name and role; a call without a user is a service's own. A server
+//! may trust these headers only if it checks the secret, requires mutual TLS, or cannot be reached from
+//! outside the mesh.
 
 use http::{HeaderMap, HeaderValue};
 use proto::registry::v1::Role;
@@ -12,33 +12,34 @@ use serde::{Deserialize, Deserializer};
 use crate::error::{Error, Reason};
 use crate::hash::Hash;
 
-/// What a secret reads as.
+/// Replaces a secret in output.
 pub const REDACTED: &str = "***";
-/// What is said to who writes back what a secret reads as.
+/// The error for a request that sends [`REDACTED`] back as a secret.
 pub const REDACTED_GIVEN: &str = "*** stands for a secret that is not shown; write the secret itself";
 
 const SUBJECT: &str = "x-funless-subject";
 const ROLE: &str = "x-funless-role";
 const SECRET: &str = "x-funless-secret";
 
-/// On whose behalf a call is made.
+/// The user or service on whose behalf a call is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
-    /// A service of the mesh, for itself.
+    /// A service of the mesh, on its own behalf.
     Service,
-    /// A user who works with the modules he owns and the shared ones.
+    /// A user with access to their own modules and to shared ones.
     Subject(String),
-    /// A user who reaches everything.
+    /// An administrator, with access to everything.
     Admin(String),
 }
 
 impl Caller {
-    /// The caller of a request that came through the server stack.
+    /// The caller of a request that passed the server stack.
     pub fn of<T>(request: &tonic::Request<T>) -> Self {
         request.extensions().get().cloned().unwrap_or(Self::Service)
     }
 
-    /// Whether the caller reaches what belongs to `owner`. An empty owner shares with all.
+    /// Whether the caller has access to what belongs to `owner`. Resources with an empty owner are shared
+    /// with all users.
     pub fn reaches(&self, owner: &str) -> bool {
         match self {
             Self::Service | Self::Admin(_) => true,
@@ -46,7 +47,7 @@ impl Caller {
         }
     }
 
-    /// Refuses users: what is called is for the mesh's own services.
+    /// Returns `PermissionDenied` for users: only services of the mesh may call.
     pub fn only_services(&self) -> Result<(), Error> {
         match self {
             Self::Service => Ok(()),
@@ -56,7 +57,7 @@ impl Caller {
         }
     }
 
-    /// The owner of what this caller creates; empty for a service.
+    /// The owner of resources that this caller creates; empty for a service.
     pub fn owner(&self) -> &str {
         match self {
             Self::Service => "",
@@ -73,7 +74,7 @@ impl Caller {
         }
     }
 
-    /// Makes a call be on behalf of this caller, whatever the headers said before.
+    /// Writes this caller into the headers, replacing any other.
     pub fn put(&self, headers: &mut HeaderMap) {
         headers.remove(SUBJECT);
         headers.remove(ROLE);
@@ -89,7 +90,7 @@ impl Caller {
         headers.insert(ROLE, HeaderValue::from_static(role.as_str_name()));
     }
 
-    /// A request on behalf of this caller.
+    /// Makes `request` on behalf of this caller.
     pub fn attach<T>(&self, mut request: tonic::Request<T>) -> tonic::Request<T> {
         let mut headers = std::mem::take(request.metadata_mut()).into_headers();
         self.put(&mut headers);
@@ -97,7 +98,7 @@ impl Caller {
         request
     }
 
-    /// Reads what [`Caller::put`] wrote. `None` when the headers contradict each other.
+    /// Reads the headers that [`Caller::put`] writes. `None` if they contradict each other.
     pub(crate) fn read(headers: &HeaderMap) -> Option<Self> {
         let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
         match (text(SUBJECT), text(ROLE)) {
@@ -110,12 +111,12 @@ impl Caller {
     }
 }
 
-/// A secret that is never shown: not in logs, not in `Debug`.
+/// A secret that never appears in logs or in `Debug` output.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl<'de> Deserialize<'de> for Secret {
-    /// The error for what is not text does not show it.
+    /// The error for a value that is not a string does not contain the value.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
@@ -131,7 +132,7 @@ impl<'de> Deserialize<'de> for Secret {
 }
 
 impl Secret {
-    /// Keeps `text` secret.
+    /// Wraps `text`.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -141,8 +142,8 @@ impl Secret {
         Self(hex::encode(rand::random::<[u8; 32]>()))
     }
 
-    /// The most bits of entropy that a text of this length and of these kinds of characters can have. A text that
-    /// people made up has far fewer.
+    /// The maximum entropy, in bits, of a text of this length and these kinds of characters. A secret that a
+    /// person chose has far less.
     pub fn max_entropy_bits(&self) -> u32 {
         let has = |is_of_kind: fn(&char) -> bool| self.0.chars().any(|character| is_of_kind(&character));
         let size = |is_of_kind, size| if has(is_of_kind) { size } else { 0 };
@@ -158,7 +159,7 @@ impl Secret {
         (self.0.chars().count() as f64 * f64::from(u32::max(alphabet, 1)).log2()) as u32
     }
 
-    /// The secret itself, for where it is used.
+    /// The secret itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -170,7 +171,7 @@ impl Secret {
         }
     }
 
-    /// Whether the headers carry this secret. Compares hashes, so that the time it takes tells
+    /// Whether the headers carry this secret. Compares hashes, so that the comparison's timing reveals
     /// nothing about the secret.
     pub(crate) fn is_in(&self, headers: &HeaderMap) -> bool {
         headers.get(SECRET).is_some_and(|value| Hash::of(value.as_bytes()) == Hash::of(self.0.as_bytes()))
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_travels_in_headers_and_replaces_a_forged_one() {
+    fn a_caller_is_sent_in_headers_and_replaces_a_forged_one() {
         for caller in [Caller::Service, Caller::Subject("ann".into()), Caller::Admin("root".into())] {
             let mut headers = HeaderMap::new();
             headers.insert(SUBJECT, HeaderValue::from_static("forged"));
@@ -208,28 +209,28 @@ mod tests {
     }
 
     #[test]
-    fn contradicting_headers_are_nobody() {
+    fn contradicting_headers_have_no_caller() {
         let mut headers = HeaderMap::new();
         headers.insert(SUBJECT, HeaderValue::from_static("ann"));
         assert_eq!(Caller::read(&headers), None);
     }
 
     #[test]
-    fn who_reaches_what() {
+    fn callers_have_access_to_their_own_and_to_shared_resources() {
         let ann = Caller::Subject("ann".into());
         assert!(ann.reaches("") && ann.reaches("ann") && !ann.reaches("bob"));
         assert!(Caller::Admin("root".into()).reaches("bob") && Caller::Service.reaches("bob"));
     }
 
     #[test]
-    fn a_secret_that_looks_like_a_number_is_refused_unseen() {
+    fn a_numeric_secret_is_refused_without_being_shown() {
         assert_eq!(serde_json::from_str::<Secret>("\"12345\"").expect("text").expose(), "12345");
         let error = serde_json::from_str::<Secret>("12345").expect_err("a number").to_string();
         assert!(error.contains("quotes") && !error.contains("12345"), "{error}");
     }
 
     #[test]
-    fn secrets_do_not_show() {
+    fn secrets_are_not_shown() {
         let secret = Secret::new("hunter2");
         assert_eq!(format!("{secret:?}"), "***");
         let mut headers = HeaderMap::new();

@@ -1,11 +1,11 @@
-//! Waiting between attempts.
+//! Waits between attempts.
 
 use std::time::Duration;
 
 use rand::RngExt as _;
 
-/// Exponential backoff with full jitter: each wait is random between half of the current ceiling
-/// and the ceiling, which doubles up to a cap.
+/// Exponential backoff with jitter: each wait is random between half the current ceiling and the ceiling,
+/// which doubles up to a cap.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     first: Duration,
@@ -14,7 +14,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Waits of about `first`, doubling up to `cap`.
+    /// Starts at about `first` and doubles up to `cap`.
     pub fn new(first: Duration, cap: Duration) -> Self {
         Self { first, cap, ceiling: first }
     }
@@ -24,12 +24,12 @@ impl Backoff {
         Self::new(Duration::from_millis(50), Duration::from_secs(1))
     }
 
-    /// The attempt has succeeded: the next wait is the first again.
+    /// Starts over after a successful attempt.
     pub fn reset(&mut self) {
         self.ceiling = self.first;
     }
 
-    /// How long to wait now.
+    /// The time to wait before the next attempt.
     pub fn next_wait(&mut self) -> Duration {
         let wait = self.ceiling.mul_f64(rand::rng().random_range(0.5..=1.0));
         self.ceiling = (self.ceiling * 2).min(self.cap);

@@ -1,9 +1,9 @@
-//! How one service calls another.
+//! Channels: how one service calls another.
 //!
-//! A [`Channel`] is one type with two kinds behind it: a remote HTTP/2 connection (TCP with or
-//! without TLS, a Unix socket, or a tunnel), and a local one that calls the other service's router
-//! directly, with no socket and no HTTP/2 framing. Clients cannot tell them apart. A [`Dialer`] makes
-//! channels from [`Endpoint`]s, so that what a service is connected to is only configuration.
+//! A [`Channel`] is one type with two kinds behind it: a remote HTTP/2 connection (TCP with or without TLS, a
+//! Unix socket, or a tunnel), and a local one that calls the other service's router directly, with no socket
+//! and no HTTP/2 framing. Clients cannot tell them apart. A [`Dialer`] makes channels from [`Endpoint`]s, so
+//! that only configuration decides what a service connects to.
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -32,7 +32,7 @@ use crate::telemetry::{self, RpcSpan};
 use crate::tls::ClientTls;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A peer whose host vanished is noticed after at most the sum of these two.
+/// A peer whose host has vanished is detected within the sum of these two.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Makes channels. Clones share the services of this process.
@@ -43,17 +43,17 @@ pub struct Dialer {
     tls: Option<ClientTls>,
 }
 
-/// Filled when the service has been wired: services of one process may name each other in a circle.
+/// Filled when the service has been built: services of one process may refer to each other in a cycle.
 type LocalSlot = Arc<OnceLock<axum::Router>>;
 
 impl Dialer {
-    /// A dialer whose channels show `secret` and speak `tls`.
+    /// A dialer whose channels send `secret` and use `tls`.
     pub fn new(secret: Option<Secret>, tls: Option<ClientTls>) -> Self {
         Self { locals: Arc::default(), secret, tls }
     }
 
-    /// A channel to `endpoint`. It connects with the first call, and again whenever the connection
-    /// was lost; an error means that the endpoint cannot work at all.
+    /// A channel to `endpoint`. It connects on the first call and reconnects whenever the connection is lost.
+    /// An error means that the endpoint can never be used.
     pub fn dial(&self, endpoint: &Endpoint) -> Result<Channel, Error> {
         let kind = match endpoint {
             Endpoint::Local(name) => Kind::Local(self.local(name)),
@@ -66,8 +66,8 @@ impl Dialer {
         Ok(Channel { endpoint: Arc::new(endpoint.clone()), kind, secret: self.secret.clone() })
     }
 
-    /// A channel over `connection`, on whose other end somebody serves; `name` is what messages call it.
-    /// It cannot connect again: once the connection has ended, calls fail as not started.
+    /// A channel over `connection`, whose other end serves; `name` identifies it in messages. It cannot
+    /// reconnect: once the connection has ended, calls fail as not started.
     pub async fn dial_tunnel<C>(&self, name: &str, connection: C) -> Result<Channel, Error>
     where
         C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -78,9 +78,9 @@ impl Dialer {
             std::future::ready(connection.take().ok_or_else(closed))
         });
         let endpoint = Endpoint::Tunnel(name.to_owned());
-        // The address is never used, but HTTP/2 wants an authority. Connecting is no more than to send the
-        // first bytes; from then on a peer that is gone is noticed, even when nobody calls.
-        let channel = watched(transport::Endpoint::from_static("http://tunnel"))
+        // The address is never used, but HTTP/2 requires an authority. Connecting only sends the first bytes;
+        // from then on keep-alive detects a peer that is gone, even while there are no calls.
+        let channel = with_keep_alive(transport::Endpoint::from_static("http://tunnel"))
             .connect_with_connector(connect)
             .await
             .map_err(|error| failure(&endpoint, &error))?;
@@ -88,7 +88,7 @@ impl Dialer {
         Ok(Channel { endpoint, kind, secret: self.secret.clone() })
     }
 
-    /// Makes `router` what `local:name` reaches. The first router of a name stays.
+    /// Serves `router` at `local:name`. The first router of a name wins.
     pub fn provide(&self, name: &str, router: axum::Router) {
         self.local(name).get_or_init(|| router);
     }
@@ -98,7 +98,7 @@ impl Dialer {
     }
 
     fn dial_tcp(&self, uri: &http::Uri) -> Result<transport::Channel, Error> {
-        let mut endpoint = watched(transport::Endpoint::from(uri.clone()))
+        let mut endpoint = with_keep_alive(transport::Endpoint::from(uri.clone()))
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true);
         if uri.scheme_str() == Some("https") {
@@ -111,8 +111,8 @@ impl Dialer {
     }
 }
 
-/// Connections to another machine, which may vanish without a word.
-fn watched(endpoint: transport::Endpoint) -> transport::Endpoint {
+/// Enables keep-alive: a peer on another machine may vanish silently.
+fn with_keep_alive(endpoint: transport::Endpoint) -> transport::Endpoint {
     endpoint
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
@@ -126,14 +126,14 @@ fn dial_unix(path: PathBuf) -> transport::Channel {
         let path = path.clone();
         async move { tokio::net::UnixStream::connect(path).await.map(TokioIo::new) }
     });
-    // The address is never used, but HTTP/2 wants an authority.
+    // The address is never used, but HTTP/2 requires an authority.
     transport::Endpoint::from_static("http://unix.socket")
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .connect_with_connector_lazy(connect)
 }
 
-/// A way to another service, for the generated clients. Cheap to clone.
+/// A channel to another service, for the generated clients. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Channel {
     endpoint: Arc<Endpoint>,
@@ -148,7 +148,7 @@ enum Kind {
 }
 
 impl Channel {
-    /// Where it leads.
+    /// The endpoint that it leads to.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
@@ -160,7 +160,7 @@ impl Service<http::Request<Body>> for Channel {
     type Future = BoxFuture<'static, Result<Self::Response, Status>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        // Readiness is awaited in `call`, within the call's deadline.
+        // `call` awaits readiness, within the call's deadline.
         Poll::Ready(Ok(()))
     }
 
@@ -168,7 +168,7 @@ impl Service<http::Request<Body>> for Channel {
         if let Some(secret) = &self.secret {
             secret.put(request.headers_mut());
         }
-        // A subscription, the only call without a deadline, has no span: it lasts.
+        // A subscription, the only call without a deadline, has no span: it is long-lived.
         let has_span = telemetry::is_sampled() && request.headers().contains_key(GRPC_TIMEOUT);
         let call = has_span.then(|| telemetry::client_span(request.uri().path(), &self.endpoint));
         let Some(call) = call.filter(|call| !call.span().is_disabled()) else {
@@ -181,7 +181,7 @@ impl Service<http::Request<Body>> for Channel {
     }
 }
 
-/// Notes in the span of a call how it ended.
+/// Records the status of a call in its span.
 async fn traced(
     answer: impl Future<Output = Result<http::Response<Body>, Status>>,
     call: RpcSpan,
@@ -216,7 +216,8 @@ impl Channel {
     }
 }
 
-/// The deadline holds for the wait for a connection, too, which happens in front of tonic's own timer.
+/// Calls a remote service. The deadline includes the wait for a connection, which tonic's own timer does not
+/// cover.
 async fn call_remote(
     endpoint: &Arc<Endpoint>,
     channel: transport::Channel,
@@ -230,7 +231,7 @@ async fn call_remote(
         Some(timeout) => tokio::time::timeout(timeout, call).await.map_err(|_| too_late())?,
     };
     let response = outcome.map_err(|error| failure(endpoint, &error))?;
-    // Once the answer has begun, what breaks is never known not to have started.
+    // Once the response has begun, the call has started.
     let endpoint = Arc::clone(endpoint);
     let lost = move |status: Status| {
         let message = format!("the connection to {endpoint} broke: {}", status.message());
@@ -243,7 +244,7 @@ fn too_late() -> Error {
     Error::new(Reason::DeadlineExceeded, "the deadline passed before there was an answer")
 }
 
-/// Tells what is known not to have started from what may have.
+/// Distinguishes calls that are known not to have started from those that may have.
 fn failure(endpoint: &Endpoint, error: &(dyn StdError + 'static)) -> Error {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -257,7 +258,7 @@ fn failure(endpoint: &Endpoint, error: &(dyn StdError + 'static)) -> Error {
         if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled) {
             return Error::unavailable(format!("the connection to {endpoint} is closed"));
         }
-        // The peer says that it has not looked at the request: it drains.
+        // The peer drains and has not processed the request.
         if let Some(h2) = error.downcast_ref::<h2::Error>()
             && (h2.reason() == Some(h2::Reason::REFUSED_STREAM)
                 || (h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR)))

@@ -1,6 +1,6 @@
-//! Configuration: a file, the environment, flags.
+//! Configuration from a file, the environment and flags.
 //!
-//! One precedence for every service, the later wins:
+//! Every service uses the same precedence; later sources win:
 //!
 //! 1. the defaults in the service's `config.rs`
 //! 2. the TOML file named by `--config`
@@ -9,8 +9,8 @@
 //! 4. flags: `--set KEY=VALUE`, with `.` where the file has a table, such as
 //!    `--set server.listen=127.0.0.1:4001`
 //!
-//! An unknown key, or a value of the wrong type, stops the start before a port is opened. So does a variable
-//! `FUNLESS_...` that is not a service's: nobody would read it.
+//! An unknown key or a value of the wrong type is an error before any port is opened. So is a `FUNLESS_...`
+//! variable that belongs to no service, since it would have no effect.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,25 +26,25 @@ use crate::auth::Secret;
 pub use crate::telemetry::{LogFormat, TelemetryConfig};
 use crate::tls::{ClientTlsConfigFiles, ServerTlsConfig};
 
-/// The services of a mesh, as the environment names them: `FUNLESS_<SERVICE>_<KEY>`.
+/// The services of a mesh, as named in environment variables: `FUNLESS_<SERVICE>_<KEY>`.
 pub const SERVICES: [&str; 6] = ["registry", "sink", "scheduler", "worker", "connector", "gateway"];
 
 const VARIABLE_PREFIX: &str = "FUNLESS_";
 
-/// What the configuration of every service holds.
+/// The configuration of a service.
 pub trait ServiceConfig: DeserializeOwned {
     /// The service's name in the environment, in logs and in traces: `registry`.
     const NAME: &'static str;
 
-    /// How it serves the other services.
+    /// The server's settings.
     fn server(&self) -> &ServerConfig;
-    /// How it is seen.
+    /// Logs and traces.
     fn telemetry(&self) -> &TelemetryConfig;
-    /// What types cannot say. An error names the key.
+    /// Checks what the types cannot express. An error names the key.
     fn validate(&self) -> Result<(), String> {
         Ok(())
     }
-    /// What it listens on beside `server.listen`, by name.
+    /// Listeners in addition to `server.listen`, by name.
     fn more_listeners(&self) -> Vec<(&'static str, Listen)> {
         Vec::new()
     }
@@ -54,23 +54,23 @@ pub trait ServiceConfig: DeserializeOwned {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
-    /// Where gRPC is served: `address:port`, or `unix:/path`. Port 0 takes a free one.
+    /// Where gRPC is served: `address:port`, or `unix:/path`. Port 0 selects a free port.
     pub listen: Listen,
-    /// Where `/metrics`, `/livez`, `/readyz` and `/log` are served, plain HTTP. Absent: `listen`'s address with
-    /// its port + 100; `off`: nowhere.
+    /// Where `/metrics`, `/livez`, `/readyz` and `/log` are served over plain HTTP. Absent: the address of
+    /// `listen` with its port + 100. `off`: nowhere.
     pub admin_listen: AdminListen,
-    /// Calls that run at once; more are refused as OVERLOADED.
+    /// The maximum number of concurrent calls; more are refused as OVERLOADED.
     pub max_concurrent: usize,
-    /// Drain when the parent process ends, however it does: for children of a supervisor.
+    /// Drain when the parent process ends for any reason; for children of a supervisor.
     pub stop_with_parent: bool,
-    /// How long a stop waits for calls that run, in seconds.
+    /// How long a stop waits for running calls, in seconds.
     pub drain_timeout_s: u64,
-    /// The secret that services of one mesh show each other. Absent: whoever reaches the port is
+    /// The secret that services of one mesh show each other. Absent: every client that reaches the port is
     /// trusted.
     pub secret: Option<Secret>,
-    /// TLS of the service's ports; the admin port stays plain.
+    /// TLS of the service's ports; the admin port is always plain HTTP.
     pub tls: Option<ServerTlsConfig>,
-    /// TLS towards other services.
+    /// TLS for connections to other services.
     pub client_tls: Option<ClientTlsConfigFiles>,
 }
 
@@ -90,7 +90,7 @@ impl Default for ServerConfig {
 }
 
 impl ServerConfig {
-    /// The defaults, listening on loopback at `port`.
+    /// The defaults, listening on loopback port `port`.
     pub fn on_port(port: u16) -> Self {
         Self { listen: Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], port))), ..Self::default() }
     }
@@ -124,14 +124,14 @@ impl<'de> Deserialize<'de> for Listen {
     }
 }
 
-/// Where the admin port is.
+/// Where the admin port listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdminListen {
-    /// At the port of the service + 100; nowhere when that listens on a Unix socket or on port 0.
+    /// On the service's port + 100; nowhere if the service listens on a Unix socket or on port 0.
     Beside,
     /// Nowhere.
     Off,
-    /// Here.
+    /// At this address.
     At(SocketAddr),
 }
 
@@ -199,7 +199,8 @@ pub fn load<C: ServiceConfig>() -> Result<C, String> {
     extract(&with_flags(figment, &arguments.set)?)
 }
 
-/// The service and the key that a variable sets; `None` if it is not of a mesh. As anywhere else, case does not matter.
+/// The service and the key that a variable sets; `None` if it does not start with `FUNLESS_`. Case does not
+/// matter.
 pub fn service_of_variable(variable: &str) -> Result<Option<(&'static str, String)>, String> {
     let name = variable.to_uppercase();
     let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) else { return Ok(None) };
@@ -213,7 +214,7 @@ pub fn service_of_variable(variable: &str) -> Result<Option<(&'static str, Strin
     })
 }
 
-/// The configuration that `settings`, an object, and then the flags `set` say.
+/// The configuration given by `settings`, an object, and then the flags `set`, which win.
 pub fn of_settings<C: ServiceConfig>(settings: &serde_json::Value, set: &[String]) -> Result<C, String> {
     extract(&with_flags(Figment::from(Serialized::defaults(settings)), set)?)
 }
@@ -229,7 +230,7 @@ fn with_flags(mut figment: Figment, set: &[String]) -> Result<Figment, String> {
     Ok(figment)
 }
 
-/// Which key is wrong, why, and where it was said.
+/// Names the key that is wrong, the problem and the source.
 fn describe(error: &figment::Error) -> String {
     let key = error.path.join(".");
     let problem = match &error.kind {
@@ -243,7 +244,7 @@ fn describe(error: &figment::Error) -> String {
     format!("{key}: {problem}{}", place(error))
 }
 
-/// The file or the variable that an error is about; nothing for a flag, which is before the user's eyes.
+/// The file or environment that an error is about; empty for a flag, which the user has just typed.
 fn place(error: &figment::Error) -> String {
     let metadata = error.metadata.as_ref();
     match metadata.and_then(|metadata| metadata.source.as_ref()) {
@@ -304,14 +305,14 @@ mod tests {
     }
 
     #[test]
-    fn defaults_hold_where_nothing_is_said() {
+    fn absent_keys_have_defaults() {
         let config = read("[server]\nmax_concurrent = 7").expect("valid");
         assert_eq!((config.server.max_concurrent, config.server.drain_timeout_s), (7, 30));
         assert_eq!(config.name, "x");
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_key() {
         let cases = [
             ("nmae = 'a'", "unknown key nmae; expected one of server, telemetry, name"),
             ("[server]\nlisen = 'a'", "unknown key server.lisen; expected one of listen, admin_listen, "),
@@ -327,19 +328,19 @@ mod tests {
         ];
         for (toml, expected) in cases {
             let error = read(toml).expect_err(toml);
-            assert!(error.starts_with(expected), "{error:?} begins with {expected:?}");
+            assert!(error.starts_with(expected), "{error:?} should start with {expected:?}");
         }
     }
 
     #[test]
-    fn variables_are_keys_of_services() {
+    fn variables_set_keys_of_services() {
         for (variable, expected) in [
             ("FUNLESS_WORKER_NAME", Some(("worker", "name"))),
             ("funless_registry_server__tls__cert", Some(("registry", "server.tls.cert"))),
             ("PATH", None),
             ("FL_CONFIG", None),
         ] {
-            let found = service_of_variable(variable).expect("not refused");
+            let found = service_of_variable(variable).expect("a valid variable");
             assert_eq!(found.as_ref().map(|(service, key)| (*service, key.as_str())), expected);
         }
         for variable in
@@ -362,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn the_admin_port_is_beside_that_of_the_service() {
+    fn the_admin_port_defaults_to_the_service_port_plus_100() {
         let listen: Listen = "10.0.0.1:4001".parse().expect("valid");
         assert_eq!(AdminListen::Beside.address(&listen), "10.0.0.1:4101".parse().ok());
         assert_eq!(AdminListen::Off.address(&listen), None);

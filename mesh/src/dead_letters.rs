@@ -1,4 +1,4 @@
-//! Dead letters: what the RPCs of event sources and of sinks share.
+//! Dead letters: code shared by the RPCs of event sources and of sinks.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use crate::error::Error;
 /// The maximum number of dead letters that one call lists, redrives or purges.
 pub const MAX_DEAD_LETTERS: u32 = 1000;
 
-/// A requested number of dead letters; 0 stands for the maximum, which bounds every other number.
+/// The page size for a requested number of dead letters: 0 means the maximum, and larger numbers are capped.
 pub fn page_size(requested: u32) -> u32 {
     if requested == 0 { MAX_DEAD_LETTERS } else { requested.min(MAX_DEAD_LETTERS) }
 }

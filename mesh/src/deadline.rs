@@ -1,8 +1,8 @@
-//! How long the caller waits.
+//! Deadlines: how long a caller waits.
 //!
-//! A deadline travels as `grpc-timeout`, the time that is left. The server stack turns it into a
-//! [`Deadline`] among the request's extensions, ends the handler when it passes, and a handler that
-//! calls on hands on what is left.
+//! A deadline is sent as `grpc-timeout`, the time that is left. The server stack turns it into a [`Deadline`]
+//! in the request's extensions and ends the handler when it passes. A handler passes the remaining time on to
+//! the services that it calls.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// The gRPC header of the time that is left.
 pub const GRPC_TIMEOUT: &str = "grpc-timeout";
 
-/// The moment at which nobody waits for the answer any more.
+/// The time after which the caller no longer waits for the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
@@ -32,31 +32,31 @@ impl Deadline {
         Self::of(request).map_or(own, |callers| callers.min(own))
     }
 
-    /// The time that is left; zero when it has passed.
+    /// The time that is left; zero if the deadline has passed.
     pub fn remaining(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
     }
 
-    /// The same, but for so much time.
+    /// The deadline minus `time`.
     #[must_use]
     pub fn earlier(self, time: Duration) -> Self {
         Self(self.0.checked_sub(time).unwrap_or(self.0))
     }
 
-    /// The moment itself, for `tokio::time::timeout_at`.
+    /// The deadline as an `Instant`, for `tokio::time::timeout_at`.
     pub fn instant(self) -> Instant {
         self.0
     }
 
-    /// What is left, as a `grpc-timeout`.
+    /// The remaining time, as a `grpc-timeout`.
     pub fn to_header(self) -> http::HeaderValue {
-        /// Eight digits are the most that a `grpc-timeout` may have.
-        const MOST: u128 = 99_999_999;
-        let ms = self.remaining().as_millis().min(MOST);
+        /// A `grpc-timeout` has at most eight digits.
+        const MAX_MS: u128 = 99_999_999;
+        let ms = self.remaining().as_millis().min(MAX_MS);
         http::HeaderValue::try_from(format!("{ms}m")).expect("digits and a letter")
     }
 
-    /// A request that carries what is left of the deadline.
+    /// A request with the remaining time as its timeout.
     pub fn attach<T>(self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
         request.set_timeout(self.remaining());

@@ -1,4 +1,4 @@
-//! Where services are reached.
+//! Endpoints: the addresses of services.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 
-/// Where a service is reached: `http://host:port`, `https://host:port`, `unix:/path`, or
-/// `local:name` for a service in this process.
+/// The address of a service: `http://host:port`, `https://host:port`, `unix:/path`, or `local:name` for a
+/// service in this process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// TCP, with TLS for `https`.
@@ -16,15 +16,14 @@ pub enum Endpoint {
     Unix(PathBuf),
     /// The service of this name in this process.
     Local(String),
-    /// The end of a tunnel that was opened from there. Nobody can dial it, or write it into a
-    /// configuration.
+    /// The end of a tunnel that the other side has opened. It cannot be dialed or configured.
     Tunnel(String),
 }
 
 impl Endpoint {
     /// Plain TCP on loopback at `port`.
     pub fn loopback(port: u16) -> Self {
-        format!("http://127.0.0.1:{port}").parse().expect("this is an endpoint")
+        format!("http://127.0.0.1:{port}").parse().expect("a valid endpoint")
     }
 }
 
@@ -69,7 +68,8 @@ impl<'de> Deserialize<'de> for Endpoint {
     }
 }
 
-/// Refuses what can be neither an IPv4 address nor a name in DNS or in a hosts file, and says why.
+/// Checks that `host` can be an IPv4 address or a name in DNS or in a hosts file. An error states the
+/// problem.
 pub fn check_host(host: &str) -> Result<(), String> {
     if host.is_empty() {
         return Err("expected a host".into());

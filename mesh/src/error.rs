@@ -1,8 +1,8 @@
-//! How a call fails: one closed set of reasons, mapped once to gRPC.
+//! Errors of calls: a closed set of reasons and their mapping to gRPC.
 //!
-//! The reasons are published in `funless/error/v1/reason.proto`. A failing handler returns an
-//! [`Error`]; on the wire it is a `tonic::Status` with `google.rpc.ErrorInfo` (and `BadRequest` and
-//! `RetryInfo` where they apply) in its details; on the other side it is an [`Error`] again.
+//! The reasons are published in `funless/error/v1/reason.proto`. A handler that fails returns an [`Error`].
+//! On the wire it is a `tonic::Status` with `google.rpc.ErrorInfo` (and `BadRequest` and `RetryInfo` where
+//! they apply) in its details. The client converts it back to an [`Error`].
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 /// The domain of the reasons in `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "funless.dev";
 
-/// Statuses travel in HTTP/2 headers, of which clients take 16 KiB, each text escaped once and encoded
-/// once more in the details.
+/// Statuses are sent in HTTP/2 headers, of which clients accept 16 KiB. Each text occurs twice: escaped in
+/// the message, and encoded in the details.
 const MAX_MESSAGE_BYTES: usize = 1200;
 const MAX_FIELDS: usize = 8;
 const MAX_FIELD_BYTES: usize = 300;
@@ -23,29 +23,29 @@ const MAX_FIELD_BYTES: usize = 300;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
-    /// What programs match.
+    /// The reason, for programs.
     pub reason: Reason,
-    /// What people read. Holds nothing internal.
+    /// The message, for people. Contains nothing internal.
     pub message: String,
-    /// The refused fields of an [`Reason::InvalidField`], each with its message.
+    /// The refused fields of a [`Reason::InvalidField`], each with its message.
     pub fields: Vec<(String, String)>,
-    /// When to come back, if the caller may.
+    /// How long to wait before a retry, if the caller may retry.
     pub retry_after: Option<Duration>,
 }
 
 impl Error {
-    /// A failure for `reason`.
+    /// An error with this reason.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         let message = cut(message.into(), MAX_MESSAGE_BYTES);
         Self { reason, message, fields: Vec::new(), retry_after: None }
     }
 
-    /// One refused field.
+    /// An error about one refused field.
     pub fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::fields([(field.into(), message.into())])
     }
 
-    /// Refused fields, at least one. A field may have several messages.
+    /// An error about refused fields, at least one. A field may have several messages.
     pub fn fields(fields: impl IntoIterator<Item = (String, String)>) -> Self {
         let short = |(field, message)| (cut(field, MAX_FIELD_BYTES), cut(message, MAX_FIELD_BYTES));
         let fields: Vec<_> = fields.into_iter().take(MAX_FIELDS).map(short).collect();
@@ -53,28 +53,29 @@ impl Error {
         Self { fields, ..Self::new(Reason::InvalidField, words.join("; ")) }
     }
 
-    /// A fault of the platform. `context` goes to the operator's log, not to the caller.
+    /// A fault of the platform. `context` is logged for the operator and not sent to the caller.
     pub fn internal(context: impl std::fmt::Display) -> Self {
         tracing::error!(%context, "internal error");
         Self::new(Reason::Internal, "internal error")
     }
 
-    /// A limit is full; the caller may come back after `retry_after`.
+    /// A limit is reached; the caller may retry after `retry_after`.
     pub fn overloaded(message: impl Into<String>, retry_after: Duration) -> Self {
         Self { retry_after: Some(retry_after), ..Self::new(Reason::Overloaded, message) }
     }
 
-    /// Something that is needed cannot be reached.
+    /// A dependency cannot be reached.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(Reason::Unavailable, message)
     }
 
-    /// The failure of reading a request. [`Error::from`] would take a mistake of its sender for a fault of ours.
+    /// The error for a request that cannot be read. [`Error::from`] would take the client's mistake for a
+    /// fault of the platform.
     pub fn of_request(status: &Status) -> Self {
         without_reason(status).unwrap_or_else(|| status.into())
     }
 
-    /// Whether the call is known not to have started, so that repeating it is safe.
+    /// Whether the call is known not to have started, so that a retry is safe.
     pub fn not_started(&self) -> bool {
         matches!(
             self.reason,
@@ -88,7 +89,7 @@ impl Error {
     }
 }
 
-/// At most `bytes` of the text, cut between characters.
+/// Truncates `text` to at most `bytes` bytes, at a character boundary.
 fn cut(mut text: String, bytes: usize) -> String {
     if text.len() > bytes {
         text.truncate(text.floor_char_boundary(bytes));
@@ -97,13 +98,13 @@ fn cut(mut text: String, bytes: usize) -> String {
     text
 }
 
-/// The name of a reason outside protobuf: `FUNCTION_NOT_FOUND` of `REASON_FUNCTION_NOT_FOUND`.
+/// The name of a reason outside protobuf: `FUNCTION_NOT_FOUND` for `REASON_FUNCTION_NOT_FOUND`.
 pub fn reason_name(reason: Reason) -> &'static str {
     let name = reason.as_str_name();
     name.strip_prefix("REASON_").unwrap_or(name)
 }
 
-/// The gRPC code of each reason. This is the only place that knows.
+/// The gRPC code of a reason. This is the only mapping.
 pub fn code(reason: Reason) -> Code {
     match reason {
         Reason::Unspecified => Code::Unknown,
@@ -179,8 +180,8 @@ impl From<Status> for Error {
     }
 }
 
-/// What tonic says, as INTERNAL, of requests that are not messages. `proto::Codec` says it better of those of
-/// the mesh's own services.
+/// The prefixes of tonic's INTERNAL messages about requests that cannot be decoded. For the mesh's own
+/// services, `proto::Codec` returns better errors.
 const UNREADABLE: [&str; 4] = [
     "failed to decode Protobuf message",
     "protocol error: received message with",
@@ -188,14 +189,14 @@ const UNREADABLE: [&str; 4] = [
     "Missing request message",
 ];
 
-/// The error that a server's status is, unless it has a reason: tonic's own statuses, such as that of a message
-/// that is too large, have none.
+/// The error for a server's status that has no reason, as for tonic's own statuses, such as that of a message
+/// that is too large. `None` if the status has a reason.
 pub(crate) fn without_reason(status: &Status) -> Option<Error> {
     if status.get_error_details().error_info().is_some() {
         return None;
     }
     let reason = match status.code() {
-        // Said by gRPC's health service of a service that it does not know.
+        // gRPC's health service returns this for an unknown service.
         Code::Ok | Code::NotFound => return None,
         Code::Internal if UNREADABLE.iter().any(|words| status.message().starts_with(words)) => {
             Reason::BadRequest
@@ -209,11 +210,11 @@ pub(crate) fn without_reason(status: &Status) -> Option<Error> {
     Some(Error::new(reason, message))
 }
 
-/// The reason for a status that no handler of ours made, such as one of a proxy in between.
+/// The reason for a status that does not come from a service of the mesh, such as one of a proxy in between.
 fn reason_of_foreign(code: Code) -> Reason {
     match code {
         Code::DeadlineExceeded => Reason::DeadlineExceeded,
-        // Nothing says whether the call has started.
+        // It is unknown whether the call has started.
         Code::Unavailable | Code::Cancelled => Reason::ConnectionLost,
         Code::Unauthenticated => Reason::Unauthenticated,
         Code::PermissionDenied => Reason::PermissionDenied,
@@ -229,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn survives_the_wire() {
+    fn errors_survive_the_conversion_to_a_status() {
         let errors = [
             Error::new(Reason::NoWorker, "No worker available"),
             Error::field("name", "can't be blank"),
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_status_is_never_taken_for_not_started() {
+    fn a_foreign_status_may_have_started() {
         assert!(!Error::from(Status::unavailable("upstream connect error")).not_started());
     }
 }

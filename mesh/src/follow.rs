@@ -1,4 +1,4 @@
-//! Keeping up with the registry: what every service that follows its watch shares.
+//! Follows the registry's watch, for every service that does.
 
 use proto::registry::v1::watch_client::WatchClient;
 use proto::registry::v1::watch_response::Body;
@@ -10,17 +10,17 @@ use crate::channel::Channel;
 use crate::error::Error;
 use crate::health::Condition;
 
-/// What a follower learns, with the revision that the registry has afterwards.
+/// An update from the registry, with the registry's revision after it.
 #[derive(Debug)]
 pub enum Update {
-    /// All there is. Replaces what was known.
+    /// The whole state. Replaces the previous one.
     Snapshot(Snapshot, u64),
-    /// What one revision changed.
+    /// The changes of one revision.
     Changes(Vec<Change>, u64),
 }
 
-/// Follows the registry behind `registry` for ever and hands each update to `take`, in order. A lost
-/// stream is opened again and starts with a new snapshot. `following` holds while the stream is up.
+/// Follows the registry forever and passes each update to `take`, in order. A lost stream is reopened and
+/// starts with a new snapshot. `following` holds while the stream is up.
 pub async fn follow(registry: Channel, following: Condition, mut take: impl FnMut(Update) + Send) {
     let mut client = WatchClient::new(registry).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let mut backoff = Backoff::reconnect();
@@ -28,7 +28,7 @@ pub async fn follow(registry: Channel, following: Condition, mut take: impl FnMu
         let lost = follow_once(&mut client, &following, &mut backoff, &mut take).await;
         following.set(false);
         let wait = backoff.next_wait();
-        tracing::debug!(%lost, ?wait, "the registry's watch ended; following again");
+        tracing::debug!(%lost, ?wait, "the registry's watch ended; reconnecting");
         tokio::time::sleep(wait).await;
     }
 }
@@ -62,7 +62,7 @@ async fn follow_once(
                 }
             }
             Some(Body::Changes(set)) => take(Update::Changes(set.changes, message.revision)),
-            None => tracing::warn!(message.revision, "the registry sent a message of an unknown kind"),
+            None => tracing::warn!(message.revision, "the registry sent an unknown kind of message"),
         }
     }
 }

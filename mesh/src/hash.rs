@@ -1,4 +1,4 @@
-//! The hash by which code is known and tokens are kept: SHA3-256.
+//! The hash that identifies code and is stored for tokens: SHA3-256.
 
 use sha3::{Digest as _, Sha3_256};
 
@@ -17,13 +17,13 @@ impl Hash {
         &self.0
     }
 
-    /// The 32 bytes as they travel in a message.
+    /// The 32 bytes, for a message.
     pub fn to_bytes(self) -> bytes::Bytes {
         bytes::Bytes::copy_from_slice(&self.0)
     }
 }
 
-/// Not 32 bytes.
+/// The length is not 32 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a hash has 32 bytes, not {0}")]
 pub struct WrongLength(usize);
@@ -48,12 +48,12 @@ impl std::fmt::Debug for Hash {
     }
 }
 
-/// Hashes what comes in pieces.
+/// Computes the hash of data that comes in pieces.
 #[derive(Default)]
 pub struct Hasher(Sha3_256);
 
 impl Hasher {
-    /// Takes the next piece.
+    /// Adds the next piece.
     pub fn update(&mut self, piece: &[u8]) {
         self.0.update(piece);
     }

@@ -1,12 +1,12 @@
-//! Whether a service is ready, and which conditions it waits for.
+//! Readiness of a service, and the conditions that it waits for.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-/// The conditions under which a service is ready. It starts not ready; it is ready while every
-/// condition holds and it does not drain.
+/// The conditions under which a service is ready. It is not ready at first, and ready while every condition
+/// holds and it does not drain.
 #[derive(Debug, Clone)]
 pub struct Readiness {
     conditions: Arc<Mutex<Vec<(&'static str, bool)>>>,
@@ -39,23 +39,23 @@ impl Readiness {
         Condition { index, readiness: self.clone() }
     }
 
-    /// All conditions have been added and the service serves; until now it was not ready.
+    /// Declares that all conditions have been added and the service serves. It is not ready before.
     pub fn serving(&self) -> Condition {
         let condition = self.condition(NOT_DRAINING);
         condition.set(true);
         condition
     }
 
-    /// Follows whether the service is ready.
+    /// Watches whether the service is ready.
     pub fn watch(&self) -> watch::Receiver<bool> {
         self.ready.subscribe()
     }
 
-    /// Ends when the service drains.
+    /// Completes when the service drains.
     pub async fn draining(&self) {
         let mut changes = self.watch();
         while !self.conditions.lock().contains(&(NOT_DRAINING, false)) {
-            // The sender lives as long as this.
+            // The sender lives as long as `self`.
             let _ = changes.changed().await;
         }
     }
@@ -72,13 +72,13 @@ impl Readiness {
     }
 
     fn evaluate(&self) {
-        // Looked at under the lock of the channel: of two changes at once, the later one sees both.
+        // Evaluated under the channel's lock: of two concurrent changes, the later one sees both.
         self.ready.send_modify(|ready| *ready = self.missing().is_empty());
     }
 }
 
 impl Condition {
-    /// Says whether the condition holds.
+    /// Sets whether the condition holds.
     pub fn set(&self, holds: bool) {
         self.readiness.conditions.lock()[self.index].1 = holds;
         self.readiness.evaluate();
@@ -95,7 +95,7 @@ mod tests {
         let ready = readiness.watch();
         let database = readiness.condition("database");
         database.set(true);
-        assert!(!*ready.borrow(), "not before it serves");
+        assert!(!*ready.borrow(), "not ready before it serves");
         let serving = readiness.serving();
         assert!(*ready.borrow());
         database.set(false);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn draining_is_noticed_also_when_not_ready() {
+    async fn draining_completes_even_when_not_ready() {
         let readiness = Readiness::default();
         readiness.condition("database");
         let serving = readiness.serving();
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn of_changes_at_once_the_last_one_is_seen() {
+    fn concurrent_changes_are_not_lost() {
         let readiness = Readiness::default();
         let conditions = ["a", "b"].map(|name| readiness.condition(name));
         let _serving = readiness.serving();

@@ -1,5 +1,5 @@
-//! What both sides of an HTTP/2 connection agree on.
+//! HTTP/2 settings of both sides of a connection.
 
-/// The windows: large enough for the largest message to travel without waiting.
+/// Flow-control windows, in bytes.
 pub(crate) const STREAM_WINDOW: u32 = 2 << 20;
 pub(crate) const CONNECTION_WINDOW: u32 = 16 << 20;

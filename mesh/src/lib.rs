@@ -1,21 +1,21 @@
-//! What every service of the mesh is made with: configuration, telemetry, the server stack,
-//! channels, errors, health and shutdown. No business is in it.
+//! The common base of every service of the mesh: configuration, telemetry, the server stack, channels,
+//! errors, health and shutdown. It contains no business logic.
 //!
-//! A service is an `App` that takes a [`Config`](config::ServiceConfig) and a [`Host`] and gives a
-//! [`Service`](server::Service); [`run`](run::run) makes a process of one, and `fl up` puts six of
-//! them into one process. The parts, in the order in which a request meets them:
+//! A service is an `App` that takes a [`Config`](config::ServiceConfig) and a [`Host`] and returns a
+//! [`Service`](server::Service). [`run`](run::run) runs one as a process; `fl up` runs all six in one
+//! process. The parts, in the order in which a request passes them:
 //!
 //! - [`channel`]: how one service calls another, over a socket, through a [`tunnel`] or directly in the
 //!   process
 //! - [`server`]: the stack around each service's handlers, and the accept loop
-//! - [`auth`]: who calls
-//! - [`deadline`]: how long the caller waits
-//! - [`error`]: how a call fails
-//! - [`receipt`]: what an invocation cost
+//! - [`auth`]: the caller
+//! - [`deadline`]: the deadlines of calls
+//! - [`error`]: errors of calls
+//! - [`receipt`]: the cost of an invocation
 //!
-//! and beside them [`follow`], with which a service keeps up with the registry, [`bindings`], with
-//! which the replicas of a service share what they run, [`dead_letters`], and what a service with a database
-//! needs: `database` and `group_commit`.
+//! In addition, [`follow`] follows the registry's watch, [`bindings`] distributes bindings among the replicas
+//! of a service, [`dead_letters`] is shared by event sources and sinks, and `database` and `group_commit` are
+//! for services with a database.
 
 pub mod admin;
 pub mod auth;
@@ -38,6 +38,7 @@ pub mod health;
 mod http2;
 pub mod listener;
 pub mod metrics;
+pub mod printable;
 pub mod receipt;
 mod reflection;
 pub mod run;
@@ -53,12 +54,12 @@ pub use channel::{Channel, Dialer};
 pub use error::{Error, Reason, reason_name};
 pub use run::Host;
 
-/// The largest message that a service sends or takes, in bytes. Arguments and results are the
-/// largest of them; code travels in chunks.
+/// The maximum size of a message, in bytes. Arguments and results are the largest messages; code is sent in
+/// chunks.
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
-/// The header, in gRPC and in REST, of the registry's revision that holds a write.
+/// The header, in gRPC and in REST, with the registry's revision that contains a write.
 pub const REVISION_HEADER: &str = "x-funless-revision";
 
-/// The header, in gRPC and in REST, of the decision that chose an invocation's worker, or none.
+/// The header, in gRPC and in REST, with the id of an invocation's placement decision.
 pub const DECISION_HEADER: &str = "x-funless-decision";

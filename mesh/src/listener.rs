@@ -21,9 +21,9 @@ use crate::endpoint::Endpoint;
 use crate::http2::{CONNECTION_WINDOW, STREAM_WINDOW};
 
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
-/// A client that connects and says nothing is let go.
+/// A client that connects and sends nothing is disconnected.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// Pause after `accept` failed, for example for want of file descriptors.
+/// The pause after `accept` has failed, for example because there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A bound socket.
@@ -38,7 +38,7 @@ enum Socket {
 }
 
 impl Listener {
-    /// Binds. A Unix socket that nobody listens on any more is replaced.
+    /// Binds the socket. A stale Unix socket is replaced.
     pub async fn bind(listen: &Listen) -> anyhow::Result<Self> {
         let socket = match listen {
             Listen::Tcp(address) => Socket::Tcp(
@@ -55,14 +55,14 @@ impl Listener {
         Ok(Self { socket, tls: None })
     }
 
-    /// Serves TLS on it, if there is an acceptor.
+    /// Serves TLS if `acceptor` is given.
     #[must_use]
     pub fn with_tls(mut self, acceptor: Option<tokio_rustls::TlsAcceptor>) -> Self {
         self.tls = acceptor;
         self
     }
 
-    /// The TCP address that it is bound to.
+    /// The bound address, for TCP.
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         match &self.socket {
             Socket::Tcp(listener) => listener.local_addr().ok(),
@@ -70,7 +70,7 @@ impl Listener {
         }
     }
 
-    /// How others reach it.
+    /// The endpoint at which clients reach it.
     pub fn endpoint(&self) -> anyhow::Result<Endpoint> {
         let text = match &self.socket {
             Socket::Tcp(listener) => {
@@ -85,12 +85,12 @@ impl Listener {
         text.parse().map_err(anyhow::Error::msg)
     }
 
-    /// Accepts connections and serves `router` on them until `draining` is cancelled; then lets the
-    /// requests that run finish, at most for `drain_timeout`. No connection outlives this future.
+    /// Accepts connections and serves `router` on them until `draining` is cancelled; then waits up to
+    /// `drain_timeout` for running requests. No connection outlives this future.
     pub async fn serve(self, router: axum::Router, draining: CancellationToken, drain_timeout: Duration) {
         let connections = GracefulShutdown::new();
         let cut = CancellationToken::new();
-        let _cut_in_the_end = cut.clone().drop_guard();
+        let _cut_on_return = cut.clone().drop_guard();
         loop {
             let accepted = tokio::select! {
                 accepted = self.accept() => accepted,
@@ -130,9 +130,8 @@ enum Accepted {
     Unix(tokio::net::UnixStream),
 }
 
-/// Serves `router` on a connection that is there already, until it ends or `draining` is cancelled; then
-/// lets the requests that run finish, at most for `drain_timeout`. The connection does not outlive this
-/// future.
+/// Serves `router` on an established connection until it ends or `draining` is cancelled; then waits up to
+/// `drain_timeout` for running requests. The connection does not outlive this future.
 pub async fn serve_one<S>(
     stream: S,
     router: axum::Router,
@@ -142,7 +141,7 @@ pub async fn serve_one<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let connections = GracefulShutdown::new();
-    let mut connection = std::pin::pin!(speak(stream, router, connections.watcher()));
+    let mut connection = std::pin::pin!(serve_http(stream, router, connections.watcher()));
     tokio::select! {
         () = &mut connection => return,
         () = draining.cancelled() => {}
@@ -153,15 +152,15 @@ pub async fn serve_one<S>(
     }
 }
 
-/// Lets the requests that run finish.
+/// Waits for running requests.
 async fn drain(connections: GracefulShutdown, drain_timeout: Duration) {
     let open = connections.count();
     if tokio::time::timeout(drain_timeout, connections.shutdown()).await.is_err() {
-        tracing::warn!(open, "connections did not end in time");
+        tracing::warn!(open, "connections did not end before the drain timeout");
     }
 }
 
-/// The connection's task ends with the connection, which `connections` waits for and `cut` cuts.
+/// Serves a connection in a task of its own. `connections` waits for it and `cut` ends it.
 fn serve_connection<S>(
     stream: S,
     router: axum::Router,
@@ -170,7 +169,7 @@ fn serve_connection<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let connection = speak(stream, router, connections.watcher());
+    let connection = serve_http(stream, router, connections.watcher());
     tokio::spawn(async move { cut.run_until_cancelled(connection).await });
 }
 
@@ -185,15 +184,15 @@ fn serve_tls(
     tokio::spawn(async move {
         match tokio::time::timeout(HEADER_READ_TIMEOUT, tls.accept(stream)).await {
             Ok(Ok(stream)) => {
-                cut.run_until_cancelled(speak(stream, router, watcher)).await;
+                cut.run_until_cancelled(serve_http(stream, router, watcher)).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-            Err(_) => tracing::debug!("a TLS handshake took too long"),
+            Err(_) => tracing::debug!("a TLS handshake timed out"),
         }
     });
 }
 
-async fn speak<S>(stream: S, router: axum::Router, watcher: Watcher)
+async fn serve_http<S>(stream: S, router: axum::Router, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -201,25 +200,25 @@ where
     let stream = TokioIo::new(FirstBytes::new(stream));
     let connection = builder.serve_connection(stream, TowerToHyperService::new(router));
     if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(%error, "a connection ended badly");
+        tracing::debug!(%error, "a connection failed");
     }
 }
 
-/// A stream whose peer has to say something in time: the part of a connection that decides between
-/// HTTP/1 and HTTP/2 has no timer of its own.
+/// A stream that times out unless its peer sends the first bytes in time: hyper's detection of HTTP/1 or
+/// HTTP/2 has no timeout of its own.
 struct FirstBytes<S> {
     stream: S,
-    /// `None` once enough has come.
-    patience: Option<Pin<Box<Sleep>>>,
-    seen: usize,
+    /// `None` once enough bytes have been received.
+    timeout: Option<Pin<Box<Sleep>>>,
+    received: usize,
 }
 
-/// The length of what an HTTP/2 connection starts with.
+/// The length of the HTTP/2 connection preface.
 const PREFACE_BYTES: usize = 24;
 
 impl<S> FirstBytes<S> {
     fn new(stream: S) -> Self {
-        Self { stream, patience: Some(Box::pin(tokio::time::sleep(HEADER_READ_TIMEOUT))), seen: 0 }
+        Self { stream, timeout: Some(Box::pin(tokio::time::sleep(HEADER_READ_TIMEOUT))), received: 0 }
     }
 }
 
@@ -231,13 +230,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for FirstBytes<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let Some(patience) = &mut self.patience else { return read };
+        let Some(timeout) = &mut self.timeout else { return read };
         if read.is_pending() {
-            return patience.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()));
+            return timeout.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()));
         }
-        self.seen += buffer.filled().len() - before;
-        if self.seen >= PREFACE_BYTES {
-            self.patience = None;
+        self.received += buffer.filled().len() - before;
+        if self.received >= PREFACE_BYTES {
+            self.timeout = None;
         }
         read
     }
@@ -280,7 +279,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        // Permits bound calls, and refuse them at once; here they would wait unseen.
+        // Permits limit calls and refuse at once; a limit here would queue calls unseen.
         .max_concurrent_streams(None)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
@@ -294,21 +293,21 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_says_too_little_is_let_go() {
-        for said in ["", "PRI * HTTP"] {
+    async fn a_peer_that_sends_too_little_times_out() {
+        for sent in ["", "PRI * HTTP"] {
             let (mut client, server) = tokio::io::duplex(64);
-            client.write_all(said.as_bytes()).await.expect("room");
+            client.write_all(sent.as_bytes()).await.expect("room");
             let mut stream = FirstBytes::new(server);
-            let mut heard = vec![0; said.len()];
-            stream.read_exact(&mut heard).await.expect("what was said");
-            let error = stream.read_u8().await.expect_err("silence");
-            assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{said:?}");
+            let mut buffer = vec![0; sent.len()];
+            stream.read_exact(&mut buffer).await.expect("the sent bytes");
+            let error = stream.read_u8().await.expect_err("no more bytes");
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{sent:?}");
         }
         let (mut client, server) = tokio::io::duplex(64);
         let mut stream = FirstBytes::new(server);
         client.write_all(&[b'x'; PREFACE_BYTES]).await.expect("room");
         stream.read_exact(&mut [0; PREFACE_BYTES]).await.expect("enough");
         let silence = tokio::time::timeout(2 * HEADER_READ_TIMEOUT, stream.read_u8()).await;
-        assert!(silence.is_err(), "from then on it is HTTP that decides");
+        assert!(silence.is_err(), "after the preface there is no timeout");
     }
 }

@@ -1,4 +1,4 @@
-//! What an invocation cost travels in the trailers of its answer, also when it failed.
+//! Receipts: the cost of an invocation, sent in the trailers of its response, including failures.
 
 pub use proto::receipt::v1::Receipt;
 
@@ -12,25 +12,25 @@ use crate::server::Trailers;
 
 const KEY: &str = "x-funless-receipt-bin";
 
-/// Puts the receipt into the trailers of an answer.
+/// Adds the receipt to the trailers of a response.
 pub fn attach<T>(response: &mut Response<T>, receipt: &Receipt) {
     let mut trailers = MetadataMap::with_capacity(1);
     write(&mut trailers, receipt);
     response.extensions_mut().insert(Trailers(trailers.into_headers()));
 }
 
-/// Puts the receipt into a failure, whose metadata are its trailers.
+/// Adds the receipt to an error, whose metadata become the trailers.
 pub fn attach_to_failure(status: &mut Status, receipt: &Receipt) {
     write(status.metadata_mut(), receipt);
 }
 
-/// The receipt in an answer's metadata; without one nothing is known to have been spent.
+/// The receipt in a response's metadata; an empty one if there is none.
 pub fn of(metadata: &MetadataMap) -> Receipt {
     let bytes = metadata.get_bin(KEY).and_then(|value| value.to_bytes().ok());
     bytes.and_then(|bytes| Receipt::decode(bytes).ok()).unwrap_or_default()
 }
 
-/// A time as receipts have it.
+/// A duration in microseconds, as receipts contain it.
 pub fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comes_back_as_it_was_put() {
+    fn receipts_are_read_as_written() {
         let receipt = Receipt { run_us: 3, worker: "w\u{e9}".into(), ..Receipt::default() };
         let mut status = Status::aborted("trapped");
         assert_eq!(of(status.metadata()), Receipt::default());
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_receipt_says_nothing() {
+    fn an_invalid_receipt_is_empty() {
         let mut metadata = MetadataMap::new();
         metadata.insert_bin(KEY, MetadataValue::from_bytes(b"\xff\xff"));
         assert_eq!(of(&metadata), Receipt::default());

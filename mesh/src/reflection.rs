@@ -1,5 +1,4 @@
-//! What a port tells of itself through server reflection: the services that it serves and the messages that
-//! they need, and nothing of other ports.
+//! Server reflection of a port: only the services that it serves, and the messages that they need.
 
 use std::collections::BTreeMap;
 
@@ -13,18 +12,18 @@ use tonic_reflection::server::v1alpha::{
     ServerReflection as V1Alpha, ServerReflectionServer as V1AlphaServer,
 };
 
-/// What every port serves beside its own services.
+/// The services that every port serves in addition to its own.
 const OF_EVERY_PORT: [&str; 3] = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
 ];
 
-/// The fields `service` of a file and `method` of a service, in the paths of comments.
+/// The field numbers of a file's `service` and a service's `method`, in the paths of comments.
 const SERVICE: i32 = 6;
 const METHOD: i32 = 2;
 
-/// Reflection of `services`, with the methods whose paths are `shown`. Older clients know v1alpha only.
+/// Reflection of `services`, with the methods whose paths are `shown`. Older clients support only v1alpha.
 pub(crate) fn services(
     services: &[&str],
     shown: fn(&str) -> bool,
@@ -37,7 +36,7 @@ pub(crate) fn services(
     (v1, v1alpha)
 }
 
-/// The files of all that is shown, and those that they import.
+/// The files with the shown services and messages, and the files that they import.
 fn descriptors(services: &[&str], shown: fn(&str) -> bool) -> FileDescriptorSet {
     let sets = [
         proto::FILE_DESCRIPTOR_SET,
@@ -69,7 +68,7 @@ fn descriptors(services: &[&str], shown: fn(&str) -> bool) -> FileDescriptorSet 
 /// Removes the methods that are not shown, services without any, and the comments on both.
 fn prune(file: &mut FileDescriptorProto, shown: impl Fn(&str, &str) -> bool) {
     let package = file.package().to_owned();
-    // The new places of what stays, by the old ones.
+    // The new indexes of the remaining services and methods, by their old indexes.
     let mut places = BTreeMap::new();
     let mut services: Vec<ServiceDescriptorProto> = Vec::new();
     for (old, mut service) in (0..).zip(std::mem::take(&mut file.service)) {
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn shows_what_is_served_and_shown() {
+    fn only_served_and_shown_methods_are_listed() {
         let all = |_: &str| true;
         let served = ["funless.registry.v1.Subjects", "funless.registry.v1.Revisions"];
         let expected = [
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn imports_are_there_and_comments_in_their_places() {
+    fn imports_are_included_and_comments_stay_with_their_methods() {
         let files = descriptors(&["funless.scheduler.v1.Cluster"], |path| path.ends_with("/AwaitCode")).file;
         let imports = files.iter().flat_map(|file| &file.dependency);
         for import in imports {

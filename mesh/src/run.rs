@@ -1,4 +1,4 @@
-//! The life of a service's process: configuration, telemetry, bind, wire, serve, drain.
+//! The lifecycle of a service's process: read the configuration, set up telemetry, bind, build, serve, drain.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,21 +15,21 @@ use crate::server::Service;
 use crate::tls::{ClientTls, ServerTlsConfig};
 use crate::{admin, metrics, shutdown, telemetry, tls};
 
-/// The surroundings that an `App` is started in.
+/// The environment in which an `App` is started.
 #[derive(Debug, Clone)]
 pub struct Host {
-    /// How it reaches other services.
+    /// Makes channels to other services.
     pub dialer: Dialer,
-    /// Where it registers its metrics.
+    /// The registry of its metrics.
     pub metrics: Registry,
-    /// Cancelled when it should take nothing new and end its subscriptions.
+    /// Cancelled when it should refuse new work and end its subscriptions.
     pub draining: CancellationToken,
-    /// Where `server.listen`, or its local channel, is reached.
+    /// The endpoint of `server.listen`, or of its local channel.
     pub address: Endpoint,
 }
 
 impl Host {
-    /// The surroundings of a service at `address` that dials as `config` says.
+    /// The environment of a service at `address` that dials with the secret and TLS of `config`.
     pub fn new(config: &ServerConfig, address: Endpoint) -> anyhow::Result<Self> {
         let tls = config.client_tls.as_ref().map(ClientTls::read).transpose()?;
         Ok(Self {
@@ -41,8 +41,8 @@ impl Host {
     }
 }
 
-/// The whole of a service's `main`: reads the configuration and runs what `start` wires until the
-/// process is asked to stop.
+/// The `main` function of a service: reads the configuration and runs the service that `start` builds until
+/// the process is asked to stop.
 pub fn run<C, F>(start: impl FnOnce(C, Host) -> F) -> ExitCode
 where
     C: ServiceConfig,
@@ -57,25 +57,25 @@ where
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.to_string()),
     };
-    match runtime.block_on(live(config, start)) {
+    match runtime.block_on(run_service(config, start)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{error:#}")),
     }
 }
 
-#[expect(clippy::print_stderr, reason = "telemetry may not be there to say it")]
+#[expect(clippy::print_stderr, reason = "telemetry may not be set up yet")]
 fn fail(message: &str) -> ExitCode {
     eprintln!("error: {message}");
     ExitCode::FAILURE
 }
 
-/// An error says who wanted to listen, where, and which key chooses another address.
+/// Binds a listener. An error names the service, the address and the key that selects another address.
 async fn bind(service: &str, key: &str, listen: &Listen) -> anyhow::Result<Listener> {
     let bound = Listener::bind(listen).await;
     bound.map_err(|error| anyhow::anyhow!("{service}: {error:#}; choose another address with {key}"))
 }
 
-async fn live<C, F>(config: C, start: impl FnOnce(C, Host) -> F) -> anyhow::Result<()>
+async fn run_service<C, F>(config: C, start: impl FnOnce(C, Host) -> F) -> anyhow::Result<()>
 where
     C: ServiceConfig,
     F: Future<Output = anyhow::Result<Service>>,
@@ -112,7 +112,7 @@ where
 
     let drain_timeout = Duration::from_secs(server.drain_timeout_s);
     let stopped = CancellationToken::new();
-    let pages = admin_listener.map(|listener| {
+    let admin_server = admin_listener.map(|listener| {
         let readiness = vec![(service.name, service.readiness.clone())];
         let router = admin::router(vec![host.metrics.clone()], readiness, telemetry.log().clone());
         tokio::spawn(listener.serve(router, stopped.clone(), Duration::from_secs(1)))
@@ -129,8 +129,8 @@ where
     futures::future::join_all(servers).await;
     service.tasks.stop(drain_timeout).await;
     stopped.cancel();
-    if let Some(pages) = pages {
-        pages.await?;
+    if let Some(admin_server) = admin_server {
+        admin_server.await?;
     }
     tracing::info!("{} has stopped", service.name);
     tokio::task::spawn_blocking(|| telemetry.shutdown()).await?;

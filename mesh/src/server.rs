@@ -1,7 +1,7 @@
-//! The stack around every service's handlers.
+//! The server stack: the layers around every service's handlers.
 //!
-//! [`Grpc`] collects the gRPC services of one port and puts the stack around them. The result is a
-//! plain `axum::Router`: a socket serves it, or a local channel calls it.
+//! [`Grpc`] collects the gRPC services of one port and puts the stack around them. The result is an
+//! `axum::Router`, which is served on a socket or called by a local channel.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -35,14 +35,14 @@ use crate::reflection;
 use crate::shutdown::Tasks;
 use crate::telemetry::{self, Traced as _};
 
-/// A service as its `App` hands it over, wired and ready to be served.
+/// A service as its `App` returns it, ready to be served.
 #[derive(Debug)]
 pub struct Service {
     /// Its name: `registry`.
     pub name: &'static str,
-    /// What it serves at `server.listen`, or through a local channel.
+    /// The router that is served at `server.listen`, or through a local channel.
     pub router: axum::Router,
-    /// What it serves beside, by the name of the listener.
+    /// The routers of other listeners, by the listener's name.
     pub more: Vec<(&'static str, axum::Router)>,
     /// Its background tasks.
     pub tasks: Tasks,
@@ -54,10 +54,10 @@ pub struct Service {
 const OPEN_TO_ALL: &str = "/grpc.";
 const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 
-/// When an overloaded server wants the caller back.
+/// How long callers should wait before a retry when the server is overloaded.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What a handler wants in the trailers of its answer: an extension of its response.
+/// Additional trailers of a response. A handler sets them as an extension of its response.
 #[derive(Debug, Clone, Default)]
 pub struct Trailers(pub HeaderMap);
 
@@ -76,15 +76,16 @@ impl Default for Grpc {
 }
 
 impl Grpc {
-    /// Calls of these paths begin a trace when they come without one. Without this none do: what comes
-    /// from inside the mesh without a trace is what services do for themselves.
+    /// Calls without a trace begin one if `begins` returns true for their path. By default none do: within
+    /// the mesh, calls without a trace are the services' own background work.
     #[must_use]
     pub fn begin_traces(mut self, begins: fn(&str) -> bool) -> Self {
         self.begins_trace = begins;
         self
     }
 
-    /// Reflection shows only the methods of these paths. Without this it shows all of this port.
+    /// Limits reflection to the methods for whose paths `reflects` returns true. The default is all methods
+    /// of the port.
     #[must_use]
     pub fn reflect(mut self, reflects: fn(&str) -> bool) -> Self {
         self.reflects = reflects;
@@ -109,7 +110,7 @@ impl Grpc {
         self
     }
 
-    /// Adds health and reflection, and puts the stack around all of them.
+    /// Adds health and reflection, and puts the stack around all services.
     pub fn build(
         self,
         config: &ServerConfig,
@@ -124,7 +125,7 @@ impl Grpc {
 
         let permits = Arc::new(Semaphore::new(config.max_concurrent));
         show_permits(metrics, "grpc", config.max_concurrent, &permits);
-        // The way of a request is from top to bottom, that of its answer from bottom to top.
+        // A request passes the layers from top to bottom, its response from bottom to top.
         let stack = ServiceBuilder::new()
             .layer(from_fn_with_state(self.begins_trace, continue_trace))
             .layer(from_fn_with_state(RpcMetrics::new(metrics), observe))
@@ -139,7 +140,7 @@ impl Grpc {
     }
 }
 
-/// The gRPC health service says for each service whether it is ready.
+/// Reports the readiness as the status of each service in the gRPC health service.
 async fn report_health(
     reporter: tonic_health::server::HealthReporter,
     names: Vec<&'static str>,
@@ -160,12 +161,12 @@ async fn report_health(
     }
 }
 
-/// Counts and times the call until the last byte of its answer.
+/// Counts the call and measures its duration up to the last byte of the response.
 async fn observe(State(metrics): State<RpcMetrics>, request: Request, next: Next) -> Response {
     let mut observation = metrics.start(request.uri().path());
     let response = next.run(request).await;
     observation.of_trace(telemetry::sampled_trace_id());
-    // A call that fails before it has a body says so in its headers, any other one in its trailers.
+    // A call that fails before it has a body has its status in the headers, any other one in the trailers.
     if let Some(code) = grpc_code(response.headers()) {
         observation.ended_with(code);
     }
@@ -183,8 +184,8 @@ fn grpc_code(headers: &HeaderMap) -> Option<Code> {
     headers.get("grpc-status").map(|status| Code::from_bytes(status.as_bytes()))
 }
 
-/// Makes the call a span of its caller's trace; `begins` tells which ones begin a trace of their own. A
-/// subscription is the only call without a deadline, and has no span: it lasts.
+/// Adds a span for the call to its caller's trace; paths for which `begins` returns true begin a trace of
+/// their own. A subscription, the only call without a deadline, has no span: it is long-lived.
 async fn continue_trace(State(begins): State<fn(&str) -> bool>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let parent = telemetry::parent_of(request.headers());
@@ -192,7 +193,7 @@ async fn continue_trace(State(begins): State<fn(&str) -> bool>, request: Request
     if !continues && !begins(path) {
         return next.run(request).await;
     }
-    // Of a trace that is not kept only the context goes on.
+    // For an unsampled trace, only the context is propagated.
     if parent.has_active_span() && !parent.span().span_context().is_sampled() {
         return next.run(request).traced(Span::none(), parent).await;
     }
@@ -205,8 +206,8 @@ async fn continue_trace(State(begins): State<fn(&str) -> bool>, request: Request
     response.map(|body| Body::new(call.within(body)))
 }
 
-/// Refuses who does not show the mesh's secret; health and reflection are for everyone. Says who
-/// calls.
+/// Refuses calls without the mesh's secret, except health and reflection. Adds the [`Caller`] to the
+/// request's extensions.
 async fn identify_caller(State(secret): State<Option<Secret>>, mut request: Request, next: Next) -> Response {
     let open = request.uri().path().starts_with(OPEN_TO_ALL);
     if let Some(secret) = secret
@@ -225,8 +226,8 @@ async fn identify_caller(State(secret): State<Option<Secret>>, mut request: Requ
     next.run(request).await
 }
 
-/// Refuses at once what is over the limit. A permit is held until the answer's body ends. A full service
-/// is not a dead one: whether it is healthy may always be asked.
+/// Refuses calls over the limit at once. A permit is held until the response's body ends. Health checks are
+/// never refused: an overloaded service is still live.
 async fn limit_concurrency(State(permits): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
     if request.uri().path() == HEALTH_CHECK {
         return next.run(request).await;
@@ -243,7 +244,7 @@ async fn limit_concurrency(State(permits): State<Arc<Semaphore>>, request: Reque
     })
 }
 
-/// Adds to the trailers what the handler wants there.
+/// Adds the handler's [`Trailers`] to the trailers of the response.
 async fn send_trailers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let Some(Trailers(mut more)) = response.extensions_mut().remove() else { return response };
@@ -257,7 +258,7 @@ async fn send_trailers(request: Request, next: Next) -> Response {
     })
 }
 
-/// The streams of health and reflection end only with their caller, or here.
+/// Ends the streams of health and reflection when the service drains; otherwise only their caller ends them.
 async fn end_when_draining(State(readiness): State<Readiness>, request: Request, next: Next) -> Response {
     let subscribes = request.uri().path().starts_with(OPEN_TO_ALL);
     let response = next.run(request).await;
@@ -271,7 +272,7 @@ async fn end_when_draining(State(readiness): State<Readiness>, request: Request,
     response.map(|body| Body::new(until(tonic::body::Body::new(body), end)))
 }
 
-/// The frames of `body`; when `end` comes first, the call ends with its error.
+/// Passes on the frames of `body`. If `end` completes first, the call ends with its error.
 pub fn until(
     body: tonic::body::Body,
     end: impl Future<Output = Error> + Send + 'static,
@@ -291,10 +292,10 @@ pub fn until(
     tonic::body::Body::new(StreamBody::new(frames))
 }
 
-/// Less time than a call can take.
+/// Any shorter timeout counts as expired.
 const NO_TIME: Duration = Duration::from_micros(1);
 
-/// Ends the handler when nobody waits for it any more, and does not start it for nobody.
+/// Cancels the handler at the deadline, and does not start it if the deadline has already passed.
 async fn enforce_deadline(mut request: Request, next: Next) -> Response {
     let Some(header) = request.headers().get(GRPC_TIMEOUT) else { return next.run(request).await };
     let Some(timeout) = header.to_str().ok().and_then(parse_grpc_timeout) else {
@@ -312,7 +313,7 @@ async fn enforce_deadline(mut request: Request, next: Next) -> Response {
     answer.unwrap_or_else(|_| too_late())
 }
 
-/// Gives the errors that tonic makes the reasons that all errors have.
+/// Adds a reason to errors that tonic makes itself.
 async fn add_reasons(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     add_reason(response.headers_mut());
@@ -332,13 +333,13 @@ fn add_reason(headers: &mut HeaderMap) {
     }
     let error = Status::from_header_map(headers).and_then(|status| error::without_reason(&status));
     if let Some(error) = error
-        && let Err(unfit) = Status::from(error).add_header(headers)
+        && let Err(refused) = Status::from(error).add_header(headers)
     {
-        tracing::error!(%unfit, "an error does not fit into headers");
+        tracing::error!(%refused, "an error does not fit into the headers");
     }
 }
 
-/// A handler that panics is a fault of the platform, and of this call only.
+/// Turns a panic of a handler into an internal error of this call.
 async fn catch_panic(request: Request, next: Next) -> Response {
     let rpc = request.uri().path().to_owned();
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {

@@ -1,4 +1,4 @@
-//! Stopping: SIGTERM or Ctrl-C drains, and every spawned task has an owner that awaits it.
+//! Shutdown: a signal starts the drain, and every background task is awaited.
 
 use std::time::Duration;
 
@@ -15,9 +15,8 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Runs `task` until it ends or [`Tasks::stop`] is called, whichever comes first. A task that
-    /// has to finish what it does listens to [`Tasks::stopping`] itself and uses
-    /// [`Tasks::spawn_until_done`].
+    /// Runs `task` until it ends or [`Tasks::stop`] is called, whichever comes first. A task that must finish
+    /// its work uses [`Tasks::spawn_until_done`] and watches [`Tasks::stopping`] itself.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stopping = self.stopping.clone();
         self.tracker.spawn(async move {
@@ -30,18 +29,18 @@ impl Tasks {
         self.tracker.spawn(task);
     }
 
-    /// Runs `connection` until it ends by itself, and the other tasks as long: it serves what no listener
-    /// accepted, and ends once it has drained.
+    /// Runs `connection`, which no listener accepted, until it has drained. [`Tasks::stop`] lets the other
+    /// tasks run as long as connections do.
     pub fn spawn_connection(&self, connection: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
         self.connections.spawn(connection)
     }
 
-    /// Cancelled when the tasks should end.
+    /// Cancelled when the tasks should stop.
     pub fn stopping(&self) -> &CancellationToken {
         &self.stopping
     }
 
-    /// Waits for the connections, then tells the tasks to end and waits for them, at most for `limit`.
+    /// Waits for the connections, then stops the tasks and waits for them; up to `limit` in total.
     pub async fn stop(&self, limit: Duration) {
         let ended = async {
             self.connections.close();
@@ -53,12 +52,12 @@ impl Tasks {
         if tokio::time::timeout(limit, ended).await.is_err() {
             self.stopping.cancel();
             let left = self.connections.len() + self.tracker.len();
-            tracing::warn!(left, "tasks did not end in time");
+            tracing::warn!(left, "tasks did not end before the drain timeout");
         }
     }
 }
 
-/// Ends when the process is asked to stop: SIGTERM, Ctrl-C, or the end of its terminal.
+/// Completes when the process is asked to stop: SIGTERM, Ctrl-C (SIGINT), or SIGHUP.
 pub async fn requested() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
@@ -77,7 +76,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn tasks_go_on_as_long_as_connections_do_within_the_limit() {
+    async fn tasks_run_as_long_as_connections_within_the_limit() {
         const LIMIT: Duration = Duration::from_secs(10);
         for (connection_s, expected_s) in [(0, 0), (3, 3), (60, 10)] {
             let tasks = Tasks::default();

@@ -1,5 +1,5 @@
-//! TLS between services: certificates from files, mutual when the server names a client CA. And TLS
-//! towards the web.
+//! TLS between services: certificates from files, mutual TLS if the server has a client CA. And TLS for HTTP
+//! clients.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use rustls::server::WebPkiClientVerifier;
 use serde::Deserialize;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
-/// Makes *ring* the process' TLS cryptography. Doing it again changes nothing.
+/// Installs *ring* as the process' TLS crypto provider. May be called repeatedly.
 pub fn install_crypto() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// How a server proves itself, and what it asks of its clients. PEM files.
+/// The TLS certificates of a server, and the CA of its clients. PEM files.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerTlsConfig {
@@ -24,17 +24,17 @@ pub struct ServerTlsConfig {
     pub cert: PathBuf,
     /// The private key.
     pub key: PathBuf,
-    /// Clients must show a certificate of this authority. Absent: none is asked for.
+    /// The CA that must have issued the clients' certificates. Absent: clients need no certificate.
     pub client_ca: Option<PathBuf>,
 }
 
-/// How a client proves itself, and whom it trusts. PEM files.
+/// The TLS certificates of a client, and the CA that it trusts. PEM files.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientTlsConfigFiles {
-    /// The authority of the servers' certificates.
+    /// The CA of the servers' certificates.
     pub ca: Option<PathBuf>,
-    /// The client's own certificate chain and key, for mutual TLS.
+    /// The client's certificate chain, for mutual TLS.
     pub cert: Option<PathBuf>,
     /// The key of `cert`.
     pub key: Option<PathBuf>,
@@ -68,7 +68,7 @@ fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     read().with_context(|| format!("tls: no certificates in {}", path.display()))
 }
 
-/// What [`crate::Dialer`] shows and trusts.
+/// The client certificate and the CA of a [`crate::Dialer`].
 #[derive(Clone, Default)]
 pub struct ClientTls {
     ca: Option<Vec<u8>>,
@@ -101,8 +101,8 @@ impl ClientTls {
     }
 }
 
-/// TLS towards the web, for HTTP clients: trusts the authorities of this machine, and Mozilla's where
-/// there are none, as on many small machines and in bare containers.
+/// TLS for HTTP clients: trusts this machine's CA certificates, or Mozilla's if there are none, as on many
+/// small machines and in minimal containers.
 pub fn web() -> rustls::ClientConfig {
     install_crypto();
     let mut roots = rustls::RootCertStore::empty();

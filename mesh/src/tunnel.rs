@@ -1,9 +1,9 @@
-//! A connection inside a call: its bytes are the messages of the call's two streams.
+//! Tunnels: a connection inside a gRPC call, whose bytes are sent as messages of the call's two streams.
 //!
-//! Who cannot be reached opens such a call to who would reach him, and [`serve`]s his router on the
-//! connection; the other one makes a channel of his [`end`] of it
-//! ([`Dialer::dial_tunnel`](crate::Dialer::dial_tunnel)). What travels through it is HTTP/2, as through a
-//! socket: the server stack, deadlines, cancellation and the secret are the same on that way.
+//! A service that cannot be reached opens such a call to its client and [`serve`]s its router on the
+//! connection. The client makes a channel from its [`end`] of the connection
+//! ([`Dialer::dial_tunnel`](crate::Dialer::dial_tunnel)). The connection carries HTTP/2, like a socket: the
+//! server stack, deadlines, cancellation and the secret work in the same way.
 
 use std::io;
 use std::sync::Arc;
@@ -19,41 +19,40 @@ use tonic::Status;
 
 use crate::listener::serve_one;
 
-/// The most bytes in one message.
+/// The maximum number of bytes in one message.
 pub const CHUNK_BYTES: usize = 32 << 10;
-/// The most bytes that are written and not sent yet; then the writer waits.
+/// The maximum number of bytes that are written and not yet sent; then the writer waits.
 pub const BUFFER_BYTES: usize = 64 << 10;
 
-/// How long the other end may take to read the last bytes.
+/// How long to wait until the other end has read the last bytes.
 const LAST_BYTES_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What one end writes to. The other end reads the end of the stream once it is dropped.
+/// The sending half of one end. Dropping it ends the stream for the other end.
 #[derive(Debug)]
 pub struct Sending(DuplexStream);
 
-/// The sending half of an end, and the chunks that it sends. Chunks are made as they are asked for: a peer
-/// that takes none makes the writer wait.
+/// The sending half of an end, and the chunks that it sends. Chunks are made on demand: a peer that does not
+/// read makes the writer wait.
 pub fn sending() -> (Sending, impl Stream<Item = Bytes> + Send + 'static) {
     let (near, far) = tokio::io::duplex(BUFFER_BYTES);
     let chunks = ReaderStream::with_capacity(far, CHUNK_BYTES);
-    // Reading from memory does not fail.
+    // Reading from memory cannot fail.
     (Sending(near), chunks.filter_map(|chunk| std::future::ready(chunk.ok())))
 }
 
-/// One end of the connection: reads what is `received`, and writes to `sending`. A status that is
-/// received is an error of reading.
+/// One end of the connection: reads from `received` and writes to `sending`. A received status is a read
+/// error.
 pub fn end(
     received: impl Stream<Item = Result<Bytes, Status>> + Send + 'static,
     sending: Sending,
 ) -> impl AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    // Only the words: what broke the call says nothing about what was sent through it.
+    // Only the message: the status of the tunnel's call is not the status of calls through the tunnel.
     let broken = |status: Status| io::Error::new(io::ErrorKind::ConnectionReset, status.message().to_owned());
     tokio::io::join(StreamReader::new(received.map_err(broken).boxed()), sending.0)
 }
 
-/// Serves `router` at the end from which the call was opened, as [`serve_one`] does. Then waits until the other
-/// end has ended the call: it would be cancelled together with what was `received`, and the last bytes
-/// that were sent would be lost.
+/// Serves `router` at the end that opened the call, as [`serve_one`] does. Then waits until the other end
+/// ends the call: dropping `received` would cancel the call, and the last bytes sent would be lost.
 pub async fn serve(
     received: impl Stream<Item = Result<Bytes, Status>> + Send + 'static,
     sending: Sending,
@@ -68,6 +67,6 @@ pub async fn serve(
     let mut rest = stream::poll_fn(move |context| received.lock().poll_next_unpin(context));
     let ended = async { while let Some(Ok(_)) = rest.next().await {} };
     if tokio::time::timeout(LAST_BYTES_TIMEOUT, ended).await.is_err() {
-        tracing::debug!("the other end of a tunnel did not end it in time");
+        tracing::debug!("the other end of a tunnel did not close it in time");
     }
 }

@@ -1,5 +1,4 @@
-//! The server stack and the channels, through all kinds of channel: what holds for one holds for
-//! the others.
+//! The server stack, through all kinds of channels, which behave alike.
 
 mod requests;
 
@@ -33,12 +32,12 @@ use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-/// Does what the function's name says.
+/// Behaves as the name of the function says.
 #[derive(Clone)]
-struct Puppet {
-    /// How many calls run.
+struct FakeWorker {
+    /// The number of running calls.
     running: Arc<watch::Sender<usize>>,
-    /// Lets the calls that wait go on.
+    /// Releases the waiting calls.
     release: watch::Receiver<bool>,
 }
 
@@ -51,12 +50,12 @@ impl Drop for Running {
 }
 
 #[tonic::async_trait]
-impl Execution for Puppet {
+impl Execution for FakeWorker {
     async fn execute(&self, request: Request<ExecuteRequest>) -> Result<Response<ExecuteResponse>, Status> {
         self.running.send_modify(|running| *running += 1);
         let _running = Running(Arc::clone(&self.running));
-        let says = match request.get_ref().function.as_str() {
-            "panic" => panic!("as asked"),
+        let answer = match request.get_ref().function.as_str() {
+            "panic" => panic!("as requested"),
             "fail" => return Err(Error::field("name", "can't be blank").into()),
             "wait" => {
                 let _ = self.release.clone().wait_for(|released| *released).await;
@@ -67,7 +66,7 @@ impl Execution for Puppet {
             "trace" => format!("{:?}", request.metadata().get("traceparent")),
             other => panic!("{other}?"),
         };
-        Ok(Response::new(ExecuteResponse { outcome: Some(Outcome::FunctionError(says)) }))
+        Ok(Response::new(ExecuteResponse { outcome: Some(Outcome::FunctionError(answer)) }))
     }
 }
 
@@ -82,29 +81,29 @@ struct Stage {
     tasks: Tasks,
 }
 
-/// A puppet behind the stack, reached in the process, over TCP and through a tunnel.
+/// A fake worker behind the stack, reached in the process, over TCP and through a tunnel.
 async fn stage(config: &ServerConfig, secret: Option<&str>) -> Stage {
     mesh::tls::install_crypto();
     let running = Arc::new(watch::Sender::new(0));
     let (release, released) = watch::channel(false);
-    let puppet = Puppet { running: Arc::clone(&running), release: released };
+    let worker = FakeWorker { running: Arc::clone(&running), release: released };
     let (readiness, tasks, metrics) = (Readiness::default(), Tasks::default(), prometheus::Registry::new());
     let database = readiness.condition("database");
     database.set(true);
     let _ = readiness.serving();
     let router =
-        Grpc::default().service(ExecutionServer::new(puppet)).build(config, &metrics, &readiness, &tasks);
+        Grpc::default().service(ExecutionServer::new(worker)).build(config, &metrics, &readiness, &tasks);
 
     let dialer = Dialer::new(secret.map(Secret::new), None);
     dialer.provide("worker", router.clone());
     let served = Served::start(router.clone()).await;
-    let channel = |endpoint: &Endpoint| dialer.dial(endpoint).expect("a good endpoint");
+    let channel = |endpoint: &Endpoint| dialer.dial(endpoint).expect("a valid endpoint");
     let (near, far, _) = mesh::testing::tunnel();
     tokio::spawn(serve_one(far, router.clone(), CancellationToken::new(), Duration::from_secs(5)));
     let channels = vec![
         ("local", channel(&Endpoint::Local("worker".into()))),
         ("tcp", channel(&served.endpoint)),
-        ("tunnel", dialer.dial_tunnel("worker", near).await.expect("it is open")),
+        ("tunnel", dialer.dial_tunnel("worker", near).await.expect("an open tunnel")),
     ];
     Stage { channels, router, running, release, database, metrics, _served: vec![served], tasks }
 }
@@ -118,7 +117,7 @@ async fn call_within(channel: &Channel, function: &str, limit: Duration) -> Resu
     let response =
         ExecutionClient::new(channel.clone()).execute(Deadline::after(limit).attach(request)).await?;
     match response.into_inner().outcome {
-        Some(Outcome::FunctionError(says)) => Ok(says),
+        Some(Outcome::FunctionError(answer)) => Ok(answer),
         other => panic!("{other:?}"),
     }
 }
@@ -150,7 +149,7 @@ async fn the_handler_ends_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn the_handler_ends_when_its_caller_goes_away() {
+async fn the_handler_ends_when_its_caller_disconnects() {
     let stage = stage(&ServerConfig::default(), None).await;
     for (_, channel) in &stage.channels {
         let channel = channel.clone();
@@ -162,7 +161,7 @@ async fn the_handler_ends_when_its_caller_goes_away() {
 }
 
 #[tokio::test]
-async fn the_trace_goes_on() {
+async fn the_trace_continues() {
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
     let tracer = SdkTracerProvider::builder().build().tracer("tests");
     let traces = tracing_subscriber::registry().with(tracing_opentelemetry::layer().with_tracer(tracer));
@@ -171,13 +170,13 @@ async fn the_trace_goes_on() {
     for (kind, channel) in &stage.channels {
         let span = tracing::info_span!("caller");
         let trace = span.context().span().span_context().trace_id().to_string();
-        let says = call(channel, "trace").instrument(span).await.expect("served");
-        assert!(says.contains(&trace), "{kind}: {says} goes on with {trace}");
+        let answer = call(channel, "trace").instrument(span).await.expect("served");
+        assert!(answer.contains(&trace), "{kind}: {answer} should contain {trace}");
     }
 }
 
 #[tokio::test]
-async fn more_than_the_limit_is_refused_at_once() {
+async fn calls_over_the_limit_are_refused_at_once() {
     let config = ServerConfig { max_concurrent: 2, ..ServerConfig::default() };
     let stage = stage(&config, None).await;
     for (kind, channel) in &stage.channels {
@@ -188,7 +187,7 @@ async fn more_than_the_limit_is_refused_at_once() {
                 tokio::spawn(async move { call(&channel, "wait").await })
             })
             .collect();
-        eventually("both run", || async { *stage.running.borrow() == 2 }).await;
+        eventually("both calls run", || async { *stage.running.borrow() == 2 }).await;
         let refused = call(channel, "caller").await.expect_err("a third call");
         assert_eq!(refused.reason, Reason::Overloaded, "{kind}");
         assert!(refused.not_started() && refused.retry_after.is_some(), "{kind}");
@@ -196,12 +195,12 @@ async fn more_than_the_limit_is_refused_at_once() {
         for call in waiting {
             assert_eq!(call.await.expect("no panic").as_deref(), Ok("waited"));
         }
-        eventually("there is room again", || async { call(channel, "caller").await.is_ok() }).await;
+        eventually("a permit is free again", || async { call(channel, "caller").await.is_ok() }).await;
     }
 }
 
 #[tokio::test]
-async fn the_secret_is_asked_for_but_not_for_health() {
+async fn the_secret_is_required_except_for_health() {
     let config = ServerConfig { secret: Some(Secret::new("open sesame")), ..ServerConfig::default() };
     for (shown, served) in [(None, false), (Some("guess"), false), (Some("open sesame"), true)] {
         let stage = stage(&config, shown).await;
@@ -233,7 +232,10 @@ async fn health_follows_readiness() {
             .await;
         }
     }
-    health.check(HealthCheckRequest { service: "no.such.Service".into() }).await.expect_err("unknown");
+    health
+        .check(HealthCheckRequest { service: "no.such.Service".into() })
+        .await
+        .expect_err("an unknown service");
     stage.tasks.stop(Duration::from_secs(1)).await;
 }
 
@@ -255,19 +257,19 @@ async fn calls_are_counted_by_outcome() {
 }
 
 #[tokio::test]
-async fn draining_finishes_what_runs_and_refuses_what_comes() {
+async fn draining_finishes_running_calls_and_refuses_new_ones() {
     let stage = stage(&ServerConfig::default(), None).await;
     let listener = Listener::bind(&Listen::Tcp(([127, 0, 0, 1], 0).into())).await.expect("a free port");
     let endpoint = listener.endpoint().expect("bound");
     let draining = CancellationToken::new();
     let server =
         tokio::spawn(listener.serve(stage.router.clone(), draining.clone(), Duration::from_secs(10)));
-    let channel = Dialer::default().dial(&endpoint).expect("a good endpoint");
+    let channel = Dialer::default().dial(&endpoint).expect("a valid endpoint");
     let running = tokio::spawn({
         let channel = channel.clone();
         async move { call(&channel, "wait").await }
     });
-    eventually("it runs", || async { *stage.running.borrow() == 1 }).await;
+    eventually("the call runs", || async { *stage.running.borrow() == 1 }).await;
     draining.cancel();
     eventually("new calls are refused as not started", || async {
         call(&channel, "caller").await.is_err_and(|error| error.not_started())
@@ -280,14 +282,14 @@ async fn draining_finishes_what_runs_and_refuses_what_comes() {
 }
 
 #[tokio::test]
-async fn a_peer_that_dies_is_told_from_one_that_was_never_there() {
+async fn a_crashed_peer_differs_from_one_that_was_never_reached() {
     let stage = stage(&ServerConfig::default(), None).await;
-    let nobody =
+    let unreachable =
         Dialer::default().dial(&"http://127.0.0.1:1".parse().expect("an endpoint")).expect("dials later");
-    let unreached = call(&nobody, "wait").await.expect_err("nobody is there");
+    let unreached = call(&unreachable, "wait").await.expect_err("nothing listens there");
     assert!(unreached.not_started(), "{unreached:?}");
 
-    // Cut the connection under a call that runs, as the death of a process does.
+    // Cut the connection during a call, as a crash of the process does.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let proxy = listener.local_addr().expect("bound");
     let Endpoint::Tcp(behind) = stage.channels[1].1.endpoint().clone() else { panic!("not TCP") };
@@ -300,7 +302,7 @@ async fn a_peer_that_dies_is_told_from_one_that_was_never_there() {
     let channel =
         Dialer::default().dial(&format!("http://{proxy}").parse().expect("an endpoint")).expect("dials");
     let running = tokio::spawn(async move { call(&channel, "wait").await });
-    eventually("it runs", || async { *stage.running.borrow() == 1 }).await;
+    eventually("the call runs", || async { *stage.running.borrow() == 1 }).await;
     link.abort();
     let lost = running.await.expect("no panic").expect_err("lost");
     assert_eq!(lost.reason, Reason::ConnectionLost, "{lost:?}");
@@ -311,7 +313,7 @@ async fn unix_sockets_serve_and_stale_ones_are_replaced() {
     let stage = stage(&ServerConfig::default(), None).await;
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("worker.sock");
-    drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket that nobody serves"));
+    drop(std::os::unix::net::UnixListener::bind(&path).expect("a stale socket"));
     let listener = Listener::bind(&Listen::Unix(path)).await.expect("replaced");
     let channel = Dialer::default().dial(&listener.endpoint().expect("bound")).expect("dials");
     let draining = CancellationToken::new();

@@ -1,4 +1,4 @@
-//! TLS between services, with certificates made on the spot.
+//! TLS between services, with certificates that the tests generate.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-/// An authority whose files are in a directory.
+/// A certificate authority whose files are in a directory.
 struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     dir: PathBuf,
@@ -50,7 +50,7 @@ impl Authority {
 }
 
 #[tokio::test]
-async fn mutual_tls_lets_in_who_has_a_certificate_of_the_authority() {
+async fn mutual_tls_admits_clients_with_a_certificate_of_the_ca() {
     mesh::tls::install_crypto();
     let dir = tempfile::tempdir().expect("a directory");
     let (ours, theirs) = (Authority::new(dir.path(), "ours"), Authority::new(dir.path(), "theirs"));
@@ -62,14 +62,14 @@ async fn mutual_tls_lets_in_who_has_a_certificate_of_the_authority() {
         Grpc::default().build(&ServerConfig::default(), &prometheus::Registry::new(), &readiness, &tasks);
     let listener = Listener::bind(&Listen::Tcp(([127, 0, 0, 1], 0).into())).await.expect("a free port");
     let port = listener.tcp_address().expect("TCP").port();
-    let listener = listener.with_tls(Some(server.acceptor().expect("good files")));
+    let listener = listener.with_tls(Some(server.acceptor().expect("valid files")));
     assert!(listener.endpoint().expect("bound").to_string().starts_with("https://"));
     let draining = CancellationToken::new();
     let serving = tokio::spawn(listener.serve(router, draining.clone(), Duration::from_secs(5)));
     let endpoint: Endpoint = format!("https://localhost:{port}").parse().expect("an endpoint");
 
     let call = |files: ClientTlsConfigFiles| {
-        let tls = ClientTls::read(&files).expect("good files");
+        let tls = ClientTls::read(&files).expect("valid files");
         let channel = Dialer::new(None, Some(tls)).dial(&endpoint).expect("dials");
         async move { HealthClient::new(channel).check(HealthCheckRequest::default()).await }
     };
@@ -77,17 +77,18 @@ async fn mutual_tls_lets_in_who_has_a_certificate_of_the_authority() {
         let (cert, key) = identity.unzip();
         ClientTlsConfigFiles { ca: Some(ca.file()), cert, key }
     };
-    call(trusting(&ours, Some(ours.issue("client")))).await.expect("let in");
-    call(trusting(&ours, None)).await.expect_err("shows no certificate");
-    call(trusting(&ours, Some(theirs.issue("stranger")))).await.expect_err("one of another authority");
-    let untrusted = call(trusting(&theirs, Some(ours.issue("client")))).await.expect_err("trusts another");
+    call(trusting(&ours, Some(ours.issue("client")))).await.expect("admitted");
+    call(trusting(&ours, None)).await.expect_err("no certificate");
+    call(trusting(&ours, Some(theirs.issue("stranger")))).await.expect_err("a certificate of another CA");
+    let untrusted =
+        call(trusting(&theirs, Some(ours.issue("client")))).await.expect_err("an untrusted server");
     assert!(Error::from(untrusted).not_started());
     draining.cancel();
     serving.await.expect("the server ends");
 }
 
 #[test]
-fn files_that_are_not_there_are_named() {
+fn errors_name_missing_files() {
     let server = ServerTlsConfig { cert: "/no/such.pem".into(), key: "/no/such.key".into(), client_ca: None };
     let error = server.acceptor().err().expect("no files");
     assert!(format!("{error:#}").contains("/no/such.pem"), "{error:#}");

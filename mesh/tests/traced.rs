@@ -1,13 +1,13 @@
-//! A process that exports traces: only what somebody wants is enabled.
+//! A process that exports traces: only spans and events that a layer wants are enabled.
 
 use mesh::config::TelemetryConfig;
 use mesh::telemetry::{self, SPANS};
 use tracing::Level;
 
 #[tokio::test]
-async fn only_our_spans_and_what_is_logged_cost_something() {
+async fn only_own_spans_and_logged_events_are_enabled() {
     let config = TelemetryConfig {
-        // Nobody listens there, which does not matter.
+        // Nothing listens there, which does not matter.
         otlp_endpoint: Some("http://127.0.0.1:9".into()),
         ..TelemetryConfig::default()
     };

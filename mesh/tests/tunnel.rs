@@ -1,5 +1,4 @@
-//! Tunnels: what they carry, how they hold back, and how they break. That the server stack is the same
-//! behind them is tested with the stack.
+//! Tunnels: what they carry, backpressure, and failures. `stack.rs` tests the server stack through tunnels.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -29,7 +28,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-/// Answers with the arguments, after `release` when the function is `wait`.
+/// Returns the arguments; for the function `wait`, only after `release`.
 #[derive(Clone)]
 struct Echo {
     arrived: Arc<watch::Sender<usize>>,
@@ -48,7 +47,7 @@ impl Execution for Echo {
     }
 }
 
-/// An echo at the far end of a tunnel.
+/// An echo server at the far end of a tunnel.
 struct Stage {
     channel: Channel,
     arrived: Arc<watch::Sender<usize>>,
@@ -74,7 +73,7 @@ impl Stage {
         let (near, far, broken) = testing::tunnel();
         let draining = CancellationToken::new();
         let serving = tokio::spawn(serve_one(far, router, draining.clone(), Duration::from_secs(10)));
-        let channel = Dialer::default().dial_tunnel("w", near).await.expect("it is open");
+        let channel = Dialer::default().dial_tunnel("w", near).await.expect("an open tunnel");
         Self { channel, arrived, release, draining, broken, serving }
     }
 
@@ -104,12 +103,12 @@ async fn the_largest_messages_pass_in_both_directions() {
     let large: Bytes = (0..MAX_MESSAGE_BYTES - 1024).map(|index| (index % 251) as u8).collect();
     let answers = futures::future::join_all((0..3).map(|_| stage.call("echo", large.clone()))).await;
     for answer in answers {
-        assert!(answer.expect("an answer") == large, "not what was sent");
+        assert!(answer.expect("an answer") == large, "differs from what was sent");
     }
 }
 
 #[tokio::test]
-async fn many_calls_share_it_and_none_waits_for_another() {
+async fn concurrent_calls_do_not_block_each_other() {
     let stage = Stage::start().await;
     let mut waiting: FuturesUnordered<_> = (0..150)
         .map(|number: u32| {
@@ -128,7 +127,7 @@ async fn many_calls_share_it_and_none_waits_for_another() {
 }
 
 #[tokio::test]
-async fn what_ran_when_it_broke_may_have_started_and_what_comes_later_has_not() {
+async fn calls_during_a_break_may_have_started_and_later_calls_have_not() {
     let stage = Stage::start().await;
     let running = tokio::spawn(stage.call("wait", Bytes::new()));
     stage.arrived(1).await;
@@ -141,13 +140,13 @@ async fn what_ran_when_it_broke_may_have_started_and_what_comes_later_has_not() 
         assert_eq!(late.reason, Reason::Unavailable, "{late}");
         assert!(late.message.contains("cannot reach tunnel:w: it is closed"), "{late}");
     }
-    stage.serving.await.expect("the server's end has ended, too");
+    stage.serving.await.expect("the server ends, too");
 }
 
 #[tokio::test]
-async fn one_that_nobody_serves_is_closed() {
+async fn an_unserved_tunnel_is_closed() {
     let (near, far, _) = testing::tunnel();
-    let channel = Dialer::default().dial_tunnel("w", near).await.expect("the far end is not asked");
+    let channel = Dialer::default().dial_tunnel("w", near).await.expect("connects without an answer");
     drop(far);
     let mut client = ExecutionClient::new(channel);
     eventually("a call is known not to have started", || {
@@ -161,7 +160,7 @@ async fn one_that_nobody_serves_is_closed() {
 }
 
 #[tokio::test]
-async fn a_server_that_drains_finishes_what_runs() {
+async fn a_draining_server_finishes_running_calls() {
     let stage = Stage::start().await;
     let running = tokio::spawn(stage.call("wait", "kept".into()));
     stage.arrived(1).await;
@@ -174,34 +173,34 @@ async fn a_server_that_drains_finishes_what_runs() {
     assert!(!running.is_finished() && !stage.serving.is_finished());
     stage.release.send_replace(true);
     assert_eq!(running.await.expect("no panic"), Ok("kept".into()));
-    stage.serving.await.expect("it ends when nothing runs");
+    stage.serving.await.expect("it ends after the last call");
 }
 
 #[tokio::test]
-async fn it_ends_with_its_last_channel() {
+async fn a_tunnel_ends_with_its_last_channel() {
     let stage = Stage::start().await;
     stage.call("echo", Bytes::new()).await.expect("an answer");
     let Stage { channel, serving, .. } = stage;
     drop(channel);
-    serving.await.expect("nobody can call any more");
+    serving.await.expect("the server ends");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_says_nothing_any_more_is_given_up() {
+async fn a_silent_peer_times_out() {
     let (near, far, _) = testing::tunnel();
-    let channel = Dialer::default().dial_tunnel("w", near).await.expect("the far end is not asked");
-    // Takes all, answers nothing.
-    let (mut hears, _silent) = tokio::io::split(far);
-    let hearing = tokio::spawn(async move { tokio::io::copy(&mut hears, &mut tokio::io::sink()).await });
+    let channel = Dialer::default().dial_tunnel("w", near).await.expect("connects without an answer");
+    // Reads everything and answers nothing.
+    let (mut reader, _silent) = tokio::io::split(far);
+    let reading = tokio::spawn(async move { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await });
     let call = ExecutionClient::new(channel.clone()).execute(ExecuteRequest::default()).await;
     assert_eq!(Error::from(call.expect_err("no answer")).reason, Reason::ConnectionLost);
     let later = ExecutionClient::new(channel).execute(ExecuteRequest::default()).await;
     assert_eq!(Error::from(later.expect_err("closed")).reason, Reason::Unavailable);
-    hearing.await.expect("no panic").expect("the end, and no error");
+    reading.await.expect("no panic").expect("the end of the stream");
 }
 
 #[tokio::test]
-async fn a_reader_that_does_not_read_makes_the_writer_wait() {
+async fn a_slow_reader_makes_the_writer_wait() {
     let (sending, chunks) = tunnel::sending();
     let mut near = tunnel::end(futures::stream::pending(), sending);
     let mut chunks = pin!(chunks);
@@ -210,44 +209,44 @@ async fn a_reader_that_does_not_read_makes_the_writer_wait() {
         let piece = [7; 10_000];
         let mut accepted = 0;
         while let Poll::Ready(written) = Pin::new(&mut *near).poll_write(&mut context, &piece) {
-            accepted += written.expect("it is open");
-            assert!(accepted <= BUFFER_BYTES, "{accepted} bytes and no end");
+            accepted += written.expect("an open tunnel");
+            assert!(accepted <= BUFFER_BYTES, "{accepted} bytes, more than the buffer");
         }
         accepted
     };
-    // More than a task may do at once without a pause.
+    // More polls than tokio's cooperative budget allows.
     let accepted = tokio::task::unconstrained(async { fill(&mut near) }).await;
     assert_eq!(accepted, BUFFER_BYTES);
     let mut sent = 0;
     while sent < CHUNK_BYTES {
-        let chunk = chunks.next().await.expect("it is open");
+        let chunk = chunks.next().await.expect("an open tunnel");
         assert!(chunk.len() <= CHUNK_BYTES, "{} bytes in one message", chunk.len());
         sent += chunk.len();
     }
     let accepted = tokio::task::unconstrained(async { fill(&mut near) }).await;
-    assert_eq!(accepted, sent, "there is room for what was taken");
+    assert_eq!(accepted, sent, "reading frees space for the same number of bytes");
 }
 
 #[tokio::test]
-async fn bytes_arrive_in_order_and_then_the_end() {
+async fn bytes_arrive_in_order_before_the_end_of_the_stream() {
     let (mut near, mut far, _) = testing::tunnel();
     let sent: Vec<u8> = (0..1_000_000_u32).map(|index| (index % 253) as u8).collect();
     let writing = tokio::spawn({
         let sent = sent.clone();
         async move {
             for piece in sent.chunks(77_777) {
-                near.write_all(piece).await.expect("somebody reads");
+                near.write_all(piece).await.expect("a reader");
             }
         }
     });
     let mut received = Vec::new();
-    far.read_to_end(&mut received).await.expect("the end, and no error");
+    far.read_to_end(&mut received).await.expect("the end of the stream");
     writing.await.expect("no panic");
-    assert!(received == sent, "not what was sent");
+    assert!(received == sent, "differs from what was sent");
 
     let (_near, mut far, broken) = testing::tunnel();
     broken.cancel();
-    let error = far.read_u8().await.expect_err("it broke");
+    let error = far.read_u8().await.expect_err("a broken tunnel");
     assert_eq!(
         (error.kind(), error.to_string().as_str()),
         (std::io::ErrorKind::ConnectionReset, "the tunnel broke")

@@ -1,4 +1,4 @@
-//! Where the registry's parts are wired together.
+//! Wires the registry's parts together.
 
 use std::sync::Arc;
 
@@ -33,8 +33,8 @@ use crate::watch::SubscriptionServer;
 pub struct App;
 
 impl App {
-    /// Wires the registry. A database of this machine has to be there; without PostgreSQL it starts
-    /// as well, and is not ready until that comes.
+    /// Starts the registry. Fails if an SQLite database cannot be opened. If PostgreSQL is unavailable, the
+    /// registry starts but is not ready until it can connect.
     pub async fn start(config: Config, host: Host) -> anyhow::Result<Service> {
         let tasks = Tasks::default();
         let readiness = Readiness::default();
@@ -54,7 +54,7 @@ impl App {
             uploads,
             token_ttl_ms,
             binding_lease_ms: config.binding_lease_ms,
-            unreadable_told: Mutex::default(),
+            unreadable_logged: Mutex::default(),
         });
 
         let maintenance = Maintenance {
@@ -77,7 +77,7 @@ impl App {
 }
 
 fn services(handler: &Arc<Handler>) -> Grpc {
-    // A macro, since the generated servers share no trait that has these two methods.
+    // A macro, because the generated servers have no common trait with these two methods.
     macro_rules! server {
         ($server:ident) => {
             $server::from_arc(Arc::clone(handler))
@@ -97,7 +97,7 @@ fn services(handler: &Arc<Handler>) -> Grpc {
         .service(server!(RevisionsServer))
 }
 
-/// Maintains the database.
+/// Prepares the database and keeps the known revision up to date.
 struct Maintenance {
     registry: Arc<Registry>,
     subjects: Vec<BootstrapSubject>,

@@ -10,13 +10,13 @@ use crate::names;
 use crate::redaction::is_redacted;
 use crate::registry::Registry;
 
-/// Bindings of a function in one role.
+/// The maximum number of bindings that a function has in one role.
 const MAX_BINDINGS: usize = 32;
-/// Parameters of one binding.
+/// The maximum size of the parameters of one binding.
 const MAX_PARAMS_BYTES: usize = 64 << 10;
 
 impl Registry {
-    /// Accepts a list of bindings and gives each an id. `field` is where they came in.
+    /// Validates a list of bindings and assigns an id to each. Errors name the field `field`.
     pub(crate) fn accept_bindings(
         &self,
         field: &'static str,
@@ -30,7 +30,7 @@ impl Registry {
         Ok(bindings)
     }
 
-    /// The same for a list that may be absent.
+    /// Like [`Self::accept_bindings`], for an optional list.
     pub(crate) fn accept_binding_list(
         &self,
         field: &'static str,
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn bindings_are_checked() {
+    fn bindings_are_validated() {
         let refused = [
             (binding("", "{}"), "can't be blank"),
             (binding("mqtt", ""), "not a JSON object"),
@@ -92,7 +92,7 @@ mod tests {
             assert!(fields[0].0 == "events" && fields[0].1.contains(expected), "{fields:?}");
         }
         let accepted = accept("sinks", vec![binding("couchdb", "{\"url\":\"x\"}")]).expect("valid");
-        assert_ne!(accepted[0].id, "mine", "ids are the registry's");
+        assert_ne!(accepted[0].id, "mine", "the registry assigns the ids");
         assert!(accept("events", vec![binding("mqtt", "{}"); MAX_BINDINGS + 1]).is_err());
     }
 }

@@ -41,11 +41,11 @@ pub struct Config {
     /// output of `openssl rand -hex 32`. Absent: functions cannot have events and sinks.
     pub encryption_key: Option<Secret>,
     /// Keys that may still encrypt stored parameters. At startup, such parameters are encrypted again with
-    /// `encryption_key`. To rotate the key of several replicas, first add the new key here on all of them, then
-    /// make it the `encryption_key` and move the old one here.
+    /// `encryption_key`. To rotate the key of several replicas, first add the new key here on all of them,
+    /// then make it the `encryption_key` and move the old one here.
     pub former_encryption_keys: Vec<Secret>,
-    /// The duration of the leases of replicas that run events or sinks, in milliseconds. A replica that has not
-    /// called for this long is considered dead, and others take over its bindings.
+    /// The duration of the leases of replicas that run events or sinks, in milliseconds. A replica that has
+    /// not called for this long is considered dead, and others take over its bindings.
     pub binding_lease_ms: u32,
 }
 

@@ -1,4 +1,4 @@
-//! The binaries of functions, handed out.
+//! Downloads of the binaries of functions.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::error::{RegistryError, Result};
 use crate::registry::Registry;
 
 impl Registry {
-    /// The binary with this hash, in chunks that are read as they are sent. It ends with
-    /// `CodeNotFound` when the last function that uses it goes away meanwhile.
+    /// The binary with this hash, in chunks that are read as they are sent. The stream ends with
+    /// `CodeNotFound` if the last function that uses the binary is deleted in the meantime.
     pub(crate) async fn fetch_code(
         self: Arc<Self>,
         caller: &Caller,

@@ -1,4 +1,4 @@
-//! How the registry refuses and fails.
+//! The registry's errors.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tonic::Status;
 pub(crate) enum RegistryError {
     #[error("{0}")]
     BadRequest(String),
-    /// Fields with what is wrong with each.
+    /// Invalid fields, each with a message.
     #[error("invalid fields")]
     InvalidFields(Vec<(&'static str, String)>),
     #[error("{what} is larger than the limit of {limit} bytes")]
@@ -36,34 +36,34 @@ pub(crate) enum RegistryError {
 
     #[error("module {module:?} has a function {name:?} already")]
     FunctionExists { module: String, name: String },
-    /// Functions use the script that should be deleted.
+    /// The script cannot be deleted because functions use it.
     #[error("script {name:?} is used by {users}; set `force` to delete it anyway")]
     ScriptInUse { name: String, users: String },
-    /// The default module can't be changed like this.
+    /// The default module cannot be renamed or deleted.
     #[error("Cannot {0} default module")]
     DefaultModule(&'static str),
 
-    #[error("the uploads that run take all the memory there is for them")]
+    #[error("the memory for uploads is exhausted")]
     UploadsFull,
     #[error("nothing of the upload came for {0:?}")]
     UploadStalled(Duration),
-    /// Another call failed, whose failure is passed on.
+    /// Another call failed; its error is passed on.
     #[error(transparent)]
     Other(#[from] Error),
     #[error(transparent)]
     Database(#[from] DatabaseError),
 }
 
-/// What a call gives.
+/// The result of a call.
 pub(crate) type Result<T, E = RegistryError> = std::result::Result<T, E>;
 
 impl RegistryError {
-    /// One refused field.
+    /// One invalid field.
     pub(crate) fn field(field: &'static str, message: impl Into<String>) -> Self {
         Self::InvalidFields(vec![(field, message.into())])
     }
 
-    /// The field `name` holds a name that something else has.
+    /// The name in the field `name` is already in use.
     pub(crate) fn name_taken() -> Self {
         Self::field("name", "has already been taken")
     }

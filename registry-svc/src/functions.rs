@@ -1,4 +1,4 @@
-//! Functions: what they are, and their code.
+//! Creates, reads, updates and deletes functions.
 
 use bytes::Bytes;
 use futures::Stream;
@@ -14,14 +14,14 @@ use crate::scripts;
 use crate::store::{FunctionBindings, Reader};
 
 impl Registry {
-    /// Creates a function with the code that comes in `chunks`. Gives the revision beside it.
+    /// Creates a function with the code in `chunks`. Returns the function and the revision.
     pub(crate) async fn create_function(
         &self,
         caller: &Caller,
         spec: CreateFunctionSpec,
         chunks: impl Stream<Item = Result<Bytes, Error>>,
     ) -> Result<(Function, u64)> {
-        // What is refused anyway is refused before the upload.
+        // Requests that would be refused anyway are refused before the upload.
         names::check(&spec.name)?;
         let metadata = accept_metadata(spec.metadata.unwrap_or_default())?;
         let limits = accept_limits(spec.limits.unwrap_or_default())?;
@@ -55,13 +55,13 @@ impl Registry {
         Ok((function, write.commit().await?))
     }
 
-    /// A function by its name.
+    /// The function with this name.
     pub(crate) async fn get_function(&self, caller: &Caller, module: &str, name: &str) -> Result<Function> {
         let snapshot = self.store.snapshot().await?;
         reached_function(&snapshot.read(), caller, module, name).await
     }
 
-    /// The functions of a module.
+    /// The functions of a module, sorted by name.
     pub(crate) async fn list_functions(&self, caller: &Caller, module: &str) -> Result<Vec<Function>> {
         let snapshot = self.store.snapshot().await?;
         reached_module(&snapshot.read(), caller, module).await?;
@@ -70,7 +70,7 @@ impl Registry {
         Ok(functions)
     }
 
-    /// Changes what `spec` names, and the code if `chunks` has any. Gives the revision beside it.
+    /// Changes what `spec` sets, and the code if `chunks` has any. Returns the function and the revision.
     pub(crate) async fn update_function(
         &self,
         caller: &Caller,
@@ -113,16 +113,16 @@ impl Registry {
         Ok((function, write.commit().await?))
     }
 
-    /// Deletes a function, and its code if nothing else uses it.
+    /// Deletes a function, and its code if no other function uses it. Returns the revision.
     pub(crate) async fn delete_function(&self, caller: &Caller, module: &str, name: &str) -> Result<u64> {
-        let mut write = self.store.write().await?;
+        let mut write = self.store.write_removal().await?;
         let function = changeable_function(&write.read(), caller, module, name).await?;
         write.delete_function(&function).await?;
         Ok(write.commit().await?)
     }
 }
 
-/// The function of this name, in a module that the caller reaches.
+/// The function with this name, in a module that the caller can access.
 async fn reached_function(
     reader: &Reader<'_>,
     caller: &Caller,
@@ -135,8 +135,8 @@ async fn reached_function(
         .ok_or_else(|| RegistryError::FunctionNotFound { module: module.to_owned(), name: name.to_owned() })
 }
 
-/// The function of this name, if the caller may change and delete it. In a module of one owner everyone who
-/// reaches it may; in a shared one only who created the function.
+/// The function with this name, if the caller may change and delete it. In a module with an owner, everyone
+/// with access to the module may; in a shared module, only the function's creator and administrators may.
 async fn changeable_function(
     reader: &Reader<'_>,
     caller: &Caller,
@@ -154,7 +154,7 @@ async fn changeable_function(
     }
 }
 
-/// Refuses a script that does not exist: invocations by it would fail.
+/// Refuses a script that does not exist, because invocations that use it would fail.
 async fn refuse_missing_script(reader: &Reader<'_>, metadata: &Metadata) -> Result<()> {
     if !metadata.script.is_empty() && scripts::find(reader, &metadata.script).await?.is_none() {
         return Err(RegistryError::field("script", format!("does not exist: {:?}", metadata.script)));
@@ -162,7 +162,7 @@ async fn refuse_missing_script(reader: &Reader<'_>, metadata: &Metadata) -> Resu
     Ok(())
 }
 
-/// Refuses a name that another function of the module has.
+/// Refuses a name that is already in use in the module.
 async fn refuse_taken(reader: &Reader<'_>, module: &str, name: &str) -> Result<()> {
     match reader.has_function(module, name).await? {
         true => Err(RegistryError::FunctionExists { module: module.to_owned(), name: name.to_owned() }),
@@ -187,7 +187,7 @@ fn accept_limits(limits: Limits) -> Result<Limits> {
     })
 }
 
-/// Databases count to 2^63 - 1.
+/// Databases store integers up to 2^63 - 1.
 fn accept_amount(field: &'static str, amount: u64) -> Result<u64> {
     match i64::try_from(amount) {
         Ok(_) => Ok(amount),

@@ -1,8 +1,8 @@
-//! The keys under which parameters of bindings are stored: XChaCha20-Poly1305 with a random nonce,
-//! bound to the binding's id, so that what is stored for one cannot be passed off as another's.
+//! Encrypts the stored parameters of bindings: XChaCha20-Poly1305 with a random nonce. The binding's id is
+//! associated data, so that one binding's ciphertext is not valid for another binding.
 //!
-//! Stored text is `v1:<key id>:<base64 of nonce and ciphertext>`. Text that begins with `{` was stored
-//! in clear by a version that did not encrypt.
+//! The stored text is `v1:<key id>:<base64 of nonce and ciphertext>`. Text that begins with `{` was stored in
+//! plaintext by a version that did not encrypt.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,14 +14,14 @@ use mesh::hash::Hash;
 const VERSION: &str = "v1";
 const NONCE_BYTES: usize = 24;
 const KEY_BYTES: usize = 32;
-/// Digits of a key's id, which tells keys apart and nothing about them.
+/// The length of a key's id, which identifies the key and reveals nothing about it.
 const ID_DIGITS: usize = 8;
 
-/// The keys of this registry.
+/// The registry's encryption keys.
 pub(crate) struct Keyring {
-    /// What is stored is encrypted under this one. Absent: nothing secret can be stored.
+    /// Encrypts new values. Absent: no secrets can be stored.
     current: Option<Key>,
-    /// Can be read as well.
+    /// Only used to decrypt.
     former: Vec<Key>,
 }
 
@@ -30,7 +30,7 @@ struct Key {
     cipher: XChaCha20Poly1305,
 }
 
-/// Why stored text cannot be read.
+/// Why stored text cannot be decrypted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unreadable {
     #[error(
@@ -42,36 +42,36 @@ pub(crate) enum Unreadable {
 }
 
 impl Keyring {
-    /// The keys with these 64 hexadecimal digits each.
+    /// Parses the keys, 64 hexadecimal digits each. An error names the configuration key.
     pub(crate) fn new(current: Option<&Secret>, former: &[Secret]) -> Result<Self, String> {
         let current = current.map(|key| Key::parse("encryption_key", key)).transpose()?;
         let former = former.iter().map(|key| Key::parse("former_encryption_keys", key));
         Ok(Self { current, former: former.collect::<Result<_, _>>()? })
     }
 
-    /// Whether something can be encrypted.
+    /// Whether there is a key to encrypt with.
     pub(crate) fn has_key(&self) -> bool {
         self.current.is_some()
     }
 
-    /// Whether `stored` is encrypted under the current key.
+    /// Whether `stored` is encrypted with the current key.
     pub(crate) fn is_current(&self, stored: &str) -> bool {
         let key = split(stored).map(|(key, _)| key);
         key.is_some() && key == self.current.as_ref().map(|current| &*current.id)
     }
 
-    /// What to store of the parameters of the binding `id`; `None` without a key.
+    /// Encrypts the parameters of the binding `id` for storage; `None` without a key.
     pub(crate) fn seal(&self, id: &str, params: &str) -> Option<String> {
         let key = self.current.as_ref()?;
         let nonce = XNonce::generate();
         let payload = Payload { msg: params.as_bytes(), aad: id.as_bytes() };
-        // It fails for more than 256 GiB.
+        // Fails for more than 256 GiB.
         let ciphertext = key.cipher.encrypt(&nonce, payload).ok()?;
         let sealed = STANDARD.encode([&nonce[..], &ciphertext].concat());
         Some(format!("{VERSION}:{}:{sealed}", key.id))
     }
 
-    /// The parameters of the binding `id` from what is stored of them.
+    /// Decrypts the stored parameters of the binding `id`.
     pub(crate) fn open(&self, id: &str, stored: &str) -> Result<String, Unreadable> {
         if is_clear(stored) {
             return Ok(stored.to_owned());
@@ -84,7 +84,7 @@ impl Keyring {
 }
 
 impl Key {
-    /// An error names the configuration's key and not the secret.
+    /// An error names the configuration key, never the secret.
     fn parse(name: &str, secret: &Secret) -> Result<Self, String> {
         let mut bytes = [0; KEY_BYTES];
         hex::decode_to_slice(secret.expose(), &mut bytes)
@@ -102,12 +102,12 @@ impl Key {
     }
 }
 
-/// Whether `stored` was stored in clear.
+/// Whether `stored` is plaintext.
 pub(crate) fn is_clear(stored: &str) -> bool {
     stored.trim_start().starts_with('{')
 }
 
-/// The id of the key, and what is encrypted under it.
+/// Splits stored text into the key's id and the encoded ciphertext.
 fn split(stored: &str) -> Option<(&str, &str)> {
     stored.strip_prefix(VERSION)?.strip_prefix(':')?.split_once(':')
 }
@@ -121,13 +121,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_can_be_opened_for_its_binding_and_its_key_only() {
+    fn sealed_params_open_only_for_their_binding_and_key() {
         let (key, other) = (Secret::random(), Secret::random());
         let keys = keyring(&key, &[]);
         let params = r#"{"password":"hunter2"}"#;
-        let sealed = keys.seal("a", params).expect("there is a key");
+        let sealed = keys.seal("a", params).expect("a key");
         assert!(sealed.starts_with("v1:") && !sealed.contains("hunter2") && keys.is_current(&sealed));
-        assert_ne!(keys.seal("a", params).expect("there is a key"), sealed, "the nonce is random");
+        assert_ne!(keys.seal("a", params).expect("a key"), sealed, "the nonce is random");
         assert_eq!(keys.open("a", &sealed), Ok(params.to_owned()));
         assert_eq!(keys.open("b", &sealed), Err(Unreadable::Damaged));
 
@@ -140,26 +140,26 @@ mod tests {
     }
 
     #[test]
-    fn nothing_stored_makes_it_panic() {
+    fn damaged_text_is_refused_without_a_panic() {
         let keys = keyring(&Secret::random(), &[]);
-        let sealed = keys.seal("a", "{}").expect("there is a key");
+        let sealed = keys.seal("a", "{}").expect("a key");
         let damaged = format!("{}AAAA{}", &sealed[..20], &sealed[24..]);
         let short = format!("{}AAAA", &sealed[..12]);
         for stored in ["", "v1", "v1:", "v1::", "nonsense", &sealed[..sealed.len() - 4], &damaged, &short] {
             assert!(keys.open("a", stored).is_err(), "{stored}");
         }
-        assert_eq!(keys.open("a", "{}"), Ok("{}".to_owned()), "of a version that did not encrypt");
+        assert_eq!(keys.open("a", "{}"), Ok("{}".to_owned()), "stored by a version that did not encrypt");
         assert!(!keys.is_current("{}"));
     }
 
     #[test]
-    fn keys_are_checked_unseen() {
+    fn errors_about_keys_hide_the_keys() {
         for wrong in ["", "hunter2", &"g".repeat(64), &"a".repeat(63), &"a".repeat(66)] {
             let error = Keyring::new(Some(&Secret::new(wrong)), &[]).err().expect("refused");
             assert_eq!(error, "encryption_key: expected 64 hexadecimal digits");
             let error = Keyring::new(None, &[Secret::new(wrong)]).err().expect("refused");
             assert_eq!(error, "former_encryption_keys: expected 64 hexadecimal digits");
         }
-        assert!(Keyring::new(None, &[]).expect("none is allowed").seal("a", "{}").is_none());
+        assert!(Keyring::new(None, &[]).expect("no key is valid").seal("a", "{}").is_none());
     }
 }

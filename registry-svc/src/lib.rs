@@ -1,21 +1,21 @@
-//! The registry: the record of modules, functions, their code and bindings, scripts and subjects.
-//! It has the only database of record; every other service follows it.
+//! The registry: the source of truth for modules, functions, their code and bindings, scripts and subjects.
+//! All other services follow it.
 //!
-//! A request goes through three layers, which name what they do alike:
+//! A request passes through three layers, which use the same method names:
 //!
 //! - `grpc`: decode, call, encode
-//! - `registry`, and beside it `modules`, `functions`, `scripts`, `subjects`, `bindings`, `leases`,
-//!   `code` and `downloads`: what is allowed and what is valid
-//! - `store`: the database, PostgreSQL or SQLite; nothing outside of it knows SQL
+//! - `registry` with `modules`, `functions`, `scripts`, `subjects`, `bindings`, `leases`, `code` and
+//!   `downloads`: authorization and validation
+//! - `store`: the database, PostgreSQL or SQLite; no other module uses SQL
 //!
-//! Every write is one transaction that takes the next *revision*, changes the rows and appends to
-//! the change log what it changed. Writers take turns at the revision, so that the order of
-//! revisions is the order of commits, and nothing is read that could still change. `watch` hands
-//! the change log to everyone who follows the registry, through this replica or another. Leases of
-//! bindings are no part of that: they say who runs what at the moment, and have turns of their own.
+//! Each write is one transaction that takes the next *revision*, changes the rows and appends the changes to
+//! the change log. Writers are serialized by a lock on the revision. Therefore revisions are committed in
+//! order, and what a writer has read does not change until it commits. `watch` streams the change log to the
+//! watchers of every replica. Leases of bindings are not part of the revisions: they are transient, and their
+//! writers are serialized separately.
 //!
-//! Parameters of bindings hold secrets. They are encrypted where they are stored, redacted where they
-//! are read, and given in clear to the services that run them.
+//! Parameters of bindings contain secrets. They are encrypted in the database, redacted in responses, and
+//! returned in plaintext only to the services that run the bindings.
 
 mod app;
 mod binding_identity;

@@ -1,4 +1,4 @@
-//! The registry as a process of its own.
+//! The registry as a separate process.
 
 use std::process::ExitCode;
 

@@ -3,19 +3,19 @@
 use mesh::metrics::{int_counter, int_gauge};
 use prometheus::{IntCounterVec, IntGauge, Registry};
 
-/// Recorded by uploads and the watch.
+/// Metrics of uploads, watches and the revision.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     /// Uploads of code that ended, by outcome: `accepted`, `refused` or `failed`.
     pub(crate) uploads: IntCounterVec,
-    /// Followers that are served.
+    /// The number of open watches.
     pub(crate) watchers: IntGauge,
-    /// The newest revision that is known here.
+    /// The newest revision that this replica knows.
     pub(crate) revision: IntGauge,
 }
 
 impl Metrics {
-    /// Registers them.
+    /// Registers the metrics.
     pub(crate) fn new(registry: &Registry) -> Self {
         let uploads = int_counter(
             registry,
@@ -23,7 +23,7 @@ impl Metrics {
             "Uploads of code that ended: accepted, refused or failed.",
             &["outcome"],
         );
-        // The first one should be seen as an increase.
+        // Start at 0, so that the first upload is seen as an increase.
         for outcome in ["accepted", "refused", "failed"] {
             uploads.with_label_values(&[outcome]);
         }

@@ -9,7 +9,7 @@ use crate::registry::Registry;
 use crate::store::Reader;
 
 impl Registry {
-    /// Creates an empty module that belongs to the caller. Gives the revision beside it.
+    /// Creates an empty module that belongs to the caller. Returns the module and the revision.
     pub(crate) async fn create_module(&self, caller: &Caller, name: &str) -> Result<(Module, u64)> {
         names::check(name)?;
         let mut write = self.store.write().await?;
@@ -21,7 +21,7 @@ impl Registry {
         Ok((module, write.commit().await?))
     }
 
-    /// A module and the names of its functions.
+    /// A module and the names of its functions, sorted.
     pub(crate) async fn get_module(&self, caller: &Caller, name: &str) -> Result<(Module, Vec<String>)> {
         let snapshot = self.store.snapshot().await?;
         let module = reached_module(&snapshot.read(), caller, name).await?;
@@ -30,7 +30,7 @@ impl Registry {
         Ok((module, functions))
     }
 
-    /// The modules that the caller reaches.
+    /// The modules that the caller can access, sorted by name.
     pub(crate) async fn list_modules(&self, caller: &Caller) -> Result<Vec<Module>> {
         let mut modules = self.store.read().modules().await?;
         modules.retain(|module| caller.reaches(&module.owner));
@@ -38,7 +38,7 @@ impl Registry {
         Ok(modules)
     }
 
-    /// Renames a module, which keeps its functions.
+    /// Renames a module, which keeps its functions. Returns the module and the revision.
     pub(crate) async fn rename_module(
         &self,
         caller: &Caller,
@@ -61,9 +61,9 @@ impl Registry {
         Ok((module, write.commit().await?))
     }
 
-    /// Deletes a module, its functions, and the code that nothing else uses.
+    /// Deletes a module, its functions, and code that becomes unused. Returns the revision.
     pub(crate) async fn delete_module(&self, caller: &Caller, name: &str) -> Result<u64> {
-        let mut write = self.store.write().await?;
+        let mut write = self.store.write_removal().await?;
         let module = reached_module(&write.read(), caller, name).await?;
         if name == DEFAULT_MODULE {
             return Err(RegistryError::DefaultModule("delete"));
@@ -73,7 +73,7 @@ impl Registry {
     }
 }
 
-/// The module of this name. One that the caller does not reach does not exist for him.
+/// The module with this name. For callers without access, it does not exist.
 pub(crate) async fn reached_module(reader: &Reader<'_>, caller: &Caller, name: &str) -> Result<Module> {
     let module = if names::is_name(name) { reader.module(name).await? } else { None };
     module

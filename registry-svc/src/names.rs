@@ -1,4 +1,4 @@
-//! The names of modules, functions, subjects and scripts, and other short text.
+//! Validates the names of modules, functions, subjects and scripts, and other short text.
 
 use std::cmp::Ordering;
 
@@ -9,7 +9,8 @@ pub(crate) const DEFAULT_MODULE: &str = "_";
 
 const MAX_CHARS: usize = 160;
 
-/// Accepts what is a name of a module, a function or a subject, and else says all that is wrong with the field `name`.
+/// Validates the name of a module, function or subject. Errors list everything that is wrong with the field
+/// `name`.
 pub(crate) fn check(name: &str) -> Result<()> {
     if name.trim().is_empty() {
         return Err(RegistryError::field("name", "can't be blank"));
@@ -24,13 +25,13 @@ pub(crate) fn check(name: &str) -> Result<()> {
     if wrong.is_empty() { Ok(()) } else { Err(RegistryError::InvalidFields(wrong)) }
 }
 
-/// Whether anything can have this name. What cannot is not looked for: not every text is one to the
-/// database.
+/// Whether this is a valid name of a module, function or subject. Invalid names are not looked up: the
+/// database does not accept every string.
 pub(crate) fn is_name(name: &str) -> bool {
     check(name).is_ok()
 }
 
-/// Accepts what is a name of a script, which may be nearly any text, as in published FunLess.
+/// Validates the name of a script. As in published FunLess, nearly any text is valid.
 pub(crate) fn check_script(name: &str) -> Result<()> {
     if name.trim().is_empty() {
         return Err(RegistryError::field("name", "can't be blank"));
@@ -39,19 +40,19 @@ pub(crate) fn check_script(name: &str) -> Result<()> {
     if name.trim() != name {
         return Err(RegistryError::field("name", "must not begin or end with white space"));
     }
-    // It is one segment of a path, which clients shorten when it is one of these.
+    // The name is one segment of a URL path; HTTP clients normalize `.` and `..`.
     if name.contains(['/', '\\']) || matches!(name, "." | "..") {
         return Err(RegistryError::field("name", "must not contain slashes, or be . or .."));
     }
     Ok(())
 }
 
-/// Whether a script can have this name.
+/// Whether this is a valid name of a script.
 pub(crate) fn is_script(name: &str) -> bool {
     check_script(name).is_ok()
 }
 
-/// Accepts short text on one line.
+/// Validates short text without control characters.
 pub(crate) fn check_text(field: &'static str, text: &str) -> Result<()> {
     if text.chars().count() > MAX_CHARS {
         return Err(RegistryError::field(field, format!("should be at most {MAX_CHARS} character(s)")));
@@ -62,7 +63,7 @@ pub(crate) fn check_text(field: &'static str, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// The order of lists: the default module first, then by bytes. Databases order by language.
+/// The order of lists: the default module first, then by bytes. Databases would sort by locale.
 pub(crate) fn order(a: &str, b: &str) -> Ordering {
     (a != DEFAULT_MODULE, a).cmp(&(b != DEFAULT_MODULE, b))
 }
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn names() {
+    fn names_are_validated() {
         let blank = "can't be blank";
         let characters = "must contain only alphanumeric characters and underscores";
         let length = "should be at most 160 character(s)";
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_scripts() {
+    fn names_of_scripts_are_validated() {
         let slashes = "must not contain slashes, or be . or ..";
         let around = "must not begin or end with white space";
         let controls = "must not contain control characters";

@@ -1,12 +1,12 @@
-//! Parameters of bindings without their secrets.
+//! Redacts the secrets in parameters of bindings.
 
 use std::ops::Range;
 
 use mesh::auth::REDACTED;
 use serde_json::Value;
 
-/// A parameter is a secret when one of these stands in its name, written in lower case and without `_`
-/// and `-`: `access_token` and `accessToken` are the same.
+/// A parameter is a secret if its name contains one of these. Case, `_` and `-` are ignored: `access_token`
+/// and `accessToken` are the same.
 const IN_NAMES: [&str; 10] = [
     "password",
     "passwd",
@@ -19,17 +19,17 @@ const IN_NAMES: [&str; 10] = [
     "seed",
     "connectionstring",
 ];
-/// Whole names of secrets.
+/// A parameter with one of these names is a secret.
 const NAMES: [&str; 7] = ["pass", "pwd", "auth", "bearer", "jwt", "creds", "dsn"];
-/// What ends with this is a secret, too.
+/// A parameter whose name ends with this is a secret, too...
 const KEY: &str = "key";
-/// But for these.
+/// ...except these.
 const KEYS_IN_CLEAR: [&str; 6] =
     ["dedupekey", "idempotencykey", "orderingkey", "partitionkey", "publickey", "routingkey"];
-/// What is called so has names that everyone may see, with values that are secrets.
+/// The parameter whose member names are public and whose values are secrets.
 const HEADERS: &str = "headers";
 
-/// The parameters of a binding without its secrets: for everyone.
+/// The parameters of a binding with all secrets replaced, safe for every caller.
 pub(crate) fn redact(params: &str) -> String {
     match serde_json::from_str(params) {
         Ok(params) => redact_value(params).to_string(),
@@ -37,8 +37,8 @@ pub(crate) fn redact(params: &str) -> String {
     }
 }
 
-/// Whether a secret among these parameters is what secrets read as. Stored, it would replace the secret
-/// itself.
+/// Whether a secret in these parameters is the redaction placeholder. If stored, it would overwrite the
+/// actual secret.
 pub(crate) fn is_redacted(params: &Value) -> bool {
     match params {
         Value::Object(members) => members.iter().any(|(name, value)| match exposure(name) {
@@ -60,7 +60,7 @@ fn holds_redacted(secret: &Value) -> bool {
     }
 }
 
-/// What everyone may see of a member of an object.
+/// What callers may see of a member of an object.
 enum Exposure {
     Clear,
     Headers,
@@ -108,8 +108,7 @@ fn redact_headers(headers: Value) -> Value {
     }
 }
 
-/// `scheme://user:password@host?token=secret` reads as `scheme://***@host?token=***`, as often as it
-/// stands in `text`.
+/// Replaces every `scheme://user:password@host?token=secret` in `text` with `scheme://***@host?token=***`.
 fn redact_urls(text: &str) -> String {
     let mut redacted = String::new();
     let mut rest = 0;
@@ -122,7 +121,7 @@ fn redact_urls(text: &str) -> String {
     redacted
 }
 
-/// Where the URLs in `text` hold secrets, in order: users with passwords, and parameters.
+/// The ranges of secrets in the URLs in `text`, in order: userinfo and query parameters.
 fn url_secrets(text: &str) -> Vec<Range<usize>> {
     const SCHEME_END: &str = "://";
     let mut secrets = Vec::new();
@@ -131,7 +130,7 @@ fn url_secrets(text: &str) -> Vec<Range<usize>> {
     for part in parts {
         start += SCHEME_END.len();
         let authority = part.find(['/', '?', '#', ',', ' ']).unwrap_or(part.len());
-        // A password that was not encoded as it should be may hold any of these.
+        // A password that is not percent-encoded may contain any of these.
         let userinfo = part[..authority].rfind('@').or_else(|| part.rfind('@'));
         if let Some(end) = userinfo {
             secrets.push(start..start + end);
@@ -180,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_redacted_is_recognised() {
+    fn redacted_secrets_are_detected() {
         let cases = [
             (r#"{"password":"***"}"#, true),
             (r#"{"a":[{"headers":{"X":"***"}}]}"#, true),
@@ -192,9 +191,9 @@ mod tests {
             (r#"{"url":"http://u:p@h/***"}"#, false),
         ];
         for (params, expected) in cases {
-            let value: Value = serde_json::from_str(params).expect("JSON");
+            let value: Value = serde_json::from_str(params).expect("valid JSON");
             assert_eq!(is_redacted(&value), expected, "{params}");
-            let redacted: Value = serde_json::from_str(&redact(params)).expect("JSON");
+            let redacted: Value = serde_json::from_str(&redact(params)).expect("valid JSON");
             assert!(is_redacted(&redacted) || redacted == value, "{redacted}");
         }
     }

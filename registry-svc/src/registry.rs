@@ -1,4 +1,4 @@
-//! What the registry does, for whom, and what it takes for valid. Each noun's verbs are in its file.
+//! The registry's operations, with authorization and validation. Each resource has its own file.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use crate::code::Uploads;
 use crate::error::{RegistryError, Result};
 use crate::store::Store;
 
-/// The registry without its network.
+/// The registry without the network layer.
 pub(crate) struct Registry {
     pub(crate) store: Store,
     pub(crate) uploads: Uploads,
@@ -17,11 +17,11 @@ pub(crate) struct Registry {
     pub(crate) token_ttl_ms: i64,
     /// How long leases of bindings last, in milliseconds.
     pub(crate) binding_lease_ms: u32,
-    /// Ids of bindings of which has been told that they cannot be read.
-    pub(crate) unreadable_told: Mutex<HashSet<String>>,
+    /// The ids of unreadable bindings that have been logged.
+    pub(crate) unreadable_logged: Mutex<HashSet<String>>,
 }
 
-/// Refuses users who are no administrators.
+/// Refuses callers that are neither services nor administrators.
 pub(crate) fn only_admins(caller: &Caller) -> Result<()> {
     match caller {
         Caller::Service | Caller::Admin(_) => Ok(()),

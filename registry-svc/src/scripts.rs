@@ -1,4 +1,4 @@
-//! APP scripts: stored and listed.
+//! Creates, reads and deletes APP scripts.
 
 use mesh::Caller;
 use proto::registry::v1::{Function, Script};
@@ -8,14 +8,14 @@ use crate::names;
 use crate::registry::Registry;
 use crate::store::Reader;
 
-/// A script is written by hand.
+/// The maximum size of a script. Scripts are written by hand.
 const MAX_SCRIPT_BYTES: usize = 256 << 10;
 
-/// How many functions an error names.
+/// The maximum number of functions that an error names.
 const MAX_NAMED_FUNCTIONS: usize = 5;
 
 impl Registry {
-    /// Stores a script. Gives the revision beside it.
+    /// Stores a script. Returns the script and the revision.
     pub(crate) async fn create_script(&self, script: Script) -> Result<(Script, u64)> {
         names::check_script(&script.name)?;
         check_content(&script.content)?;
@@ -27,22 +27,23 @@ impl Registry {
         Ok((script, write.commit().await?))
     }
 
-    /// The script of this name.
+    /// The script with this name.
     pub(crate) async fn get_script(&self, name: &str) -> Result<Script> {
         let script = find(&self.store.read(), name).await?;
         script.ok_or_else(|| RegistryError::ScriptNotFound(name.to_owned()))
     }
 
-    /// All scripts.
+    /// All scripts, sorted by name.
     pub(crate) async fn list_scripts(&self) -> Result<Vec<Script>> {
         let mut scripts = self.store.read().scripts().await?;
         scripts.sort_by(|a, b| names::order(&a.name, &b.name));
         Ok(scripts)
     }
 
-    /// Deletes a script. One that functions use stays, unless `force` is set.
+    /// Deletes a script. Refuses to delete one that functions use unless `force` is set. Returns the
+    /// revision.
     pub(crate) async fn delete_script(&self, caller: &Caller, name: &str, force: bool) -> Result<u64> {
-        let mut write = self.store.write().await?;
+        let mut write = self.store.write_removal().await?;
         if find(&write.read(), name).await?.is_none() {
             return Err(RegistryError::ScriptNotFound(name.to_owned()));
         }
@@ -55,12 +56,12 @@ impl Registry {
     }
 }
 
-/// The script of this name, if there is one. What cannot be a name is not looked for.
+/// The script with this name, if it exists. Invalid names are not looked up.
 pub(crate) async fn find(reader: &Reader<'_>, name: &str) -> Result<Option<Script>> {
     Ok(if names::is_script(name) { reader.script(name).await? } else { None })
 }
 
-/// Names a few of the functions that the caller reaches, and counts all others.
+/// Names a few of the functions that the caller can access and counts the others.
 fn in_words(caller: &Caller, functions: Vec<Function>) -> String {
     let count = functions.len();
     let reached = functions.into_iter().filter(|function| caller.reaches(&function.owner));
@@ -83,7 +84,7 @@ fn check_content(content: &str) -> Result<()> {
     if content.len() > MAX_SCRIPT_BYTES {
         return Err(RegistryError::TooLarge { what: "the script", limit: MAX_SCRIPT_BYTES as u64 });
     }
-    // PostgreSQL has no text with it, and neither has YAML.
+    // Neither PostgreSQL text nor YAML may contain NUL.
     if content.contains('\0') {
         return Err(RegistryError::field("content", "must not contain NUL characters"));
     }

@@ -1,4 +1,4 @@
-//! Subjects: who may use the mesh, known by their tokens.
+//! Subjects: the users of the mesh, identified by their tokens.
 
 use mesh::Caller;
 use mesh::auth::Secret;
@@ -12,13 +12,13 @@ use crate::error::{RegistryError, Result};
 use crate::names;
 use crate::registry::{Registry, only_admins};
 
-/// What the tokens of this registry begin with, so that scanners for leaked secrets find them.
+/// The prefix of issued tokens, so that secret scanners can detect leaked ones.
 const TOKEN_PREFIX: &str = "fl_";
 
-/// A subject that exists whenever the registry runs, with the hash of its token.
+/// A subject defined by the configuration, with the hash of its token.
 pub(crate) type BootstrapSubject = (Subject, Hash);
 
-/// The subjects that `config` wants to exist.
+/// The bootstrap subjects of `config`.
 pub(crate) fn bootstrap(config: &Config) -> Vec<BootstrapSubject> {
     let wanted = [("guest", Role::Subject, &config.guest_token), ("admin", Role::Admin, &config.admin_token)];
     let wanted = wanted.into_iter().filter_map(|(name, role, token)| {
@@ -29,7 +29,7 @@ pub(crate) fn bootstrap(config: &Config) -> Vec<BootstrapSubject> {
 }
 
 impl Registry {
-    /// Makes the bootstrap subjects exist with exactly their tokens. Changes nothing when they do.
+    /// Creates or replaces the bootstrap subjects and their tokens. Writes nothing if they are up to date.
     pub(crate) async fn ensure_subjects(&self, wanted: &[BootstrapSubject]) -> database::Result<()> {
         let mut write = self.store.write().await?;
         let mut changed = false;
@@ -52,7 +52,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Creates a subject and issues its token, which is known to nobody but the caller.
+    /// Creates a subject and issues its token. Only a hash of the token is stored.
     pub(crate) async fn create_subject(
         &self,
         caller: &Caller,
@@ -86,7 +86,7 @@ impl Registry {
         Ok((subject, token))
     }
 
-    /// All subjects.
+    /// All subjects, sorted by name.
     pub(crate) async fn list_subjects(&self, caller: &Caller) -> Result<Vec<Subject>> {
         only_admins(caller)?;
         let mut subjects = self.store.read().subjects().await?;
@@ -94,13 +94,13 @@ impl Registry {
         Ok(subjects)
     }
 
-    /// Deletes a subject, and its token with it.
+    /// Deletes a subject and revokes its token.
     pub(crate) async fn delete_subject(&self, caller: &Caller, name: &str) -> Result<()> {
         only_admins(caller)?;
         if *caller == Caller::Admin(name.to_owned()) {
             return Err(RegistryError::PermissionDenied("administrators do not delete themselves"));
         }
-        let mut write = self.store.write().await?;
+        let mut write = self.store.write_removal().await?;
         if !names::is_name(name) || !write.delete_subject(name).await? {
             return Err(RegistryError::SubjectNotFound(name.to_owned()));
         }
@@ -108,7 +108,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Whose token it is.
+    /// The subject with this token. Fails if the token is unknown or has expired.
     pub(crate) async fn authenticate(&self, caller: &Caller, token: &str) -> Result<Subject> {
         caller.only_services()?;
         let subject = self.store.read().subject_of(&Hash::of(token.as_bytes())).await?;
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_end_when_they_expire() {
+    fn tokens_are_invalid_once_they_expire() {
         let subject = |expires_at_ms| Subject { expires_at_ms, ..Subject::default() };
         assert!(is_valid(&subject(1000), 999));
         assert!(!is_valid(&subject(1000), 1000));

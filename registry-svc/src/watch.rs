@@ -1,9 +1,8 @@
-//! The registry as a stream: a snapshot, then each change, for everyone who follows it.
+//! Watches of the registry: each one streams a snapshot, followed by all changes.
 //!
-//! A subscription pulls. It reads the change log as fast as its follower takes what it sends, a few
-//! revisions at a time, so that a slow one costs no memory; what it needs may have been pruned
-//! meanwhile, and then it starts over with a new snapshot. Subscriptions that start together share
-//! one snapshot.
+//! A subscription pulls: it reads the change log a few revisions at a time, as fast as its watcher receives
+//! them, so that a slow watcher needs no memory. If the revisions it needs have been pruned, it starts over
+//! with a new snapshot. Subscriptions that start at about the same time share one snapshot.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -22,24 +21,24 @@ use crate::error::{RegistryError, Result};
 use crate::registry::Registry;
 use crate::store::{DatabaseError, LoggedChanges};
 
-/// Functions in one part of a snapshot.
+/// The maximum number of functions in one part of a snapshot.
 const MAX_PART_FUNCTIONS: usize = 500;
-/// About the largest part of a snapshot; one item may be larger.
+/// The approximate maximum size of one part of a snapshot. A single item may be larger.
 const MAX_PART_BYTES: usize = 4 << 20;
-/// Revisions that a subscription reads at once.
+/// The number of revisions that a subscription reads at once.
 const BATCH: u64 = 32;
-/// A subscription takes a snapshot that is this many revisions old, and then what came since.
+/// A shared snapshot may be this many revisions old. The subscription then sends the changes since.
 const SHARED_FOR: u64 = 100;
 
 /// Serves all subscriptions of this process.
 pub(crate) struct SubscriptionServer {
     registry: Arc<Registry>,
     watchers: IntGauge,
-    /// The last snapshot, for as long as a subscription sends it.
+    /// The last snapshot, as long as a subscription is sending it.
     shared: Mutex<Weak<Parts>>,
 }
 
-/// A snapshot in parts, and its revision.
+/// A snapshot, split into parts, and its revision.
 struct Parts {
     revision: u64,
     parts: Vec<Snapshot>,
@@ -50,7 +49,7 @@ impl SubscriptionServer {
         Self { registry, watchers, shared: Mutex::default() }
     }
 
-    /// A subscription to what `caller` reaches.
+    /// Subscribes to what `caller` can access.
     pub(crate) fn subscribe(self: Arc<Self>, caller: Caller) -> Subscription {
         self.watchers.inc();
         Subscription {
@@ -62,7 +61,7 @@ impl SubscriptionServer {
         }
     }
 
-    /// A snapshot of the revision `at_least` or later.
+    /// A snapshot of revision `at_least` or later.
     async fn snapshot(&self, at_least: u64) -> Result<Arc<Parts>> {
         let mut shared = self.shared.lock().await;
         let newest = *self.registry.store.newest().borrow();
@@ -83,40 +82,40 @@ impl SubscriptionServer {
     }
 }
 
-/// One follower's stream.
+/// The stream of one watcher.
 pub(crate) struct Subscription {
     subscriptions: Arc<SubscriptionServer>,
     caller: Caller,
     newest: watch::Receiver<u64>,
-    /// The revision that the follower has.
+    /// The revision that the watcher has.
     have: u64,
     stage: Stage,
 }
 
 enum Stage {
-    /// The follower needs a snapshot of this revision or later.
+    /// The watcher needs a snapshot of this revision or later.
     Start { at_least: u64 },
-    /// The parts from `next` on have to be sent.
+    /// The parts starting with `next` have to be sent.
     Snapshot { parts: Arc<Parts>, next: usize },
-    /// The follower has a snapshot; `batch` has to be sent.
+    /// The watcher has a snapshot; `batch` has to be sent.
     Changes { batch: VecDeque<LoggedChanges> },
 }
 
 impl Stage {
-    /// The stage of a follower that has nothing.
+    /// The stage of a new subscription.
     const START: Self = Self::Start { at_least: 0 };
 }
 
 impl Subscription {
-    /// What comes next. Once it stands, a subscription outlives the absence of the database.
+    /// Waits for the next message. Once established, a subscription survives database outages.
     pub(crate) async fn next(&mut self) -> Result<WatchResponse> {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
         loop {
             match self.step().await {
                 Ok(Some(message)) => return Ok(message),
                 Ok(None) => {}
-                Err(RegistryError::Database(DatabaseError::Unavailable(cause))) if self.stands() => {
-                    tracing::debug!(%cause, "a subscription waits for the database");
+                Err(RegistryError::Database(DatabaseError::Unavailable(cause))) if self.is_established() => {
+                    tracing::debug!(%cause, "a subscription is waiting for the database");
                     tokio::time::sleep(backoff.next_wait()).await;
                 }
                 Err(error) => return Err(error),
@@ -124,12 +123,12 @@ impl Subscription {
         }
     }
 
-    /// Whether the follower has got a snapshot.
-    fn stands(&self) -> bool {
+    /// Whether the subscription has begun to send a snapshot.
+    fn is_established(&self) -> bool {
         !matches!(self.stage, Stage::Start { at_least: 0 })
     }
 
-    /// One step towards the next message.
+    /// Advances by one step; `None` if there is no message to send yet.
     async fn step(&mut self) -> Result<Option<WatchResponse>> {
         match &mut self.stage {
             Stage::Start { at_least } => {
@@ -154,15 +153,15 @@ impl Subscription {
         }
     }
 
-    /// Waits until there is more than the follower has, and reads it.
+    /// Waits for revisions that the watcher does not have and reads them.
     async fn read(&mut self) -> Result<()> {
         let have = self.have;
-        // The sender lives as long as the hub.
+        // The sender lives as long as the store, so this cannot fail.
         let _ = self.newest.wait_for(|newest| *newest > have).await;
         let batch = self.subscriptions.registry.store.read().changes_after(have, BATCH).await?;
         self.stage = match batch.first() {
             Some(first) if first.revision == have + 1 => Stage::Changes { batch: batch.into() },
-            // It has been pruned.
+            // The next revision has been pruned.
             _ => Stage::Start { at_least: have + 1 },
         };
         Ok(())
@@ -185,7 +184,7 @@ impl Drop for Subscription {
     }
 }
 
-/// Splits a snapshot into parts that can be sent; the last one is complete.
+/// Splits a snapshot into parts that fit into a message; only the last one is marked complete.
 fn split(modules: Vec<Module>, functions: Vec<Function>, scripts: Vec<Script>) -> Vec<Snapshot> {
     let mut parts = Vec::new();
     let mut part = Snapshot::default();
@@ -214,7 +213,7 @@ fn split(modules: Vec<Module>, functions: Vec<Function>, scripts: Vec<Script>) -
     parts
 }
 
-/// What the caller reaches of a part of a snapshot.
+/// The portion of a snapshot's part that the caller can access.
 fn reached_part(caller: &Caller, part: &Snapshot) -> Snapshot {
     let modules = part.modules.iter().filter(|module| caller.reaches(&module.owner));
     let functions = part.functions.iter().filter(|function| caller.reaches(&function.owner));
@@ -226,8 +225,8 @@ fn reached_part(caller: &Caller, part: &Snapshot) -> Snapshot {
     }
 }
 
-/// What the caller reaches of the changes of a revision: nothing, perhaps. The revision counts for
-/// everyone.
+/// The changes of a revision that the caller can access. They may be empty: every watcher receives every
+/// revision.
 fn reached_changes(caller: &Caller, mut changes: ChangeSet) -> ChangeSet {
     changes.changes.retain(|change| {
         let owner = match &change.change {
@@ -235,7 +234,7 @@ fn reached_changes(caller: &Caller, mut changes: ChangeSet) -> ChangeSet {
             Some(Change::ModuleDeleted(module)) => &module.owner,
             Some(Change::FunctionPut(function)) => &function.owner,
             Some(Change::FunctionDeleted(function)) => &function.owner,
-            // Scripts are everybody's.
+            // Scripts are visible to all callers.
             Some(Change::ScriptPut(_) | Change::ScriptDeleted(_)) | None => return true,
         };
         caller.reaches(owner)

@@ -1,5 +1,5 @@
-//! Events in, results out, while one part after the other is killed and started again: in the end each
-//! message is one document.
+//! Events in, results out, while parts of the mesh are killed and restarted: in the end each message is
+//! exactly one document.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,38 +17,37 @@ use crate::{Mesh, Shape, guests, wait};
 
 const DATABASE: &str = "results";
 const TOPIC: &str = "chaos";
-/// Between two deaths, in milliseconds.
+/// The time between two kills, in milliseconds.
 const PAUSE_MS: Range<u64> = 100..800;
-/// Without anything new in the store for so long, nothing more comes.
+/// Fail after this long without a new document.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What is done to the mesh.
+/// What to publish and what to kill.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Messages that are published.
+    /// The number of published messages.
     pub messages: u32,
-    /// At which pace.
+    /// The number of messages per second.
     pub per_second: u32,
-    /// Where the choice of victims begins.
+    /// The seed for the choice of victims.
     pub seed: u64,
-    /// The broker is killed too. It may then forget what it has acknowledged and what has been
-    /// acknowledged to it, so that messages carry a key by which repeats are recognised. Otherwise the
-    /// identity of a message is that which MQTT gives it.
+    /// Kill the broker, too. It may then lose messages and acknowledgements, so messages carry a dedupe key
+    /// to detect repeats. Otherwise a message is identified by its MQTT identity.
     pub kill_broker: bool,
 }
 
-/// What came of it.
+/// The outcome of a run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// How often each part was killed.
+    /// How often each part was killed, by name.
     pub deaths: BTreeMap<String, u32>,
-    /// From the first message to the last document.
+    /// The time from the first message to the last document.
     pub took: Duration,
-    /// What the mesh says about all events and results.
+    /// The mesh's sums of all events and results.
     pub conservation: Value,
 }
 
-/// Everything that takes part.
+/// The mesh, its servers, and the kills so far.
 struct Stage {
     mesh: Mesh,
     broker: Mosquitto,
@@ -56,8 +55,8 @@ struct Stage {
     deaths: BTreeMap<String, u32>,
 }
 
-/// Runs the plan. Panics when a message is not a document, or more than one, when there is a dead letter, or
-/// when the mesh's own books do not balance. `progress` is told now and then.
+/// Runs the plan. Panics if a message is not exactly one document, if there is a dead letter, or if the
+/// mesh's sums do not add up. Calls `progress` from time to time.
 pub async fn run(plan: &Plan, progress: impl Fn(&str)) -> Outcome {
     let mut stage = Stage::set(plan).await;
     let user = stage.mesh.user();
@@ -66,13 +65,13 @@ pub async fn run(plan: &Plan, progress: impl Fn(&str)) -> Outcome {
     {
         let publishing = publisher.publish(0..plan.messages, plan.per_second);
         let mut publishing = std::pin::pin!(publishing);
-        let mut killing = std::pin::pin!(stage.kill_for_ever(plan, &progress));
+        let mut killing = std::pin::pin!(stage.kill_forever(plan, &progress));
         tokio::select! {
             () = &mut publishing => {}
             () = &mut killing => {}
         }
     }
-    progress("published; nobody is killed any more");
+    progress("all messages are published; no more kills");
     let ids = stage.ids(plan.messages, &progress).await;
     let took = start.elapsed();
     assert_eq!(ids, (0..plan.messages).map(u64::from).collect::<Vec<_>>(), "each message is one document");
@@ -91,7 +90,7 @@ impl Stage {
         let store = Couch::start_durable().await;
         let url = store.create_database(DATABASE).await;
         let mut params = json!({ "host": "127.0.0.1", "port": broker.port(), "topic": TOPIC });
-        // A run of bad luck may hit the same event more often than five times.
+        // The same event may be interrupted more than five times.
         params["max_attempts"] = json!(100);
         if plan.kill_broker {
             params["dedupe_key"] = json!("/id");
@@ -103,8 +102,8 @@ impl Stage {
         Self { mesh, broker, store, deaths: BTreeMap::new() }
     }
 
-    /// Each part once, in order, and then any.
-    async fn kill_for_ever(&mut self, plan: &Plan, progress: &impl Fn(&str)) {
+    /// Kills each part once, in order, and then random ones.
+    async fn kill_forever(&mut self, plan: &Plan, progress: &impl Fn(&str)) {
         let mut random = StdRng::seed_from_u64(plan.seed);
         let mut victims = vec!["connector", "scheduler", "worker", "worker-2", "sink", "registry", "store"];
         if plan.kill_broker {
@@ -128,16 +127,19 @@ impl Stage {
         }
     }
 
-    /// Waits until the documents are all there, and gives their numbers in order.
+    /// Waits for all documents and returns their ids, sorted.
     async fn ids(&self, messages: u32, progress: &impl Fn(&str)) -> Vec<u64> {
         let mut last = (0, Instant::now());
-        wait::until("all documents are there", Duration::from_secs(3600), async || {
+        wait::until("all documents exist", Duration::from_secs(3600), async || {
             let count = self.store.count(DATABASE).await.unwrap_or_default();
             if count > last.0 {
                 last = (count, Instant::now());
                 progress(&format!("{count} of {messages} documents"));
             }
-            assert!(last.1.elapsed() < SETTLE_TIMEOUT, "{count} of {messages} documents, and no more come");
+            if last.1.elapsed() >= SETTLE_TIMEOUT {
+                let store = self.store.describe(DATABASE).await;
+                panic!("no progress after {} of {messages} documents; the store says: {store}", last.0);
+            }
             (count >= u64::from(messages)).then_some(())
         })
         .await;
@@ -149,10 +151,10 @@ impl Stage {
     }
 }
 
-/// Waits until nothing is in flight and nothing waits, and gives what the mesh then says of all events and
-/// results. Panics when its sums do not add up.
+/// Waits until no events are in flight and no results are pending, and returns the mesh's sums of all events
+/// and results. Panics if the sums do not add up.
 pub async fn settled(user: &Client) -> Value {
-    wait::until("nothing is in flight any more", SETTLE_TIMEOUT, async || {
+    wait::until("nothing is in flight or pending", SETTLE_TIMEOUT, async || {
         let mut sums = user.get("/v1/conservation").await.expect(200).json()["data"].take();
         let (events, sinks) = (sums["events"].take(), sums["sinks"].take());
         let sums = json!({ "events": events["sum"], "sinks": sinks["sum"] });

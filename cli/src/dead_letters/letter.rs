@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use mesh::printable;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -35,22 +36,11 @@ impl Letter {
     fn payload(&self) -> anyhow::Result<String> {
         match &self.payload_base64 {
             None => Ok(self.payload.as_deref().map_or("", RawValue::get).to_owned()),
-            Some(encoded) => Ok(printable(&BASE64_STANDARD.decode(encoded)?)),
+            Some(encoded) => {
+                Ok(printable::lines(&String::from_utf8_lossy(&BASE64_STANDARD.decode(encoded)?)))
+            }
         }
     }
-}
-
-/// Bytes of any form as text. What a stranger has sent must not control the terminal.
-fn printable(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for c in String::from_utf8_lossy(bytes).chars() {
-        match c {
-            '\n' | '\t' => text.push(c),
-            c if c.is_control() => text.extend(c.escape_default()),
-            c => text.push(c),
-        }
-    }
-    text
 }
 
 /// A part of the list.

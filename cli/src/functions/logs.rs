@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::pin::pin;
 
 use anyhow::Context as _;
+use mesh::printable;
 use reqwest::{Method, Response};
 use serde::Deserialize;
 use serde_json::Value;
@@ -107,7 +108,7 @@ fn show(line: &str, json: bool) -> anyhow::Result<()> {
 
 fn in_words(Line { at, text, invocation, trace_id, worker }: &Line) -> String {
     let trace = trace_id.as_ref().map_or_else(String::new, |id| format!(" trace={id}"));
-    format!("{at} {worker} {text}  invocation={invocation}{trace}")
+    printable::line(&format!("{at} {worker} {text}  invocation={invocation}{trace}"))
 }
 
 #[cfg(test)]
@@ -124,6 +125,10 @@ mod tests {
             (
                 r#"{"at":"2026-01-01T00:00:00Z","text":"hi","invocation":"i","trace_id":"t","worker":"w"}"#,
                 "2026-01-01T00:00:00Z w hi  invocation=i trace=t",
+            ),
+            (
+                r#"{"at":"2026-01-01T00:00:00Z","text":"\u001b[2J","invocation":"i","trace_id":null,"worker":"w"}"#,
+                "2026-01-01T00:00:00Z w \\u{1b}[2J  invocation=i",
             ),
         ];
         for (json, expected) in cases {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use mesh::clock::rfc_3339;
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::explain::rfc_3339;
 use crate::client::{Client, data};
 use crate::table::Table;
 

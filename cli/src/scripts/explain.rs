@@ -1,7 +1,7 @@
 //! `fl script explain`: why a function runs where it runs.
 
 use anyhow::bail;
-use jiff::Timestamp;
+use mesh::clock::rfc_3339;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
@@ -124,11 +124,6 @@ fn walk(items: &[Item]) -> Table {
         }
     }
     table
-}
-
-/// A moment in Unix milliseconds, as RFC 3339.
-pub fn rfc_3339(unix_ms: i64) -> String {
-    Timestamp::from_millisecond(unix_ms).map_or_else(|_| unix_ms.to_string(), |at| at.to_string())
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ impl DeadLettersHandler {
         };
         let (change, outcome) = match self.invoker.invoke(request, deadline).await {
             Ok(()) => (Change::Redriven(id), Ok(())),
-            Err(Failure::Unavailable(message) | Failure::ResultNotTaken { message, .. }) => {
+            Err(Failure::Unavailable { message, .. } | Failure::ResultNotTaken { message, .. }) => {
                 return Err(message);
             }
             Err(Failure::Transient { message, .. } | Failure::Permanent(message)) => {

@@ -80,3 +80,10 @@ pub(crate) enum Change {
     /// Discards dead letters.
     Purge(Vec<String>),
 }
+
+impl Change {
+    /// Whether an event is accepted with it, which its source does not send again.
+    pub(super) fn accepts_event(&self) -> bool {
+        matches!(self, Self::Begin { .. } | Self::Invalid { .. } | Self::Advance { .. })
+    }
+}

@@ -1,7 +1,7 @@
 //! The database, and the queue of writes to it.
 
 use mesh::backoff::Backoff;
-use mesh::database::{self, DatabaseError, DatabaseUrl};
+use mesh::database::{self, DatabaseError, DatabaseUrl, DiskSpace};
 use mesh::group_commit::{Closed, GroupCommit};
 use mesh::shutdown::Tasks;
 use prometheus::Registry;
@@ -16,6 +16,7 @@ use super::migrations;
 #[derive(Debug, Clone)]
 pub(crate) struct Journal {
     pub(super) db: DatabaseConnection,
+    space: DiskSpace,
     group: GroupCommit<Write, u64>,
 }
 
@@ -25,7 +26,7 @@ impl Journal {
     pub(crate) async fn open(url: &DatabaseUrl, connections: u32, tasks: &Tasks) -> anyhow::Result<Self> {
         let db = database::connect(url, connections, "funless-connector").await?;
         let group = GroupCommit::start(tasks, Committer { db: db.clone() });
-        Ok(Self { db, group })
+        Ok(Self { db, space: DiskSpace::of(url), group })
     }
 
     /// Shows in `metrics` how many connections there are.
@@ -60,13 +61,21 @@ impl Journal {
     /// Writes once.
     pub(crate) async fn try_write(&self, write: Write) -> Result<Result<u64>, Closed> {
         let binding_id = write.binding_id.clone();
-        let outcome = self.group.write(write).await?;
+        let outcome = match self.check_space(&write) {
+            Ok(()) => self.group.write(write).await?,
+            Err(error) => Err(error),
+        };
         match &outcome {
             Ok(_) => {}
             Err(error @ DatabaseError::Failed(_)) => tracing::error!(%error, %binding_id, "a write failed"),
             Err(error) => tracing::debug!(%error, %binding_id, "a write failed"),
         }
         Ok(outcome)
+    }
+
+    /// Events are accepted only while there is space to finish them.
+    fn check_space(&self, write: &Write) -> Result<()> {
+        if write.change.accepts_event() { self.space.check() } else { Ok(()) }
     }
 
     /// Commits the writes in the queue and accepts no more.

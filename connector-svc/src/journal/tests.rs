@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mesh::Caller;
-use mesh::database::DatabaseError;
+use mesh::database::{DatabaseError, DatabaseUrl};
 use mesh::database_contract;
 use mesh::hash::Hash;
 use mesh::shutdown::Tasks;
 use mesh::telemetry::TraceParent;
 use mesh::testing::database::Database;
+use mesh::testing::disk::SmallDisk;
 use proto::connector::v1::EventCounts;
 use proto::deadletter::v1::{DeadLetter, DeadLetterFilter};
 use sea_orm::{ConnectionTrait as _, DbErr};
@@ -434,4 +435,24 @@ async fn an_older_schema_is_migrated(database: Database) {
     let kept = journal.dead_letter(&Caller::Service, &letter).await.expect("read").expect("kept");
     assert_eq!((kept.trace, kept.letter.trace_id.as_str()), (None, ""));
     assert_eq!((kept.letter.dead_lettered_at_ms, kept.letter.invalid), (1, false));
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_events_and_lets_accepted_ones_end() {
+    let Some(disk) = SmallDisk::mount(24) else { return };
+    let url = DatabaseUrl::SqliteFile(disk.path().join("connector.db"));
+    let journal = Journal::open(&url, 4, &Tasks::default()).await.expect("opened");
+    journal.migrate().await.expect("migrated");
+    let epoch = write(&journal, Change::Open(Arc::new(bound("f")))).await;
+    let (accepted, refused) = (entry("accepted"), entry("refused"));
+    write(&journal, Change::Begin { epoch, entry: accepted.clone() }).await;
+
+    disk.fill(4 << 20);
+    let begin = Change::Begin { epoch, entry: refused };
+    let outcome = journal.try_write(Write { binding_id: "b".into(), change: begin }).await.expect("open");
+    assert!(matches!(outcome, Err(DatabaseError::Unavailable(_))), "{outcome:?}");
+    assert_eq!(write(&journal, Change::End { id: accepted.id, invalid: false, letter: None }).await, 1);
+
+    disk.empty();
+    assert_eq!(write(&journal, Change::Begin { epoch, entry: entry("later") }).await, 1);
 }

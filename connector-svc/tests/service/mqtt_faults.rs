@@ -136,7 +136,7 @@ async fn faults_of_the_platform_pass() {
     stage.scheduler.behave(move |request| {
         let has_come = scheduler.calls().iter().any(|call| call.id == request.invocation_id);
         match has_come {
-            false => Reply::Fail(Error::new(Reason::NoWorker, "No worker available")),
+            false => Reply::Fail(Error::new(Reason::WorkerLost, "the worker was lost")),
             true => Reply::Answer,
         }
     });
@@ -145,6 +145,26 @@ async fn faults_of_the_platform_pass() {
     assert_eq!(counts.dead_lettered, 0);
     let calls = stage.scheduler.calls();
     assert_eq!((calls.len(), &calls[0].id), (2, &calls[1].id), "the same invocation again");
+}
+
+#[tokio::test]
+async fn without_workers_events_wait_until_they_are_too_old() {
+    let (broker, stage, connector) = bound(json!({ "max_attempts": 1 })).await;
+    let scheduler = stage.scheduler.clone();
+    stage.scheduler.behave(move |_| match scheduler.calls().len() {
+        0..3 => Reply::Fail(Error::new(Reason::NoWorker, "No worker available")),
+        _ => Reply::Answer,
+    });
+    broker.publish(&["-t", "a", "-m", "1"]);
+    let counts = connector.settled("b", 1).await;
+    assert_eq!(counts.dead_lettered, 0, "that is not an attempt");
+
+    let (broker, stage, connector) = bound(json!({ "max_attempts": 1, "max_age_s": 1 })).await;
+    stage.scheduler.behave(|_| Reply::Fail(Error::new(Reason::NoWorker, "No worker available")));
+    broker.publish(&["-t", "a", "-m", "1"]);
+    assert_eq!(connector.settled("b", 1).await.dead_lettered, 1);
+    let letters = connector.letters().await;
+    assert_eq!(letters[0].reason, "it waited for longer than max_age_s: No worker available");
 }
 
 #[tokio::test]

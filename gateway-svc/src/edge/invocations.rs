@@ -1,6 +1,6 @@
-//! Invocations at the gRPC port: their arguments must be JSON, as in REST, and all else is forwarded.
+//! Invocations at the gRPC port: their arguments must be JSON, as in REST; everything else is forwarded.
 //!
-//! Here is the one place where arguments from this port are parsed: behind the gateway nobody looks into them.
+//! Only this module validates arguments from this port: no service behind the gateway parses them.
 
 use http::HeaderMap;
 use mesh::{Error, MAX_MESSAGE_BYTES, Reason};
@@ -15,7 +15,7 @@ use crate::json;
 
 type Codec = proto::Codec<InvokeRequest, InvokeRequest>;
 
-/// An [`Upstream`] to the scheduler's invocations.
+/// The [`Upstream`] to the scheduler's invocations.
 #[derive(Debug, Clone)]
 pub(super) struct CheckedInvocations {
     upstream: Upstream,
@@ -44,7 +44,7 @@ impl Handle for CheckedInvocations {
     }
 }
 
-/// Nothing behind this port reads compressed messages either.
+/// The services behind this port do not support compressed messages either.
 fn refuse_compressed(headers: &HeaderMap) -> Result<(), Error> {
     match headers.get("grpc-encoding") {
         Some(encoding) if encoding != "identity" => {
@@ -59,7 +59,7 @@ fn refuse_compressed(headers: &HeaderMap) -> Result<(), Error> {
 async fn read(body: Body) -> Result<InvokeRequest, Error> {
     let decoder = Codec::default().decoder();
     let mut messages = Streaming::new_request(decoder, body, None, Some(MAX_MESSAGE_BYTES));
-    let unread = |status| Error::of_request(&status);
-    let message = messages.message().await.map_err(unread)?;
+    let unreadable = |status| Error::of_request(&status);
+    let message = messages.message().await.map_err(unreadable)?;
     message.ok_or_else(|| Error::new(Reason::BadRequest, "the call has no message"))
 }

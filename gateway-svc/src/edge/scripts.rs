@@ -1,4 +1,4 @@
-//! Scripts at the gRPC port: one that is created is checked first, and all other calls are forwarded.
+//! Scripts at the gRPC port: a script is checked before it is created; all other calls are forwarded.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::scripts::create_script;
 
 const CREATE_SCRIPT: &str = "/funless.registry.v1.Scripts/CreateScript";
 
-/// An [`Upstream`] to the registry's scripts.
+/// The [`Upstream`] to the registry's scripts.
 #[derive(Debug, Clone)]
 pub(super) struct CheckedScripts {
     upstream: Upstream,
@@ -48,7 +48,7 @@ impl Handle for CheckedScripts {
     }
 }
 
-/// The handler of one call.
+/// The handler of one `CreateScript` call.
 struct CreateScript {
     channels: Channels,
     latest_revision: Arc<LatestRevision>,

@@ -1,4 +1,4 @@
-//! What tonic takes for a service, around what answers its calls.
+//! Adapts a handler of calls to a tonic service.
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
@@ -12,16 +12,16 @@ use tonic::server::NamedService;
 
 use crate::clients::for_clients;
 
-/// Answers the calls of a service.
+/// A handler of the calls of a service.
 pub(super) trait Handle: Clone + Send + Sync + 'static {
-    /// Answers a call. An error is what its client is told.
+    /// Answers a call. An error is returned to the client.
     fn handle(
         self,
         request: http::Request<Body>,
     ) -> impl Future<Output = Result<http::Response<Body>, Error>> + Send;
 }
 
-/// `handler` under the name of the service `S`.
+/// Makes `handler` serve the service `S`.
 pub(super) fn serve<S, H>(handler: H) -> Serve<S, H> {
     Serve { handler, service: PhantomData }
 }

@@ -1,4 +1,4 @@
-//! Events and sinks of a function: read from an upload, checked, and reported on.
+//! Events and sinks of a function: parsing them from an upload, checking them, and reporting their outcome.
 
 use std::collections::HashMap;
 
@@ -18,31 +18,30 @@ use super::json;
 use super::role::Role;
 use super::status::{self, Wait};
 
-/// The events, or the sinks, of one upload, in order: each a binding that may be stored, or what is
-/// wrong with it.
+/// The events, or the sinks, of one upload, in order: each is a binding that may be stored, or a problem.
 #[derive(Debug)]
 pub(super) struct Bindings {
     role: Role,
     entries: Vec<Result<Binding, String>>,
 }
 
-/// What became of one event or sink.
+/// The outcome of one event or sink.
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Outcome {
-    /// `success`: it is connected; `error`: it is not, or it was refused.
+    /// `success`: it is connected; `error`: it is not connected, or was refused.
     #[schema(example = "success")]
     status: &'static str,
-    /// What hinders it.
+    /// Why it is not connected or was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     message: Option<String>,
-    /// Of an error: whether it is stored, and tried again until it is connected.
+    /// For an error: whether it is stored, and retried until it is connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     stored: Option<bool>,
 }
 
-/// How many events, or sinks, became what.
+/// The numbers of events, or sinks, by outcome.
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Counts {
     successful: usize,
@@ -51,8 +50,8 @@ pub(super) struct Counts {
 }
 
 impl Bindings {
-    /// Reads a JSON list; nothing but white space means an empty one. An entry that is not a binding
-    /// is refused by itself.
+    /// Parses a JSON list; blank text is an empty list. Each entry that is not a binding is refused
+    /// individually.
     pub(super) fn parse(role: Role, text: &str) -> Result<Self, ApiError> {
         if text.trim().is_empty() {
             return Ok(Self { role, entries: Vec::new() });
@@ -63,20 +62,20 @@ impl Bindings {
         Ok(Self { role, entries: entries.into_iter().map(|entry| binding(role, entry)).collect() })
     }
 
-    /// What may be stored.
+    /// The bindings that may be stored.
     pub(super) fn accepted(&self) -> Vec<Binding> {
         self.entries.iter().flatten().cloned().collect()
     }
 
-    /// What should be there after an update; `None` when nothing changes. A list of which nothing is accepted
-    /// changes nothing: a slip of the pen must not end what works.
+    /// The bindings after an update; `None` if they do not change. A list without any valid entry changes
+    /// nothing: a typo must not remove working bindings.
     pub(super) fn replacement(&self) -> Option<Vec<Binding>> {
         let accepted = self.accepted();
         (!accepted.is_empty() || self.entries.is_empty()).then_some(accepted)
     }
 
-    /// Refuses what the service of this role would not take. When it cannot be asked, everything is
-    /// accepted: it is desired state, and the service says later what hinders it.
+    /// Refuses bindings that the service of this role would not accept. If it cannot be reached, all are
+    /// accepted: they are desired state, and the service reports their problems later.
     pub(super) async fn check(&mut self, rest: &Rest) {
         let accepted = self.accepted();
         if accepted.is_empty() {
@@ -84,11 +83,11 @@ impl Bindings {
         }
         match problems(rest, self.role, accepted).await {
             Ok(problems) => self.refuse(problems),
-            Err(error) => tracing::warn!(role = ?self.role, %error, "bindings are stored unchecked"),
+            Err(error) => tracing::warn!(role = ?self.role, %error, "bindings are stored without a check"),
         }
     }
 
-    /// `problems` has one text for each accepted entry, empty for a good one.
+    /// `problems` has one text for each accepted entry, empty for a valid one.
     fn refuse(&mut self, problems: Vec<String>) {
         let accepted = self.entries.iter_mut().filter(|entry| entry.is_ok());
         for (entry, problem) in accepted.zip(problems) {
@@ -98,21 +97,23 @@ impl Bindings {
         }
     }
 
-    /// What became of each entry; `stored` are the accepted ones as the registry keeps them.
+    /// The outcome of each entry; `stored` are the accepted ones as the registry has stored them.
     pub(super) async fn outcomes(self, rest: &Rest, stored: &[Binding]) -> Vec<Outcome> {
         let ids: Vec<_> = stored.iter().map(|binding| binding.id.clone()).collect();
-        let told = match ids.is_empty() {
+        let statuses = match ids.is_empty() {
             true => Ok(HashMap::new()),
             false => first_attempts(rest, self.role, ids).await,
         };
         let mut stored = stored.iter();
-        let outcome = |entry: Result<Binding, String>| match (entry, &told) {
+        let outcome = |entry: Result<Binding, String>| match (entry, &statuses) {
             (Err(problem), _) => Outcome::error(problem, false),
             (Ok(_), Err(problem)) => Outcome::error(problem.clone(), true),
-            (Ok(_), Ok(told)) => match hindrance(stored.next().and_then(|binding| told.get(&binding.id))) {
-                None => Outcome { status: "success", message: None, stored: None },
-                Some(problem) => Outcome::error(problem, true),
-            },
+            (Ok(_), Ok(statuses)) => {
+                match problem_of(stored.next().and_then(|binding| statuses.get(&binding.id))) {
+                    None => Outcome { status: "success", message: None, stored: None },
+                    Some(problem) => Outcome::error(problem, true),
+                }
+            }
         };
         self.entries.into_iter().map(outcome).collect()
     }
@@ -167,29 +168,30 @@ async fn problems(rest: &Rest, role: Role, bindings: Vec<Binding>) -> Result<Vec
     })
 }
 
-/// The statuses of new bindings by their ids, once the first attempts to connect have ended, or else as
-/// they are at the end of the time that a request waits for them.
+/// The statuses of new bindings by their ids, after the first attempts to connect; on timeout, the statuses
+/// at that time.
 async fn first_attempts(
     rest: &Rest,
     role: Role,
     ids: Vec<String>,
 ) -> Result<HashMap<String, BindingStatus>, String> {
     let end = Deadline::after(rest.binding_timeout);
-    // The rest of the time is for asking once more, so that what still tries is told as such.
-    let patience = Deadline::after(rest.binding_timeout.mul_f32(0.9));
-    let mut told = status::of_bindings(rest, role, ids.clone(), Wait::Yes, patience).await;
-    if told.as_ref().is_err_and(|status| status.code() == Code::DeadlineExceeded) {
-        told = status::of_bindings(rest, role, ids, Wait::No, end).await;
+    // The remaining time is for a second request, so that bindings that are still connecting are reported as
+    // such.
+    let first_deadline = Deadline::after(rest.binding_timeout.mul_f32(0.9));
+    let mut statuses = status::of_bindings(rest, role, ids.clone(), Wait::Yes, first_deadline).await;
+    if statuses.as_ref().is_err_and(|status| status.code() == Code::DeadlineExceeded) {
+        statuses = status::of_bindings(rest, role, ids, Wait::No, end).await;
     }
-    told.map_err(|status| {
+    statuses.map_err(|status| {
         let service = role.service();
-        tracing::warn!(service, %status, "the state of new bindings is not known");
+        tracing::warn!(service, %status, "the state of new bindings is unknown");
         format!("not connected: the {service} does not answer")
     })
 }
 
-/// What hinders a stored binding; `None` when it is connected.
-fn hindrance(status: Option<&BindingStatus>) -> Option<String> {
+/// Why a stored binding is not connected; `None` if it is.
+fn problem_of(status: Option<&BindingStatus>) -> Option<String> {
     let (state, message) = status.map_or((BindingState::Unspecified, ""), |s| (s.state(), &s.message));
     match (state, message) {
         (BindingState::Connected, _) => None,
@@ -204,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_and_an_empty_list_mean_none_and_other_than_lists_are_refused() {
+    fn blank_text_is_an_empty_list_and_other_json_is_refused() {
         for text in ["", "  ", "[]", " [ ] "] {
             let bindings = Bindings::parse(Role::Event, text).expect(text);
             assert!(bindings.entries.is_empty(), "{text:?}");
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_which_nothing_is_accepted_replaces_nothing() {
+    fn a_list_without_valid_entries_replaces_nothing() {
         let good = r#"{"type":"mqtt","params":{}}"#;
         let cases = [
             (String::new(), Some(0)),
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_refused_one_by_one() {
+    fn entries_are_refused_individually() {
         let text = r#"[
             {"type": "mqtt", "params": {"port": 1883}}, 7, {"params": {}}, {"type": "mqtt"},
             {"type": 1, "params": {}}, {"type": "mqtt", "params": "x"}, {"type": null, "params": {}}

@@ -1,4 +1,4 @@
-//! Whether nothing is lost: what came in, beside what became of it.
+//! Audit of events and results: the numbers received and their outcomes.
 
 use axum::Json;
 use axum::extract::State;
@@ -16,14 +16,14 @@ use super::role::Role;
 use super::schema::Data;
 use super::sinks::SinkCountsView;
 
-/// What became of all events and of all results.
+/// The ledgers of all events and of all results.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Conservation {
     events: Books<EventBalance>,
     sinks: Books<SinkBalance>,
 }
 
-/// The sum of all bindings, and each of them. Those that have been removed are among them.
+/// The sum of all bindings, and each of them, including removed bindings.
 #[derive(Debug, Serialize, ToSchema)]
 struct Books<B> {
     sum: B,
@@ -31,7 +31,7 @@ struct Books<B> {
     bindings: Vec<Ledger<B>>,
 }
 
-/// One binding.
+/// The ledger of one binding.
 #[derive(Debug, Serialize, ToSchema)]
 struct Ledger<B> {
     binding_id: String,
@@ -43,7 +43,7 @@ struct Ledger<B> {
     balance: B,
 }
 
-/// Events. A drift other than 0 is a fault of the platform.
+/// The counts of events. A drift other than 0 is a fault of the platform.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 struct EventBalance {
     #[serde(flatten)]
@@ -54,7 +54,7 @@ struct EventBalance {
     dead_letter_drift: i64,
 }
 
-/// Results. A drift other than 0 is a fault of the platform.
+/// The counts of results. A drift other than 0 is a fault of the platform.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 struct SinkBalance {
     #[serde(flatten)]
@@ -63,11 +63,11 @@ struct SinkBalance {
     drift: i64,
 }
 
-/// Adds up what became of the events and results of the functions that the caller reaches.
+/// Adds up the outcomes of events and results of the functions that the caller has access to.
 ///
-/// Each count changes together with what it counts, and survives restarts.
+/// Each count changes together with the events or results that it counts, and survives restarts.
 #[utoipa::path(get, path = "/v1/conservation", tag = "events and sinks",
-    responses((status = 200, description = "The books.", body = Data<Conservation>), CommonErrors))]
+    responses((status = 200, description = "The ledgers.", body = Data<Conservation>), CommonErrors))]
 pub(super) async fn get_conservation(
     State(rest): State<Rest>,
     User(caller): User,
@@ -180,7 +180,7 @@ impl From<SinkLedger> for Ledger<SinkBalance> {
     }
 }
 
-/// What of `whole` is not accounted for by `parts`; negative when they are too many.
+/// The part of `whole` that `parts` do not account for; negative if their sum is larger.
 fn difference<const N: usize>(whole: u64, parts: [u64; N]) -> i64 {
     let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     parts.into_iter().fold(signed(whole), |left, part| left.saturating_sub(signed(part)))

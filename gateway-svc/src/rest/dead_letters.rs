@@ -29,12 +29,12 @@ use filter::{Filter, PageQuery, PurgeQuery, RedriveBody};
 use letter::{DeadLetterView, DeadLetterWithPayload, Purged, RedriveFailureView, Redriven};
 use page::{Page, merge};
 
-/// Lists dead letters of the functions that the caller reaches, oldest first, without payloads.
+/// Lists dead letters of the functions that the caller has access to, oldest first, without payloads.
 #[utoipa::path(get, path = "/v1/dead-letters", tag = "dead letters", params(Filter, PageQuery),
     responses(
-        (status = 200, description = "A page. `next` is the `after` of the next one; null: there is none.",
+        (status = 200, description = "A page. `next` is the `after` of the next page; null: no more.",
             body = Page),
-        (status = 400, description = "A filter is not what it should be.", body = Failure),
+        (status = 400, description = "A filter is invalid.", body = Failure),
         CommonErrors,
     ))]
 pub(super) async fn list_dead_letters(
@@ -52,12 +52,14 @@ pub(super) async fn list_dead_letters(
     Ok(Json(merge(pages, limit)))
 }
 
-/// Shows a dead letter with its payload: the function's argument, or its result, as it was. An invalid event
-/// has a `payload_base64` instead.
+/// Shows a dead letter with its payload.
+///
+/// The payload is the function's argument, or its result, unchanged. An invalid event has `payload_base64`
+/// instead.
 #[utoipa::path(get, path = "/v1/dead-letters/{id}", tag = "dead letters",
-    params(("id" = String, Path, description = "The letter's id.")),
+    params(("id" = String, Path, description = "The dead letter's id.")),
     responses(
-        (status = 200, description = "The letter.", body = Data<DeadLetterWithPayload>),
+        (status = 200, description = "The dead letter.", body = Data<DeadLetterWithPayload>),
         (status = 404, description = "No such dead letter.", body = Failure),
         CommonErrors,
     ))]
@@ -78,14 +80,17 @@ pub(super) async fn get_dead_letter(
     Ok(raw::answer(opening.as_bytes(), &payload, b"}}"))
 }
 
-/// Tries once more what has failed, with the same invocation id, and answers when that has ended: the
-/// function is invoked with the event, or the result is put up for delivery.
+/// Retries a failed event or result with the same invocation id.
+///
+/// Responds when the attempt has ended: the function is invoked with the event, or the result is queued for
+/// delivery.
 #[utoipa::path(post, path = "/v1/dead-letters/{id}/redrive", tag = "dead letters",
-    params(("id" = String, Path, description = "The letter's id.")),
+    params(("id" = String, Path, description = "The dead letter's id.")),
     responses(
-        (status = 200, description = "Redriven: it is not a dead letter any more.", body = Data<Redriven>),
+        (status = 200, description = "Redriven: it is no longer a dead letter.", body = Data<Redriven>),
         (status = 404, description = "No such dead letter.", body = Failure),
-        (status = 422, description = "It failed again, and stays. The reason is in the detail.", body = Failure),
+        (status = 422, description = "It failed again and remains. The detail contains the reason.",
+            body = Failure),
         CommonErrors,
     ))]
 pub(super) async fn redrive_dead_letter(
@@ -100,21 +105,20 @@ pub(super) async fn redrive_dead_letter(
             let detail = format!("Not redriven: {}", failure.reason);
             Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, detail))
         }
-        // Somebody else was faster.
+        // Another request has redriven or purged it in the meantime.
         (0, None) => Err(missing(&letter.id)),
         _ => Ok(Json(Data { data: done })),
     }
 }
 
-/// Redrives many: those that are named, or else the oldest that the filters let through, those of events
-/// first.
+/// Redrives dead letters: those in `ids`, or the oldest that match the filters; events first.
 ///
-/// What fails again stays, and is among the oldest the next time: to redrive all, list them and name them
-/// page by page.
+/// Dead letters that fail again remain, and are among the oldest the next time. To redrive all, list them and
+/// pass their ids page by page.
 #[utoipa::path(post, path = "/v1/dead-letters/redrive", tag = "dead letters", request_body = RedriveBody,
     responses(
-        (status = 200, description = "What became of them.", body = Data<Redriven>),
-        (status = 400, description = "A filter is not what it should be.", body = Failure),
+        (status = 200, description = "The outcome.", body = Data<Redriven>),
+        (status = 400, description = "A filter is invalid.", body = Failure),
         (status = 415, description = "The body is not JSON.", body = Failure),
         CommonErrors,
     ))]
@@ -142,11 +146,11 @@ pub(super) async fn redrive_dead_letters(
     Ok(Json(Data { data: done }))
 }
 
-/// Throws a dead letter away.
+/// Purges a dead letter.
 #[utoipa::path(delete, path = "/v1/dead-letters/{id}", tag = "dead letters",
-    params(("id" = String, Path, description = "The letter's id.")),
+    params(("id" = String, Path, description = "The dead letter's id.")),
     responses(
-        (status = 204, description = "Thrown away."),
+        (status = 204, description = "Purged."),
         (status = 404, description = "No such dead letter.", body = Failure),
         CommonErrors,
     ))]
@@ -157,18 +161,19 @@ pub(super) async fn purge_dead_letter(
 ) -> Result<StatusCode, ApiError> {
     let (role, letter) = find(&rest, &caller, id).await?;
     match purge(&rest, role, &caller, only(letter.id.clone())).await? {
-        // Somebody else was faster.
+        // Another request has redriven or purged it in the meantime.
         0 => Err(missing(&letter.id)),
         _ => Ok(StatusCode::NO_CONTENT),
     }
 }
 
-/// Throws away many: the oldest that the filters let through, those of events first. Asked again until
-/// `purged` is 0, it has thrown away all. Needs a filter, or `all=true`.
+/// Purges dead letters: the oldest that match the filters; events first.
+///
+/// Repeat the request until `purged` is 0 to purge all of them. Requires a filter, or `all=true`.
 #[utoipa::path(delete, path = "/v1/dead-letters", tag = "dead letters", params(Filter, PurgeQuery),
     responses(
-        (status = 200, description = "How many were thrown away.", body = Data<Purged>),
-        (status = 400, description = "A filter is not what it should be, or there is none.", body = Failure),
+        (status = 200, description = "The number of purged dead letters.", body = Data<Purged>),
+        (status = 400, description = "A filter is invalid, or there is none.", body = Failure),
         CommonErrors,
     ))]
 pub(super) async fn purge_dead_letters(
@@ -192,7 +197,7 @@ pub(super) async fn purge_dead_letters(
     Ok(Json(Data { data: Purged { purged } }))
 }
 
-/// The letter with this id, and whose it is.
+/// The dead letter with this id, and its role.
 async fn find(rest: &Rest, caller: &Caller, id: String) -> Result<(Role, DeadLetter), ApiError> {
     if !filter::is_id(&id) {
         return Err(missing(&id));
@@ -207,7 +212,7 @@ async fn find(rest: &Rest, caller: &Caller, id: String) -> Result<(Role, DeadLet
             Err(status) => failure = Some(role.failed(status)),
         }
     }
-    // Nobody who answered has it: it may be with the one who did not.
+    // No service that answered has it; one that failed may have it.
     Err(failure.unwrap_or_else(|| missing(&id)))
 }
 

@@ -1,4 +1,4 @@
-//! Pages for everyone: health, the OpenAPI document, and a viewer in which requests can be tried.
+//! Pages without a token: health, the OpenAPI document, and a viewer that can send requests.
 
 mod errors;
 mod examples;
@@ -12,28 +12,29 @@ use utoipa::{Modify, OpenApi as DeriveOpenApi};
 
 use super::Rest;
 
-/// What the document says beside the routes.
+/// The parts of the document other than the routes.
 #[derive(DeriveOpenApi)]
 #[openapi(
     info(
         title = "FunLess Mesh",
         description = "Functions compiled to WebAssembly, invoked with JSON. Errors are \
             `{\"errors\":{\"detail\":\"...\"}}`, and `{\"errors\":{\"FIELD\":[\"message\", ...]}}` for refused \
-            fields. `X-Request-Id` is echoed, or made. Replies to writes carry `X-FunLess-Revision`.\n\n\
-            All but `/v1/` takes a bearer token; `fl up` writes tokens to `.funless/config`. The curl lines take \
-            them from `$TOKEN` and `$ADMIN_TOKEN`.",
+            fields. `X-Request-Id` is returned, or generated. Responses to writes have `X-FunLess-Revision`.\n\n\
+            All paths except `/v1/` require a bearer token; `fl up` writes tokens to `.funless/config`. The curl \
+            lines take them from `$TOKEN` and `$ADMIN_TOKEN`.",
     ),
     modifiers(&BearerToken),
     security(("token" = [])),
     tags(
-        (name = "health", description = "For everyone, without a token."),
-        (name = "modules", description = "Groups of functions. The module `_` is always there."),
-        (name = "functions", description = "Functions, and running them."),
-        (name = "events and sinks", description = "What triggers functions, and what receives their results."),
-        (name = "dead letters", description = "What could not be done, and is kept until somebody decides."),
-        (name = "scripts", description = "APP scripts: where functions may run."),
+        (name = "health", description = "Needs no token."),
+        (name = "modules", description = "Namespaces of functions. The module `_` always exists."),
+        (name = "functions", description = "Functions and their invocation."),
+        (name = "events and sinks",
+            description = "Event sources, which trigger functions, and sinks, which receive their results."),
+        (name = "dead letters", description = "Failed events and results, kept until they are redriven or purged."),
+        (name = "scripts", description = "APP scripts, which define where functions may run."),
         (name = "scheduling", description = "Where functions run, and why."),
-        (name = "subjects", description = "Who may use the mesh. Takes an administrator's token."),
+        (name = "subjects", description = "Users of the mesh. Requires an administrator's token."),
     ),
 )]
 pub(super) struct ApiDoc;
@@ -49,14 +50,14 @@ impl Modify for BearerToken {
     }
 }
 
-/// Tells that the platform is there.
+/// Reports that the gateway is running.
 #[utoipa::path(get, path = "/v1/", tag = "health", security(()),
     responses((status = 200, description = "Up and running.", body = String)))]
 pub(super) async fn health() -> &'static str {
     "FunLess Mesh is up and running.\n"
 }
 
-/// Adds what is the same for all operations: examples, curl lines, and the errors that they share.
+/// Adds the common parts of all operations: examples, curl lines and shared errors.
 pub(super) fn complete(mut document: OpenApi) -> OpenApi {
     for (_, operation) in document.paths.paths.values_mut().flat_map(examples::operations) {
         // Unlike descriptions, summaries are not Markdown: viewers would show the backticks.
@@ -67,7 +68,7 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
     document
 }
 
-/// The pages for those who read the documentation.
+/// The routes of the documentation.
 pub(super) fn pages(document: &OpenApi) -> Router<Rest> {
     let document = serde_json::to_value(document).unwrap_or_default();
     viewer::routes().route("/v1/openapi.json", get(async move || Json(document)))

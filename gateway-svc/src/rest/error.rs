@@ -1,4 +1,4 @@
-//! How a request fails: the one mapping of reasons to HTTP statuses and bodies.
+//! Errors of requests: the only mapping of reasons to HTTP statuses and bodies.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use utoipa::{IntoResponses, ToSchema};
 
 use crate::clients::for_clients;
 
-/// What the scheduler says when no worker is there; more words follow a colon.
+/// The scheduler's message when there is no worker; details follow after a colon.
 const NO_WORKER: &str = "No worker available";
 
-/// When a client may come back that nobody told a better time.
-const COME_BACK_AFTER: Duration = Duration::from_secs(1);
+/// The default `Retry-After`.
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A refused or failed request.
 #[derive(Debug)]
@@ -32,13 +32,13 @@ pub(super) struct ApiError {
 /// The body of every error.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Failure {
-    /// The detail once more, only where older clients look for it.
+    /// The detail again, only where older clients expect it.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     errors: Errors,
 }
 
-/// What went wrong: one detail, or messages by field.
+/// The problem: one detail, or messages by field.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 enum Errors {
@@ -46,16 +46,16 @@ enum Errors {
     Fields(BTreeMap<String, Vec<String>>),
 }
 
-/// What went wrong with a request as a whole.
+/// The problem of a request as a whole.
 #[derive(Debug, Default, Serialize, ToSchema)]
 struct Detail {
-    /// The words that clients of published FunLess know, such as `Not Found`.
+    /// The text that clients of published FunLess know, such as `Not Found`.
     detail: String,
-    /// What was wrong, where, and what was expected, such as `no function "f" in module "_"`.
+    /// The problem, where it is, and what was expected, such as `no function "f" in module "_"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
-    /// What programs match: the reason of `funless/error/v1/reason.proto`, such as `FUNCTION_NOT_FOUND`.
-    /// Absent where no reason there fits, such as for an unknown path.
+    /// The reason for programs, from `funless/error/v1/reason.proto`, such as `FUNCTION_NOT_FOUND`. Absent if
+    /// none applies, such as for an unknown path.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     reason: Option<&'static str>,
@@ -67,18 +67,18 @@ impl ApiError {
         Self { status, body: Failure { error: None, errors }, retry_after: None }
     }
 
-    /// The status' name and a message, as the detail and, by itself, as the message.
+    /// An error whose detail is the status' name and `message`, and whose message is `message`.
     fn because(status: StatusCode, message: &str) -> Self {
         let title = status.canonical_reason().unwrap_or_default();
         Self::new(status, format!("{title}: {message}")).message(message)
     }
 
-    /// What the client reads.
+    /// The body of the response.
     pub(super) fn body(&self) -> &Failure {
         &self.body
     }
 
-    /// The same failure, with words on what was wrong.
+    /// Sets the message.
     pub(super) fn message(mut self, message: impl Into<String>) -> Self {
         if let Errors::Detail(detail) = &mut self.body.errors {
             detail.message = Some(message.into()).filter(|message| !message.is_empty());
@@ -86,7 +86,7 @@ impl ApiError {
         self
     }
 
-    /// The same failure, with the reason that programs match.
+    /// Sets the reason.
     fn reason(mut self, reason: Reason) -> Self {
         if let Errors::Detail(detail) = &mut self.body.errors {
             detail.reason = Some(reason_name(reason));
@@ -108,12 +108,12 @@ impl ApiError {
         Self::fields([(field.to_owned(), message.to_owned())])
     }
 
-    /// A bad request in a place where clients of published FunLess expect these two words alone.
+    /// A bad request where clients of published FunLess expect the detail `Bad Request`.
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "Bad Request").reason(Reason::BadRequest).message(message)
     }
 
-    /// A bad request in a place where clients expect no particular words.
+    /// A bad request where clients expect no particular detail.
     pub(super) fn bad_request_because(why: &str) -> Self {
         Self::because(StatusCode::BAD_REQUEST, why).reason(Reason::BadRequest)
     }
@@ -151,7 +151,7 @@ impl ApiError {
         Self::because(StatusCode::PAYLOAD_TOO_LARGE, &why).reason(Reason::TooLarge)
     }
 
-    /// An upload is larger than all that may be in it.
+    /// An upload is too large as a whole.
     pub(super) fn upload_too_large() -> Self {
         Self::because(StatusCode::PAYLOAD_TOO_LARGE, "the upload as a whole").reason(Reason::TooLarge)
     }
@@ -161,7 +161,8 @@ impl ApiError {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, format!("Error: {message}"))
     }
 
-    /// The same failure, when a part was `done` before: a repeat is another request.
+    /// Adds what was `done` before the failure, and removes `Retry-After`: a retry would not be the same
+    /// request.
     pub(super) fn but_before(mut self, done: &str) -> Self {
         if let Errors::Detail(Detail { detail, message, .. }) = &mut self.body.errors {
             *detail = format!("{detail}; before that, {done}");
@@ -170,14 +171,14 @@ impl ApiError {
         Self { retry_after: None, ..self }
     }
 
-    /// Older clients look for what may not be done to the module `_` in a place of its own.
+    /// Older clients expect errors about the module `_` in the member `error`.
     fn default_module(detail: String) -> Self {
         let mut error = Self::new(StatusCode::BAD_REQUEST, detail.clone());
         error.body.error = Some(detail);
         error
     }
 
-    /// A fault of the platform; the log has the story.
+    /// A fault of the platform; details are in the log only.
     pub(super) fn internal(context: impl std::fmt::Display) -> Self {
         Error::internal(context).into()
     }
@@ -190,21 +191,21 @@ impl From<Error> for ApiError {
 }
 
 impl ApiError {
-    /// The failure with the words that it has, which a client may know.
+    /// Converts an error without hiding its message from the client.
     pub(super) fn told(error: Error) -> Self {
-        // What may have been done is not to be repeated without a thought.
-        let may_be_repeated = error.not_started();
+        // A request that may have been executed must not be retried automatically.
+        let may_be_retried = error.not_started();
         let Error { reason, message, fields, retry_after } = error;
         let words = match reason {
             Reason::Internal | Reason::Unspecified | Reason::Unimplemented => String::new(),
             _ => message.clone(),
         };
         let mut api = Self::published(reason, message, fields).reason(reason).message(words);
-        api.retry_after = may_be_repeated.then(|| retry_after.unwrap_or(COME_BACK_AFTER));
+        api.retry_after = may_be_retried.then(|| retry_after.unwrap_or(DEFAULT_RETRY_AFTER));
         api
     }
 
-    /// The status and the detail of a reason, which clients of published FunLess know.
+    /// The status and the detail of a reason, as clients of published FunLess expect them.
     fn published(reason: Reason, message: String, fields: Vec<(String, String)>) -> Self {
         match reason {
             Reason::BadRequest => Self::bad_request_because(&message),
@@ -242,7 +243,7 @@ impl ApiError {
             | Reason::CodeUnusable
             | Reason::ScriptUnusable
             | Reason::CodeNotFound => went_wrong(&format!("Something went wrong: {message}")),
-            // A service of another version than this gateway.
+            // From a service with another version than this gateway.
             Reason::Internal | Reason::Unspecified | Reason::Unimplemented => {
                 went_wrong("Something went wrong")
             }
@@ -268,7 +269,7 @@ fn no_worker(message: &str) -> String {
     }
 }
 
-/// A refused field under the name that REST clients gave it.
+/// Renames a refused field to its name in the REST API.
 fn rest_field((field, message): (String, String)) -> (String, String) {
     let field = match field.as_str() {
         "new_name" => "name".to_owned(),
@@ -278,17 +279,17 @@ fn rest_field((field, message): (String, String)) -> (String, String) {
     (field, message)
 }
 
-/// The errors that every route with a token can have, for the documentation.
+/// The errors of every route that requires a token, for the documentation.
 pub(super) struct CommonErrors;
 
 impl IntoResponses for CommonErrors {
     fn responses() -> BTreeMap<String, RefOr<ResponseSpec>> {
         let usual = [
-            ("401", "The token is missing, malformed, unknown or expired, or not good for this route."),
-            ("429", "Too many requests run at once. `Retry-After` says when to come back."),
+            ("401", "The token is missing, malformed, unknown or expired, or not valid for this route."),
+            ("429", "Too many concurrent requests. `Retry-After` is the time to wait before a retry."),
             ("500", "A fault of the platform."),
-            ("503", "A part of the platform cannot be reached. With `Retry-After`: nothing was done."),
-            ("504", "The time limit passed before there was a result."),
+            ("503", "A part of the platform is unavailable. With `Retry-After`: nothing was done."),
+            ("504", "The deadline passed before there was a result."),
         ];
         let failure = Content::new(Some(Ref::from_schema_name("Failure")));
         let response = |description| {
@@ -377,9 +378,9 @@ mod tests {
         for (reason, status, detail) in cases {
             let mut errors = json!({"detail": detail, "reason": reason_name(reason)});
             match reason {
-                // The story of a fault of the platform is in its log.
+                // Details of a fault of the platform are in its log only.
                 Reason::Internal | Reason::Unspecified | Reason::Unimplemented => {}
-                // Neither is where the services are told.
+                // Addresses of services are not returned to clients either.
                 Reason::Unavailable | Reason::ConnectionLost | Reason::ResultNotTaken => {
                     errors["message"] = json!(detail.trim_start_matches("Service Unavailable: "));
                 }
@@ -391,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_done_before_is_in_all_words() {
+    fn detail_and_message_include_what_was_done_before() {
         let error = ApiError::from(Error::new(Reason::Overloaded, "full")).but_before("2 were sent");
         let expected = json!({"errors": {
             "detail": "Too Many Requests: full; before that, 2 were sent",
@@ -411,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_module_says_it_twice() {
+    fn errors_about_the_default_module_have_two_details() {
         let detail = "Cannot delete default module";
         let errors = json!({"detail": detail, "message": detail, "reason": "DEFAULT_MODULE"});
         let expected = json!({"error": detail, "errors": errors});
@@ -419,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn no_worker_says_more_when_there_is_more() {
+    fn no_worker_errors_keep_their_details() {
         let cases = [
             ("", "No worker available"),
             ("No worker available", "No worker available"),
@@ -432,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_told_to_come_back_is_told_when() {
+    fn only_calls_that_have_not_started_have_retry_after() {
         let retry_after = |error: Error| {
             let response = ApiError::from(error).into_response();
             response.headers().get(RETRY_AFTER).map(|value| value.to_str().expect("digits").to_owned())
@@ -443,7 +444,7 @@ mod tests {
         for reason in [Reason::Overloaded, Reason::Unavailable, Reason::NoWorker] {
             assert_eq!(retry_after(Error::new(reason, "")).as_deref(), Some("1"), "{reason:?}");
         }
-        // What may have been done is not to be repeated without a thought.
+        // A request that may have been executed must not be retried automatically.
         for reason in [Reason::ConnectionLost, Reason::WorkerLost, Reason::ResultNotTaken, Reason::Internal] {
             let error = Error { retry_after: Some(Duration::from_secs(7)), ..Error::new(reason, "") };
             assert_eq!(retry_after(error), None, "{reason:?}");

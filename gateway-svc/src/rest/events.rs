@@ -1,4 +1,4 @@
-//! Events: what triggers functions.
+//! Events, which trigger functions.
 
 use axum::Json;
 use axum::extract::State;
@@ -21,31 +21,31 @@ use super::status::{self, BindingView, Known, Wait};
 pub(super) struct EventView {
     #[serde(flatten)]
     binding: BindingView,
-    /// When the last event came in: RFC 3339. Null: none did since its connector started.
+    /// When the last event was received: RFC 3339. Null: none since the connector started.
     last_event_at: Option<String>,
     /// Null when the state is unknown.
     counts: Option<EventCountsView>,
 }
 
-/// What became of events, each counted once however often its source sent it:
-/// `received = acknowledged + in_flight + lost`, and `dead_lettered = dead_letters + redriven + purged`.
+/// The outcomes of events. An event is counted once, even if its source redelivers it: `received =
+/// acknowledged + in_flight + lost`, and `dead_lettered = dead_letters + redriven + purged`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct EventCountsView {
     pub(super) received: u64,
-    /// Done with: the source need not send it again.
+    /// Handled: the source need not send it again.
     pub(super) acknowledged: u64,
     pub(super) in_flight: u64,
-    /// Was in flight when the connector died, and its source does not have it any more.
+    /// Was in flight when the connector crashed, and its source no longer has it.
     pub(super) lost: u64,
-    /// Of the acknowledged: their payload was not what the event's binding accepts.
+    /// Acknowledged events with a payload that the binding does not accept.
     pub(super) invalid: u64,
-    /// Of the acknowledged: became a dead letter.
+    /// Acknowledged events that became dead letters.
     pub(super) dead_lettered: u64,
-    /// Are dead letters now.
+    /// Current dead letters.
     pub(super) dead_letters: u64,
-    /// Were dead letters and have been handled.
+    /// Dead letters that have been handled by a redrive.
     pub(super) redriven: u64,
-    /// Were dead letters and have been thrown away.
+    /// Dead letters that have been purged.
     pub(super) purged: u64,
 }
 
@@ -65,11 +65,11 @@ impl From<EventCounts> for EventCountsView {
     }
 }
 
-/// Lists the events of the functions that the caller reaches, with their state.
+/// Lists the events of the functions that the caller has access to, with their state.
 #[utoipa::path(get, path = "/v1/events", tag = "events and sinks", params(OfFunctions),
     responses(
         (status = 200, description = "The events, ordered by function.", body = Data<Vec<OfFunction<EventView>>>),
-        (status = 400, description = "A filter is not what it should be.", body = Failure),
+        (status = 400, description = "A filter is invalid.", body = Failure),
         (status = 404, description = "No such module or function.", body = Failure),
         CommonErrors,
     ))]
@@ -86,18 +86,18 @@ pub(super) async fn list_events(
     Ok(Json(Data { data }))
 }
 
-/// Events with what the connector tells of them within a short time.
+/// The events with the statuses that the connector returns within a short time.
 pub(super) async fn show_events(rest: &Rest, events: Vec<Binding>) -> Vec<EventView> {
     if events.is_empty() {
         return Vec::new();
     }
     let ids = events.iter().map(|event| event.id.clone()).collect();
     let deadline = Deadline::after(rest.status_timeout);
-    let told = status::of_events(rest, ids, Wait::No, deadline).await;
+    let reports = status::of_events(rest, ids, Wait::No, deadline).await;
     let show = |known: Known<EventCounts>| EventView {
         binding: known.binding,
         last_event_at: known.last_activity_at,
         counts: known.counts.map(EventCountsView::from),
     };
-    status::known(Role::Event, events, told).map(show).collect()
+    status::known(Role::Event, events, reports).map(show).collect()
 }

@@ -1,4 +1,4 @@
-//! Why functions run where they run.
+//! Explanations of placement decisions.
 
 mod query;
 mod view;
@@ -21,24 +21,25 @@ use super::schema::Data;
 use query::{DecisionsQuery, ExplainQuery, Question};
 use view::{DecisionView, ExplanationView};
 
-/// Explains what a script decides for a function: each item, block and worker that was looked at, with a
-/// verdict and the reason in words.
+/// Explains what a script decides for a function.
 ///
-/// For a function that would be invoked now, of which nothing is reserved or run, or for an invocation of
-/// the past.
+/// The explanation has each item, block and worker that was considered, with a verdict and the reason as
+/// text.
+///
+/// It is about a hypothetical invocation now, which reserves and runs nothing, or about a past decision.
 #[utoipa::path(get, path = "/v1/scripts/app/{script}/explain", tag = "scheduling",
     params(
         ("script" = String, Path, description = "The script's name."),
         ExplainQuery,
         ("x-funless-revision" = Option<u64>, Header,
-            description = "The revision that a write through another gateway was answered with: \
-                the explanation knows that write."),
+            description = "The `X-FunLess-Revision` of a write through another gateway: \
+                the explanation includes that write."),
     ),
     responses(
         (status = 200, description = "The explanation.", body = Data<ExplanationView>),
         (status = 400, description = "Neither a function nor a decision, or both.", body = Failure),
         (status = 404, description = "No such script, function or decision, \
-            or another policy made it, which is named.", body = Failure),
+            or another policy made the decision, which the detail names.", body = Failure),
         CommonErrors,
     ))]
 pub(super) async fn explain_script(
@@ -64,14 +65,13 @@ pub(super) async fn explain_script(
     Ok(Json(Data { data: ExplanationView::from(explanation) }))
 }
 
-/// Lists the latest decisions for functions that the caller reaches, oldest first, with what became of
-/// them.
+/// Lists the latest decisions for functions that the caller has access to, oldest first, with their outcomes.
 ///
-/// The scheduler that answers lists its own. What is listed is a load that can be simulated.
+/// The list contains only decisions of the scheduler that answers. It is a load that can be simulated.
 #[utoipa::path(get, path = "/v1/decisions", tag = "scheduling", params(DecisionsQuery),
     responses(
         (status = 200, description = "The decisions.", body = Data<Vec<DecisionView>>),
-        (status = 400, description = "The limit is not a number from 1.", body = Failure),
+        (status = 400, description = "The limit is not a positive number.", body = Failure),
         CommonErrors,
     ))]
 pub(super) async fn list_decisions(

@@ -1,4 +1,4 @@
-//! What handlers take out of a request: who asks, names in the path, a JSON body.
+//! Extractors: the caller, names in the path, the query and a JSON body.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use super::Rest;
 use super::error::ApiError;
 use super::json;
 
-/// How long the next piece of a body may take.
-const BODY_PATIENCE: Duration = Duration::from_secs(30);
+/// The timeout of each read from a body.
+const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// U+FEFF in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -33,7 +33,7 @@ impl FromRequestParts<Rest> for User {
     }
 }
 
-/// An administrator. Anybody else is as good as unknown.
+/// An administrator. Other users get the same error as unknown ones.
 pub(super) struct Admin(pub(super) Caller);
 
 impl FromRequestParts<Rest> for Admin {
@@ -48,7 +48,7 @@ impl FromRequestParts<Rest> for Admin {
     }
 }
 
-/// Names in the path. What cannot be a name, such as broken UTF-8, names nothing.
+/// Names in the path. Invalid UTF-8 is treated as not found.
 pub(super) struct Names<T>(pub(super) T);
 
 impl<T: DeserializeOwned + Send> FromRequestParts<Rest> for Names<T> {
@@ -62,7 +62,7 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Rest> for Names<T> {
     }
 }
 
-/// What is after the question mark. What is unknown or malformed there is named.
+/// The query parameters. The error names a parameter that is unknown or malformed.
 pub(super) struct Query<T>(pub(super) T);
 
 impl<T: DeserializeOwned + Send> FromRequestParts<Rest> for Query<T> {
@@ -76,12 +76,12 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Rest> for Query<T> {
     }
 }
 
-/// What the innermost error says: those around it say where it happened.
+/// The message of the innermost error. The outer ones only add context.
 fn root_cause(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error).to_string()
 }
 
-/// A body that is to be a JSON object. It is kept as it came.
+/// A body that should be a JSON object. It is kept unparsed.
 pub(super) struct JsonBody(Bytes);
 
 impl FromRequest<Rest> for JsonBody {
@@ -113,7 +113,7 @@ impl JsonBody {
         json::members(text, names).map_err(|error| ApiError::bad_request(json::problem(&error)))
     }
 
-    /// The whole object, where every key matters. What is unknown or malformed in it is named.
+    /// Parses the whole object. The error names a member that is unknown or malformed.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         if self.0.is_empty() {
             return Err(ApiError::bad_request_because("expected a JSON object, not an empty body"));
@@ -127,7 +127,7 @@ impl JsonBody {
     }
 }
 
-/// No content type at all is taken for JSON.
+/// Whether the content type is JSON. A missing one counts as JSON.
 fn is_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE) else { return true };
     let media_type = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
@@ -135,12 +135,12 @@ fn is_json(headers: &HeaderMap) -> bool {
     media_type == "application/json" || (media_type.contains('/') && media_type.ends_with("+json"))
 }
 
-/// Whether the body is compressed or otherwise encoded, which nobody here undoes.
+/// Whether the body is compressed or otherwise encoded, which is not supported.
 fn is_encoded(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-/// Some editors and shells begin UTF-8 text with a byte-order mark, which is not a part of the JSON.
+/// Removes a byte-order mark, with which some editors and shells start UTF-8 text.
 fn without_byte_order_mark(body: Bytes) -> Bytes {
     match body.strip_prefix(BYTE_ORDER_MARK) {
         Some(text) => body.slice_ref(text),
@@ -153,7 +153,7 @@ async fn read_body(mut body: axum::body::Body, limit: usize) -> Result<Bytes, Ap
     let mut pieces = Vec::new();
     let mut size = 0;
     while let Some(frame) = in_time(body.frame()).await? {
-        // The client broke off: nobody reads the answer.
+        // The client has aborted the request, so it does not read the response.
         let frame = frame.map_err(|_| ApiError::bad_request("the body broke off"))?;
         let Ok(piece) = frame.into_data() else { continue };
         size += piece.len();
@@ -172,9 +172,9 @@ async fn read_body(mut body: axum::body::Body, limit: usize) -> Result<Bytes, Ap
     Ok(whole.freeze())
 }
 
-/// What the client sends next, unless it falls silent.
+/// Waits for data from the client, up to a timeout.
 pub(super) async fn in_time<F: Future>(next: F) -> Result<F::Output, ApiError> {
-    tokio::time::timeout(BODY_PATIENCE, next).await.map_err(|_| ApiError::request_timeout())
+    tokio::time::timeout(BODY_READ_TIMEOUT, next).await.map_err(|_| ApiError::request_timeout())
 }
 
 #[cfg(test)]
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn encoded_bodies_are_told() {
+    fn encoded_bodies_are_detected() {
         for (value, expected) in
             [(None, false), (Some("identity"), false), (Some("gzip"), true), (Some("br"), true)]
         {
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn json_has_a_few_names() {
+    fn several_content_types_are_json() {
         let cases = [
             (None, true),
             (Some("application/json"), true),

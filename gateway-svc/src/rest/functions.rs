@@ -1,4 +1,4 @@
-//! Functions: shown, created, changed, deleted.
+//! Functions: show, create, update, delete.
 
 mod form;
 mod reply;
@@ -29,7 +29,7 @@ use super::upload::{Code, Form, unless_unreadable};
 use form::FunctionForm;
 use reply::{CodeOnWorkers, FunctionView, FunctionWriteResponse};
 
-/// Shows a function, and how its events and sinks do.
+/// Shows a function with the state of its events and sinks.
 #[utoipa::path(get, path = "/v1/fn/{module}/{function}", tag = "functions",
     params(
         ("module" = String, Path, description = "The module's name."),
@@ -55,8 +55,8 @@ pub(super) async fn get_function(
 
 /// Creates a function.
 ///
-/// Events and sinks that are refused are not stored; those that are stored and not connected yet
-/// are retried until they are. Either way the function is created.
+/// Refused events and sinks are not stored; stored ones are retried until they are connected. The function is
+/// created in either case.
 #[utoipa::path(post, path = "/v1/fn/{module}", tag = "functions",
     params(("module" = String, Path, description = "The module's name.")),
     request_body(content = FunctionUpload, content_type = "multipart/form-data"),
@@ -64,12 +64,13 @@ pub(super) async fn get_function(
         (status = 201, description = "Created.", body = Data<FunctionWriteResponse>),
         (status = 207, description = "Created, but not every event and sink is connected.",
             body = Data<FunctionWriteResponse>),
-        (status = 400, description = "A part is missing, or is not the JSON that it should be.", body = Failure),
+        (status = 400, description = "A part is missing, or is not the expected JSON.", body = Failure),
         (status = 404, description = "No such module.", body = Failure),
         (status = 408, description = "The upload did not arrive in time.", body = Failure),
         (status = 409, description = "The module has a function of this name.", body = Failure),
         (status = 413, description = "The binary, or another part, is too large.", body = Failure),
-        (status = 422, description = "A field is refused; the code may be no runnable wasm.", body = Failure),
+        (status = 422, description = "A field is invalid, such as code that is not runnable WebAssembly.",
+            body = Failure),
         CommonErrors,
     ))]
 pub(super) async fn create_function(
@@ -107,8 +108,9 @@ pub(super) async fn create_function(
     Ok(respond(StatusCode::CREATED, revision, written))
 }
 
-/// Changes a function: its name, its code, its metadata, its events, its sinks. What is absent stays;
-/// events or sinks that are given replace the old ones.
+/// Updates a function: its name, code, metadata, events or sinks.
+///
+/// Absent parts do not change. Events or sinks in the upload replace the old ones.
 #[utoipa::path(put, path = "/v1/fn/{module}/{function}", tag = "functions",
     params(
         ("module" = String, Path, description = "The module's name."),
@@ -116,15 +118,17 @@ pub(super) async fn create_function(
     ),
     request_body(content = FunctionUpload, content_type = "multipart/form-data"),
     responses(
-        (status = 200, description = "Changed.", body = Data<FunctionWriteResponse>),
-        (status = 207, description = "Changed, but not every event and sink is connected.",
+        (status = 200, description = "Updated.", body = Data<FunctionWriteResponse>),
+        (status = 207, description = "Updated, but not every event and sink is connected.",
             body = Data<FunctionWriteResponse>),
-        (status = 400, description = "No upload, or a part is not the JSON that it should be.", body = Failure),
+        (status = 400, description = "The body is not an upload, or a part is not the expected JSON.",
+            body = Failure),
         (status = 404, description = "No such function.", body = Failure),
         (status = 408, description = "The upload did not arrive in time.", body = Failure),
         (status = 409, description = "The module has a function of the new name.", body = Failure),
         (status = 413, description = "The binary, or another part, is too large.", body = Failure),
-        (status = 422, description = "A field is refused; the code may be no runnable wasm.", body = Failure),
+        (status = 422, description = "A field is invalid, such as code that is not runnable WebAssembly.",
+            body = Failure),
         CommonErrors,
     ))]
 pub(super) async fn update_function(
@@ -194,7 +198,7 @@ pub(super) async fn delete_function(
     Ok((rest.latest_revision.wrote(reply.revision), StatusCode::NO_CONTENT))
 }
 
-/// The events and sinks of an upload; `None` where it has no such part.
+/// The events and sinks of an upload; `None` if it has no such part.
 struct NewBindings {
     events: Option<Bindings>,
     sinks: Option<Bindings>,
@@ -215,8 +219,8 @@ impl NewBindings {
     }
 }
 
-/// Waits until the workers have the code and the bindings have been tried, and says what became of
-/// them. The function is stored: nothing that happens here makes the request fail.
+/// Waits until the workers have the code and the bindings have been tried, and returns the outcome. The
+/// function has been stored, so nothing that fails here makes the request fail.
 async fn settle(
     rest: &Rest,
     function: Function,

@@ -1,4 +1,4 @@
-//! Running a function.
+//! Invocation of functions.
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
@@ -22,36 +22,37 @@ use super::receipt;
 use super::revision::Revision;
 use super::schema::InvokeBody;
 
-/// Names the invocation in logs and traces.
+/// The header with the invocation's id, as in logs and traces.
 const INVOCATION: HeaderName = HeaderName::from_static("x-funless-invocation");
-/// Names the decision that chose the worker.
+/// The header with the id of the placement decision.
 const DECISION: HeaderName = HeaderName::from_static(mesh::DECISION_HEADER);
 
-/// Runs a function once and answers with its result.
+/// Invokes a function and returns its result.
 ///
-/// The result is any JSON value, as the function wrote it. `X-FunLess-Decision` names the decision that
-/// chose the worker; failures have it too, as soon as one was made, also if it chose none. `Server-Timing`
-/// and `X-FunLess-Receipt` tell what it cost, also when it failed.
+/// The result is any JSON value, exactly as the function wrote it. `X-FunLess-Decision` is the id of the
+/// placement decision; failures have it, too, if a decision was made, even if it chose no worker.
+/// `Server-Timing` and `X-FunLess-Receipt` are the cost of the invocation, including failures.
 #[utoipa::path(post, path = "/v1/fn/{module}/{function}", tag = "functions",
     params(
         ("module" = String, Path, description = "The module's name."),
         ("function" = String, Path, description = "The function's name."),
         ("x-funless-revision" = Option<u64>, Header,
-            description = "The revision that a write through another gateway was answered with: \
+            description = "The `X-FunLess-Revision` of a write through another gateway: \
                 the invocation sees that write."),
     ),
     request_body = Option<InvokeBody>,
     responses(
         (status = 200, description = "The function's result: `{\"data\": RESULT}`.", body = serde_json::Value,
             headers(
-                ("x-funless-invocation" = String, description = "Names the invocation."),
-                ("x-funless-decision" = String, description = "Names the decision, which can be explained."),
-                ("server-timing" = String, description = "Milliseconds of what happened of schedule, queue, \
-                    fetch, compile, load, instantiate, run and keep (the result, for sinks), and the total."),
+                ("x-funless-invocation" = String, description = "The id of the invocation."),
+                ("x-funless-decision" = String, description = "The id of the decision, which can be explained."),
+                ("server-timing" = String, description = "Milliseconds of the phases schedule, queue, fetch, compile, \
+                    load, instantiate, run and keep (storing the result for sinks) that took place, and the total."),
                 ("x-funless-receipt" = String, description = "cpu_us, peak_memory_bytes, in_bytes, out_bytes, \
                     http_requests, attempts and worker, as a dictionary of RFC 9651."),
             )),
-        (status = 400, description = "No JSON object, or an unknown way of scheduling.", body = Failure),
+        (status = 400, description = "The body is not a JSON object, or `scheduling` is invalid.",
+            body = Failure),
         (status = 404, description = "No such function or script.", body = Failure),
         (status = 408, description = "The body did not arrive in time.", body = Failure),
         (status = 413, description = "The body is too large.", body = Failure),
@@ -91,7 +92,7 @@ pub(super) async fn invoke_function(
     Ok(response)
 }
 
-/// How an invocation ended.
+/// The outcome of an invocation.
 struct Invoked {
     outcome: Result<Bytes, ApiError>,
     /// The decision, if one was made.
@@ -125,7 +126,7 @@ fn decision_of(status: &Status) -> Option<HeaderValue> {
     HeaderValue::from_bytes(id.as_bytes()).ok()
 }
 
-/// Which policy is asked for.
+/// Parses the requested policy.
 fn read_scheduling(object: &RawValue) -> Result<Scheduling, ApiError> {
     let wrong = || {
         let why = r#"scheduling is {"language":"none"} or {"language":"app","script":NAME}"#;

@@ -1,7 +1,7 @@
-//! Picks members out of a JSON object and leaves all else unread.
+//! Picks members out of a JSON object and skips everything else.
 //!
-//! No tree is built: a wanted member is a slice of the text, and an unwanted one is skipped. Neither
-//! depth nor size of what is inside them matters.
+//! No tree is built: a wanted member is a slice of the text, and others are skipped. Neither the depth nor
+//! the size of members is limited.
 
 use serde::Deserialize as _;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 use super::error::ApiError;
 pub(super) use crate::json::problem;
 
-/// The members of the object `text` that `names` names, as their text. A member that is there twice
-/// counts as its last. Fails when `text` is not a JSON object.
+/// The members of the object `text` with these names, as text. The last one of duplicates counts. Fails if
+/// `text` is not a JSON object.
 pub(super) fn members<'a, const N: usize>(
     text: &'a str,
     names: [&str; N],
@@ -32,8 +32,7 @@ pub(super) fn string(value: &RawValue) -> Option<String> {
     serde_json::from_str(value.get()).ok()
 }
 
-/// A name among `members`: 422 for what is not a string, `None` when the member is absent. A null is
-/// blank.
+/// A name; `None` if the member is absent. Fails with 422 if it is null or not a string.
 pub(super) fn name(member: Option<&RawValue>) -> Result<Option<String>, ApiError> {
     let Some(value) = member else { return Ok(None) };
     match value.get() {
@@ -42,7 +41,7 @@ pub(super) fn name(member: Option<&RawValue>) -> Result<Option<String>, ApiError
     }
 }
 
-/// Like [`name`], of a resource that must have one.
+/// Like [`name`], for a resource that must have a name.
 pub(super) fn required_name(member: Option<&RawValue>) -> Result<String, ApiError> {
     name(member)?.ok_or_else(|| ApiError::field("name", "can't be blank"))
 }
@@ -70,7 +69,7 @@ impl<'de, const N: usize> Visitor<'de> for Wanted<'_, N> {
     }
 }
 
-/// Reads a key as its position among the names.
+/// Deserializes a key as its position among the names.
 struct PositionIn<'n>(&'n [&'n str]);
 
 impl<'de> DeserializeSeed<'de> for PositionIn<'_> {
@@ -93,7 +92,7 @@ impl Visitor<'_> for PositionIn<'_> {
     }
 }
 
-/// The entries of the list `text`, each as its text. Fails when `text` is not a JSON list.
+/// The entries of the list `text`, as text. Fails if `text` is not a JSON list.
 pub(super) fn entries(text: &str) -> Result<Vec<&RawValue>, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let entries = Vec::deserialize(&mut deserializer)?;
@@ -111,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_have_a_place() {
+    fn errors_have_a_position() {
         let cases = [
             (r#"{"args""#, "line 1 column 7: EOF while parsing an object"),
             ("{\n\"args\": nope}", "line 2 column 10: expected ident"),
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_refused() {
+    fn other_than_objects_are_refused() {
         for text in [
             "",
             " ",
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_does_not_matter() {
+    fn depth_is_not_limited() {
         let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
         let deeper = format!("{}1{}", r#"{"a":"#.repeat(100_000), "}".repeat(100_000));
         let text = format!(r#"{{"ignored":{deeper},"args":{deep}}}"#);
@@ -170,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_lists() {
+    fn entries_are_slices_of_the_text() {
         let entries = |text| entries(text).map(|entries| entries.iter().map(|entry| entry.get()).collect());
         assert_eq!(entries(r#" [{"a":1}, 2 ] "#).ok(), Some(vec![r#"{"a":1}"#, "2"]));
         for text in ["", "{}", "null", "[1", "[] []"] {

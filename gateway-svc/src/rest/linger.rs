@@ -1,7 +1,7 @@
-//! Reads on for a while after a request was refused early.
+//! Reads the rest of a body after a request was refused early.
 //!
-//! A client that is still sending when its connection is closed often loses the answer with it. So
-//! an early answer waits until the rest of the body has come and been thrown away, within bounds.
+//! A client that is still sending when its connection is closed often loses the response. So an early
+//! response waits until the rest of the body has been received and discarded, within limits.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 
-/// Throwing away costs little; the time is what bounds it.
-const MOST_BYTES: usize = 256 << 20;
-const LONGEST: Duration = Duration::from_secs(10);
+/// Discarding costs little; usually the timeout ends it.
+const MAX_BYTES: usize = 256 << 20;
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The middleware.
+/// The middleware that discards the rest of a body.
 pub(super) async fn linger(request: Request, next: Next) -> Response {
-    // Such a client waits for a word before it sends, and an early answer is that word.
+    // A client with `Expect` waits for a response before it sends the body.
     if request.headers().contains_key(EXPECT) {
         return next.run(request).await;
     }
@@ -38,13 +38,13 @@ pub(super) async fn linger(request: Request, next: Next) -> Response {
     if let Some(rest) = rest
         && response.status().is_client_error()
     {
-        let _ = tokio::time::timeout(LONGEST, discard(rest)).await;
+        let _ = tokio::time::timeout(TIMEOUT, discard(rest)).await;
     }
     response
 }
 
 async fn discard(mut body: Shared) {
-    let mut left = MOST_BYTES;
+    let mut left = MAX_BYTES;
     while let Some(Ok(frame)) = body.frame().await {
         let size = frame.data_ref().map_or(0, Bytes::len);
         let Some(still_left) = left.checked_sub(size) else { return };
@@ -52,7 +52,7 @@ async fn discard(mut body: Shared) {
     }
 }
 
-/// A body in two hands: the handler's, and after it the middleware's.
+/// A body that the handler reads first, and the middleware after it.
 #[derive(Clone)]
 struct Shared(Arc<Mutex<Body>>);
 

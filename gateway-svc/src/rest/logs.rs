@@ -1,7 +1,8 @@
-//! What functions have logged.
+//! The logs of functions.
 
 mod query;
 
+use mesh::clock::rfc_3339_us;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,24 +24,23 @@ use super::error::{ApiError, CommonErrors, Failure};
 use super::extract::{Names, Query, User};
 use super::revision::Revision;
 use super::schema::Data;
-use super::time::rfc_3339_us;
 use query::LogsQuery;
 
-/// An empty line goes out so often, so that whoever is between knows that the answer lasts.
+/// The interval of empty lines, so that proxies do not close an idle response.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How often the token of who follows is looked at again.
+/// How often the token of a client that follows logs is verified again.
 const REAUTHENTICATE: Duration = Duration::from_secs(1);
-/// When who found no place may come back.
+/// How long a client should wait before it retries to follow logs.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// The lines that the workers remember.
+/// The log lines that the workers keep.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Log {
     /// Oldest first.
     lines: Vec<LineView>,
-    /// Older lines that are remembered and left out here, since there are too many; `lines` asks for fewer.
+    /// The number of older lines that were left out because there are too many; `lines` requests fewer.
     missed: u64,
-    /// Workers that could not be asked.
+    /// Workers that could not be reached.
     unreachable: Vec<String>,
 }
 
@@ -53,25 +53,26 @@ struct LineView {
     text: String,
     /// The `X-FunLess-Invocation` of its invocation.
     invocation: String,
-    /// Null: the invocation belongs to no trace.
+    /// Null: the invocation was not traced.
     trace_id: Option<String>,
     /// The worker that ran the function.
     worker: String,
 }
 
-/// Reads what a function has logged, on all workers.
+/// Reads the logs of a function, from all workers.
 ///
-/// Workers remember the latest lines of all their functions, a few megabytes. With `follow` each line of the
-/// answer is a JSON object: a log line, `{"missed": NUMBER}` when lines came faster than they were read, or
-/// `{"unreachable": [WORKER, ...]}`, the workers that could not be asked. Empty lines keep the connection alive.
+/// Workers keep the latest lines of all their functions, a few megabytes. With `follow`, each line of the
+/// response is a JSON object: a log line, `{"missed": NUMBER}` if lines came faster than they were read, or
+/// `{"unreachable": [WORKER, ...]}`, the workers that could not be reached. Empty lines keep the connection
+/// alive.
 #[utoipa::path(get, path = "/v1/fn/{module}/{function}/logs", tag = "functions",
     params(
         ("module" = String, Path, description = "The module's name."),
         ("function" = String, Path, description = "The function's name."),
         LogsQuery,
         ("x-funless-revision" = Option<u64>, Header,
-            description = "The revision that a write through another gateway was answered with: \
-                the function is found as of that write."),
+            description = "The `X-FunLess-Revision` of a write through another gateway: \
+                the function is looked up after that write."),
     ),
     responses(
         (status = 200, description = "The lines.", body = Data<Log>),
@@ -99,26 +100,26 @@ pub(super) async fn read_logs(
     Ok(Json(Data { data: log }).into_response())
 }
 
-/// Lines as they come, until this gateway drains, the token ends, or the scheduler has no more.
+/// Streams new lines until this gateway drains, the token is revoked, or the scheduler ends the stream.
 async fn follow_logs(
     rest: Rest,
     caller: Caller,
     request: TailLogsRequest,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let place = Arc::clone(&rest.followers).try_acquire_owned();
-    let place = place.map_err(|_| Error::overloaded("too many follow logs", RETRY_AFTER))?;
-    // A subscription: without a deadline.
+    let permit = Arc::clone(&rest.followers).try_acquire_owned();
+    let permit = permit.map_err(|_| Error::overloaded("too many follow logs", RETRY_AFTER))?;
+    // A subscription, without a deadline.
     let request = caller.attach(tonic::Request::new(request));
     let responses = rest.channels.logs().tail_logs(request).await?.into_inner();
     let end = async move {
-        let _held = place;
+        let _held = permit;
         tokio::select! {
             () = rest.draining.cancelled() => {}
             _revoked = rest.authenticator.revoked(&headers, &caller, REAUTHENTICATE) => {}
         }
     };
-    let lines = with_keep_alive(responses.map_ok(written)).take_until(Box::pin(end));
+    let lines = with_keep_alive(responses.map_ok(to_ndjson)).take_until(Box::pin(end));
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson")),
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -126,7 +127,7 @@ async fn follow_logs(
     Ok((headers, Body::from_stream(lines)).into_response())
 }
 
-/// The same with an empty line whenever nothing has come for long.
+/// Adds an empty line whenever there has been no chunk for a while.
 fn with_keep_alive<E>(
     chunks: impl Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static,
 ) -> impl Stream<Item = Result<Bytes, E>> + Send {
@@ -136,8 +137,8 @@ fn with_keep_alive<E>(
     })
 }
 
-/// A line for each.
-fn written(response: TailLogsResponse) -> Bytes {
+/// Formats a response as NDJSON.
+fn to_ndjson(response: TailLogsResponse) -> Bytes {
     #[derive(Serialize)]
     struct Missed {
         missed: u64,
@@ -160,7 +161,8 @@ fn written(response: TailLogsResponse) -> Bytes {
 }
 
 fn write_line(text: &mut BytesMut, line: &impl Serialize) {
-    serde_json::to_writer(text.writer(), line).expect("numbers and texts are JSON, and memory takes them");
+    serde_json::to_writer(text.writer(), line)
+        .expect("numbers and texts are serializable, and writing to memory cannot fail");
     text.put_u8(b'\n');
 }
 
@@ -185,11 +187,11 @@ mod tests {
             r#"{"at":"2023-11-14T22:13:20.123456Z","text":"a\n\"b\"","invocation":"","trace_id":null,"worker":""}"#,
             "\n"
         );
-        assert_eq!(written(response), expected);
+        assert_eq!(to_ndjson(response), expected);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_is_broken() {
+    async fn idle_streams_are_kept_alive() {
         let chunks = stream::pending::<Result<Bytes, Error>>();
         let mut lines = Box::pin(with_keep_alive(chunks));
         assert_eq!(lines.next().await.expect("a line").expect("no error"), "\n");

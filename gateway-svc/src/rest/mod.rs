@@ -1,4 +1,4 @@
-//! The REST port: HTTP statuses and JSON envelopes, and nothing else that knows of them.
+//! The REST port. Only this module deals with HTTP statuses and JSON envelopes.
 
 mod bindings;
 mod conservation;
@@ -27,7 +27,6 @@ mod sinks;
 mod stack;
 mod status;
 mod subjects;
-mod time;
 mod upload;
 mod workers;
 
@@ -46,7 +45,7 @@ use crate::auth::Authenticator;
 use crate::clients::Channels;
 use crate::revision::LatestRevision;
 
-/// What the handlers share.
+/// The shared state of the handlers.
 #[derive(Debug, Clone)]
 struct Rest {
     parts: Arc<Parts>,
@@ -63,13 +62,13 @@ struct Parts {
     wait_for_workers_timeout: Duration,
     binding_timeout: Duration,
     status_timeout: Duration,
-    /// Those who follow logs. They last, and must not take the place of requests.
+    /// Permits for following logs, which is long-lived and must not use up the permits of requests.
     followers: Arc<Semaphore>,
-    /// Ends what lasts.
+    /// Ends subscriptions.
     draining: CancellationToken,
 }
 
-/// Who follow logs at once.
+/// The maximum number of clients that follow logs.
 const MAX_FOLLOWERS: usize = 128;
 
 impl Rest {
@@ -96,7 +95,7 @@ impl Rest {
         Self { parts: Arc::new(parts) }
     }
 
-    /// A call on behalf of `caller`, within the gateway's time.
+    /// A call on behalf of `caller`, with the gateway's timeout.
     fn request<T>(&self, caller: &Caller, message: T) -> tonic::Request<T> {
         caller.attach(Deadline::after(self.request_timeout).attach(message))
     }

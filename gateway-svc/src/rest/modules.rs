@@ -25,7 +25,7 @@ pub(super) struct ModuleWithFunctions {
     functions: Vec<Name>,
 }
 
-/// Lists the modules that the caller reaches, ordered by name, `_` first.
+/// Lists the modules that the caller has access to, ordered by name, `_` first.
 #[utoipa::path(get, path = "/v1/fn", tag = "modules",
     responses((status = 200, description = "The modules.", body = Data<Vec<Name>>), CommonErrors))]
 pub(super) async fn list_modules(
@@ -45,7 +45,7 @@ pub(super) async fn list_modules(
         (status = 408, description = "The body did not arrive in time.", body = Failure),
         (status = 413, description = "The body is too large.", body = Failure),
         (status = 415, description = "The body is not JSON.", body = Failure),
-        (status = 422, description = "The name is refused, or taken.", body = Failure),
+        (status = 422, description = "The name is invalid or taken.", body = Failure),
         CommonErrors,
     ))]
 pub(super) async fn create_module(
@@ -81,17 +81,18 @@ pub(super) async fn get_module(
     Ok(Json(Data { data: ModuleWithFunctions { name, functions } }))
 }
 
-/// Renames a module. Without a new name nothing changes.
+/// Renames a module. Without a new name, nothing changes.
 #[utoipa::path(put, path = "/v1/fn/{module}", tag = "modules", request_body = RenameModuleBody,
     params(("module" = String, Path, description = "The module's name.")),
     responses(
         (status = 200, description = "Renamed, or unchanged.", body = Data<Name>),
-        (status = 400, description = "No JSON object with a `module`, or the module is `_`.", body = Failure),
+        (status = 400, description = "The body is not a JSON object with a `module`, or the module is `_`.",
+            body = Failure),
         (status = 404, description = "No such module.", body = Failure),
         (status = 408, description = "The body did not arrive in time.", body = Failure),
         (status = 413, description = "The body is too large.", body = Failure),
         (status = 415, description = "The body is not JSON.", body = Failure),
-        (status = 422, description = "The name is refused, or taken.", body = Failure),
+        (status = 422, description = "The name is invalid or taken.", body = Failure),
         CommonErrors,
     ))]
 pub(super) async fn rename_module(

@@ -1,4 +1,4 @@
-//! The functions that a caller reaches.
+//! The functions that a caller has access to.
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use mesh::{Caller, Error, Reason};
@@ -9,21 +9,21 @@ use utoipa::{IntoParams, ToSchema};
 use super::Rest;
 use super::error::ApiError;
 
-/// Modules that the registry is asked for at once.
+/// The number of concurrent requests for modules to the registry.
 const AT_ONCE: usize = 8;
 
-/// Of which functions.
+/// The functions to list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct OfFunctions {
-    /// The functions of this module only.
+    /// Only functions of this module.
     module: Option<String>,
-    /// This function of the module only.
+    /// Only this function. Requires `module`.
     function: Option<String>,
 }
 
-/// Something of a function.
+/// An item of a function.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct OfFunction<T> {
     pub(super) module: String,
@@ -32,7 +32,7 @@ pub(super) struct OfFunction<T> {
     pub(super) shown: T,
 }
 
-/// Module and name of each function, as often as `times` says.
+/// Module and name of each function, repeated `times` times.
 pub(super) fn names(functions: &[Function], times: impl Fn(&Function) -> usize) -> Vec<(String, String)> {
     let repeated = |function: &Function| {
         std::iter::repeat_n((function.module.clone(), function.name.clone()), times(function))
@@ -40,7 +40,7 @@ pub(super) fn names(functions: &[Function], times: impl Fn(&Function) -> usize) 
     functions.iter().flat_map(repeated).collect()
 }
 
-/// The functions `of` the caller's modules, ordered by module and name.
+/// The functions of the caller that match `of`, ordered by module and name.
 pub(super) async fn functions(
     rest: &Rest,
     caller: &Caller,
@@ -58,7 +58,7 @@ pub(super) async fn functions(
     }
 }
 
-/// Names of functions are unique within a module only.
+/// Names of functions are unique only within a module.
 pub(super) fn function_needs_module() -> ApiError {
     ApiError::bad_request_because("function: expected a module with it")
 }
@@ -68,7 +68,7 @@ async fn all_functions(rest: &Rest, caller: &Caller) -> Result<Vec<Function>, Ap
     let modules = rest.channels.modules().list_modules(request).await?.into_inner().modules;
     let functions = futures::stream::iter(modules)
         .map(async |module| match functions_of_module(rest, caller, module.name).await {
-            // Deleted since.
+            // The module has been deleted in the meantime.
             Err(error) if error.reason == Reason::ModuleNotFound => Ok(Vec::new()),
             outcome => outcome,
         })

@@ -1,7 +1,7 @@
-//! What an invocation cost, in headers.
+//! The receipt of an invocation, in headers.
 //!
-//! `Server-Timing` has the times, which browsers show; `X-FunLess-Receipt` has the rest, as a dictionary of
-//! RFC 9651.
+//! `Server-Timing` contains the times, which browsers show; `X-FunLess-Receipt` contains the rest, as a
+//! dictionary of RFC 9651.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use mesh::receipt::Receipt;
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const RECEIPT: HeaderName = HeaderName::from_static("x-funless-receipt");
 
-/// Puts the receipt into the headers of an answer, unless nothing was spent.
+/// Adds the receipt to the headers of a response, unless it is empty.
 pub(super) fn put(headers: &mut HeaderMap, receipt: &Receipt) {
     if *receipt == Receipt::default() {
         return;
@@ -24,7 +24,7 @@ pub(super) fn put(headers: &mut HeaderMap, receipt: &Receipt) {
     }
 }
 
-/// The times in milliseconds, in the order in which they pass. What did not happen is left out.
+/// The times in milliseconds, in the order of the phases. Phases that did not take place are left out.
 fn timing(receipt: &Receipt) -> String {
     let phases = [
         ("schedule", receipt.schedule_us),
@@ -70,7 +70,7 @@ mod tests {
     fn headers() {
         let mut headers = HeaderMap::new();
         put(&mut headers, &Receipt::default());
-        assert!(headers.is_empty(), "nothing was spent");
+        assert!(headers.is_empty(), "the receipt is empty");
         let receipt = Receipt {
             schedule_us: 12,
             fetch_us: 1_000,

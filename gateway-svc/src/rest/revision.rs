@@ -1,4 +1,4 @@
-//! Reading one's own writes: which revision of the registry a client has seen.
+//! Read-your-writes: the revision of the registry that a client has seen.
 
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponseParts, ResponseParts};
@@ -9,24 +9,24 @@ use super::Rest;
 use super::error::ApiError;
 use crate::revision::LatestRevision;
 
-/// In a reply to a write: the registry's revision that holds it. In an invocation: the least
+/// In the response to a write: the registry's revision that contains it. In an invocation: the minimum
 /// revision that it needs, for a client that wrote through another gateway.
 pub(super) const REVISION: HeaderName = HeaderName::from_static(mesh::REVISION_HEADER);
 
 impl LatestRevision {
-    /// Remembers the revision of a write and gives it for the reply.
+    /// Notes the revision of a write and returns it for the response.
     pub(super) fn wrote(&self, revision: u64) -> Revision {
         self.note(revision);
         Revision(revision)
     }
 
-    /// The least revision that an invocation needs.
+    /// The minimum revision that an invocation needs.
     pub(super) fn at_least(&self, Revision(client): Revision) -> u64 {
         self.get().max(client)
     }
 }
 
-/// A revision in a header; 0 when the client names none.
+/// A revision in a header; 0 if there is none.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Revision(u64);
 
@@ -58,12 +58,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn remembers_the_highest() {
+    fn the_highest_revision_is_kept() {
         let latest = LatestRevision::default();
         latest.wrote(7);
         latest.wrote(5);
         assert_eq!(latest.at_least(Revision(0)), 7);
         assert_eq!(latest.at_least(Revision(9)), 9);
-        assert_eq!(latest.at_least(Revision(0)), 7, "a client moves only its own request");
+        assert_eq!(latest.at_least(Revision(0)), 7, "a client's revision affects only its own request");
     }
 }

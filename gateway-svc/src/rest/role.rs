@@ -1,4 +1,4 @@
-//! What a binding is for a function, and which service has to do with it.
+//! The role of a binding, and the service that runs it.
 
 use mesh::{Error, Reason};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub(super) enum Role {
 impl Role {
     pub(super) const ALL: [Self; 2] = [Self::Event, Self::Sink];
 
-    /// The service of this role, as users know it.
+    /// The name of this role's service, for users.
     pub(super) fn service(self) -> &'static str {
         match self {
             Self::Event => "connector",
@@ -34,7 +34,8 @@ impl Role {
         }
     }
 
-    /// A failed call to this role's service. One that does not answer is named.
+    /// Converts the error of a call to this role's service. If the service did not answer, the error names
+    /// it.
     pub(super) fn failed(self, status: Status) -> ApiError {
         let error = Error::from(status);
         let service = self.service();

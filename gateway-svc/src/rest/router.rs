@@ -1,4 +1,4 @@
-//! The routes and what is around them. The OpenAPI document comes from the same declarations.
+//! The routes and the layers around them. The OpenAPI document is generated from the same declarations.
 
 use std::sync::Arc;
 
@@ -67,11 +67,11 @@ fn api() -> OpenApiRouter<Rest> {
         .routes(routes!(subjects::delete_subject))
 }
 
-/// The routes for everyone.
+/// The routes without a token.
 fn open() -> OpenApiRouter<Rest> {
     OpenApiRouter::with_openapi(ApiDoc::openapi())
         .routes(routes!(docs::health))
-        // What is left of `/v1/` without its trailing slash.
+        // `/v1/` after its trailing slash has been removed.
         .route("/v1", get(docs::health))
 }
 
@@ -89,16 +89,16 @@ pub fn router(
     latest_revision: Arc<LatestRevision>,
 ) -> axum::Router {
     let rest = Rest::new(config, channels, authenticator, latest_revision, host.draining.clone());
-    let most = config.server.max_concurrent;
-    let permits = Arc::new(Semaphore::new(most));
-    show_permits(&host.metrics, "rest", most, &permits);
-    let largest_body = usize::try_from(config.max_code_bytes).unwrap_or(usize::MAX);
-    let largest_body = largest_body.saturating_add(BESIDE_CODE_BYTES);
+    let limit = config.server.max_concurrent;
+    let permits = Arc::new(Semaphore::new(limit));
+    show_permits(&host.metrics, "rest", limit, &permits);
+    let max_body_bytes = usize::try_from(config.max_code_bytes).unwrap_or(usize::MAX);
+    let max_body_bytes = max_body_bytes.saturating_add(BESIDE_CODE_BYTES);
 
     let api = api().layer(from_fn_with_state(permits, limit_concurrency));
     let (routes, document) = open().merge(api).split_for_parts();
 
-    // The way of a request is from top to bottom, that of its answer from bottom to top.
+    // A request passes the layers from top to bottom, its response from bottom to top.
     let stack = ServiceBuilder::new()
         .layer(SetRequestIdLayer::new(REQUEST_ID, NewRequestId))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
@@ -106,8 +106,8 @@ pub fn router(
         .layer(from_fn_with_state(HttpMetrics::new(&host.metrics), observe))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(linger))
-        // An upload as a whole; each handler has narrower limits for what it reads.
-        .layer(DefaultBodyLimit::max(largest_body));
+        // The limit of an upload as a whole; handlers have lower limits for its parts.
+        .layer(DefaultBodyLimit::max(max_body_bytes));
 
     let routes = routes
         .merge(docs::pages(&docs::complete(document)))
@@ -115,7 +115,7 @@ pub fn router(
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(stack)
         .with_state(rest);
-    // A trailing slash must be gone before a route is looked for.
+    // Trailing slashes must be removed before routes are matched.
     let normalized = NormalizePathLayer::trim_trailing_slash().layer(routes);
     axum::Router::new().fallback_service(normalized)
 }

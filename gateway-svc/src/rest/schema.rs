@@ -1,16 +1,16 @@
-//! Shapes of bodies that several routes share, and of those that are read member by member and so
-//! have no type but for the documentation.
+//! Bodies that several routes share, and types that exist only for the documentation, of bodies that are read
+//! member by member.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-/// The envelope of every answer.
+/// The envelope of every response.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Data<T> {
     pub(super) data: T,
 }
 
-/// Something by its name.
+/// The name of a resource.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Name {
     #[schema(example = "hello")]
@@ -31,7 +31,7 @@ pub(super) struct RenameModuleBody {
     module: OptionalName,
 }
 
-/// A name to give, or none.
+/// A new name, or none.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "for the documentation")]
 struct OptionalName {
@@ -47,7 +47,7 @@ pub(super) struct SubjectBody {
     subject: NewName,
 }
 
-/// A name to give.
+/// A new name.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "for the documentation")]
 struct NewName {
@@ -56,15 +56,15 @@ struct NewName {
     name: String,
 }
 
-/// What to invoke a function with.
+/// The arguments of an invocation.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "for the documentation")]
 pub(super) struct InvokeBody {
-    /// The function's input, handed to it as it stands. Absent or null: `{}`.
+    /// The function's input, passed on unchanged. Absent or null: `{}`.
     #[schema(value_type = Option<serde_json::Value>, example = json!({"name": "FunLess"}))]
     args: (),
-    /// Which policy chooses the worker. Absent or null: the function's own script, and if it has none the
-    /// default policy.
+    /// The policy that chooses the worker. Absent or null: the function's own script, or the default policy
+    /// if it has none.
     scheduling: Option<Scheduling>,
 }
 
@@ -78,17 +78,17 @@ pub(super) struct Scheduling {
     script: Option<String>,
 }
 
-/// A function to create or to change.
+/// A function to create or update.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "for the documentation")]
 pub(super) struct FunctionUpload {
-    /// Needed to create. To change: the new name.
+    /// Required to create a function. In an update: the new name.
     #[schema(min_length = 1, max_length = 160, pattern = "^[_a-zA-Z0-9]+$")]
     name: Option<String>,
-    /// The WebAssembly binary. Needed to create.
+    /// The WebAssembly binary. Required to create a function.
     #[schema(value_type = Option<String>, format = Binary, content_media_type = "application/wasm")]
     code: (),
-    /// Whether to answer only when every worker has the code. `false` and `0` mean no.
+    /// Whether to respond only after every worker has the code. `false` and `0` mean no.
     #[schema(default = true)]
     wait_for_workers: Option<bool>,
     /// JSON text: `{"tag": "...", "capacity": KB, "script": "...", "idempotent": false, "limits":
@@ -104,7 +104,7 @@ pub(super) struct FunctionUpload {
     sinks: Option<String>,
 }
 
-/// A script to look at.
+/// A script to check.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LintBody {
@@ -117,7 +117,7 @@ pub(super) struct LintBody {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "for the documentation")]
 pub(super) struct ScriptUpload {
-    /// Without slashes, control characters, and white space around.
+    /// Without slashes, control characters, and leading or trailing white space.
     #[schema(min_length = 1, max_length = 160)]
     name: String,
     /// The script: YAML, UTF-8.
@@ -125,12 +125,13 @@ pub(super) struct ScriptUpload {
     file: (),
 }
 
-/// How a script is deleted.
+/// Options of the deletion of a script.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct DeleteScriptQuery {
-    /// Delete it though functions use it: their invocations fail until a script has the name again.
+    /// Delete the script even if functions use it: their invocations fail until there is a script with its
+    /// name again.
     #[serde(default)]
     pub(super) force: bool,
 }

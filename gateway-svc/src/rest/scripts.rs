@@ -20,7 +20,7 @@ use super::upload::Form;
 use crate::scripts::{self, Created, NotCreated};
 use view::{Findings, ScriptCreated, ScriptView};
 
-/// Scripts of a list that the scheduler reads at once.
+/// The number of scripts of a list that the scheduler parses concurrently.
 const AT_ONCE: usize = 8;
 
 impl From<NotCreated> for ApiError {
@@ -48,9 +48,9 @@ pub(super) async fn list_scripts(
     Ok(Json(Data { data: shown.buffered(AT_ONCE).collect().await }))
 }
 
-/// Stores a script, unless the file is none.
+/// Stores a script, if the file is a valid one.
 ///
-/// Each problem of a file that is not a script is a message of its own, with its place.
+/// Each problem of an invalid file is a separate message with its position.
 #[utoipa::path(post, path = "/v1/scripts/app", tag = "scripts",
     request_body(content = ScriptUpload, content_type = "multipart/form-data"),
     responses(
@@ -58,7 +58,8 @@ pub(super) async fn list_scripts(
         (status = 400, description = "A part is missing.", body = Failure),
         (status = 408, description = "The body did not arrive in time.", body = Failure),
         (status = 413, description = "A part is too large.", body = Failure),
-        (status = 422, description = "The name is refused or taken, or the file is not a script.", body = Failure),
+        (status = 422, description = "The name is invalid or taken, or the file is not a script.",
+            body = Failure),
         CommonErrors,
     ))]
 pub(super) async fn create_script(
@@ -107,12 +108,13 @@ pub(super) async fn get_script(
     Ok(Json(Data { data }))
 }
 
-/// Deletes a script. One that functions use is refused, unless `force=true`.
+/// Deletes a script. Refused if functions use it, unless `force=true`.
 #[utoipa::path(delete, path = "/v1/scripts/app/{script}", tag = "scripts",
     params(("script" = String, Path, description = "The script's name."), DeleteScriptQuery),
     responses(
         (status = 204, description = "Deleted."),
-        (status = 400, description = "`force` is neither true nor false, or a parameter is unknown.", body = Failure),
+        (status = 400, description = "`force` is neither true nor false, or a parameter is unknown.",
+            body = Failure),
         (status = 404, description = "No such script.", body = Failure),
         (status = 409, description = "Functions use it; `errors.message` names them.", body = Failure),
         CommonErrors,
@@ -128,12 +130,14 @@ pub(super) async fn delete_script(
     Ok((rest.latest_revision.wrote(reply.revision), StatusCode::NO_CONTENT))
 }
 
-/// Says what is wrong with a script, and what is doubtful about it given the workers that are there.
-/// Nothing is stored.
+/// Checks a script without storing it.
+///
+/// Errors make a script invalid. Warnings depend on the current workers.
 #[utoipa::path(post, path = "/v1/app/lint", tag = "scripts", request_body = LintBody,
     responses(
-        (status = 200, description = "What was found, be it good or bad.", body = Data<Findings>),
-        (status = 400, description = "The body is not a JSON object with the text as its `content`.", body = Failure),
+        (status = 200, description = "The errors and warnings. Both may be empty.", body = Data<Findings>),
+        (status = 400, description = "The body is not a JSON object with the text as its `content`.",
+            body = Failure),
         (status = 408, description = "The body did not arrive in time.", body = Failure),
         (status = 413, description = "The body is too large.", body = Failure),
         (status = 415, description = "The body is not JSON.", body = Failure),
@@ -150,7 +154,7 @@ pub(super) async fn lint_script(
     Ok(Json(Data { data: Findings::from(check) }))
 }
 
-/// A script with what it says, if the scheduler can tell that in time.
+/// A script with its parsed content, if the scheduler can parse it in time.
 async fn show(rest: &Rest, caller: &Caller, deadline: Deadline, script: Script) -> ScriptView {
     let read = read(rest, caller, deadline, script.content.clone()).await;
     ScriptView::new(script, read)
@@ -160,8 +164,8 @@ async fn read(rest: &Rest, caller: &Caller, deadline: Deadline, content: String)
     match scripts::check_script(&rest.channels, caller, deadline, content).await {
         Ok(check) => check.script,
         Err(status) => {
-            // Whether the scheduler is there is told elsewhere, and once, not for each script of a list.
-            tracing::debug!(%status, "nobody tells what a script says");
+            // An unavailable scheduler is logged elsewhere, and not for each script of a list.
+            tracing::debug!(%status, "the scheduler did not parse a script");
             None
         }
     }

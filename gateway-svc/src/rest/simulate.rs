@@ -1,4 +1,4 @@
-//! A load placed on workers that exist only in the request.
+//! Simulation: places a load on workers that exist only in the request.
 
 use axum::Json;
 use axum::extract::State;
@@ -15,7 +15,7 @@ use super::extract::{JsonBody, User};
 use super::revision::Revision;
 use super::schema::Data;
 
-/// What to simulate. Neither `script` nor `content`: the default policy.
+/// The simulation to run. Without `script` and `content`, it uses the default policy.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SimulateBody {
@@ -41,7 +41,7 @@ struct WorkerSpec {
     /// In bytes. Absent or 0: unknown.
     #[serde(default)]
     memory_total: u64,
-    /// In bytes, what is free when nothing runs. Absent: all of it.
+    /// The memory that is free when nothing runs, in bytes. Absent: all of it.
     memory_available: Option<u64>,
 }
 
@@ -50,8 +50,8 @@ struct WorkerSpec {
 #[serde(deny_unknown_fields)]
 #[schema(as = SimulatedInvocation)]
 struct InvocationSpec {
-    /// Nanoseconds since the load began. Of the same moment, ends come before beginnings, and those in the
-    /// order given.
+    /// Nanoseconds since the start of the load. At the same time, ends come before starts, and starts have
+    /// the order of the list.
     at_ns: u64,
     /// The function's tag.
     #[serde(default)]
@@ -59,22 +59,22 @@ struct InvocationSpec {
     /// In KB. Absent or 0: 64.
     #[serde(default)]
     capacity_kb: u64,
-    /// Nanoseconds. Absent: it does not end.
+    /// Nanoseconds. Absent: it never ends.
     duration_ns: Option<u64>,
 }
 
-/// Where a load was placed.
+/// The placements of a load.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Simulated {
     /// One for each invocation of the load, in the order in which they were placed.
     placements: Vec<PlacementView>,
 }
 
-/// Where an invocation was placed.
+/// The placement of an invocation.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Placement)]
 struct PlacementView {
-    /// Which invocation of the load, from 0.
+    /// The index of the invocation in the load, from 0.
     invocation: u32,
     /// Empty: nowhere.
     worker: String,
@@ -82,21 +82,21 @@ struct PlacementView {
     refusal: String,
 }
 
-/// Places a load on workers that exist only here, as a scheduler would. Nothing is run.
+/// Simulates the placement of a load on hypothetical workers. Nothing is run.
 #[utoipa::path(post, path = "/v1/app/simulate", tag = "scheduling", request_body = SimulateBody,
     params(
         ("x-funless-revision" = Option<u64>, Header,
-            description = "The revision that a write through another gateway was answered with: \
+            description = "The `X-FunLess-Revision` of a write through another gateway: \
                 the simulation sees that write."),
     ),
     responses(
         (status = 200, description = "The placements.", body = Data<Simulated>),
-        (status = 400, description = "The body is not what it should be.", body = Failure),
+        (status = 400, description = "The body is invalid.", body = Failure),
         (status = 404, description = "No such script.", body = Failure),
         (status = 408, description = "The body did not arrive in time.", body = Failure),
-        (status = 413, description = "The body is too large, or the answer would be.", body = Failure),
+        (status = 413, description = "The body or the response is too large.", body = Failure),
         (status = 415, description = "The body is not JSON.", body = Failure),
-        (status = 422, description = "A field makes no sense, or the text is not a script.", body = Failure),
+        (status = 422, description = "A field is invalid, or the text is not a script.", body = Failure),
         CommonErrors,
     ))]
 pub(super) async fn simulate(
@@ -126,7 +126,7 @@ pub(super) async fn simulate(
     Ok(Json(Data { data: Simulated { placements } }))
 }
 
-/// The fields have the names here that they have there.
+/// Converts an error. The fields have the same names in REST as in gRPC.
 fn refused(status: Status) -> ApiError {
     let error = Error::from(status);
     match error.reason {

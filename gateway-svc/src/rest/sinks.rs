@@ -1,4 +1,4 @@
-//! Sinks: what receives the results of functions.
+//! Sinks, which receive the results of functions.
 
 use axum::Json;
 use axum::extract::State;
@@ -21,23 +21,23 @@ use super::status::{self, BindingView, Known, Wait};
 pub(super) struct SinkView {
     #[serde(flatten)]
     binding: BindingView,
-    /// When the last result was delivered: RFC 3339. Null: none was since its sink service started.
+    /// When the last result was delivered: RFC 3339. Null: none since the sink service started.
     last_delivery_at: Option<String>,
     /// Null when the state is unknown.
     counts: Option<SinkCountsView>,
 }
 
-/// What became of results, each counted once however often it was handed over:
-/// `accepted = delivered + pending + dead + purged`.
+/// The outcomes of results. A result is counted once, even if it is sent repeatedly: `accepted = delivered +
+/// pending + dead + purged`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct SinkCountsView {
     pub(super) accepted: u64,
     pub(super) delivered: u64,
-    /// Wait for delivery.
+    /// Waiting for delivery.
     pub(super) pending: u64,
-    /// Are dead letters now.
+    /// Current dead letters.
     pub(super) dead: u64,
-    /// Were dead letters and have been thrown away.
+    /// Dead letters that have been purged.
     pub(super) purged: u64,
 }
 
@@ -53,11 +53,11 @@ impl From<SinkCounts> for SinkCountsView {
     }
 }
 
-/// Lists the sinks of the functions that the caller reaches, with their state.
+/// Lists the sinks of the functions that the caller has access to, with their state.
 #[utoipa::path(get, path = "/v1/sinks", tag = "events and sinks", params(OfFunctions),
     responses(
         (status = 200, description = "The sinks, ordered by function.", body = Data<Vec<OfFunction<SinkView>>>),
-        (status = 400, description = "A filter is not what it should be.", body = Failure),
+        (status = 400, description = "A filter is invalid.", body = Failure),
         (status = 404, description = "No such module or function.", body = Failure),
         CommonErrors,
     ))]
@@ -74,18 +74,18 @@ pub(super) async fn list_sinks(
     Ok(Json(Data { data }))
 }
 
-/// Sinks with what the sink service tells of them within a short time.
+/// The sinks with the statuses that the sink service returns within a short time.
 pub(super) async fn show_sinks(rest: &Rest, sinks: Vec<Binding>) -> Vec<SinkView> {
     if sinks.is_empty() {
         return Vec::new();
     }
     let ids = sinks.iter().map(|sink| sink.id.clone()).collect();
     let deadline = Deadline::after(rest.status_timeout);
-    let told = status::of_sinks(rest, ids, Wait::No, deadline).await;
+    let reports = status::of_sinks(rest, ids, Wait::No, deadline).await;
     let show = |known: Known<SinkCounts>| SinkView {
         binding: known.binding,
         last_delivery_at: known.last_activity_at,
         counts: known.counts.map(SinkCountsView::from),
     };
-    status::known(Role::Sink, sinks, told).map(show).collect()
+    status::known(Role::Sink, sinks, reports).map(show).collect()
 }

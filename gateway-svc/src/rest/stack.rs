@@ -24,13 +24,13 @@ use uuid::Uuid;
 use super::error::ApiError;
 use crate::metrics::HttpMetrics;
 
-/// Names the request, for the client and in traces.
+/// The header with the request's id, which is also in traces.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// When an overloaded gateway wants the client back.
+/// How long clients should wait before a retry when the gateway is overloaded.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Makes ids for requests that come without one.
+/// Makes ids for requests without one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NewRequestId;
 
@@ -40,12 +40,12 @@ impl MakeRequestId for NewRequestId {
     }
 }
 
-/// The route's pattern: what varies in a path is not a label.
+/// The route's pattern, which is used as a label: paths have too many values.
 fn route(request: &Request) -> &str {
     request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str)
 }
 
-/// Counts and times the request.
+/// Counts the request and measures its duration.
 pub(super) async fn observe(State(metrics): State<HttpMetrics>, request: Request, next: Next) -> Response {
     let mut observation = metrics.start(route(&request), request.method());
     let response = next.run(request).await;
@@ -53,7 +53,7 @@ pub(super) async fn observe(State(metrics): State<HttpMetrics>, request: Request
     response
 }
 
-/// Makes the request a span: of its client's trace, or the first of its own. The answer says which.
+/// Adds a span for the request, in its client's trace or in a new one. The response names the span.
 pub(super) async fn continue_trace(request: Request, next: Next) -> Response {
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
     let name = format!("{} {}", request.method(), route(&request));
@@ -102,7 +102,7 @@ pub(super) async fn continue_trace(request: Request, next: Next) -> Response {
     response
 }
 
-/// Refuses at once what is over the limit. A permit is held until the answer's body ends.
+/// Refuses requests over the limit at once. A permit is held until the response's body ends.
 pub(super) async fn limit_concurrency(
     State(permits): State<Arc<Semaphore>>,
     request: Request,
@@ -115,7 +115,7 @@ pub(super) async fn limit_concurrency(
     next.run(request).await.map(|body| Body::new(Permitted { body, _permit: permit }))
 }
 
-/// A body that holds a permit; its size stays known.
+/// A body that holds a permit and keeps its size hint.
 struct Permitted {
     body: Body,
     _permit: OwnedSemaphorePermit,
@@ -141,7 +141,7 @@ impl http_body::Body for Permitted {
     }
 }
 
-/// A handler that panics is a fault of the platform, and of this request only.
+/// Turns a panic of a handler into an internal error of this request.
 pub(super) fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
     let words = panic.downcast_ref::<String>().map(String::as_str);
     let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");

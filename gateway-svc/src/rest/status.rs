@@ -1,5 +1,6 @@
-//! How events and sinks do, as connector and sink service tell it.
+//! The state of events and sinks, as the connector and the sink service report it.
 
+use mesh::clock::rfc_3339_if_any;
 use std::collections::HashMap;
 
 use mesh::deadline::Deadline;
@@ -14,7 +15,6 @@ use utoipa::ToSchema;
 
 use super::Rest;
 use super::role::Role;
-use super::time::rfc_3339_if_any;
 
 /// Whether to wait until the first attempt to connect has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,14 +23,14 @@ pub(super) enum Wait {
     No,
 }
 
-/// What the service of a binding tells of it.
+/// The report of a binding's service about it.
 #[derive(Debug)]
 pub(super) struct StatusReport<C> {
     pub(super) status: BindingStatus,
     counts: Option<C>,
 }
 
-/// What the connector tells of events.
+/// The connector's reports about events.
 pub(super) async fn of_events(
     rest: &Rest,
     ids: Vec<String>,
@@ -39,11 +39,11 @@ pub(super) async fn of_events(
 ) -> Result<Vec<StatusReport<EventCounts>>, Status> {
     let request = deadline.attach(GetEventStatusRequest { ids, wait: wait == Wait::Yes });
     let statuses = rest.channels.events().get_event_status(request).await?.into_inner().statuses;
-    let told = |EventStatus { status, counts }| Some(StatusReport { status: status?, counts });
-    Ok(statuses.into_iter().filter_map(told).collect())
+    let report = |EventStatus { status, counts }| Some(StatusReport { status: status?, counts });
+    Ok(statuses.into_iter().filter_map(report).collect())
 }
 
-/// What the sink service tells of sinks.
+/// The sink service's reports about sinks.
 pub(super) async fn of_sinks(
     rest: &Rest,
     ids: Vec<String>,
@@ -52,11 +52,11 @@ pub(super) async fn of_sinks(
 ) -> Result<Vec<StatusReport<SinkCounts>>, Status> {
     let request = deadline.attach(GetSinkStatusRequest { ids, wait: wait == Wait::Yes });
     let statuses = rest.channels.sinks().get_sink_status(request).await?.into_inner().statuses;
-    let told = |SinkStatus { status, counts }| Some(StatusReport { status: status?, counts });
-    Ok(statuses.into_iter().filter_map(told).collect())
+    let report = |SinkStatus { status, counts }| Some(StatusReport { status: status?, counts });
+    Ok(statuses.into_iter().filter_map(report).collect())
 }
 
-/// What is told of bindings of either role, by their ids.
+/// The statuses of bindings of either role, by their ids.
 pub(super) async fn of_bindings(
     rest: &Rest,
     role: Role,
@@ -67,17 +67,17 @@ pub(super) async fn of_bindings(
     let by_id = |status: BindingStatus| (status.id.clone(), status);
     Ok(match role {
         Role::Event => {
-            let told = of_events(rest, ids, wait, deadline).await?;
-            told.into_iter().map(|event| by_id(event.status)).collect()
+            let reports = of_events(rest, ids, wait, deadline).await?;
+            reports.into_iter().map(|event| by_id(event.status)).collect()
         }
         Role::Sink => {
-            let told = of_sinks(rest, ids, wait, deadline).await?;
-            told.into_iter().map(|sink| by_id(sink.status)).collect()
+            let reports = of_sinks(rest, ids, wait, deadline).await?;
+            reports.into_iter().map(|sink| by_id(sink.status)).collect()
         }
     })
 }
 
-/// A binding with what is told of it.
+/// A binding with the report about it.
 #[derive(Debug)]
 pub(super) struct Known<C> {
     pub(super) binding: BindingView,
@@ -85,31 +85,32 @@ pub(super) struct Known<C> {
     pub(super) counts: Option<C>,
 }
 
-/// Each binding with what is told of it, in order. What nothing is told of is in an unknown state.
+/// Each binding with the report about it, in order. The state of a binding without a report is unknown.
 pub(super) fn known<C: Copy>(
     role: Role,
     bindings: Vec<Binding>,
-    told: Result<Vec<StatusReport<C>>, Status>,
+    reports: Result<Vec<StatusReport<C>>, Status>,
 ) -> impl Iterator<Item = Known<C>> {
-    let (told, otherwise) = match told {
-        Ok(told) => (told, BindingStatus::default()),
+    let (reports, default) = match reports {
+        Ok(reports) => (reports, BindingStatus::default()),
         Err(status) => (Vec::new(), unknown(role, &status)),
     };
-    let told: HashMap<_, _> = told.into_iter().map(|told| (told.status.id.clone(), told)).collect();
+    let reports: HashMap<_, _> =
+        reports.into_iter().map(|report| (report.status.id.clone(), report)).collect();
     bindings.into_iter().map(move |binding| {
-        let told = told.get(&binding.id);
-        let status = told.map_or(&otherwise, |told| &told.status);
+        let report = reports.get(&binding.id);
+        let status = report.map_or(&default, |report| &report.status);
         Known {
             last_activity_at: rfc_3339_if_any(status.last_activity_ms),
             binding: BindingView::new(binding, status),
-            counts: told.and_then(|told| told.counts),
+            counts: report.and_then(|report| report.counts),
         }
     })
 }
 
 fn unknown(role: Role, status: &Status) -> BindingStatus {
     let service = role.service();
-    tracing::warn!(service, %status, "the state of bindings is not known");
+    tracing::warn!(service, %status, "the state of bindings is unknown");
     BindingStatus { message: format!("the {service} does not answer"), ..BindingStatus::default() }
 }
 
@@ -122,12 +123,12 @@ pub(super) struct BindingView {
     #[schema(value_type = Object)]
     params: Option<Box<RawValue>>,
     /// `connecting`: the first attempt has not ended; `connected`; `retrying`: the last attempt failed, and
-    /// there will be another; `unknown`: nobody tells now.
+    /// there will be another; `unknown`: there is no report.
     #[schema(example = "connected")]
     state: &'static str,
-    /// Since when it has this state: RFC 3339. Null when that is unknown.
+    /// Since when it has this state: RFC 3339. Null: unknown.
     since: Option<String>,
-    /// What hinders it. Null when nothing does.
+    /// Why it is not connected. Null: there is no problem.
     message: Option<String>,
 }
 

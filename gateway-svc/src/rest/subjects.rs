@@ -1,4 +1,4 @@
-//! Subjects: who may use the mesh. For administrators.
+//! Subjects, the users of the mesh. For administrators.
 
 use axum::Json;
 use axum::extract::State;
@@ -17,7 +17,7 @@ use super::schema::{Data, Name, SubjectBody};
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SubjectCreated {
     name: String,
-    /// Shown here and never again.
+    /// Shown only in this response.
     token: String,
 }
 
@@ -33,7 +33,7 @@ pub(super) async fn list_subjects(
     Ok(Json(Data { data: subjects.into_iter().map(|subject| Name { name: subject.name }).collect() }))
 }
 
-/// Creates a subject and gives its token, which is never shown again.
+/// Creates a subject and returns its token, which is never shown again.
 #[utoipa::path(post, path = "/v1/admin/subjects", tag = "subjects", request_body = SubjectBody,
     responses(
         (status = 201, description = "Created.", body = Data<SubjectCreated>),
@@ -41,7 +41,7 @@ pub(super) async fn list_subjects(
         (status = 408, description = "The body did not arrive in time.", body = Failure),
         (status = 413, description = "The body is too large.", body = Failure),
         (status = 415, description = "The body is not JSON.", body = Failure),
-        (status = 422, description = "The name is refused, or taken.", body = Failure),
+        (status = 422, description = "The name is invalid or taken.", body = Failure),
         CommonErrors,
     ))]
 pub(super) async fn create_subject(
@@ -64,7 +64,7 @@ pub(super) async fn create_subject(
     params(("subject" = String, Path, description = "The subject's name.")),
     responses(
         (status = 204, description = "Deleted."),
-        (status = 403, description = "Administrators do not delete themselves.", body = Failure),
+        (status = 403, description = "Administrators cannot delete themselves.", body = Failure),
         (status = 404, description = "No such subject.", body = Failure),
         CommonErrors,
     ))]

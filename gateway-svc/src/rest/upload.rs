@@ -1,7 +1,7 @@
 //! Uploads: `multipart/form-data`, read part by part.
 //!
-//! Parts come in any order, but the registry wants the specification before the code. So the code
-//! waits in an unnamed temporary file, and no upload is ever whole in memory.
+//! Parts come in any order, but the registry requires the specification before the code. So the code is
+//! spooled to an unnamed temporary file, and an upload is never completely in memory.
 
 use std::collections::HashSet;
 use std::io::SeekFrom;
@@ -19,14 +19,14 @@ use super::Rest;
 use super::error::ApiError;
 use super::extract::in_time;
 
-/// The largest part that is text.
+/// The maximum size of a text part.
 const MAX_TEXT_BYTES: usize = 1 << 20;
-/// What an upload may have beside its code: text parts, ignored parts, boundaries.
+/// The maximum size of an upload without its code: text parts, ignored parts, boundaries.
 pub(super) const BESIDE_CODE_BYTES: usize = 16 << 20;
-/// How much code one message to the registry carries.
+/// The size of the chunks of code in messages to the registry.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// The parts of an upload, each of another name.
+/// The parts of an upload. Their names are unique.
 pub(super) struct Form {
     parts: Multipart,
     names: HashSet<String>,
@@ -44,8 +44,8 @@ impl FromRequest<Rest> for Form {
 }
 
 impl Form {
-    /// The next part and its name. What is left of the one before is skipped. A part that is given twice is
-    /// refused: which of them counts would be a guess.
+    /// The next part and its name. The rest of the previous part is skipped. A duplicate part is refused,
+    /// since it would be unclear which one counts.
     pub(super) async fn next(&mut self) -> Result<Option<(String, Part<'_>)>, ApiError> {
         let Some(field) = in_time(self.parts.next_field()).await?.map_err(refused)? else { return Ok(None) };
         let name = field.name().unwrap_or_default().to_owned();
@@ -60,14 +60,14 @@ impl Form {
 pub(super) struct Part<'f>(Field<'f>);
 
 impl Part<'_> {
-    /// A short text.
+    /// The part as a short text.
     pub(super) async fn text(self) -> Result<String, ApiError> {
         let name = self.0.name().unwrap_or_default().to_owned();
         let not_text = |_| ApiError::bad_request(format!("the part `{name}` is not UTF-8 text"));
         String::from_utf8(self.bytes().await?).map_err(not_text)
     }
 
-    /// A short file.
+    /// The part as a short file.
     pub(super) async fn bytes(mut self) -> Result<Vec<u8>, ApiError> {
         let mut bytes = Vec::new();
         while let Some(piece) = self.next().await? {
@@ -79,7 +79,7 @@ impl Part<'_> {
         Ok(bytes)
     }
 
-    /// A function's binary of at most `limit` bytes.
+    /// The part as a function's binary of at most `limit` bytes.
     pub(super) async fn code(mut self, limit: u64) -> Result<Code, ApiError> {
         let file = tokio::task::spawn_blocking(tempfile::tempfile).await.map_err(ApiError::internal)?;
         let mut file = File::from_std(file.map_err(cannot_spool)?);
@@ -111,14 +111,14 @@ fn cannot_spool(error: std::io::Error) -> ApiError {
     ApiError::internal(format!("an upload cannot be kept in a temporary file: {error}"))
 }
 
-/// A function's binary, in a temporary file that nobody else can open and that is gone with it.
+/// A function's binary, in an unnamed temporary file that is deleted when this is dropped.
 #[derive(Debug)]
 pub(super) struct Code {
     file: File,
     size: u64,
 }
 
-/// Tells why the code could not be read to its end.
+/// Receives the error if the code cannot be read to its end.
 pub(super) type ReadFailure = oneshot::Receiver<std::io::Error>;
 
 impl Code {
@@ -126,8 +126,8 @@ impl Code {
         self.size == 0
     }
 
-    /// The code in chunks. A stream of messages cannot fail, and one that ends early would look
-    /// whole: when reading fails, the stream stands still and the second value says why.
+    /// The code in chunks. A stream of messages cannot fail, and one that ends early would look complete. So
+    /// if reading fails, the stream stays pending and the second value receives the error.
     pub(super) async fn into_chunks(
         mut self,
     ) -> Result<(impl Stream<Item = Bytes> + Send + use<>, ReadFailure), ApiError> {
@@ -166,7 +166,7 @@ pub(super) async fn unless_unreadable<T>(
     tokio::pin!(call);
     tokio::select! {
         outcome = &mut call => Ok(outcome?),
-        // The sender is dropped unused when the code was read to its end.
+        // If the code was read to its end, the sender is dropped without an error.
         Ok(error) = failure => Err(cannot_spool(error)),
     }
 }
@@ -176,15 +176,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn code_that_cannot_be_read_ends_the_call() {
+    async fn a_read_error_of_the_code_ends_the_call() {
         let (failed, failure) = oneshot::channel();
-        failed.send(std::io::Error::other("the disk is gone")).expect("somebody listens");
+        failed.send(std::io::Error::other("the disk is gone")).expect("a receiver");
         let outcome = unless_unreadable(std::future::pending::<Result<(), _>>(), failure).await;
         assert!(outcome.is_err());
     }
 
     #[tokio::test]
-    async fn code_that_was_read_leaves_the_call_alone() {
+    async fn code_read_to_its_end_does_not_end_the_call() {
         let (failed, failure) = oneshot::channel();
         drop(failed);
         let call = async {

@@ -1,5 +1,6 @@
 //! Workers, as the scheduler sees them. For administrators.
 
+use mesh::clock::rfc_3339_if_any;
 use std::collections::BTreeMap;
 
 use axum::Json;
@@ -13,14 +14,13 @@ use super::Rest;
 use super::error::{ApiError, CommonErrors};
 use super::extract::Admin;
 use super::schema::Data;
-use super::time::rfc_3339_if_any;
 
 /// The workers of the mesh.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Workers {
     /// Ordered by name.
     workers: Vec<WorkerView>,
-    /// What is wrong with the source of the metrics that is configured. Null: nothing.
+    /// The problem of the configured metrics source. Null: none.
     metrics_problem: Option<String>,
 }
 
@@ -29,17 +29,18 @@ pub(super) struct Workers {
 #[schema(as = Worker)]
 struct WorkerView {
     name: String,
-    /// Another one after each start.
+    /// A new id after each start.
     id: String,
     /// Empty: it has none.
     tag: String,
     labels: BTreeMap<String, String>,
-    /// Where the scheduler reaches it. Null: only through the stream that the worker holds open.
+    /// The address at which the scheduler reaches it. Null: only through the stream that the worker has
+    /// opened.
     address: Option<String>,
     memory: MemoryView,
-    /// How many CPUs it has.
+    /// The number of CPUs.
     cpus: u32,
-    /// The share of the CPUs that is in use, from 0 to 1.
+    /// CPU utilization, from 0 to 1.
     cpu_use: f64,
     /// The load average of the last minute.
     load_1: f64,
@@ -47,22 +48,22 @@ struct WorkerView {
     load_5: f64,
     /// The load average of the last 15 minutes.
     load_15: f64,
-    /// Invocations that run there, whoever sent them.
+    /// Running invocations, from all schedulers.
     running: u32,
-    /// The same by the tag of the function; those without one have the empty tag.
+    /// Running invocations by the tag of the function; the tag is empty for functions without one.
     running_by_tag: BTreeMap<String, u32>,
-    /// Invocations that this scheduler has sent there and that have not ended.
+    /// Invocations that this scheduler has sent to it and that have not ended.
     in_flight: u32,
-    /// It takes nothing new.
+    /// It accepts no new invocations.
     draining: bool,
-    /// Where memory and CPU use are taken from: `reports`, the worker's own, or `prometheus`.
+    /// The source of memory and CPU utilization: `reports`, the worker's own, or `prometheus`.
     #[schema(example = "reports")]
     metrics_source: &'static str,
-    /// RFC 3339. Null: there was none yet.
+    /// RFC 3339. Null: there has been none yet.
     last_report_at: Option<String>,
-    /// How many binaries are prepared there.
+    /// The number of prepared binaries.
     warm_count: usize,
-    /// Their hashes, SHA3-256, in order.
+    /// The SHA3-256 hashes of the prepared binaries, sorted.
     warm: Vec<String>,
 }
 
@@ -70,18 +71,18 @@ struct WorkerView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = WorkerMemory)]
 struct MemoryView {
-    /// What functions may use. Null: unknown.
+    /// The memory that functions may use. Null: unknown.
     total: Option<u64>,
-    /// What of it is left, with what is reserved for what runs taken off. Null: unknown.
+    /// The part of it that is free, excluding reservations for running invocations. Null: unknown.
     available: Option<u64>,
-    /// What the functions that run hold now.
+    /// The memory that running functions use.
     guests: u64,
 }
 
-/// Lists the workers, with all that scheduling goes by.
+/// Lists the workers, with all data that scheduling uses.
 #[utoipa::path(get, path = "/v1/admin/workers", tag = "scheduling",
     responses(
-        (status = 200, description = "The workers. Takes an administrator's token.", body = Data<Workers>),
+        (status = 200, description = "The workers. Requires an administrator's token.", body = Data<Workers>),
         CommonErrors,
     ))]
 pub(super) async fn list_workers(

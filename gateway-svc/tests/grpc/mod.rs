@@ -48,13 +48,13 @@ fn modules(mesh: &Mesh) -> ModulesClient<Channel> {
 }
 
 #[tokio::test]
-async fn a_token_is_needed_and_says_who_calls() {
+async fn a_token_is_required_and_identifies_the_caller() {
     let mesh = Mesh::start().await;
     let list = ListModulesRequest {};
     assert_eq!(reason(modules(&mesh).list_modules(list).await), Reason::Unauthenticated);
     assert_eq!(reason(modules(&mesh).list_modules(with_token("bad", list)).await), Reason::Unauthenticated);
     for (token, caller) in [(ANN, Caller::Subject("ann".into())), (ROOT, Caller::Admin("root".into()))] {
-        modules(&mesh).list_modules(with_token(token, list)).await.expect("a good token");
+        modules(&mesh).list_modules(with_token(token, list)).await.expect("a valid token");
         assert_eq!(mesh.registry.state.lock().caller, Some(caller));
     }
 }
@@ -75,14 +75,14 @@ async fn forged_headers_are_replaced() {
         &[("x-funless-secret", "guess"), ("x-funless-anything", "1")],
     ];
     for forgery in forgeries {
-        modules(&mesh).list_modules(forge(forgery)).await.expect("still ann");
+        modules(&mesh).list_modules(forge(forgery)).await.expect("the call is made by ann");
         let caller = mesh.registry.state.lock().caller.take();
         assert_eq!(caller, Some(Caller::Subject("ann".into())), "{forgery:?}");
     }
 }
 
 #[tokio::test]
-async fn only_what_the_table_names_is_let_through() {
+async fn only_methods_in_the_table_are_forwarded() {
     let mesh = Mesh::start().await;
     let channel = || mesh.edge.channel();
     let token = AuthenticateRequest { token: ANN.into() };
@@ -95,7 +95,7 @@ async fn only_what_the_table_names_is_let_through() {
         reason(
             EventsClient::new(channel()).check_events(with_token(ROOT, CheckEventsRequest::default())).await,
         ),
-        // Whoever knows an id would learn of what is another's.
+        // The ids of other users' bindings would reveal their status.
         reason(
             EventsClient::new(channel())
                 .get_event_status(with_token(ROOT, GetEventStatusRequest::default()))
@@ -115,7 +115,7 @@ async fn only_what_the_table_names_is_let_through() {
 }
 
 #[tokio::test]
-async fn every_method_of_the_published_services_is_decided_on() {
+async fn every_method_of_the_services_is_either_open_or_closed() {
     let set =
         prost_types::FileDescriptorSet::decode(proto::FILE_DESCRIPTOR_SET).expect("our own descriptors");
     let mesh = Mesh::start().await;
@@ -129,7 +129,7 @@ async fn every_method_of_the_published_services_is_decided_on() {
                     service.name(),
                     method.name()
                 );
-                // Without a token, what is open asks for one, and what is closed is closed.
+                // Without a token, open methods are unauthenticated, and closed ones are unimplemented.
                 let request = http::Request::post(&path).header("content-type", "application/grpc");
                 let request = request.body(tonic::body::Body::empty()).expect("a request");
                 let response =
@@ -142,12 +142,12 @@ async fn every_method_of_the_published_services_is_decided_on() {
             }
         }
     }
-    // Change these with the wire contract, after a look at the table in edge.rs.
+    // When the protobufs change, check the table in edge.rs and update these numbers.
     assert_eq!((open, closed), (35, 16));
 }
 
 #[tokio::test]
-async fn health_is_for_everyone() {
+async fn health_needs_no_token() {
     use tonic_health::pb::HealthCheckRequest;
     use tonic_health::pb::health_check_response::ServingStatus;
     use tonic_health::pb::health_client::HealthClient;
@@ -165,7 +165,7 @@ async fn health_is_for_everyone() {
 }
 
 #[tokio::test]
-async fn uploads_stream_through() {
+async fn uploads_are_streamed() {
     let mesh = Mesh::start().await;
     let mut functions = FunctionsClient::new(mesh.edge.channel());
     let spec = CreateFunctionSpec { module: "_".into(), name: "f".into(), ..CreateFunctionSpec::default() };
@@ -206,25 +206,25 @@ async fn invocations_keep_their_deadline_and_end_with_their_caller() {
     assert_eq!(reason(invocations.invoke(request).await), Reason::DeadlineExceeded);
     let deadline = mesh.scheduler.state.lock().deadline.expect("the caller's deadline");
     assert!(deadline <= Duration::from_millis(300));
-    eventually("the invocation is gone", async || mesh.scheduler.runs() == 0).await;
+    eventually("the invocation has ended", async || mesh.scheduler.runs() == 0).await;
 
     let mut client = invocations.clone();
     let request = with_token(ANN, invoke());
-    let asking = tokio::spawn(async move { client.invoke(request).await });
+    let call = tokio::spawn(async move { client.invoke(request).await });
     eventually("the invocation runs", async || mesh.scheduler.runs() == 1).await;
-    asking.abort();
-    eventually("the invocation is gone", async || mesh.scheduler.runs() == 0).await;
+    call.abort();
+    eventually("the invocation has ended", async || mesh.scheduler.runs() == 0).await;
 }
 
 #[tokio::test]
-async fn a_failed_invocation_names_its_decision() {
+async fn a_failed_invocation_has_its_decision_id() {
     for mesh in [Mesh::start().await, Mesh::start_in_one_process().await] {
         mesh.scheduler.state.lock().decision = Some("a-1");
         let mut invocations = InvocationsClient::new(mesh.edge.channel());
         let reply = invocations.invoke(with_token(ANN, InvokeRequest::default())).await.expect("echoed");
         assert_eq!(reply.into_inner().decision_id, "a-1");
         mesh.scheduler.answers(Answer::Error(Error::new(Reason::NoValidWorkers, "no_valid_workers")));
-        // The word of the scheduler comes back, not that of the client.
+        // The header in the response is the scheduler's, not the client's.
         let mut request = with_token(ANN, InvokeRequest::default());
         request.metadata_mut().insert(mesh::DECISION_HEADER, "forged".parse().expect("a header"));
         let refused = invocations.invoke(request).await.expect_err("refused");
@@ -234,7 +234,7 @@ async fn a_failed_invocation_names_its_decision() {
 }
 
 #[tokio::test]
-async fn a_watch_passes_until_the_gateway_drains() {
+async fn a_watch_is_forwarded_until_the_gateway_drains() {
     let mesh = Mesh::start().await;
     let mut watch = WatchClient::new(mesh.edge.channel());
     let mut updates = watch.watch(with_token(ANN, WatchRequest {})).await.expect("watching").into_inner();
@@ -250,11 +250,11 @@ async fn a_watch_passes_until_the_gateway_drains() {
     assert_eq!(Arc::strong_count(&watches), 3);
     mesh.draining.cancel();
     assert_eq!(reason(updates.message().await), Reason::Unavailable);
-    eventually("the registry is not watched any more", async || Arc::strong_count(&watches) == 2).await;
+    eventually("the watch of the registry has ended", async || Arc::strong_count(&watches) == 2).await;
 }
 
 #[tokio::test]
-async fn dead_letters_and_ledgers_are_the_callers() {
+async fn dead_letters_and_ledgers_are_limited_to_the_callers() {
     let mesh = Mesh::start().await;
     mesh.connector.known.lock().ledgers =
         vec![("m", "f", EventCounts::default()), ("root", "f", EventCounts::default())];

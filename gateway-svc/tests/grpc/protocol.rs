@@ -1,4 +1,4 @@
-//! The protocol itself at the gRPC port: what reflection shows, and requests that are not as they should be.
+//! The protocol at the gRPC port: reflection and malformed requests.
 
 use std::collections::BTreeSet;
 
@@ -20,21 +20,21 @@ const CREATE_MODULE: &str = "/funless.registry.v1.Modules/CreateModule";
 const CREATE_FUNCTION: &str = "/funless.registry.v1.Functions/CreateFunction";
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
 
-/// A message as gRPC sends it.
+/// A message with its gRPC frame header.
 fn framed(message: &[u8]) -> Vec<u8> {
     [&[0], &u32::try_from(message.len()).expect("short").to_be_bytes()[..], message].concat()
 }
 
-/// What is wrong with a request, its headers, its bytes, and why it is refused.
+/// The problem of a request, its headers, its body, and the reason of the refusal.
 type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [u8], Reason);
 
-/// The status of a call with these bytes.
+/// The status of a call with this body.
 async fn call(mesh: &Mesh, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Status {
     let request = http::Request::post(path).header("content-type", "application/grpc");
     let request = request.header("authorization", format!("Bearer {ANN}"));
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     let request = request.body(Body::new(Full::new(Bytes::from(body)))).expect("a request");
-    // A call without time may end in its client.
+    // A call whose deadline has passed may end in the client.
     let response = match tower::Service::call(&mut mesh.edge.channel(), request).await {
         Ok(response) => response,
         Err(status) => return status,
@@ -42,18 +42,18 @@ async fn call(mesh: &Mesh, path: &str, headers: &[(&str, &str)], body: Vec<u8>) 
     if let Some(status) = Status::from_header_map(response.headers()) {
         return status;
     }
-    let body = response.into_body().collect().await.expect("a whole body");
+    let body = response.into_body().collect().await.expect("a complete body");
     body.trailers().and_then(Status::from_header_map).expect("a status")
 }
 
-/// Checks the code of a refusal, and that it carries its reason.
+/// Checks the code and the reason of a refusal.
 fn assert_refused(status: &Status, reason: Reason, what: &str) {
     assert_eq!(status.code(), mesh::error::code(reason), "{what}: {status:?}");
-    assert!(!status.details().is_empty(), "{what}: {status:?} has an ErrorInfo");
+    assert!(!status.details().is_empty(), "{what}: no ErrorInfo in {status:?}");
     assert_eq!(Error::from(status).reason, reason, "{what}: {status:?}");
 }
 
-/// Lists the services, and says which of these symbols there are, with one version of reflection.
+/// Lists the services and looks up these symbols with one version of reflection.
 macro_rules! reflect {
     ($mesh:expr, $version:ident, $symbols:expr) => {{
         use tonic_reflection::pb::$version::ServerReflectionRequest;
@@ -65,7 +65,7 @@ macro_rules! reflect {
             let request = ServerReflectionRequest { host: String::new(), message_request: Some(asked) };
             let mut client = ServerReflectionClient::new($mesh.edge.channel());
             let answers = client.server_reflection_info(futures::stream::iter([request])).await;
-            let answer = answers.expect("no token needed").into_inner().message().await;
+            let answer = answers.expect("answers without a token").into_inner().message().await;
             answer.map(|answer| answer.and_then(|answer| answer.message_response).expect("an answer"))
         };
         let services = match ask(MessageRequest::ListServices(String::new())).await {
@@ -87,7 +87,7 @@ macro_rules! reflect {
 }
 
 #[tokio::test]
-async fn reflection_shows_what_clients_may_call_in_both_versions() {
+async fn both_versions_of_reflection_show_the_open_methods() {
     let mesh = Mesh::start().await;
     let expected: BTreeSet<String> = [
         "funless.connector.v1.DeadLetters",
@@ -128,7 +128,7 @@ async fn reflection_shows_what_clients_may_call_in_both_versions() {
 }
 
 #[tokio::test]
-async fn made_up_methods_are_unimplemented() {
+async fn unknown_methods_are_unimplemented() {
     let mesh = Mesh::start().await;
     let paths =
         ["/x", "/no.such.Service/Do", "/funless.registry.v1.Modules/Nope", "/grpc.health.v1.Health/Nope"];
@@ -138,7 +138,7 @@ async fn made_up_methods_are_unimplemented() {
 }
 
 #[tokio::test]
-async fn requests_that_cannot_be_read_are_refused_with_their_reason() {
+async fn malformed_requests_are_refused_with_a_reason() {
     // A length of 255 in a message of two bytes.
     let garbage = framed(&[0x0a, 0xff]);
     let (five_mib, huge) = (vec![0, 0, 0x50, 0, 0], vec![0, 0x7f, 0, 0, 0]);
@@ -164,12 +164,12 @@ async fn requests_that_cannot_be_read_are_refused_with_their_reason() {
         assert_refused(&call(&mesh, CREATE_MODULE, &[], five_mib.clone()).await, Reason::TooLarge, "5 MiB");
         let status = call(&mesh, CREATE_FUNCTION, &[], second.clone()).await;
         assert_refused(&status, Reason::BadRequest, "the second message of a stream");
-        assert!(mesh.scheduler.state.lock().request.is_none(), "nothing has run");
+        assert!(mesh.scheduler.state.lock().request.is_none(), "no invocation has started");
     }
 }
 
 #[tokio::test]
-async fn no_time_is_too_little() {
+async fn expired_and_malformed_timeouts_are_refused() {
     for mesh in [Mesh::start().await, Mesh::start_in_one_process().await] {
         for timeout in ["1n", "999n", "0n", "0m", "0S", "00000000H"] {
             let headers = [("grpc-timeout", timeout)];
@@ -181,7 +181,7 @@ async fn no_time_is_too_little() {
             assert_refused(&status, Reason::BadRequest, timeout);
             assert!(status.message().contains(timeout), "{status:?}");
         }
-        assert!(mesh.scheduler.state.lock().request.is_none(), "nothing has run");
+        assert!(mesh.scheduler.state.lock().request.is_none(), "no invocation has started");
         assert_eq!(call(&mesh, INVOKE, &[("grpc-timeout", "30S")], framed(&[])).await.code(), Code::Ok);
     }
 }
@@ -205,7 +205,7 @@ async fn arguments_must_be_json() {
             assert_refused(&status, Reason::BadRequest, message);
             assert_eq!(status.message(), message);
         }
-        assert!(mesh.scheduler.state.lock().request.is_none(), "nothing has run");
+        assert!(mesh.scheduler.state.lock().request.is_none(), "no invocation has started");
         for args in [&b""[..], b" [1.50, {}] ", b"null"] {
             invoke(args).await.expect("echoed");
             let arrived = mesh.scheduler.last_request();
@@ -215,7 +215,7 @@ async fn arguments_must_be_json() {
 }
 
 #[tokio::test]
-async fn a_strangers_arguments_are_not_looked_at() {
+async fn arguments_are_not_parsed_without_a_token() {
     let mesh = Mesh::start().await;
     let request = InvokeRequest { args: "nope".into(), ..InvokeRequest::default() };
     let status = InvocationsClient::new(mesh.edge.channel()).invoke(request).await.expect_err("no token");

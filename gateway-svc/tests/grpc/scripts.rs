@@ -48,7 +48,7 @@ async fn a_script_is_created_shown_and_deleted() {
 }
 
 #[tokio::test]
-async fn what_is_no_script_is_refused_with_its_problems() {
+async fn an_invalid_script_is_refused_with_its_problems() {
     let mesh = Mesh::start().await;
     let outcome = scripts(&mesh).create_script(with_token(ANN, create("s", "wrong 1\n\nwrong 2"))).await;
     let error = refusal(outcome);
@@ -60,7 +60,7 @@ async fn what_is_no_script_is_refused_with_its_problems() {
 }
 
 #[tokio::test]
-async fn what_the_registry_refuses_is_refused_in_its_words() {
+async fn refusals_of_the_registry_are_passed_on() {
     let mesh = Mesh::start().await;
     let mut scripts = scripts(&mesh);
     scripts.create_script(with_token(ANN, create("s", YAML))).await.expect("created");
@@ -77,13 +77,16 @@ async fn what_the_registry_refuses_is_refused_in_its_words() {
 }
 
 #[tokio::test]
-async fn creating_a_script_takes_a_token_and_has_a_deadline() {
+async fn creating_a_script_requires_a_token_and_has_a_deadline() {
     let mesh = Mesh::start_with(|config| config.request_timeout_s = 9).await;
     let mut scripts = scripts(&mesh);
     assert_eq!(reason(scripts.create_script(create("s", YAML)).await), Reason::Unauthenticated);
     let outcome = scripts.create_script(with_token("bad", create("s", YAML))).await;
     assert_eq!(reason(outcome), Reason::Unauthenticated);
-    assert!(mesh.scheduler.policies.state.lock().checked.is_empty(), "nobody looks at a stranger's text");
+    assert!(
+        mesh.scheduler.policies.state.lock().checked.is_empty(),
+        "scripts are not checked without a token"
+    );
 
     let mut deadlines = Vec::new();
     for timeout in [None, Some(Duration::from_secs(2))] {
@@ -103,6 +106,6 @@ async fn without_the_scheduler_no_script_is_stored() {
     let mesh = Mesh::start_with(|config| config.scheduler = nowhere()).await;
     let error = refusal(scripts(&mesh).create_script(with_token(ANN, create("s", YAML))).await);
     assert_eq!(error.reason, Reason::Unavailable);
-    assert!(!error.message.contains("127.0.0.1"), "where services are is not told: {error}");
+    assert!(!error.message.contains("127.0.0.1"), "the error contains an address: {error}");
     assert!(mesh.registry.state.lock().scripts.is_empty());
 }

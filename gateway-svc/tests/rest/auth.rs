@@ -6,7 +6,7 @@ use crate::support::http::{Body, send};
 use crate::support::{ANN, Mesh, ROOT, nowhere};
 
 #[tokio::test]
-async fn every_documented_route_but_the_health_page_needs_a_token() {
+async fn every_documented_route_except_health_requires_a_token() {
     let mesh = Mesh::start().await;
     let document = serde_json::to_value(gateway_svc::openapi()).expect("serializable");
     let mut routes = 0;
@@ -23,11 +23,11 @@ async fn every_documented_route_but_the_health_page_needs_a_token() {
             routes += 1;
         }
     }
-    assert_eq!(routes, 33, "all of them");
+    assert_eq!(routes, 33, "the number of routes");
 }
 
 #[tokio::test]
-async fn a_token_must_be_a_good_bearer_token() {
+async fn only_valid_bearer_tokens_are_accepted() {
     let mesh = Mesh::start().await;
     let basic = format!("Basic {ANN}");
     let lower = format!("bearer {ANN}");
@@ -49,7 +49,7 @@ async fn a_token_must_be_a_good_bearer_token() {
 }
 
 #[tokio::test]
-async fn an_expired_token_is_refused_even_from_memory() {
+async fn an_expired_token_is_refused_even_if_cached() {
     let mesh = Mesh::start().await;
     let subject = Subject { name: "old".into(), role: Role::Subject.into(), expires_at_ms: 1 };
     mesh.registry.state.lock().tokens.insert("t".into(), "old".into());
@@ -58,14 +58,14 @@ async fn an_expired_token_is_refused_even_from_memory() {
 }
 
 #[tokio::test]
-async fn a_token_is_remembered_and_a_revoked_one_is_forgotten() {
+async fn tokens_are_cached_and_revoked_ones_are_refused() {
     let mesh = Mesh::start_with(|config| config.token_cache_s = 1).await;
-    let asked = || mesh.registry.state.lock().authenticated;
+    let lookups = || mesh.registry.state.lock().authenticated;
     for _ in 0..20 {
         assert_eq!(mesh.ask("GET", "/v1/fn", Body::None).await.status, 200);
         mesh.ask_as("unknown", "GET", "/v1/fn", Body::None).await;
     }
-    assert!(asked() < 20, "the registry was asked {} times", asked());
+    assert!(lookups() < 20, "{} lookups in the registry", lookups());
 
     assert_eq!(mesh.ask_as(ROOT, "DELETE", "/v1/admin/subjects/ann", Body::None).await.status, 204);
     eventually("the token is refused", async || mesh.ask("GET", "/v1/fn", Body::None).await.status == 401)
@@ -73,7 +73,7 @@ async fn a_token_is_remembered_and_a_revoked_one_is_forgotten() {
 }
 
 #[tokio::test]
-async fn without_the_registry_nobody_is_told_that_his_token_is_bad() {
+async fn without_the_registry_tokens_are_not_reported_as_invalid() {
     let mesh = Mesh::start_with(|config| config.registry = nowhere()).await;
     let answer = mesh.ask("GET", "/v1/fn", Body::None).await;
     let expected = detail("Service Unavailable: a part of the platform cannot be reached");

@@ -20,7 +20,7 @@ fn counts(successful: usize, failed: usize) -> Value {
 }
 
 #[tokio::test]
-async fn connected_bindings_make_a_plain_success() {
+async fn connected_bindings_are_a_success() {
     let mesh = Mesh::start().await;
     let (events, sinks) = (format!("[{MQTT},{MQTT}]"), format!("[{COUCH}]"));
     let parts = [("name", "f"), ("events", &events), ("code", WASM), ("sinks", &sinks)];
@@ -39,7 +39,7 @@ async fn connected_bindings_make_a_plain_success() {
 }
 
 #[tokio::test]
-async fn each_entry_is_judged_by_itself_and_in_order() {
+async fn entries_have_individual_outcomes_in_order() {
     let mesh = Mesh::start().await;
     mesh.connector.known.lock().state("mqtt-1", BindingState::Retrying, "connection refused");
     mesh.sink.known.lock().state("couchdb-0", BindingState::Unspecified, "");
@@ -64,7 +64,7 @@ async fn each_entry_is_judged_by_itself_and_in_order() {
         assert_eq!(outcome["status"], "error");
         assert_eq!(outcome["stored"], beginning == "not connected");
         let message = outcome["message"].as_str().expect("a message");
-        assert!(message.starts_with(beginning), "{message} starts with {beginning}");
+        assert!(message.starts_with(beginning), "{message} should start with {beginning}");
     }
     assert_eq!(body["data"]["events_metadata"], counts(1, 4));
     assert_eq!(body["data"]["sinks_metadata"], counts(0, 3));
@@ -80,7 +80,7 @@ async fn each_entry_is_judged_by_itself_and_in_order() {
 }
 
 #[tokio::test]
-async fn on_update_given_ones_replace_and_absent_ones_stay() {
+async fn an_update_replaces_given_lists_and_keeps_absent_ones() {
     let mesh = Mesh::start().await;
     let (events, sinks) = (format!("[{MQTT}]"), format!("[{COUCH}]"));
     upload(
@@ -112,7 +112,7 @@ async fn on_update_given_ones_replace_and_absent_ones_stay() {
 }
 
 #[tokio::test]
-async fn nothing_is_stored_with_a_list_that_is_none() {
+async fn nothing_is_stored_if_a_list_is_malformed() {
     let mesh = Mesh::start().await;
     for part in [("events", "{}"), ("events", "nonsense"), ("sinks", "null"), ("sinks", "[1")] {
         let answer = upload(&mesh, "POST", "/v1/fn/_", &[("name", "f"), ("code", WASM), part]).await;
@@ -122,7 +122,7 @@ async fn nothing_is_stored_with_a_list_that_is_none() {
 }
 
 #[tokio::test]
-async fn without_connector_and_sink_service_bindings_are_stored_and_said_to_be_unconnected() {
+async fn without_connector_and_sink_service_bindings_are_stored_as_unconnected() {
     let mesh = Mesh::start_with(|config| {
         config.connector = nowhere();
         config.sink = nowhere();
@@ -144,7 +144,7 @@ async fn without_connector_and_sink_service_bindings_are_stored_and_said_to_be_u
 }
 
 #[tokio::test]
-async fn what_still_tries_is_said_to_within_the_time() {
+async fn bindings_that_are_connecting_are_reported_in_time() {
     let mesh = Mesh::start_with(|config| config.binding_timeout_s = 1).await;
     {
         let mut known = mesh.connector.known.lock();

@@ -8,7 +8,7 @@ use crate::support::scheduler::Answer;
 use crate::support::{ANN, Mesh, nowhere};
 
 #[tokio::test]
-async fn the_pages_for_everyone() {
+async fn pages_without_a_token() {
     let mesh = Mesh::start().await;
     for path in ["/v1/", "/v1"] {
         let answer = send(mesh.anonymous("GET", path)).await;
@@ -20,7 +20,7 @@ async fn the_pages_for_everyone() {
 }
 
 #[tokio::test]
-async fn unknown_routes_and_methods() {
+async fn unknown_routes_and_methods_are_refused() {
     let mesh = Mesh::start().await;
     let cases = [
         ("GET", "/", 404),
@@ -43,15 +43,15 @@ async fn unknown_routes_and_methods() {
 }
 
 #[tokio::test]
-async fn a_bad_request_says_what_was_wrong_and_where() {
+async fn a_bad_request_has_a_message_with_the_position() {
     let mesh = Mesh::start().await;
     let twice = &[("name", "f"), ("name", "g"), ("code", WASM)];
-    let named = r#"expected {"module": {"name": "..."}}"#;
+    let expected_module = r#"expected {"module": {"name": "..."}}"#;
     let cases = [
         ("/v1/fn/_/f", Body::Json(r#"{"args""#), "line 1 column 7: EOF while parsing an object"),
         ("/v1/fn/_/f", Body::Json("[]"), "line 1 column 0: invalid type: sequence, expected an object"),
-        ("/v1/fn", Body::Json("{}"), named),
-        ("/v1/fn", Body::Json(r#"{"module": 1}"#), named),
+        ("/v1/fn", Body::Json("{}"), expected_module),
+        ("/v1/fn", Body::Json(r#"{"module": 1}"#), expected_module),
         ("/v1/fn/_", Body::Form(&[("name", "f")]), "expected the parts `name` and `code`"),
         ("/v1/fn/_", Body::Form(twice), "the part `name` is there twice"),
         (
@@ -71,7 +71,7 @@ async fn a_bad_request_says_what_was_wrong_and_where() {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_named() {
+async fn missing_resources_are_named() {
     let mesh = Mesh::start().await;
     let cases = [
         ("/v1/scripts/app/s", "no script s", json!("SCRIPT_NOT_FOUND")),
@@ -82,8 +82,8 @@ async fn what_is_missing_is_named() {
         let errors = mesh.ask("GET", path, Body::None).await.json()["errors"].clone();
         assert_eq!((&errors["message"], &errors["reason"]), (&json!(message), &reason), "{path}");
     }
-    let stranger = send(mesh.anonymous("GET", "/v1/fn")).await.json();
-    assert_eq!(stranger["errors"]["reason"], "UNAUTHENTICATED");
+    let anonymous_answer = send(mesh.anonymous("GET", "/v1/fn")).await.json();
+    assert_eq!(anonymous_answer["errors"]["reason"], "UNAUTHENTICATED");
 }
 
 #[tokio::test]
@@ -98,10 +98,10 @@ async fn a_request_has_an_id() {
 }
 
 #[tokio::test]
-async fn overload_is_refused_at_once_and_the_pages_stay() {
+async fn overload_is_refused_at_once_except_for_pages() {
     let mesh = Mesh::start_with(|config| config.server.max_concurrent = 1).await;
     mesh.scheduler.answers(Answer::Hang);
-    let asking = tokio::spawn(mesh.request("POST", "/v1/fn/_/f").send());
+    let call = tokio::spawn(mesh.request("POST", "/v1/fn/_/f").send());
     eventually("the invocation runs", async || mesh.scheduler.runs() == 1).await;
 
     let answer = mesh.ask("GET", "/v1/fn", Body::None).await;
@@ -111,20 +111,20 @@ async fn overload_is_refused_at_once_and_the_pages_stay() {
         assert_eq!(send(mesh.anonymous("GET", path)).await.status, 200, "{path}");
     }
 
-    asking.abort();
-    eventually("there is room again", async || mesh.ask("GET", "/v1/fn", Body::None).await.status == 200)
+    call.abort();
+    eventually("a permit is free again", async || mesh.ask("GET", "/v1/fn", Body::None).await.status == 200)
         .await;
 }
 
 #[tokio::test]
-async fn an_early_answer_is_read_by_a_client_that_is_still_sending() {
+async fn a_client_that_is_still_sending_receives_an_early_answer() {
     let mesh = Mesh::start().await;
     let answer = send(mesh.anonymous("POST", "/v1/fn/_/f").body(vec![b' '; 4 << 20])).await;
     assert_eq!(answer.status, 401);
 }
 
 #[tokio::test]
-async fn a_client_that_asks_before_it_sends_is_answered_before_it_sends() {
+async fn a_client_that_expects_100_continue_is_answered_before_it_sends() {
     let mesh = Mesh::start().await;
     let address = mesh.rest.endpoint.to_string();
     let address = address.strip_prefix("http://").expect("plain HTTP");
@@ -156,12 +156,12 @@ async fn requests_are_measured_by_route() {
 }
 
 #[tokio::test]
-async fn ready_while_registry_and_scheduler_are() {
+async fn ready_while_the_registry_and_the_scheduler_are() {
     let mesh = Mesh::start().await;
     let _serving = mesh.service.readiness.serving();
     let missing = || mesh.service.readiness.missing();
-    eventually("it is ready", async || missing().is_empty()).await;
+    eventually("the gateway is ready", async || missing().is_empty()).await;
     mesh.registry_server.stop().await;
     let readiness = mesh.service.readiness.clone();
-    eventually("the registry is missed", async || readiness.missing() == ["reaches the registry"]).await;
+    eventually("the registry is missing", async || readiness.missing() == ["reaches the registry"]).await;
 }

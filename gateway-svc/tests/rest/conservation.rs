@@ -8,7 +8,7 @@ use crate::support::http::Body;
 use crate::support::{ANN, Mesh, ROOT};
 
 #[tokio::test]
-async fn the_books_are_added_up_and_what_is_missing_is_drift() {
+async fn ledgers_are_added_up_and_differences_are_drift() {
     let mesh = Mesh::start().await;
     let good = EventCounts {
         received: 10,
@@ -63,12 +63,12 @@ async fn the_books_are_added_up_and_what_is_missing_is_drift() {
     assert_eq!(answer.json(), data(json!({"events": expected_events, "sinks": expected_sinks})));
 
     let all = mesh.ask_as(ROOT, "GET", "/v1/conservation", Body::None).await.json();
-    assert_eq!(all["data"]["sinks"]["sum"]["drift"], -8, "an administrator sees all");
+    assert_eq!(all["data"]["sinks"]["sum"]["drift"], -8, "an administrator sees all bindings");
     assert_eq!(all["data"]["sinks"]["bindings"].as_array().map(Vec::len), Some(2));
 }
 
 #[tokio::test]
-async fn half_of_the_books_is_not_passed_off_as_whole() {
+async fn ledgers_of_one_service_alone_are_not_returned() {
     let mesh = Mesh::start().await;
     for (failure, service) in [(&mesh.connector.failure, "connector"), (&mesh.sink.failure, "sink service")] {
         *failure.lock() = Some(Error::new(Reason::Unavailable, "http://10.0.0.1"));

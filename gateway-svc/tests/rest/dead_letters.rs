@@ -8,7 +8,8 @@ use crate::support::dead_letters::id;
 use crate::support::http::{Body, send};
 use crate::support::{ANN, Mesh, ROOT, nowhere};
 
-/// Letters 1 to 4 of events and 5 to 8 of results are interleaved: 1, 5, 2, 6, ... Number 9 is root's.
+/// Dead letters of events have the numbers 2, 4, 6 and 8, those of results 3, 5, 7 and 9. Number 99 is
+/// root's.
 async fn mesh_with_letters() -> Mesh {
     let mesh = Mesh::start().await;
     for n in 1..=4 {
@@ -19,7 +20,7 @@ async fn mesh_with_letters() -> Mesh {
     mesh
 }
 
-/// The numbers of letters, whose ids end in them.
+/// The numbers of dead letters, with which their ids end.
 fn numbers(letters: &Value) -> Vec<usize> {
     let number = |letter: &Value| letter["id"].as_str().expect("an id")[24..].parse().expect("a number");
     letters.as_array().expect("a list").iter().map(number).collect()
@@ -35,7 +36,7 @@ async fn redrive_many(mesh: &Mesh, body: Value) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn letters_of_both_services_are_one_list_in_pages() {
+async fn dead_letters_of_both_services_are_listed_in_pages() {
     let mesh = mesh_with_letters().await;
     let answer = mesh.ask("GET", "/v1/dead-letters?limit=2", Body::None).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
@@ -62,14 +63,14 @@ async fn letters_of_both_services_are_one_list_in_pages() {
         assert_eq!(seen, [2, 3, 4, 5, 6, 7, 8, 9], "pages of {limit}");
     }
     let all = mesh.ask_as(ROOT, "GET", "/v1/dead-letters?role=sink&after=", Body::None).await;
-    assert_eq!(all.status, 400, "an empty id is none");
+    assert_eq!(all.status, 400, "an empty id is invalid");
     let path = format!("/v1/dead-letters?role=sink&after={}", id(7));
     let all = mesh.ask_as(ROOT, "GET", &path, Body::None).await.json();
     assert_eq!((numbers(&all["data"]), &all["next"]), (vec![9, 99], &Value::Null));
 }
 
 #[tokio::test]
-async fn filters_reach_the_services_that_are_meant() {
+async fn filters_are_sent_to_the_selected_services() {
     let mesh = mesh_with_letters().await;
     let path = "/v1/dead-letters?role=event&module=m&function=f&binding=b&older_than=15m";
     let page = mesh.ask("GET", path, Body::None).await.json();
@@ -100,7 +101,7 @@ async fn filters_reach_the_services_that_are_meant() {
 }
 
 #[tokio::test]
-async fn a_letter_is_shown_with_its_payload_as_it_was() {
+async fn a_dead_letter_is_shown_with_its_unchanged_payload() {
     let mesh = mesh_with_letters().await;
     let answer = mesh.ask("GET", &format!("/v1/dead-letters/{}", id(2)), Body::None).await;
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
@@ -112,7 +113,7 @@ async fn a_letter_is_shown_with_its_payload_as_it_was() {
     for (payload, encoded) in [(&b"hello"[..], "aGVsbG8="), (b"\xff\0", "/wA="), (b"", "")] {
         {
             let mut letters = mesh.connector.letters.state.lock();
-            let letter = letters.letters.get_mut(&id(2)).expect("it is there");
+            let letter = letters.letters.get_mut(&id(2)).expect("a dead letter");
             (letter.invalid, letter.payload) = (true, payload.into());
         }
         let answer = mesh.ask("GET", &format!("/v1/dead-letters/{}", id(2)), Body::None).await.json();
@@ -121,7 +122,7 @@ async fn a_letter_is_shown_with_its_payload_as_it_was() {
         assert!(letter.get("payload").is_none(), "{letter}");
     }
 
-    for (letter, what) in [(id(50), "unknown"), (id(99), "of another"), ("x".into(), "no id")] {
+    for (letter, what) in [(id(50), "unknown"), (id(99), "of another user"), ("x".into(), "not an id")] {
         let path = format!("/v1/dead-letters/{letter}");
         for (method, path) in
             [("GET", path.clone()), ("DELETE", path.clone()), ("POST", format!("{path}/redrive"))]
@@ -134,7 +135,7 @@ async fn a_letter_is_shown_with_its_payload_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_letter_is_redriven_or_says_why_not() {
+async fn a_dead_letter_is_redriven_or_has_a_reason() {
     let mesh = mesh_with_letters().await;
     mesh.connector.letters.state.lock().poison.insert(id(4), "Error: still no luck");
     let redrive =
@@ -142,7 +143,7 @@ async fn a_letter_is_redriven_or_says_why_not() {
     for n in [2, 3] {
         let answer = redrive(n).await;
         assert_eq!((answer.status, answer.published()), (200, data(json!({"redriven": 1, "failures": []}))));
-        assert_eq!(redrive(n).await.status, 404, "it is not a dead letter any more");
+        assert_eq!(redrive(n).await.status, 404, "it is no longer a dead letter");
     }
     let answer = redrive(4).await;
     assert_eq!((answer.status, answer.published()), (422, detail("Not redriven: Error: still no luck")));
@@ -150,7 +151,7 @@ async fn a_letter_is_redriven_or_says_why_not() {
 }
 
 #[tokio::test]
-async fn many_letters_are_redriven() {
+async fn several_dead_letters_are_redriven() {
     let mesh = mesh_with_letters().await;
     mesh.connector.letters.state.lock().poison.insert(id(2), "why");
     let failures = json!([{"id": id(2), "reason": "why"}]);
@@ -158,7 +159,7 @@ async fn many_letters_are_redriven() {
         |redriven, failures: &Value| (200, data(json!({"redriven": redriven, "failures": failures})));
     let none = json!([]);
 
-    // The limit is one for both services, and what fails counts.
+    // Both services share the limit, and failures count.
     assert_eq!(redrive_many(&mesh, json!({"limit": 2, "module": "m"})).await, redriven(1, &failures));
     assert_eq!((mesh.connector.letters.count(), mesh.sink.letters.count()), (3, 5));
     assert_eq!(redrive_many(&mesh, json!({"limit": 4, "older_than": 60})).await, redriven(3, &failures));
@@ -168,7 +169,11 @@ async fn many_letters_are_redriven() {
     let ids = json!({"role": "sink", "ids": [id(5), id(9), id(50)]});
     assert_eq!(redrive_many(&mesh, ids).await, redriven(2, &none));
     assert_eq!(redrive_many(&mesh, json!({})).await, redriven(1, &failures));
-    assert_eq!((mesh.connector.letters.count(), mesh.sink.letters.count()), (1, 1), "root's stays");
+    assert_eq!(
+        (mesh.connector.letters.count(), mesh.sink.letters.count()),
+        (1, 1),
+        "root's dead letter remains"
+    );
 
     let wrong = [
         json!({"ids": [id(1)]}),
@@ -185,11 +190,11 @@ async fn many_letters_are_redriven() {
         assert_eq!(redrive_many(&mesh, body.clone()).await.0, 400, "{body}");
     }
     let nothing = mesh.ask("POST", "/v1/dead-letters/redrive", Body::None).await;
-    assert_eq!(nothing.status, 400, "what is redriven is said: {{}} for all");
+    assert_eq!(nothing.status, 400, "a body is required: {{}} redrives all");
 }
 
 #[tokio::test]
-async fn letters_are_thrown_away_one_by_one_and_many_at_once() {
+async fn dead_letters_are_purged_by_id_and_by_filter() {
     let mesh = mesh_with_letters().await;
     let purge = async |query: &str| {
         let answer = mesh.ask("DELETE", &format!("/v1/dead-letters{query}"), Body::None).await;
@@ -199,7 +204,7 @@ async fn letters_are_thrown_away_one_by_one_and_many_at_once() {
     assert_eq!(purge(&format!("/{}", id(2))).await, (404, detail("Not Found")));
     for query in ["", "?limit=5", "?all=false"] {
         let expected = detail("Bad Request: expected a filter, or all=true");
-        assert_eq!(purge(query).await, (400, expected), "a bare DELETE takes nothing away");
+        assert_eq!(purge(query).await, (400, expected), "a DELETE without a filter purges nothing");
     }
     for query in ["?module=", "?binding=", "?module=m&function=", "?modul=m&all=true"] {
         assert_eq!(purge(query).await.0, 400, "{query}");
@@ -211,7 +216,7 @@ async fn letters_are_thrown_away_one_by_one_and_many_at_once() {
     assert_eq!((mesh.connector.letters.count(), mesh.sink.letters.count()), (0, 4));
     assert_eq!(purge("?all=true").await, purged(3));
     assert_eq!(purge("?all=true").await, purged(0));
-    assert_eq!(mesh.sink.letters.count(), 1, "root's stays");
+    assert_eq!(mesh.sink.letters.count(), 1, "root's dead letter remains");
     let all = mesh.ask_as(ROOT, "DELETE", "/v1/dead-letters?older_than=0", Body::None).await;
     assert_eq!(all.json(), data(json!({"purged": 1})));
 }
@@ -226,15 +231,16 @@ async fn a_service_that_does_not_answer_is_named() {
         assert_eq!((answer.status, answer.published()), (503, away(service)));
         assert_eq!(answer.header("retry-after"), Some("1"));
     }
-    // It may be with the one that does not answer.
+    // The service that does not answer may have it.
     *mesh.connector.letters.failure.lock() = unavailable();
     let answer = mesh.ask("GET", &format!("/v1/dead-letters/{}", id(50)), Body::None).await;
     assert_eq!((answer.status, answer.published()), (503, away("connector")));
     *mesh.connector.letters.failure.lock() = unavailable();
     let answer = mesh.ask("GET", &format!("/v1/dead-letters/{}", id(3)), Body::None).await;
-    assert_eq!(answer.status, 200, "the one that has it answers");
+    assert_eq!(answer.status, 200, "the service that has it answers");
 
-    // What was done before is told, and another request is not the same one.
+    // The error includes what was done before, and has no `Retry-After`: a retry would be a different
+    // request.
     *mesh.sink.letters.failure.lock() = unavailable();
     let answer = send(mesh.request("POST", "/v1/dead-letters/redrive").json(&json!({}))).await;
     let words = "the sink service does not answer; before that, 4 dead letters of events were redriven";
@@ -243,7 +249,7 @@ async fn a_service_that_does_not_answer_is_named() {
 }
 
 #[tokio::test]
-async fn one_service_does_not_need_the_other() {
+async fn one_service_works_without_the_other() {
     let mesh = Mesh::start_with(|config| config.connector = nowhere()).await;
     mesh.sink.letters.put(1, Sink, "", "1");
     let page = mesh.ask_as(ANN, "GET", "/v1/dead-letters?role=sink", Body::None).await;

@@ -1,4 +1,4 @@
-//! The documentation: that it needs nothing from elsewhere, and that its examples are true.
+//! The documentation: it loads nothing from other hosts, and its examples work.
 
 mod schema;
 
@@ -16,7 +16,7 @@ use crate::support::{ANN, Mesh, ROOT};
 
 const METHODS: [&str; 4] = ["get", "put", "post", "delete"];
 
-/// All operations of the document, by their ids, with method and path.
+/// All operations of the document by id, with method and path.
 fn operations(document: &Value) -> BTreeMap<String, (String, String, Value)> {
     let mut operations = BTreeMap::new();
     for (path, item) in document["paths"].as_object().expect("paths") {
@@ -24,7 +24,7 @@ fn operations(document: &Value) -> BTreeMap<String, (String, String, Value)> {
             if let Some(operation) = item.get(method) {
                 let id = operation["operationId"].as_str().expect("an id").to_owned();
                 let known = operations.insert(id, (method.to_owned(), path.clone(), operation.clone()));
-                assert_eq!(known, None, "an id is of one operation");
+                assert_eq!(known, None, "operation ids are unique");
             }
         }
     }
@@ -35,7 +35,7 @@ fn document() -> Value {
     serde_json::to_value(gateway_svc::openapi()).expect("serializable")
 }
 
-/// The first response that is a success, and its status.
+/// The first successful response, and its status.
 fn success(operation: &Value) -> (u16, &Value) {
     let mut responses = operation["responses"].as_object().expect("responses").iter();
     let (status, response) = responses.find(|(status, _)| status.starts_with('2')).expect("a success");
@@ -49,7 +49,7 @@ fn curl_line(operation: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn the_viewer_needs_no_other_host() {
+async fn the_viewer_loads_nothing_from_other_hosts() {
     let mesh = Mesh::start().await;
     let get = async |path: &str| {
         let answer = send(mesh.anonymous("GET", path)).await;
@@ -64,7 +64,7 @@ async fn the_viewer_needs_no_other_host() {
     for path in ["/docs", "/docs/"] {
         let page = get(path).await;
         assert!(page.header("content-type").is_some_and(|value| value.starts_with("text/html")));
-        assert!(!page.text.contains("//"), "the page names no host: {}", page.text);
+        assert!(!page.text.contains("//"), "the page contains a host: {}", page.text);
         let files: Vec<&str> =
             page.text.split("\"/docs/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
         assert_eq!(files.len(), page.text.matches("src=").count() + page.text.matches("href=").count());
@@ -115,13 +115,13 @@ fn every_operation_has_examples_and_a_curl_line() {
 }
 
 #[test]
-fn examples_are_what_their_schemas_say() {
+fn examples_match_their_schemas() {
     let document = document();
     let mut checked = 0;
     let check = |id: &str, content: &Value| {
         for (media_type, content) in content.as_object().into_iter().flatten() {
             let Some(schema) = content.get("schema") else { continue };
-            // Files of a form are no part of an example in JSON.
+            // The JSON examples do not contain the files of a form.
             if let Err(wrong) = schema::check(&document, schema, &content["example"]) {
                 let of_file = media_type == "multipart/form-data" && wrong.contains("is missing");
                 assert!(of_file, "{id}: {wrong}");
@@ -174,7 +174,7 @@ fn shared_errors_are_described_once() {
     }
 }
 
-/// A mesh in which all is there that the examples name.
+/// A mesh with all resources that the examples use.
 async fn mesh_of_the_examples(operation: &str) -> Mesh {
     let mesh = Mesh::start().await;
     let part = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -211,7 +211,7 @@ async fn mesh_of_the_examples(operation: &str) -> Mesh {
     mesh
 }
 
-/// Runs a curl line as a reader would, but towards this mesh.
+/// Runs a curl line against this mesh.
 async fn run(mesh: &Mesh, line: &str) -> Answer {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::create_dir(folder.path().join("guest")).expect("a folder");
@@ -221,21 +221,21 @@ async fn run(mesh: &Mesh, line: &str) -> Answer {
     let line = line.replacen("curl ", r"curl -sS --noproxy '*' -w '\n%{http_code}' ", 1);
     let mut shell = Command::new("sh");
     shell.args(["-c", &line]).current_dir(folder.path()).env("TOKEN", ANN).env("ADMIN_TOKEN", ROOT);
-    let output = shell.stdin(Stdio::null()).output().await.expect("sh and curl are there");
+    let output = shell.stdin(Stdio::null()).output().await.expect("sh and curl are installed");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     let (text, status) = text.rsplit_once('\n').unwrap_or_else(|| panic!("{line}: {:?}", output.stderr));
     Answer { status: status.parse().expect("a status"), headers: Default::default(), text: text.to_owned() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_curl_line_does_what_the_document_says() {
+async fn every_curl_line_has_the_documented_response() {
     let document = document();
     for (id, (_, _, operation)) in &operations(&document) {
         let mesh = mesh_of_the_examples(id).await;
         let answer = run(&mesh, curl_line(operation)).await;
         let (mut expected, response) = success(operation);
         match id.as_str() {
-            // The scheduler of these tests explains another function only, and simulates nothing.
+            // The fake scheduler explains only another function, and simulates nothing.
             "explain_script" => expected = 404,
             "simulate" => expected = 500,
             _ => {}
@@ -251,14 +251,14 @@ async fn every_curl_line_does_what_the_document_says() {
 }
 
 #[test]
-fn a_schema_refuses_what_it_does_not_say() {
+fn the_schema_check_refuses_other_values() {
     let document = json!({"components": {"schemas": {"Name": {"type": "string", "enum": ["a"]}}}});
     let schema = json!({
         "type": "object",
         "required": ["name"],
         "properties": {"name": {"$ref": "#/components/schemas/Name"}, "ages": {"type": ["array", "null"], "items": {"type": "integer"}}},
     });
-    for (value, fits) in [
+    for (value, valid) in [
         (json!({"name": "a"}), true),
         (json!({"name": "a", "ages": [1]}), true),
         (json!({"name": "a", "ages": null}), true),
@@ -268,6 +268,6 @@ fn a_schema_refuses_what_it_does_not_say() {
         (json!({"name": "a", "other": 1}), false),
         (json!([]), false),
     ] {
-        assert_eq!(schema::check(&document, &schema, &value).is_ok(), fits, "{value}");
+        assert_eq!(schema::check(&document, &schema, &value).is_ok(), valid, "{value}");
     }
 }

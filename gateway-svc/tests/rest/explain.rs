@@ -1,4 +1,4 @@
-//! Why functions run where they run.
+//! Explanations of placement decisions.
 
 use mesh::Caller;
 use proto::scheduler::v1::explain_request::Decision as Asked;
@@ -14,7 +14,7 @@ use crate::support::{Mesh, nowhere};
 
 const PATH: &str = "/v1/scripts/app/s/explain";
 
-/// What was decided by the script `s`, with a worker for each verdict.
+/// A past decision by `script`, with a worker for each verdict.
 fn past(id: &str, script: &str) -> Explanation {
     let verdicts = [Verdict::Invalid, Verdict::Valid, Verdict::Chosen, Verdict::NotReached];
     let worker = |(verdict, name): (Verdict, &str)| ExplainedWorker {
@@ -56,7 +56,7 @@ fn shown(id: &str, script: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_hypothetical_invocation_follows_the_writes_before_it() {
+async fn a_hypothetical_invocation_sees_the_writes_before_it() {
     let mesh = Mesh::start().await;
     mesh.ask("POST", "/v1/fn", Body::Json(r#"{"module":{"name":"m"}}"#)).await;
     let scheduling = Some(Scheduling { language: Some(Language::AppScript("s".into())) });
@@ -84,15 +84,15 @@ async fn a_decision_is_explained_by_the_policy_that_made_it() {
     let by_another = |policy: &str, id: &str| {
         detail(&format!("Not Found: {policy} made the decision {id}; see /v1/decisions/{id}"))
     };
-    let forgotten = detail("Not Found: no decision a-9");
+    let unknown = detail("Not Found: no decision a-9");
     let cases = [
         ("/v1/scripts/app/s/explain?decision=a-1", 200, data(shown("a-1", "s"))),
         ("/v1/scripts/app/s/explain?decision=a-2", 404, by_another("the script t", "a-2")),
         ("/v1/scripts/app/s/explain?decision=a-3", 404, by_another("the default policy", "a-3")),
-        ("/v1/scripts/app/s/explain?decision=a-9", 404, forgotten.clone()),
+        ("/v1/scripts/app/s/explain?decision=a-9", 404, unknown.clone()),
         ("/v1/decisions/a-1", 200, data(shown("a-1", "s"))),
         ("/v1/decisions/a-3", 200, data(shown("a-3", ""))),
-        ("/v1/decisions/a-9", 404, forgotten),
+        ("/v1/decisions/a-9", 404, unknown),
     ];
     for (path, status, expected) in cases {
         let answer = mesh.ask("GET", path, Body::None).await;
@@ -101,7 +101,7 @@ async fn a_decision_is_explained_by_the_policy_that_made_it() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_explained_says_why() {
+async fn invalid_questions_have_an_error() {
     let mesh = Mesh::start().await;
     let one_of = "Bad Request: expected either function=MODULE/FUNCTION or decision=ID";
     let function = |given: &str| {
@@ -130,7 +130,7 @@ async fn what_cannot_be_explained_says_why() {
 }
 
 #[tokio::test]
-async fn decisions_are_a_load() {
+async fn decisions_are_listed_as_a_load() {
     let mesh = Mesh::start().await;
     let invocation =
         TimedInvocation { at_ns: 5_000_000_007, tag: "t".into(), capacity_kb: 64, duration_ns: Some(9) };
@@ -144,12 +144,12 @@ async fn decisions_are_a_load() {
         refusal: String::new(),
         invocation: Some(invocation.clone()),
     };
-    let runs = Decision {
+    let still_running = Decision {
         script: String::new(),
         invocation: Some(TimedInvocation { duration_ns: None, ..invocation }),
         ..placed.clone()
     };
-    mesh.scheduler.policies.state.lock().decisions = vec![placed, runs];
+    mesh.scheduler.policies.state.lock().decisions = vec![placed, still_running];
     let shown = |script: &str, duration: Value| {
         json!({
             "id": "a-1", "at_ms": 1_700_000_000_000_u64, "module": "m", "function": "f", "script": script,
@@ -163,7 +163,7 @@ async fn decisions_are_a_load() {
         assert_eq!((answer.status, answer.published()), (200, expected.clone()));
         let state = mesh.scheduler.policies.state.lock();
         assert_eq!(state.limit, Some(limit));
-        assert_eq!(state.caller, Some(Caller::Subject("ann".into())), "whose decisions are listed");
+        assert_eq!(state.caller, Some(Caller::Subject("ann".into())), "decisions are listed for the caller");
     }
     for query in ["limit=0", "limit=-1", "limit=many", "most=3"] {
         let answer = mesh.ask("GET", &format!("/v1/decisions?{query}"), Body::None).await;

@@ -13,13 +13,13 @@ fn row(method: &'static str, path: &'static str, body: Body, status: u16, answer
     Row { ask: (method, path), body, status, answer }
 }
 
-/// The answer to an upload that waited for the workers.
+/// The response to an upload that waited for the workers.
 fn written(name: &str) -> Value {
     data(json!({"name": name, "workers": {"ready": ["w1"], "failed": []}}))
 }
 
 #[tokio::test]
-async fn the_table_of_creating_functions() {
+async fn functions_are_created() {
     let mesh = Mesh::start().await;
     let create = |parts, status, answer| row("POST", "/v1/fn/_", Body::Form(parts), status, answer);
     let bad_request = detail("Bad Request");
@@ -49,7 +49,7 @@ async fn the_table_of_creating_functions() {
                 bad_request.clone(),
             ),
             create(&[("name", "h"), ("code", "")], 422, refused("code", "can't be blank")),
-            create(&[("name", "h"), ("code", "MZ")], 422, refused("code", "is no WebAssembly")),
+            create(&[("name", "h"), ("code", "MZ")], 422, refused("code", "is not WebAssembly")),
             create(&[("name", ""), ("code", WASM)], 422, refused("name", "can't be blank")),
             create(&[("name", "h.i"), ("code", WASM)], 422, refused("name", ALPHANUMERIC)),
             create(&[("name", "h"), ("code", WASM), ("metadata", "[]")], 400, bad_request.clone()),
@@ -81,7 +81,7 @@ async fn the_table_of_creating_functions() {
 }
 
 #[tokio::test]
-async fn the_table_of_showing_changing_and_deleting_functions() {
+async fn functions_are_shown_updated_and_deleted() {
     let mesh = Mesh::start().await;
     for parts in [&[("name", "f"), ("code", WASM)], &[("name", "g"), ("code", WASM)]] {
         assert_eq!(mesh.ask("POST", "/v1/fn/_", Body::Form(parts)).await.status, 201);
@@ -111,7 +111,7 @@ async fn the_table_of_showing_changing_and_deleting_functions() {
 }
 
 #[tokio::test]
-async fn a_function_is_shown_with_all_that_is_known() {
+async fn a_function_is_shown_with_all_fields() {
     let mesh = Mesh::start().await;
     let metadata =
         r#"{"tag":"edge","capacity":128,"idempotent":true,"script":"s","limits":{"timeout_ms":1500}}"#;
@@ -141,7 +141,7 @@ async fn a_function_is_shown_with_all_that_is_known() {
 }
 
 #[tokio::test]
-async fn an_update_changes_only_what_is_there() {
+async fn an_update_changes_only_given_parts() {
     let mesh = Mesh::start().await;
     mesh.ask("POST", "/v1/fn/_", Body::Form(&[("name", "f"), ("code", WASM)])).await;
     mesh.ask("PUT", "/v1/fn/_/f", Body::Form(&[("metadata", r#"{"capacity":1}"#)])).await;
@@ -149,11 +149,15 @@ async fn an_update_changes_only_what_is_there() {
     assert_eq!(update.metadata.map(|metadata| metadata.capacity_kb), Some(1));
     let absent = (update.new_name, update.limits, update.events, update.sinks);
     assert_eq!(absent, (None, None, None, None));
-    assert_eq!(mesh.scheduler.state.lock().awaited.len(), 1, "no new code is waited for");
+    assert_eq!(
+        mesh.scheduler.state.lock().awaited.len(),
+        1,
+        "an update without code does not wait for workers"
+    );
 }
 
 #[tokio::test]
-async fn creating_waits_for_the_workers_unless_told_not_to() {
+async fn creation_waits_for_the_workers_by_default() {
     let mesh = Mesh::start().await;
     let hash = Hash::of(WASM.as_bytes()).to_bytes();
     for (name, wait, waited) in [("a", "true", 1), ("b", "false", 1), ("c", "0", 1), ("d", "", 2)] {
@@ -163,14 +167,14 @@ async fn creating_waits_for_the_workers_unless_told_not_to() {
     }
     mesh.scheduler.state.lock().await_failure = Some(Error::new(Reason::DeadlineExceeded, "slow"));
     let answer = mesh.ask("POST", "/v1/fn/_", Body::Form(&[("name", "e"), ("code", WASM)])).await;
-    assert_eq!(answer.status, 201, "the function is there, whatever the workers say");
+    assert_eq!(answer.status, 201, "the function is created in any case");
     let message = "the scheduler did not say whether the workers have the code";
     let unknown = json!({"name": "e", "workers": {"ready": [], "failed": [], "message": message}});
     assert_eq!(answer.json(), data(unknown));
 }
 
 #[tokio::test]
-async fn creating_tells_what_became_of_the_code_on_the_workers() {
+async fn creation_reports_the_state_of_the_code_on_the_workers() {
     let mesh = Mesh::start().await;
     let failure = CodeFailure { worker: "pi".into(), message: "it needs more memory".into() };
     mesh.scheduler.state.lock().code_failures = vec![failure];
@@ -183,11 +187,11 @@ async fn creating_tells_what_became_of_the_code_on_the_workers() {
     }
     let update = Form::new().text("code", WASM).text("wait_for_workers", "false");
     let answer = send(mesh.request("PUT", "/v1/fn/_/f").multipart(update)).await;
-    assert_eq!(answer.json(), data(json!({"name": "f"})), "what was not waited for is not told");
+    assert_eq!(answer.json(), data(json!({"name": "f"})), "without waiting there is no state of the workers");
 }
 
 #[tokio::test]
-async fn lists_in_parts_of_their_own_are_refused() {
+async fn lists_in_several_parts_are_refused() {
     let mesh = Mesh::start().await;
     for (part, list) in [("events[type]", "events"), ("events[0][type]", "events"), ("sinks[0]", "sinks")] {
         let form = Form::new().text("name", "f").text("code", WASM).text(part, "mqtt");
@@ -198,7 +202,7 @@ async fn lists_in_parts_of_their_own_are_refused() {
     assert_eq!(mesh.ask("GET", "/v1/fn/_/f", Body::None).await.status, 404, "nothing is stored");
 }
 
-/// `size` bytes that begin like a module, in pieces.
+/// `size` bytes that start like a WebAssembly module, as a stream.
 fn code(size: usize) -> Part {
     let mut head = vec![0; size.min(64 << 10)];
     let magic = size.min(4);
@@ -212,7 +216,7 @@ fn code(size: usize) -> Part {
 }
 
 #[tokio::test]
-async fn code_travels_in_chunks_and_arrives_as_it_was() {
+async fn code_is_sent_in_chunks_and_arrives_unchanged() {
     let mesh = Mesh::start().await;
     let size = (3 << 20) + 77;
     let form = Form::new().part("code", code(size)).text("name", "big");
@@ -224,14 +228,14 @@ async fn code_travels_in_chunks_and_arrives_as_it_was() {
 }
 
 #[tokio::test]
-async fn too_much_code_is_413_wherever_it_stands() {
+async fn too_large_code_is_413_in_any_position() {
     let mesh = Mesh::start_with(|config| config.max_code_bytes = 1 << 20).await;
     let upload = async |form: Form| send(mesh.request("POST", "/v1/fn/_").multipart(form)).await;
 
     let answer = upload(Form::new().text("name", "f").part("code", code((1 << 20) + 1))).await;
     let expected = detail("Payload Too Large: code may have at most 1048576 bytes");
     assert_eq!((answer.status, answer.published()), (413, expected));
-    // Far over the limit: the client is still sending when it gets its answer.
+    // Far over the limit: the client is still sending when it receives the response.
     assert_eq!(upload(Form::new().part("code", code(12 << 20)).text("name", "f")).await.status, 413);
     assert_eq!(upload(Form::new().part("name", code((1 << 20) + 1))).await.status, 413);
     assert_eq!(upload(Form::new().part("ignored", code(20 << 20)).text("name", "f")).await.status, 413);
@@ -239,7 +243,7 @@ async fn too_much_code_is_413_wherever_it_stands() {
 }
 
 #[tokio::test]
-async fn a_failing_registry_is_told_apart() {
+async fn failures_of_the_registry_have_different_statuses() {
     let mesh = Mesh::start().await;
     let cases = [
         (Error::new(Reason::TooLarge, "code is larger than the limit"), 413),

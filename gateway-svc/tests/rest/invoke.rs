@@ -41,7 +41,7 @@ async fn arguments_reach_the_scheduler_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn results_come_back_byte_for_byte() {
+async fn results_are_returned_byte_for_byte() {
     let mesh = Mesh::start().await;
     for result in ["7", "null", r#""text""#, r#"{ "b": 12345678901234567890123,"a" :[1.0] }"#] {
         mesh.scheduler.answers(Answer::Result(result));
@@ -49,14 +49,18 @@ async fn results_come_back_byte_for_byte() {
         assert_eq!((answer.status, answer.text.as_str()), (200, format!(r#"{{"data":{result}}}"#).as_str()));
         assert_eq!(answer.header("content-type"), Some("application/json"));
         let length = answer.text.len().to_string();
-        assert_eq!(answer.header("content-length"), Some(length.as_str()), "the size is known");
+        assert_eq!(
+            answer.header("content-length"),
+            Some(length.as_str()),
+            "the response has a content length"
+        );
         let invocation = mesh.scheduler.last_request().invocation_id;
         assert_eq!(answer.header("x-funless-invocation"), Some(invocation.as_str()));
     }
 }
 
 #[tokio::test]
-async fn depth_and_size_do_not_matter_within_the_limit() {
+async fn depth_and_size_are_not_limited_within_the_maximum_body() {
     let mesh = Mesh::start().await;
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let ignored = format!("{}1{}", r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
@@ -65,12 +69,12 @@ async fn depth_and_size_do_not_matter_within_the_limit() {
         let body = format!(r#"{{"ignored":{ignored},"args":{args}}}"#);
         let answer = send(mesh.request("POST", PATH).body(body)).await;
         assert_eq!(answer.status, 200);
-        assert!(answer.text == format!(r#"{{"data":{args}}}"#), "comes back as it was");
+        assert!(answer.text == format!(r#"{{"data":{args}}}"#), "the result equals the arguments");
     }
 }
 
 #[tokio::test]
-async fn too_large_a_body_is_413_and_the_client_gets_to_read_it() {
+async fn a_too_large_body_is_413_even_if_the_client_is_still_sending() {
     let mesh = Mesh::start_with(|config| config.max_args_bytes = 1000).await;
     let fits = format!(r#"{{"args":"{}"}}"#, "x".repeat(989));
     assert_eq!(fits.len(), 1000);
@@ -93,7 +97,7 @@ async fn bodies_have_up_to_8_000_000_bytes() {
 }
 
 #[tokio::test]
-async fn what_is_no_json_object_is_refused() {
+async fn other_than_json_objects_are_refused() {
     let mesh = Mesh::start().await;
     let cases = [
         (Body::Json("{"), 400),
@@ -131,7 +135,7 @@ async fn scheduling_names_a_policy() {
     let (app, none) =
         (policy(Language::AppScript("s".into())), policy(Language::DefaultPolicy(DefaultPolicy {})));
     let cases = [
-        // The function's own script counts, which is not the gateway's to know.
+        // The function's own script applies, which the scheduler knows.
         ("{}", Some(None)),
         (r#"{"scheduling":null}"#, Some(None)),
         (r#"{"scheduling":{"language":"none"}}"#, Some(none.clone())),
@@ -213,14 +217,14 @@ async fn each_outcome_has_its_status() {
         let answer = mesh.ask("POST", PATH, Body::None).await;
         assert_eq!((answer.status, answer.published()), (status, detail(expected)), "{outcome:?}");
         assert!(answer.header("x-funless-invocation").is_some(), "failed invocations have ids too");
-        // Who is told when to come back may do so: nothing has run.
-        let may_be_repeated = status == 429 || expected.starts_with("No worker available");
-        assert_eq!(answer.header("retry-after").is_some(), may_be_repeated, "{outcome:?}");
+        // `Retry-After` is set only if the invocation has not started.
+        let may_be_retried = status == 429 || expected.starts_with("No worker available");
+        assert_eq!(answer.header("retry-after").is_some(), may_be_retried, "{outcome:?}");
     }
 }
 
 #[tokio::test]
-async fn the_decision_is_named_however_the_invocation_ended() {
+async fn every_response_has_the_decision_id() {
     let mesh = Mesh::start().await;
     let error = |reason| Answer::Error(Error::new(reason, "why"));
     let cases = [
@@ -252,7 +256,7 @@ async fn the_decision_is_named_however_the_invocation_ended() {
 }
 
 #[tokio::test]
-async fn an_invocation_is_the_callers_and_has_a_deadline() {
+async fn an_invocation_has_its_caller_and_a_deadline() {
     let mesh = Mesh::start_with(|config| config.request_timeout_s = 9).await;
     mesh.ask("POST", PATH, Body::None).await;
     let state = mesh.scheduler.state.lock();
@@ -266,21 +270,21 @@ async fn a_missed_deadline_is_504() {
     let mesh = Mesh::start_with(|config| config.request_timeout_s = 1).await;
     mesh.scheduler.answers(Answer::Hang);
     assert_eq!(mesh.ask("POST", PATH, Body::None).await.status, 504);
-    eventually("the invocation is gone", async || mesh.scheduler.runs() == 0).await;
+    eventually("the invocation has ended", async || mesh.scheduler.runs() == 0).await;
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_ends_its_invocation() {
+async fn an_invocation_ends_if_its_client_disconnects() {
     let mesh = Mesh::start().await;
     mesh.scheduler.answers(Answer::Hang);
-    let asking = tokio::spawn(mesh.request("POST", PATH).send());
+    let call = tokio::spawn(mesh.request("POST", PATH).send());
     eventually("the invocation runs", async || mesh.scheduler.runs() == 1).await;
-    asking.abort();
-    eventually("the invocation is gone", async || mesh.scheduler.runs() == 0).await;
+    call.abort();
+    eventually("the invocation has ended", async || mesh.scheduler.runs() == 0).await;
 }
 
 #[tokio::test]
-async fn an_invocation_follows_the_writes_before_it() {
+async fn an_invocation_sees_the_writes_before_it() {
     let mesh = Mesh::start().await;
     let min_revision = async |header: Option<&str>| {
         let mut request = mesh.request("POST", PATH);
@@ -298,13 +302,13 @@ async fn an_invocation_follows_the_writes_before_it() {
     assert_eq!(min_revision(None).await, 2);
     assert_eq!(min_revision(Some("7")).await, 7);
     assert_eq!(min_revision(Some("1")).await, 2);
-    assert_eq!(min_revision(None).await, 2, "a client raises it for itself only");
+    assert_eq!(min_revision(None).await, 2, "a client's revision affects only its own request");
     let answer = send(mesh.request("POST", PATH).header("x-funless-revision", "new")).await;
     assert_eq!(answer.status, 400);
 }
 
 #[tokio::test]
-async fn what_it_cost_is_in_the_headers_also_of_a_failure() {
+async fn the_receipt_is_in_the_headers_even_of_failures() {
     let mesh = Mesh::start().await;
     let receipt =
         Receipt { run_us: 1500, total_us: 2000, cpu_us: 7, worker: "w1".into(), ..Receipt::default() };

@@ -31,7 +31,7 @@ fn lines(texts: &[&str]) -> TailLogsResponse {
 }
 
 #[tokio::test]
-async fn what_is_remembered() {
+async fn kept_lines_are_returned() {
     let mesh = Mesh::start().await;
     let logs = &mesh.scheduler.logs;
     logs.state.lock().first = TailLogsResponse { unreachable: vec!["w2".into()], ..lines(&["a", "b"]) };
@@ -50,7 +50,7 @@ async fn what_is_remembered() {
 }
 
 #[tokio::test]
-async fn what_may_not_be_asked() {
+async fn invalid_requests_are_refused() {
     let mesh = Mesh::start().await;
     for query in ["lines=0", "lines=x", "trace_id=1", "follow=maybe", "since=1h"] {
         let answer = mesh.ask("GET", &format!("{PATH}?{query}"), Body::None).await;
@@ -66,7 +66,7 @@ async fn what_may_not_be_asked() {
 }
 
 #[tokio::test]
-async fn lines_to_come_until_the_gateway_drains() {
+async fn new_lines_are_streamed_until_the_gateway_drains() {
     let mesh = Mesh::start().await;
     let logs = &mesh.scheduler.logs;
     logs.state.lock().first = lines(&["a"]);
@@ -83,8 +83,8 @@ async fn lines_to_come_until_the_gateway_drains() {
     let next: Vec<Value> = next.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(next, [json!({ "missed": 3 }), shown("b")]);
     mesh.draining.cancel();
-    assert_eq!(answer.chunk().await.expect("a good end"), None);
-    eventually("nobody follows", async || logs.followers() == 0).await;
+    assert_eq!(answer.chunk().await.expect("a clean end of the stream"), None);
+    eventually("the stream of the scheduler has ended", async || logs.followers() == 0).await;
 }
 
 fn ndjson() -> reqwest::header::HeaderValue {
@@ -92,9 +92,9 @@ fn ndjson() -> reqwest::header::HeaderValue {
 }
 
 #[tokio::test]
-async fn who_follows_is_gone_with_his_token() {
+async fn following_ends_when_the_token_is_revoked() {
     let mesh = Mesh::start_with(|config| config.token_cache_s = 0).await;
     let mut answer = mesh.request("GET", &format!("{PATH}?follow=true")).send().await.expect("an answer");
     mesh.registry.revoke(ANN);
-    assert_eq!(answer.chunk().await.expect("a good end"), None);
+    assert_eq!(answer.chunk().await.expect("a clean end of the stream"), None);
 }

@@ -1,4 +1,4 @@
-//! The REST port, row by row.
+//! The REST port.
 
 mod auth;
 mod bindings;
@@ -30,7 +30,7 @@ fn refused(field: &str, message: &str) -> Value {
     json!({"errors": {field: [message]}})
 }
 
-/// The envelope of an answer.
+/// The envelope of a response.
 fn data(data: Value) -> Value {
     json!({"data": data})
 }

@@ -4,7 +4,7 @@ use super::{ALPHANUMERIC, WASM, data, detail, refused};
 use crate::support::http::{Body, Row};
 use crate::support::{ANN, Mesh};
 
-/// 161 characters.
+/// A module whose name has 161 characters.
 const TOO_LONG: &str = concat!(
     r#"{"module":{"name":""#,
     "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
@@ -18,7 +18,7 @@ fn row(method: &'static str, path: &'static str, body: &'static str, status: u16
 }
 
 #[tokio::test]
-async fn the_table_of_modules() {
+async fn modules_are_created_shown_renamed_and_deleted() {
     let mesh = Mesh::start().await;
     let default = "Cannot delete default module";
     let (bad_request, not_found) = (detail("Bad Request"), detail("Not Found"));
@@ -74,7 +74,7 @@ async fn the_table_of_modules() {
 }
 
 #[tokio::test]
-async fn a_module_names_its_functions_and_takes_them_with_it() {
+async fn a_module_lists_its_functions_and_is_deleted_with_them() {
     let mesh = Mesh::start().await;
     mesh.ask("POST", "/v1/fn", Body::Json(r#"{"module":{"name":"m"}}"#)).await;
     for parts in [&[("name", "b"), ("code", WASM)], &[("name", "a"), ("code", WASM)]] {

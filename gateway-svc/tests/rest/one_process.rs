@@ -7,7 +7,7 @@ use crate::support::http::Body;
 use crate::support::scheduler::Answer;
 
 #[tokio::test]
-async fn the_same_gateway_serves_one_process() {
+async fn the_gateway_works_in_one_process() {
     let mesh = Mesh::start_in_one_process().await;
     let parts = &[
         ("name", "f"),
@@ -20,8 +20,8 @@ async fn the_same_gateway_serves_one_process() {
     assert_eq!((answer.status, answer.published()), (200, data(json!({"a": [1]}))));
 
     mesh.scheduler.answers(Answer::Hang);
-    let asking = tokio::spawn(mesh.request("POST", "/v1/fn/_/f").send());
+    let call = tokio::spawn(mesh.request("POST", "/v1/fn/_/f").send());
     eventually("the invocation runs", async || mesh.scheduler.runs() == 1).await;
-    asking.abort();
-    eventually("the invocation is gone", async || mesh.scheduler.runs() == 0).await;
+    call.abort();
+    eventually("the invocation has ended", async || mesh.scheduler.runs() == 0).await;
 }

@@ -25,7 +25,7 @@ fn created(name: &str) -> Value {
     created
 }
 
-/// What is said of a value that is neither true nor false.
+/// The error for a `force` that is neither true nor false.
 const FORCE: &str = "Bad Request: force: provided string was not `true` or `false`";
 
 fn row(method: &'static str, path: &'static str, body: Body, status: u16, answer: Value) -> Row {
@@ -33,7 +33,7 @@ fn row(method: &'static str, path: &'static str, body: Body, status: u16, answer
 }
 
 #[tokio::test]
-async fn the_table_of_scripts() {
+async fn scripts_are_created_shown_and_deleted() {
     let mesh = Mesh::start().await;
     mesh.registry.state.lock().used_script = "a".into();
     let create = |parts, status, answer| row("POST", PATH, Body::Form(parts), status, answer);
@@ -64,7 +64,7 @@ async fn the_table_of_scripts() {
 }
 
 #[tokio::test]
-async fn a_script_is_text_and_not_endless() {
+async fn a_script_is_utf_8_text_of_limited_size() {
     let mesh = Mesh::start().await;
     let upload = async |file: Vec<u8>| {
         let form = reqwest::multipart::Form::new().text("name", "s");
@@ -77,7 +77,7 @@ async fn a_script_is_text_and_not_endless() {
 }
 
 #[tokio::test]
-async fn what_is_no_script_is_refused_with_every_problem() {
+async fn an_invalid_script_is_refused_with_every_problem() {
     const WRONG: &str =
         "wrong 1\ndoubtful\nwrong 2\nwrong 3\nwrong 4\nwrong 5\nwrong 6\nwrong 7\nwrong 8\nwrong 9";
     let mesh = Mesh::start().await;
@@ -90,7 +90,7 @@ async fn what_is_no_script_is_refused_with_every_problem() {
 }
 
 #[tokio::test]
-async fn a_doubtful_script_is_stored_with_a_warning() {
+async fn a_script_with_warnings_is_stored() {
     let mesh = Mesh::start().await;
     const DOUBTFUL: &str = "# a worker\n# doubtful";
     let answer = mesh.ask("POST", PATH, Body::Form(&[("name", "s"), ("file", DOUBTFUL)])).await;
@@ -102,28 +102,28 @@ async fn a_doubtful_script_is_stored_with_a_warning() {
     assert_eq!(answer.header("x-funless-revision"), Some("1"));
     assert_eq!(mesh.registry.state.lock().scripts.get("s").map(String::as_str), Some(DOUBTFUL));
     let shown = mesh.ask("GET", "/v1/scripts/app/s", Body::None).await.json();
-    assert_eq!(shown["data"].get("warnings"), None, "of the past");
+    assert_eq!(shown["data"].get("warnings"), None, "warnings are only in the response to the upload");
 }
 
 #[tokio::test]
-async fn without_the_scheduler_scripts_are_shown_unread_and_not_stored() {
+async fn without_the_scheduler_scripts_are_shown_unparsed_and_not_stored() {
     let mesh = Mesh::start_with(|config| config.scheduler = nowhere()).await;
     mesh.registry.state.lock().scripts.insert("s".into(), YAML.into());
-    let unread = json!({"name": "s", "content": YAML, "script": {"content": YAML, "tags": null}});
+    let unparsed = json!({"name": "s", "content": YAML, "script": {"content": YAML, "tags": null}});
     let answer = mesh.ask("GET", "/v1/scripts/app/s", Body::None).await;
-    assert_eq!((answer.status, answer.published()), (200, data(unread.clone())));
+    assert_eq!((answer.status, answer.published()), (200, data(unparsed.clone())));
     let answer = mesh.ask("GET", PATH, Body::None).await;
-    assert_eq!((answer.status, answer.published()), (200, data(json!([unread]))));
+    assert_eq!((answer.status, answer.published()), (200, data(json!([unparsed]))));
 
     let answer = mesh.ask("POST", PATH, Body::Form(&[("name", "t"), ("file", YAML)])).await;
-    let away = detail("Service Unavailable: a part of the platform cannot be reached");
-    assert_eq!((answer.status, answer.published()), (503, away));
+    let unavailable = detail("Service Unavailable: a part of the platform cannot be reached");
+    assert_eq!((answer.status, answer.published()), (503, unavailable));
     assert!(answer.header("retry-after").is_some(), "nothing was done");
     assert_eq!(mesh.registry.state.lock().scripts.len(), 1);
 }
 
 #[tokio::test]
-async fn what_only_an_older_mesh_has_stored_is_shown_as_text() {
+async fn a_stored_script_that_is_invalid_is_shown_as_text() {
     let mesh = Mesh::start().await;
     mesh.registry.state.lock().scripts.insert("s".into(), "wrong".into());
     let answer = mesh.ask("GET", "/v1/scripts/app/s", Body::None).await.json();
@@ -131,7 +131,7 @@ async fn what_only_an_older_mesh_has_stored_is_shown_as_text() {
 }
 
 #[tokio::test]
-async fn lint_tells_all_and_stores_nothing() {
+async fn lint_returns_all_problems_and_stores_nothing() {
     let mesh = Mesh::start().await;
     let lint = |body, status, answer| row("POST", "/v1/app/lint", Body::Json(body), status, answer);
     let problem = |kind: &str, line: u32, text: &str| {

@@ -19,7 +19,7 @@ use crate::support::http::send;
 
 const PATH: &str = "/v1/app/simulate";
 
-/// Places everything on `w`, or fails as it is told.
+/// Places everything on `w`, unless a failure is set.
 #[derive(Clone, Default)]
 struct FakePolicies {
     asked: Arc<Mutex<Option<SimulateRequest>>>,
@@ -59,7 +59,7 @@ impl Policies for FakePolicies {
     }
 }
 
-async fn mesh_that_simulates() -> (Mesh, FakePolicies, Served) {
+async fn mesh_with_simulation() -> (Mesh, FakePolicies, Served) {
     let policies = FakePolicies::default();
     let router = tonic::service::Routes::new(PoliciesServer::new(policies.clone())).into_axum_router();
     let served = Served::start(router).await;
@@ -73,8 +73,8 @@ async fn ask(mesh: &Mesh, body: Value) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn what_is_asked_for_reaches_the_scheduler() {
-    let (mesh, policies, _served) = mesh_that_simulates().await;
+async fn requests_are_passed_to_the_scheduler() {
+    let (mesh, policies, _served) = mesh_with_simulation().await;
     let body = json!({
         "workers": [{"name": "w", "memory_total": 5_000_000_000_u64, "memory_available": 7}, {"name": "x"}],
         "load": [{"at_ns": 3, "tag": "t", "capacity_kb": 9, "duration_ns": 0}, {"at_ns": u64::MAX}],
@@ -88,7 +88,7 @@ async fn what_is_asked_for_reaches_the_scheduler() {
         memory_total,
         memory_available,
     };
-    let asked = policies.asked.lock().take().expect("asked");
+    let asked = policies.asked.lock().take().expect("a request");
     assert_eq!(asked.workers, [worker("w", 5_000_000_000, Some(7)), worker("x", 0, None)]);
     let first = TimedInvocation { at_ns: 3, tag: "t".into(), capacity_kb: 9, duration_ns: Some(0) };
     assert_eq!(asked.load, [first, TimedInvocation { at_ns: u64::MAX, ..TimedInvocation::default() }]);
@@ -96,8 +96,8 @@ async fn what_is_asked_for_reaches_the_scheduler() {
 }
 
 #[tokio::test]
-async fn a_script_is_a_name_or_a_text_or_none() {
-    let (mesh, policies, _served) = mesh_that_simulates().await;
+async fn the_policy_is_a_script_a_text_or_the_default() {
+    let (mesh, policies, _served) = mesh_with_simulation().await;
     let cases = [
         (json!({"script": "s"}), Policy::Script("s".into())),
         (json!({"content": "- default:"}), Policy::Content("- default:".into())),
@@ -108,15 +108,15 @@ async fn a_script_is_a_name_or_a_text_or_none() {
         body["workers"] = json!([]);
         body["load"] = json!([]);
         assert_eq!(ask(&mesh, body).await, (200, data(json!({"placements": []}))));
-        assert_eq!(policies.asked.lock().take().expect("asked").policy, Some(expected));
+        assert_eq!(policies.asked.lock().take().expect("a request").policy, Some(expected));
     }
     let both = json!({"script": "s", "content": "c", "workers": [], "load": []});
     assert_eq!(ask(&mesh, both).await, (400, detail("Bad Request: expected script or content, not both")));
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_refused() {
-    let (mesh, policies, _served) = mesh_that_simulates().await;
+async fn invalid_requests_are_refused() {
+    let (mesh, policies, _served) = mesh_with_simulation().await;
     let cases = [
         (json!({"load": []}), "missing field `workers`"),
         (json!({"workers": [], "load": [{}]}), "missing field `at_ns`"),
@@ -126,8 +126,8 @@ async fn what_makes_no_sense_is_refused() {
     ];
     for (body, words) in cases {
         let (status, answer) = ask(&mesh, body).await;
-        let told = answer["errors"]["detail"].as_str().expect("a detail");
-        assert!(status == 400 && told.contains(words), "{status} {told}");
+        let detail_text = answer["errors"]["detail"].as_str().expect("a detail");
+        assert!(status == 400 && detail_text.contains(words), "{status} {detail_text}");
     }
     let cases = [
         (Error::field("workers[1].name", "is taken"), 422, refused("workers[1].name", "is taken")),

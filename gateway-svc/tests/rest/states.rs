@@ -1,4 +1,4 @@
-//! How events and sinks do.
+//! The state of events and sinks.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ async fn create_functions(mesh: &Mesh) {
 }
 
 #[tokio::test]
-async fn a_function_shows_how_its_events_and_sinks_do() {
+async fn a_function_is_shown_with_the_state_of_its_events_and_sinks() {
     let mesh = Mesh::start().await;
     create_functions(&mesh).await;
     {
@@ -63,7 +63,7 @@ async fn a_function_shows_how_its_events_and_sinks_do() {
 }
 
 #[tokio::test]
-async fn a_function_is_shown_whether_or_not_somebody_tells_how_its_bindings_do() {
+async fn a_function_is_shown_even_if_the_state_of_its_bindings_is_unknown() {
     let mesh = Mesh::start_with(|config| config.connector = nowhere()).await;
     create_functions_unconnected(&mesh).await;
     mesh.sink.known.lock().answers = Answers::Never;
@@ -135,7 +135,7 @@ async fn events_and_sinks_are_listed_by_function() {
 }
 
 #[tokio::test]
-async fn nothing_is_an_empty_list() {
+async fn without_bindings_the_list_is_empty() {
     let mesh = Mesh::start_with(|config| config.connector = nowhere()).await;
     for path in ["/v1/events", "/v1/sinks"] {
         let answer = mesh.ask("GET", path, Body::None).await;

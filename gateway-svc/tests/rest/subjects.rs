@@ -10,7 +10,7 @@ fn row(method: &'static str, path: &'static str, body: &'static str, status: u16
 }
 
 #[tokio::test]
-async fn the_table_of_subjects() {
+async fn subjects_are_created_listed_and_deleted() {
     let mesh = Mesh::start().await;
     let path = "/v1/admin/subjects";
     let created = data(json!({"name": "bob", "token": "token-of-bob"}));
@@ -55,5 +55,5 @@ async fn only_administrators_manage_subjects() {
     )
     .await;
     let answer = mesh.ask_as(ROOT, "GET", "/v1/fn", Body::None).await;
-    assert_eq!(answer.status, 200, "an administrator's token is good for the other routes too");
+    assert_eq!(answer.status, 200, "an administrator's token is valid for the other routes, too");
 }

@@ -25,7 +25,7 @@ fn busy() -> WorkerState {
         load_5: 0.5,
         load_15: 0.25,
         memory_guests: 7,
-        // The worker's own word, which counts less than what is beside it.
+        // The worker's own report, which the fields of `WorkerState` override.
         memory_total: 1,
         memory_available: 1,
         running: 9,
@@ -49,7 +49,7 @@ fn busy() -> WorkerState {
 }
 
 #[tokio::test]
-async fn workers_are_shown_with_all_that_scheduling_goes_by() {
+async fn workers_are_shown_with_all_data_of_scheduling() {
     let mesh = Mesh::start().await;
     let identity = WorkerIdentity { id: "2".into(), name: "nat".into(), ..WorkerIdentity::default() };
     let new = WorkerState {
@@ -84,7 +84,7 @@ async fn workers_are_shown_with_all_that_scheduling_goes_by() {
 }
 
 #[tokio::test]
-async fn workers_are_for_administrators() {
+async fn only_administrators_list_workers() {
     let mesh = Mesh::start().await;
     let answer = mesh.ask_as(ANN, "GET", PATH, Body::None).await;
     assert_eq!((answer.status, answer.published()), (401, detail("Unauthorized")));

@@ -1,4 +1,4 @@
-//! A connector and a sink service that know one kind each.
+//! A fake connector and a fake sink service, each with one kind of bindings.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,24 +25,24 @@ use super::{Failure, fail_if_told};
 
 type Reply<T> = Result<Response<T>, Status>;
 
-/// How the services answer who asks for states.
+/// How the services answer requests for states.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Answers {
     #[default]
     AtOnce,
-    /// Who waits for a first attempt waits for ever.
+    /// Requests that wait for the first attempt never return.
     OnlyWhoDoesNotWait,
     Never,
 }
 
-/// What a connector, or a sink service, knows.
+/// The state of a fake connector or sink service.
 #[derive(Debug, Default)]
 pub struct Known<C> {
-    /// By the ids of bindings. What is not here is connected.
+    /// Statuses by the bindings' ids. Other bindings are connected.
     statuses: HashMap<String, BindingStatus>,
     pub counts: C,
     pub answers: Answers,
-    /// Module, function and counts of each binding. Those of the module `root` are an administrator's.
+    /// Module, function and counts of each binding. Only administrators have access to the module `root`.
     pub ledgers: Vec<(&'static str, &'static str, C)>,
 }
 
@@ -73,7 +73,7 @@ impl<C> Known<C> {
 pub struct FakeConnector {
     pub known: Arc<Mutex<Known<EventCounts>>>,
     pub letters: Letters,
-    /// What the next question for ledgers is answered with.
+    /// The error of the next request for ledgers.
     pub failure: Failure,
 }
 
@@ -81,7 +81,7 @@ pub struct FakeConnector {
 pub struct FakeSink {
     pub known: Arc<Mutex<Known<SinkCounts>>>,
     pub letters: Letters,
-    /// What the next question for ledgers is answered with.
+    /// The error of the next request for ledgers.
     pub failure: Failure,
 }
 
@@ -113,7 +113,7 @@ async fn answer(answers: Answers, wait: bool) {
     }
 }
 
-/// The ledgers that the caller reaches, with an id each.
+/// The ledgers that the caller has access to, each with an id.
 fn reached<C: Copy>(
     ledgers: &[(&'static str, &'static str, C)],
     caller: &Caller,

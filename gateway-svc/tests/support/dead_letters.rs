@@ -1,4 +1,4 @@
-//! Dead letters in memory.
+//! A fake store of dead letters, in memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,34 +15,34 @@ use super::{Failure, fail_if_told};
 
 type Reply<T> = Result<Response<T>, Status>;
 
-/// The letters of one service. Clones share them.
+/// The dead letters of one service. Clones share them.
 #[derive(Clone, Default)]
 pub struct Letters {
     pub state: Arc<Mutex<State>>,
-    /// What the next call is answered with.
+    /// The error of the next call.
     pub failure: Failure,
 }
 
 #[derive(Default)]
 pub struct State {
-    /// By id.
+    /// Dead letters by id.
     pub letters: BTreeMap<String, DeadLetter>,
-    /// Why letters fail again, by id.
+    /// The reasons of dead letters that fail again, by id.
     pub poison: HashMap<String, &'static str>,
-    /// What the last call asked for.
+    /// The filter of the last call.
     pub asked: Option<DeadLetterFilter>,
 }
 
-/// The most letters that a page has here.
-const MOST: usize = 3;
+/// The maximum number of dead letters in a page.
+const MAX_PAGE: usize = 3;
 
-/// The id of letter number `n`: letters die in the order of their numbers.
+/// The id of dead letter number `n`. Ids have the order of their numbers.
 pub fn id(n: usize) -> String {
     format!("01890000-0000-7000-8000-{n:012}")
 }
 
 impl Letters {
-    /// Puts letter number `n` there, of a function `m/f` that belongs to `owner`.
+    /// Adds dead letter number `n`, of a function `m/f` that belongs to `owner`.
     pub fn put(&self, n: usize, role: BindingRole, owner: &str, payload: &'static str) {
         let letter = DeadLetter {
             id: id(n),
@@ -66,7 +66,7 @@ impl Letters {
         self.state.lock().letters.insert(letter.id.clone(), letter);
     }
 
-    /// How many there are.
+    /// The number of dead letters.
     pub fn count(&self) -> usize {
         self.state.lock().letters.len()
     }
@@ -76,9 +76,9 @@ impl Letters {
         state.asked = request.filter;
         let reached = state.letters.values().filter(|letter| caller.reaches(&letter.owner));
         let mut letters: Vec<_> = reached.filter(|letter| letter.id > request.after).cloned().collect();
-        let most = MOST.min(request.page_size as usize);
-        let more = letters.len() > most;
-        letters.truncate(most);
+        let max = MAX_PAGE.min(request.page_size as usize);
+        let more = letters.len() > max;
+        letters.truncate(max);
         for letter in &mut letters {
             letter.payload.clear();
         }
@@ -92,15 +92,15 @@ impl Letters {
         Ok(GetDeadLetterResponse { letter: Some(letter.ok_or_else(none)?) })
     }
 
-    /// The ids that are meant.
+    /// The selected ids.
     fn select(&self, caller: &Caller, selection: Option<DeadLetterSelection>) -> Vec<String> {
         let DeadLetterSelection { ids, filter, limit } = selection.expect("a selection");
         let mut state = self.state.lock();
         state.asked = filter;
         let reached = state.letters.values().filter(|letter| caller.reaches(&letter.owner));
-        let meant = reached.filter(|letter| ids.is_empty() || ids.contains(&letter.id));
-        let most = if limit == 0 { usize::MAX } else { limit as usize };
-        meant.take(most).map(|letter| letter.id.clone()).collect()
+        let selected = reached.filter(|letter| ids.is_empty() || ids.contains(&letter.id));
+        let max = if limit == 0 { usize::MAX } else { limit as usize };
+        selected.take(max).map(|letter| letter.id.clone()).collect()
     }
 
     fn redrive(&self, caller: &Caller, request: RedriveDeadLettersRequest) -> RedriveDeadLettersResponse {
@@ -126,7 +126,7 @@ impl Letters {
     }
 }
 
-/// Letters as one of the two services.
+/// Serves dead letters as one of the two services.
 macro_rules! served {
     ($name:ident, $service:ident) => {
         pub struct $name(Letters);

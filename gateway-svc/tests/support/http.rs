@@ -1,4 +1,4 @@
-//! Asking the gateway over HTTP.
+//! HTTP requests to the gateway.
 
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, Method, RequestBuilder};
@@ -18,16 +18,16 @@ pub enum Body {
     Form(&'static [(&'static str, &'static str)]),
 }
 
-/// One row of a table: what is asked, and what must be answered.
+/// One row of a table: a request and the expected response.
 pub struct Row {
     pub ask: (&'static str, &'static str),
     pub body: Body,
     pub status: u16,
-    /// The whole body; `Value::Null` is an empty one.
+    /// The expected body; `Value::Null` if it is empty.
     pub answer: Value,
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -36,16 +36,15 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The body as JSON; null when it is empty.
+    /// The body as JSON; null if it is empty.
     pub fn json(&self) -> Value {
         if self.text.is_empty() {
             return Value::Null;
         }
-        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not valid JSON: {self:?}"))
     }
 
-    /// The body as published FunLess would send it: without the message and the reason of an error, which are
-    /// in addition.
+    /// The body as published FunLess sends it: without the additional message and reason of an error.
     pub fn published(&self) -> Value {
         let mut body = self.json();
         let errors = body.get_mut("errors").and_then(Value::as_object_mut);
@@ -67,7 +66,7 @@ pub fn client() -> Client {
 }
 
 impl Mesh {
-    /// A request with no token.
+    /// A request without a token.
     pub fn anonymous(&self, method: &str, path: &str) -> RequestBuilder {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         client().request(method, format!("{}{path}", self.rest.endpoint))
@@ -78,7 +77,7 @@ impl Mesh {
         self.anonymous(method, path).bearer_auth(ANN)
     }
 
-    /// Asks as `ann`.
+    /// Sends a request as `ann`.
     pub async fn ask(&self, method: &str, path: &str, body: Body) -> Answer {
         self.ask_as(ANN, method, path, body).await
     }
@@ -94,12 +93,12 @@ impl Mesh {
         .await
     }
 
-    /// Asks row after row as the owner of `token`.
+    /// Sends the requests of all rows with `token` and checks the responses.
     pub async fn walk(&self, token: &str, rows: impl IntoIterator<Item = Row>) {
         for Row { ask: (method, path), body, status, answer } in rows {
             let asked = format!("{method} {path} {body:?}");
-            let got = self.ask_as(token, method, path, body).await;
-            assert_eq!((got.status, got.published()), (status, answer), "{asked}");
+            let actual = self.ask_as(token, method, path, body).await;
+            assert_eq!((actual.status, actual.published()), (status, answer), "{asked}");
         }
     }
 }
@@ -110,7 +109,7 @@ pub async fn send(request: RequestBuilder) -> Answer {
     Answer { status, headers, text: response.text().await.expect("a body") }
 }
 
-/// `code` and `file` are files, all else is text.
+/// A form in which `code` and `file` are files, and other parts are text.
 pub fn form(parts: &[(&str, &str)]) -> Form {
     parts.iter().fold(Form::new(), |form, (name, content)| {
         let part = Part::text((*content).to_owned());

@@ -1,4 +1,4 @@
-//! Logs that say what they are told.
+//! Fake logs with given lines.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 use tonic::{Request, Response, Status};
 
-/// The scheduler's part that tells what functions have logged.
+/// The scheduler's service for the logs of functions.
 #[derive(Clone)]
 pub struct FakeLogs {
     pub state: Arc<Mutex<State>>,
-    to_come: broadcast::Sender<TailLogsResponse>,
+    new_lines: broadcast::Sender<TailLogsResponse>,
 }
 
 #[derive(Default)]
@@ -28,18 +28,18 @@ pub struct State {
 
 impl Default for FakeLogs {
     fn default() -> Self {
-        Self { state: Arc::default(), to_come: broadcast::Sender::new(16) }
+        Self { state: Arc::default(), new_lines: broadcast::Sender::new(16) }
     }
 }
 
 impl FakeLogs {
-    /// Tells those who follow.
+    /// Sends a response to all followers.
     pub fn tell(&self, response: TailLogsResponse) {
-        self.to_come.send(response).expect("somebody follows");
+        self.new_lines.send(response).expect("a follower");
     }
 
     pub fn followers(&self) -> usize {
-        self.to_come.receiver_count()
+        self.new_lines.receiver_count()
     }
 }
 
@@ -63,8 +63,8 @@ impl Logs for FakeLogs {
         if !follow {
             return Ok(Response::new(Box::pin(first)));
         }
-        let to_come = BroadcastStream::new(self.to_come.subscribe());
-        let to_come = to_come.map(|response| response.map_err(|_| Status::data_loss("lagged")));
-        Ok(Response::new(Box::pin(first.chain(to_come))))
+        let new_lines = BroadcastStream::new(self.new_lines.subscribe());
+        let new_lines = new_lines.map(|response| response.map_err(|_| Status::data_loss("lagged")));
+        Ok(Response::new(Box::pin(first.chain(new_lines))))
     }
 }

@@ -1,4 +1,4 @@
-//! A gateway on free ports, in front of small services that keep everything in memory.
+//! A gateway on free ports, in front of fake services that keep everything in memory.
 
 pub mod bindings;
 pub mod dead_letters;
@@ -27,7 +27,7 @@ pub const ANN: &str = "token-of-ann";
 /// The token of the administrator `root`.
 pub const ROOT: &str = "token-of-root";
 
-/// A gateway and what is behind it.
+/// A gateway and the services behind it.
 pub struct Mesh {
     pub registry: FakeRegistry,
     pub scheduler: FakeScheduler,
@@ -46,8 +46,8 @@ impl Mesh {
         Self::start_with(|_| {}).await
     }
 
-    /// Starts a gateway with the configuration that `adjust` changes. The endpoints in it lead to
-    /// the services of this mesh, over TCP; `local:NAME` leads to them too.
+    /// Starts a gateway whose configuration `adjust` may change. Its endpoints are those of the fake
+    /// services, over TCP; `local:NAME` reaches them, too.
     pub async fn start_with(adjust: impl FnOnce(&mut Config)) -> Self {
         let registry = FakeRegistry::default();
         let scheduler = FakeScheduler::default();
@@ -108,15 +108,15 @@ fn stack(grpc: Grpc) -> axum::Router {
     grpc.build(&ServerConfig::default(), &prometheus::Registry::new(), &readiness, &Tasks::default())
 }
 
-/// An endpoint that nobody listens at.
+/// An endpoint at which nothing listens.
 pub fn nowhere() -> Endpoint {
     "http://127.0.0.1:1".parse().expect("an endpoint")
 }
 
-/// What the next call is answered with, instead of what the service would say.
+/// The error that the next call returns, if it is set.
 pub type Failure = std::sync::Arc<parking_lot::Mutex<Option<Error>>>;
 
-/// Takes the failure, if one is set.
+/// Returns the failure once, if one is set.
 pub fn fail_if_told(failure: &Failure) -> Result<(), tonic::Status> {
     failure.lock().take().map_or(Ok(()), |error| Err(error.into()))
 }

@@ -1,4 +1,4 @@
-//! Policies that are simple to tell.
+//! Fake policies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,26 +18,26 @@ use tonic::{Request, Response, Status};
 
 use super::{Failure, fail_if_told};
 
-/// Reads scripts by their lines: one with `wrong` is an error, one with `doubtful` is a warning. All else
-/// says what the smallest script says.
+/// Checks scripts line by line: a line with `wrong` is an error, one with `doubtful` is a warning. Every
+/// other script parses to the smallest script.
 #[derive(Clone, Default)]
 pub struct FakePolicies {
     pub state: Arc<Mutex<State>>,
-    /// What the next call is answered with.
+    /// The error of the next call.
     pub failure: Failure,
 }
 
 #[derive(Default)]
 pub struct State {
-    /// Who called last.
+    /// The caller of the last call.
     pub caller: Option<Caller>,
-    /// How long the last call had.
+    /// The remaining time of the last call.
     pub deadline: Option<Duration>,
-    /// The texts that were looked at.
+    /// The checked texts.
     pub checked: Vec<String>,
-    /// What was asked to be explained last.
+    /// The decision of the last request for an explanation.
     pub asked: Option<Asked>,
-    /// What has been decided.
+    /// Past decisions.
     pub past: Vec<Explanation>,
     pub decisions: Vec<Decision>,
     /// The limit of the last list.
@@ -45,7 +45,7 @@ pub struct State {
 }
 
 impl FakePolicies {
-    /// Starts a call.
+    /// Records a call, and fails if a failure is set.
     fn called<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let mut state = self.state.lock();
         state.caller = Some(Caller::of(request));
@@ -55,7 +55,7 @@ impl FakePolicies {
     }
 }
 
-/// What the smallest script says: `- default: [{workers: "*"}]`.
+/// The smallest script: `- default: [{workers: "*"}]`.
 fn smallest() -> AppScript {
     let block = AppBlock { strategy: "best-first".into(), ..AppBlock::default() };
     let item = AppItem { tag: "default".into(), blocks: vec![block], followup: "fail".into() };
@@ -92,7 +92,7 @@ impl Policies for FakePolicies {
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
         self.called(&request)?;
-        let asked = request.into_inner().decision.expect("something is asked");
+        let asked = request.into_inner().decision.expect("a decision");
         let mut state = self.state.lock();
         state.asked = Some(asked.clone());
         let explanation = match asked {
@@ -116,11 +116,11 @@ impl Policies for FakePolicies {
     }
 
     async fn simulate(&self, _: Request<SimulateRequest>) -> Result<Response<SimulateResponse>, Status> {
-        Err(Status::unimplemented("nobody simulates here"))
+        Err(Status::unimplemented("no simulations"))
     }
 }
 
-/// There is the function `_/f` and the script `s`.
+/// Explains the function `_/f` with the script `s`; others do not exist.
 fn explain(now: HypotheticalInvocation) -> Result<Explanation, Status> {
     let HypotheticalInvocation { module, function, scheduling, .. } = now;
     if (module.as_str(), function.as_str()) != ("_", "f") {

@@ -1,4 +1,4 @@
-//! A registry in memory. It says yes or no as the real one does, by simpler means.
+//! A fake registry in memory. It accepts and refuses requests like the real one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -28,7 +28,7 @@ type Reply<T> = Result<Response<T>, Status>;
 #[derive(Clone)]
 pub struct FakeRegistry {
     pub state: Arc<Mutex<State>>,
-    /// What the next write is answered with.
+    /// The error of the next call.
     pub failure: Failure,
     revision: Arc<watch::Sender<u64>>,
 }
@@ -40,19 +40,19 @@ pub struct State {
     /// The name of a script that a function uses.
     pub used_script: String,
     pub subjects: BTreeMap<String, Subject>,
-    /// Names by token.
+    /// The names of subjects, by token.
     pub tokens: BTreeMap<String, String>,
-    /// How often it was asked whose token it is.
+    /// The number of authentication requests.
     pub authenticated: usize,
-    /// Who called last.
+    /// The caller of the last call.
     pub caller: Option<Caller>,
-    /// What the last update asked for.
+    /// The specification of the last update.
     pub update: Option<UpdateFunctionSpec>,
     /// The code of the last upload.
     pub code: Vec<u8>,
-    /// The most that one chunk had, in bytes.
+    /// The size of the largest chunk, in bytes.
     pub largest_chunk: usize,
-    /// How many watches are open.
+    /// Each open watch holds a reference.
     pub watches: Arc<()>,
 }
 
@@ -74,7 +74,7 @@ impl Default for FakeRegistry {
 }
 
 impl FakeRegistry {
-    /// Nobody is known by this token any more.
+    /// Revokes a token.
     pub fn revoke(&self, token: &str) {
         self.state.lock().tokens.remove(token);
     }
@@ -91,7 +91,7 @@ impl FakeRegistry {
             .service(WatchServer::new(self.clone()))
     }
 
-    /// Starts a call.
+    /// Records a call, and fails if a failure is set.
     fn called<T>(&self, request: &Request<T>) -> Result<(), Status> {
         self.state.lock().caller = Some(Caller::of(request));
         fail_if_told(&self.failure)
@@ -184,7 +184,7 @@ impl Modules for FakeRegistry {
 
 fn store_code(state: &mut State, function: &mut Function, code: Vec<u8>) -> Result<(), Status> {
     if !code.starts_with(b"\0asm") {
-        return Err(Error::field("code", "is no WebAssembly").into());
+        return Err(Error::field("code", "is not WebAssembly").into());
     }
     let hash = Hash::of(&code).to_bytes();
     function.code = Some(Code { hash, size: code.len() as u64, kind: CodeKind::Funless.into() });
@@ -192,7 +192,7 @@ fn store_code(state: &mut State, function: &mut Function, code: Vec<u8>) -> Resu
     Ok(())
 }
 
-/// Gives each binding an id that names what it is.
+/// Gives each binding an id, made of its type and index.
 fn with_ids(bindings: Vec<Binding>) -> Vec<Binding> {
     let with_id =
         |(index, binding): (usize, Binding)| Binding { id: format!("{}-{index}", binding.r#type), ..binding };

@@ -1,4 +1,4 @@
-//! A scheduler that answers as it is told.
+//! A fake scheduler with given answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,14 +27,14 @@ use super::policies::FakePolicies;
 /// How an invocation ends.
 #[derive(Debug, Clone)]
 pub enum Answer {
-    /// With the arguments as they came.
+    /// With the unchanged arguments.
     Echo,
     Result(&'static str),
     FunctionError(&'static str),
     Error(Error),
     /// Never.
     Hang,
-    /// Without an outcome, which no scheduler does.
+    /// Without an outcome, which a real scheduler never does.
     Nothing,
 }
 
@@ -48,22 +48,22 @@ pub struct FakeScheduler {
 #[derive(Default)]
 pub struct State {
     pub answer: Option<Answer>,
-    /// The decision that it says it made for each invocation.
+    /// The id of the decision for each invocation.
     pub decision: Option<&'static str>,
-    /// What it says that each invocation cost.
+    /// The receipt of each invocation.
     pub receipt: Receipt,
     pub request: Option<InvokeRequest>,
     pub caller: Option<Caller>,
     pub deadline: Option<Duration>,
-    /// Invocations that hang now.
+    /// The number of invocations that hang.
     pub running: usize,
-    /// The hashes that were waited for.
+    /// The hashes of `AwaitCode` calls.
     pub awaited: Vec<Bytes>,
-    /// The workers that do not get the code ready.
+    /// The workers that fail to prepare the code.
     pub code_failures: Vec<CodeFailure>,
-    /// How waiting for code fails.
+    /// The error of `AwaitCode`.
     pub await_failure: Option<Error>,
-    /// What is said of workers. `None`: there is one, `w1`.
+    /// The workers to list. `None`: one worker, `w1`.
     pub workers: Option<ListWorkersResponse>,
 }
 

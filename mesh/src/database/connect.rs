@@ -10,24 +10,24 @@ use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sea_orm::sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sea_orm::sqlx::{ConnectOptions as _, Error as SqlxError};
+use sea_orm::sqlx::{ConnectOptions as _, Connection, Error as SqlxError};
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector, SqlxSqliteConnector};
 
 use super::error::is_busy;
 use super::{DatabaseUrl, statements};
 use crate::backoff::Backoff;
 
-/// How long a call waits for a free connection, or for a new one.
+/// How long a call waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a writer waits for another process that writes to the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a statement waits for a lock, in milliseconds.
 const LOCK_TIMEOUT_MS: &str = "10000";
-/// A replica that stops in the middle of a write lets go of its turn, in milliseconds.
+/// After how long PostgreSQL aborts the transaction of a replica that stopped in the middle of it, in milliseconds.
 const IDLE_TRANSACTION_TIMEOUT_MS: &str = "30000";
 
-/// A pool of connections. SQLite is opened at once, PostgreSQL with the first call.
-/// `application` names this service in PostgreSQL.
+/// Opens a pool of connections: to SQLite at once, to PostgreSQL with the first call. `application` names this service
+/// in PostgreSQL.
 pub async fn connect(
     url: &DatabaseUrl,
     connections: u32,
@@ -45,12 +45,15 @@ async fn open(url: &DatabaseUrl, connections: u32, application: &str) -> anyhow:
             let options = SqliteConnectOptions::new()
                 .filename(path)
                 .journal_mode(SqliteJournalMode::Wal)
-                // What was acknowledged survives a loss of power.
+                // Committed writes survive a power failure.
                 .synchronous(SqliteSynchronous::Full)
                 .foreign_keys(true)
                 .busy_timeout(BUSY_TIMEOUT)
                 .disable_statement_logging();
-            let pool = SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT);
+            let pool = SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .after_release(|connection, _| Box::pin(is_out_of_transaction(connection)));
             let pool = connect_sqlite(&pool, &options).await;
             let pool = pool.with_context(|| format!("database_url: {}", path.display()))?;
             Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
@@ -71,14 +74,29 @@ async fn open(url: &DatabaseUrl, connections: u32, application: &str) -> anyhow:
                     ("idle_in_transaction_session_timeout", IDLE_TRANSACTION_TIMEOUT_MS),
                 ])
                 .disable_statement_logging();
-            let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT);
+            let pool = PgPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .after_release(|connection, _| Box::pin(is_out_of_transaction(connection)));
             Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool.connect_lazy_with(options)))
         }
     }
 }
 
-/// Tries again while another process makes the same new file a database: there SQLite itself does not
-/// wait.
+/// Whether a connection may be used again: one whose transaction was neither committed nor rolled back is closed.
+///
+/// After a failed COMMIT, as on a full disk, SQLite has rolled back by itself, and the ROLLBACK that sqlx sends fails.
+/// sqlx still counts a transaction then, begins the next one with SAVEPOINT, and its commits release only that: they
+/// report success and write nothing.
+async fn is_out_of_transaction<C: Connection>(connection: &mut C) -> Result<bool, SqlxError> {
+    if connection.is_in_transaction() {
+        // Statements are executed in order: afterwards a rollback that was under way has ended.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
+}
+
+/// Retries while another process creates the same database: there SQLite itself does not wait.
 async fn connect_sqlite(
     pool: &SqlitePoolOptions,
     options: &SqliteConnectOptions,
@@ -95,7 +113,7 @@ async fn connect_sqlite(
     }
 }
 
-/// Creates the file and what leads to it, for its owner only. SQLite's other files take after it.
+/// Creates the file and its directories, accessible to their owner only. SQLite gives its other files the same mode.
 fn prepare_file(path: &Path) -> std::io::Result<()> {
     if let Some(parent) = path.parent()
         && !parent.as_os_str().is_empty()

@@ -1,27 +1,27 @@
-//! How the database fails: it is away for a while, or it refuses what we ask.
+//! Errors of the database: it is unavailable for a while, or it refuses a statement.
 
 use sea_orm::sqlx::Error as SqlxError;
 use sea_orm::{DbErr, RuntimeErr};
 
-/// A failure of the database.
+/// An error of the database.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DatabaseError {
-    /// It cannot be reached, or cannot work now. The same call may succeed later.
+    /// It cannot be reached or cannot work now. The same call may succeed later.
     #[error("the database is not available: {0}")]
     Unavailable(String),
-    /// It went away while it committed: whether the write is kept is not known.
+    /// The connection was lost during a commit. The write may or may not have been committed.
     #[error("the database went away during a commit: {0}")]
     Uncertain(String),
-    /// A fault of ours, or of what is stored.
+    /// A fault of the statement or of the stored data.
     #[error("the database failed: {0}")]
     Failed(String),
 }
 
-/// What a call to the database gives.
+/// The result of a call to the database.
 pub type Result<T, E = DatabaseError> = std::result::Result<T, E>;
 
 impl DatabaseError {
-    /// A commit failed.
+    /// The error of a failed commit.
     pub fn of_commit(error: DbErr) -> Self {
         match error.into() {
             Self::Unavailable(cause) => Self::Uncertain(cause),
@@ -59,7 +59,7 @@ fn is_passing(error: &SqlxError) -> bool {
     }
 }
 
-/// Whether SQLite is busy with another process.
+/// Whether another process has locked the SQLite database.
 pub(super) fn is_busy(error: &SqlxError) -> bool {
     const BUSY: u32 = 5;
     let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_passes() {
+    fn unavailable_is_told_from_failed_by_code() {
         for code in ["08006", "57P01", "53300", "55P03", "42P01"] {
             assert!(is_passing_postgres(code), "{code}");
         }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::{DatabaseError, DatabaseUrl, Result};
+use super::{DatabaseError, DatabaseUrl, DiskSpace, Result};
 use crate::health::Condition;
 use crate::shutdown::Tasks;
 
@@ -30,7 +30,8 @@ pub trait Maintain: Send + 'static {
     }
 }
 
-/// Maintains the database at `url` until the tasks stop; `answers` holds while it responds. A database that is only
+/// Maintains the database at `url` until the tasks stop; `answers` holds while it responds and has
+/// space for new work. A database that is only
 /// unavailable is waited for. Any other failure at the start is an error.
 pub async fn maintain(
     maintenance: impl Maintain,
@@ -38,7 +39,9 @@ pub async fn maintain(
     answers: Condition,
     tasks: &Tasks,
 ) -> anyhow::Result<()> {
-    let mut maintenance_loop = MaintenanceLoop { maintenance, is_prepared: false, audited: None, answers };
+    let space = DiskSpace::of(url);
+    let mut maintenance_loop =
+        MaintenanceLoop { maintenance, space, is_prepared: false, audited: None, answers };
     let answered = match maintenance_loop.poll().await {
         Ok(()) => true,
         Err(DatabaseError::Unavailable(cause)) => {
@@ -53,6 +56,7 @@ pub async fn maintain(
 
 struct MaintenanceLoop<A> {
     maintenance: A,
+    space: DiskSpace,
     is_prepared: bool,
     /// When the last audit began.
     audited: Option<Instant>,
@@ -96,6 +100,7 @@ impl<A: Maintain> MaintenanceLoop<A> {
             self.maintenance.prepare().await?;
             self.is_prepared = true;
         }
-        self.maintenance.refresh().await
+        self.maintenance.refresh().await?;
+        self.space.check()
     }
 }

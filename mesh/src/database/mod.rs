@@ -1,13 +1,11 @@
-//! Opening a database, the same for each service that has one: PostgreSQL, or SQLite as the embedded
-//! default. What is stored is the service's own affair.
-//!
-//! Several services may share one database: each has tables of its own, and a migrator with a table
-//! name of its own.
+//! Databases: PostgreSQL, or SQLite as the embedded default. Each service has tables of its own, and a migrator whose
+//! table has a name of its own, so that several services may share one database.
 
 mod connect;
 mod error;
 mod maintain;
 mod pool;
+mod space;
 mod statements;
 mod url;
 
@@ -22,12 +20,13 @@ pub use self::connect::connect;
 pub use self::error::{DatabaseError, Result};
 pub use self::maintain::{Maintain, maintain};
 pub use self::pool::show_pool;
+pub use self::space::DiskSpace;
 pub use self::url::DatabaseUrl;
 
 /// The key of the advisory lock under which one of several replicas migrates a PostgreSQL database.
 const MIGRATION_LOCK: i64 = 0x0066_756e_6c65_7373;
 
-/// Brings the schema up to date, whatever other replicas do at the same time.
+/// Migrates the schema. Replicas may do so at the same time.
 pub async fn migrate<M: MigratorTrait>(db: &DatabaseConnection) -> Result<()> {
     let transaction = begin_write(db).await?;
     if transaction.get_database_backend() == DbBackend::Postgres {
@@ -39,8 +38,8 @@ pub async fn migrate<M: MigratorTrait>(db: &DatabaseConnection) -> Result<()> {
     Ok(transaction.commit().await?)
 }
 
-/// A step of a migration: these tables get a column `traceparent`, of a span that is continued or linked to
-/// later; null: none.
+/// A migration that adds a column `traceparent` to these tables: the span that is continued or linked to later, or
+/// null.
 pub async fn add_traceparent(manager: &SchemaManager<'_>, tables: &[&'static str]) -> Result<(), DbErr> {
     for table in tables {
         let mut column = ColumnDef::new("traceparent");

@@ -1,12 +1,12 @@
-//! How much of the pool of connections is in use.
+//! Metrics of the connection pool.
 
 use prometheus::Registry;
 use sea_orm::{DatabaseConnection, DbBackend};
 
 use crate::metrics::{read_gauge, read_gauges};
 
-/// Shows in `registry` how many connections `db` has, and how many it may have. How many calls wait for one
-/// the pool does not tell; they do when all that there may be are in use.
+/// Shows in `registry` how many connections `db` has, and how many it may have. The pool does not say how many calls
+/// wait for a connection; calls wait when all of them are in use.
 pub fn show_pool(registry: &Registry, db: &DatabaseConnection) {
     let pool = db.clone();
     let help = "Connections to the database, in use and idle.";
@@ -16,11 +16,11 @@ pub fn show_pool(registry: &Registry, db: &DatabaseConnection) {
         states.map(|(state, count)| (vec![state.to_owned()], count)).into()
     });
     let pool = db.clone();
-    let help = "Connections to the database that there may be.";
+    let help = "The maximum number of connections to the database.";
     read_gauge(registry, "funless_database_connections_limit", help, &[], move || sizes(&pool).2);
 }
 
-/// Connections that are open, that are idle, and that may be.
+/// The numbers of open and idle connections, and the maximum.
 fn sizes(db: &DatabaseConnection) -> (f64, f64, f64) {
     let (open, idle, most) = match db.get_database_backend() {
         DbBackend::Postgres => {
@@ -32,7 +32,7 @@ fn sizes(db: &DatabaseConnection) -> (f64, f64, f64) {
             (pool.size(), pool.num_idle(), pool.options().get_max_connections())
         }
     };
-    // They are not read at the same moment.
+    // The two numbers are not read at the same moment.
     let idle = u32::try_from(idle).unwrap_or(u32::MAX).min(open);
     (open.into(), idle.into(), most.into())
 }

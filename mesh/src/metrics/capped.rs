@@ -1,28 +1,28 @@
-//! Labels whose values users make up, such as the names of functions.
+//! Labels with values that users choose, such as names of functions.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-/// What the values are called together that have no series of their own.
+/// The label of all values that have no series of their own.
 pub const OTHER: &str = "other";
 
-/// The values of a label that have a series of their own: the first so many that are seen. Clones share
+/// The values of a label that have a series of their own: the first ones seen, up to a limit. Clones share
 /// them.
 #[derive(Debug, Clone)]
 pub struct Capped {
-    most: usize,
+    max: usize,
     taken: Arc<RwLock<HashSet<String>>>,
 }
 
 impl Capped {
-    /// No value is taken yet, and at most so many will be.
-    pub fn new(most: usize) -> Self {
-        Self { most, taken: Arc::default() }
+    /// Starts empty and admits at most `max` values.
+    pub fn new(max: usize) -> Self {
+        Self { max, taken: Arc::default() }
     }
 
-    /// The value to use as the label: this one, or [`OTHER`] when there is no room for it.
+    /// The label to use for `value`: the value itself, or [`OTHER`] if the limit is reached.
     pub fn label<'a>(&self, value: &'a str) -> &'a str {
         if self.taken.read().contains(value) {
             return value;
@@ -31,18 +31,19 @@ impl Capped {
         if taken.contains(value) {
             return value;
         }
-        if taken.len() >= self.most {
+        if taken.len() >= self.max {
             return OTHER;
         }
         taken.insert(value.to_owned());
         value
     }
 
-    /// When all room is taken, takes it from the values that are not alive, and gives these: their series
-    /// can go. As long as there is room, series stay: what they have counted last may not be scraped yet.
+    /// If the limit is reached, drops the values that are not alive and returns them: their series can be
+    /// removed. Below the limit nothing is dropped, since the last values of those series may not have been
+    /// scraped yet.
     pub fn make_room(&self, is_alive: impl Fn(&str) -> bool) -> Vec<String> {
         let mut taken = self.taken.write();
-        if taken.len() < self.most {
+        if taken.len() < self.max {
             return Vec::new();
         }
         taken.extract_if(|value| !is_alive(value)).collect()
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_ones_have_a_label_and_the_rest_share_one() {
+    fn values_over_the_limit_share_a_label() {
         let capped = Capped::new(2);
         for (value, expected) in [("a", "a"), ("b", "b"), ("c", OTHER), ("a", "a"), ("c", OTHER)] {
             assert_eq!(capped.label(value), expected, "{value}");
@@ -63,13 +64,13 @@ mod tests {
     }
 
     #[test]
-    fn room_is_made_of_what_is_gone_and_only_when_there_is_none() {
+    fn dead_values_are_dropped_only_at_the_limit() {
         let capped = Capped::new(2);
         capped.label("gone");
-        assert!(capped.make_room(|_| false).is_empty(), "there is room");
+        assert!(capped.make_room(|_| false).is_empty(), "below the limit");
         capped.label("alive");
         assert_eq!(capped.label("new"), OTHER);
-        assert!(capped.make_room(|_| true).is_empty(), "nothing is gone");
+        assert!(capped.make_room(|_| true).is_empty(), "every value is alive");
         assert_eq!(capped.make_room(|value| value == "alive"), ["gone"]);
         for (value, expected) in [("new", "new"), ("alive", "alive"), ("gone", OTHER)] {
             assert_eq!(capped.label(value), expected, "{value}");
@@ -77,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_at_once_no_more_than_so_many_have_a_label() {
+    fn concurrent_use_stays_within_the_limit() {
         let capped = Capped::new(10);
         let labels: HashSet<String> = std::thread::scope(|threads| {
             let of = |thread: usize| {

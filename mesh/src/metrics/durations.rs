@@ -1,9 +1,9 @@
-//! Durations, and for each bucket the trace of the last one that fell into it.
+//! Histograms of durations, with the trace of the latest observation of each bucket as an exemplar.
 //!
-//! The `prometheus` crate knows no exemplars. They go through its registry, which adds its labels to them,
-//! as gauges of a family beside the histogram: the value is what was observed, the timestamp is when, and
-//! two more labels name the bucket and the trace. `openmetrics` puts them where they belong, and no page
-//! shows this family.
+//! The `prometheus` crate does not support exemplars. They pass through its registry, which adds its labels
+//! to them, as gauges of a separate family: the value is the observation, the timestamp is its time, and two
+//! additional labels name the bucket and the trace. `openmetrics` writes them as exemplars of the histogram;
+//! the family itself is never shown.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::readings::{gauge, gauges, pair};
 use super::{BUCKETS, register};
 use crate::clock::now_ms;
 
-/// How the name of the family with a histogram's exemplars ends.
+/// The suffix of the name of the family with a histogram's exemplars.
 pub(super) const EXEMPLARS: &str = "_exemplars";
 /// The label of an exemplar that names its bucket: the bucket's index.
 pub(super) const BUCKET: &str = "funless_bucket";
@@ -36,7 +36,7 @@ pub struct Durations {
 struct Exemplars {
     desc: Desc,
     labels: Vec<String>,
-    /// By the values of the labels, for each bucket.
+    /// The latest exemplar of each bucket, by the values of the labels.
     latest: Mutex<HashMap<Vec<String>, [Option<Exemplar>; BUCKETS.len() + 1]>>,
 }
 
@@ -48,7 +48,7 @@ struct Exemplar {
 }
 
 impl Durations {
-    /// Registers one.
+    /// Registers a histogram.
     pub fn new(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Self {
         let options = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
         let labels: Vec<_> = labels.iter().map(|label| (*label).to_owned()).collect();
@@ -61,20 +61,20 @@ impl Durations {
         register(registry, Self { histograms, exemplars: Arc::new(exemplars) })
     }
 
-    /// Counts a duration, of the trace that it was seen in if that is exported.
+    /// Records a duration, with its trace if that is exported.
     pub fn observe(&self, labels: &[&str], seconds: f64, trace: Option<TraceId>) {
         self.histograms.with_label_values(labels).observe(seconds);
         let Some(trace_id) = trace else { return };
-        // Any of many will do: whoever finds somebody else here goes on.
+        // Any recent trace will do: if another thread holds the lock, skip this one.
         let Some(mut latest) = self.exemplars.latest.try_lock() else { return };
         let bucket = BUCKETS.partition_point(|bound| *bound < seconds);
         let labels = labels.iter().map(|label| (*label).to_owned()).collect();
         latest.entry(labels).or_default()[bucket] = Some(Exemplar { trace_id, seconds, at_ms: now_ms() });
     }
 
-    /// Shows nothing any more that has these labels.
+    /// Removes the series with these labels.
     pub fn remove(&self, labels: &[&str]) {
-        // Not there is gone, too.
+        // It fails only if there is no such series.
         let _ = self.histograms.remove_label_values(labels);
         self.exemplars.latest.lock().retain(|these, _| these != labels);
     }

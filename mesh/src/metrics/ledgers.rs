@@ -1,31 +1,31 @@
-//! The metrics of ledgers, which count what became of events and of results.
+//! The metrics of ledgers, which count the outcomes of events and results.
 
 use prometheus::{IntGauge, IntGaugeVec};
 
-/// The gauges that are set from the ledgers of all bindings.
+/// Gauges that are computed from the ledgers of all bindings.
 #[derive(Debug, Clone)]
 pub struct LedgerMetrics {
-    /// The kinds of bindings. One without bindings is 0, not absent.
+    /// The kinds of bindings. A kind without bindings has the value 0.
     pub kinds: &'static [&'static str],
-    /// Dead letters now, by kind.
+    /// The current number of dead letters, by kind.
     pub dead_letters: IntGaugeVec,
-    /// Events or results that the ledgers do not account for.
+    /// The number of events or results that the ledgers do not account for.
     pub unaccounted: IntGauge,
 }
 
-/// A binding's ledger, as far as the metrics show it.
+/// The part of a binding's ledger that the metrics use.
 #[derive(Debug, Clone, Copy)]
 pub struct LedgerTotals<'a> {
     /// The binding's kind.
     pub kind: &'a str,
-    /// How many dead letters it has.
+    /// The number of its dead letters.
     pub dead_letters: u64,
-    /// How many events or results it does not account for.
+    /// The number of events or results that it does not account for.
     pub unaccounted: u64,
 }
 
 impl LedgerMetrics {
-    /// Sets the gauges.
+    /// Sets the gauges from all ledgers.
     pub fn set(&self, ledgers: &[LedgerTotals<'_>]) {
         let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         for kind in self.kinds {

@@ -1,11 +1,11 @@
-//! What the metrics of all services are made of.
+//! The common parts of all services' metrics.
 //!
 //! - `rpc`: the metrics of every gRPC server
-//! - `durations`: histograms that remember a trace for each of their buckets
-//! - `readings`: gauges that are read when somebody looks
-//! - `capped`: labels that users make up, bounded
-//! - `ledgers`: gauges that are set from ledgers
-//! - `page`: what `/metrics` answers; `openmetrics`: the same with the traces
+//! - `durations`: histograms with exemplars
+//! - `readings`: gauges that are computed when they are scraped
+//! - `capped`: user-chosen labels with a limited number of values
+//! - `ledgers`: gauges that are computed from ledgers
+//! - `page`: the response of `/metrics`; `openmetrics`: its OpenMetrics format, with exemplars
 
 mod capped;
 mod durations;
@@ -29,20 +29,20 @@ pub use self::rpc::RpcMetrics;
 
 use crate::error::Reason;
 
-/// From 100 µs to 60 s.
+/// Buckets from 100 µs to 60 s.
 const BUCKETS: &[f64] = &[
     0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
     30.0, 60.0,
 ];
 
-/// A registry whose metrics all have the label `service`: services have metrics of the same names, and in
-/// one process also the same page.
+/// A registry whose metrics all have the label `service`: services have metrics with the same names, and
+/// those of one process share a page.
 pub fn registry_of(service: &str) -> Registry {
     let labels = HashMap::from([("service".to_owned(), service.to_owned())]);
-    Registry::new_custom(None, Some(labels)).expect("there is no prefix that could be wrong")
+    Registry::new_custom(None, Some(labels)).expect("no prefix is given")
 }
 
-/// Registers a metric. Of two parts that register the same one in the same registry, the second is not
+/// Registers a metric. If the same metric is already registered, logs a warning, and the new one is not
 /// shown.
 pub fn register<M>(registry: &Registry, metric: M) -> M
 where
@@ -61,12 +61,12 @@ pub fn duration_histogram(registry: &Registry, name: &str, help: &str, labels: &
     register(registry, HistogramVec::new(options, labels).expect("the metric is well-formed"))
 }
 
-/// A gauge of whole numbers.
+/// An integer gauge.
 pub fn int_gauge(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
     register(registry, IntGaugeVec::new(Opts::new(name, help), labels).expect("the metric is well-formed"))
 }
 
-/// A counter of whole numbers.
+/// An integer counter.
 pub fn int_counter(
     registry: &Registry,
     name: &str,
@@ -77,7 +77,7 @@ pub fn int_counter(
     register(registry, counter.expect("the metric is well-formed"))
 }
 
-/// What a reason is called in a label: `worker_lost`.
+/// A reason as a label value, such as `worker_lost`.
 pub fn reason_label(reason: Reason) -> String {
     let name = reason.as_str_name();
     name.strip_prefix("REASON_").unwrap_or(name).to_lowercase()

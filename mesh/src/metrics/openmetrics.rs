@@ -1,4 +1,4 @@
-//! OpenMetrics 1.0: what Prometheus' own format has, and exemplars.
+//! The OpenMetrics 1.0 format: like Prometheus' text format, with exemplars.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -7,16 +7,16 @@ use prometheus::proto::{Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::durations::{BUCKET, EXEMPLARS, TRACE_ID};
 
-/// Who takes it says this.
+/// The media type that clients of this format accept.
 pub(super) const MEDIA_TYPE: &str = "application/openmetrics-text";
-/// What an answer says that is in it.
+/// The content type of a response.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// How the samples of a counter end.
+/// The suffix of a counter's samples.
 const TOTAL: &str = "_total";
 
-/// Writes families, each of which stands once, with their exemplars; these are by the names of families of
-/// their own, see [`super::durations`].
+/// Writes families, each of which occurs once, with their exemplars, which are families of their own; see
+/// [`super::durations`].
 pub(super) fn encode<'a>(
     families: impl Iterator<Item = &'a MetricFamily>,
     exemplars: &BTreeMap<String, MetricFamily>,
@@ -48,7 +48,7 @@ impl<'a> Exemplars<'a> {
     }
 }
 
-/// What tells a series from others, whatever the order of its labels.
+/// The labels that identify a series, sorted.
 fn series(metric: &Metric) -> Vec<(&str, &str)> {
     let pairs = metric.get_label().iter().map(|pair| (pair.name(), pair.value()));
     let mut own: Vec<_> = pairs.filter(|(name, _)| !matches!(*name, BUCKET | TRACE_ID)).collect();
@@ -69,7 +69,7 @@ impl Writer<'_, '_> {
     fn family(&mut self, family: &MetricFamily) {
         let full = family.name();
         let (name, kind) = match family.get_field_type() {
-            // Samples of a counter end in `_total`, and its family does not.
+            // The samples of a counter end in `_total`; the name of its family does not.
             MetricType::COUNTER => match full.strip_suffix(TOTAL) {
                 Some(name) => (name, "counter"),
                 None => (full, "unknown"),
@@ -86,7 +86,7 @@ impl Writer<'_, '_> {
                 MetricType::COUNTER => self.sample(full, metric, None, metric.get_counter().get_value()),
                 MetricType::GAUGE => self.sample(full, metric, None, metric.get_gauge().get_value()),
                 MetricType::HISTOGRAM => self.histogram(full, metric, metric.get_histogram()),
-                // Nothing of ours.
+                // The services have no such metrics.
                 MetricType::SUMMARY | MetricType::UNTYPED => {}
             }
         }
@@ -123,7 +123,7 @@ impl Writer<'_, '_> {
         let _ = writeln!(self.text, " {}", number(value));
     }
 
-    /// The name and the labels.
+    /// Writes the name and the labels.
     fn start(&mut self, name: &str, metric: &Metric, more: Option<(&str, &str)>) {
         self.text.push_str(name);
         let own = metric.get_label().iter().map(|pair| (pair.name(), pair.value()));
@@ -137,7 +137,7 @@ impl Writer<'_, '_> {
     }
 }
 
-/// As Prometheus reads it: whole numbers have a fraction, too.
+/// Formats a number for Prometheus: whole numbers have a fraction, too.
 fn number(value: f64) -> String {
     match value {
         value if value.is_nan() => "NaN".to_owned(),
@@ -203,7 +203,7 @@ funless_c_seconds_count{y="z",service="s"} 1
     }
 
     #[test]
-    fn each_bucket_has_its_last_trace_and_only_openmetrics_shows_it() {
+    fn each_bucket_has_its_latest_trace_as_an_exemplar_in_openmetrics_only() {
         let registry = registry_of("s");
         let durations = Durations::new(&registry, "funless_c_seconds", "C.", &["y"]);
         let observed = [("a", 0.5, 1), ("a", 0.4, 2), ("a", 0.0001, 3), ("a", 99.0, 4), ("b", 0.5, 5)];
@@ -221,10 +221,10 @@ funless_c_seconds_count{y="z",service="s"} 1
         assert_eq!(shown.len(), expected.len(), "{openmetrics}");
         for ((sample, exemplar), (label, le, trace, value)) in shown.iter().zip(expected) {
             let series = format!("funless_c_seconds_bucket{{y=\"{label}\",service=\"s\",le=\"{le}\"}} ");
-            assert!(sample.starts_with(&series), "{sample} is of {series}");
+            assert!(sample.starts_with(&series), "{sample} should start with {series}");
             let start = format!("{{trace_id=\"{trace:0>32}\"}} {value} ");
             let at = exemplar.strip_prefix(&start).and_then(|at| at.parse::<f64>().ok());
-            assert!(at.is_some_and(|at| at > 1.7e9), "{exemplar} starts with {start}");
+            assert!(at.is_some_and(|at| at > 1.7e9), "{exemplar} should start with {start}");
         }
         assert!(!openmetrics.contains(EXEMPLARS) && !text.contains("trace_id"), "{openmetrics}{text}");
 

@@ -1,4 +1,4 @@
-//! What `/metrics` answers.
+//! The response of `/metrics`.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -9,10 +9,10 @@ use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 use super::durations::EXEMPLARS;
 use super::openmetrics;
 
-/// The metrics of all `registries`, and what media type that is: OpenMetrics with exemplars for who takes
-/// it, by the header `accept`, and Prometheus' own format for everybody else.
+/// The content type and the metrics of all `registries`: OpenMetrics with exemplars if the header `accept`
+/// contains it, and Prometheus' text format otherwise.
 pub(crate) fn page(registries: &[Registry], accept: &str) -> prometheus::Result<(&'static str, String)> {
-    // Services of one process have metrics of the same names, each of which may stand only once.
+    // Services of one process have metrics with the same names, and each family may occur only once.
     let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
     for mut family in registries.iter().flat_map(Registry::gather) {
         match families.entry(family.name().to_owned()) {

@@ -1,4 +1,4 @@
-//! Gauges that are read when somebody looks, and cost nothing before.
+//! Gauges that are computed when they are scraped.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,10 +13,10 @@ use tokio::sync::Semaphore;
 use super::register;
 use crate::health::Readiness;
 
-/// Series: the values of the labels, and what is read.
+/// Series: the values of the labels, and the value.
 type Series = Vec<(Vec<String>, f64)>;
 
-/// Gauges of one name.
+/// Gauges with one name.
 #[derive(Clone)]
 struct Readings {
     desc: Desc,
@@ -29,7 +29,8 @@ impl fmt::Debug for Readings {
     }
 }
 
-/// A gauge that has these labels and shows what `read` gives. Others of this name differ in the values.
+/// Registers a gauge with these labels and the value that `read` returns. Gauges with the same name need
+/// other label values.
 pub fn read_gauge(
     registry: &Registry,
     name: &str,
@@ -43,7 +44,7 @@ pub fn read_gauge(
     register(registry, Readings { desc, read: Arc::new(move || vec![(Vec::new(), read())]) });
 }
 
-/// Gauges that differ in their labels, of which there are as many as `read` gives.
+/// Registers gauges with the label values and values that `read` returns.
 pub fn read_gauges(
     registry: &Registry,
     name: &str,
@@ -101,19 +102,19 @@ impl Collector for Readings {
     }
 }
 
-/// Shows how many of the permits for `what`, which are `most`, are in use.
-pub fn show_permits(registry: &Registry, what: &str, most: usize, permits: &Arc<Semaphore>) {
+/// Registers gauges of the permits for `what`: those in use, and their limit.
+pub fn show_permits(registry: &Registry, what: &str, limit: usize, permits: &Arc<Semaphore>) {
     let permits = Arc::clone(permits);
     let labels = [("for", what)];
-    let help = "Permits that are in use: what runs at once.";
+    let help = "Permits in use.";
     read_gauge(registry, "funless_permits_in_use", help, &labels, move || {
-        most.saturating_sub(permits.available_permits()) as f64
+        limit.saturating_sub(permits.available_permits()) as f64
     });
-    let help = "Permits that there are; what comes when all are in use is refused as OVERLOADED.";
-    read_gauge(registry, "funless_permits_limit", help, &labels, move || most as f64);
+    let help = "The maximum number of permits in use; further requests are refused as OVERLOADED.";
+    read_gauge(registry, "funless_permits_limit", help, &labels, move || limit as f64);
 }
 
-/// Shows whether a service is ready.
+/// Registers a gauge that shows whether a service is ready.
 pub fn show_readiness(registry: &Registry, readiness: &Readiness) {
     let ready = readiness.watch();
     read_gauge(registry, "funless_ready", "1 while the service is ready.", &[], move || {
@@ -121,13 +122,19 @@ pub fn show_readiness(registry: &Registry, readiness: &Readiness) {
     });
 }
 
-/// Shows what this process uses, and which version it is.
+/// Registers the metrics of this process and its version.
 pub fn show_process(registry: &Registry) {
     if let Err(error) = registry.register(Box::new(ProcessCollector::for_self())) {
-        tracing::warn!(%error, "what this process uses is not shown");
+        tracing::warn!(%error, "the metrics of this process are not available");
     }
     let version = [("version", env!("CARGO_PKG_VERSION"))];
-    read_gauge(registry, "funless_build_info", "1; the label says which version runs.", &version, || 1.0);
+    read_gauge(
+        registry,
+        "funless_build_info",
+        "1; the label `version` is the service's version.",
+        &version,
+        || 1.0,
+    );
 }
 
 #[cfg(test)]
@@ -139,7 +146,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn permits_of_several_kinds_stand_side_by_side() {
+    async fn permits_have_a_series_per_kind() {
         let registry = Registry::new();
         let permits = Arc::new(Semaphore::new(3));
         show_permits(&registry, "a", 3, &permits);
@@ -152,14 +159,14 @@ mod tests {
             "funless_permits_limit{for=\"a\"} 3",
             "funless_permits_limit{for=\"b\"} 2",
         ] {
-            assert!(page.lines().any(|other| other == line), "{line} is in {page}");
+            assert!(page.lines().any(|other| other == line), "{line} is missing in {page}");
         }
         drop(held);
         assert!(text(&registry).contains("funless_permits_in_use{for=\"a\"} 0"));
     }
 
     #[test]
-    fn what_is_not_there_any_more_is_not_shown() {
+    fn removed_series_are_not_shown() {
         let registry = Registry::new();
         let names = Arc::new(parking_lot::Mutex::new(vec!["a", "b"]));
         let read = Arc::clone(&names);

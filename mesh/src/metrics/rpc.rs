@@ -1,4 +1,4 @@
-//! Metrics of every gRPC server: requests by outcome, their duration, how many run.
+//! Metrics of every gRPC server: calls by status code, their duration, and calls in progress.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use super::{Durations, int_gauge};
 pub struct RpcMetrics {
     duration: Durations,
     in_flight: IntGaugeVec,
-    /// Paths that may be labels. Whatever else is asked for counts as [`UNKNOWN`].
+    /// The paths that are used as labels. All others count as [`UNKNOWN`].
     known: Arc<HashSet<String>>,
 }
 
 const UNKNOWN: &str = "unknown";
 
 impl RpcMetrics {
-    /// Registers them.
+    /// Registers the metrics.
     pub fn new(registry: &Registry) -> Self {
         let descriptors = [proto::FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET];
         Self {
@@ -31,19 +31,14 @@ impl RpcMetrics {
             duration: Durations::new(
                 registry,
                 "funless_rpc_server_duration_seconds",
-                "Time from a call's arrival to the end of its answer.",
+                "Time from the arrival of a call to the end of its response.",
                 &["rpc", "code"],
             ),
-            in_flight: int_gauge(
-                registry,
-                "funless_rpc_server_in_flight",
-                "Calls that have arrived and are not yet answered in full.",
-                &["rpc"],
-            ),
+            in_flight: int_gauge(registry, "funless_rpc_server_in_flight", "Calls in progress.", &["rpc"]),
         }
     }
 
-    /// Starts to count one call to `rpc`, a path.
+    /// Starts the observation of a call to the path `rpc`.
     pub(crate) fn start(&self, rpc: &str) -> RpcObservation {
         let rpc = if self.known.contains(rpc) { rpc } else { UNKNOWN };
         self.in_flight.with_label_values(&[rpc]).inc();
@@ -57,7 +52,7 @@ impl RpcMetrics {
     }
 }
 
-/// The paths of the methods that encoded descriptors name.
+/// The paths of the methods in encoded descriptors.
 fn methods(descriptors: &[u8]) -> Vec<String> {
     let files =
         prost_types::FileDescriptorSet::decode(descriptors).expect("the descriptors are our own").file;
@@ -71,12 +66,12 @@ fn methods(descriptors: &[u8]) -> Vec<String> {
     paths.collect()
 }
 
-/// One call; counted when it is dropped.
+/// The observation of one call; recorded on drop.
 pub(crate) struct RpcObservation {
     metrics: RpcMetrics,
     rpc: String,
     started: Instant,
-    /// Cancelled until the answer says otherwise.
+    /// Cancelled until the response has a status.
     code: Code,
     trace: Option<TraceId>,
 }
@@ -86,7 +81,7 @@ impl RpcObservation {
         self.code = code;
     }
 
-    /// The call is seen in this trace.
+    /// Sets the trace that the call belongs to.
     pub(crate) fn of_trace(&mut self, trace: Option<TraceId>) {
         self.trace = trace;
     }

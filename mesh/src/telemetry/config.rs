@@ -1,4 +1,4 @@
-//! How a service is seen.
+//! The configuration of logs and traces.
 
 use std::io::IsTerminal as _;
 
@@ -8,22 +8,23 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryConfig {
-    /// What is logged: a level, or levels by module: `info,scheduler_svc=debug`.
+    /// The log levels: one level, or levels by module, such as `info,scheduler_svc=debug`.
     pub log: String,
-    /// How lines look.
+    /// The format of log lines.
     pub format: LogFormat,
-    /// Where traces go: an OTLP gRPC receiver such as `http://127.0.0.1:4317`. Absent: nowhere.
+    /// The OTLP gRPC receiver of traces, such as `http://127.0.0.1:4317`. Absent: traces are not exported.
     pub otlp_endpoint: Option<String>,
-    /// The share of traces that start here and are kept, 0 to 1. A caller's decision is followed.
+    /// The ratio of traces that begin here and are sampled, 0 to 1. The sampling decision of a caller is
+    /// followed.
     pub sample_ratio: f64,
-    /// Of a request that fails in a trace that is not kept, keep what its entrance saw: one span.
+    /// Whether to export one span for a request that fails in a trace that is not sampled.
     pub keep_errors: bool,
-    /// Ended spans that may wait to be exported; more are dropped and counted.
+    /// The maximum number of ended spans waiting for export; more are dropped and counted.
     pub queued_spans: usize,
 }
 
 impl TelemetryConfig {
-    /// What types cannot say. An error names the key.
+    /// Checks the ranges of values. An error names the key.
     pub fn validate(&self) -> Result<(), String> {
         if !(0.0..=1.0).contains(&self.sample_ratio) {
             return Err(format!(
@@ -52,20 +53,20 @@ impl Default for TelemetryConfig {
     }
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people on a terminal, else JSON.
+    /// `Human` on a terminal, `Json` otherwise.
     Auto,
-    /// For people.
+    /// Text for people.
     Human,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 impl LogFormat {
-    /// Whether lines on this process' standard error are for people.
+    /// Whether this process logs text for people to standard error.
     pub fn is_human(self) -> bool {
         match self {
             Self::Human => true,

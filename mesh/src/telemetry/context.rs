@@ -1,7 +1,6 @@
 //! The trace context: W3C `traceparent`, `tracestate` and `baggage`.
 //!
-//! It is handed on whether traces are exported here or not: a mesh that exports nothing is not a gap in the
-//! traces of its callers.
+//! It is propagated even if this process does not export traces, so that its callers' traces have no gap.
 
 use std::sync::LazyLock;
 
@@ -15,10 +14,10 @@ use tracing::Span;
 use tracing::instrument::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// Says to the caller which span was made of its request.
+/// Tells the caller the span of its request.
 static TRACE_RESPONSE: LazyLock<HeaderName> = LazyLock::new(|| HeaderName::from_static("traceresponse"));
 
-/// The context that the headers of a request carry; an empty one when they carry none.
+/// The context in the headers of a request; empty if there is none.
 pub fn parent_of(headers: &HeaderMap) -> Context {
     if !headers.contains_key("traceparent") && !headers.contains_key("baggage") {
         return Context::new();
@@ -28,12 +27,12 @@ pub fn parent_of(headers: &HeaderMap) -> Context {
     })
 }
 
-/// Whether what runs now belongs to a trace that is kept.
+/// Whether the current trace is sampled.
 pub fn is_sampled() -> bool {
     Context::map_current(|context| context.span().span_context().is_sampled())
 }
 
-/// The id of the trace that what runs now belongs to.
+/// The id of the current trace.
 pub fn current_trace_id() -> Option<String> {
     Context::map_current(|context| {
         let span = context.span();
@@ -42,7 +41,7 @@ pub fn current_trace_id() -> Option<String> {
     })
 }
 
-/// The same, if that trace is one that is kept.
+/// The id of the current trace, if it is sampled.
 pub fn sampled_trace_id() -> Option<TraceId> {
     Context::map_current(|context| {
         let span = context.span();
@@ -51,7 +50,7 @@ pub fn sampled_trace_id() -> Option<TraceId> {
     })
 }
 
-/// Writes the current context into the headers of a request that leaves.
+/// Writes the current context into the headers of an outgoing request.
 pub fn inject_current(headers: &mut HeaderMap) {
     let context = Context::current();
     if !context.span().span_context().is_valid() && context.baggage().is_empty() {
@@ -62,7 +61,7 @@ pub fn inject_current(headers: &mut HeaderMap) {
     });
 }
 
-/// The current span for the headers of an answer, if it is one of ours.
+/// The header that names `span` in a response; `None` if the span is disabled.
 pub fn trace_response(span: &Span) -> Option<(HeaderName, HeaderValue)> {
     if span.is_disabled() {
         return None;
@@ -74,13 +73,12 @@ pub fn trace_response(span: &Span) -> Option<(HeaderName, HeaderValue)> {
     Some((TRACE_RESPONSE.clone(), HeaderValue::try_from(value).ok().filter(|_| span.is_valid())?))
 }
 
-/// Work in a trace.
+/// Runs futures within a trace.
 pub trait Traced: Future + Sized {
-    /// Runs within `span`, which continues the trace of `parent`; within `parent` itself when spans are
-    /// not exported here.
+    /// Runs within `span` as a child of `parent`, or within `parent` itself if spans are not exported here.
     fn traced(self, span: Span, parent: Context) -> impl Future<Output = Self::Output>;
 
-    /// Takes the current trace along to another task.
+    /// Runs within the current trace, even in another task.
     fn in_current_trace(self) -> impl Future<Output = Self::Output>;
 }
 
@@ -89,7 +87,7 @@ impl<F: Future> Traced for F {
         if span.is_disabled() {
             return self.with_context(parent).await;
         }
-        // Fails when the layer is not there, and then the span is disabled.
+        // It fails only without the layer, and then the span is disabled.
         let _ = span.set_parent(parent);
         self.instrument(span).await
     }

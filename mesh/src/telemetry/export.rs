@@ -1,4 +1,4 @@
-//! The way of spans to the collector: bounded, counted, and never waited for.
+//! Export of spans to the collector: the queue is bounded, spans are counted, and nothing waits for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,23 +15,23 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::metrics::register;
 
-/// How long spans wait for others to be sent with.
+/// How long spans wait to be sent in a batch.
 const BATCH_DELAY: Duration = Duration::from_secs(1);
-/// Spans that are sent with one call.
+/// The maximum number of spans in one call.
 const BATCH: usize = 512;
 
-/// A queue of ended spans and the thread that sends them. Clones share them.
+/// A queue of ended spans and the thread that exports them. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Export(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     batches: BatchSpanProcessor,
-    most: usize,
+    max: usize,
     counts: Counts,
 }
 
-/// What becomes of ended spans.
+/// Metrics of ended spans by outcome.
 #[derive(Debug, Clone)]
 struct Counts {
     all: IntCounterVec,
@@ -46,10 +46,10 @@ impl Counts {
     fn new() -> Self {
         let options = Opts::new(
             "funless_telemetry_spans_total",
-            "Ended spans: exported, dropped since the queue was full, or failed since the collector did not take them.",
+            "Ended spans: exported, dropped (the queue was full) or failed (the collector did not accept them).",
         );
         let all = IntCounterVec::new(options, &["outcome"]).expect("the metric is well-formed");
-        let queued = IntGauge::new("funless_telemetry_spans_queued", "Ended spans that wait to be exported.");
+        let queued = IntGauge::new("funless_telemetry_spans_queued", "Ended spans waiting for export.");
         Self {
             exported: all.with_label_values(&["exported"]),
             dropped: all.with_label_values(&["dropped"]),
@@ -60,9 +60,9 @@ impl Counts {
         }
     }
 
-    /// Takes one of `most` places, if one is free.
-    fn add_waiting(&self, most: usize) -> bool {
-        let one_more = |waiting: usize| (waiting < most).then_some(waiting + 1);
+    /// Takes one of `max` places in the queue. Returns false if none is free.
+    fn add_waiting(&self, max: usize) -> bool {
+        let one_more = |waiting: usize| (waiting < max).then_some(waiting + 1);
         let admitted = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok();
         if admitted {
             self.queued.inc();
@@ -77,19 +77,19 @@ impl Counts {
 }
 
 impl Export {
-    /// Sends through `exporter` what fits into a queue of `most` spans, and drops the rest.
-    pub(super) fn new(exporter: Otlp, resource: &Resource, most: usize) -> Self {
+    /// Exports spans through `exporter`, with a queue of at most `max` spans; more are dropped.
+    pub(super) fn new(exporter: Otlp, resource: &Resource, max: usize) -> Self {
         let counts = Counts::new();
         let exporter = Counting { exporter, counts: counts.clone(), failing: AtomicBool::new(false) };
         let config = BatchConfigBuilder::default()
-            // What is over our own bound never comes here: it is counted before.
-            .with_max_queue_size(most + BATCH)
-            .with_max_export_batch_size(BATCH.min(most))
+            // Spans over our own limit never get here: they are counted as dropped before.
+            .with_max_queue_size(max + BATCH)
+            .with_max_export_batch_size(BATCH.min(max))
             .with_scheduled_delay(BATCH_DELAY)
             .build();
         let mut batches = BatchSpanProcessor::builder(exporter).with_batch_config(config).build();
         batches.set_resource(resource);
-        Self(Arc::new(Inner { batches, most, counts }))
+        Self(Arc::new(Inner { batches, max, counts }))
     }
 
     pub(super) fn register(&self, registry: &Registry) {
@@ -105,7 +105,7 @@ impl SpanProcessor for Export {
         if !span.span_context.is_sampled() {
             return;
         }
-        if !self.0.counts.add_waiting(self.0.most) {
+        if !self.0.counts.add_waiting(self.0.max) {
             self.0.counts.dropped.inc();
             return;
         }
@@ -121,7 +121,7 @@ impl SpanProcessor for Export {
     }
 }
 
-/// An exporter that counts, and says once when the collector fails and once when it is back.
+/// An exporter that counts spans, and logs once when the collector fails and once when it recovers.
 #[derive(Debug)]
 struct Counting {
     exporter: Otlp,
@@ -138,13 +138,13 @@ impl SpanExporter for Counting {
             Ok(()) => {
                 self.counts.exported.inc_by(count as u64);
                 if self.failing.swap(false, Ordering::Relaxed) {
-                    tracing::info!("the collector takes traces again");
+                    tracing::info!("the collector accepts traces again");
                 }
             }
             Err(error) => {
                 self.counts.failed.inc_by(count as u64);
                 if !self.failing.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(%error, "the collector does not take traces; they are lost until it does");
+                    tracing::warn!(%error, "the collector does not accept traces; they are lost until it does");
                 }
             }
         }

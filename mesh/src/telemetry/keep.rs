@@ -1,8 +1,8 @@
 //! Failed requests of traces that are not sampled.
 //!
-//! Whether a trace is sampled is decided where it begins, before anything is known of its end. What can
-//! be kept honestly of a failed request that was not sampled is what its entrance saw: one span, with the
-//! ids that went into the logs and to the caller. The hops behind are not in it.
+//! The sampling decision is made when a trace begins, before its outcome is known. For a failed request that
+//! was not sampled, one span is exported: that of the entry point, with the ids that are in the logs and in
+//! the response. It has no child spans.
 
 use std::time::SystemTime;
 
@@ -15,7 +15,7 @@ use tracing_subscriber::Layer;
 
 use super::export::Export;
 
-/// A layer that only keeps the way to the collector at hand.
+/// A layer that only holds the exporter, so that [`keep_error`] can find it.
 pub(super) struct ExportHandle(Export);
 
 impl ExportHandle {
@@ -26,23 +26,23 @@ impl ExportHandle {
 
 impl<S: Subscriber> Layer<S> for ExportHandle {}
 
-/// What the entrance saw of a failed request.
+/// The span of a failed request, as the entry point saw it.
 #[derive(Debug)]
 pub struct Kept {
-    /// What the request's span is called.
+    /// The span's name.
     pub name: String,
-    /// Of which kind it is.
+    /// The span's kind.
     pub kind: SpanKind,
-    /// When it began.
+    /// The start time.
     pub start: SystemTime,
-    /// What went wrong, in words that hold no secrets.
+    /// The error message. Must not contain secrets.
     pub error: String,
-    /// Attributes by the semantic conventions.
+    /// Attributes, following the semantic conventions.
     pub attributes: Vec<KeyValue>,
 }
 
-/// Exports one span for a failed request whose `span` was not sampled; one that was is exported anyway.
-/// A trace whose beginning is elsewhere is left to who sampled it.
+/// Exports one span for a failed request whose `span` was not sampled; a sampled span is exported anyway. A
+/// request with a parent is skipped: its trace began elsewhere, and so did the sampling decision.
 pub fn keep_error(span: &Span, has_parent: bool, kept: impl FnOnce() -> Kept) {
     if span.is_disabled() || has_parent {
         return;

@@ -1,4 +1,4 @@
-//! Log lines: which are written, and how they name their trace.
+//! Log lines: their levels, and the ids of their traces.
 
 use std::fmt;
 
@@ -10,19 +10,19 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-/// Lines of another format, each with the ids of the trace and the span that it belongs to.
+/// Wraps a format and adds the ids of the current trace and span to each line.
 pub(super) struct WithTrace<F> {
     lines: F,
     for_machines: bool,
 }
 
 impl<F> WithTrace<F> {
-    /// Around a format for people: the ids stand at the end.
+    /// Wraps a text format: the ids are at the end of the line.
     pub(super) fn for_people(lines: F) -> Self {
         Self { lines, for_machines: false }
     }
 
-    /// Around a format of JSON objects: the ids are their first members.
+    /// Wraps a JSON format: the ids are the first members of the object.
     pub(super) fn for_machines(lines: F) -> Self {
         Self { lines, for_machines: true }
     }
@@ -59,7 +59,7 @@ where
     }
 }
 
-/// Changes what is logged while the process runs. Cheap to clone.
+/// Changes the log levels while the process runs. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct LogControl(reload::Handle<EnvFilter, Registry>);
 
@@ -68,12 +68,12 @@ impl LogControl {
         Self(handle)
     }
 
-    /// What is logged now: a level, or levels by module.
+    /// The current log levels: one level, or levels by module.
     pub fn levels(&self) -> String {
         self.0.with_current(ToString::to_string).unwrap_or_default()
     }
 
-    /// Logs this from now on, or says what is wrong with it.
+    /// Sets the log levels. An error says what is wrong with `levels`.
     pub fn set(&self, levels: &str) -> Result<(), String> {
         let wrong = |error: &dyn fmt::Display| {
             format!(

@@ -1,16 +1,16 @@
 //! Logs and traces of a process, and the trace context between processes.
 //!
-//! Spans are `tracing` spans with the target [`SPANS`]; nothing but the OpenTelemetry layer looks at
-//! them, so that without it they cost nothing. A trace begins where something enters the mesh: an HTTP
-//! request, a call of a gRPC client, an event, a delivery. What a service does for itself has none.
+//! Spans are `tracing` spans with the target [`SPANS`]. Only the OpenTelemetry layer enables them, so that
+//! without it they cost nothing. A trace begins at an entry point of the mesh: an HTTP request, a call of a
+//! gRPC client, an event, a delivery. A service's own background work is not traced.
 //!
-//! - `context`: the trace context as it comes and goes, also when nothing is exported
-//! - `export`: the bounded way to the collector
+//! - `context`: propagation of the trace context, even if nothing is exported
+//! - `export`: bounded export to the collector
 //! - `keep`: failed requests of traces that are not sampled
 //! - `lines`: log lines, each with the ids of its trace
 //! - `rpc`: the spans of calls, on both sides
 //! - `sampling`: which traces are exported
-//! - `stored`: spans that are kept beside what is done later, to be continued or linked to
+//! - `stored`: spans that are stored with deferred work, to be continued or linked to
 //! - `web`: the spans of requests to web servers
 
 mod config;
@@ -60,8 +60,9 @@ use self::lines::WithTrace;
 /// The target of spans that are exported.
 pub const SPANS: &str = "funless::spans";
 
-/// A span of what happens within a trace that is kept. There is none outside of one: what a service does for
-/// itself begins no traces, and of a trace that is not kept only the context goes on. Takes what `tracing::info_span!` takes after the target.
+/// A span within the current trace, if that is sampled; otherwise a disabled span: background work begins no
+/// traces, and an unsampled trace only propagates its context. Takes the arguments of `tracing::info_span!`
+/// after the target.
 #[macro_export]
 macro_rules! inner_span {
     ($($fields:tt)*) => {
@@ -72,12 +73,12 @@ macro_rules! inner_span {
     };
 }
 
-/// How long a collector may take for one batch.
+/// The timeout of the export of one batch.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the last spans may take when the process stops.
+/// The timeout of the last export when the process stops.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Keeps logging and tracing alive; flushes traces when it is shut down.
+/// The logs and traces of this process; [`Telemetry::shutdown`] flushes traces.
 #[derive(Debug)]
 #[must_use = "traces are exported only while it lives"]
 pub struct Telemetry {
@@ -85,14 +86,14 @@ pub struct Telemetry {
     log: LogControl,
 }
 
-/// Sets up logs and traces for this process, once. `service` names it in traces. Logs go to the
+/// Sets up logs and traces for this process; may be called once. `service` is its name in traces. Logs go to
 /// standard error.
 pub fn init(service: &str, config: &TelemetryConfig) -> anyhow::Result<Telemetry> {
     let levels = EnvFilter::try_new(&config.log).with_context(|| {
         format!("telemetry.log: {:?} is neither a level nor a list of levels by module", config.log)
     })?;
     let (levels, handle) = reload::Layer::new(levels);
-    // Colours are for terminals: a file or a collector would keep the escape sequences.
+    // Colors are only for terminals: files and log collectors would keep the escape sequences.
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
@@ -101,15 +102,15 @@ pub fn init(service: &str, config: &TelemetryConfig) -> anyhow::Result<Telemetry
     } else {
         lines.json().flatten_event(true).map_event_format(WithTrace::for_machines).boxed()
     };
-    // Spans are for traces alone. What the exporter says about itself, `export` says better.
-    let of_ours =
+    // Log lines do not contain spans. `export` logs failures of the exporter, so its own logs are dropped.
+    let is_own_event =
         filter_fn(|metadata| !metadata.is_span() && !metadata.target().starts_with("opentelemetry"));
-    let lines = lines.with_filter(levels.and(of_ours));
+    let lines = lines.with_filter(levels.and(is_own_event));
 
     hand_on_contexts();
     let traces = config.otlp_endpoint.as_ref().map(|to| traces(service, to, config)).transpose()?;
-    // Each has a filter of its own: what no layer wants costs nothing, and a layer without a filter, or none
-    // in its place, would want everything.
+    // Each layer has a filter of its own, so that events and spans that no layer wants cost nothing. A layer
+    // without a filter, or `None` in place of a layer, would enable everything.
     let mut layers = vec![lines.boxed()];
     if let Some((provider, export)) = &traces {
         layers.push(span_layer(provider.tracer("funless")).boxed());
@@ -121,7 +122,7 @@ pub fn init(service: &str, config: &TelemetryConfig) -> anyhow::Result<Telemetry
     Ok(Telemetry { traces, log: LogControl::new(handle) })
 }
 
-/// Makes the spans of this process those of `tracer`.
+/// The layer that sends the spans of this process to `tracer`.
 pub(crate) fn span_layer<S>(tracer: SdkTracer) -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -135,8 +136,7 @@ where
         .with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target() == SPANS))
 }
 
-/// From now on the contexts of traces are read from the headers of requests, and written into them. Part
-/// of [`init`].
+/// Enables propagation of trace contexts in the headers of requests. [`init`] calls it.
 pub fn hand_on_contexts() {
     opentelemetry::global::set_text_map_propagator(TextMapCompositePropagator::new(vec![
         Box::new(TraceContextPropagator::new()),
@@ -165,25 +165,25 @@ fn traces(service: &str, to: &str, config: &TelemetryConfig) -> anyhow::Result<(
         .with_sampler(sampler(config.sample_ratio))
         .with_resource(resource)
         .build();
-    // For spans that are known only when they have ended.
+    // For spans that are created only after they have ended.
     opentelemetry::global::set_tracer_provider(provider.clone());
     Ok((provider, export))
 }
 
 impl Telemetry {
-    /// Shows in `registry` what becomes of the spans.
+    /// Registers the metrics of exported spans.
     pub fn register(&self, registry: &Registry) {
         if let Some((_, export)) = &self.traces {
             export.register(registry);
         }
     }
 
-    /// What is logged can be changed with this.
+    /// Controls the log levels.
     pub fn log(&self) -> &LogControl {
         &self.log
     }
 
-    /// Sends what has not been sent. Blocks for a few seconds at most.
+    /// Exports the remaining spans. Blocks for at most a few seconds.
     pub fn shutdown(self) {
         if let Some((provider, _)) = self.traces
             && let Err(error) = provider.shutdown_with_timeout(FLUSH_TIMEOUT)

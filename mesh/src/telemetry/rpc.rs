@@ -1,4 +1,4 @@
-//! The spans of calls, on both sides.
+//! The spans of gRPC calls, on the client and on the server.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,7 +12,7 @@ use tracing::field::Empty;
 use super::SPANS;
 use crate::endpoint::Endpoint;
 
-/// The span of a call until its status is known. One that does not end with a status was given up.
+/// The span of a call until its status is known. A span without a status belongs to a cancelled call.
 #[derive(Debug, Clone)]
 pub(crate) struct RpcSpan {
     span: Span,
@@ -44,18 +44,18 @@ macro_rules! rpc_span {
     }};
 }
 
-/// A call that leaves for `endpoint`.
+/// The span of an outgoing call to `endpoint`.
 pub(crate) fn client_span(path: &str, endpoint: &Endpoint) -> RpcSpan {
     let span = rpc_span!("rpc client", "client", path, server.address = tracing::field::display(endpoint));
     RpcSpan { span, is_error: |code| code != Code::Ok }
 }
 
-/// A call that has come.
+/// The span of an incoming call.
 pub(crate) fn server_span(path: &str) -> RpcSpan {
     RpcSpan { span: rpc_span!("rpc server", "server", path), is_error: is_servers_error }
 }
 
-/// Whether the server is to blame, by the semantic conventions.
+/// Whether the code is an error of the server, by the semantic conventions.
 fn is_servers_error(code: Code) -> bool {
     matches!(
         code,
@@ -74,7 +74,7 @@ impl RpcSpan {
         &self.span
     }
 
-    /// The call has ended with the status in these headers or trailers, if one is there.
+    /// Records the status in these headers or trailers, if there is one.
     pub(crate) fn ended_with(&self, headers: &HeaderMap) {
         if self.span.is_disabled() {
             return;
@@ -84,12 +84,12 @@ impl RpcSpan {
         }
     }
 
-    /// The body of the call's answer: what makes it belongs to the call, which ends with its trailers.
+    /// Wraps the response's body, which is produced within the span. The call ends with the body's trailers.
     pub(crate) fn within<B>(self, body: B) -> RpcBody<B> {
         RpcBody { body, call: self }
     }
 
-    /// The call has ended with this status.
+    /// Records the call's status.
     pub(crate) fn ended(&self, code: Code) {
         self.span.record("rpc.grpc.status_code", code as i32);
         if (self.is_error)(code) {

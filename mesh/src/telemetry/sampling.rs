@@ -1,19 +1,18 @@
-//! Which traces are exported.
+//! Sampling: which traces are exported.
 
 use opentelemetry::trace::{Link, SpanKind, TraceId};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{Sampler, SamplingResult, ShouldSample};
 
-/// Follows the parent; without one, what the span is linked to; else chance, by `ratio`.
+/// Follows the parent's decision; without a parent, that of linked spans; otherwise samples by `ratio`.
 pub(crate) fn sampler(ratio: f64) -> Sampler {
-    Sampler::ParentBased(Box::new(Roots { by_chance: Sampler::TraceIdRatioBased(ratio) }))
+    Sampler::ParentBased(Box::new(Roots { by_ratio: Sampler::TraceIdRatioBased(ratio) }))
 }
 
-/// Decides about the first span of a trace. One that is linked belongs to work for which it has been
-/// decided already.
+/// Samples root spans. A span with links belongs to work for which the decision has already been made.
 #[derive(Debug, Clone)]
 struct Roots {
-    by_chance: Sampler,
+    by_ratio: Sampler,
 }
 
 impl ShouldSample for Roots {
@@ -27,7 +26,7 @@ impl ShouldSample for Roots {
         links: &[Link],
     ) -> SamplingResult {
         let sampler = match links {
-            [] => &self.by_chance,
+            [] => &self.by_ratio,
             links if links.iter().any(|link| link.span_context.is_sampled()) => &Sampler::AlwaysOn,
             _ => &Sampler::AlwaysOff,
         };
@@ -48,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_decides_then_links_then_chance() {
+    fn a_parent_decides_then_links_then_the_ratio() {
         const ON: TraceFlags = TraceFlags::SAMPLED;
         const OFF: TraceFlags = TraceFlags::NOT_SAMPLED;
         let cases: [(Option<TraceFlags>, &[TraceFlags], f64, bool); 9] = [

@@ -1,4 +1,4 @@
-//! Spans as they are kept beside what is done later: to be continued then, or linked to.
+//! Spans that are stored with deferred work, to be continued or linked to later.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,10 +8,10 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// Spans that one span is linked to, at most.
+/// The maximum number of links of a span.
 const MAX_LINKS: usize = 128;
 
-/// A span of this process or of another, as W3C's `traceparent` names it: 55 bytes of text.
+/// A span of this or another process, as a W3C `traceparent`: 55 bytes of text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceParent {
     trace_id: TraceId,
@@ -20,12 +20,12 @@ pub struct TraceParent {
 }
 
 impl TraceParent {
-    /// The span in which this runs, or which its caller has told; `None` outside of traces.
+    /// The current span, or the one in the caller's context; `None` outside of a trace.
     pub fn current() -> Option<Self> {
         Context::map_current(Self::of_context)
     }
 
-    /// This span, which has begun from now on; `None` when spans are not exported here.
+    /// The context of `span`, which starts it; `None` if spans are not exported here.
     pub fn of(span: &Span) -> Option<Self> {
         if span.is_disabled() { None } else { Self::of_context(&span.context()) }
     }
@@ -50,7 +50,7 @@ impl TraceParent {
         self.trace_id.to_string()
     }
 
-    /// A context whose spans are its children.
+    /// A context in which new spans are its children.
     pub fn context(self) -> Context {
         Context::new().with_remote_span_context(self.span_context())
     }
@@ -66,7 +66,7 @@ impl fmt::Display for TraceParent {
     }
 }
 
-/// The text names no span.
+/// The text is not a valid `traceparent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid traceparent")]
 pub struct NoTraceParent;
@@ -91,14 +91,14 @@ impl FromStr for TraceParent {
     }
 }
 
-/// Links a span that has not begun to others: those that are exported, and only the first ones of many. If
-/// it is the first of its trace, it is exported if one of them is.
+/// Links a span that has not started to other spans: to the sampled ones, up to a limit. A root span is
+/// sampled if one of them is.
 pub fn link(span: &Span, to: impl IntoIterator<Item = TraceParent>) {
     if span.is_disabled() {
         return;
     }
     let (sampled, others): (Vec<_>, Vec<_>) = to.into_iter().partition(TraceParent::is_sampled);
-    // One that is not exported says that this one need not be, either.
+    // A link to an unsampled span tells the sampler not to sample this one.
     let others = others.into_iter().take(usize::from(sampled.is_empty()));
     for other in sampled.into_iter().take(MAX_LINKS).chain(others) {
         span.add_link(other.span_context());
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn traceparents_are_read_as_written() {
         for (text, sampled) in [
             ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", true),
             ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", false),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_none() {
+    fn other_texts_are_refused() {
         for text in [
             "",
             "00",

@@ -6,13 +6,13 @@ use url::Url;
 
 use crate::inner_span;
 
-/// A request that leaves for a web server, until it is answered.
+/// The span of an outgoing HTTP request.
 #[derive(Debug, Clone)]
 pub struct WebSpan(Span);
 
 impl WebSpan {
-    /// A request within the current trace, if there is one. The span says to whom it goes, and no more of
-    /// `url`: paths of web hooks and of some interfaces are secrets, too.
+    /// Starts a span within the current trace, if there is one. Of `url`, it contains only scheme, host and
+    /// port: paths of webhooks and of some APIs are secrets.
     pub fn new(method: &str, url: &Url) -> Self {
         Self(inner_span!(
             "http client",
@@ -33,7 +33,7 @@ impl WebSpan {
         &self.0
     }
 
-    /// It was answered with this status.
+    /// Records the status of the response.
     pub fn answered(&self, status: u16) {
         self.0.record("http.response.status_code", status);
         if status >= 400 {
@@ -42,13 +42,13 @@ impl WebSpan {
         }
     }
 
-    /// There is no answer.
+    /// Records that there was no response.
     pub fn no_answer(&self) {
         failed(&self.0, "no_answer");
     }
 }
 
-/// What `span` is about has failed, because of something of this kind.
+/// Marks `span` as failed, with this type of error.
 pub fn failed(span: &Span, error_type: &str) {
     span.record("otel.status_code", "ERROR");
     span.record("error.type", error_type);

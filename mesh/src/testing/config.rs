@@ -13,6 +13,6 @@ pub fn assert_invalid<C: ServiceConfig + Default>(cases: &[(&str, Change<C>)]) {
         let mut config = C::default();
         change(&mut config);
         let error = config.validate().expect_err(expected);
-        assert!(error.starts_with(expected), "{error:?} starts with {expected:?}");
+        assert!(error.starts_with(expected), "{error:?} should start with {expected:?}");
     }
 }

@@ -61,7 +61,7 @@ impl Database {
         files.collect()
     }
 
-    /// Executes a statement with parameters `$1`, `$2` and so on, behind the back of the service under test.
+    /// Executes a statement with parameters `$1`, `$2` and so on, bypassing the service under test.
     pub async fn execute<const N: usize>(&self, statement: &str, values: [Value; N]) {
         let db = self.connect().await;
         let statement = Statement::from_sql_and_values(db.get_database_backend(), statement, values);

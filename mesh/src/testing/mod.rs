@@ -1,9 +1,11 @@
-//! For the services' own tests: a service in this process, reached through a local channel or a
-//! real socket on a free port.
+//! Support for the services' own tests: a service in this process, reached through a local channel or a socket on a
+//! free port.
 
 pub mod config;
 #[cfg(feature = "database")]
 pub mod database;
+#[cfg(feature = "database")]
+pub mod disk;
 #[cfg(feature = "database")]
 pub mod postgres;
 pub mod spans;
@@ -25,14 +27,14 @@ use crate::run::Host;
 use crate::server::Service;
 use crate::tunnel;
 
-/// Surroundings for a service under test whose clients find it at `local:name`.
+/// A host for a service under test that clients reach at `local:name`.
 pub fn host(name: &str) -> Host {
     crate::tls::install_crypto();
     crate::telemetry::hand_on_contexts();
     Host::new(&ServerConfig::default(), Endpoint::Local(name.to_owned())).expect("the defaults are valid")
 }
 
-/// Serves `service` within this process and gives a channel to it.
+/// Serves `service` within this process, and returns a channel to it.
 pub fn serve_local(host: &Host, service: &Service) -> Channel {
     host.dialer.provide(service.name, service.router.clone());
     let _ = service.readiness.serving();
@@ -42,7 +44,7 @@ pub fn serve_local(host: &Host, service: &Service) -> Channel {
 /// A router served on a free port of the loopback interface until it is stopped or dropped.
 #[derive(Debug)]
 pub struct Served {
-    /// Where it is reached.
+    /// Its endpoint.
     pub endpoint: Endpoint,
     draining: CancellationToken,
     task: JoinHandle<()>,
@@ -54,7 +56,7 @@ impl Served {
         Self::start_at(0, router).await
     }
 
-    /// Serves `router` on this port; 0: a free one.
+    /// Serves `router` on `port`; 0 selects a free port.
     pub async fn start_at(port: u16, router: axum::Router) -> Self {
         let listen = Listen::Tcp(([127, 0, 0, 1], port).into());
         let listener = Listener::bind(&listen).await.expect("a free port");
@@ -69,12 +71,12 @@ impl Served {
         Dialer::default().dial(&self.endpoint).expect("a TCP endpoint")
     }
 
-    /// Cuts its connections at once, as the death of its process does.
+    /// Closes its connections at once, as when its process dies.
     pub fn kill(self) {
         self.task.abort();
     }
 
-    /// Drains it and waits for its end.
+    /// Drains it and waits until it has stopped.
     pub async fn stop(mut self) {
         self.draining.cancel();
         let _ = (&mut self.task).await;
@@ -87,7 +89,7 @@ impl Drop for Served {
     }
 }
 
-/// A tunnel within this process: its two ends, and what breaks it.
+/// A tunnel within this process: its two ends, and a token that breaks it.
 pub fn tunnel() -> (
     impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -113,15 +115,15 @@ fn carried(
     carried.chain(end.filter_map(std::future::ready))
 }
 
-/// Waits until `condition` holds, and panics naming `what` when it does not within ten seconds.
+/// Waits until `condition` holds. Panics with `what` after ten seconds.
 pub async fn eventually<F>(what: &str, mut condition: impl FnMut() -> F)
 where
     F: Future<Output = bool>,
 {
-    let patience = tokio::time::timeout(Duration::from_secs(10), async {
+    let waiting = tokio::time::timeout(Duration::from_secs(10), async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
-    assert!(patience.await.is_ok(), "waited in vain until {what}");
+    assert!(waiting.await.is_ok(), "timed out waiting until {what}");
 }

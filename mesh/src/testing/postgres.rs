@@ -1,16 +1,16 @@
-//! A PostgreSQL server of this test process: started with the first test that wants it, and gone
-//! with the process, however that ends.
+//! A PostgreSQL server of this test process. The first test that needs it starts it; it stops with the process, however
+//! that ends.
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use sea_orm::sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-/// Prints the directory of the server's socket once it takes connections, and lives until its input
-/// ends.
+/// Prints the directory of the server's socket once it accepts connections, and runs until its input ends.
 const SERVER: &str = r#"
 set -eu
 PATH="$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1):$PATH"
@@ -37,17 +37,25 @@ pub async fn create_database() -> String {
     name
 }
 
+/// A fresh database whose tables are in this directory, which must belong to the user `postgres`.
+pub async fn create_database_in(directory: &Path) -> String {
+    let name = create_database().await;
+    administrate(&format!("CREATE TABLESPACE {name} LOCATION '{}'", directory.display())).await;
+    administrate(&format!("ALTER DATABASE {name} SET TABLESPACE {name}")).await;
+    name
+}
+
 /// The URL of a database.
 pub fn url(database: &str) -> String {
     format!("postgres://postgres@localhost/{database}?host={}", server().socket_dir)
 }
 
-/// A connection to a database, past the service under test.
+/// A connection to a database, beside those of the service under test.
 pub async fn connect(database: &str) -> PgConnection {
     PgConnection::connect(&url(database)).await.expect("the server runs")
 }
 
-/// Takes a database away from everyone who uses it.
+/// Makes a database unavailable, also to those connected to it.
 pub async fn take_away(database: &str) {
     administrate(&format!("ALTER DATABASE {database} ALLOW_CONNECTIONS false")).await;
     administrate(&format!(
@@ -56,7 +64,7 @@ pub async fn take_away(database: &str) {
     .await;
 }
 
-/// Gives back what was taken away.
+/// Makes a database available again.
 pub async fn give_back(database: &str) {
     administrate(&format!("ALTER DATABASE {database} ALLOW_CONNECTIONS true")).await;
 }
@@ -72,7 +80,7 @@ fn server() -> &'static Server {
     RUNNING.get_or_init(|| {
         let mut shell = shell_for_server();
         shell.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped());
-        // An interrupt of the tests is not one of the shell, which has to clean up.
+        // A Ctrl-C for the tests must not reach the shell, which has to clean up.
         shell.process_group(0);
         let mut shell = shell.spawn().expect("a shell");
         let mut socket_dir = String::new();

@@ -1,5 +1,5 @@
-//! The spans of this process. A tracer sees those of all threads, so that tests that look at spans are a
-//! program of their own, and run one after the other.
+//! The spans of this process. A tracer collects those of all threads, so tests that check spans are a program
+//! of their own and run one after the other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::telemetry;
 pub struct EndedSpans(Arc<Mutex<Vec<SpanData>>>);
 
 impl EndedSpans {
-    /// Collects the spans of this process from now on, of which `sample_ratio` begin a trace that is sampled.
+    /// Starts to collect the spans of this process, with this sampling ratio.
     pub fn collect(sample_ratio: f64) -> Self {
         let ended = Self::default();
         let provider = SdkTracerProvider::builder()
@@ -31,12 +31,12 @@ impl EndedSpans {
         ended
     }
 
-    /// Those of this name so far, in the order in which they ended.
+    /// The ended spans with this name, in the order in which they ended.
     pub fn named(&self, name: &str) -> Vec<SpanData> {
         self.0.lock().iter().filter(|span| span.name == name).cloned().collect()
     }
 
-    /// Waits for so many of this name, and gives them.
+    /// Waits for at least `count` spans with this name, and returns them.
     pub async fn expect(&self, name: &str, count: usize) -> Vec<SpanData> {
         let what = format!("{count} spans {name} have ended");
         eventually(&what, async || self.named(name).len() >= count).await;
@@ -66,13 +66,13 @@ pub fn attribute(span: &SpanData, name: &str) -> String {
     found.unwrap_or_else(|| panic!("no {name} in {span:?}")).value.to_string()
 }
 
-/// The traces and spans that a span is linked to, as `traceparent` writes them.
+/// The `traceparent` of each span that `span` is linked to.
 pub fn links(span: &SpanData) -> Vec<String> {
     let linked = span.links.links.iter().map(|link| traceparent(&link.span_context));
     linked.collect()
 }
 
-/// A span as `traceparent` names it.
+/// The `traceparent` of a span.
 pub fn traceparent(span: &opentelemetry::trace::SpanContext) -> String {
     format!("00-{}-{}-{:02x}", span.trace_id(), span.span_id(), span.trace_flags())
 }

@@ -1,4 +1,4 @@
-//! Requests that are not as they should be: the stack refuses them with a reason, whatever they came through.
+//! Malformed requests: the stack refuses them with a reason, through every kind of channel.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -14,10 +14,10 @@ use crate::stage;
 const EXECUTE: &str = "/funless.worker.v1.Execution/Execute";
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
 
-/// What is wrong with a request, its headers, its bytes, and why it is refused.
+/// The problem of a request, its headers, its body, and the reason of the refusal.
 type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [u8], Reason);
 
-/// The status of a call with these bytes.
+/// The status of a call with this body.
 async fn call(channel: &Channel, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Status {
     let request = http::Request::post(path).header("content-type", "application/grpc");
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
@@ -30,19 +30,19 @@ async fn call(channel: &Channel, path: &str, headers: &[(&str, &str)], body: &[u
     if let Some(status) = Status::from_header_map(response.headers()) {
         return status;
     }
-    let body = response.into_body().collect().await.expect("a whole body");
+    let body = response.into_body().collect().await.expect("a complete body");
     body.trailers().and_then(Status::from_header_map).expect("a status")
 }
 
-fn asking(function: &str) -> Vec<u8> {
+fn message_to(function: &str) -> Vec<u8> {
     let message = ExecuteRequest { function: function.into(), ..ExecuteRequest::default() }.encode_to_vec();
     [&[0], &u32::try_from(message.len()).expect("short").to_be_bytes()[..], &message].concat()
 }
 
 #[tokio::test]
-async fn requests_that_cannot_be_read_are_refused_with_their_reason() {
+async fn malformed_requests_are_refused_with_a_reason() {
     let stage = stage(&ServerConfig::default(), None).await;
-    let good = asking("caller");
+    let good = message_to("caller");
     // A length of 255 in a message of two bytes.
     let garbage = [0, 0, 0, 0, 2, 0x0a, 0xff];
     let gzip = [("grpc-encoding", "gzip")];
@@ -78,11 +78,12 @@ async fn requests_that_cannot_be_read_are_refused_with_their_reason() {
 }
 
 #[tokio::test]
-async fn timeouts_mean_the_same_through_all_channels() {
+async fn timeouts_have_the_same_meaning_through_all_channels() {
     let stage = stage(&ServerConfig::default(), None).await;
     for (kind, channel) in &stage.channels {
-        let status =
-            async |timeout| call(channel, EXECUTE, &[("grpc-timeout", timeout)], &asking("deadline")).await;
+        let status = async |timeout| {
+            call(channel, EXECUTE, &[("grpc-timeout", timeout)], &message_to("deadline")).await
+        };
         for timeout in ["1n", "999n", "0m", "0S"] {
             let status = status(timeout).await;
             assert_eq!(status.code(), Code::DeadlineExceeded, "{kind} {timeout}: {status:?}");

@@ -1,19 +1,19 @@
-//! What the host gives to functions: the imports that a binary may have, with their types.
+//! The functions that the host provides: the imports that a binary may have, with their types.
 
 use std::fmt;
 
 use wasmparser::{FuncType, ValType};
 
-/// The host calls of FunLess functions.
+/// The module of the host calls of FunLess functions.
 pub(super) const FL_IMPS: &str = "fl_imps";
-/// The system interface of WASI preview 1.
+/// The module of the WASI preview 1 system interface.
 pub(super) const WASI: &str = "wasi_snapshot_preview1";
 
-/// The type of a function, of parameters and results.
+/// The type of a function: its parameters and results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Signature<'a>(pub(super) &'a [ValType], pub(super) &'a [ValType]);
 
-/// The type of the function `name` in the host module `module`, if there is one.
+/// The type of the function `name` in the host module `module`; `None` if it does not exist.
 pub(super) fn known(module: &str, name: &str) -> Option<Signature<'static>> {
     let functions = match module {
         FL_IMPS => FL_IMPS_FUNCTIONS,
@@ -91,7 +91,7 @@ impl<'a> From<&'a FuncType> for Signature<'a> {
     }
 }
 
-/// As `(i32, i32) -> i32`.
+/// Formats the type like `(i32, i32) -> i32`.
 impl fmt::Display for Signature<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |types: &[ValType]| types.iter().map(ValType::to_string).collect::<Vec<_>>().join(", ");

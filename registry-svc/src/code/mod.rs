@@ -1,4 +1,4 @@
-//! The binaries of functions: received and checked.
+//! Receives and validates the binaries of functions.
 
 mod imports;
 mod upload;

@@ -1,4 +1,5 @@
-//! Receiving a binary: limited and hashed while it streams, checked before anybody keeps it.
+//! Receives a binary. Its size is limited and its hash computed while it streams; it is validated before it
+//! is stored.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,23 +16,23 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::validate::{InvalidCode, validate};
 use crate::error::{RegistryError, Result};
 
-/// An upload of which nothing comes for so long is given up.
+/// An upload that sends nothing for this long is aborted.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 
-/// The unit in which memory for uploads is counted.
+/// The unit of the memory limit for uploads.
 const BLOCK_BYTES: usize = 1 << 10;
 
 /// Receives binaries.
 pub(crate) struct Uploads {
     max_bytes: usize,
-    /// A permit is a block of memory.
+    /// One permit for each block of memory.
     memory: Arc<Semaphore>,
-    /// A permit is a processor.
+    /// One permit for each processor.
     processors: Semaphore,
     outcomes: IntCounterVec,
 }
 
-/// A binary that runs.
+/// A valid binary. It holds its memory reservation.
 pub(crate) struct Upload {
     pub(crate) code: Code,
     pub(crate) bytes: Bytes,
@@ -39,8 +40,7 @@ pub(crate) struct Upload {
 }
 
 impl Uploads {
-    /// Receives binaries of at most `max_bytes`, of all that come at the same time at most
-    /// `memory_bytes`.
+    /// Limits each binary to `max_bytes` and all concurrent uploads together to `memory_bytes`.
     pub(crate) fn new(max_bytes: u32, memory_bytes: u32, outcomes: IntCounterVec) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
@@ -51,7 +51,7 @@ impl Uploads {
         }
     }
 
-    /// Receives the binary in `chunks`; `None` when there is not one chunk.
+    /// Receives and validates the binary in `chunks`; `None` if there are no chunks.
     pub(crate) async fn receive(
         &self,
         chunks: impl Stream<Item = Result<Bytes, Error>>,
@@ -96,7 +96,7 @@ impl Uploads {
         Ok(Some(Upload { code, bytes, _memory: memory }))
     }
 
-    /// Makes `memory` suffice for `bytes`.
+    /// Grows the reservation `memory` to at least `bytes`.
     fn reserve(&self, memory: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<()> {
         let reserved = memory.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let more = bytes.div_ceil(BLOCK_BYTES).saturating_sub(reserved);
@@ -110,7 +110,7 @@ impl Uploads {
         Ok(())
     }
 
-    /// Checks the binary away from the threads that serve.
+    /// Validates the binary on a blocking thread, so that it does not delay requests.
     async fn validate(&self, bytes: Bytes) -> Result<CodeKind> {
         let _processor = self.processors.acquire().await.map_err(|_| RegistryError::UploadsFull)?;
         let checked = tokio::task::spawn_blocking(move || validate(&bytes)).await;

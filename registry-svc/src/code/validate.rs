@@ -1,5 +1,5 @@
-//! Whether a binary runs on the workers, and as what. It is found out here, at the upload, with the
-//! rules of the workers' wasmtime and without linking it.
+//! Checks at upload whether the workers can run a binary, and detects its kind. It applies the rules of the
+//! workers' wasmtime without linking to it.
 
 use proto::registry::v1::CodeKind;
 use wasmparser::types::{EntityType, Types};
@@ -13,9 +13,9 @@ const INVOKE: &str = "__invoke";
 const START: &str = "_start";
 const MEMORY: &str = "memory";
 
-/// What wasmtime 48 takes by default, built as the workers build it: without a collector of garbage,
-/// and so without exceptions. Beyond that, an instance has one memory, its own, with addresses of 32
-/// bits: all that host calls can point at.
+/// The features that wasmtime 48 accepts by default when built like the workers build it: without garbage
+/// collection, and therefore without exceptions. In addition, an instance has exactly one memory, which is
+/// not shared and has 32-bit addresses, because host calls can address nothing else.
 const FEATURES: WasmFeatures = WasmFeatures::WASM3
     .difference(WasmFeatures::GC_TYPES)
     .difference(WasmFeatures::EXCEPTIONS)
@@ -23,12 +23,12 @@ const FEATURES: WasmFeatures = WasmFeatures::WASM3
     .difference(WasmFeatures::MULTI_MEMORY)
     .difference(WasmFeatures::MEMORY64);
 
-/// Why a binary is refused. Reads as what is wrong with the field `code`.
+/// Why a binary is refused. The text describes what is wrong with the field `code`.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InvalidCode {
     #[error("can't be blank")]
     Empty,
-    #[error("is no WebAssembly: it does not begin with the bytes 00 61 73 6d")]
+    #[error("is not WebAssembly: it does not begin with the bytes 00 61 73 6d")]
     WrongMagic,
     #[error(
         "is a WebAssembly component, and components are not supported yet; \
@@ -55,7 +55,7 @@ impl From<wasmparser::Error> for InvalidCode {
     }
 }
 
-/// Accepts a binary that runs on the workers and says what it is.
+/// Validates a binary that should run on the workers and returns its kind.
 pub(super) fn validate(bytes: &[u8]) -> Result<CodeKind, InvalidCode> {
     if bytes.is_empty() {
         return Err(InvalidCode::Empty);
@@ -73,7 +73,7 @@ pub(super) fn validate(bytes: &[u8]) -> Result<CodeKind, InvalidCode> {
     Ok(kind)
 }
 
-/// What a module takes and gives.
+/// The imports and exports of a module.
 #[derive(Default)]
 struct Outline<'a> {
     imports: Vec<Import<'a>>,
@@ -97,7 +97,7 @@ fn outline(bytes: &[u8]) -> Result<Outline<'_>, InvalidCode> {
     Ok(outline)
 }
 
-/// What the module is, by what it exports.
+/// Detects the module's kind from its exports.
 fn recognise(outline: &Outline<'_>, types: &Types) -> Result<CodeKind, InvalidCode> {
     let export = |name| {
         let export = outline.exports.iter().find(|export| export.name == name)?;
@@ -168,12 +168,12 @@ mod tests {
     const COMMAND: &str = r#"(memory (export "memory") 1) (func (export "_start"))"#;
 
     fn check(text: &str) -> Result<CodeKind, String> {
-        let binary = wat::parse_str(text).expect("WebAssembly");
+        let binary = wat::parse_str(text).expect("valid WebAssembly");
         validate(&binary).map_err(|invalid| invalid.to_string())
     }
 
     #[test]
-    fn what_runs() {
+    fn valid_binaries_are_accepted() {
         let funless = [
             format!("(module {ENTRY})"),
             format!(
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_run_is_told_why() {
+    fn invalid_binaries_are_refused_with_the_reason() {
         let cases = [
             ("(module)".to_owned(), "exports neither `__invoke` (a FunLess function) nor `_start`"),
             (r#"(module (func (export "_start")))"#.to_owned(), "exports no memory named `memory`"),
@@ -256,12 +256,12 @@ mod tests {
         ];
         for (text, expected) in cases {
             let error = check(&text).expect_err(&text);
-            assert!(error.contains(expected), "{error:?} says {expected:?}");
+            assert!(error.contains(expected), "{error:?} does not contain {expected:?}");
         }
     }
 
     #[test]
-    fn memories_are_of_32_bits_and_not_shared() {
+    fn memory64_and_shared_memories_are_refused() {
         let memories =
             [("i64 1", "memory64"), ("1 2 shared", "threads"), ("65537", "at most 0x10000 65536-byte pages")];
         for (memory, expected) in memories {
@@ -270,23 +270,23 @@ mod tests {
                 Ok(binary) => validate(&binary).expect_err(&text).to_string(),
                 Err(error) => panic!("{error}"),
             };
-            assert!(error.contains(expected), "{error:?} says {expected:?}");
+            assert!(error.contains(expected), "{error:?} does not contain {expected:?}");
         }
     }
 
     #[test]
-    fn bytes_that_are_no_module_are_refused() {
+    fn bytes_that_are_not_a_module_are_refused() {
         assert_eq!(validate(b""), Err(InvalidCode::Empty));
         for bytes in [&b"#!/bin/sh\n"[..], b"(module)", &[0; 100], b"\x7fELF"] {
             assert_eq!(validate(bytes), Err(InvalidCode::WrongMagic), "{bytes:?}");
         }
-        // Every truncation is refused, and without a panic.
-        let binary = wat::parse_str(format!("(module {ENTRY})")).expect("WebAssembly");
+        // Every truncated binary is refused without a panic.
+        let binary = wat::parse_str(format!("(module {ENTRY})")).expect("valid WebAssembly");
         for end in 1..binary.len() {
-            let error = validate(&binary[..end]).expect_err("it is truncated").to_string();
+            let error = validate(&binary[..end]).expect_err("truncated").to_string();
             assert!(error.contains("is no") || error.contains("exports"), "{error}");
         }
-        let truncated = validate(&binary[..binary.len() - 1]).expect_err("it is truncated").to_string();
+        let truncated = validate(&binary[..binary.len() - 1]).expect_err("truncated").to_string();
         assert!(truncated.contains("unexpected end"), "{truncated}");
         assert!(truncated.contains("at byte"), "{truncated}");
     }

@@ -24,8 +24,8 @@ pub(crate) struct Handler {
     pub(crate) draining: CancellationToken,
 }
 
-/// The reply to a write. Its revision stands in the headers as well: whoever forwards the reply without
-/// reading it learns it there.
+/// The response to a write. The headers contain the revision, too, for proxies that forward the response
+/// without decoding it.
 fn written<T>(reply: T, revision: u64) -> Response<T> {
     let mut response = Response::new(reply);
     response.metadata_mut().insert(mesh::REVISION_HEADER, revision.into());

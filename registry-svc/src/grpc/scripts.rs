@@ -1,4 +1,4 @@
-//! `funless.registry.v1.Scripts`. Scripts are shared, whoever calls.
+//! `funless.registry.v1.Scripts`. Scripts are shared by all callers.
 
 use mesh::Caller;
 use proto::registry::v1::scripts_server::Scripts;

@@ -18,7 +18,7 @@ impl Watch for Handler {
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let subscription = Arc::clone(&self.subscriptions).subscribe(Caller::of(&request));
-        // After an error the stream is over.
+        // The stream ends after an error.
         let responses = stream::unfold(Some(subscription), async |subscription| {
             let mut subscription = subscription?;
             match subscription.next().await {
@@ -39,7 +39,7 @@ impl Revisions for Handler {
     ) -> Result<Response<GetRevisionResponse>, Status> {
         Caller::of(&request).only_services()?;
         let store = &self.registry.store;
-        // Other registries write to the database, too.
+        // Other replicas write to the database, too.
         store.refresh().await.map_err(RegistryError::from)?;
         let revision = *store.newest().borrow();
         Ok(Response::new(GetRevisionResponse { revision }))

@@ -1,7 +1,7 @@
 //! Leases: which replica of a service runs which binding.
 //!
-//! A holder's leases last as long as it does: it calls several times within their length, and each call
-//! renews all of them. They are no part of the registry's revisions.
+//! A holder's leases expire together. The holder calls several times per lease duration, and each call renews
+//! all of its leases. Leases are not part of the registry's revisions.
 
 mod sharing;
 
@@ -17,11 +17,11 @@ use crate::names;
 use crate::registry::Registry;
 use crate::store::{Holder, LeaseWrite, RoleBindings};
 
-/// Holders that do not come back are remembered for so long, in milliseconds.
+/// How long expired holders are kept before they are deleted, in milliseconds.
 const REMEMBERED_MS: i64 = 10 * 60 * 1000;
 
 impl Registry {
-    /// Renews the leases of a holder, and says what it should run.
+    /// Renews the leases of a holder and returns the bindings that it should run.
     pub(crate) async fn hold_bindings(
         &self,
         caller: &Caller,
@@ -34,7 +34,7 @@ impl Registry {
         let write = self.store.lease(role).await?;
         let holders = self.renew_holder(&write, &request).await?;
         let bindings = write.read().bindings(role).await?;
-        // After the bindings: who has this revision knows of the function of each.
+        // Read after the bindings, so that this revision includes the function of each of them.
         let revision = write.read().revision().await?;
         let leases = write.leases().await?;
 
@@ -45,7 +45,7 @@ impl Registry {
         write.free_leases(&share.freed).await?;
         write.commit().await?;
 
-        self.tell_unreadable(&bindings);
+        self.log_unreadable(&bindings);
         Ok(HoldBindingsResponse {
             removed: request.running.iter().filter(|id| !bindings.contains(id)).cloned().collect(),
             bindings: share.run.iter().filter_map(|id| bindings.readable.get(*id)).cloned().collect(),
@@ -54,7 +54,7 @@ impl Registry {
         })
     }
 
-    /// Frees all leases of a holder.
+    /// Deletes a holder and all of its leases.
     pub(crate) async fn release_bindings(&self, caller: &Caller, role: i32, holder: &str) -> Result<()> {
         caller.only_services()?;
         let write = self.store.lease(accept_role(role)?).await?;
@@ -62,7 +62,7 @@ impl Registry {
         Ok(write.commit().await?)
     }
 
-    /// Who holds these bindings now, as far as they are held.
+    /// The current holders of these bindings, and which of the bindings exist.
     pub(crate) async fn find_holders(&self, caller: &Caller, ids: &[String]) -> Result<FindHoldersResponse> {
         caller.only_services()?;
         let reader = self.store.read();
@@ -70,7 +70,7 @@ impl Registry {
         Ok(FindHoldersResponse { holders, existing: reader.existing_bindings(ids).await? })
     }
 
-    /// Renews the holder that calls, and gives all that are alive then.
+    /// Renews the calling holder and returns all holders that are alive.
     async fn renew_holder(&self, write: &LeaseWrite, request: &HoldBindingsRequest) -> Result<Vec<Holder>> {
         let lease_ms = i64::from(self.binding_lease_ms);
         let own = Holder {
@@ -84,13 +84,15 @@ impl Registry {
         let starts = former.is_none() && request.running.is_empty();
         let mut alive = Vec::new();
         for other in known.iter().filter(|other| other.name != own.name) {
-            // Where this one starts, the former one has ended.
+            // A new holder at the same address means that the former one has ended.
             let is_succeeded = starts && other.address == own.address;
             if is_succeeded || other.expires_at_ms + REMEMBERED_MS < write.now_ms {
                 write.delete_holder(&other.name).await?;
             } else if other.expires_at_ms > write.now_ms {
                 alive.push(other.clone());
-            } else if former.is_some_and(|former| were_kept_away(former, other, write.now_ms, lease_ms)) {
+            } else if former
+                .is_some_and(|former| expired_in_same_outage(former, other, write.now_ms, lease_ms))
+            {
                 let spared = Holder { expires_at_ms: own.expires_at_ms, ..other.clone() };
                 write.put_holder(&spared).await?;
                 alive.push(spared);
@@ -101,24 +103,24 @@ impl Registry {
         Ok(alive)
     }
 
-    /// Once for each binding, since holders call again and again.
-    fn tell_unreadable(&self, bindings: &RoleBindings) {
-        let mut told = self.unreadable_told.lock();
+    /// Logs unreadable bindings, each one once, because holders call repeatedly.
+    fn log_unreadable(&self, bindings: &RoleBindings) {
+        let mut logged = self.unreadable_logged.lock();
         for (id, (name, cause)) in &bindings.unreadable {
-            if told.insert(id.clone()) {
+            if logged.insert(id.clone()) {
                 tracing::error!(
                     binding = id, function = name, %cause,
-                    "a binding cannot be read and does not run; add its key to former_encryption_keys and \
-                     start again, or update the function with the binding's parameters"
+                    "a binding cannot be decrypted and does not run; add its key to former_encryption_keys \
+                     and restart, or update the function with the binding's parameters"
                 );
             }
         }
     }
 }
 
-/// Whether the holder and this other one, whose leases have both ended, were kept from renewing them by
-/// the same absence of the registry: then the other one has still to show that it is alive.
-fn were_kept_away(holder: &Holder, other: &Holder, now_ms: i64, lease_ms: i64) -> bool {
+/// Whether the leases of both holders have expired because of the same outage of the registry. If so, the
+/// other one gets time to show that it is alive.
+fn expired_in_same_outage(holder: &Holder, other: &Holder, now_ms: i64, lease_ms: i64) -> bool {
     holder.expires_at_ms <= now_ms && other.expires_at_ms > holder.expires_at_ms - lease_ms
 }
 
@@ -159,22 +161,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_was_kept_away() {
+    fn only_an_outage_spares_an_expired_holder() {
         let holder = |expires_at_ms| Holder {
             name: String::new(),
             address: String::new(),
             stopping: false,
             expires_at_ms,
         };
-        // Leases of 6 s. The holder renewed its own at 4 s; now it is 30 s.
+        // Leases last 6 s. The holder last renewed its own at 4 s; now it is 30 s.
         let cases = [
-            (10_000, 12_000, true, "renewed after it, and then the registry was away"),
-            (10_000, 4_001, true, "renewed before it, and was due to do so again"),
-            (10_000, 4_000, false, "was dead before the registry was away"),
-            (30_001, 29_000, false, "the holder is in time, and so the registry was there"),
+            (10_000, 12_000, true, "renewed after the holder, before the outage"),
+            (10_000, 4_001, true, "renewed before the holder and was due to renew again"),
+            (10_000, 4_000, false, "had expired before the outage"),
+            (30_001, 29_000, false, "the holder is in time, so there was no outage"),
         ];
         for (own, other, expected, why) in cases {
-            assert_eq!(were_kept_away(&holder(own), &holder(other), 30_000, 6_000), expected, "{why}");
+            assert_eq!(
+                expired_in_same_outage(&holder(own), &holder(other), 30_000, 6_000),
+                expected,
+                "{why}"
+            );
         }
     }
 }

@@ -1,36 +1,36 @@
-//! How bindings are shared out among those who run them: a pure function of who holds what.
+//! Distributes bindings among their holders: a pure function of the current leases.
 //!
-//! Fair is when each holder has as many as the others, or one more. A holder takes what is free, but
-//! leaves to the others what they lack of the least that they ought to have. One that has too much
-//! gives up the surplus in two steps: it is told to stop it, and loses it when it has done so.
+//! The distribution is fair if the holders' counts differ by at most one. A holder takes free bindings, but
+//! leaves enough for the others to reach the minimum fair share. A holder with too many bindings gives up the
+//! surplus in two steps: it is told to stop them, and loses their leases once it has stopped them.
 
 use std::collections::{HashMap, HashSet};
 
-/// Who holds what at one moment.
+/// The leases and holders at one point in time.
 #[derive(Debug, Default)]
 pub(super) struct Holdings<'a> {
-    /// The bindings to be shared out, in an order that is the same at each time.
+    /// The bindings to distribute, in a stable order.
     pub(super) bindings: Vec<&'a str>,
-    /// The leases that last: who holds which binding.
+    /// The valid leases: the holder of each binding.
     pub(super) leases: HashMap<&'a str, &'a str>,
-    /// The holders that are alive and go on. One that stops keeps its leases and gets no share.
+    /// The live holders that are not stopping. A stopping holder keeps its leases but gets no share.
     pub(super) sharers: HashSet<&'a str>,
 }
 
-/// What comes of a holder's call.
+/// The result of a holder's call.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Share<'a> {
-    /// What it should run, in the order of the bindings. It holds the leases of all of these, and of
-    /// the surplus that it has not stopped yet.
+    /// The bindings that the holder should run, in their order. It has the leases of all of these, and of the
+    /// surplus that it has not stopped yet.
     pub(super) run: Vec<&'a str>,
-    /// Leases that it did not have.
+    /// New leases.
     pub(super) taken: Vec<&'a str>,
-    /// Leases that it has and needs no longer.
+    /// Leases that it no longer needs.
     pub(super) freed: Vec<&'a str>,
 }
 
 impl<'a> Holdings<'a> {
-    /// The share of `holder`, which runs `running` now.
+    /// The share of `holder`, which currently runs `running`.
     pub(super) fn share_of(&self, holder: &str, running: &HashSet<&str>) -> Share<'a> {
         let mut held: HashMap<&str, usize> =
             self.sharers.iter().filter(|sharer| **sharer != holder).map(|sharer| (*sharer, 0)).collect();
@@ -43,11 +43,11 @@ impl<'a> Holdings<'a> {
                         *count += 1;
                     }
                 }
-                // Nobody's; or its own, but it does not run: then anybody may have it.
+                // Not leased, or leased by this holder but not running: any holder may take it.
                 Some(_) | None => free.push(*binding),
             }
         }
-        // What it runs moves least when it stays.
+        // Bindings that already run here come first, so that fewer of them move.
         free.sort_by_key(|binding| !running.contains(binding));
 
         let (least, most) = self.fair();
@@ -68,21 +68,21 @@ impl<'a> Holdings<'a> {
         }
     }
 
-    /// The least and the most that a holder has when all is fair.
+    /// The minimum and maximum fair share of a holder.
     fn fair(&self) -> (usize, usize) {
         let (bindings, sharers) = (self.bindings.len(), self.sharers.len().max(1));
         (bindings / sharers, bindings.div_ceil(sharers))
     }
 }
 
-/// How many of its `own` a holder keeps.
+/// How many of its `own` bindings a holder keeps.
 fn kept(own: usize, free: usize, lacked_by_others: usize, least: usize, most: usize) -> usize {
     let lacked_beyond_free = lacked_by_others.saturating_sub(free);
     let enough_for_others = own.saturating_sub(lacked_beyond_free).max(least);
     own.min(most).min(enough_for_others)
 }
 
-/// How many of the `free` ones a holder takes that keeps `keep`.
+/// How many of the `free` bindings a holder takes if it keeps `keep`.
 fn taken(keep: usize, free: usize, lacked_by_others: usize, least: usize, most: usize) -> usize {
     let lacked = least.saturating_sub(keep).min(free);
     let to_spare = (free - lacked).saturating_sub(lacked_by_others);
@@ -97,12 +97,12 @@ mod tests {
 
     use super::*;
 
-    /// A registry and its holders, which call one after the other.
+    /// A registry and its holders, which call in turn.
     #[derive(Debug, Default)]
     struct World {
         bindings: BTreeSet<String>,
         leases: HashMap<String, String>,
-        /// What each holder runs, and whether it stops.
+        /// What each holder runs, and whether it is stopping.
         holders: BTreeMap<String, (BTreeSet<String>, bool)>,
     }
 
@@ -111,7 +111,7 @@ mod tests {
         Join(u8),
         Call(u8),
         Stop(u8),
-        /// It has not called for the length of a lease.
+        /// The holder has not called for a lease duration.
         Expire(u8),
         Create(u8),
         Delete(u8),
@@ -127,7 +127,7 @@ mod tests {
             world
         }
 
-        /// The holder calls, and does at once what it is told. Gives whether anything has moved.
+        /// The holder calls and applies the response immediately. Returns whether anything has changed.
         fn call(&mut self, holder: &str) -> bool {
             let Some((running, _)) = self.holders.get(holder) else { return false };
             let running = running.clone();
@@ -140,18 +140,26 @@ mod tests {
             let owned = |ids: Vec<&str>| ids.into_iter().map(str::to_owned).collect::<Vec<_>>();
             let (run, taken, freed) = (owned(share.run), owned(share.taken), owned(share.freed));
             for id in &freed {
-                assert_eq!(self.leases.remove(id).as_deref(), Some(holder), "frees only its own");
+                assert_eq!(
+                    self.leases.remove(id).as_deref(),
+                    Some(holder),
+                    "a holder frees only its own leases"
+                );
             }
             for id in &taken {
                 let before = self.leases.insert(id.clone(), holder.to_owned());
-                assert_eq!(before, None, "takes only what is free");
+                assert_eq!(before, None, "a holder takes only free bindings");
             }
             for id in &run {
-                assert_eq!(self.leases.get(id).map(|of| &**of), Some(holder), "runs only what it holds");
+                assert_eq!(
+                    self.leases.get(id).map(|of| &**of),
+                    Some(holder),
+                    "a holder runs only what it has leased"
+                );
             }
             let run: BTreeSet<_> = run.into_iter().collect();
             let moved = run != running || !taken.is_empty() || !freed.is_empty();
-            self.holders.get_mut(holder).expect("it calls").0 = run;
+            self.holders.get_mut(holder).expect("the calling holder").0 = run;
             moved
         }
 
@@ -174,7 +182,7 @@ mod tests {
             }
         }
 
-        /// No two run the same.
+        /// Asserts that no binding runs twice.
         fn check(&self) {
             let mut seen = BTreeSet::new();
             for (running, _) in self.holders.values() {
@@ -198,7 +206,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_runs_twice_and_all_comes_to_a_fair_rest(
+        fn no_binding_runs_twice_and_the_distribution_becomes_fair(
             steps in prop::collection::vec(step(), 0..80),
             order in Just(["h0", "h1", "h2", "h3", "h4"]).prop_shuffle(),
         ) {
@@ -212,8 +220,8 @@ mod tests {
             if world.holders.is_empty() {
                 world.take(Step::Join(0));
             }
-            // In the first round all learn of the others, in the second one the surplus is free, in
-            // the third one it is taken.
+            // In the first round, holders are told to stop their surplus; in the second, it becomes free; in
+            // the third, it is taken.
             for _ in 0..3 {
                 for holder in order {
                     world.call(holder);
@@ -223,12 +231,12 @@ mod tests {
             let counts: Vec<_> = world.holders.values().map(|(running, _)| running.len()).collect();
             let (least, most) = (counts.iter().min(), counts.iter().max());
             prop_assert!(most.zip(least).is_some_and(|(most, least)| most - least <= 1), "{counts:?}");
-            prop_assert_eq!(counts.iter().sum::<usize>(), world.bindings.len(), "all run");
-            prop_assert!(!order.map(|holder| world.call(holder)).contains(&true), "and nothing moves");
+            prop_assert_eq!(counts.iter().sum::<usize>(), world.bindings.len(), "all bindings run");
+            prop_assert!(!order.map(|holder| world.call(holder)).contains(&true), "it is stable");
         }
 
         #[test]
-        fn what_is_free_is_taken_when_all_have_called_once(bindings in 0..40_usize, holders in 1..6_usize) {
+        fn free_bindings_are_taken_in_one_round(bindings in 0..40_usize, holders in 1..6_usize) {
             let mut world = World::with(bindings, holders);
             for number in 0..holders {
                 world.call(&format!("h{number}"));
@@ -238,21 +246,21 @@ mod tests {
     }
 
     #[test]
-    fn the_only_holder_gets_all_at_once() {
+    fn a_single_holder_gets_all_bindings_at_once() {
         let mut world = World::with(100, 1);
         world.call("h0");
         assert_eq!(world.holders["h0"].0, world.bindings);
     }
 
     #[test]
-    fn a_newcomer_gets_what_others_have_stopped() {
+    fn a_new_holder_gets_what_others_have_stopped() {
         let mut world = World::with(4, 2);
         world.call("h0");
         world.call("h1");
         world.take(Step::Join(2));
         assert!(!world.call("h2"), "nothing is free");
-        assert!(world.call("h0"), "it has one more than the least, and stops it");
-        assert!(!world.call("h2"), "which the registry does not know yet");
+        assert!(world.call("h0"), "it has one more than the minimum and stops it");
+        assert!(!world.call("h2"), "the registry does not know yet that it has stopped");
         world.call("h0");
         assert!(world.call("h2"));
         let counts: Vec<_> = world.holders.values().map(|(running, _)| running.len()).collect();
@@ -260,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_holder_runs_stays_with_it_when_its_lease_was_lost() {
+    fn a_holder_keeps_what_it_runs_after_its_leases_are_lost() {
         let mut world = World::with(4, 2);
         world.call("h0");
         world.call("h1");
@@ -271,16 +279,16 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_that_stops_keeps_what_it_has_not_stopped_yet() {
+    fn a_stopping_holder_keeps_what_it_still_runs() {
         let mut world = World::with(2, 2);
         world.call("h0");
         world.call("h1");
         world.take(Step::Stop(0));
         let lease = world.leases.iter().find(|(_, of)| *of == "h0").map(|(id, _)| id.clone()).expect("one");
         world.call("h0");
-        assert_eq!(world.leases.get(&lease).map(|of| &**of), Some("h0"), "it still runs");
+        assert_eq!(world.leases.get(&lease).map(|of| &**of), Some("h0"), "it still runs the binding");
         world.call("h0");
-        assert!(!world.leases.contains_key(&lease), "it has stopped it");
+        assert!(!world.leases.contains_key(&lease), "it has stopped the binding");
         world.call("h1");
         assert_eq!(world.holders["h1"].0.len(), 2);
     }

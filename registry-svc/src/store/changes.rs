@@ -1,4 +1,4 @@
-//! The change log: what each of the last revisions changed.
+//! The change log: the changes of each recent revision.
 
 use prost::Message as _;
 use proto::registry::v1::ChangeSet;
@@ -11,14 +11,14 @@ use super::entity::change_log;
 use super::notifications::CHANNEL;
 use super::{DatabaseError, Reader, Result};
 
-/// Changes that are larger are not logged: a snapshot tells them better, and what a follower has to
-/// keep in memory stays bounded.
+/// The maximum size of logged changes. Larger ones are not logged, so that the memory for a watch stays
+/// bounded; watchers get a snapshot instead.
 const MAX_LOGGED_BYTES: usize = 1 << 20;
 
-/// What one revision changed.
+/// The changes of one revision.
 pub(crate) struct LoggedChanges {
     pub(crate) revision: u64,
-    /// `None` when there was too much to log.
+    /// `None` if the changes were too large to log.
     pub(crate) changes: Option<ChangeSet>,
 }
 
@@ -33,14 +33,14 @@ pub(super) async fn append(
     Ok(())
 }
 
-/// Forgets the revisions up to this one: at each write one row, by its key.
+/// Deletes the revisions up to this one. Each write deletes one row, by primary key.
 pub(super) async fn prune(transaction: &DatabaseTransaction, up_to: u64) -> Result<()> {
     let old = change_log::Column::Revision.lte(up_to.cast_signed());
     change_log::Entity::delete_many().filter(old).exec(transaction).await?;
     Ok(())
 }
 
-/// Tells other replicas, once the transaction is committed.
+/// Notifies other replicas when the transaction commits.
 pub(super) async fn notify(transaction: &DatabaseTransaction, revision: u64) -> Result<()> {
     if transaction.get_database_backend() == DbBackend::Postgres {
         let values = [CHANNEL.into(), revision.to_string().into()];
@@ -51,7 +51,7 @@ pub(super) async fn notify(transaction: &DatabaseTransaction, revision: u64) -> 
 }
 
 impl Reader<'_> {
-    /// What the next revisions after `revision` changed, at most `limit` of them.
+    /// The changes of at most `limit` revisions after `revision`, in order.
     pub(crate) async fn changes_after(&self, revision: u64, limit: u64) -> Result<Vec<LoggedChanges>> {
         let rows = change_log::Entity::find()
             .filter(change_log::Column::Revision.gt(revision.cast_signed()))

@@ -1,8 +1,8 @@
-//! The database of record: PostgreSQL, or SQLite as the embedded default. Only this module knows
-//! SQL, and its entities stay inside.
+//! The registry's database: PostgreSQL, or SQLite as the embedded default. Only this module uses SQL, and its
+//! entities are private.
 //!
-//! [`Store::read`] and [`Store::snapshot`] give a [`Reader`], [`Store::write`] gives a [`Write`];
-//! `queries` has what both can do, by noun.
+//! [`Store::read`] and [`Store::snapshot`] return a [`Reader`], [`Store::write`] returns a [`Write`]. Their
+//! queries are in `queries`, by table.
 
 mod changes;
 mod entity;
@@ -15,7 +15,7 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh::database::{self, DatabaseUrl};
+use mesh::database::{self, DatabaseUrl, DiskSpace};
 pub(crate) use mesh::database::{DatabaseError, Result};
 use prometheus::Registry;
 use sea_orm::{
@@ -34,14 +34,14 @@ use crate::keyring::Keyring;
 /// How long [`Store::refresh`] waits for a database that does not answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A database, and the newest revision that is known of it.
+/// The database and its newest known revision.
 pub(crate) struct Store {
     db: DatabaseConnection,
+    space: DiskSpace,
     url: DatabaseUrl,
-    /// Writers of this process wait here for their turn, in order, and not each with a connection
-    /// inside the database.
+    /// Serializes the writers of this process, so that waiting writers do not occupy database connections.
     turn: Arc<Mutex<()>>,
-    /// The same for those who write leases. SQLite has one writer for everything.
+    /// Serializes the writers of leases. With SQLite it is `turn`, because SQLite has only one writer.
     lease_turn: Arc<Mutex<()>>,
     keyring: Arc<Keyring>,
     changes_kept: u32,
@@ -49,7 +49,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens the database. PostgreSQL need not be there yet.
+    /// Opens the database. PostgreSQL may still be unavailable.
     pub(crate) async fn open(
         url: &DatabaseUrl,
         connections: u32,
@@ -63,6 +63,7 @@ impl Store {
         };
         Ok(Self {
             db: database::connect(url, connections, "funless-registry").await?,
+            space: DiskSpace::of(url),
             url: url.clone(),
             turn,
             lease_turn,
@@ -72,12 +73,12 @@ impl Store {
         })
     }
 
-    /// Shows in `metrics` how many connections there are.
+    /// Registers metrics of the connection pool.
     pub(crate) fn show(&self, metrics: &Registry) {
         database::show_pool(metrics, &self.db);
     }
 
-    /// Brings the schema and what is encrypted up to date, whatever other replicas do at the same time.
+    /// Migrates the schema and encrypts bindings with the current key. Replicas may do so concurrently.
     pub(crate) async fn prepare(&self) -> Result<()> {
         database::migrate::<migrations::Migrator>(&self.db).await?;
         self.seal_bindings().await
@@ -88,33 +89,40 @@ impl Store {
         self.keyring.has_key()
     }
 
-    /// Reads, each statement by itself.
+    /// Reads without a transaction.
     pub(crate) fn read(&self) -> Reader<'_> {
         Reader { db: (&self.db).into(), keyring: &self.keyring }
     }
 
-    /// Reads the state of one moment with several statements.
+    /// Begins a read-only transaction, in which all statements see the same state.
     pub(crate) async fn snapshot(&self) -> Result<Snapshot> {
         let transaction = match self.db.get_database_backend() {
             DbBackend::Postgres => {
                 let isolation = Some(IsolationLevel::RepeatableRead);
                 self.db.begin_with_config(isolation, Some(AccessMode::ReadOnly)).await?
             }
-            // A transaction of SQLite always is one.
+            // A transaction of SQLite always sees a snapshot.
             _ => self.db.begin().await?,
         };
         Ok(Snapshot { transaction, keyring: Arc::clone(&self.keyring) })
     }
 
-    /// Writes: takes the next revision, and with it the turn among all writers of all replicas.
+    /// Begins a write: takes the next revision, whose lock serializes the writers of all replicas.
+    /// Unavailable while disk space is short.
     pub(crate) async fn write(&self) -> Result<Write> {
+        self.space.check()?;
+        self.write_removal().await
+    }
+
+    /// Begins a write that removes something, also while disk space is short.
+    pub(crate) async fn write_removal(&self) -> Result<Write> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
         let transaction = database::begin_write(&self.db).await?;
         let keyring = Arc::clone(&self.keyring);
         Write::begin(transaction, keyring, self.changes_kept, Arc::clone(&self.newest), turn).await
     }
 
-    /// Asks the database for its newest revision.
+    /// Reads the newest revision from the database. Fails if the database does not answer in time.
     pub(crate) async fn refresh(&self) -> Result<()> {
         let reader = self.read();
         let revision = tokio::time::timeout(ANSWER_TIMEOUT, reader.revision()).await;
@@ -123,31 +131,31 @@ impl Store {
         Ok(())
     }
 
-    /// Follows the newest revision that is known here.
+    /// Subscribes to the newest known revision.
     pub(crate) fn newest(&self) -> watch::Receiver<u64> {
         self.newest.subscribe()
     }
 }
 
-/// A revision is known to exist. What says so may come late.
+/// Raises the newest known revision. Notifications may arrive out of order.
 fn advance(newest: &watch::Sender<u64>, revision: u64) {
     newest.send_if_modified(|newest| std::mem::replace(newest, revision.max(*newest)) < revision);
 }
 
-/// The state of one moment.
+/// A consistent snapshot of the database.
 pub(crate) struct Snapshot {
     transaction: DatabaseTransaction,
     keyring: Arc<Keyring>,
 }
 
 impl Snapshot {
-    /// Reads it.
+    /// Reads from the snapshot.
     pub(crate) fn read(&self) -> Reader<'_> {
         Reader { db: (&self.transaction).into(), keyring: &self.keyring }
     }
 }
 
-/// What can be read; see `queries`.
+/// Reads from the database; see `queries`.
 pub(crate) struct Reader<'a> {
     db: DatabaseExecutor<'a>,
     keyring: &'a Keyring,

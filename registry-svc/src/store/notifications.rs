@@ -1,5 +1,5 @@
-//! What other replicas have written, as PostgreSQL tells it. A poll stands behind it, so that a lost
-//! notification costs a second and nothing else.
+//! Notifications from PostgreSQL about the writes of other replicas. A periodic poll backs them up, so that a
+//! lost notification only causes a delay of about a second.
 
 use mesh::backoff::Backoff;
 use sea_orm::sqlx::Error as SqlxError;
@@ -11,13 +11,14 @@ use super::{DatabaseUrl, Store, advance};
 pub(super) const CHANNEL: &str = "funless_registry";
 
 impl Store {
-    /// Takes in what other replicas announce, for ever. Ends at once where there are none.
+    /// Receives the notifications of other replicas forever. Returns immediately if the database is not
+    /// PostgreSQL.
     pub(crate) async fn follow_notifications(&self) {
         let DatabaseUrl::Postgres(url) = &self.url else { return };
         let mut backoff = Backoff::reconnect();
         loop {
             let Err(error) = self.listen(url, &mut backoff).await;
-            tracing::debug!(%error, "cannot listen to the database; trying again");
+            tracing::debug!(%error, "cannot listen for database notifications; retrying");
             tokio::time::sleep(backoff.next_wait()).await;
         }
     }
@@ -30,7 +31,10 @@ impl Store {
             let notification = listener.recv().await?;
             match notification.payload().parse() {
                 Ok(revision) => advance(&self.newest, revision),
-                Err(_) => tracing::warn!(payload = notification.payload(), "not a revision on {CHANNEL}"),
+                Err(_) => tracing::warn!(
+                    payload = notification.payload(),
+                    "received an invalid revision on {CHANNEL}"
+                ),
             }
         }
     }

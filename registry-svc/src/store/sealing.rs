@@ -1,4 +1,4 @@
-//! What is stored is encrypted under the current key, also when it was not written so.
+//! Encrypts stored bindings again when the key has changed.
 
 use mesh::database;
 use sea_orm::sea_query::Expr;
@@ -9,8 +9,8 @@ use super::{DatabaseError, Result, Store};
 use crate::keyring;
 
 impl Store {
-    /// Encrypts under the current key what is stored in clear or under a former key. What cannot be read
-    /// stays as it is. Several replicas may do so at once.
+    /// Encrypts bindings that are stored in plaintext or under a former key with the current key. Bindings
+    /// that cannot be decrypted are left unchanged. Several replicas may do so concurrently.
     pub(super) async fn seal_bindings(&self) -> Result<()> {
         let rows = binding::Entity::find().all(&self.db).await?;
         let stale = rows.into_iter().filter(|row| !self.keyring.is_current(&row.params));
@@ -19,7 +19,10 @@ impl Store {
         let were_clear = opened.iter().filter(|(_, row)| keyring::is_clear(&row.params)).count();
         if !self.keyring.has_key() {
             if were_clear > 0 {
-                tracing::error!(bindings = were_clear, "bindings are stored in clear; set encryption_key");
+                tracing::error!(
+                    bindings = were_clear,
+                    "bindings are stored in plaintext; set encryption_key"
+                );
             }
             return Ok(());
         }
@@ -35,27 +38,27 @@ impl Store {
             binding::Entity::update_many()
                 .col_expr(binding::Column::Params, Expr::value(sealed))
                 .filter(binding::Column::Id.eq(&row.id))
-                // Another replica may have been faster.
+                // Skip rows that another replica has already encrypted.
                 .filter(binding::Column::Params.eq(&row.params))
                 .exec(&transaction)
                 .await?;
         }
         transaction.commit().await.map_err(DatabaseError::of_commit)?;
         drop(turn);
-        tracing::info!(bindings = opened.len(), were_clear, "encrypted bindings under the current key");
+        tracing::info!(bindings = opened.len(), were_clear, "encrypted bindings with the current key");
         if were_clear > 0 {
-            tracing::warn!("secrets were stored in clear; backups may have them: consider new ones");
+            tracing::warn!("secrets were stored in plaintext and may be in backups; consider rotating them");
             if let Err(error) = self.wipe_former().await {
-                tracing::warn!(%error, "secrets may still stand in unused pages of the database");
+                tracing::warn!(%error, "secrets may remain in unused pages of the database");
             }
         }
         Ok(())
     }
 
-    /// Takes out of the database's files what rows no longer hold.
+    /// Removes deleted and overwritten rows from the database files.
     async fn wipe_former(&self) -> Result<()> {
         if self.db.get_database_backend() == DbBackend::Postgres {
-            // It rewrites the table, which is small.
+            // Rewrites the whole table, which is small.
             self.db.execute_unprepared("VACUUM FULL binding").await?;
         } else {
             self.db.execute_unprepared("VACUUM").await?;

@@ -12,12 +12,12 @@ use super::{DatabaseError, Reader, Result, advance, changes};
 use crate::keyring::Keyring;
 use mesh::clock::now_ms;
 
-/// A write in progress. What it changes is seen by others once it is committed; dropped without, it
-/// never was. The verbs are in `queries`.
+/// A write in progress. Its changes become visible when it is committed; dropping it rolls it back. Its
+/// statements are in `queries`.
 pub(crate) struct Write {
     pub(super) transaction: DatabaseTransaction,
     pub(super) revision: u64,
-    /// When it began, Unix time in milliseconds.
+    /// When the write began, as Unix time in milliseconds.
     pub(super) now_ms: i64,
     pub(super) keyring: Arc<Keyring>,
     changes: Vec<Change>,
@@ -35,8 +35,8 @@ impl Write {
         newest: Arc<watch::Sender<u64>>,
         turn: OwnedMutexGuard<()>,
     ) -> Result<Self> {
-        // The lock on this row makes all writers take turns: the order of revisions is the order
-        // of commits, and what a writer has looked up stays true until it commits.
+        // The lock on this row serializes all writers: revisions are committed in order, and what a writer
+        // has read does not change until it commits.
         let next = revision::Entity::update_many()
             .col_expr(revision::Column::Value, Expr::col(revision::Column::Value).add(1))
             .exec_with_returning(&transaction)
@@ -54,22 +54,22 @@ impl Write {
         })
     }
 
-    /// Reads what is there with what this write has changed.
+    /// Reads the database, including the changes of this write.
     pub(crate) fn read(&self) -> Reader<'_> {
         Reader { db: (&self.transaction).into(), keyring: &self.keyring }
     }
 
-    /// The revision that the registry has as long as this write is not committed.
+    /// The registry's revision before this write.
     pub(crate) fn revision_before(&self) -> u64 {
         self.revision - 1
     }
 
-    /// Notes a change for those who follow.
+    /// Records a change for the watchers.
     pub(super) fn changed(&mut self, change: change::Change) {
         self.changes.push(Change { change: Some(change) });
     }
 
-    /// Makes it durable, and tells everyone who follows. Gives its revision.
+    /// Commits the write and notifies the watchers. Returns the revision.
     pub(crate) async fn commit(self) -> Result<u64> {
         let changes = ChangeSet { changes: self.changes };
         changes::append(&self.transaction, self.revision, &changes).await?;

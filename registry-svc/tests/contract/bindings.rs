@@ -12,9 +12,9 @@ use crate::support::{Database, Registry, binding, config, contract, reason, refu
 
 contract!(
     secrets_are_for_services,
-    what_reads_as_a_secret_is_no_secret,
-    a_binding_that_stays_keeps_its_id,
-    without_a_key_there_are_no_bindings,
+    redacted_secrets_are_refused,
+    an_unchanged_binding_keeps_its_id,
+    bindings_need_an_encryption_key,
 );
 
 fn hold(role: BindingRole) -> HoldBindingsRequest {
@@ -54,7 +54,7 @@ async fn secrets_are_for_services(database: Database) {
     let function = created.function.expect("a function");
     assert_eq!((&*function.events[0].params, &*function.sinks[0].params), (redacted, redacted));
     let get = GetFunctionRequest { module: "_".into(), name: "f".into() };
-    let read = registry.functions().get_function(get).await.expect("it is there").into_inner();
+    let read = registry.functions().get_function(get).await.expect("the function exists").into_inner();
     assert_eq!(read.function.as_ref(), Some(&function));
     assert!(!format!("{:?}", watching.next().await).contains("hunter2"));
     assert!(!format!("{:?}", registry.watch(&Caller::Service).await.next().await).contains("hunter2"));
@@ -63,11 +63,15 @@ async fn secrets_are_for_services(database: Database) {
     for (role, expected) in [(BindingRole::Event, &function.events), (BindingRole::Sink, &function.sinks)] {
         let held = bindings.hold_bindings(hold(role)).await.expect("bindings").into_inner();
         assert_eq!(held.revision, created.revision);
-        let [held] = &held.bindings[..] else { panic!("one of each: {held:?}") };
+        let [held] = &held.bindings[..] else { panic!("expected one binding: {held:?}") };
         assert_eq!((&*held.module, &*held.function, &held.function_id), ("_", "f", &function.id));
         assert_eq!(held.owner, function.owner);
         let binding = held.binding.as_ref().expect("a binding");
-        assert_eq!((&*binding.params, &binding.id), (params, &expected[0].id), "as it was given");
+        assert_eq!(
+            (&*binding.params, &binding.id),
+            (params, &expected[0].id),
+            "parameters are not redacted for services"
+        );
     }
     for user in [Caller::Subject("ann".into()), Caller::Admin("root".into())] {
         let request = user.attach(Request::new(hold(BindingRole::Sink)));
@@ -75,7 +79,7 @@ async fn secrets_are_for_services(database: Database) {
     }
 }
 
-async fn what_reads_as_a_secret_is_no_secret(database: Database) {
+async fn redacted_secrets_are_refused(database: Database) {
     let registry = Registry::start(&database).await;
     let given = binding("mqtt", r#"{"password":"hunter2"}"#);
     let with_secret = CreateFunctionSpec { events: vec![given], ..spec("_", "f") };
@@ -88,7 +92,7 @@ async fn what_reads_as_a_secret_is_no_secret(database: Database) {
     assert_eq!(refused(registry.create(copy, &wasm("1")).await), expected);
 }
 
-async fn a_binding_that_stays_keeps_its_id(database: Database) {
+async fn an_unchanged_binding_keeps_its_id(database: Database) {
     let registry = Registry::start(&database).await;
     let (t, u) = (r#"{"topic":"t","password":"p"}"#, r#"{"topic":"u","password":"p"}"#);
     let full = CreateFunctionSpec {
@@ -97,29 +101,31 @@ async fn a_binding_that_stays_keeps_its_id(database: Database) {
         ..spec("_", "f")
     };
     let created = registry.create(full, &wasm("1")).await.expect("created").function.expect("a function");
-    let [first, second, third] = ids(&created.events)[..] else { panic!("three events: {created:?}") };
+    let [first, second, third] = ids(&created.events)[..] else {
+        panic!("expected three events: {created:?}")
+    };
     let update = async |list: Vec<Binding>| -> Function {
         registry.update(events("f", list), None).await.expect("updated").function.expect("a function")
     };
 
     let same = r#"{ "password": "p", "topic": "t" }"#;
     let moved = update(vec![binding("mqtt", u), binding("mqtt", same), binding("nats", t)]).await;
-    assert_eq!(ids(&moved.events)[..2], [second, first], "they stay, in another order");
+    assert_eq!(ids(&moved.events)[..2], [second, first], "only their order has changed");
     let topics: Vec<_> = moved.events.iter().map(|event| (&*event.r#type, &*event.params)).collect();
     let redacted = |topic| format!(r#"{{"password":"***","topic":"{topic}"}}"#);
     let (redacted_t, redacted_u) = (redacted("t"), redacted("u"));
     assert_eq!(topics, [("mqtt", &*redacted_u), ("mqtt", &*redacted_t), ("nats", &*redacted_t)]);
     let is_new = |id| ![first, second, third, &created.sinks[0].id].contains(&id);
-    assert!(is_new(&*moved.events[2].id), "another kind is another binding");
+    assert!(is_new(&*moved.events[2].id), "a binding of another kind is new");
     assert_eq!(moved.sinks, created.sinks);
 
-    // The same source with another password, and handled in another way.
+    // The same source with another password and other handling parameters.
     let handled = r#"{"topic":"u","password":"q","max_attempts":9}"#;
     let changed = update(vec![binding("mqtt", handled), binding("mqtt", same)]).await;
     assert_eq!(ids(&changed.events), [second, first]);
     assert!(changed.events[0].params.contains("max_attempts"), "{changed:?}");
 
-    // A sink goes on with other parameters, and what waits for it with it.
+    // A sink keeps its id when its parameters change, and with it its pending results.
     let sinks = |list: Vec<Binding>| UpdateFunctionSpec {
         module: "_".into(),
         name: "f".into(),
@@ -134,13 +140,16 @@ async fn a_binding_that_stays_keeps_its_id(database: Database) {
 
     let twice = update(vec![binding("mqtt", t), binding("mqtt", t)]).await;
     assert_eq!(twice.events[0].id, first);
-    assert!(is_new(&*twice.events[1].id), "each is matched with one");
-    assert!(is_new(&*update(vec![binding("mqtt", u)]).await.events[0].id), "what was gone is not the same");
+    assert!(is_new(&*twice.events[1].id), "each former binding is matched once");
+    assert!(
+        is_new(&*update(vec![binding("mqtt", u)]).await.events[0].id),
+        "a deleted binding's id is not reused"
+    );
 }
 
-async fn without_a_key_there_are_no_bindings(database: Database) {
+async fn bindings_need_an_encryption_key(database: Database) {
     let registry = Registry::start_as(Config { encryption_key: None, ..config(&database) }).await;
-    registry.create(spec("_", "f"), &wasm("1")).await.expect("it has no bindings");
+    registry.create(spec("_", "f"), &wasm("1")).await.expect("created without bindings");
     registry.update(events("f", Vec::new()), None).await.expect("an empty list needs no key");
     let mqtt = || vec![binding("mqtt", "{}")];
     let updated = refused(registry.update(events("f", mqtt()), None).await);

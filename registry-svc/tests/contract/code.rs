@@ -11,12 +11,12 @@ use crate::support::{
 };
 
 contract!(
-    code_is_stored_once_and_for_as_long_as_it_is_used,
-    large_code_comes_back_as_it_went,
-    too_large_is_refused_while_it_streams,
-    what_does_not_run_is_not_stored,
+    code_is_stored_once_and_deleted_when_unused,
+    large_code_is_returned_unchanged,
+    code_that_is_too_large_is_refused_while_it_streams,
+    invalid_code_is_not_stored,
     memory_for_uploads_is_bounded,
-    code_is_for_services,
+    only_services_fetch_code,
 );
 
 async fn delete(registry: &Registry, name: &str) {
@@ -24,7 +24,7 @@ async fn delete(registry: &Registry, name: &str) {
     registry.functions().delete_function(request).await.expect("deleted");
 }
 
-async fn code_is_stored_once_and_for_as_long_as_it_is_used(database: Database) {
+async fn code_is_stored_once_and_deleted_when_unused(database: Database) {
     let registry = Registry::start(&database).await;
     let (first, second) = (wasm("1"), wasm("2"));
     let (first_hash, second_hash) = (*Hash::of(&first).as_bytes(), *Hash::of(&second).as_bytes());
@@ -34,16 +34,16 @@ async fn code_is_stored_once_and_for_as_long_as_it_is_used(database: Database) {
     assert_eq!(registry.fetch_code(&first_hash).await.expect("code"), first);
 
     delete(&registry, "a").await;
-    assert_eq!(registry.fetch_code(&first_hash).await.expect("two use it"), first);
+    assert_eq!(registry.fetch_code(&first_hash).await.expect("two functions use it"), first);
     let update = |name: &str| UpdateFunctionSpec {
         module: "_".into(),
         name: name.into(),
         ..UpdateFunctionSpec::default()
     };
     registry.update(update("b"), Some(&second)).await.expect("updated");
-    assert_eq!(registry.fetch_code(&first_hash).await.expect("one uses it"), first);
-    registry.update(update("c"), Some(&first)).await.expect("updated with what it has");
-    assert_eq!(registry.fetch_code(&first_hash).await.expect("one uses it"), first);
+    assert_eq!(registry.fetch_code(&first_hash).await.expect("one function uses it"), first);
+    registry.update(update("c"), Some(&first)).await.expect("updated with the same code");
+    assert_eq!(registry.fetch_code(&first_hash).await.expect("one function uses it"), first);
     registry.update(update("c"), Some(&second)).await.expect("updated");
     assert_eq!(reason(registry.fetch_code(&first_hash).await), Reason::CodeNotFound);
     delete(&registry, "b").await;
@@ -51,29 +51,29 @@ async fn code_is_stored_once_and_for_as_long_as_it_is_used(database: Database) {
     assert_eq!(reason(registry.fetch_code(&second_hash).await), Reason::CodeNotFound);
 }
 
-async fn large_code_comes_back_as_it_went(database: Database) {
+async fn large_code_is_returned_unchanged(database: Database) {
     let registry = Registry::start(&database).await;
-    // Not a multiple of the size of a chunk, and no two chunks alike.
+    // Not a multiple of the chunk size, and all chunks differ.
     let text: String = (0..150_000).map(|number: u32| format!("{number:06}")).collect();
     let code = wasm(&text[1..]);
     registry.create(spec("_", "large"), &code).await.expect("created");
     assert!(registry.fetch_code(Hash::of(&code).as_bytes()).await.expect("code") == code);
 }
 
-async fn too_large_is_refused_while_it_streams(database: Database) {
+async fn code_that_is_too_large_is_refused_while_it_streams(database: Database) {
     let registry = Registry::start_as(Config { max_code_bytes: 1 << 20, ..config(&database) }).await;
     let error = failure(registry.create(spec("_", "f"), &vec![0; (1 << 20) + 1]).await);
     assert_eq!(error.reason, Reason::TooLarge);
-    assert!(error.message.contains("1048576"), "the limit is named: {error}");
+    assert!(error.message.contains("1048576"), "the error names the limit: {error}");
     let just_invalid = registry.create(spec("_", "f"), &vec![0; 1 << 20]).await;
     assert_eq!(refused(just_invalid)[0].0, "code", "the limit itself is not too large");
 }
 
-async fn what_does_not_run_is_not_stored(database: Database) {
+async fn invalid_code_is_not_stored(database: Database) {
     let registry = Registry::start(&database).await;
     let truncated = &wasm("1")[..40];
     let cases = [
-        (&b"not wasm at all"[..], "is no WebAssembly"),
+        (&b"not wasm at all"[..], "is not WebAssembly"),
         (truncated, "is not valid WebAssembly"),
         (b"\0asm\x01\0\0\0", "exports neither `__invoke`"),
         (b"\0asm\x0d\0\x01\0", "components are not supported yet"),
@@ -94,20 +94,20 @@ async fn memory_for_uploads_is_bounded(database: Database) {
     let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
     let slow = tokio::spawn(async move { client.create_function(stream).await });
     for part in create_parts(spec("_", "slow"), &padded) {
-        sender.send(part).await.expect("the upload runs");
+        sender.send(part).await.expect("the upload is running");
     }
-    let taken = sender.reserve().await.expect("the upload runs");
+    let taken = sender.reserve().await.expect("the upload is running");
 
     let second = registry.create(spec("_", "second"), &padded).await;
-    assert_eq!(reason(second), Reason::Overloaded, "there is no room for a second one");
-    registry.create(spec("_", "small"), &wasm("1")).await.expect("there is room for a small one");
+    assert_eq!(reason(second), Reason::Overloaded, "there is no memory for a second upload");
+    registry.create(spec("_", "small"), &wasm("1")).await.expect("there is memory for a small upload");
     drop(taken);
     drop(sender);
-    slow.await.expect("no panic").expect("the first one ends well");
-    registry.create(spec("_", "second"), &padded).await.expect("its memory is free again");
+    slow.await.expect("no panic").expect("the first upload succeeds");
+    registry.create(spec("_", "second"), &padded).await.expect("the memory is free again");
 }
 
-async fn code_is_for_services(database: Database) {
+async fn only_services_fetch_code(database: Database) {
     let registry = Registry::start(&database).await;
     registry.create(spec("_", "f"), &wasm("1")).await.expect("created");
     let request = FetchCodeRequest { hash: Hash::of(&wasm("1")).to_bytes() };

@@ -1,12 +1,16 @@
-//! What outlives a registry.
+//! Durability across restarts.
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use mesh::database::DatabaseUrl;
+use mesh::testing::disk::SmallDisk;
+use mesh::testing::eventually;
 use proto::registry::v1::{
-    AuthenticateRequest, CreateScriptRequest, CreateSubjectRequest, GetFunctionRequest, GetScriptRequest,
-    Script,
+    AuthenticateRequest, CreateModuleRequest, CreateScriptRequest, CreateSubjectRequest, DeleteModuleRequest,
+    GetFunctionRequest, GetScriptRequest, ListModulesRequest, Script,
 };
 use registry_svc::Config;
+use tonic::Code;
 
 use crate::support::{Database, Registry, contract, spec, wasm};
 
@@ -35,11 +39,11 @@ async fn a_restart_keeps_everything(database: Database) {
     let whose = registry.authentication().authenticate(request).await.expect("kept").into_inner();
     assert_eq!(whose.subject, ann.subject);
     // The module, the function, the script and the subject were four writes.
-    assert_eq!(registry.create_module("next").await, 5, "revisions go on where they were");
+    assert_eq!(registry.create_module("next").await, 5, "revisions continue after a restart");
 }
 
 #[tokio::test]
-async fn a_sqlite_file_is_its_owners() {
+async fn a_sqlite_file_is_accessible_only_to_its_owner() {
     let database = Database::sqlite();
     let Database::Sqlite(directory) = &database else { unreachable!("it is SQLite") };
     let file = directory.path().join("data/test.db");
@@ -52,7 +56,7 @@ async fn a_sqlite_file_is_its_owners() {
 }
 
 #[tokio::test]
-async fn a_database_in_memory_works() {
+async fn an_in_memory_database_works() {
     let config = Config { database_url: "sqlite::memory:".parse().expect("a URL"), ..Config::default() };
     let registry = Registry::start_as(config).await;
     registry.create_module("m").await;
@@ -60,10 +64,34 @@ async fn a_database_in_memory_works() {
 }
 
 #[tokio::test]
-async fn a_database_that_cannot_be_opened_stops_the_start() {
+async fn a_database_that_cannot_be_opened_fails_the_start() {
     let config =
         Config { database_url: "sqlite:/dev/null/registry.db".parse().expect("a URL"), ..Config::default() };
     let started = registry_svc::App::start(config, mesh::testing::host("registry")).await;
-    let error = format!("{:#}", started.expect_err("it cannot be opened"));
+    let error = format!("{:#}", started.expect_err("the database cannot be opened"));
     assert!(error.contains("database_url: /dev/null/registry.db"), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_new_work_until_there_is_space_again() {
+    let Some(disk) = SmallDisk::mount(24) else { return };
+    let database_url = DatabaseUrl::SqliteFile(disk.path().join("registry.db"));
+    let registry = Registry::start_as(Config { database_url, ..Config::default() }).await;
+    registry.create_module("before").await;
+    eventually("it is ready", async || registry.is_ready()).await;
+
+    disk.fill(4 << 20);
+    let refused = registry.modules().create_module(CreateModuleRequest { name: "during".into() }).await;
+    assert_eq!(refused.expect_err("the disk is full").code(), Code::Unavailable);
+    eventually("it is not ready", async || !registry.is_ready()).await;
+    // Deleting makes space.
+    let delete = DeleteModuleRequest { name: "before".into() };
+    registry.modules().delete_module(delete).await.expect("deleted");
+
+    disk.empty();
+    eventually("it is ready again", async || registry.is_ready()).await;
+    registry.create_module("after").await;
+    let modules = registry.modules().list_modules(ListModulesRequest {}).await.expect("listed").into_inner();
+    let names: Vec<_> = modules.modules.into_iter().map(|module| module.name).collect();
+    assert_eq!(names, ["_", "after"]);
 }

@@ -1,4 +1,4 @@
-//! Parameters of bindings in the database.
+//! Encryption of bindings' parameters in the database.
 
 use mesh::auth::Secret;
 use proto::registry::v1::{
@@ -13,8 +13,8 @@ use crate::support::{
 contract!(
     secrets_are_stored_encrypted,
     keys_are_rotated,
-    what_was_stored_in_clear_is_encrypted,
-    what_cannot_be_read_stays_and_harms_nothing,
+    plaintext_params_are_encrypted_at_startup,
+    unreadable_params_are_kept_and_do_no_harm,
 );
 
 const PARAMS: &str = r#"{"topic":"t","password":"hunter2"}"#;
@@ -36,15 +36,15 @@ async fn hold(registry: &Registry, running: &[&str]) -> HoldBindingsResponse {
     registry.bindings().hold_bindings(request).await.expect("held").into_inner()
 }
 
-/// The parameters of what is held.
+/// The parameters of the held bindings.
 async fn held_params(registry: &Registry) -> Vec<String> {
     let held = hold(registry, &[]).await.bindings;
     held.into_iter().filter_map(|held| Some(held.binding?.params)).collect()
 }
 
-/// The id of the key under which the only binding is stored.
+/// The id of the key that encrypts the only binding.
 async fn stored_key(database: &Database) -> String {
-    let [stored] = &stored_params(database).await[..] else { panic!("one binding") };
+    let [stored] = &stored_params(database).await[..] else { panic!("expected one binding") };
     assert!(!stored.contains("hunter2") && !stored.contains("topic"), "{stored}");
     let (version, rest) = stored.split_once(':').expect("a version");
     let (key, _) = rest.split_once(':').expect("a key");
@@ -52,9 +52,9 @@ async fn stored_key(database: &Database) -> String {
     key.to_owned()
 }
 
-fn assert_nothing_in_clear(database: &Database) {
+fn assert_no_plaintext(database: &Database) {
     for (name, bytes) in database.files() {
-        assert!(!bytes.windows(7).any(|bytes| bytes == b"hunter2"), "{name} holds a secret");
+        assert!(!bytes.windows(7).any(|bytes| bytes == b"hunter2"), "{name} contains a secret");
     }
 }
 
@@ -62,9 +62,9 @@ async fn secrets_are_stored_encrypted(database: Database) {
     let registry = Registry::start(&database).await;
     create(&registry).await;
     stored_key(&database).await;
-    assert_nothing_in_clear(&database);
+    assert_no_plaintext(&database);
     registry.stop().await;
-    assert_nothing_in_clear(&database);
+    assert_no_plaintext(&database);
     assert_eq!(held_params(&Registry::start(&database).await).await, [PARAMS]);
 }
 
@@ -87,7 +87,7 @@ async fn keys_are_rotated(database: Database) {
     assert_eq!((held.id, &*held.params), (event.id, PARAMS), "the old key is not needed any more");
 }
 
-async fn what_was_stored_in_clear_is_encrypted(database: Database) {
+async fn plaintext_params_are_encrypted_at_startup(database: Database) {
     let registry = Registry::start(&database).await;
     create(&registry).await;
     registry.stop().await;
@@ -95,17 +95,17 @@ async fn what_was_stored_in_clear_is_encrypted(database: Database) {
 
     let without_key = Config { encryption_key: None, ..config(&database) };
     let registry = Registry::start_as(without_key).await;
-    assert_eq!(held_params(&registry).await, [PARAMS], "it runs on without a key");
+    assert_eq!(held_params(&registry).await, [PARAMS], "it still runs without a key");
     registry.stop().await;
     assert_eq!(stored_params(&database).await, [PARAMS]);
 
     let registry = Registry::start(&database).await;
     stored_key(&database).await;
-    assert_nothing_in_clear(&database);
+    assert_no_plaintext(&database);
     assert_eq!(held_params(&registry).await, [PARAMS]);
 }
 
-async fn what_cannot_be_read_stays_and_harms_nothing(database: Database) {
+async fn unreadable_params_are_kept_and_do_no_harm(database: Database) {
     let registry = Registry::start(&database).await;
     let event = create(&registry).await;
     registry.stop().await;
@@ -114,10 +114,10 @@ async fn what_cannot_be_read_stays_and_harms_nothing(database: Database) {
     for encryption_key in [Some(Secret::random()), None] {
         let registry = Registry::start_as(Config { encryption_key, ..config(&database) }).await;
         let held = hold(&registry, &[&event.id]).await;
-        assert!(held.bindings.is_empty(), "it cannot run");
-        assert!(held.removed.is_empty(), "and yet it exists");
+        assert!(held.bindings.is_empty(), "an unreadable binding does not run");
+        assert!(held.removed.is_empty(), "the binding still exists");
         let get = GetFunctionRequest { module: "_".into(), name: "f".into() };
-        let read = registry.functions().get_function(get).await.expect("it is there").into_inner();
+        let read = registry.functions().get_function(get).await.expect("the function exists").into_inner();
         let read = read.function.expect("a function").events.remove(0);
         assert_eq!(read.id, event.id);
         assert!(read.params.contains("unreadable"), "{read:?}");

@@ -15,13 +15,13 @@ use crate::support::{
 };
 
 contract!(
-    functions_live_and_die,
-    what_is_not_said_has_a_default,
-    functions_are_checked,
-    uploads_keep_to_the_protocol,
-    an_update_changes_what_it_names,
-    an_update_is_checked,
-    only_its_creator_changes_a_function_of_a_shared_module,
+    functions_are_created_read_and_deleted,
+    omitted_fields_have_defaults,
+    functions_are_validated,
+    uploads_must_follow_the_protocol,
+    an_update_changes_only_the_given_fields,
+    updates_are_validated,
+    only_the_creator_changes_a_function_of_a_shared_module,
 );
 
 async fn get(registry: &Registry, module: &str, name: &str) -> Result<Function, tonic::Status> {
@@ -34,7 +34,7 @@ fn update(name: &str) -> UpdateFunctionSpec {
     UpdateFunctionSpec { module: "_".into(), name: name.into(), ..UpdateFunctionSpec::default() }
 }
 
-async fn functions_live_and_die(database: Database) {
+async fn functions_are_created_read_and_deleted(database: Database) {
     let registry = Registry::start(&database).await;
     registry.create_script("s").await;
     let metadata = Metadata { tag: "edge".into(), capacity_kb: 128, idempotent: true, script: "s".into() };
@@ -55,9 +55,9 @@ async fn functions_live_and_die(database: Database) {
     assert_eq!(code.hash, mesh::hash::Hash::of(&wasm("1")).to_bytes());
     assert_eq!((code.size, code.kind()), (wasm("1").len() as u64, CodeKind::Funless));
     let topics: Vec<_> = function.events.iter().map(|event| &*event.params).collect();
-    assert_eq!(topics, [r#"{"topic":"t"}"#, r#"{"topic":"u"}"#], "in their order");
+    assert_eq!(topics, [r#"{"topic":"t"}"#, r#"{"topic":"u"}"#], "bindings keep their order");
     assert!(function.sinks.iter().chain(&function.events).all(|binding| !binding.id.is_empty()));
-    assert_eq!(get(&registry, "_", "full").await.expect("it is there"), function);
+    assert_eq!(get(&registry, "_", "full").await.expect("the function exists"), function);
 
     registry.create(spec("_", "another"), &wasm("2")).await.expect("created");
     let list = ListFunctionsRequest { module: "_".into() };
@@ -81,7 +81,7 @@ async fn functions_live_and_die(database: Database) {
     assert_eq!(reason(get(&registry, "_", "nul\0").await), Reason::FunctionNotFound);
 }
 
-async fn what_is_not_said_has_a_default(database: Database) {
+async fn omitted_fields_have_defaults(database: Database) {
     let registry = Registry::start(&database).await;
     let created = registry.create(spec("_", "f"), &wasm("1")).await.expect("created");
     let function = created.function.expect("a function");
@@ -91,7 +91,7 @@ async fn what_is_not_said_has_a_default(database: Database) {
     assert!(function.events.is_empty() && function.sinks.is_empty() && function.owner.is_empty());
 }
 
-async fn functions_are_checked(database: Database) {
+async fn functions_are_validated(database: Database) {
     let registry = Registry::start(&database).await;
     registry.create(spec("_", "taken"), &wasm("1")).await.expect("created");
     let taken = failure(registry.create(spec("_", "taken"), &wasm("2")).await);
@@ -109,16 +109,16 @@ async fn functions_are_checked(database: Database) {
         (metadata(Metadata { tag: "a\0".into(), ..Metadata::default() }), "tag"),
         (metadata(Metadata { script: "missing".into(), ..Metadata::default() }), "script"),
         (events(vec![binding("", "{}")]), "events"),
-        (events(vec![binding("mqtt", "{}"), binding("mqtt", "no json")]), "events"),
+        (events(vec![binding("mqtt", "{}"), binding("mqtt", "not JSON")]), "events"),
         (sinks(vec![binding("couchdb", "[1]")]), "sinks"),
     ];
     for (spec, field) in cases {
         assert_eq!(refused(registry.create(spec, &wasm("1")).await)[0].0, field);
     }
-    assert_eq!(reason(get(&registry, "_", "f").await), Reason::FunctionNotFound, "nothing is stored");
+    assert_eq!(reason(get(&registry, "_", "f").await), Reason::FunctionNotFound, "nothing was stored");
 }
 
-async fn uploads_keep_to_the_protocol(database: Database) {
+async fn uploads_must_follow_the_protocol(database: Database) {
     let registry = Registry::start(&database).await;
     let spec_message = || CreateFunctionRequest { part: Some(Part::Spec(spec("_", "f"))) };
     let chunk = |bytes: Vec<u8>| CreateFunctionRequest { part: Some(Part::Chunk(bytes.into())) };
@@ -136,10 +136,10 @@ async fn uploads_keep_to_the_protocol(database: Database) {
         let created = registry.functions().create_function(futures::stream::iter(messages)).await;
         assert_eq!(refused(created), [("code".to_owned(), "can't be blank".to_owned())]);
     }
-    assert_eq!(reason(get(&registry, "_", "f").await), Reason::FunctionNotFound, "nothing is stored");
+    assert_eq!(reason(get(&registry, "_", "f").await), Reason::FunctionNotFound, "nothing was stored");
 }
 
-async fn an_update_changes_what_it_names(database: Database) {
+async fn an_update_changes_only_the_given_fields(database: Database) {
     let registry = Registry::start(&database).await;
     let full = CreateFunctionSpec {
         metadata: Some(Metadata {
@@ -164,7 +164,7 @@ async fn an_update_changes_what_it_names(database: Database) {
         updated_at_ms: function.updated_at_ms,
         ..created.clone()
     };
-    assert_eq!(function, expected, "all but the name has stayed");
+    assert_eq!(function, expected, "only the name has changed");
     assert_eq!(reason(get(&registry, "_", "f").await), Reason::FunctionNotFound);
 
     let updated = registry.update(update("g"), Some(&wasm("2"))).await.expect("updated");
@@ -180,7 +180,7 @@ async fn an_update_changes_what_it_names(database: Database) {
         ..update("g")
     };
     registry.update(bindings, None).await.expect("updated");
-    let function = get(&registry, "_", "g").await.expect("it is there");
+    let function = get(&registry, "_", "g").await.expect("the function exists");
     assert_eq!(
         function.events.iter().map(|event| &*event.params).collect::<Vec<_>>(),
         [r#"{"topic":"new"}"#]
@@ -190,11 +190,11 @@ async fn an_update_changes_what_it_names(database: Database) {
     assert_eq!(function.limits, Some(Limits { output_bytes: 9, ..Limits::default() }));
 }
 
-async fn an_update_is_checked(database: Database) {
+async fn updates_are_validated(database: Database) {
     let registry = Registry::start(&database).await;
     registry.create(spec("_", "f"), &wasm("1")).await.expect("created");
     registry.create(spec("_", "taken"), &wasm("1")).await.expect("created");
-    let before = get(&registry, "_", "f").await.expect("it is there");
+    let before = get(&registry, "_", "f").await.expect("the function exists");
 
     let rename = |new_name: &str| UpdateFunctionSpec { new_name: Some(new_name.into()), ..update("f") };
     assert_eq!(reason(registry.update(rename("taken"), None).await), Reason::FunctionExists);
@@ -207,8 +207,8 @@ async fn an_update_is_checked(database: Database) {
     assert_eq!(reason(registry.update(update("none"), None).await), Reason::FunctionNotFound);
     let elsewhere = UpdateFunctionSpec { module: "none".into(), ..update("f") };
     assert_eq!(reason(registry.update(elsewhere, None).await), Reason::ModuleNotFound);
-    assert_eq!(get(&registry, "_", "f").await.expect("it is there"), before, "nothing has changed");
-    registry.update(rename("f"), None).await.expect("its own name is free for it");
+    assert_eq!(get(&registry, "_", "f").await.expect("the function exists"), before, "nothing has changed");
+    registry.update(rename("f"), None).await.expect("a function may keep its name");
 
     registry.create_module("shared").await;
     let parts = create_parts(spec("_", "anns"), &wasm("1"));
@@ -216,7 +216,7 @@ async fn an_update_is_checked(database: Database) {
     registry.functions().create_function(request).await.expect("the default module is shared");
 }
 
-async fn only_its_creator_changes_a_function_of_a_shared_module(database: Database) {
+async fn only_the_creator_changes_a_function_of_a_shared_module(database: Database) {
     let registry = Registry::start(&database).await;
     let create = as_subject("ann", futures::stream::iter(create_parts(spec("_", "f"), &wasm("1"))));
     let created = registry.functions().create_function(create).await.expect("created").into_inner();
@@ -230,15 +230,24 @@ async fn only_its_creator_changes_a_function_of_a_shared_module(database: Databa
     let delete = DeleteFunctionRequest { module: "_".into(), name: "f".into() };
     let get = GetFunctionRequest { module: "_".into(), name: "f".into() };
     let mut functions = registry.functions();
-    functions.get_function(as_subject("bob", get)).await.expect("everyone reads it");
+    functions.get_function(as_subject("bob", get)).await.expect("everyone may read it");
     let denied = [
         reason(functions.update_function(update(Caller::Subject("bob".into()))).await),
         reason(functions.delete_function(as_subject("bob", delete.clone())).await),
     ];
     assert_eq!(denied, [Reason::PermissionDenied; 2]);
-    functions.update_function(update(Caller::Subject("ann".into()))).await.expect("her own");
-    let by_admin =
-        functions.update_function(update(Caller::Admin("root".into()))).await.expect("administrators");
-    assert_eq!(by_admin.into_inner().function.expect("a function").creator, "ann", "it stays hers");
+    functions
+        .update_function(update(Caller::Subject("ann".into())))
+        .await
+        .expect("the creator may update it");
+    let by_admin = functions
+        .update_function(update(Caller::Admin("root".into())))
+        .await
+        .expect("administrators may update it");
+    assert_eq!(
+        by_admin.into_inner().function.expect("a function").creator,
+        "ann",
+        "the creator has not changed"
+    );
     functions.delete_function(as_subject("ann", delete)).await.expect("deleted");
 }

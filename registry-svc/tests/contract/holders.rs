@@ -1,4 +1,4 @@
-//! Replicas of a service that share the bindings of a real registry: `mesh::bindings::Replica`.
+//! `mesh::bindings::Replica`: replicas of a service that share the bindings of a real registry.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -28,18 +28,18 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{Database, Registry, binding, config, contract, spec, wasm};
 
 contract!(
-    what_is_created_runs_and_what_is_deleted_ends,
-    what_is_changed_is_started_again,
-    replicas_share_and_one_that_stops_hands_over,
-    a_stop_that_takes_its_time_keeps_its_leases,
+    created_bindings_start_and_deleted_ones_end,
+    changed_bindings_are_restarted,
+    replicas_share_bindings_and_hand_over_when_they_stop,
+    a_replica_that_stops_slowly_keeps_its_leases,
     a_dead_replica_is_replaced,
-    the_absence_of_the_registry_ends_nothing,
-    what_fails_is_started_again_after_a_rest,
+    bindings_keep_running_while_the_registry_is_down,
+    failed_bindings_are_restarted_after_a_delay,
 );
 
 const LEASE: Duration = Duration::from_millis(1200);
 
-/// A registry on a socket that can be taken away.
+/// A registry that listens on a Unix socket.
 struct Served {
     registry: Registry,
     socket: PathBuf,
@@ -58,7 +58,7 @@ impl Served {
         Self { registry, socket, serving: tokio::spawn(serving) }
     }
 
-    /// As when its process dies.
+    /// Stops the registry as if its process had died.
     async fn kill(self) {
         self.serving.abort();
         let _ = self.serving.await;
@@ -70,7 +70,7 @@ impl Served {
     }
 }
 
-/// What the replicas of a test run, and have run.
+/// The bindings that the replicas of a test run and have run.
 #[derive(Clone, Default)]
 struct World {
     seen: Arc<Mutex<Seen>>,
@@ -78,11 +78,11 @@ struct World {
 
 #[derive(Default)]
 struct Seen {
-    /// By replica and topic.
+    /// The running bindings, by replica and topic.
     running: BTreeSet<(&'static str, String)>,
     starts: Vec<(Instant, String)>,
     ends: Vec<(String, End)>,
-    /// Topics that have run at two replicas at once.
+    /// Topics that ran on two replicas at the same time.
     twice: Vec<String>,
 }
 
@@ -97,7 +97,7 @@ impl World {
         RunningTopic { world: self.clone(), replica, topic: topic.to_owned() }
     }
 
-    /// What a replica runs.
+    /// The topics that a replica runs.
     fn topics(&self, replica: &'static str) -> Vec<String> {
         let seen = self.seen.lock();
         let running = seen.running.iter().filter(|(at, _)| *at == replica);
@@ -125,7 +125,7 @@ impl World {
     }
 }
 
-/// The time in which a topic runs at a replica.
+/// A topic that runs on a replica until this is dropped.
 struct RunningTopic {
     world: World,
     replica: &'static str,
@@ -138,12 +138,12 @@ impl Drop for RunningTopic {
     }
 }
 
-/// A replica in a task of its own.
+/// A replica in its own task.
 struct Started {
     board: StatusBoard,
     stopping: CancellationToken,
     task: JoinHandle<()>,
-    /// What ends needs one of these.
+    /// Each binding needs a permit to end.
     ends: Arc<Semaphore>,
 }
 
@@ -165,7 +165,7 @@ impl Started {
                 let params: serde_json::Value = serde_json::from_str(&params).expect("JSON");
                 let topic = params["topic"].as_str().expect("a topic");
                 let _stay = world.enter(name, topic);
-                assert_ne!(topic, "panics", "as it is wanted");
+                assert_ne!(topic, "panics", "this topic should panic");
                 if topic == "ends" {
                     return;
                 }
@@ -173,7 +173,7 @@ impl Started {
                 tenure.report.connected();
                 let end = tenure.ended().await;
                 world.seen.lock().ends.push((topic.to_owned(), end));
-                may_end.acquire().await.expect("open").forget();
+                may_end.acquire().await.expect("the semaphore is open").forget();
             }
         }));
         Self { board, stopping, task, ends }
@@ -181,7 +181,7 @@ impl Started {
 
     async fn stop(self) {
         self.stopping.cancel();
-        self.task.await.expect("it ends well");
+        self.task.await.expect("the replica does not panic");
     }
 }
 
@@ -189,7 +189,7 @@ fn topic(topic: &str) -> proto::registry::v1::Binding {
     binding("mqtt", &format!(r#"{{"topic":"{topic}"}}"#))
 }
 
-/// A function with an event of this topic. Gives the event's id.
+/// Creates a function with an event of this topic. Returns the event's id.
 async fn create(registry: &Registry, name: &str) -> String {
     let spec = CreateFunctionSpec { events: vec![topic(name)], ..spec("_", name) };
     let created = registry.create(spec, &wasm("1")).await.expect("created");
@@ -201,7 +201,7 @@ async fn delete(registry: &Registry, name: &str) {
     registry.functions().delete_function(delete).await.expect("deleted");
 }
 
-async fn what_is_created_runs_and_what_is_deleted_ends(database: Database) {
+async fn created_bindings_start_and_deleted_ones_end(database: Database) {
     let directory = tempfile::tempdir().expect("a directory");
     let served = Served::start(&database, directory.path()).await;
     let world = World::default();
@@ -211,23 +211,23 @@ async fn what_is_created_runs_and_what_is_deleted_ends(database: Database) {
 
     let id = create(&served.registry, "later").await;
     let is_connected = |status: BindingStatus| status.state() == BindingState::Connected;
-    eventually("it is connected", async || replica.board.get(&id).is_some_and(is_connected)).await;
+    eventually("the binding is connected", async || replica.board.get(&id).is_some_and(is_connected)).await;
     let deadline = Deadline::after(Duration::from_secs(5));
     let holders = find_holders(&served.dial(), vec![id.clone()], deadline).await.expect("holders");
     assert_eq!(holders, [(id.clone(), Endpoint::Local("a".into()))].into());
     let asked = vec![id.clone(), "nothing".to_owned()];
-    let existing = find_existing(&served.dial(), asked, deadline).await.expect("an answer");
+    let existing = find_existing(&served.dial(), asked, deadline).await.expect("existing bindings");
     assert_eq!(existing, [id.clone()].into());
 
     delete(&served.registry, "later").await;
     world.await_topics("a", &["before"]).await;
     assert_eq!(world.ends(), [("later".into(), End::Removed)]);
-    eventually("its status is gone", async || replica.board.get(&id).is_none()).await;
+    eventually("its status is removed", async || replica.board.get(&id).is_none()).await;
     replica.stop().await;
     assert_eq!(world.ends()[1..], [("before".into(), End::HandOver)]);
 }
 
-async fn what_is_changed_is_started_again(database: Database) {
+async fn changed_bindings_are_restarted(database: Database) {
     let directory = tempfile::tempdir().expect("a directory");
     let served = Served::start(&database, directory.path()).await;
     let world = World::default();
@@ -245,16 +245,16 @@ async fn what_is_changed_is_started_again(database: Database) {
     let both = BindingList { bindings: vec![topic("more"), topic("f")] };
     served.registry.update(update(Some(both), None), None).await.expect("updated");
     world.await_topics("a", &["f", "more"]).await;
-    assert_eq!((world.starts(), world.ends().len()), (2, 0), "what stays as it is goes on");
+    assert_eq!((world.starts(), world.ends().len()), (2, 0), "unchanged bindings are not restarted");
 
     served.registry.update(update(None, Some("g")), None).await.expect("renamed");
-    eventually("both have started again", async || world.starts() == 4).await;
+    eventually("both have been restarted", async || world.starts() == 4).await;
     world.await_topics("a", &["f", "more"]).await;
     assert!(world.ends().iter().all(|(_, end)| *end == End::HandOver), "{:?}", world.ends());
     world.assert_none_ran_twice();
 }
 
-async fn replicas_share_and_one_that_stops_hands_over(database: Database) {
+async fn replicas_share_bindings_and_hand_over_when_they_stop(database: Database) {
     let directory = tempfile::tempdir().expect("a directory");
     let served = Served::start(&database, directory.path()).await;
     let world = World::default();
@@ -271,7 +271,7 @@ async fn replicas_share_and_one_that_stops_hands_over(database: Database) {
     world.assert_none_ran_twice();
 }
 
-async fn a_stop_that_takes_its_time_keeps_its_leases(database: Database) {
+async fn a_replica_that_stops_slowly_keeps_its_leases(database: Database) {
     let directory = tempfile::tempdir().expect("a directory");
     let served = Served::start(&database, directory.path()).await;
     let world = World::default();
@@ -281,16 +281,16 @@ async fn a_stop_that_takes_its_time_keeps_its_leases(database: Database) {
     world.await_count("a", 2).await;
     let _other = Started::start("b", &served, &world);
     slow.stopping.cancel();
-    eventually("both are told", async || world.ends().len() == 2).await;
+    eventually("both are told to end", async || world.ends().len() == 2).await;
 
-    let told = Instant::now();
+    let told_at = Instant::now();
     slow.ends.add_permits(1);
     world.await_count("b", 1).await;
-    eventually("a lease would have ended long ago", async || told.elapsed() > LEASE * 3).await;
+    eventually("a lease would have expired", async || told_at.elapsed() > LEASE * 3).await;
     assert_eq!((world.topics("a").len(), world.topics("b").len()), (1, 1));
     slow.ends.add_permits(1);
     world.await_count("b", 2).await;
-    slow.task.await.expect("it ends well");
+    slow.task.await.expect("the replica does not panic");
     world.assert_none_ran_twice();
 }
 
@@ -307,13 +307,13 @@ async fn a_dead_replica_is_replaced(database: Database) {
     let died = Instant::now();
     dying.task.abort();
     world.await_count("b", 4).await;
-    assert_eq!(world.topics("a").len(), 0, "its tasks have ended with it");
-    // A lease, a renewal of the other one, and what a busy machine takes.
+    assert_eq!(world.topics("a").len(), 0, "its bindings have ended with it");
+    // One lease, one renewal of the other replica, and time for a busy machine.
     assert!(died.elapsed() < LEASE + LEASE / 3 + Duration::from_secs(3), "{:?}", died.elapsed());
     world.assert_none_ran_twice();
 }
 
-async fn the_absence_of_the_registry_ends_nothing(database: Database) {
+async fn bindings_keep_running_while_the_registry_is_down(database: Database) {
     let directory = tempfile::tempdir().expect("a directory");
     let served = Served::start(&database, directory.path()).await;
     let world = World::default();
@@ -326,18 +326,18 @@ async fn the_absence_of_the_registry_ends_nothing(database: Database) {
     let before = (world.topics("a"), world.topics("b"));
     let starts = world.starts();
     served.kill().await;
-    let away = Instant::now();
-    eventually("all leases have ended", async || away.elapsed() > LEASE * 2).await;
+    let down_since = Instant::now();
+    eventually("all leases have expired", async || down_since.elapsed() > LEASE * 2).await;
     assert_eq!((world.topics("a"), world.topics("b")), before);
 
     let served = Served::start(&database, directory.path()).await;
     create(&served.registry, "new").await;
-    eventually("what is new runs", async || world.topics("a").len() + world.topics("b").len() == 5).await;
-    assert_eq!(world.starts(), starts + 1, "nothing has moved");
+    eventually("the new binding runs", async || world.topics("a").len() + world.topics("b").len() == 5).await;
+    assert_eq!(world.starts(), starts + 1, "no binding has moved");
     world.assert_none_ran_twice();
 }
 
-async fn what_fails_is_started_again_after_a_rest(database: Database) {
+async fn failed_bindings_are_restarted_after_a_delay(database: Database) {
     let directory = tempfile::tempdir().expect("a directory");
     let served = Served::start(&database, directory.path()).await;
     let world = World::default();
@@ -354,9 +354,9 @@ async fn what_fails_is_started_again_after_a_rest(database: Database) {
         let status = replica.board.get(&ends);
         status.is_some_and(|status| status.state() == BindingState::Retrying)
     };
-    eventually("it is seen to fail", retrying).await;
+    eventually("the failure is reported", retrying).await;
     for topic in ["ends", "panics"] {
-        // However often there is something new.
+        // Other changes of the registry do not restart it earlier.
         eventually(&format!("{topic} has started three times"), async || {
             let known = served.registry.modules().list_modules(ListModulesRequest {}).await.expect("modules");
             served.registry.create_module(&format!("m{}", known.into_inner().modules.len())).await;
@@ -364,11 +364,11 @@ async fn what_fails_is_started_again_after_a_rest(database: Database) {
         })
         .await;
         let times = starts(topic);
-        let rests: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert!(rests.iter().all(|rest| *rest >= Duration::from_millis(900)), "{rests:?}");
+        let delays: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(delays.iter().all(|delay| *delay >= Duration::from_millis(900)), "{delays:?}");
     }
     assert_eq!(starts("fine").len(), 1);
     delete(&served.registry, "ends").await;
-    eventually("it is forgotten", async || replica.board.get(&ends).is_none()).await;
+    eventually("its status is removed", async || replica.board.get(&ends).is_none()).await;
     replica.stop().await;
 }

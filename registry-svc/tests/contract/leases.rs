@@ -16,17 +16,17 @@ use tonic::{Request, Status};
 use crate::support::{Database, Registry, binding, config, contract, reason, refused, spec, wasm};
 
 contract!(
-    one_holder_has_all_at_once,
-    two_holders_share,
-    holders_that_call_at_once_share_through_several_registries,
-    a_dead_holder_loses_its_leases_within_their_length,
-    a_holder_that_starts_again_has_its_leases_back_at_once,
-    a_holder_that_stops_gives_back_what_it_has_stopped,
-    what_is_released_is_free,
-    what_is_gone_is_removed,
-    leases_outlive_a_registry_and_its_absence,
-    leases_are_no_revisions,
-    holding_is_checked,
+    a_single_holder_gets_all_bindings_at_once,
+    two_holders_share_the_bindings,
+    concurrent_holders_share_through_several_registries,
+    a_dead_holder_loses_its_leases_when_they_expire,
+    a_restarted_holder_gets_its_leases_back_at_once,
+    a_stopping_holder_gives_up_stopped_bindings,
+    released_leases_are_free,
+    deleted_bindings_are_removed,
+    leases_survive_an_outage_of_the_registry,
+    leases_do_not_change_the_revision,
+    requests_are_validated,
 );
 
 /// A holder as the registry sees it.
@@ -46,7 +46,7 @@ impl Holder {
         Self { request, removed: Vec::new() }
     }
 
-    /// Calls, and does at once what it is told. Gives the number of bindings that it runs then.
+    /// Calls and applies the response immediately. Returns the number of running bindings.
     async fn call(&mut self, registry: &Registry) -> usize {
         let held = registry.bindings().hold_bindings(self.request.clone()).await.expect("held").into_inner();
         let ids = held.bindings.into_iter().map(|held| held.binding.expect("a binding").id);
@@ -55,7 +55,7 @@ impl Holder {
         self.request.running.len()
     }
 
-    /// Calls again and again until it runs so many.
+    /// Calls repeatedly until the holder runs this many bindings.
     async fn call_until(&mut self, registry: &Registry, count: usize) {
         let calling = async {
             while self.call(registry).await != count {
@@ -63,7 +63,7 @@ impl Holder {
             }
         };
         let patience = tokio::time::timeout(Duration::from_secs(10), calling).await;
-        assert!(patience.is_ok(), "it never runs {count}");
+        assert!(patience.is_ok(), "the holder never runs {count} bindings");
     }
 
     fn running(&self) -> BTreeSet<&str> {
@@ -71,7 +71,7 @@ impl Holder {
     }
 }
 
-/// Functions with one event each. Gives the events' ids.
+/// Creates functions with one event each. Returns the events' ids.
 async fn create(registry: &Registry, count: usize) -> Vec<String> {
     let mut ids = Vec::new();
     for number in 0..count {
@@ -92,12 +92,12 @@ async fn holder_of(registry: &Registry, id: &str) -> Option<String> {
     holders.pop().map(|holder| holder.address)
 }
 
-/// Leases that a test can wait for.
+/// A configuration with leases that expire within a test.
 fn short(database: &Database) -> Config {
     Config { binding_lease_ms: 1500, ..config(database) }
 }
 
-async fn one_holder_has_all_at_once(database: Database) {
+async fn a_single_holder_gets_all_bindings_at_once(database: Database) {
     let registry = Registry::start(&database).await;
     let ids = create(&registry, 5).await;
     let mut holder = Holder::new("a");
@@ -105,29 +105,29 @@ async fn one_holder_has_all_at_once(database: Database) {
     assert_eq!(holder.running(), ids.iter().map(String::as_str).collect());
     let before = holder.request.running.clone();
     holder.call(&registry).await;
-    assert_eq!(holder.request.running, before, "nothing moves, and the order is the same");
+    assert_eq!(holder.request.running, before, "the bindings and their order are stable");
     assert_eq!(holder_of(&registry, &ids[0]).await.as_deref(), Some("local:a"));
     let mut sinks = Holder::new("s");
     sinks.request.role = BindingRole::Sink.into();
-    assert_eq!(sinks.call(&registry).await, 0, "the roles are apart");
+    assert_eq!(sinks.call(&registry).await, 0, "roles are independent");
     assert_eq!(holder.call(&registry).await, 5);
 }
 
-async fn two_holders_share(database: Database) {
+async fn two_holders_share_the_bindings(database: Database) {
     let registry = Registry::start(&database).await;
     create(&registry, 5).await;
     let (mut a, mut b) = (Holder::new("a"), Holder::new("b"));
     a.call(&registry).await;
-    assert_eq!(b.call(&registry).await, 0, "all is taken");
+    assert_eq!(b.call(&registry).await, 0, "all leases are taken");
     assert_eq!(a.call(&registry).await, 3, "it is told to stop two");
-    assert_eq!(b.call(&registry).await, 0, "and has not done so yet, as far as one knows");
+    assert_eq!(b.call(&registry).await, 0, "the registry does not know yet that it has stopped them");
     a.call(&registry).await;
     assert_eq!(b.call(&registry).await, 2);
     assert!(a.running().is_disjoint(&b.running()));
-    assert_eq!((a.call(&registry).await, b.call(&registry).await), (3, 2), "and so it stays");
+    assert_eq!((a.call(&registry).await, b.call(&registry).await), (3, 2), "the distribution is stable");
 }
 
-async fn holders_that_call_at_once_share_through_several_registries(database: Database) {
+async fn concurrent_holders_share_through_several_registries(database: Database) {
     let registries = [Registry::start(&database).await, Registry::start(&database).await];
     let ids = create(&registries[0], 20).await;
     let mut holders: Vec<_> = (0..4).map(|number| Holder::new(&format!("h{number}"))).collect();
@@ -135,13 +135,13 @@ async fn holders_that_call_at_once_share_through_several_registries(database: Da
         let calls = (0..).zip(&mut holders).map(|(at, holder)| holder.call(&registries[at % 2]));
         futures::future::join_all(calls).await;
         let running: Vec<_> = holders.iter().flat_map(Holder::running).collect();
-        assert_eq!(running.iter().collect::<BTreeSet<_>>().len(), running.len(), "each runs once");
+        assert_eq!(running.iter().collect::<BTreeSet<_>>().len(), running.len(), "no binding runs twice");
     }
     let counts: Vec<_> = holders.iter().map(|holder| holder.running().len()).collect();
     assert_eq!(counts, [5, 5, 5, 5], "of {}", ids.len());
 }
 
-async fn a_dead_holder_loses_its_leases_within_their_length(database: Database) {
+async fn a_dead_holder_loses_its_leases_when_they_expire(database: Database) {
     let registry = Registry::start_as(short(&database)).await;
     let ids = create(&registry, 4).await;
     let (mut a, mut b) = (Holder::new("a"), Holder::new("b"));
@@ -150,26 +150,26 @@ async fn a_dead_holder_loses_its_leases_within_their_length(database: Database) 
         b.call(&registry).await;
     }
     assert_eq!((a.call(&registry).await, b.call(&registry).await), (2, 2));
-    let (died, lost) = (Instant::now(), a.running().first().map(|id| (*id).to_owned()).expect("one"));
+    let (died, lost) = (Instant::now(), a.running().first().map(|id| (*id).to_owned()).expect("a binding"));
     assert_eq!(b.call(&registry).await, 2, "it may be alive");
     b.call_until(&registry, ids.len()).await;
     assert!(died.elapsed() < Duration::from_millis(4500), "{:?}", died.elapsed());
     assert_eq!(holder_of(&registry, &lost).await.as_deref(), Some("local:b"));
     a.call(&registry).await;
-    assert!(a.running().is_disjoint(&b.running()), "what it has lost it does not get back at once");
+    assert!(a.running().is_disjoint(&b.running()), "it does not get its lost leases back");
 }
 
-async fn a_holder_that_starts_again_has_its_leases_back_at_once(database: Database) {
+async fn a_restarted_holder_gets_its_leases_back_at_once(database: Database) {
     let registry = Registry::start(&database).await;
     create(&registry, 3).await;
     Holder::new("a").call(&registry).await;
     let mut again = Holder::new("a, once more");
     again.request.address = "local:a".into();
-    assert_eq!(again.call(&registry).await, 3, "where it is, the former one cannot be");
+    assert_eq!(again.call(&registry).await, 3, "a new holder at the same address replaces the former one");
     assert_eq!(Holder::new("b").call(&registry).await, 0);
 }
 
-async fn a_holder_that_stops_gives_back_what_it_has_stopped(database: Database) {
+async fn a_stopping_holder_gives_up_stopped_bindings(database: Database) {
     let registry = Registry::start(&database).await;
     create(&registry, 3).await;
     let (mut a, mut b) = (Holder::new("a"), Holder::new("b"));
@@ -177,15 +177,15 @@ async fn a_holder_that_stops_gives_back_what_it_has_stopped(database: Database) 
     let running = a.request.running.clone();
     a.request.stopping = true;
     assert_eq!(a.call(&registry).await, 0);
-    assert_eq!(b.call(&registry).await, 0, "it has not stopped them yet");
+    assert_eq!(b.call(&registry).await, 0, "the first holder has not stopped them yet");
     a.request.running = running[..1].to_vec();
     a.call(&registry).await;
-    assert_eq!(b.call(&registry).await, 2, "it has stopped these");
+    assert_eq!(b.call(&registry).await, 2, "the first holder has stopped two");
     a.call(&registry).await;
     assert_eq!(b.call(&registry).await, 3);
 }
 
-async fn what_is_released_is_free(database: Database) {
+async fn released_leases_are_free(database: Database) {
     let registry = Registry::start(&database).await;
     let ids = create(&registry, 3).await;
     let (mut a, mut b) = (Holder::new("a"), Holder::new("b"));
@@ -194,10 +194,10 @@ async fn what_is_released_is_free(database: Database) {
     registry.bindings().release_bindings(release.clone()).await.expect("released");
     assert_eq!(holder_of(&registry, &ids[0]).await, None);
     assert_eq!(b.call(&registry).await, 3);
-    registry.bindings().release_bindings(release).await.expect("nothing to release");
+    registry.bindings().release_bindings(release).await.expect("releasing again is not an error");
 }
 
-async fn what_is_gone_is_removed(database: Database) {
+async fn deleted_bindings_are_removed(database: Database) {
     let registry = Registry::start(&database).await;
     let ids = create(&registry, 2).await;
     let mut holder = Holder::new("a");
@@ -211,7 +211,7 @@ async fn what_is_gone_is_removed(database: Database) {
     assert_eq!(holder_of(&registry, &ids[0]).await, None);
 }
 
-async fn leases_outlive_a_registry_and_its_absence(database: Database) {
+async fn leases_survive_an_outage_of_the_registry(database: Database) {
     let registry = Registry::start_as(short(&database)).await;
     create(&registry, 4).await;
     let (mut a, mut b) = (Holder::new("a"), Holder::new("b"));
@@ -222,18 +222,18 @@ async fn leases_outlive_a_registry_and_its_absence(database: Database) {
     let before = (a.request.running.clone(), b.request.running.clone());
     assert_eq!((before.0.len(), before.1.len()), (2, 2));
     let held = before.0[0].clone();
-    eventually("all leases have ended", async || holder_of(&registry, &held).await.is_none()).await;
+    eventually("all leases have expired", async || holder_of(&registry, &held).await.is_none()).await;
     registry.stop().await;
 
     let registry = Registry::start_as(short(&database)).await;
-    assert_eq!(a.call(&registry).await, 2, "the other one was kept from renewing, too");
+    assert_eq!(a.call(&registry).await, 2, "the other holder could not renew, either");
     assert_eq!(b.call(&registry).await, 2);
     assert_eq!((a.request.running.clone(), b.request.running.clone()), before);
-    // One that does not come back is dead.
+    // A holder that does not call again is dead.
     a.call_until(&registry, 4).await;
 }
 
-async fn leases_are_no_revisions(database: Database) {
+async fn leases_do_not_change_the_revision(database: Database) {
     let registry = Registry::start(&database).await;
     create(&registry, 1).await;
     let mut watching = registry.watch(&Caller::Service).await;
@@ -242,11 +242,11 @@ async fn leases_are_no_revisions(database: Database) {
         Holder::new("a").call(&registry).await;
     }
     let revision = registry.create_module("m").await;
-    assert_eq!(revision, 2, "the function was the first");
+    assert_eq!(revision, 2, "creating the function was the first write");
     assert_eq!(watching.next().await.expect("a change").revision, revision);
 }
 
-async fn holding_is_checked(database: Database) {
+async fn requests_are_validated(database: Database) {
     let registry = Registry::start(&database).await;
     let call = async |change: fn(&mut HoldBindingsRequest)| -> Result<_, Status> {
         let mut request = Holder::new("a").request;

@@ -1,4 +1,4 @@
-//! What the registry promises, through its gRPC, on SQLite and on PostgreSQL.
+//! Tests the registry's contract through its gRPC API, with SQLite and PostgreSQL.
 
 #[path = "../support/mod.rs"]
 mod support;

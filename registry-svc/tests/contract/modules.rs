@@ -12,12 +12,12 @@ use crate::support::{
 };
 
 contract!(
-    modules_live_and_die,
-    names_are_checked,
-    what_does_not_exist_is_not_found,
-    the_default_module_stays,
+    modules_are_created_renamed_and_deleted,
+    names_are_validated,
+    missing_modules_are_not_found,
+    the_default_module_cannot_be_changed,
     a_module_belongs_to_its_creator,
-    a_deleted_module_takes_its_functions_along,
+    deleting_a_module_deletes_its_functions,
     a_renamed_module_keeps_its_functions,
 );
 
@@ -42,10 +42,10 @@ async fn list(registry: &Registry, request: impl IntoRequest<ListModulesRequest>
     response.modules.into_iter().map(|module| module.name).collect()
 }
 
-async fn modules_live_and_die(database: Database) {
+async fn modules_are_created_renamed_and_deleted(database: Database) {
     let registry = Registry::start(&database).await;
     let mut modules = registry.modules();
-    assert_eq!(list(&registry, ListModulesRequest {}).await, ["_"], "the default module is there");
+    assert_eq!(list(&registry, ListModulesRequest {}).await, ["_"], "the default module exists");
 
     let mut last = 0;
     for name in ["b", "B", "_a", "a"] {
@@ -58,7 +58,7 @@ async fn modules_live_and_die(database: Database) {
 
     let renamed = modules.rename_module(rename("a", "z")).await.expect("renamed").into_inner();
     assert_eq!(renamed.revision, last + 1);
-    let same = modules.rename_module(rename("z", "z")).await.expect("the same name").into_inner();
+    let same = modules.rename_module(rename("z", "z")).await.expect("renamed to the same name").into_inner();
     assert_eq!(same.revision, last + 1, "nothing has changed");
 
     let deleted = modules.delete_module(delete("z")).await.expect("deleted").into_inner();
@@ -66,7 +66,7 @@ async fn modules_live_and_die(database: Database) {
     assert_eq!(list(&registry, ListModulesRequest {}).await, ["_", "B", "_a", "b"]);
 }
 
-async fn names_are_checked(database: Database) {
+async fn names_are_validated(database: Database) {
     let registry = Registry::start(&database).await;
     let mut modules = registry.modules();
     modules.create_module(create("taken")).await.expect("created");
@@ -84,7 +84,7 @@ async fn names_are_checked(database: Database) {
     assert_eq!(refused(modules.create_module(create(&"ü".repeat(161))).await).len(), 2);
 }
 
-async fn what_does_not_exist_is_not_found(database: Database) {
+async fn missing_modules_are_not_found(database: Database) {
     let registry = Registry::start(&database).await;
     let mut modules = registry.modules();
     for name in ["nothing", "a.b", "", "nul\0"] {
@@ -98,7 +98,7 @@ async fn what_does_not_exist_is_not_found(database: Database) {
     assert_eq!(error.message, "no module \"nothing\"");
 }
 
-async fn the_default_module_stays(database: Database) {
+async fn the_default_module_cannot_be_changed(database: Database) {
     let registry = Registry::start(&database).await;
     let mut modules = registry.modules();
     let deleted = failure(modules.delete_module(delete("_")).await);
@@ -130,14 +130,24 @@ async fn a_module_belongs_to_its_creator(database: Database) {
     let function = GetFunctionRequest { module: "anns".into(), name: "f".into() };
     let got = registry.functions().get_function(as_subject("bob", function.clone())).await;
     assert_eq!(reason(got), Reason::ModuleNotFound);
-    registry.functions().get_function(as_admin(function)).await.expect("administrators reach everything");
+    registry
+        .functions()
+        .get_function(as_admin(function))
+        .await
+        .expect("administrators may access all modules");
     let taken = refused(modules.create_module(as_subject("bob", create("anns"))).await);
     assert_eq!(taken[0].1, "has already been taken");
-    modules.rename_module(as_subject("ann", rename("anns", "still_anns"))).await.expect("her own");
-    modules.delete_module(as_admin(delete("still_anns"))).await.expect("administrators reach everything");
+    modules
+        .rename_module(as_subject("ann", rename("anns", "still_anns")))
+        .await
+        .expect("owners may rename their modules");
+    modules
+        .delete_module(as_admin(delete("still_anns")))
+        .await
+        .expect("administrators may access all modules");
 }
 
-async fn a_deleted_module_takes_its_functions_along(database: Database) {
+async fn deleting_a_module_deletes_its_functions(database: Database) {
     let registry = Registry::start(&database).await;
     registry.create_module("m").await;
     let created = registry.create(spec("m", "f"), &wasm("gone")).await.expect("created");
@@ -146,7 +156,7 @@ async fn a_deleted_module_takes_its_functions_along(database: Database) {
 
     assert_eq!(reason(registry.fetch_code(&hash).await), Reason::CodeNotFound);
     registry.create_module("m").await;
-    let module = registry.modules().get_module(get("m")).await.expect("a new one").into_inner();
+    let module = registry.modules().get_module(get("m")).await.expect("a new module").into_inner();
     assert!(module.functions.is_empty());
 }
 
@@ -158,7 +168,8 @@ async fn a_renamed_module_keeps_its_functions(database: Database) {
     let renamed = registry.modules().rename_module(rename("old", "new")).await.expect("renamed").into_inner();
 
     let request = GetFunctionRequest { module: "new".into(), name: "f".into() };
-    let function = registry.functions().get_function(request).await.expect("it is there").into_inner();
+    let function =
+        registry.functions().get_function(request).await.expect("the function exists").into_inner();
     let function = function.function.expect("a function");
     assert_eq!((&function.id, &function.code), (&created.id, &created.code));
     assert_eq!((&*function.module, function.revision), ("new", renamed.revision));

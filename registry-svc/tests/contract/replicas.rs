@@ -1,4 +1,4 @@
-//! Several registries on one database, and a database that is not always there.
+//! Several registries on one database, and outages of the database.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::support::{Database, Registry, contract, reason};
 
 contract!(
     replicas_see_each_others_writes,
-    replicas_write_in_one_order,
-    each_replica_knows_the_newest_revision_of_all,
+    replicas_write_consecutive_revisions,
+    every_replica_reports_the_newest_revision,
 );
 
 async fn replicas_see_each_others_writes(database: Database) {
@@ -26,7 +26,7 @@ async fn replicas_see_each_others_writes(database: Database) {
     }
 }
 
-async fn replicas_write_in_one_order(database: Database) {
+async fn replicas_write_consecutive_revisions(database: Database) {
     let replicas = [Registry::start(&database).await, Registry::start(&database).await];
     let writers = (0..20).map(|number| {
         let mut modules = replicas[number % 2].modules();
@@ -37,18 +37,18 @@ async fn replicas_write_in_one_order(database: Database) {
     });
     let mut revisions = futures::future::join_all(writers).await;
     revisions.sort_unstable();
-    assert!(revisions.into_iter().eq(1..=20), "each its own, and no gaps");
+    assert!(revisions.into_iter().eq(1..=20), "revisions are unique and have no gaps");
 }
 
-async fn each_replica_knows_the_newest_revision_of_all(database: Database) {
+async fn every_replica_reports_the_newest_revision(database: Database) {
     let (here, there) = tokio::join!(Registry::start(&database), Registry::start(&database));
     let newest = || GetRevisionRequest {};
-    let revision = there.revisions().get_revision(newest()).await.expect("an answer").into_inner().revision;
-    assert_eq!(revision, 0, "nothing is written yet");
+    let revision = there.revisions().get_revision(newest()).await.expect("a revision").into_inner().revision;
+    assert_eq!(revision, 0, "nothing has been written yet");
     for name in ["a", "b", "c"] {
         let written = here.create_module(name).await;
-        let known = there.revisions().get_revision(newest()).await.expect("an answer").into_inner().revision;
-        assert_eq!(known, written, "whether a notification has come or not");
+        let known = there.revisions().get_revision(newest()).await.expect("a revision").into_inner().revision;
+        assert_eq!(known, written, "with or without a notification");
     }
     let user = Caller::Subject("ann".into()).attach(Request::new(newest()));
     assert_eq!(reason(there.revisions().get_revision(user).await), Reason::PermissionDenied);
@@ -59,7 +59,7 @@ async fn answers(registry: &Registry) -> bool {
 }
 
 #[tokio::test]
-async fn an_absent_database_makes_unavailable_and_nothing_else() {
+async fn a_database_outage_makes_the_registry_unavailable_until_it_ends() {
     let name = postgres::create_database().await;
     let registry = Registry::start(&Database::Postgres(name.clone())).await;
     let mut watching = registry.watch(&Caller::Service).await;
@@ -71,14 +71,14 @@ async fn an_absent_database_makes_unavailable_and_nothing_else() {
     assert_eq!(reason(registry.modules().create_module(request).await), Reason::Unavailable);
     let listed = registry.modules().list_modules(ListModulesRequest {}).await;
     assert_eq!(reason(listed), Reason::Unavailable);
-    eventually("it is not ready", async || !registry.is_ready()).await;
+    eventually("the registry is not ready", async || !registry.is_ready()).await;
     assert_eq!(registry.service.readiness.missing(), ["database"]);
 
     postgres::give_back(&name).await;
-    eventually("it is ready again", async || registry.is_ready()).await;
-    eventually("it answers", async || answers(&registry).await).await;
+    eventually("the registry is ready again", async || registry.is_ready()).await;
+    eventually("the registry answers", async || answers(&registry).await).await;
     let revision = registry.create_module("m").await;
-    assert_eq!(watching.next().await.expect("the stream has held").revision, revision);
+    assert_eq!(watching.next().await.expect("the stream has survived").revision, revision);
 }
 
 #[tokio::test]
@@ -91,6 +91,6 @@ async fn a_registry_starts_before_its_database() {
     assert_eq!(reason(listed), Reason::Unavailable);
 
     postgres::give_back(&name).await;
-    eventually("it is ready", async || registry.is_ready()).await;
+    eventually("the registry is ready", async || registry.is_ready()).await;
     assert_eq!(registry.create_module("m").await, 1);
 }

@@ -8,7 +8,7 @@ use proto::registry::v1::{
 
 use crate::support::{Database, Registry, as_subject, contract, failure, reason, refused, spec, wasm};
 
-contract!(scripts_live_and_die, scripts_are_checked, scripts_of_functions_stay);
+contract!(scripts_are_created_read_and_deleted, scripts_are_validated, scripts_in_use_are_kept);
 
 fn script(name: &str, content: &str) -> Script {
     Script { name: name.into(), content: content.into() }
@@ -22,7 +22,7 @@ fn get(name: &str) -> GetScriptRequest {
     GetScriptRequest { name: name.into() }
 }
 
-async fn scripts_live_and_die(database: Database) {
+async fn scripts_are_created_read_and_deleted(database: Database) {
     let registry = Registry::start(&database).await;
     let mut scripts = registry.scripts();
     let content = "- default:\n  - workers: '*' # größte\n";
@@ -31,8 +31,8 @@ async fn scripts_live_and_die(database: Database) {
     let second = scripts.create_script(create("a", content)).await.expect("created").into_inner();
     assert_eq!(second.revision, first.revision + 1);
 
-    let got = scripts.get_script(get("b")).await.expect("it is there").into_inner();
-    assert_eq!(got.script, Some(script("b", content)), "as it was uploaded");
+    let got = scripts.get_script(get("b")).await.expect("the script exists").into_inner();
+    assert_eq!(got.script, Some(script("b", content)), "unchanged");
     let listed = scripts.list_scripts(ListScriptsRequest {}).await.expect("a list").into_inner();
     assert_eq!(listed.scripts, [script("a", content), script("b", content)]);
 
@@ -44,7 +44,7 @@ async fn scripts_live_and_die(database: Database) {
     assert_eq!(reason(scripts.get_script(get("nul\0")).await), Reason::ScriptNotFound);
 }
 
-async fn scripts_are_checked(database: Database) {
+async fn scripts_are_validated(database: Database) {
     let registry = Registry::start(&database).await;
     let mut scripts = registry.scripts();
     scripts.create_script(create("taken", "x")).await.expect("created");
@@ -64,7 +64,7 @@ async fn scripts_are_checked(database: Database) {
     assert_eq!(reason(scripts.create_script(large).await), Reason::TooLarge);
 }
 
-async fn scripts_of_functions_stay(database: Database) {
+async fn scripts_in_use_are_kept(database: Database) {
     let registry = Registry::start(&database).await;
     let with_script = |module: &str, name: &str| CreateFunctionSpec {
         metadata: Some(Metadata { script: "a-b c".into(), ..Metadata::default() }),
@@ -89,7 +89,7 @@ async fn scripts_of_functions_stay(database: Database) {
     scripts.delete_script(as_subject("bob", delete(true))).await.expect("deleted");
 
     let update = UpdateFunctionSpec { module: "_".into(), name: "f".into(), ..UpdateFunctionSpec::default() };
-    registry.update(update.clone(), None).await.expect("what is not said is not checked");
+    registry.update(update.clone(), None).await.expect("omitted fields are not validated");
     let metadata = with_script("_", "f").metadata;
     let missing = refused(registry.update(UpdateFunctionSpec { metadata, ..update }, None).await);
     assert_eq!(missing[0].0, "script");

@@ -15,12 +15,12 @@ use crate::support::{
 };
 
 contract!(
-    subjects_live_and_die,
-    subjects_are_for_administrators,
-    names_and_roles_are_checked,
-    nobody_inherits_the_modules_of_a_deleted_subject,
-    nobody_inherits_the_functions_of_a_deleted_subject,
-    administrators_do_not_delete_themselves,
+    subjects_are_created_listed_and_deleted,
+    only_administrators_manage_subjects,
+    names_and_roles_are_validated,
+    a_new_subject_does_not_inherit_modules,
+    a_new_subject_does_not_inherit_functions,
+    administrators_cannot_delete_themselves,
     tokens_expire,
     bootstrap_subjects_exist_with_their_tokens,
 );
@@ -39,7 +39,7 @@ async fn whose(registry: &Registry, token: &str) -> Result<Subject, Error> {
     Ok(response.into_inner().subject.expect("a subject"))
 }
 
-async fn subjects_live_and_die(database: Database) {
+async fn subjects_are_created_listed_and_deleted(database: Database) {
     let registry = Registry::start(&database).await;
     let bob = issue(&registry, "bob", Role::Unspecified).await;
     let ann = issue(&registry, "ann", Role::Admin).await;
@@ -65,7 +65,7 @@ async fn subjects_live_and_die(database: Database) {
     }
 }
 
-async fn nobody_inherits_the_modules_of_a_deleted_subject(database: Database) {
+async fn a_new_subject_does_not_inherit_modules(database: Database) {
     let registry = Registry::start(&database).await;
     issue(&registry, "bob", Role::Subject).await;
     let module = CreateModuleRequest { name: "bobs".into() };
@@ -80,7 +80,7 @@ async fn nobody_inherits_the_modules_of_a_deleted_subject(database: Database) {
     issue(&registry, "bob", Role::Subject).await;
 }
 
-async fn nobody_inherits_the_functions_of_a_deleted_subject(database: Database) {
+async fn a_new_subject_does_not_inherit_functions(database: Database) {
     let registry = Registry::start(&database).await;
     let create_function =
         as_subject("bob", futures::stream::iter(create_parts(spec("_", "bobs"), &wasm("1"))));
@@ -93,17 +93,17 @@ async fn nobody_inherits_the_functions_of_a_deleted_subject(database: Database) 
     issue(&registry, "bob", Role::Subject).await;
 }
 
-async fn administrators_do_not_delete_themselves(database: Database) {
+async fn administrators_cannot_delete_themselves(database: Database) {
     let registry = Registry::start(&database).await;
     issue(&registry, "root", Role::Admin).await;
     let delete = || Request::new(DeleteSubjectRequest { name: "root".into() });
     let own = Caller::Admin("root".into()).attach(delete());
     assert_eq!(reason(registry.subjects().delete_subject(own).await), Reason::PermissionDenied);
     let others = Caller::Admin("another".into()).attach(delete());
-    registry.subjects().delete_subject(others).await.expect("deleted by another");
+    registry.subjects().delete_subject(others).await.expect("deleted by another administrator");
 }
 
-async fn subjects_are_for_administrators(database: Database) {
+async fn only_administrators_manage_subjects(database: Database) {
     let registry = Registry::start(&database).await;
     let mut subjects = registry.subjects();
     let denied = [
@@ -115,12 +115,12 @@ async fn subjects_are_for_administrators(database: Database) {
     for user in [Caller::Subject("ann".into()), Caller::Admin("root".into())] {
         let request = user.attach(Request::new(AuthenticateRequest { token: "x".into() }));
         let answer = registry.authentication().authenticate(request).await;
-        assert_eq!(reason(answer), Reason::PermissionDenied, "tokens are tried by services only");
+        assert_eq!(reason(answer), Reason::PermissionDenied, "only services may authenticate tokens");
     }
-    subjects.create_subject(create("bob", Role::Subject)).await.expect("services may");
+    subjects.create_subject(create("bob", Role::Subject)).await.expect("services may create subjects");
 }
 
-async fn names_and_roles_are_checked(database: Database) {
+async fn names_and_roles_are_validated(database: Database) {
     let registry = Registry::start(&database).await;
     let mut subjects = registry.subjects();
     issue(&registry, "taken", Role::Subject).await;
@@ -135,7 +135,7 @@ async fn names_and_roles_are_checked(database: Database) {
 async fn tokens_expire(database: Database) {
     let registry = Registry::start_as(Config { token_ttl_s: 1, ..config(&database) }).await;
     let token = issue(&registry, "ann", Role::Subject).await.token;
-    whose(&registry, &token).await.expect("valid at first");
+    whose(&registry, &token).await.expect("the token is valid at first");
     eventually("the token has expired", async || {
         matches!(whose(&registry, &token).await, Err(error) if error.reason == Reason::Unauthenticated)
     })

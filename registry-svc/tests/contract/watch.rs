@@ -1,4 +1,4 @@
-//! The registry as a stream.
+//! Watches of the registry.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,17 +16,17 @@ use registry_svc::Config;
 use crate::support::{Database, Registry, Watching, as_subject, config, contract, create_parts, spec, wasm};
 
 contract!(
-    a_snapshot_and_then_each_change,
-    parallel_writers_all_succeed_in_one_order,
-    a_follower_that_is_too_far_behind_gets_a_snapshot,
+    a_watch_sends_a_snapshot_and_then_each_change,
+    concurrent_writers_get_consecutive_revisions,
+    a_watcher_that_is_too_far_behind_gets_a_snapshot,
     a_shared_snapshot_is_not_too_old_for_the_log,
-    a_caller_that_goes_away_leaves_nothing_behind,
-    a_change_that_is_too_large_is_a_snapshot,
-    a_subject_sees_what_it_reaches,
+    cancelled_writes_are_atomic,
+    a_change_that_is_too_large_is_sent_as_a_snapshot,
+    a_subject_sees_what_it_can_access,
     streams_end_when_the_registry_drains,
 );
 
-/// The snapshot that comes next, from all its parts.
+/// Receives all parts of the next snapshot.
 async fn snapshot(watching: &mut Watching) -> (Snapshot, u64) {
     let mut all = Snapshot::default();
     loop {
@@ -44,7 +44,7 @@ async fn snapshot(watching: &mut Watching) -> (Snapshot, u64) {
     }
 }
 
-/// The changes that come next, in words.
+/// Receives the next changes, as text.
 async fn changes(watching: &mut Watching) -> (Vec<String>, u64) {
     let response = watching.next().await.expect("a change");
     let Some(Body::Changes(set)) = response.body else { panic!("expected changes, not {response:?}") };
@@ -64,7 +64,7 @@ fn names(snapshot: &Snapshot) -> (BTreeSet<&str>, BTreeSet<&str>) {
     (modules.collect(), snapshot.functions.iter().map(|function| &*function.name).collect())
 }
 
-async fn a_snapshot_and_then_each_change(database: Database) {
+async fn a_watch_sends_a_snapshot_and_then_each_change(database: Database) {
     let registry = Registry::start(&database).await;
     registry.create_module("old").await;
     let created = registry.create(spec("old", "f"), &wasm("1")).await.expect("created");
@@ -112,7 +112,7 @@ async fn a_snapshot_and_then_each_change(database: Database) {
     }
 }
 
-async fn parallel_writers_all_succeed_in_one_order(database: Database) {
+async fn concurrent_writers_get_consecutive_revisions(database: Database) {
     let registry = Registry::start(&database).await;
     let mut watching = registry.watch(&Caller::Service).await;
     let (_, before) = snapshot(&mut watching).await;
@@ -125,13 +125,13 @@ async fn parallel_writers_all_succeed_in_one_order(database: Database) {
         }
     });
     let revisions: BTreeSet<u64> = futures::future::join_all(writers).await.into_iter().collect();
-    assert!(revisions.iter().copied().eq(before + 1..=before + 50), "each its own, and no gaps");
+    assert!(revisions.iter().copied().eq(before + 1..=before + 50), "revisions are unique and have no gaps");
     for expected in revisions {
         assert_eq!(changes(&mut watching).await.1, expected);
     }
 }
 
-async fn a_follower_that_is_too_far_behind_gets_a_snapshot(database: Database) {
+async fn a_watcher_that_is_too_far_behind_gets_a_snapshot(database: Database) {
     let registry = Registry::start_as(Config { changes_kept: 3, ..config(&database) }).await;
     let mut watching = registry.watch(&Caller::Service).await;
     snapshot(&mut watching).await;
@@ -155,7 +155,7 @@ async fn a_shared_snapshot_is_not_too_old_for_the_log(database: Database) {
             .await
             .expect("created");
     }
-    // A slow follower holds a snapshot of several parts.
+    // A slow watcher holds a snapshot of several parts.
     let mut slow = registry.watch(&Caller::Service).await;
     let first = slow.next().await.expect("a part");
     assert!(matches!(first.body, Some(Body::Snapshot(part)) if !part.complete));
@@ -169,12 +169,12 @@ async fn a_shared_snapshot_is_not_too_old_for_the_log(database: Database) {
     if revision < newest {
         revision = snapshot(&mut watching).await.1;
     }
-    assert_eq!(revision, newest, "the second one is not what the slow follower holds");
+    assert_eq!(revision, newest, "the second snapshot is not the slow watcher's");
     let next = registry.create_module("next").await;
     assert_eq!(changes(&mut watching).await, (vec!["+ next".to_owned()], next));
 }
 
-async fn a_caller_that_goes_away_leaves_nothing_behind(database: Database) {
+async fn cancelled_writes_are_atomic(database: Database) {
     let registry = Registry::start(&database).await;
     let mut watching = registry.watch(&Caller::Service).await;
     let (_, before) = snapshot(&mut watching).await;
@@ -184,7 +184,7 @@ async fn a_caller_that_goes_away_leaves_nothing_behind(database: Database) {
         let patience = Duration::from_micros(100 * number);
         let _ = tokio::time::timeout(patience, modules.create_module(request)).await;
     }
-    // Whatever came to pass did so as a whole, and the next writer has its turn.
+    // Each write succeeded completely or not at all, and the next writer is not blocked.
     let last = registry.create_module("last").await;
     for expected in before + 1..=last {
         let (changes, revision) = changes(&mut watching).await;
@@ -192,7 +192,7 @@ async fn a_caller_that_goes_away_leaves_nothing_behind(database: Database) {
     }
 }
 
-async fn a_change_that_is_too_large_is_a_snapshot(database: Database) {
+async fn a_change_that_is_too_large_is_sent_as_a_snapshot(database: Database) {
     let registry = Registry::start(&database).await;
     registry.create_module("old").await;
     let params = format!("{{\"padding\":\"{}\"}}", "x".repeat(60 << 10));
@@ -209,7 +209,7 @@ async fn a_change_that_is_too_large_is_a_snapshot(database: Database) {
     assert_eq!(names(&all), (["_", "new"].into(), ["f", "g"].into()));
 }
 
-async fn a_subject_sees_what_it_reaches(database: Database) {
+async fn a_subject_sees_what_it_can_access(database: Database) {
     let registry = Registry::start(&database).await;
     let create = |name: &str| CreateModuleRequest { name: name.into() };
     registry.modules().create_module(as_subject("ann", create("anns"))).await.expect("created");
@@ -234,7 +234,7 @@ async fn a_subject_sees_what_it_reaches(database: Database) {
         let mut to_ann = to_ann.to_vec();
         to_ann.sort_unstable();
         assert_eq!(seen, to_ann);
-        assert_eq!(changes(&mut bobs).await.0, to_bob, "a revision counts for everyone");
+        assert_eq!(changes(&mut bobs).await.0, to_bob, "every watcher receives every revision");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Registries under test, each in this process and reached through its gRPC.
+//! Registries under test, run in this process and called through gRPC.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use tonic::{Request, Status, Streaming};
 pub use mesh::database_contract as contract;
 pub use mesh::testing::database::Database;
 
-/// The configuration of a registry on this database.
+/// The configuration of a registry that uses this database.
 pub fn config(database: &Database) -> Config {
     let encryption_key = Some(Secret::new("5e".repeat(32)));
     Config { database_url: database.url(), encryption_key, ..Config::default() }
@@ -58,7 +58,7 @@ impl Registry {
 
     pub async fn start_as(config: Config) -> Self {
         let host = mesh::testing::host("registry");
-        let service = App::start(config, host.clone()).await.expect("the registry starts");
+        let service = App::start(config, host.clone()).await.expect("failed to start the registry");
         let channel = mesh::testing::serve_local(&host, &service);
         Self { host, service, channel }
     }
@@ -96,14 +96,14 @@ impl Registry {
         AuthenticationClient::new(self.channel.clone())
     }
 
-    /// Creates a module as a service, and gives the revision.
-    /// Stores a script of this name.
+    /// Creates a script with this name.
     pub async fn create_script(&self, name: &str) {
         let script = Script { name: name.into(), content: "- default:".into() };
         let request = CreateScriptRequest { script: Some(script) };
         self.scripts().create_script(request).await.expect("created");
     }
 
+    /// Creates a module as a service and returns the revision.
     pub async fn create_module(&self, name: &str) -> u64 {
         let request = CreateModuleRequest { name: name.into() };
         self.modules().create_module(request).await.expect(name).into_inner().revision
@@ -119,7 +119,7 @@ impl Registry {
         Ok(self.functions().create_function(futures::stream::iter(parts)).await?.into_inner())
     }
 
-    /// Updates a function as a service, and its code if there is any.
+    /// Updates a function as a service, with new code if `code` is set.
     pub async fn update(
         &self,
         spec: UpdateFunctionSpec,
@@ -145,11 +145,11 @@ impl Registry {
         Ok(code)
     }
 
-    /// Follows the registry.
     pub fn revisions(&self) -> RevisionsClient<Channel> {
         RevisionsClient::new(self.channel.clone())
     }
 
+    /// Watches the registry on behalf of `caller`.
     pub async fn watch(&self, caller: &Caller) -> Watching {
         let request = caller.attach(Request::new(WatchRequest {}));
         let stream = WatchClient::new(self.channel.clone()).watch(request).await.expect("a watch");
@@ -163,14 +163,14 @@ pub struct Watching {
 }
 
 impl Watching {
-    /// What comes next, soon; `None` at the end.
+    /// Waits a few seconds for the next message; `None` at the end of the stream.
     pub async fn next(&mut self) -> Option<WatchResponse> {
         self.next_within(Duration::from_secs(10)).await
     }
 
     pub async fn next_within(&mut self, patience: Duration) -> Option<WatchResponse> {
         let message = tokio::time::timeout(patience, self.stream.message()).await;
-        message.expect("something comes in time").expect("the stream holds")
+        message.expect("no message in time").expect("the stream failed")
     }
 }
 
@@ -184,17 +184,17 @@ pub fn create_parts(spec: CreateFunctionSpec, code: &[u8]) -> Vec<CreateFunction
     parts
 }
 
-/// A function with this name in this module.
+/// The specification of a function with this name in this module.
 pub fn spec(module: &str, name: &str) -> CreateFunctionSpec {
     CreateFunctionSpec { module: module.into(), name: name.into(), ..CreateFunctionSpec::default() }
 }
 
-/// A binding as it is given.
+/// A binding without an id, as in a request.
 pub fn binding(r#type: &str, params: &str) -> Binding {
     Binding { id: String::new(), r#type: r#type.into(), params: params.into() }
 }
 
-/// A FunLess function that answers with a text. Another text makes another binary.
+/// A FunLess function that returns a text. Different texts make different binaries.
 pub fn wasm(text: &str) -> Vec<u8> {
     let (length, pages) = (text.len(), text.len() / 65536 + 1);
     let module = format!(
@@ -205,32 +205,32 @@ pub fn wasm(text: &str) -> Vec<u8> {
             (func (export "__invoke") (param i32) (result i32)
                 (call $respond (i32.const 0) (i32.const {length})) (i32.const 0)))"#
     );
-    wat::parse_str(module).expect("WebAssembly")
+    wat::parse_str(module).expect("valid WebAssembly")
 }
 
-/// A message on behalf of a subject.
+/// A request on behalf of a subject.
 pub fn as_subject<T>(name: &str, message: T) -> Request<T> {
     Caller::Subject(name.into()).attach(Request::new(message))
 }
 
-/// A message on behalf of an administrator.
+/// A request on behalf of an administrator.
 pub fn as_admin<T>(message: T) -> Request<T> {
     Caller::Admin("root".into()).attach(Request::new(message))
 }
 
-/// The reason of a call that has to fail.
+/// The reason why a call failed. Panics if it succeeded.
 pub fn reason<T: std::fmt::Debug>(result: Result<T, Status>) -> Reason {
     failure(result).reason
 }
 
-/// The refused fields of a call that has to fail.
+/// The invalid fields of a call. Panics unless it failed because of them.
 pub fn refused<T: std::fmt::Debug>(result: Result<T, Status>) -> Vec<(String, String)> {
     let error = failure(result);
     assert_eq!(error.reason, Reason::InvalidField, "{error}");
     error.fields
 }
 
-/// The error of a call that has to fail.
+/// The error of a call. Panics if it succeeded.
 pub fn failure<T: std::fmt::Debug>(result: Result<T, Status>) -> Error {
-    result.expect_err("it must be refused").into()
+    result.expect_err("the call should fail").into()
 }

@@ -1,4 +1,4 @@
-//! A CouchDB: PouchDB Server, which speaks its protocol.
+//! PouchDB Server, which implements the CouchDB API.
 
 use std::process::Command;
 use std::time::Duration;
@@ -11,40 +11,40 @@ use super::{START_TIMEOUT, answers, public_folder};
 use crate::process::{Running, Signal, free_port, installed, repository};
 use crate::{client, wait};
 
-/// A CouchDB.
+/// A CouchDB server.
 #[derive(Debug)]
 pub struct Couch {
     server: Running,
     command: Command,
     url: String,
     http: reqwest::Client,
-    /// Who administers it, and his password; `None`: it takes everyone.
+    /// The administrator's name and password; `None`: anonymous access is allowed.
     admin: Option<(&'static str, &'static str)>,
     folder: TempDir,
 }
 
 impl Couch {
-    /// Starts a new one, which keeps everything in memory and takes everyone.
+    /// Starts a new server that keeps everything in memory and allows anonymous access.
     pub async fn start() -> Self {
         Self::start_on(free_port()).await
     }
 
-    /// The same, on this port.
+    /// Like [`Self::start`], on this port.
     pub async fn start_on(port: u16) -> Self {
         Self::start_with(port, &["--in-memory"]).await
     }
 
-    /// Makes it take nobody but this user.
+    /// Restricts access to this user.
     #[must_use]
     pub async fn protected(mut self, user: &'static str, password: &'static str) -> Self {
         let url = format!("{}/_config/admins/{user}", self.url);
-        let made = self.http.put(url).json(password).send().await.expect("it answers");
-        assert!(made.status().is_success(), "there is no administrator: {}", made.status());
+        let made = self.http.put(url).json(password).send().await.expect("a response");
+        assert!(made.status().is_success(), "the administrator was not created: {}", made.status());
         self.admin = Some((user, password));
         self
     }
 
-    /// Starts a new one, which has its documents again when it is started again.
+    /// Starts a new server that keeps its documents across restarts.
     pub async fn start_durable() -> Self {
         Self::start_with(free_port(), &["--dir", "."]).await
     }
@@ -64,13 +64,13 @@ impl Couch {
         this
     }
 
-    /// Kills it at once.
+    /// Kills the server.
     pub async fn die(&mut self) {
         self.server.signal(Signal::KILL);
         self.server.ended(START_TIMEOUT).await;
     }
 
-    /// Starts it again on what it has kept.
+    /// Restarts the server with the same data.
     pub async fn start_again(&mut self) {
         let output = self.folder.path().join("output");
         self.server = Running::start("pouchdb-server", &mut self.command, &output);
@@ -82,7 +82,7 @@ impl Couch {
         self.server.ready(START_TIMEOUT, async || answers(&url).await).await;
     }
 
-    /// Where it is.
+    /// The server's URL.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -95,40 +95,50 @@ impl Couch {
         }
     }
 
-    /// Creates a database, and gives its URL.
+    /// Creates a database and returns its URL.
     pub async fn create_database(&self, name: &str) -> String {
         let url = format!("{}/{name}", self.url);
-        let created = self.request(Method::PUT, &url).send().await.expect("it answers");
-        assert!(created.status().is_success(), "{name} is not created: {}", created.status());
-        // It answers before it has written that down.
+        let created = self.request(Method::PUT, &url).send().await.expect("a response");
+        assert!(created.status().is_success(), "{name} was not created: {}", created.status());
+        // The server responds before it has stored the new database; the write waits for that.
         self.write(name, "first").await;
         url
     }
 
-    /// Writes a document and deletes it, so that nothing is seen of it.
+    /// Writes a document and deletes it again.
     async fn write(&self, database: &str, id: &str) {
         let url = format!("{}/{database}/{id}", self.url);
         let written = self.request(Method::PUT, &url).json(&Value::Object(Default::default())).send();
-        let written: Value = written.await.expect("it answers").json().await.expect("JSON");
-        let revision = written["rev"].as_str().expect("it is written");
+        let written: Value = written.await.expect("a response").json().await.expect("JSON");
+        let revision = written["rev"].as_str().expect("a revision");
         let url = format!("{url}?rev={revision}");
-        self.request(Method::DELETE, &url).send().await.expect("it answers");
+        self.request(Method::DELETE, &url).send().await.expect("a response");
     }
 
-    /// How many documents a database has; `None` when there is no answer.
+    /// The number of documents in a database; `None` if there is no response.
     pub async fn count(&self, database: &str) -> Option<u64> {
         let url = format!("{}/{database}", self.url);
         let about = self.request(Method::GET, &url).send().await.ok()?;
         about.json::<Value>().await.ok()?["doc_count"].as_u64()
     }
 
-    /// Waits until a database has so many documents, and gives them.
+    /// What the server says about a database, or why it does not, for messages of failures.
+    pub async fn describe(&self, database: &str) -> String {
+        let request =
+            self.request(Method::GET, &format!("{}/{database}", self.url)).timeout(Duration::from_secs(5));
+        match request.send().await {
+            Ok(response) => format!("{}: {:?}", response.status(), response.text().await),
+            Err(error) => format!("{error:?}"),
+        }
+    }
+
+    /// Waits until a database has this many documents, and returns all of them.
     pub async fn documents(&self, database: &str, count: u64, limit: Duration) -> Vec<Value> {
         let what = format!("there are {count} documents in {database}");
         wait::until(&what, limit, async || (self.count(database).await? >= count).then_some(())).await;
         let url = format!("{}/{database}/_all_docs?include_docs=true", self.url);
         let all: Value =
-            self.request(Method::GET, &url).send().await.expect("it answers").json().await.expect("JSON");
+            self.request(Method::GET, &url).send().await.expect("a response").json().await.expect("JSON");
         let rows = all["rows"].as_array().expect("rows").iter();
         rows.map(|row| row["doc"].clone()).collect()
     }

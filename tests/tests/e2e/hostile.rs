@@ -1,4 +1,4 @@
-//! Guests and uploads that mean no good.
+//! Hostile guests and uploads.
 
 use std::time::{Duration, Instant};
 
@@ -37,13 +37,13 @@ pub async fn guests_end_with_their_own_errors(mesh: &Mesh) {
         user.create_function("hostile", name, &code).await;
         let detail = user.invoke("hostile", name, json!({})).await.expect(500).detail();
         assert!(detail.starts_with("Something went wrong: "), "{name}: {detail}");
-        assert!(detail.contains(word), "{name}: {detail:?} does not say {word:?}");
+        assert!(detail.contains(word), "{name}: {detail:?} does not contain {word:?}");
     }
-    // The largest that is allowed is not an offence.
+    // A large response below the limit is allowed.
     user.create_function("hostile", "says_5_mib", &guests::answering_much(5)).await;
     let large = user.invoke("hostile", "says_5_mib", json!({})).await.expect(200);
     assert_eq!(large.text.len(), (5 << 20) + r#"{"data":}"#.len());
-    all_is_well(&user, "hostile").await;
+    assert_mesh_works(&user, "hostile").await;
     user.delete("/v1/fn/hostile").await.expect(204);
 }
 
@@ -59,9 +59,9 @@ pub async fn a_spinning_guest_ends_at_its_limit(mesh: &Mesh) {
         assert!(!answer.detail().is_empty());
         assert!(start.elapsed() < 10 * LIMIT, "{name} took {:?}", start.elapsed());
     }
-    // More of them than the machine has cores leave room for others.
+    // More spinning guests than the machine has cores do not block others.
     let spinning = (0..16).map(|_| user.invoke("spin", "f", json!({})));
-    let (spun, ()) = tokio::join!(join_all(spinning), all_is_well(&user, "spin"));
+    let (spun, ()) = tokio::join!(join_all(spinning), assert_mesh_works(&user, "spin"));
     assert!(spun.iter().all(|answer| answer.status == 504), "{spun:?}");
     user.delete("/v1/fn/spin").await.expect(204);
 }
@@ -70,7 +70,7 @@ pub async fn binaries_that_cannot_run_are_refused(mesh: &Mesh) {
     let user = mesh.user();
     user.create_module("refused").await;
     let hello = guests::hello();
-    // Not random each time: a failure is to be repeated.
+    // Pseudo-random but fixed, so that failures are reproducible.
     let noise: Vec<u8> = (0..5000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let framed = [b"\0asm\x01\0\0\0".as_slice(), &noise].concat();
     let cases: [(&str, Vec<u8>, &str); 8] = [
@@ -78,7 +78,7 @@ pub async fn binaries_that_cannot_run_are_refused(mesh: &Mesh) {
         ("cut_at_the_header", hello[..6].to_vec(), ""),
         ("noise", noise, "no WebAssembly"),
         ("framed_noise", framed, ""),
-        ("text", b"(module)".to_vec(), "no WebAssembly"),
+        ("text", b"(module)".to_vec(), "not WebAssembly"),
         ("no_exports", guests::without_exports(), "__invoke"),
         ("unknown_import", guests::importing_the_unknown(), "__launch_missiles"),
         ("empty", Vec::new(), "can't be blank"),
@@ -89,14 +89,14 @@ pub async fn binaries_that_cannot_run_are_refused(mesh: &Mesh) {
         assert!(messages.contains(word) && messages != "null", "{name}: {messages}");
         user.get(&format!("/v1/fn/refused/{name}")).await.expect(404);
     }
-    // What is refused as an update leaves the function as it was.
+    // A refused update leaves the function unchanged.
     user.create_function("refused", "f", &guests::responding(b"1")).await;
     user.put_form("/v1/fn/refused/f", Upload::function("f", b"no wasm")).await.expect(422);
     assert_eq!(user.result("refused", "f", json!({})).await, json!(1));
     user.delete("/v1/fn/refused").await.expect(204);
 }
 
-/// 65 MiB, of which the gateway reads no more than its limit of 64.
+/// Uploads 65 MiB; the limit is 64 MiB.
 pub async fn uploads_are_bounded_while_they_stream(mesh: &Mesh) {
     let user = mesh.user();
     user.create_module("bounded").await;
@@ -108,12 +108,12 @@ pub async fn uploads_are_bounded_while_they_stream(mesh: &Mesh) {
     let answer = user.send(user.request(Method::POST, "/v1/fn/bounded").multipart(form)).await.expect(413);
     assert!(!answer.detail().is_empty());
     user.get("/v1/fn/bounded/f").await.expect(404);
-    all_is_well(&user, "bounded").await;
+    assert_mesh_works(&user, "bounded").await;
     user.delete("/v1/fn/bounded").await.expect(204);
 }
 
-/// All of them at once, and a good one beside them.
-pub async fn hostile_guests_disturb_nobody(mesh: &Mesh) {
+/// Runs all hostile guests concurrently with a good one.
+pub async fn hostile_guests_do_not_disturb_others(mesh: &Mesh) {
     let user = mesh.user();
     user.create_module("crowd").await;
     let hostile = [
@@ -138,7 +138,7 @@ pub async fn hostile_guests_disturb_nobody(mesh: &Mesh) {
     user.delete("/v1/fn/crowd").await.expect(204);
 }
 
-async fn all_is_well(user: &Client, module: &str) {
+async fn assert_mesh_works(user: &Client, module: &str) {
     user.create_function(module, "well", &guests::hello()).await;
     let answer = user.result(module, "well", json!({ "name": "still" })).await;
     assert_eq!(answer, json!({ "payload": "Hello still!" }));

@@ -12,6 +12,8 @@ use crate::outcome::Outcome;
 
 /// Bytes that are quoted of a response that is not valid JSON.
 const QUOTED_BYTES: usize = 80;
+/// The maximum length of a function's error message, in bytes.
+const MAX_ERROR_BYTES: usize = 64 << 10;
 
 /// The outcome of a function that returned `value`.
 pub(super) fn returned(entry: &Entry, guest: &mut Guest, value: i32) -> Result<Outcome, Error> {
@@ -26,9 +28,18 @@ pub(super) fn returned(entry: &Entry, guest: &mut Guest, value: i32) -> Result<O
             }
             output => json(output),
         },
-        (_, 1) => Ok(Outcome::FunctionError(guest.take_error())),
+        (_, 1) => Ok(Outcome::FunctionError(bounded(guest.take_error()))),
         _ => Err(Error::BadReturnValue(value)),
     }
+}
+
+/// The function's error message, cut if it is long: it must fit into the messages of the mesh and into logs.
+fn bounded(message: String) -> String {
+    if message.len() <= MAX_ERROR_BYTES {
+        return message;
+    }
+    let beginning = excerpt::beginning(message.as_bytes(), MAX_ERROR_BYTES);
+    format!("{beginning} ({} bytes in all)", message.len())
 }
 
 /// The outcome of a function that exited with a code that means failure: the end of its standard error.
@@ -57,6 +68,14 @@ pub(super) fn exit_code(error: &wasmtime::Error) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_error_messages_are_cut_and_marked() {
+        assert_eq!(bounded("short".into()), "short");
+        let cut = bounded("é".repeat(3 << 20));
+        assert!(cut.len() < MAX_ERROR_BYTES + 50, "{}", cut.len());
+        assert!(cut.ends_with("é… (6291456 bytes in all)"), "{}", &cut[cut.len() - 50..]);
+    }
 
     #[test]
     fn responses() {

@@ -1,4 +1,4 @@
-//! Which dead letters are meant.
+//! The selection of dead letters.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,32 +13,32 @@ use super::super::error::ApiError;
 use super::super::reached::function_needs_module;
 use super::super::role::Role;
 
-/// Letters in a page where nothing else was asked for.
+/// The default number of dead letters in a page.
 const DEFAULT_LIMIT: u32 = 100;
-/// The most letters that one request may ask for.
+/// The maximum number of dead letters in a request.
 const MAX_LIMIT: u32 = 1000;
 
-/// Letters to which all that is given applies.
+/// Selects the dead letters that match all given fields.
 #[derive(Debug, Default, Deserialize, IntoParams, ToSchema)]
 #[into_params(parameter_in = Query)]
 #[schema(as = DeadLetterFilter)]
 pub(crate) struct Filter {
-    /// Of functions of this module.
+    /// The module of the function.
     module: Option<String>,
-    /// Of this function of the module.
+    /// The function. Requires `module`.
     function: Option<String>,
-    /// Of the event or sink with this id.
+    /// The id of the event or sink.
     binding: Option<String>,
-    /// Of events, or of sinks.
+    /// Dead letters of events, or of sinks.
     #[param(inline)]
     role: Option<Role>,
-    /// Died at least so long ago: a number of seconds, or a number with a unit: `90s`, `15m`, `12h`, `7d`.
+    /// The minimum age: a number of seconds, or a number with a unit: `90s`, `15m`, `12h`, `7d`.
     #[param(value_type = Option<String>, example = "12h")]
     #[schema(value_type = Option<String>, example = "12h")]
     older_than: Option<Age>,
 }
 
-/// A part of the list.
+/// The page to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -46,14 +46,14 @@ pub(crate) struct PageQuery {
     #[serde(flatten)]
     #[param(ignore)]
     pub(super) filter: Filter,
-    /// At most so many letters.
+    /// The maximum number of dead letters.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
-    /// The letter after which the page begins: the `next` of the page before.
+    /// The id after which the page begins: the `next` of the previous page.
     after: Option<String>,
 }
 
-/// What to throw away.
+/// The dead letters to purge.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -61,34 +61,35 @@ pub(crate) struct PurgeQuery {
     #[serde(flatten)]
     #[param(ignore)]
     pub(super) filter: Filter,
-    /// At most so many letters. Absent: as many as go at once.
+    /// The maximum number of dead letters. Absent: the maximum of one request.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
-    /// Needed where there is no filter.
+    /// Required if there is no filter.
     all: Option<bool>,
 }
 
-/// What to redrive.
+/// The dead letters to redrive.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RedriveBody {
     #[serde(flatten)]
     pub(super) filter: Filter,
-    /// At most so many letters. Absent: as many as go at once.
+    /// The maximum number of dead letters. Absent: the maximum of one request.
     #[schema(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
-    /// These letters, which are all of the `role` that then is the only filter.
+    /// The ids of the dead letters. Requires `role`, which applies to all of them, and allows no other
+    /// filter.
     #[schema(max_items = 1000)]
     ids: Option<Vec<String>>,
 }
 
 impl Filter {
-    /// The filter for the services that keep the letters.
+    /// Converts the filter for the services that store the dead letters.
     pub(super) fn read(&self) -> Result<DeadLetterFilter, ApiError> {
         if self.function.is_some() && self.module.is_none() {
             return Err(function_needs_module());
         }
-        // To the services an empty text is not a filter, which would let all letters through.
+        // The services treat an empty text as no filter, which would match all dead letters.
         let text = |key: &str, given: &Option<String>| match given.as_deref() {
             Some("") => Err(ApiError::bad_request_because(&format!("{key}: expected more than nothing"))),
             given => Ok(given.unwrap_or_default().to_owned()),
@@ -102,7 +103,7 @@ impl Filter {
         })
     }
 
-    /// The roles whose letters are meant.
+    /// The roles of the selected dead letters.
     pub(super) fn roles(&self) -> &'static [Role] {
         match self.role {
             None => &Role::ALL,
@@ -163,7 +164,7 @@ fn selection(ids: Vec<String>, filter: &Filter, limit: Option<u32>) -> Result<De
     Ok(DeadLetterSelection { ids, filter: Some(filter.read()?), limit })
 }
 
-/// What the next service may still select when `handled` letters are; says whether there is anything.
+/// Subtracts `handled` from the limit, for the next service. Returns whether anything is left.
 pub(super) fn leave(selection: &mut DeadLetterSelection, handled: usize) -> bool {
     if selection.limit == 0 {
         return true;
@@ -181,12 +182,12 @@ fn checked(limit: Option<u32>) -> Result<Option<u32>, ApiError> {
     }
 }
 
-/// Whether a letter can have this id.
+/// Whether `text` can be the id of a dead letter.
 pub(super) fn is_id(text: &str) -> bool {
     Uuid::try_parse(text).is_ok()
 }
 
-/// A span of time, written as a number of seconds or as a number with a unit.
+/// A duration, written as a number of seconds or as a number with a unit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Age(Duration);
 
@@ -264,6 +265,6 @@ mod tests {
         assert_eq!(selection.limit, 3);
         assert!(!leave(&mut selection, 3));
         selection.limit = 0;
-        assert!(leave(&mut selection, 1000), "without a limit there is always room");
+        assert!(leave(&mut selection, 1000), "without a limit there is always something left");
     }
 }

@@ -1,4 +1,4 @@
-//! The two services that keep dead letters, which speak the same messages.
+//! Clients of the two services that store dead letters, which have the same messages.
 
 use mesh::Caller;
 use proto::deadletter::v1::{
@@ -10,7 +10,7 @@ use tonic::Status;
 use super::super::Rest;
 use super::super::role::Role;
 
-/// Calls the service that keeps the letters of a role, on behalf of the caller.
+/// Defines calls to the service that stores the dead letters of a role, on behalf of the caller.
 macro_rules! calls {
     ($($name:ident: $request:ty => $response:ty;)*) => {
         $(

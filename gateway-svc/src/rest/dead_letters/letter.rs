@@ -1,17 +1,17 @@
-//! What clients see of dead letters.
+//! Dead letters in responses.
 
+use mesh::clock::rfc_3339;
 use proto::deadletter::v1::{DeadLetter, RedriveFailure};
 use proto::registry::v1::BindingRole;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::super::role::Role;
-use super::super::time::rfc_3339;
 
 /// An event that could not be handled, or a result that could not be delivered.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DeadLetterView {
-    /// A UUID of version 7: ids are in the order of `dead_lettered_at`.
+    /// A UUID version 7: ids have the order of `dead_lettered_at`.
     id: String,
     role: Option<Role>,
     binding_id: String,
@@ -21,9 +21,9 @@ pub(crate) struct DeadLetterView {
     module: String,
     /// The function's name when it was dead-lettered.
     function: String,
-    /// A redrive has the same.
+    /// A redrive uses the same id.
     invocation_id: String,
-    /// What the last attempt failed with.
+    /// The error of the last attempt.
     reason: String,
     attempts: u32,
     /// RFC 3339.
@@ -32,10 +32,10 @@ pub(crate) struct DeadLetterView {
     dead_lettered_at: String,
     /// Size of the payload in bytes.
     payload_bytes: u64,
-    /// The payload was not what the event's binding accepts, such as valid JSON. The function has not run, and
-    /// the letter cannot be redriven.
+    /// The event's binding does not accept the payload, for example because it is not valid JSON. The
+    /// function has not run, and the dead letter cannot be redriven.
     invalid: bool,
-    /// The trace in which the last attempt failed; empty: there was none.
+    /// The trace of the last attempt; empty: there was none.
     #[schema(example = "0af7651916cd43dd8448eb211c80319c")]
     trace_id: String,
 }
@@ -46,11 +46,10 @@ pub(crate) struct DeadLetterView {
 pub(crate) struct DeadLetterWithPayload {
     #[serde(flatten)]
     letter: DeadLetterView,
-    /// The function's argument, or its result, as it was. Absent if the event was invalid.
+    /// The function's argument, or its result, unchanged. Absent if the event was invalid.
     #[schema(value_type = Option<serde_json::Value>, nullable = false)]
     payload: (),
-    /// What the source of an invalid event sent, in Base64. Its end is missing where it was too large for a
-    /// message.
+    /// The payload of an invalid event, in Base64. It is truncated if it is too large for a message.
     #[schema(example = "aGVsbG8=", nullable = false)]
     payload_base64: Option<String>,
 }
@@ -80,16 +79,16 @@ impl From<DeadLetter> for DeadLetterView {
     }
 }
 
-/// What became of letters that were redriven.
+/// The outcome of a redrive.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub(crate) struct Redriven {
-    /// How many are no dead letters any more.
+    /// The number of redriven dead letters.
     pub(super) redriven: usize,
-    /// Those that stay.
+    /// The dead letters that failed again.
     pub(super) failures: Vec<RedriveFailureView>,
 }
 
-/// A letter that stays.
+/// A dead letter that failed again.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RedriveFailureView {
     id: String,
@@ -102,7 +101,7 @@ impl From<RedriveFailure> for RedriveFailureView {
     }
 }
 
-/// What was thrown away.
+/// The number of purged dead letters.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Purged {
     pub(super) purged: usize,

@@ -1,4 +1,4 @@
-//! One list of the letters that two services keep.
+//! Merges the dead letters of two services into one list.
 
 use proto::deadletter::v1::ListDeadLettersResponse;
 use serde::Serialize;
@@ -6,21 +6,21 @@ use utoipa::ToSchema;
 
 use super::letter::DeadLetterView;
 
-/// A part of a list.
+/// A page of dead letters.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DeadLetterPage)]
 pub(crate) struct Page {
     data: Vec<DeadLetterView>,
-    /// Names the next part; null: there is none.
+    /// The `after` of the next page; null: this is the last page.
     next: Option<String>,
 }
 
-/// The first `limit` letters of lists that are each ordered by id and may go on.
+/// The first `limit` dead letters of several lists. Each list is ordered by id and may be incomplete.
 pub(super) fn merge(lists: Vec<ListDeadLettersResponse>, limit: u32) -> Page {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    // Beyond the end of a list that goes on, letters of it may be missing.
-    let goes_on = lists.iter().filter(|list| list.more);
-    let known_to = goes_on.filter_map(|list| list.letters.last()).map(|letter| letter.id.clone()).min();
+    // Past the end of an incomplete list, its further dead letters are unknown.
+    let incomplete = lists.iter().filter(|list| list.more);
+    let known_to = incomplete.filter_map(|list| list.letters.last()).map(|letter| letter.id.clone()).min();
 
     let mut letters: Vec<_> = lists.into_iter().flat_map(|list| list.letters).collect();
     letters.sort_by(|a, b| a.id.cmp(&b.id));
@@ -47,13 +47,13 @@ mod tests {
     }
 
     #[test]
-    fn two_lists_are_one() {
+    fn lists_are_merged_by_id() {
         let cases = [
             (vec![list("", false), list("", false)], 3, "", Value::Null),
             (vec![list("ad", false), list("bc", false)], 4, "abcd", Value::Null),
             (vec![list("ad", false), list("bc", false)], 3, "abc", json!("c")),
             (vec![list("abc", true), list("def", true)], 3, "abc", json!("c")),
-            // A service may give fewer than it was asked for: beyond its end there may be more.
+            // A service may return fewer than requested and have more.
             (vec![list("bd", true), list("ace", false)], 9, "abcd", json!("d")),
             (vec![list("ab", true)], 9, "ab", json!("b")),
             (vec![list("b", false)], 1, "b", Value::Null),

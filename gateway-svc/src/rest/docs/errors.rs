@@ -1,4 +1,4 @@
-//! Errors that many operations share are described once, as components that operations refer to.
+//! Describes errors that many operations share once, as components that the operations reference.
 
 use http::StatusCode;
 use mesh::{Error, Reason};
@@ -7,23 +7,23 @@ use utoipa::openapi::{OpenApi, Ref, RefOr, Response};
 use super::examples::operations;
 use crate::rest::error::ApiError;
 
-/// Errors that mean the same wherever they occur.
+/// Errors with the same meaning in all operations.
 fn shared() -> [(StatusCode, ApiError); 8] {
-    let told = |reason, message| ApiError::told(Error::new(reason, message));
+    let client_error = |reason, message| ApiError::told(Error::new(reason, message));
     [
         (StatusCode::UNAUTHORIZED, ApiError::unauthorized()),
         (StatusCode::REQUEST_TIMEOUT, ApiError::request_timeout()),
         (StatusCode::PAYLOAD_TOO_LARGE, ApiError::too_large("the body", 8_000_000)),
         (StatusCode::UNSUPPORTED_MEDIA_TYPE, ApiError::unsupported_media_type()),
-        (StatusCode::TOO_MANY_REQUESTS, told(Reason::Overloaded, "too many requests run at once")),
-        (StatusCode::INTERNAL_SERVER_ERROR, told(Reason::Internal, "")),
-        (StatusCode::SERVICE_UNAVAILABLE, told(Reason::NoWorker, "No worker available")),
-        (StatusCode::GATEWAY_TIMEOUT, told(Reason::DeadlineExceeded, "the deadline has passed")),
+        (StatusCode::TOO_MANY_REQUESTS, client_error(Reason::Overloaded, "too many requests run at once")),
+        (StatusCode::INTERNAL_SERVER_ERROR, client_error(Reason::Internal, "")),
+        (StatusCode::SERVICE_UNAVAILABLE, client_error(Reason::NoWorker, "No worker available")),
+        (StatusCode::GATEWAY_TIMEOUT, client_error(Reason::DeadlineExceeded, "the deadline has passed")),
     ]
 }
 
-/// Replaces the usual response of each shared error by a reference to one component, with an example.
-/// Operations that say something of their own keep it.
+/// Replaces the usual response of each shared error with a reference to one component, and adds an example.
+/// Operations with a description of their own keep it.
 pub(super) fn share(document: &mut OpenApi) {
     for (status, error) in shared() {
         let Some(mut usual) = usual_response(document, status.as_str()) else { continue };
@@ -46,7 +46,7 @@ pub(super) fn share(document: &mut OpenApi) {
     }
 }
 
-/// What most operations say of a status.
+/// The response that most operations have for a status.
 fn usual_response(document: &mut OpenApi, status: &str) -> Option<Response> {
     let mut found: Vec<(Response, usize)> = Vec::new();
     for (_, operation) in document.paths.paths.values_mut().flat_map(operations) {

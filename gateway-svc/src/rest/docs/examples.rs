@@ -1,4 +1,5 @@
-//! Examples of all operations: a call and its answer in the document, and the same call as a curl line.
+//! Examples of all operations: a request and its response in the document, and the same request as a curl
+//! line.
 
 use std::collections::BTreeMap;
 
@@ -8,19 +9,19 @@ use utoipa::openapi::path::{Operation, ParameterBuilder};
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Content, OpenApi, PathItem, RefOr};
 
-/// Where curl finds the gateway: the default address.
+/// The gateway's default address, for the curl lines.
 const ADDRESS: &str = "http://127.0.0.1:4000";
-/// Paths that take an administrator's token.
+/// The prefix of paths that require an administrator's token.
 const FOR_ADMINISTRATORS: &str = "/v1/admin/";
 const MULTIPART: &str = "multipart/form-data";
 
-/// `examples.json`: what is not in it has no example, which a test finds.
+/// The content of `examples.json`. A test checks that it has an example for each operation.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Examples {
-    /// Values of what is in braces in paths.
+    /// Values of the path parameters.
     path: BTreeMap<String, Value>,
-    /// By the ids of operations.
+    /// Examples by operation id.
     operations: BTreeMap<String, Call>,
 }
 
@@ -28,15 +29,15 @@ struct Examples {
 #[serde(deny_unknown_fields, default)]
 struct Call {
     query: BTreeMap<String, Value>,
-    /// The body, or the texts of a form.
+    /// The body, or the text parts of a form.
     request: Option<Value>,
-    /// The files of a form.
+    /// The file parts of a form.
     files: BTreeMap<String, String>,
-    /// The body of the answer. Absent: it has none.
+    /// The body of the response. Absent: it has none.
     response: Option<Value>,
 }
 
-/// Gives each operation its examples.
+/// Adds the examples to each operation.
 pub(super) fn add(document: &mut OpenApi) {
     let examples = include_str!("examples.json");
     let Examples { path: values, operations: mut calls } =
@@ -56,7 +57,7 @@ pub(super) fn add(document: &mut OpenApi) {
     }
 }
 
-/// The operations of a path, by their methods.
+/// The operations of a path, with their methods.
 pub(super) fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
     let PathItem { get, put, post, delete, .. } = item;
     let operations = [("GET", get), ("PUT", put), ("POST", post), ("DELETE", delete)];
@@ -96,7 +97,7 @@ fn show<'c>(contents: impl Iterator<Item = &'c mut RefOr<Content>>, example: &Va
     }
 }
 
-/// The path with values in place of the braces.
+/// Replaces the path parameters with values.
 fn fill(path: &str, values: &BTreeMap<String, Value>) -> String {
     values
         .iter()
@@ -137,12 +138,12 @@ fn is_form(operation: &Operation) -> bool {
     matches!(&operation.request_body, Some(RefOr::T(body)) if body.content.contains_key(MULTIPART))
 }
 
-/// The text of a string, and the JSON of any other value.
+/// The content of a string, or the JSON of any other value.
 fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// A word for the shell.
+/// Quotes a word for the shell, if necessary.
 fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@".contains(c);
     match word.chars().all(plain) {
@@ -156,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_example_is_left_over() {
+    fn every_example_belongs_to_an_operation() {
         let mut document = crate::openapi();
         let examples: Value = serde_json::from_str(include_str!("examples.json")).expect("JSON");
         let ids: Vec<String> = document

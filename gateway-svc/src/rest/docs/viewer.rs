@@ -1,4 +1,4 @@
-//! Swagger UI, whose files are in this binary: a browser asks no other host for anything.
+//! Swagger UI, whose files are embedded in this binary, so that a browser makes no requests to other hosts.
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
@@ -17,7 +17,7 @@ use utoipa_swagger_ui::{Config, SwaggerFile};
 use crate::rest::Rest;
 use crate::rest::error::ApiError;
 
-/// The frame that Swagger UI fills.
+/// The page that loads Swagger UI.
 const PAGE: &str = r#"<!doctype html>
 <html lang="en">
 <head>
@@ -37,7 +37,7 @@ const PAGE: &str = r#"<!doctype html>
 </html>
 "#;
 
-/// What a browser may load and ask: this gateway. Swagger UI has inline styles, and images as data.
+/// The content security policy: only this gateway. Swagger UI uses inline styles and `data:` images.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -48,7 +48,7 @@ static CONFIG: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| {
         .display_request_duration(true)
         .try_it_out_enabled(true)
         .default_models_expand_depth(0)
-        // By default the document is shown to a validator on another host.
+        // By default, the document is sent to a validator on another host.
         .validator_url("none");
     Arc::new(config)
 });

@@ -1,36 +1,36 @@
-//! What may be asked about decisions.
+//! The query parameters of decisions.
 
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::error::ApiError;
 
-/// The module of a function that is named without one.
+/// The module of a function without a module.
 const DEFAULT_MODULE: &str = "_";
 
-/// What to explain: one of the two.
+/// The decision to explain: one of the two.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ExplainQuery {
-    /// A function as `MODULE/FUNCTION`, or `FUNCTION` of the module `_`: where it would run now.
+    /// A function as `MODULE/FUNCTION`, or `FUNCTION` of the module `_`. Explains where it would run now.
     #[param(example = "_/hello")]
     function: Option<String>,
-    /// The `X-FunLess-Decision` of an invocation: why it ran where it ran.
+    /// The `X-FunLess-Decision` of an invocation. Explains why it ran where it ran.
     decision: Option<String>,
 }
 
-/// How many decisions.
+/// The number of decisions to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct DecisionsQuery {
-    /// At most so many. Absent: 1,000.
+    /// The maximum number of decisions. Absent: 1,000.
     #[param(minimum = 1, maximum = 2147483647)]
     limit: Option<u32>,
 }
 
-/// What is to be explained.
+/// What to explain.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Question {
     /// Where this function would run now.
@@ -53,7 +53,7 @@ impl ExplainQuery {
 }
 
 impl DecisionsQuery {
-    /// 0: it is left to the scheduler.
+    /// The limit; 0 means the scheduler's default.
     pub(super) fn limit(&self) -> Result<u32, ApiError> {
         match self.limit {
             Some(limit) if !(1..=i32::MAX as u32).contains(&limit) => {
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn one_thing_is_explained() {
+    fn exactly_one_parameter_is_required() {
         let now = |module: &str, function: &str| Question::Now {
             module: module.to_owned(),
             function: function.to_owned(),

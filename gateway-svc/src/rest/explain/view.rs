@@ -1,4 +1,4 @@
-//! Decisions as clients see them: as the protobufs have them.
+//! Decisions in responses, with the fields of the protobufs.
 
 use proto::scheduler::v1::{
     Decision, ExplainedBlock, ExplainedItem, ExplainedWorker, Explanation, TimedInvocation, Verdict,
@@ -6,11 +6,11 @@ use proto::scheduler::v1::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Why a worker was chosen, or none.
+/// Why a worker was chosen, or why there was none.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Explanation)]
 pub(crate) struct ExplanationView {
-    /// Empty: it is hypothetical.
+    /// Empty: the decision is hypothetical.
     decision_id: String,
     /// Unix time in milliseconds.
     at_ms: i64,
@@ -21,13 +21,13 @@ pub(crate) struct ExplanationView {
     capacity_kb: u64,
     /// The name of the script. Empty: the default policy decided.
     script: String,
-    /// The items that were looked at, in that order.
+    /// The items, in the order in which they were considered.
     items: Vec<ItemView>,
     /// The worker that was chosen. Empty: none.
     worker: String,
     /// Why there is none: `no_workers`, `no_matching_tag` or `no_valid_workers`. Empty: there is one.
     refusal: String,
-    /// All of it in one sentence.
+    /// The explanation in one sentence.
     summary: String,
 }
 
@@ -47,7 +47,7 @@ struct BlockView {
     number: u32,
     /// `best-first`, `random` or `platform`.
     strategy: String,
-    /// The candidates in the order in which they were looked at.
+    /// The candidates, in the order in which they were considered.
     workers: Vec<WorkerView>,
 }
 
@@ -55,14 +55,15 @@ struct BlockView {
 #[schema(as = ExplainedWorker)]
 struct WorkerView {
     worker: String,
-    /// `chosen`; `valid`: it could have been chosen; `invalid`; `not_reached`: the choice was made before.
+    /// `chosen`; `valid`: it could have been chosen; `invalid`; `not_reached`: another worker was chosen
+    /// before.
     #[schema(example = "chosen")]
     verdict: &'static str,
-    /// In words.
+    /// As text.
     reason: String,
 }
 
-/// One decision, and what became of it.
+/// A decision and its outcome.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Decision)]
 pub(crate) struct DecisionView {

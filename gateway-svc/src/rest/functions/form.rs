@@ -10,11 +10,11 @@ use super::super::json;
 use super::super::role::Role;
 use super::super::upload::{Code, Form};
 
-/// The parts of the upload that were there.
+/// The parts of an upload.
 pub(super) struct FunctionForm {
     pub(super) name: Option<String>,
     pub(super) code: Option<Code>,
-    /// Limits are a part of the metadata here, and may be absent from it.
+    /// In an upload, limits are a part of the metadata, and may be absent.
     pub(super) metadata: Option<(Metadata, Option<Limits>)>,
     pub(super) events: Option<Bindings>,
     pub(super) sinks: Option<Bindings>,
@@ -22,7 +22,7 @@ pub(super) struct FunctionForm {
 }
 
 impl FunctionForm {
-    /// Reads the upload to its end. Parts of other names are ignored.
+    /// Reads the whole upload. Parts with other names are ignored.
     pub(super) async fn read(mut form: Form, max_code_bytes: u64) -> Result<Self, ApiError> {
         let mut read = Self {
             name: None,
@@ -37,7 +37,7 @@ impl FunctionForm {
                 "name" => read.name = Some(part.text().await?),
                 "code" => read.code = Some(part.code(max_code_bytes).await?),
                 "metadata" => {
-                    // Clients of published FunLess send the part empty when they have none.
+                    // Clients of published FunLess send an empty part if they have no metadata.
                     let text = part.text().await?;
                     read.metadata = (!text.trim().is_empty()).then(|| metadata(&text)).transpose()?;
                 }
@@ -46,7 +46,8 @@ impl FunctionForm {
                 "wait_for_workers" => {
                     read.wait_for_workers = boolean("wait_for_workers", &part.text().await?)?
                 }
-                // Published FunLess ignores parts of other names, but these lists would be missed.
+                // Published FunLess ignores parts with other names, but ignoring these would silently drop
+                // bindings.
                 _ if name.starts_with("events[") || name.starts_with("sinks[") => {
                     let (list, _) = name.split_once('[').unwrap_or_default();
                     let why = format!("part `{name}`: send one part `{list}` with a JSON list of objects");
@@ -62,7 +63,7 @@ impl FunctionForm {
     }
 }
 
-/// Reads a part that is true or false. Empty text is the default, which is true.
+/// Parses a boolean. Empty text means true, the default.
 fn boolean(name: &str, text: &str) -> Result<bool, ApiError> {
     match text.trim().to_ascii_lowercase().as_str() {
         "" | "true" | "1" => Ok(true),
@@ -96,7 +97,7 @@ fn read_limits(object: &RawValue) -> Result<Limits, ApiError> {
     })
 }
 
-/// A value of the right type, or nothing where nothing or null was given.
+/// Parses a value; `None` if it is absent or null.
 fn field<T: DeserializeOwned>(name: &str, value: Option<&RawValue>) -> Result<Option<T>, ApiError> {
     let Some(value) = json::present(value) else { return Ok(None) };
     serde_json::from_str(value.get()).map(Some).map_err(|_| ApiError::field(name, "is invalid"))
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_metadata() {
+    fn invalid_metadata_is_refused() {
         let cases = [
             ("", 400),
             ("null", 400),
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_is_the_default_and_a_guess_is_refused() {
+    fn booleans_default_to_true_and_other_words_are_refused() {
         let cases = [
             ("false", Some(false)),
             ("0", Some(false)),

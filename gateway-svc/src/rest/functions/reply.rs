@@ -1,5 +1,6 @@
-//! What clients see of a function.
+//! Functions in responses.
 
+use mesh::clock::rfc_3339;
 use mesh::hash::Hash;
 use proto::registry::v1::{CodeKind, Function, Limits, Metadata};
 use proto::scheduler::v1::AwaitCodeResponse;
@@ -9,7 +10,6 @@ use utoipa::ToSchema;
 use super::super::bindings::{Counts, Outcome};
 use super::super::events::EventView;
 use super::super::sinks::SinkView;
-use super::super::time::rfc_3339;
 
 /// A function.
 #[derive(Debug, Serialize, ToSchema)]
@@ -46,7 +46,7 @@ struct MetadataView {
     script: String,
 }
 
-/// Null is the worker's default.
+/// Limits. Null: the worker's default.
 #[derive(Debug, Serialize, ToSchema)]
 struct LimitsView {
     memory_bytes: Option<u64>,
@@ -55,7 +55,7 @@ struct LimitsView {
 }
 
 impl FunctionView {
-    /// The function, with how its events and sinks do.
+    /// A function with the state of its events and sinks.
     pub(super) fn new(function: Function, events: Vec<EventView>, sinks: Vec<SinkView>) -> Self {
         let code = function.code.unwrap_or_default();
         Self {
@@ -99,7 +99,7 @@ impl From<Limits> for LimitsView {
     }
 }
 
-/// A function that was created or changed, with what became of each event and sink of the upload, in order,
+/// A function that was created or updated, with the outcome of each event and sink of the upload, in order,
 /// and of its code.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FunctionWriteResponse {
@@ -116,19 +116,19 @@ pub(crate) struct FunctionWriteResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     sinks_metadata: Option<Counts>,
-    /// What became of the code on the workers; absent when it was not waited for.
+    /// The state of the code on the workers; absent if the request did not wait for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     workers: Option<CodeOnWorkers>,
 }
 
-/// What became of the code on the workers. The function is stored in any case.
+/// The state of the code on the workers. The function is stored in any case.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub(crate) struct CodeOnWorkers {
     /// Names of the workers that can run it.
     ready: Vec<String>,
     failed: Vec<WorkerFailure>,
-    /// Why this is not known.
+    /// Why the state is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     message: Option<String>,
@@ -144,7 +144,7 @@ struct WorkerFailure {
 }
 
 impl CodeOnWorkers {
-    /// Nothing is known.
+    /// The state is unknown.
     pub(super) fn unknown(message: &str) -> Self {
         Self { message: Some(message.to_owned()), ..Self::default() }
     }
@@ -159,7 +159,7 @@ impl From<AwaitCodeResponse> for CodeOnWorkers {
 }
 
 impl FunctionWriteResponse {
-    /// An empty list is as good as none.
+    /// Empty lists are omitted.
     pub(super) fn new(
         name: String,
         events: Vec<Outcome>,

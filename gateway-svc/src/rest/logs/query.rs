@@ -1,4 +1,4 @@
-//! What may be asked about logs.
+//! The query parameters of logs.
 
 use proto::log::v1::TailLogsRequest;
 use serde::Deserialize;
@@ -6,15 +6,16 @@ use utoipa::IntoParams;
 
 use super::super::error::ApiError;
 
-/// Which lines.
+/// The lines to return.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct LogsQuery {
-    /// Go on with the lines to come: the answer is `application/x-ndjson` then, and ends with the function.
+    /// Continue with new lines: the response is `application/x-ndjson`, and ends when the function is
+    /// deleted.
     #[serde(default)]
     follow: bool,
-    /// At most so many of the lines that are remembered, the latest. Absent: all of them.
+    /// The maximum number of kept lines, the latest ones. Absent: all of them.
     #[param(minimum = 1)]
     lines: Option<u32>,
     /// Only the lines of the trace with this id, 32 hexadecimal digits.
@@ -41,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_be_asked() {
+    fn queries_are_validated() {
         let read = |lines, trace_id: Option<&str>| {
             let query = LogsQuery { follow: false, lines, trace_id: trace_id.map(str::to_owned) };
             query.read("m".into(), "f".into()).map(|request| (request.lines, request.trace_id)).ok()

@@ -1,4 +1,4 @@
-//! What clients see of a script.
+//! Scripts in responses.
 
 use std::collections::BTreeMap;
 
@@ -11,22 +11,22 @@ use utoipa::ToSchema;
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ScriptView {
     name: String,
-    /// The text as it was uploaded.
+    /// The text, as uploaded.
     content: String,
     script: ParsedScript,
 }
 
-/// What the script says.
+/// The parsed script.
 #[derive(Debug, Serialize, ToSchema)]
 struct ParsedScript {
-    /// The text once more, where older clients look for it.
+    /// The text again, where older clients expect it.
     content: String,
-    /// What is said for each tag, with the defaults filled in. Null: the scheduler does not answer, or
-    /// cannot read the text, which only a mesh that did not check scripts yet has stored.
+    /// The items by tag, with defaults filled in. Null: the scheduler does not answer, or cannot parse the
+    /// text, which only a version of the mesh without script checks can have stored.
     tags: Option<BTreeMap<String, ParsedItem>>,
 }
 
-/// What a script says for one tag.
+/// The item of a script for one tag.
 #[derive(Debug, Serialize, ToSchema)]
 struct ParsedItem {
     blocks: Vec<ParsedBlock>,
@@ -57,10 +57,10 @@ enum All {
     Workers,
 }
 
-/// When a worker is not valid.
+/// The conditions under which a worker is not valid.
 #[derive(Debug, Serialize, ToSchema)]
 struct ParsedInvalidate {
-    /// Percent of the memory.
+    /// In percent of the memory.
     capacity_used: Bound,
     max_concurrent_invocations: Bound,
 }
@@ -91,40 +91,40 @@ struct ParsedAffinity {
 pub(crate) struct ScriptCreated {
     #[serde(flatten)]
     script: ScriptView,
-    /// What is doubtful about it, given the workers that are there. Often empty.
+    /// Warnings that depend on the current workers. Often empty.
     warnings: Vec<ProblemView>,
 }
 
-/// What was found in a text.
+/// The problems of a text.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Findings {
-    /// A script with one of these is refused.
+    /// Errors: a script with any of them is refused.
     errors: Vec<ProblemView>,
-    /// A script with nothing worse is taken.
+    /// Warnings: a script with only these is accepted.
     warnings: Vec<ProblemView>,
 }
 
-/// Something wrong or doubtful in a script.
+/// An error or warning about a script.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ScriptProblem)]
 pub(crate) struct ProblemView {
     #[schema(example = "unknown_worker")]
     kind: String,
-    /// In words, with the place.
+    /// The text, with the position.
     message: String,
-    /// The tag of the item. Empty: it is about no item.
+    /// The tag of the item. Empty: the problem is not about an item.
     tag: String,
-    /// The block's number in its item, from 1. 0: it is about no block.
+    /// The block's number in its item, from 1. 0: the problem is not about a block.
     block: u32,
-    /// From 1, as the column.
+    /// From 1, like the column.
     line: u32,
     column: u32,
 }
 
 impl ScriptView {
-    /// The script; `read` is what it says, if somebody could read it.
-    pub(super) fn new(Script { name, content }: Script, read: Option<AppScript>) -> Self {
-        let tags = read.map(|script| script.items.into_iter().map(ParsedItem::by_tag).collect());
+    /// A script; `parsed` is its parsed content, if it could be parsed.
+    pub(super) fn new(Script { name, content }: Script, parsed: Option<AppScript>) -> Self {
+        let tags = parsed.map(|script| script.items.into_iter().map(ParsedItem::by_tag).collect());
         Self { name, content: content.clone(), script: ParsedScript { content, tags } }
     }
 }
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_reads_as_older_clients_know_it() {
+    fn scripts_have_the_format_that_older_clients_know() {
         let every = AppBlock { strategy: "best-first".into(), ..AppBlock::default() };
         let narrow = AppBlock {
             workers: vec!["b".into(), "a".into()],

@@ -1,13 +1,14 @@
-//! As much of JSON Schema as the document uses. A member that no schema names is wrong here: it is undocumented.
+//! The subset of JSON Schema that the document uses. Unlike in JSON Schema, members without a schema are
+//! errors: they are undocumented.
 
 use serde_json::Value;
 
-/// Says what of `value` is not as `schema` says.
+/// Checks `value` against `schema`. The error names the first problem.
 pub fn check(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
     let schema = resolve(document, schema);
     if let Some(choices) = schema.get("oneOf").or_else(|| schema.get("anyOf")).and_then(Value::as_array) {
         let outcomes: Vec<_> = choices.iter().map(|choice| check(document, choice, value)).collect();
-        let wrong = || format!("{value} is none of {outcomes:?}");
+        let wrong = || format!("{value} matches none of the schemas: {outcomes:?}");
         return if outcomes.iter().any(Result::is_ok) { Ok(()) } else { Err(wrong()) };
     }
     if let Some(allowed) = schema.get("enum").and_then(Value::as_array)
@@ -56,18 +57,18 @@ fn check_type(schema: &Value, value: &Value) -> Result<(), String> {
         "number" => value.is_number(),
         "boolean" => value.is_boolean(),
         "null" => value.is_null(),
-        other => panic!("the type {other}?"),
+        other => panic!("unknown type {other}"),
     };
-    if types.iter().any(fits) { Ok(()) } else { Err(format!("{value} is no {types:?}")) }
+    if types.iter().any(fits) { Ok(()) } else { Err(format!("{value} is not of type {types:?}")) }
 }
 
-/// The parts of an object's schema: itself, and those that it is made of.
+/// The parts of an object's schema: itself, and those in `allOf`.
 fn parts<'v>(document: &'v Value, schema: &'v Value) -> Vec<&'v Value> {
     let more = schema.get("allOf").and_then(Value::as_array).into_iter().flatten();
     std::iter::once(schema).chain(more.flat_map(|part| parts(document, resolve(document, part)))).collect()
 }
 
-/// The schema of a member; anything, where an object is not described.
+/// The schema of a member. If the object has no properties, any member is allowed.
 fn property(document: &Value, schema: &Value, name: &str) -> Option<Value> {
     let parts = parts(document, schema);
     if let Some(property) = parts.iter().find_map(|part| part.get("properties")?.get(name)) {

@@ -13,7 +13,7 @@ pub struct Model {
     pub function_id: String,
     /// A `BindingRole`.
     pub role: i32,
-    /// Its place in the list that it was given in.
+    /// The index in the function's list.
     pub position: i32,
     pub r#type: String,
     pub params: String,

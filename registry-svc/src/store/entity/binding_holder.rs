@@ -14,9 +14,9 @@ pub struct Model {
     pub role: i32,
     /// The endpoint where other replicas reach it.
     pub address: String,
-    /// It takes nothing any more.
+    /// The holder takes no new bindings.
     pub stopping: bool,
-    /// When its leases end unless it renews them.
+    /// When its leases expire, as Unix time in milliseconds.
     pub expires_at_ms: i64,
 }
 

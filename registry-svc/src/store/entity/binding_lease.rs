@@ -1,4 +1,4 @@
-//! Which holder has which binding.
+//! The holder of each binding.
 
 use sea_orm::entity::prelude::{
     ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait, EnumIter,

@@ -1,4 +1,4 @@
-//! What each revision changed.
+//! The changes of each revision.
 
 use sea_orm::entity::prelude::{
     ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait, EnumIter,
@@ -10,7 +10,7 @@ use sea_orm::entity::prelude::{
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub revision: i64,
-    /// An encoded `ChangeSet`; null when it was too large.
+    /// An encoded `ChangeSet`; null if it was too large.
     pub body: Option<Vec<u8>>,
 }
 

@@ -1,4 +1,4 @@
-//! The binaries of functions, without their bytes.
+//! The metadata of functions' binaries.
 
 use sea_orm::entity::prelude::{
     ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait, EnumIter,

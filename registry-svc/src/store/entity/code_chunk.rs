@@ -1,4 +1,4 @@
-//! The bytes of binaries, so that one can be read in pieces.
+//! The content of binaries, in chunks so that it can be streamed.
 
 use sea_orm::entity::prelude::{
     ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait, EnumIter,

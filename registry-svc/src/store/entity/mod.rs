@@ -1,4 +1,4 @@
-//! The rows, one file a table. They stay inside the store.
+//! The database entities, one file per table. They are private to the store.
 
 pub(super) mod binding;
 pub(super) mod binding_holder;

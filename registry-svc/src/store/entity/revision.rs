@@ -1,4 +1,4 @@
-//! The newest revision: one row.
+//! The newest revision. The table has one row.
 
 use sea_orm::entity::prelude::{
     ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait, EnumIter,

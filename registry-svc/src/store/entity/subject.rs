@@ -1,4 +1,4 @@
-//! Subjects, by the hash of their token.
+//! Subjects and the hashes of their tokens.
 
 use sea_orm::entity::prelude::{
     ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait, EnumIter,

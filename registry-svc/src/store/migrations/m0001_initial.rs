@@ -1,4 +1,4 @@
-//! The first schema.
+//! The initial schema.
 
 use sea_orm_migration::prelude::{
     ColumnDef, DbErr, DeriveIden, DeriveMigrationName, ForeignKey, ForeignKeyAction, Index, MigrationTrait,
@@ -44,7 +44,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// One row. Its lock makes writers take turns.
+/// A table with one row. The row's lock serializes writers.
 fn revision() -> TableCreateStatement {
     Table::create()
         .table(Revision::Table)

@@ -1,4 +1,4 @@
-//! Who runs which binding.
+//! Adds the holders and leases of bindings.
 
 use sea_orm_migration::prelude::{
     ColumnDef, DbErr, DeriveIden, DeriveMigrationName, ForeignKey, ForeignKeyAction, Index, MigrationTrait,
@@ -20,12 +20,12 @@ impl MigrationTrait for Migration {
             .col(BindingLease::Holder)
             .take();
         manager.create_index(by_holder).await?;
-        // More names of parameters are secrets now than when these changes were logged.
+        // More parameter names are redacted now than when these changes were logged.
         manager.execute(Query::delete().from_table(ChangeLog::Table).take()).await
     }
 }
 
-/// Its leases end when it does, so that a renewal writes one row.
+/// The expiry is stored per holder, not per lease, so that a renewal writes one row.
 fn binding_holder() -> TableCreateStatement {
     Table::create()
         .table(BindingHolder::Table)
@@ -37,9 +37,9 @@ fn binding_holder() -> TableCreateStatement {
         .take()
 }
 
-/// Without a foreign key to the binding: its lock would make those who write functions and those who
-/// renew leases wait for each other in a circle. The lease of a binding that is gone goes with the
-/// next call of its holder, or with the holder.
+/// There is no foreign key to the binding: its lock would cause deadlocks between writers of functions and
+/// holders that renew leases. The lease of a deleted binding is deleted at the next call of its holder, or
+/// with the holder.
 fn binding_lease() -> TableCreateStatement {
     Table::create()
         .table(BindingLease::Table)

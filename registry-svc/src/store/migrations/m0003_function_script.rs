@@ -1,4 +1,4 @@
-//! Which script schedules a function when nothing else is said.
+//! Adds the script that schedules a function by default.
 
 use sea_orm_migration::prelude::{
     ColumnDef, DbErr, DeriveIden, DeriveMigrationName, MigrationTrait, SchemaManager, Table, async_trait,

@@ -1,4 +1,4 @@
-//! Who created a function.
+//! Adds the creator of a function.
 
 use sea_orm_migration::prelude::{
     ColumnDef, DbErr, DeriveIden, DeriveMigrationName, MigrationTrait, SchemaManager, Table, async_trait,

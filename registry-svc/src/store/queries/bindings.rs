@@ -1,4 +1,4 @@
-//! Bindings. They leave the store with their secrets through `bindings` and nowhere else.
+//! Bindings. Only `bindings` returns them with their secrets.
 
 use std::collections::HashMap;
 
@@ -15,17 +15,17 @@ use crate::redaction::redact;
 use crate::store::entity::{binding, function, module};
 use crate::store::{DatabaseError, Reader, Result, Write};
 
-/// What everyone sees of parameters that cannot be read.
+/// What callers see of parameters that cannot be decrypted.
 const UNREADABLE: &str = r#"{"unreadable":"encrypted under a key that the registry does not have"}"#;
 
 /// The bindings of all functions in one role.
 #[derive(Debug, Default)]
 pub(crate) struct RoleBindings {
-    /// The ids of those that can be read, ordered by function and place.
+    /// The ids of the readable bindings, ordered by function and position.
     pub(crate) order: Vec<String>,
-    /// By id; secrets included.
+    /// The readable bindings by id, with their secrets.
     pub(crate) readable: HashMap<String, FunctionBinding>,
-    /// By id: whose it is, and why it cannot be read.
+    /// The other bindings by id: the function, and why the parameters cannot be decrypted.
     pub(crate) unreadable: HashMap<String, (String, Unreadable)>,
 }
 
@@ -49,7 +49,7 @@ impl Reader<'_> {
             .await?;
         let mut bindings = RoleBindings::default();
         for (row, function, module) in rows {
-            // Foreign keys say that both are there.
+            // Foreign keys guarantee that both exist.
             let (Some(function), Some(module)) = (function, module) else {
                 return Err(DatabaseError::Failed(format!("the binding {} has lost its function", row.id)));
             };
@@ -77,9 +77,9 @@ impl Reader<'_> {
 }
 
 impl Write {
-    /// Gives a function other bindings in this role, unless `bindings` is absent. One that the function
-    /// has already stays what it is, with its id. A sink that is changed keeps its id, too, and with it the
-    /// results that wait for it; so does an event whose source stays the same.
+    /// Replaces a function's bindings in this role; does nothing if `bindings` is absent. An unchanged
+    /// binding keeps its id. A changed sink also keeps its id, and with it its pending results; so does a
+    /// changed event if its source is the same.
     pub(super) async fn replace_bindings(
         &mut self,
         function_id: &str,
@@ -95,7 +95,7 @@ impl Write {
             .order_by_asc(binding::Column::Position)
             .all(&self.transaction)
             .await?;
-        // One that cannot be read is like no other.
+        // Unreadable bindings match none of the new ones.
         let mut former: Vec<_> = rows.into_iter().filter_map(|row| open(&self.keyring, row).ok()).collect();
         let (mut kept, mut other) = (Vec::new(), Vec::new());
         for (position, binding) in (0..).zip(bindings) {
@@ -143,7 +143,7 @@ impl Write {
         Ok(())
     }
 
-    /// The parameters as they are stored.
+    /// Encrypts the parameters for storage.
     fn seal(&self, binding: &Binding) -> Result<String> {
         let sealed = self.keyring.seal(&binding.id, &binding.params);
         sealed.ok_or_else(|| DatabaseError::Failed("there is no encryption_key".into()))
@@ -170,13 +170,13 @@ impl Write {
     }
 }
 
-/// With its secrets.
+/// Decrypts a binding, with its secrets.
 fn open(keyring: &Keyring, row: binding::Model) -> Result<Binding, Unreadable> {
     let params = keyring.open(&row.id, &row.params)?;
     Ok(Binding { id: row.id, r#type: row.r#type, params })
 }
 
-/// What everyone may see of a binding.
+/// A binding with its secrets redacted.
 pub(super) fn to_redacted_binding(keyring: &Keyring, row: binding::Model) -> Binding {
     let params = match keyring.open(&row.id, &row.params) {
         Ok(params) => redact(&params),

@@ -1,4 +1,4 @@
-//! The binaries of functions: each once, for as long as a function uses it.
+//! The binaries of functions. Each is stored once and deleted when no function uses it.
 
 use mesh::hash::Hash;
 use proto::registry::v1::Code;
@@ -8,18 +8,18 @@ use sea_orm::{ActiveModelTrait as _, EntityTrait as _, QueryFilter as _, Set};
 use crate::store::entity::{code, code_chunk, function};
 use crate::store::{Reader, Result, Write};
 
-/// A binary is stored and sent in chunks of this size, so that nobody who reads it has to hold it.
+/// Binaries are stored and sent in chunks of this size, so that readers need not hold them in memory.
 const CHUNK_BYTES: usize = 256 << 10;
 
 impl Reader<'_> {
-    /// How many chunks the binary with this hash has.
+    /// The number of chunks of the binary with this hash; `None` if it does not exist.
     pub(crate) async fn code_chunks(&self, hash: &Hash) -> Result<Option<u32>> {
         let row = code::Entity::find_by_id(hash.as_bytes().to_vec()).one(&self.db).await?;
         let chunks = |row: code::Model| row.size.cast_unsigned().div_ceil(CHUNK_BYTES as u64);
         Ok(row.map(|row| u32::try_from(chunks(row)).unwrap_or(u32::MAX)))
     }
 
-    /// One chunk of the binary with this hash.
+    /// One chunk of the binary with this hash; `None` if it does not exist.
     pub(crate) async fn code_chunk(&self, hash: &Hash, position: u32) -> Result<Option<Vec<u8>>> {
         let key = (hash.as_bytes().to_vec(), position.cast_signed());
         let row = code_chunk::Entity::find_by_id(key).one(&self.db).await?;
@@ -28,7 +28,7 @@ impl Reader<'_> {
 }
 
 impl Write {
-    /// Stores a binary, unless it is there already.
+    /// Stores a binary unless it already exists.
     pub(crate) async fn insert_code(&mut self, code: &Code, bytes: &[u8]) -> Result<()> {
         let hash = code.hash.to_vec();
         if code::Entity::find_by_id(hash.clone()).one(&self.transaction).await?.is_some() {

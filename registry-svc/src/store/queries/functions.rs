@@ -15,7 +15,7 @@ use crate::keyring::Keyring;
 use crate::store::entity::{binding, code, function, module};
 use crate::store::{DatabaseError, Reader, Result, Write};
 
-/// The lists of bindings that a write gives to a function. Absent ones stay as they are.
+/// New bindings of a function. Absent lists are not changed.
 #[derive(Debug, Default)]
 pub(crate) struct FunctionBindings {
     pub(crate) events: Option<Vec<Binding>>,
@@ -23,36 +23,36 @@ pub(crate) struct FunctionBindings {
 }
 
 impl Reader<'_> {
-    /// The function of this name. Secrets of its bindings read as "***", as in all functions here.
+    /// The function with this name. The secrets of bindings are redacted in all functions returned here.
     pub(crate) async fn function(&self, module: &str, name: &str) -> Result<Option<Function>> {
         let is_it =
             Condition::all().add(function::Column::Module.eq(module)).add(function::Column::Name.eq(name));
         Ok(self.load_functions(is_it).await?.pop())
     }
 
-    /// The functions of a module, in no order.
+    /// The functions of a module, unordered.
     pub(crate) async fn functions_of(&self, module: &str) -> Result<Vec<Function>> {
         self.load_functions(Condition::all().add(function::Column::Module.eq(module))).await
     }
 
-    /// All functions, in no order.
+    /// All functions, unordered.
     pub(crate) async fn functions(&self) -> Result<Vec<Function>> {
         self.load_functions(Condition::all()).await
     }
 
-    /// The functions whose script has this name, in no order.
+    /// The functions that use this script, unordered.
     pub(crate) async fn functions_with_script(&self, script: &str) -> Result<Vec<Function>> {
         self.load_functions(Condition::all().add(function::Column::Script.eq(script))).await
     }
 
-    /// Whether the subject of this name, who may have been deleted, created a function.
+    /// Whether the subject with this name, which may have been deleted, has created a function.
     pub(crate) async fn has_created(&self, creator: &str) -> Result<bool> {
         let row =
             function::Entity::find().filter(function::Column::Creator.eq(creator)).one(&self.db).await?;
         Ok(row.is_some())
     }
 
-    /// Whether there is a function of this name.
+    /// Whether a function with this name exists.
     pub(crate) async fn has_function(&self, module: &str, name: &str) -> Result<bool> {
         let functions = function::Entity::find()
             .filter(function::Column::Module.eq(module))
@@ -62,7 +62,7 @@ impl Reader<'_> {
         Ok(functions > 0)
     }
 
-    /// The names of the functions of a module, in no order.
+    /// The names of the functions of a module, unordered.
     pub(crate) async fn function_names(&self, module: &str) -> Result<Vec<String>> {
         let names = function::Entity::find()
             .select_only()
@@ -100,7 +100,7 @@ impl Reader<'_> {
 }
 
 impl Write {
-    /// Adds a function whose name is free, and whose code is stored. Gives it as it is then.
+    /// Inserts a function. Its name must be free and its code stored. Returns the stored function.
     pub(crate) async fn insert_function(
         &mut self,
         function: Function,
@@ -112,8 +112,8 @@ impl Write {
         self.put_function(&row, bindings).await
     }
 
-    /// Replaces all of a function but its bindings, which it replaces where they are given, and
-    /// drops its former code if nothing else uses it. Gives the function as it is then.
+    /// Updates a function and the given lists of bindings. Deletes the former code if no other function uses
+    /// it. Returns the stored function.
     pub(crate) async fn update_function(
         &mut self,
         function: Function,
@@ -126,7 +126,7 @@ impl Write {
         self.put_function(&row, bindings).await
     }
 
-    /// Deletes a function and the code that nothing else uses.
+    /// Deletes a function, and its code if no other function uses it.
     pub(crate) async fn delete_function(&mut self, function: &Function) -> Result<()> {
         function::Entity::delete_by_id(&function.id).exec(&self.transaction).await?;
         if let Some(code) = &function.code {
@@ -178,7 +178,7 @@ fn to_function(
     (row, module, code): (function::Model, Option<module::Model>, Option<code::Model>),
     bindings: Vec<binding::Model>,
 ) -> Result<Function> {
-    // Foreign keys say that both are there.
+    // Foreign keys guarantee that both exist.
     let (Some(module), Some(code)) = (module, code) else {
         return Err(DatabaseError::Failed(format!("the function {} has lost its module or code", row.id)));
     };

@@ -1,5 +1,4 @@
-//! Leases of bindings. They are no part of the revisions, and those who write them take turns among
-//! themselves only.
+//! Leases of bindings. They are not part of the revisions, and their writers have a lock of their own.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,35 +17,34 @@ use crate::store::entity::{binding, binding_holder, binding_lease};
 use crate::store::{DatabaseError, Reader, Result, Store};
 use mesh::clock::now_ms;
 
-/// The key of the advisory lock under which the leases of a role are written in PostgreSQL; the role
-/// is added to it.
+/// The key of the PostgreSQL advisory lock for writing leases; the role is added to it.
 const LEASES_LOCK: i64 = 0x0066_756e_6c65_6173;
-/// Ids in one statement, of whose parameters a database takes so many.
+/// The maximum number of ids in one statement, because databases limit the number of bind parameters.
 const MAX_IDS: usize = 1000;
 
-/// Who runs bindings.
+/// A replica that runs bindings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Holder {
     pub(crate) name: String,
     pub(crate) address: String,
     pub(crate) stopping: bool,
-    /// When its leases end unless it renews them, Unix time in milliseconds.
+    /// When its leases expire, as Unix time in milliseconds.
     pub(crate) expires_at_ms: i64,
 }
 
-/// A look at the leases of a role that changes them. Dropped without a commit, it never was.
+/// A write to the leases of one role. Dropping it without a commit rolls it back.
 pub(crate) struct LeaseWrite {
     transaction: DatabaseTransaction,
     keyring: Arc<Keyring>,
     role: BindingRole,
-    /// By the database's clock, which all replicas share.
+    /// The time of the database's clock, which all replicas share.
     pub(crate) now_ms: i64,
     /// Released after the transaction has ended.
     _turn: OwnedMutexGuard<()>,
 }
 
 impl Store {
-    /// Takes the turn among those who write the leases of this role.
+    /// Begins a write to the leases of this role. Such writes are serialized.
     pub(crate) async fn lease(&self, role: BindingRole) -> Result<LeaseWrite> {
         let turn = Arc::clone(&self.lease_turn).lock_owned().await;
         let transaction = database::begin_write(&self.db).await?;
@@ -61,7 +59,7 @@ impl Store {
 }
 
 impl Reader<'_> {
-    /// Who holds these bindings now, as far as they are held.
+    /// The current holders of those of these bindings that are leased.
     pub(crate) async fn find_holders(&self, ids: &[String]) -> Result<Vec<BindingHolder>> {
         let now_ms = clock_ms(&self.db).await?;
         let mut holders = Vec::new();
@@ -79,7 +77,7 @@ impl Reader<'_> {
         Ok(holders)
     }
 
-    /// Which of these bindings there are, those included that cannot be read.
+    /// The ids of those of these bindings that exist, including unreadable ones.
     pub(crate) async fn existing_bindings(&self, ids: &[String]) -> Result<Vec<String>> {
         let mut existing = Vec::new();
         for ids in ids.chunks(MAX_IDS) {
@@ -95,12 +93,12 @@ impl Reader<'_> {
 }
 
 impl LeaseWrite {
-    /// Reads what is there with what this write has changed.
+    /// Reads the database, including the changes of this write.
     pub(crate) fn read(&self) -> Reader<'_> {
         Reader { db: (&self.transaction).into(), keyring: &self.keyring }
     }
 
-    /// The holders of the role, those included whose leases have ended.
+    /// The holders of the role, including those whose leases have expired.
     pub(crate) async fn holders(&self) -> Result<Vec<Holder>> {
         let rows = binding_holder::Entity::find()
             .filter(binding_holder::Column::Role.eq(i32::from(self.role)))
@@ -115,7 +113,7 @@ impl LeaseWrite {
         Ok(holders.collect())
     }
 
-    /// The leases of the role, by binding, those included that have ended.
+    /// The holders of the role's leases by binding, including expired leases.
     pub(crate) async fn leases(&self) -> Result<HashMap<String, String>> {
         let rows = binding_lease::Entity::find()
             .inner_join(binding_holder::Entity)
@@ -125,7 +123,7 @@ impl LeaseWrite {
         Ok(rows.into_iter().map(|row| (row.binding_id, row.holder)).collect())
     }
 
-    /// Adds or changes a holder.
+    /// Inserts or updates a holder.
     pub(crate) async fn put_holder(&self, holder: &Holder) -> Result<()> {
         use binding_holder::Column;
         let row = binding_holder::Model {
@@ -143,13 +141,13 @@ impl LeaseWrite {
         Ok(())
     }
 
-    /// Forgets a holder, and its leases with it.
+    /// Deletes a holder and its leases.
     pub(crate) async fn delete_holder(&self, name: &str) -> Result<()> {
         binding_holder::Entity::delete_by_id(name).exec(&self.transaction).await?;
         Ok(())
     }
 
-    /// Gives leases to a holder, whoever had them.
+    /// Assigns leases to a holder, even if others have them.
     pub(crate) async fn take_leases(&self, holder: &str, bindings: &[&str]) -> Result<()> {
         use binding_lease::Column;
         for bindings in bindings.chunks(MAX_IDS) {
@@ -164,7 +162,7 @@ impl LeaseWrite {
         Ok(())
     }
 
-    /// Makes leases be nobody's.
+    /// Deletes leases.
     pub(crate) async fn free_leases(&self, bindings: &[&str]) -> Result<()> {
         for bindings in bindings.chunks(MAX_IDS) {
             binding_lease::Entity::delete_many()
@@ -175,13 +173,13 @@ impl LeaseWrite {
         Ok(())
     }
 
-    /// Makes it last.
+    /// Commits the write.
     pub(crate) async fn commit(self) -> Result<()> {
         self.transaction.commit().await.map_err(DatabaseError::of_commit)
     }
 }
 
-/// The time by the database's clock: of PostgreSQL's server, or of this machine.
+/// The time of the PostgreSQL server, or of this machine for SQLite.
 async fn clock_ms(db: &impl ConnectionTrait) -> Result<i64> {
     if db.get_database_backend() != DbBackend::Postgres {
         return Ok(now_ms());

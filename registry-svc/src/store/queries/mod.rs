@@ -1,4 +1,4 @@
-//! What can be read and written, by noun: verbs of `Reader` and of `Write`.
+//! The queries of `Reader` and the statements of `Write`, by table.
 
 pub(super) mod bindings;
 pub(super) mod code;

@@ -9,19 +9,19 @@ use crate::store::entity::{function, module};
 use crate::store::{Reader, Result, Write};
 
 impl Reader<'_> {
-    /// The module of this name.
+    /// The module with this name.
     pub(crate) async fn module(&self, name: &str) -> Result<Option<Module>> {
         let row = module::Entity::find_by_id(name).one(&self.db).await?;
         Ok(row.map(to_module))
     }
 
-    /// All modules, in no order.
+    /// All modules, unordered.
     pub(crate) async fn modules(&self) -> Result<Vec<Module>> {
         let rows = module::Entity::find().all(&self.db).await?;
         Ok(rows.into_iter().map(to_module).collect())
     }
 
-    /// Whether a module belongs to the subject of this name, who may have been deleted.
+    /// Whether the subject with this name, which may have been deleted, owns a module.
     pub(crate) async fn owns_modules(&self, owner: &str) -> Result<bool> {
         let row = module::Entity::find().filter(module::Column::Owner.eq(owner)).one(&self.db).await?;
         Ok(row.is_some())
@@ -29,7 +29,7 @@ impl Reader<'_> {
 }
 
 impl Write {
-    /// Adds a module whose name is free.
+    /// Inserts a module. Its name must be free.
     pub(crate) async fn insert_module(&mut self, module: &Module) -> Result<()> {
         let row = module::ActiveModel { name: Set(module.name.clone()), owner: Set(module.owner.clone()) };
         row.insert(&self.transaction).await?;
@@ -37,14 +37,14 @@ impl Write {
         Ok(())
     }
 
-    /// Gives a module a name that is free. Its functions follow.
+    /// Renames a module and updates its functions. The new name must be free.
     pub(crate) async fn rename_module(&mut self, module: Module, new_name: &str) -> Result<Module> {
         module::Entity::update_many()
             .col_expr(module::Column::Name, Expr::value(new_name))
             .filter(module::Column::Name.eq(&module.name))
             .exec(&self.transaction)
             .await?;
-        // The foreign key has taken the functions along; the change is theirs, too.
+        // The foreign key has updated the functions' module; they get the new revision, too.
         let in_module = function::Column::Module.eq(new_name);
         function::Entity::update_many()
             .col_expr(function::Column::Revision, Expr::value(self.revision.cast_signed()))
@@ -61,7 +61,7 @@ impl Write {
         Ok(renamed)
     }
 
-    /// Deletes a module with its functions and the code that nothing else uses.
+    /// Deletes a module, its functions, and code that becomes unused.
     pub(crate) async fn delete_module(&mut self, module: Module) -> Result<()> {
         for function in self.read().functions_of(&module.name).await? {
             self.delete_function(&function).await?;

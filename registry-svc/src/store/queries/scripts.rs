@@ -8,13 +8,13 @@ use crate::store::entity::script;
 use crate::store::{Reader, Result, Write};
 
 impl Reader<'_> {
-    /// The script of this name.
+    /// The script with this name.
     pub(crate) async fn script(&self, name: &str) -> Result<Option<Script>> {
         let row = script::Entity::find_by_id(name).one(&self.db).await?;
         Ok(row.map(to_script))
     }
 
-    /// All scripts, in no order.
+    /// All scripts, unordered.
     pub(crate) async fn scripts(&self) -> Result<Vec<Script>> {
         let rows = script::Entity::find().all(&self.db).await?;
         Ok(rows.into_iter().map(to_script).collect())
@@ -22,7 +22,7 @@ impl Reader<'_> {
 }
 
 impl Write {
-    /// Adds a script whose name is free.
+    /// Inserts a script. Its name must be free.
     pub(crate) async fn insert_script(&mut self, script: &Script) -> Result<()> {
         let row =
             script::ActiveModel { name: Set(script.name.clone()), content: Set(script.content.clone()) };
@@ -31,7 +31,7 @@ impl Write {
         Ok(())
     }
 
-    /// Deletes a script. `false` when there is none.
+    /// Deletes a script. Returns `false` if it does not exist.
     pub(crate) async fn delete_script(&mut self, name: &str) -> Result<bool> {
         let deleted = script::Entity::delete_by_id(name).exec(&self.transaction).await?.rows_affected > 0;
         if deleted {

@@ -1,4 +1,4 @@
-//! Subjects. Nobody follows them, so that their changes are not logged.
+//! Subjects. They are not part of watches, so their changes are not logged.
 
 use mesh::hash::Hash;
 use proto::registry::v1::Subject;
@@ -8,12 +8,12 @@ use crate::store::entity::subject;
 use crate::store::{Reader, Result, Write};
 
 impl Reader<'_> {
-    /// Whether there is a subject of this name.
+    /// Whether a subject with this name exists.
     pub(crate) async fn has_subject(&self, name: &str) -> Result<bool> {
         Ok(subject::Entity::find_by_id(name).one(&self.db).await?.is_some())
     }
 
-    /// All subjects, in no order.
+    /// All subjects, unordered.
     pub(crate) async fn subjects(&self) -> Result<Vec<Subject>> {
         let rows = subject::Entity::find().all(&self.db).await?;
         Ok(rows.into_iter().map(to_subject).collect())
@@ -28,7 +28,7 @@ impl Reader<'_> {
 }
 
 impl Write {
-    /// Adds a subject whose name is free.
+    /// Inserts a subject. Its name must be free.
     pub(crate) async fn insert_subject(&mut self, subject: &Subject, token: &Hash) -> Result<()> {
         let row = subject::ActiveModel {
             name: Set(subject.name.clone()),
@@ -40,13 +40,13 @@ impl Write {
         Ok(())
     }
 
-    /// Deletes a subject. `false` when there is none.
+    /// Deletes a subject. Returns `false` if it does not exist.
     pub(crate) async fn delete_subject(&mut self, name: &str) -> Result<bool> {
         let deleted = subject::Entity::delete_by_id(name).exec(&self.transaction).await?;
         Ok(deleted.rows_affected > 0)
     }
 
-    /// Deletes the subject that has this token, if there is one.
+    /// Deletes the subject with this token, if it exists.
     pub(crate) async fn revoke_token(&mut self, token: &Hash) -> Result<()> {
         let has_token = subject::Column::TokenHash.eq(token.as_bytes().to_vec());
         subject::Entity::delete_many().filter(has_token).exec(&self.transaction).await?;

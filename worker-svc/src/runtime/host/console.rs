@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mesh::printable;
 use parking_lot::Mutex;
 
 use crate::error::Error;
@@ -98,7 +99,7 @@ impl Lines {
 
     fn record(&self, line: String) {
         let LogSource { function, invocation_id, .. } = &*self.source;
-        tracing::info!(target: "guest", function, invocation = invocation_id, "{line}");
+        tracing::info!(target: "guest", function, invocation = invocation_id, "{}", printable::line(&line));
         self.logs.push(&self.source, line);
     }
 }
