@@ -1,5 +1,5 @@
-//! The outbox by itself: results that are made durable on an embedded SQLite, one sink service, nobody who
-//! delivers them.
+//! Measures the outbox on its own: one sink service stores results durably in embedded SQLite; they are not
+//! delivered.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -14,12 +14,12 @@ use tokio::process::Command;
 const RESULT: &str = r#"{"payload":"Hello FunLess!"}"#;
 const CONCURRENCY: [usize; 3] = [1, 16, 64];
 const RESULTS: usize = 20_000;
-/// At one at a time each waits for the disk.
+/// Fewer for concurrency 1, where each result waits for the disk.
 const RESULTS_ALONE: usize = 2000;
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
 const READY_POLL: Duration = Duration::from_millis(10);
 
-/// Measures `Deliver`.
+/// Measures the call `Deliver`.
 pub async fn run() -> anyhow::Result<()> {
     let sink = std::env::current_exe()?.with_file_name("sink-svc");
     let data = tempfile::tempdir()?;
@@ -28,7 +28,7 @@ pub async fn run() -> anyhow::Result<()> {
         .args(["--set", &format!("server.listen=127.0.0.1:{port}"), "--set", "server.admin_listen=off"])
         .args(["--set", &format!("database_url=sqlite:{}/sink.db", data.path().display())])
         .args(["--set", "telemetry.log=error"])
-        // There is no registry: what is accepted stays.
+        // There is no registry, so that accepted results stay in the outbox.
         .args(["--set", "registry=http://127.0.0.1:1"])
         .stdin(Stdio::null())
         .kill_on_drop(true)
@@ -48,7 +48,7 @@ pub async fn run() -> anyhow::Result<()> {
 async fn accepts(channel: &Channel) -> anyhow::Result<()> {
     let start = Instant::now();
     while deliver(channel, "first").await.is_err() {
-        ensure!(start.elapsed() < READY_TIMEOUT, "the sink service does not accept");
+        ensure!(start.elapsed() < READY_TIMEOUT, "the sink service does not accept results");
         tokio::time::sleep(READY_POLL).await;
     }
     Ok(())

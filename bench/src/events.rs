@@ -1,4 +1,4 @@
-//! From MQTT messages to the documents of their results, through one process.
+//! Measures the path from MQTT messages to the documents with their results.
 
 use std::time::{Duration, Instant};
 
@@ -11,42 +11,42 @@ use tests::servers::{Couch, Mosquitto};
 use crate::deliver;
 use crate::fl::Fl;
 
-/// What the function listens to. Each publisher has a topic of its own below it, and waits for the broker
-/// by itself: together they are faster than what is measured.
+/// The function's topic. Each publisher has its own subtopic and waits for the broker independently, so that
+/// together they are faster than what is measured.
 const TOPIC: &str = "bench";
 const PUBLISHERS: u32 = 4;
 const DATABASE: &str = "results";
-/// As fast as the broker takes them.
+/// As fast as the broker accepts messages.
 const UNPACED: u32 = 1_000_000;
 const WARM_UP: u32 = 500;
 const POLL: Duration = Duration::from_millis(5);
-/// Nothing new came for so long.
+/// Fail after this long without progress.
 const STALL: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Messages that are measured.
+    /// The number of measured messages.
     #[arg(long, default_value_t = 20_000)]
     messages: u32,
-    /// Six processes instead of one.
+    /// Run six processes instead of one.
     #[arg(long)]
     mesh: bool,
-    /// For scripts; each line is a JSON object in any case.
+    /// Accepted for scripts; the output is always one JSON object per line.
     #[arg(long)]
     json: bool,
 }
 
-/// Measures the whole way, and then the outbox by itself.
+/// Measures the whole path, and then the outbox on its own.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     let shape = if options.mesh { "six processes" } else { "one process" };
     for store in [true, false] {
-        whole_way(options, shape, store).await?;
+        whole_path(options, shape, store).await?;
     }
     deliver::run().await
 }
 
-/// With a store, or with a function that has no sinks, which tells what the way there costs.
-async fn whole_way(options: &Options, shape: &str, with_store: bool) -> anyhow::Result<()> {
+/// Measures the path with a sink, or without one, which shows the cost of events alone.
+async fn whole_path(options: &Options, shape: &str, with_store: bool) -> anyhow::Result<()> {
     let fl = Fl::start(options.mesh).await?;
     let (broker, store) = tokio::join!(Mosquitto::start(), Couch::start());
     let database = store.create_database(DATABASE).await;
@@ -83,7 +83,7 @@ async fn whole_way(options: &Options, shape: &str, with_store: bool) -> anyhow::
     fl.stop().await
 }
 
-/// Ends when the broker has so many messages more.
+/// Publishes messages and waits until the broker has acknowledged them.
 async fn publish(broker: &Mosquitto, messages: u32) {
     let publishers = (0..PUBLISHERS).map(|number| {
         let publisher = Publisher::new(broker.port(), &format!("{TOPIC}/{number}"));
@@ -103,11 +103,11 @@ async fn bind(fl: &Fl, broker: &Mosquitto, sinks: &Value) -> anyhow::Result<()> 
         .part("code", Part::bytes(tests::guests::echo()).file_name("echo.wasm"));
     let upload = reqwest::Client::new().post(format!("{}/v1/fn/_", fl.base)).bearer_auth(&fl.token);
     let answer = upload.multipart(form).send().await?;
-    ensure!(answer.status() == 201, "not everything is connected: {}", answer.text().await?);
+    ensure!(answer.status() == 201, "cannot create the function: {}", answer.text().await?);
     Ok(())
 }
 
-/// Waits until so many events have been handled, and their results delivered.
+/// Waits until this many events have been acknowledged or, with a store, their results delivered.
 async fn done(fl: &Fl, with_store: bool, count: u32) -> anyhow::Result<()> {
     let client = reqwest::Client::new();
     let mut last = (0, Instant::now());
@@ -125,7 +125,7 @@ async fn done(fl: &Fl, with_store: bool, count: u32) -> anyhow::Result<()> {
         if done > last.0 {
             last = (done, Instant::now());
         }
-        ensure!(last.1.elapsed() < STALL, "{done} of {count} events, and no more: {answer}");
+        ensure!(last.1.elapsed() < STALL, "no progress after {done} of {count} events: {answer}");
         tokio::time::sleep(POLL).await;
     }
 }

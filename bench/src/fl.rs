@@ -1,4 +1,4 @@
-//! `fl up` as a child process on free ports, with a data directory of its own.
+//! Runs `fl up` as a child process on free ports, with its own data directory.
 
 use std::net::TcpListener;
 use std::process::Stdio;
@@ -11,25 +11,25 @@ use tokio::process::{Child, Command};
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const READY_POLL: Duration = Duration::from_millis(2);
 
-/// A running mesh. Killed when it is dropped.
+/// A running mesh. It is killed when this is dropped.
 pub struct Fl {
     child: Child,
     /// The REST address.
     pub base: String,
     /// A subject's token.
     pub token: String,
-    /// From the start of the process until the first answer to an authenticated request.
+    /// The time from the start of the process to the first response to an authenticated request.
     pub ready_after: Duration,
     _data_dir: TempDir,
 }
 
 impl Fl {
-    /// Starts `fl up`, or `fl up --mesh`, and waits until it serves.
+    /// Starts `fl up`, or `fl up --mesh`, and waits until it is ready.
     pub async fn start(six_processes: bool) -> anyhow::Result<Self> {
         Self::start_with(six_processes, &[]).await
     }
 
-    /// The same with more flags.
+    /// Like [`Self::start`], with more flags.
     pub async fn start_with(six_processes: bool, flags: &[&str]) -> anyhow::Result<Self> {
         let fl = std::env::current_exe()?.with_file_name("fl");
         let data_dir = tempfile::tempdir()?;
@@ -65,19 +65,19 @@ impl Fl {
         Ok(Self { child, base, token, ready_after: started.elapsed(), _data_dir: data_dir })
     }
 
-    /// The processor time that it has used so far.
+    /// The CPU time that the process has used so far.
     pub fn cpu_time(&self) -> anyhow::Result<Duration> {
-        /// What the kernel counts in; it is the same on all of Linux.
+        /// The unit of `/proc/PID/stat`, the same on all Linux systems.
         const TICKS_PER_S: f64 = 100.0;
         let pid = self.child.id().context("fl has ended")?;
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // The name in parentheses may hold anything; user and system time are the 14th and 15th fields.
-        let (_, fields) = stat.rsplit_once(')').context("an unknown form of /proc/PID/stat")?;
+        // The name in parentheses may contain anything; user and system time are the 14th and 15th fields.
+        let (_, fields) = stat.rsplit_once(')').context("cannot parse /proc/PID/stat")?;
         let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
         Ok(Duration::from_secs_f64(ticks.sum::<Result<f64, _>>()? / TICKS_PER_S))
     }
 
-    /// The memory of the process that is in RAM, in KiB.
+    /// The resident memory of the process, in KiB.
     pub fn resident_kib(&self) -> anyhow::Result<u64> {
         let pid = self.child.id().context("fl has ended")?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -85,7 +85,7 @@ impl Fl {
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 
-    /// Stops it as an operator does.
+    /// Stops the mesh with SIGTERM and waits until it has exited.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         let pid = self.child.id().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
         rustix::process::kill_process(pid.context("fl has ended")?, rustix::process::Signal::TERM)?;

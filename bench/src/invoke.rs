@@ -1,4 +1,4 @@
-//! Warm invocations of `hello` through REST.
+//! Measures warm invocations of `hello` through REST.
 
 use std::time::{Duration, Instant};
 
@@ -15,18 +15,18 @@ const WARM_UP: usize = 500;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Six processes instead of one.
+    /// Run six processes instead of one.
     #[arg(long)]
     mesh: bool,
-    /// Invocations that are measured, per number of connections.
+    /// The number of measured invocations for each number of connections.
     #[arg(long, default_value_t = 10_000)]
     requests: usize,
-    /// How many connections send at once; may be repeated.
+    /// The number of concurrent connections; may be repeated.
     #[arg(long, default_values_t = [1, 16])]
     connections: Vec<usize>,
 }
 
-/// Starts a mesh, measures it, stops it.
+/// Starts a mesh, measures it and stops it.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     let fl = Fl::start(options.mesh).await?;
     let shape = if options.mesh { "six processes" } else { "one process" };
@@ -42,7 +42,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     fl.stop().await
 }
 
-/// Uploads `hello` and calls it once. Gives how long the call took.
+/// Uploads `hello` and calls it once. Returns the duration of the call.
 pub async fn upload_and_call(fl: &Fl) -> anyhow::Result<Duration> {
     let code = Part::bytes(HELLO).file_name("hello.wasm");
     let form = Form::new().text("name", "hello").text("wait_for_workers", "false").part("code", code);
@@ -76,24 +76,24 @@ async fn measure(fl: &Fl, shape: &str, connections: usize, requests: usize) -> a
 /// Warm calls over several connections.
 pub struct Load<'a> {
     fl: &'a Fl,
-    /// One for each connection: a client keeps its own.
+    /// One client per connection, because each client keeps its own.
     clients: Vec<reqwest::Client>,
 }
 
-/// What a load has measured.
+/// The measurements of a load.
 pub struct Measured {
-    /// Of each call, in order.
+    /// The duration of each call, sorted.
     times: Vec<Duration>,
     elapsed: Duration,
 }
 
 impl<'a> Load<'a> {
-    /// As many connections to a mesh that has `hello`.
+    /// Opens `connections` clients to a mesh that has the function `hello`.
     pub fn new(fl: &'a Fl, connections: usize) -> Self {
         Self { fl, clients: (0..connections).map(|_| reqwest::Client::new()).collect() }
     }
 
-    /// Makes so many calls, over all connections at once.
+    /// Makes `requests` calls, spread over all connections concurrently.
     pub async fn run(&self, requests: usize) -> anyhow::Result<Measured> {
         let each = requests.div_ceil(self.clients.len());
         let start = Instant::now();
@@ -107,12 +107,12 @@ impl<'a> Load<'a> {
 }
 
 impl Measured {
-    /// Calls in a second.
+    /// Calls per second.
     pub fn per_s(&self) -> f64 {
         self.times.len() as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// What this share of the calls did not take longer than.
+    /// The percentile `share`, between 0 and 1, of the calls' durations.
     pub fn percentile(&self, share: f64) -> anyhow::Result<Duration> {
         let index = (self.times.len() as f64 * share) as usize;
         self.times.get(index.min(self.times.len().saturating_sub(1))).copied().context("no requests")

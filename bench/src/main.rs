@@ -1,9 +1,9 @@
-//! Measurements of FunLess Mesh, one JSON object a line.
+//! Benchmarks of FunLess Mesh. The output is one JSON object per line.
 //!
-//! Build everything for release first: `cargo build --release --workspace`. These figures depend on
-//! the machine and on what else it does; compare only what was measured in one run.
+//! Build everything for release first: `cargo build --release --workspace`. The figures depend on the machine
+//! and its other load; compare only figures of the same run.
 
-// A command line tool talks to its user.
+// A command-line tool prints to its user.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod deliver;
@@ -16,7 +16,7 @@ mod traces;
 use clap::Parser as _;
 
 #[derive(Debug, clap::Parser)]
-#[command(version, about = "Measurements of FunLess Mesh, one JSON object a line.")]
+#[command(version, about = "Benchmarks of FunLess Mesh. The output is one JSON object per line.")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -24,13 +24,14 @@ struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// `fl up`: start, memory, and warm invocations of `hello` through REST.
+    /// `fl up`: startup time, memory, and warm invocations of `hello` through REST.
     Invoke(invoke::Options),
-    /// From MQTT messages to documents, and the outbox by itself. Needs what `scripts/test` installs.
+    /// From MQTT messages to documents, and the outbox on its own. Needs the servers that `scripts/test`
+    /// installs.
     Events(events::Options),
-    /// Decisions of the scheduler by themselves, on one core.
+    /// Placement decisions of the scheduler alone, on one core.
     Policy(policy::Options),
-    /// Warm invocations without traces, with 1 % of them, with all of them.
+    /// Warm invocations with 0 %, 1 % and 100 % of the traces.
     Traces(traces::Options),
 }
 

@@ -1,9 +1,10 @@
-//! Decisions of the scheduler by themselves: what dispatch does under its lock, again and again, on one
+//! Measures the scheduler's placement decisions alone: what dispatch does under its lock, repeated on one
 //! thread.
 //!
-//! Each is measured whole: an earlier invocation ends and gives its place back, a worker is chosen with the
-//! steps that explain it, the decision is remembered, and a place is reserved. As many run at any time as
-//! began, so that memory, tags and concurrency are those of a busy cluster.
+//! Each measurement covers a whole decision: an earlier invocation ends and its reservation is released, a
+//! worker is chosen with the steps that explain the choice, the decision is recorded, and memory is reserved.
+//! The number of running invocations stays constant, so that memory, tags and concurrency are those of a busy
+//! cluster.
 
 mod cases;
 
@@ -19,27 +20,27 @@ use scheduler_svc::decisions::{DecisionNumber, Decisions};
 use scheduler_svc::{PendingInvocation, decide};
 use serde_json::json;
 
-/// Decisions that a scheduler remembers by default.
+/// The number of decisions that a scheduler keeps by default.
 const REMEMBERED: usize = 10_000;
 const WORKER_BYTES: u64 = 4 << 30;
-/// Invocations that run at any time, for each worker: about a third of the memory.
+/// The number of running invocations per worker. They use about a third of its memory.
 const RUNNING_PER_WORKER: usize = 8;
-/// Decisions before the first that is measured: as many as are remembered, unless they take too long.
+/// Decisions before the measurement: as many as are kept, unless they take too long.
 const WARM_UP: usize = REMEMBERED;
 const SEED: u64 = 7;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// How many workers there are; may be repeated.
+    /// The number of workers; may be repeated.
     #[arg(long, default_values_t = [10, 100, 1000, 10_000], value_parser = clap::value_parser!(u32).range(1..=100_000))]
     workers: Vec<u32>,
-    /// Only the policies whose name begins so.
+    /// Measure only policies whose name starts with this.
     #[arg(long, default_value = "")]
     policy: String,
-    /// How long each is measured, in seconds.
+    /// The duration of each measurement, in seconds.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    /// One JSON object a line instead of a table.
+    /// Print one JSON object per line instead of a table.
     #[arg(long)]
     json: bool,
 }
@@ -48,10 +49,10 @@ pub struct Options {
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let chosen = cases::all().into_iter().filter(|case| case.name.starts_with(&options.policy));
     let chosen: Vec<_> = chosen.collect();
-    ensure!(!chosen.is_empty(), "--policy {}: there is none that begins so", options.policy);
+    ensure!(!chosen.is_empty(), "--policy {}: no policy starts with this", options.policy);
     if !options.json {
         println!(
-            "{:14}{:>9}{:>15}{:>9}{:>9}  what it is",
+            "{:14}{:>9}{:>15}{:>9}{:>9}  description",
             "policy", "workers", "decisions/s", "p50 us", "p99 us"
         );
     }
@@ -98,7 +99,7 @@ fn measure(case: &cases::Case, workers: u32, time: Duration) -> anyhow::Result<F
     let mut nanos: Vec<u64> = Vec::with_capacity(1 << 20);
     let start = Instant::now();
     let mut last = start;
-    // The clock is read once a turn: its end is the beginning of the next.
+    // The clock is read once per turn: the end of a turn is the start of the next.
     while last.duration_since(start) < time {
         stage.turn();
         let now = Instant::now();
@@ -122,13 +123,13 @@ fn measure(case: &cases::Case, workers: u32, time: Duration) -> anyhow::Result<F
     Ok(Figures { per_s, p50_us: micros(0.5)?, p99_us: micros(0.99)? })
 }
 
-/// A cluster, what runs on it, and what is to be placed next.
+/// A cluster, its running invocations, and the invocations to place.
 struct Stage {
     cluster: Cluster<()>,
     decisions: Decisions,
-    /// What `random` draws from.
+    /// The random numbers of the strategy `random`.
     rng: Xoshiro256PlusPlus,
-    /// Which invocation ends and which begins.
+    /// Chooses which invocation ends and which begins.
     load: Xoshiro256PlusPlus,
     invocations: Vec<PendingInvocation>,
     running: Vec<(Reservation, DecisionNumber)>,
@@ -167,19 +168,19 @@ impl Stage {
         stage
     }
 
-    /// Spreads what runs evenly: no policy would get there by itself in a reasonable time.
+    /// Spreads running invocations evenly; no policy would reach this state in a reasonable time.
     fn fill(&mut self, takers: &[u32]) {
-        let nobody = Cluster::<()>::new(String::new());
+        let empty = Cluster::<()>::new(String::new());
         for &worker in takers.iter().cycle().take(takers.len() * RUNNING_PER_WORKER) {
             let invocation = self.invocations[self.load.random_range(0..self.invocations.len())].clone();
-            let number = self.decisions.push(decide(&invocation, &nobody, &[], &mut self.rng));
+            let number = self.decisions.push(decide(&invocation, &empty, &[], &mut self.rng));
             let required = invocation.requirements();
             let (reservation, ()) = self.cluster.reserve(worker, required.tag, required.capacity);
             self.running.push((reservation, number));
         }
     }
 
-    /// One invocation ends, another one begins.
+    /// Ends one invocation and places another.
     fn turn(&mut self) {
         if !self.running.is_empty() {
             let ends = self.load.random_range(0..self.running.len());
@@ -191,7 +192,7 @@ impl Stage {
         let decision = decide(invocation, &self.cluster, &[], &mut self.rng);
         let outcome = decision.choice.outcome;
         let number = self.decisions.push(decision);
-        // Dispatch tells it to its caller.
+        // Dispatch returns it to the caller.
         std::hint::black_box(self.decisions.id(number));
         match outcome {
             Ok(index) => {

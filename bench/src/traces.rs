@@ -1,7 +1,7 @@
-//! What tracing costs: the same warm invocations without it, with 1 % of the traces, with all of them.
+//! Measures the cost of tracing: the same warm invocations with 0 %, 1 % and 100 % of the traces.
 //!
-//! The three meshes run side by side and take turns, so that whatever else the machine does meets all of
-//! them. The collector throws away what it gets, on the same machine.
+//! The three meshes run side by side and take turns, so that other load on the machine affects all of them.
+//! The collector runs on the same machine and discards what it receives.
 
 use std::time::Duration;
 
@@ -23,21 +23,21 @@ const WARM_UP: usize = 500;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Six processes instead of one.
+    /// Run six processes instead of one.
     #[arg(long)]
     mesh: bool,
-    /// Rounds in which each mesh has its turn.
+    /// The number of rounds. Each mesh has one turn per round.
     #[arg(long, default_value_t = 20)]
     rounds: usize,
-    /// Invocations in a turn.
+    /// The number of invocations per turn.
     #[arg(long, default_value_t = 1000)]
     requests: usize,
-    /// How many connections send at once; may be repeated.
+    /// The number of concurrent connections; may be repeated.
     #[arg(long, default_values_t = [1, 16])]
     connections: Vec<usize>,
 }
 
-/// Measures all three.
+/// Measures all three meshes.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     let router = tonic::service::Routes::new(TraceServiceServer::new(DiscardingCollector)).into_axum_router();
     let collector = Served::start(router).await;
@@ -59,7 +59,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The medians over all rounds, and their ratios to those without traces.
+/// Prints the medians over all rounds and their ratios to those without traces.
 async fn compare(options: &Options, meshes: &[(&str, Fl)], connections: usize) -> anyhow::Result<()> {
     let loads: Vec<_> = meshes.iter().map(|(_, fl)| Load::new(fl, connections)).collect();
     for load in &loads {
@@ -67,7 +67,7 @@ async fn compare(options: &Options, meshes: &[(&str, Fl)], connections: usize) -
     }
     let mut rounds = vec![Vec::new(); loads.len()];
     for round in 0..options.rounds {
-        // Each is first, second and last in turn.
+        // Rotate the order, so that each mesh is first, second and last in turn.
         for turn in 0..loads.len() {
             let index = (round + turn) % loads.len();
             let measured = loads[index].run(options.requests).await?;
@@ -109,7 +109,7 @@ fn ratio(value: f64, base: f64) -> f64 {
     (value / base * 1000.0).round() / 1000.0
 }
 
-/// A collector that remembers nothing.
+/// A collector that discards all spans.
 struct DiscardingCollector;
 
 #[tonic::async_trait]

@@ -47,7 +47,7 @@ impl App {
         let context = Arc::new(context);
         let removed_after = Duration::from_secs(config.removed_after_s);
         let removed = RemovedBindings::new(Arc::clone(&context), board.clone(), removed_after);
-        tasks.spawn(removed.keep_burying(registry.clone()));
+        tasks.spawn(removed.keep_dead_lettering(registry.clone()));
         tasks.spawn_until_done({
             let (outbox, stopping) = (outbox.clone(), tasks.stopping().clone());
             let following = readiness.condition("registry");
@@ -94,8 +94,8 @@ async fn open_outbox(
     tasks: &Tasks,
 ) -> anyhow::Result<Outbox> {
     let signed = |value| i64::try_from(value).unwrap_or(i64::MAX);
-    let most = Amount { rows: signed(config.max_outbox_rows), bytes: signed(config.max_outbox_bytes) };
-    let outbox = Outbox::open(&config.database_url, config.database_connections, most, tasks).await?;
+    let limit = Amount { rows: signed(config.max_outbox_rows), bytes: signed(config.max_outbox_bytes) };
+    let outbox = Outbox::open(&config.database_url, config.database_connections, limit, tasks).await?;
     let maintenance = Maintenance {
         outbox: outbox.clone(),
         metrics: metrics.clone(),
@@ -127,7 +127,7 @@ impl Maintain for Maintenance {
         self.metrics.pending.set(waiting.rows);
         self.metrics.pending_bytes.set(waiting.bytes);
         refreshed?;
-        if let Err(error) = self.forget().await {
+        if let Err(error) = self.delete_settled().await {
             tracing::debug!(%error, "old delivered results could not be deleted; trying again later");
         }
         Ok(())
@@ -142,8 +142,13 @@ impl Maintain for Maintenance {
 
 impl Maintenance {
     /// Deletes delivered results that need not be remembered, in batches.
-    async fn forget(&self) -> Result<()> {
-        while self.outbox.forget(now_ms().saturating_sub(self.remember_ms), self.remember_rows).await? > 0 {}
+    async fn delete_settled(&self) -> Result<()> {
+        while self
+            .outbox
+            .delete_settled(now_ms().saturating_sub(self.remember_ms), self.remember_rows)
+            .await?
+            > 0
+        {}
         Ok(())
     }
 }

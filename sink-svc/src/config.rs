@@ -15,8 +15,8 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// The registry, which has the bindings.
     pub registry: Endpoint,
-    /// The outbox: `sqlite:PATH`, `sqlite::memory:` or `postgres://user:password@host/database`. Several sinks share a
-    /// PostgreSQL.
+    /// The outbox: `sqlite:PATH`, `sqlite::memory:` or `postgres://user:password@host/database`. Several
+    /// sinks share a PostgreSQL.
     pub database_url: DatabaseUrl,
     /// The maximum number of database connections. An in-memory database has one.
     pub database_connections: u32,
@@ -28,8 +28,9 @@ pub struct Config {
     pub remember_delivered_s: u64,
     /// The approximate maximum number of delivered results that are remembered.
     pub remember_delivered_rows: u64,
-    /// How long a binding must have been missing from the registry before the results that wait for it become dead
-    /// letters, in seconds. For a binding that is removed while it runs here they do at once.
+    /// How long a binding must have been missing from the registry before its pending results become dead
+    /// letters, in seconds. If a binding is removed while it runs here, its results become dead letters at
+    /// once.
     pub removed_after_s: u64,
 }
 

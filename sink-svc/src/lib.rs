@@ -1,10 +1,10 @@
 //! The sink: stores that receive the results of functions.
 //!
-//! - `kinds`: what each kind of store takes, and how it is delivered to; one file a kind
-//! - `outbox`: the database: results until they are delivered, dead letters, ledgers
-//! - `delivery`: from the outbox to the stores
-//! - `trace`: what traces say of results
-//! - `grpc`: what scheduler, gateway and users ask
+//! - `kinds`: the kinds of stores, one file per kind
+//! - `outbox`: the database of undelivered results, dead letters and ledgers
+//! - `delivery`: delivers results from the outbox to the stores
+//! - `trace`: the spans of results
+//! - `grpc`: the services for the scheduler, the gateway and users
 
 mod app;
 mod config;

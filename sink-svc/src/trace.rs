@@ -1,7 +1,7 @@
-//! What traces say of results: that they are put into the outbox, and attempts to deliver them.
+//! The spans of results: when they are put into the outbox, and attempts to deliver them.
 //!
-//! What is delivered comes later than what it is part of, perhaps more than once, and together with others.
-//! So each attempt is a trace of its own, linked to the spans that put its results into the outbox.
+//! A result is delivered later than the call that produced it, perhaps more than once, and together with
+//! others. So each attempt is a trace of its own, linked to the spans that put its results into the outbox.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tracing::field::Empty;
 
 use crate::outbox::{LetterKey, Pending};
 
-/// A store as traces name it.
+/// A store, as spans describe it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Store {
     pub(crate) kind: String,
@@ -28,20 +28,20 @@ pub(crate) struct Store {
 pub(crate) struct Stores(Arc<Mutex<HashMap<String, Arc<Store>>>>);
 
 impl Stores {
-    /// From now on this replica delivers to it.
+    /// Adds a store that this replica delivers to.
     pub(crate) fn add(&self, kind: &str, binding_id: &str, destination: String) -> Arc<Store> {
         let store = Arc::new(Store { kind: kind.to_owned(), binding_id: binding_id.to_owned(), destination });
         self.0.lock().insert(binding_id.to_owned(), Arc::clone(&store));
         store
     }
 
-    /// It does not any more.
+    /// Removes the store of a binding that this replica no longer runs.
     pub(crate) fn remove(&self, binding_id: &str) {
         self.0.lock().remove(binding_id);
     }
 
-    /// The span of a result that is put into the outbox for a binding. Of one that another replica delivers
-    /// for, only its id is known here.
+    /// The span of putting a result into the outbox for a binding. If another replica runs the binding, only
+    /// its id is known here.
     pub(crate) fn enqueue_span(&self, binding_id: &str, invocation_id: &str, bytes: usize) -> Span {
         if !telemetry::is_sampled() {
             return Span::none();
@@ -63,7 +63,7 @@ impl Stores {
     }
 }
 
-/// The span of letters that are put into the outbox again, linked to those that failed.
+/// The span of redriving dead letters, linked to the spans that failed.
 pub(crate) fn redrive_span(letters: &[LetterKey]) -> Span {
     let only = match letters {
         [] => return Span::none(),
@@ -82,8 +82,8 @@ pub(crate) fn redrive_span(letters: &[LetterKey]) -> Span {
     span
 }
 
-/// The span of an attempt to deliver these results, linked to those that put them into the outbox; none
-/// when none of those is exported.
+/// The span of an attempt to deliver `rows`, linked to the spans that put them into the outbox. There is no
+/// span if none of those is sampled.
 pub(crate) fn attempt_span(store: &Store, rows: &[&Pending]) -> Span {
     let traces = rows.iter().filter_map(|row| row.trace);
     if !traces.clone().any(|trace| trace.is_sampled()) {
@@ -112,7 +112,7 @@ pub(crate) fn attempt_span(store: &Store, rows: &[&Pending]) -> Span {
     span
 }
 
-/// The span of a message for a subject of a broker.
+/// The span of publishing a message to a broker's subject.
 pub(crate) fn publish_span(system: &str, subject: &str, broker: &str, bytes: usize) -> Span {
     inner_span!(
         "publish",

@@ -1,4 +1,4 @@
-//! The spans of results, as a tracer of this process sees them.
+//! The spans of results, collected in this process.
 
 #[path = "support/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "other tests want the rest of it")]
@@ -24,14 +24,14 @@ async fn take(sink: &Sink, invocation_id: &str, traceparent: &str) {
 
 #[tokio::test]
 async fn results_and_their_traces() {
-    // No trace is sampled by chance: only what belongs to one that is.
+    // Samples only spans that belong to a sampled trace.
     let ended = EndedSpans::collect(0.0);
     a_batch_is_one_span_linked_to_all_that_are_sampled(&ended).await;
     what_is_not_sampled_has_no_span(&ended).await;
     a_message_tells_of_its_span(&ended).await;
 }
 
-/// A CouchDB that takes everything.
+/// Answers like a CouchDB that accepts all documents.
 fn take_all(body: &str) -> Response {
     let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
     let told = |document: &serde_json::Value| serde_json::json!({ "ok": true, "id": document["_id"] });
@@ -43,7 +43,7 @@ async fn a_batch_is_one_span_linked_to_all_that_are_sampled(ended: &EndedSpans) 
     let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
     receiver.answer(take_all);
     let sink = world.start(&database).await;
-    // Nobody delivers for it here yet, so that its kind is not known.
+    // The binding does not run here yet, so its kind is not known.
     for (id, trace) in [("i1", SAMPLED), ("i2", UNSAMPLED), ("i3", SAMPLED)] {
         take(&sink, id, trace).await;
     }

@@ -1,4 +1,4 @@
-//! A user of the REST surface.
+//! A client of the REST API.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use http::{HeaderMap, Method};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
-/// No answer takes longer; a function's own limit is 60 s.
+/// The timeout of a request. A function's own timeout is 60 s.
 const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// An HTTP client.
 pub fn http() -> reqwest::Client {
     mesh::tls::install_crypto();
-    reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build().expect("a client without TLS files")
+    reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build().expect("an HTTP client")
 }
 
-/// A user of a mesh, or nobody.
+/// A client of a mesh, with or without a token.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -23,10 +23,10 @@ pub struct Client {
     token: Option<String>,
 }
 
-/// The answer to one request.
+/// The response to one request.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// The request, for messages.
+    /// The request's method and path, for error messages.
     pub to: String,
     /// The HTTP status.
     pub status: u16,
@@ -36,7 +36,7 @@ pub struct Answer {
     pub text: String,
 }
 
-/// The parts of a multipart form: texts by name, and the file `code` or `file`.
+/// The parts of a multipart form: text fields and files, by name.
 #[derive(Debug, Clone, Default)]
 pub struct Upload {
     texts: Vec<(String, String)>,
@@ -44,12 +44,12 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// What creates the function `name` from `code`.
+    /// The form that creates the function `name` from `code`.
     pub fn function(name: &str, code: &[u8]) -> Self {
         Self::default().text("name", name).file("code", code)
     }
 
-    /// Adds a text.
+    /// Adds a text field.
     #[must_use]
     pub fn text(mut self, name: &str, text: impl Into<String>) -> Self {
         self.texts.push((name.to_owned(), text.into()));
@@ -73,23 +73,23 @@ impl Upload {
 }
 
 impl Client {
-    /// Someone who shows `token` to the mesh at `base`, such as `http://127.0.0.1:4000`.
+    /// A client of the mesh at `base`, such as `http://127.0.0.1:4000`.
     pub fn new(base: &str, token: Option<&str>) -> Self {
         Self { http: http(), base: base.to_owned(), token: token.map(str::to_owned) }
     }
 
-    /// The same mesh and another user.
+    /// The same mesh with another token.
     #[must_use]
     pub fn with_token(&self, token: Option<&str>) -> Self {
         Self { token: token.map(str::to_owned), ..self.clone() }
     }
 
-    /// The token that it shows.
+    /// The client's token.
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
-    /// A request to this path, which is escaped where it has to be.
+    /// A request to this path, which is percent-encoded where needed.
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         match &self.token {
@@ -98,7 +98,7 @@ impl Client {
         }
     }
 
-    /// Sends a request; an error when there is no answer.
+    /// Sends a request. Returns an error if there is no response.
     pub async fn try_send(&self, request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
         let request = request.build()?;
         let to = format!("{} {}", request.method(), request.url().path());
@@ -107,9 +107,9 @@ impl Client {
         Ok(Answer { to, status, headers, text: answer.text().await? })
     }
 
-    /// Sends a request that is answered.
+    /// Sends a request. Panics if there is no response.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
-        self.try_send(request).await.unwrap_or_else(|error| panic!("no answer: {error:?}"))
+        self.try_send(request).await.unwrap_or_else(|error| panic!("no response: {error:?}"))
     }
 
     /// GET.
@@ -127,7 +127,7 @@ impl Client {
         self.send(self.request(Method::POST, path).json(body)).await
     }
 
-    /// POST with a body as it stands.
+    /// POST with a raw body.
     pub async fn post_text(&self, path: &str, content_type: &str, body: impl Into<Vec<u8>>) -> Answer {
         let request = self.request(Method::POST, path).header("content-type", content_type);
         self.send(request.body(body.into())).await
@@ -143,7 +143,7 @@ impl Client {
         self.send(self.request(Method::PUT, path).multipart(upload.form())).await
     }
 
-    /// Invokes a function whose `args` are this text.
+    /// Invokes a function with this raw text as `args`.
     pub async fn invoke_raw(&self, module: &str, name: &str, args: &str) -> Answer {
         let body = format!("{{\"args\":{args}}}");
         self.post_text(&format!("/v1/fn/{module}/{name}"), "application/json", body).await
@@ -164,17 +164,17 @@ impl Client {
         self.put_form(&format!("/v1/fn/{module}/{name}"), Upload::function(name, code)).await.expect(200);
     }
 
-    /// Invokes a function, whatever comes of it.
+    /// Invokes a function and returns the response, also if it is an error.
     pub async fn invoke(&self, module: &str, name: &str, args: Value) -> Answer {
         self.post(&format!("/v1/fn/{module}/{name}"), &json!({ "args": args })).await
     }
 
-    /// Invokes a function that is to succeed.
+    /// Invokes a function, asserts that it succeeded, and returns the result.
     pub async fn result(&self, module: &str, name: &str, args: Value) -> Value {
         self.invoke(module, name, args).await.expect(200).json()["data"].take()
     }
 
-    /// Creates a subject, which only an administrator may do.
+    /// Creates a subject and returns its client. Only administrators may do so.
     pub async fn create_subject(&self, name: &str) -> Self {
         let answer = self.post("/v1/admin/subjects", &json!({ "subject": { "name": name } })).await;
         let answer = answer.expect(201).json();
@@ -193,16 +193,17 @@ impl Answer {
     /// The body as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.text)
-            .unwrap_or_else(|error| panic!("{} answered no JSON: {error}: {}", self.to, shorten(&self.text)))
+        serde_json::from_str(&self.text).unwrap_or_else(|error| {
+            panic!("the body of {} is not valid JSON: {error}: {}", self.to, shorten(&self.text))
+        })
     }
 
-    /// The words of an error: `errors.detail`.
+    /// The message of an error: `errors.detail`.
     #[track_caller]
     pub fn detail(&self) -> String {
         let body = self.json();
         let detail = body["errors"]["detail"].as_str();
-        detail.unwrap_or_else(|| panic!("{} has no errors.detail: {body}", self.to)).to_owned()
+        detail.unwrap_or_else(|| panic!("the body of {} has no errors.detail: {body}", self.to)).to_owned()
     }
 }
 

@@ -1,4 +1,4 @@
-//! An OTLP gRPC receiver that remembers spans, and shows them as trees.
+//! An OTLP gRPC collector that stores spans and prints them as trees.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use tonic::{Request, Response, Status};
 
 use crate::wait;
 
-/// Spans come in batches, from several processes.
+/// How long to wait for spans, which arrive in batches from several processes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What is below this line may be anything.
+/// Marks a line whose descendants may be anything.
 const ANYTHING: &str = " ...";
 
-/// The receiver, until it is dropped.
+/// The collector. It stops when this is dropped.
 pub struct Collector {
     spans: Spans,
     served: Served,
@@ -35,40 +35,40 @@ pub struct Collector {
 #[derive(Debug, Clone, Default)]
 struct Spans(Arc<Mutex<Vec<Span>>>);
 
-/// One span as it was received.
+/// A received span.
 #[derive(Debug, Clone)]
 pub struct Span {
-    /// In hexadecimal, as are the other ids.
+    /// The trace id, in hexadecimal like the other ids.
     pub trace_id: String,
-    /// Its own id.
+    /// The span id.
     pub id: String,
-    /// The id of its parent; empty: it has none.
+    /// The id of the parent span; empty for a root.
     pub parent: String,
-    /// What it is called.
+    /// The span's name.
     pub name: String,
     /// `server`, `client`, `producer`, `consumer` or `internal`.
     pub kind: &'static str,
-    /// Its attributes, as text.
+    /// The attributes, as text.
     pub attributes: BTreeMap<String, String>,
-    /// Whether it is marked as failed.
+    /// Whether the status is an error.
     pub failed: bool,
-    /// Trace and span that it is linked to.
+    /// The trace and span ids of links.
     pub links: Vec<(String, String)>,
-    /// Unix time in nanoseconds.
+    /// The start, as Unix time in nanoseconds.
     pub start: u64,
-    /// Unix time in nanoseconds.
+    /// The end, as Unix time in nanoseconds.
     pub end: u64,
     /// `service.name` of the process.
     pub service: String,
 }
 
 impl Collector {
-    /// Starts it on a free port.
+    /// Starts the collector on a free port.
     pub async fn start() -> Self {
         Self::start_at(0).await
     }
 
-    /// Starts it on this port of the loopback interface.
+    /// Starts the collector on this port of the loopback interface.
     pub async fn start_at(port: u16) -> Self {
         let spans = Spans::default();
         let service = TraceServiceServer::new(spans.clone());
@@ -76,37 +76,37 @@ impl Collector {
         Self { spans, served: Served::start_at(port, router).await }
     }
 
-    /// Where it takes spans.
+    /// The collector's OTLP endpoint.
     pub fn url(&self) -> String {
         self.served.endpoint.to_string()
     }
 
-    /// All spans so far.
+    /// All spans received so far.
     pub fn spans(&self) -> Vec<Span> {
         self.spans.0.lock().clone()
     }
 
-    /// All spans of a trace so far.
+    /// All spans of a trace received so far.
     pub fn trace(&self, trace_id: &str) -> Trace {
         Trace { spans: self.spans().into_iter().filter(|span| span.trace_id == trace_id).collect() }
     }
 
-    /// Waits for a span like this, and gives the first one.
+    /// Waits for a span that matches `is_it` and returns the first one. `what` describes it.
     pub async fn expect_span(&self, what: &str, is_it: impl Fn(&Span) -> bool) -> Span {
         wait::until(what, PATIENCE, async || self.spans().into_iter().find(&is_it)).await
     }
 
-    /// Waits until the trace looks so. `expected` is a tree as [`Trace::tree`] writes it, whose lines may
-    /// be indented as a whole. What is below a line that ends in `...` may be anything.
+    /// Waits until the trace equals `expected`, a tree as written by [`Trace::tree`], which may be indented
+    /// as a whole. The descendants of a line that ends in `...` may be anything.
     pub async fn expect_tree(&self, trace_id: &str, expected: &str) -> Trace {
-        let expected = undented(expected);
+        let expected = dedent(expected);
         let open = expected.lines().filter_map(|line| line.strip_suffix(ANYTHING));
         let open: HashSet<_> = open.map(str::trim_start).collect();
-        let whole = wait::until("the trace is whole", 2 * PATIENCE, async || {
+        let whole = wait::until("the trace is complete", 2 * PATIENCE, async || {
             Some(self.trace(trace_id)).filter(|trace| trace.tree_above(&open) == expected)
         });
         tokio::time::timeout(PATIENCE, whole).await.unwrap_or_else(|_| {
-            panic!("expected the trace\n{expected}\nand saw\n{}", self.trace(trace_id).tree_above(&open))
+            panic!("expected the trace\n{expected}\nbut received\n{}", self.trace(trace_id).tree_above(&open))
         })
     }
 }
@@ -114,19 +114,18 @@ impl Collector {
 /// The spans of one trace.
 #[derive(Debug, Clone)]
 pub struct Trace {
-    /// In the order in which they came.
+    /// The spans in the order of arrival.
     pub spans: Vec<Span>,
 }
 
 impl Trace {
-    /// A line for each span, below its parent: `name (kind)`, with `!` when it failed and `~` when it is
-    /// linked. In order of their beginning. Those whose parent is not there stand at the end under `orphans:`,
-    /// unless the parent is the caller's.
+    /// A tree with one line per span, `name (kind)`, with ` !` if it failed and ` ~` if it has links.
+    /// Siblings are sorted by start time. Spans whose parent was not received are at the top level.
     pub fn tree(&self) -> String {
         self.tree_above(&HashSet::new())
     }
 
-    /// The tree without what is below these lines, to which `...` is added.
+    /// The tree without the descendants of the lines `open`, which are marked with `...`.
     fn tree_above(&self, open: &HashSet<&str>) -> String {
         let ids: HashSet<&str> = self.spans.iter().map(|span| &*span.id).collect();
         let mut children: HashMap<&str, Vec<&Span>> = HashMap::new();
@@ -142,7 +141,7 @@ impl Trace {
         tree
     }
 
-    /// The span of this name; there is one.
+    /// The span with this name. Panics unless there is exactly one.
     pub fn span(&self, name: &str) -> &Span {
         let mut named = self.spans.iter().filter(|span| span.name == name);
         let span = named.next().unwrap_or_else(|| panic!("no span {name:?} in\n{}", self.tree()));
@@ -150,7 +149,7 @@ impl Trace {
         span
     }
 
-    /// The span of this name and kind; there is one.
+    /// The first span with this name and kind. Panics if there is none.
     pub fn span_of_kind(&self, name: &str, kind: &str) -> &Span {
         let mut named = self.spans.iter().filter(|span| span.name == name && span.kind == kind);
         named.next().unwrap_or_else(|| panic!("no span {name:?} ({kind}) in\n{}", self.tree()))
@@ -158,7 +157,7 @@ impl Trace {
 }
 
 impl Span {
-    /// The attribute of this name.
+    /// The attribute with this name. Panics if there is none.
     pub fn attribute(&self, name: &str) -> &str {
         let value = self.attributes.get(name);
         value.unwrap_or_else(|| panic!("{} has no attribute {name:?}: {:?}", self.name, self.attributes))
@@ -184,8 +183,8 @@ fn draw(
     }
 }
 
-/// The text without its outer blank lines and its common indentation.
-fn undented(text: &str) -> String {
+/// The text without blank lines and common indentation.
+fn dedent(text: &str) -> String {
     let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let indent = lines.iter().map(|line| line.len() - line.trim_start().len()).min().unwrap_or(0);
     lines.iter().map(|line| format!("{}\n", line[indent..].trim_end())).collect()

@@ -1,4 +1,4 @@
-//! Services of one's own beside a running mesh: workers and schedulers with any configuration.
+//! Additional services beside a running mesh: workers and schedulers with any configuration.
 
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
@@ -12,19 +12,18 @@ use crate::Mesh;
 use crate::client::http;
 use crate::process::{Running, Signal, free_port, without_authorities, workspace_binary};
 
-/// How long one may take until it is ready.
+/// How long a service may take to become ready.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long one may take to drain.
+/// How long a service may take to drain.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A worker that has joined a mesh of processes. It drains when it is dropped, and is killed when that
-/// takes too long.
+/// A worker that has joined a mesh of processes. Dropping it drains it, or kills it if that takes too long.
 #[derive(Debug)]
 pub struct ExtraWorker(Extra);
 
 impl ExtraWorker {
-    /// Starts one of this name, which has joined when this returns. It is configured as the mesh's first
-    /// worker is, but for `settings`: keys and values as after `--set`, such as
+    /// Starts a worker with this name and waits until it has joined. It has the configuration of the mesh's
+    /// first worker, overridden by `settings`: keys and values as for `--set`, such as
     /// `("total_memory_bytes", "100000000")` or `("labels.zone", "edge-1")`.
     pub async fn start(mesh: &Mesh, name: &str, settings: &[(&str, &str)]) -> Self {
         let mut extra = Extra::spawn(mesh, "worker", name, settings);
@@ -32,84 +31,85 @@ impl ExtraWorker {
         Self(extra)
     }
 
-    /// What scripts call it.
+    /// The worker's name, as used in scripts.
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// Its process.
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.0.process.pid()
     }
 
-    /// Where it serves gRPC: `http://127.0.0.1:PORT`.
+    /// The gRPC address: `http://127.0.0.1:PORT`.
     pub fn address(&self) -> String {
         self.0.address()
     }
 
-    /// Where its admin endpoints are: `127.0.0.1:PORT`.
+    /// The address of the admin port: `127.0.0.1:PORT`.
     pub fn admin(&self) -> String {
         self.0.admin()
     }
 
-    /// Its page of metrics.
+    /// The content of `/metrics`.
     pub async fn metrics(&self) -> String {
         self.0.metrics().await
     }
 
-    /// All that it has logged.
+    /// The complete log.
     pub fn log(&self) -> String {
         self.0.process.log()
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the process.
     pub fn signal(&self, signal: Signal) {
         self.0.process.signal(signal);
     }
 
-    /// Waits for its end.
+    /// Waits until the process has exited.
     pub async fn ended(&mut self) -> ExitStatus {
         self.0.process.ended(STOP_TIMEOUT).await
     }
 }
 
-/// A scheduler beside the one of a mesh of processes, with the same registry and sink. Workers join it
-/// that are told to, with the setting `schedulers`.
+/// A second scheduler for a mesh of processes, with the same registry and sink. Workers join it if their
+/// setting `schedulers` includes it.
 #[derive(Debug)]
 pub struct ExtraScheduler(Extra);
 
 impl ExtraScheduler {
-    /// Starts one, which is ready when this returns. Configured as the mesh's own is, but for `settings`.
+    /// Starts a scheduler and waits until it is ready. It has the configuration of the mesh's scheduler,
+    /// overridden by `settings`.
     pub async fn start(mesh: &Mesh, name: &str, settings: &[(&str, &str)]) -> Self {
         let mut extra = Extra::spawn(mesh, "scheduler", name, settings);
         extra.ready().await;
         Self(extra)
     }
 
-    /// Where it serves gRPC: `http://127.0.0.1:PORT`.
+    /// The gRPC address: `http://127.0.0.1:PORT`.
     pub fn address(&self) -> String {
         self.0.address()
     }
 
-    /// A service's way to it.
+    /// A channel to the scheduler, authenticated as a service.
     pub fn channel(&self) -> Channel {
         let dialer = Dialer::new(Some(self.0.secret.clone()), None);
         let endpoint = self.address().parse().expect("an endpoint");
-        dialer.dial(&endpoint).expect("loopback can be dialled")
+        dialer.dial(&endpoint).expect("a channel")
     }
 
-    /// Its page of metrics.
+    /// The content of `/metrics`.
     pub async fn metrics(&self) -> String {
         self.0.metrics().await
     }
 
-    /// All that it has logged.
+    /// The complete log.
     pub fn log(&self) -> String {
         self.0.process.log()
     }
 }
 
-/// One process. What it is configured by stays until it has ended.
+/// One process. Its files are kept until it has exited.
 #[derive(Debug)]
 struct Extra {
     process: Running,
@@ -121,13 +121,16 @@ struct Extra {
 }
 
 impl Extra {
-    /// Starts the service `service` of this mesh once more.
+    /// Starts another process of the service `service` of this mesh.
     fn spawn(mesh: &Mesh, service: &str, name: &str, settings: &[(&str, &str)]) -> Self {
-        assert!(mesh.shape.processes.is_some(), "only a mesh of processes has ports that others can join");
+        assert!(
+            mesh.shape.processes.is_some(),
+            "only a mesh of processes has ports that other services can join"
+        );
         let example = mesh.data_dir().join(format!("mesh/{service}.toml"));
         let text = std::fs::read_to_string(&example).expect("fl up --mesh writes the configurations");
         let secret = text.lines().find_map(|line| line.strip_prefix("secret = \"")?.strip_suffix('"'));
-        let secret = Secret::new(secret.expect("the services of a mesh show each other a secret"));
+        let secret = Secret::new(secret.expect("the configuration contains a secret"));
         let folder = tempfile::Builder::new().prefix("funless-extra-").tempdir().expect("a temporary folder");
         let (port, admin_port) = (free_port(), free_port());
         let mut command = Command::new(workspace_binary(&format!("{service}-svc")));
@@ -166,7 +169,7 @@ impl Extra {
 
     async fn metrics(&self) -> String {
         let url = format!("http://{}/metrics", self.admin());
-        let page = http().get(url).send().await.expect("it serves metrics");
+        let page = http().get(url).send().await.expect("a response from /metrics");
         page.text().await.expect("a text")
     }
 

@@ -1,4 +1,4 @@
-//! The command `fl` as a user types it.
+//! Runs the command `fl`.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -6,16 +6,16 @@ use std::process::{Command, Output};
 use crate::process::{Running, Signal, free_of_mesh, repository, without_authorities, workspace_binary};
 use crate::{Client, Mesh};
 
-/// What a command printed and how it ended.
+/// The output and exit status of a command.
 #[derive(Debug)]
 pub struct Printed {
-    /// The exit code was 0.
+    /// Whether the exit code was 0.
     pub success: bool,
     /// The exit code.
     pub code: Option<i32>,
-    /// The standard output, without the last line end.
+    /// The standard output, without trailing white space.
     pub out: String,
-    /// The standard error.
+    /// The standard error, without trailing white space.
     pub err: String,
 }
 
@@ -24,8 +24,8 @@ pub async fn fl(mesh: &Mesh, user: &Client, arguments: &[&str]) -> Printed {
     run(&all_arguments(mesh, user, arguments)).await
 }
 
-/// Starts `fl` with these arguments as `user` of `mesh`; what it prints goes to the file `log`. Ctrl-C
-/// ends it.
+/// Starts `fl` with these arguments as `user` of `mesh`, with its output in the file `log`. Dropping the
+/// result stops it with SIGINT, like Ctrl-C.
 pub fn start(mesh: &Mesh, user: &Client, arguments: &[&str], log: &Path) -> Running {
     let mut command = Command::new(workspace_binary("fl"));
     command.args(all_arguments(mesh, user, arguments));
@@ -40,18 +40,18 @@ fn all_arguments(mesh: &Mesh, user: &Client, arguments: &[&str]) -> Vec<String> 
     all
 }
 
-/// Runs a command line as a user types it into a shell in the repository, with `fl` on the path.
+/// Runs a command line in a shell in the repository, with `fl` on the path.
 pub async fn typed(line: &str) -> Printed {
     let fl = workspace_binary("fl");
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = fl.parent().map(Path::to_owned).into_iter().chain(std::env::split_paths(&path));
     let mut command = tokio::process::Command::new("sh");
     command.args(["-c", line]).current_dir(repository()).kill_on_drop(true);
-    command.env("PATH", std::env::join_paths(folders).expect("folders without colons"));
+    command.env("PATH", std::env::join_paths(folders).expect("paths without colons"));
     print(command).await
 }
 
-/// Runs `fl` with nothing but these arguments, in a folder without a mesh.
+/// Runs `fl` with only these arguments, in a folder without a mesh.
 pub async fn run(arguments: &[String]) -> Printed {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut command = tokio::process::Command::new(workspace_binary("fl"));
@@ -62,7 +62,7 @@ pub async fn run(arguments: &[String]) -> Printed {
 async fn print(mut command: tokio::process::Command) -> Printed {
     without_authorities(command.as_std_mut());
     free_of_mesh(command.as_std_mut());
-    let Output { status, stdout, stderr } = command.output().await.expect("fl runs");
+    let Output { status, stdout, stderr } = command.output().await.expect("failed to run the command");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end().to_owned();
     Printed { success: status.success(), code: status.code(), out: text(stdout), err: text(stderr) }
 }

@@ -1,7 +1,7 @@
-//! A web server that answers when a test lets it.
+//! A web server that does not respond until a test opens it.
 //!
-//! A function that calls it runs exactly until then, so that a test can have invocations in flight
-//! without waiting for a time.
+//! A function that calls it runs until then, so that a test can keep invocations in flight without depending
+//! on timing.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::wait;
 
-/// The server. Its waiting clients are let go when it is dropped.
+/// The server. Dropping it stops it.
 #[derive(Debug)]
 pub struct Gate {
     url: String,
@@ -30,27 +30,27 @@ struct Shared {
 }
 
 impl Gate {
-    /// Starts it, closed.
+    /// Starts a closed gate.
     pub async fn start() -> Self {
         Self::start_at(Ipv4Addr::LOCALHOST.into()).await
     }
 
-    /// Starts it at this address of the machine, closed.
+    /// Starts a closed gate at this local address.
     pub async fn start_at(address: IpAddr) -> Self {
         let listener = TcpListener::bind((address, 0)).await.expect("a free port");
-        let address = listener.local_addr().expect("it is bound");
+        let address = listener.local_addr().expect("a bound address");
         let state = Arc::new(Shared { waiting: watch::Sender::new(0), open: watch::Sender::new(false) });
-        let router = Router::new().route("/", any(wait_for_it)).with_state(Arc::clone(&state));
-        let serving = async { axum::serve(listener, router).await.expect("it serves") };
+        let router = Router::new().route("/", any(wait_until_open)).with_state(Arc::clone(&state));
+        let serving = async { axum::serve(listener, router).await.expect("the server failed") };
         Self { url: format!("http://{address}/"), state, task: tokio::spawn(serving) }
     }
 
-    /// Where a function calls it.
+    /// The URL that functions call.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Waits until so many clients have arrived.
+    /// Waits until this many calls have arrived.
     pub async fn arrived(&self, count: usize) {
         let what = format!("{count} calls have arrived at the gate");
         let waiting = self.state.waiting.subscribe();
@@ -58,7 +58,7 @@ impl Gate {
             .await;
     }
 
-    /// Answers all that wait and all that come.
+    /// Responds to all waiting and future calls.
     pub fn open(&self) {
         self.state.open.send_replace(true);
     }
@@ -70,7 +70,7 @@ impl Drop for Gate {
     }
 }
 
-async fn wait_for_it(State(state): State<Arc<Shared>>) -> &'static str {
+async fn wait_until_open(State(state): State<Arc<Shared>>) -> &'static str {
     state.waiting.send_modify(|waiting| *waiting += 1);
     let _ = state.open.subscribe().wait_for(|open| *open).await;
     "open"

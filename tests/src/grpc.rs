@@ -1,4 +1,4 @@
-//! A gRPC client made from the published protobufs alone, as anybody could make one.
+//! A gRPC client built only from the published protobufs, as any user could build one.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::{Client, Mesh};
 
-/// A connection of someone who shows a token, or none.
+/// A connection that sends a token, or none.
 pub type Connection = InterceptedService<Channel, Show>;
 
-/// The pieces in which code is sent, in bytes.
+/// The size of the chunks in which code is sent, in bytes.
 const CHUNK: usize = 256 << 10;
 
-/// Shows a token with each call.
+/// Adds the token to each call.
 #[derive(Debug, Clone)]
 pub struct Show(Option<String>);
 
@@ -42,7 +42,7 @@ pub async fn connect(mesh: &Mesh, token: Option<&str>) -> Connection {
 /// Connects to a mesh's gRPC port at this URL.
 pub async fn connect_to(url: String, token: Option<&str>) -> Connection {
     let endpoint = Endpoint::from_shared(url).expect("a URL");
-    let channel = endpoint.connect().await.expect("the gRPC port is open");
+    let channel = endpoint.connect().await.expect("failed to connect to the gRPC port");
     InterceptedService::new(channel, Show(token.map(str::to_owned)))
 }
 
@@ -58,8 +58,7 @@ pub async fn create_function(
     Ok(FunctionsClient::new(connection.clone()).create_function(requests).await?.into_inner())
 }
 
-/// Creates a function whose invocations may take this long. Gives its creator, who may invoke it through
-/// REST at once.
+/// Creates a function with this timeout. Returns a REST client of its creator.
 pub async fn create_function_limited(
     mesh: &Mesh,
     module: &str,
@@ -76,6 +75,6 @@ pub async fn create_function_limited(
         ..CreateFunctionSpec::default()
     };
     let created = create_function(&connect(mesh, user.token()).await, spec, code).await;
-    created.unwrap_or_else(|status| panic!("{module}/{name} is not created: {status}"));
+    created.unwrap_or_else(|status| panic!("{module}/{name} was not created: {status}"));
     user
 }

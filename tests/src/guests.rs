@@ -4,27 +4,27 @@ use std::fmt::Write as _;
 
 use crate::process::repository;
 
-/// `{"name":N}` gives `{"payload":"Hello N!"}`; an error without a name.
+/// Returns `{"payload":"Hello N!"}` for `{"name":N}`; fails without a name.
 pub fn hello() -> Vec<u8> {
     compiled("hello")
 }
 
-/// Gives what it is given.
+/// Returns its input.
 pub fn echo() -> Vec<u8> {
     compiled("echo")
 }
 
-/// Calls the `url` that it is given, and gives `{"status":...,"body":...}`.
+/// Calls the given `url` and returns `{"status":...,"body":...}`.
 pub fn http_caller() -> Vec<u8> {
     compiled("http-caller")
 }
 
-/// Panics with the `message` that it is given, in the line that [`PANICS_AT`] names.
+/// Panics with the given `message` at [`PANICS_AT`].
 pub fn panics() -> Vec<u8> {
     compiled("panics")
 }
 
-/// Where the source of [`panics`] does so.
+/// The source location at which [`panics`] panics.
 pub const PANICS_AT: &str = "panics/src/lib.rs:14:5";
 
 fn compiled(name: &str) -> Vec<u8> {
@@ -33,12 +33,12 @@ fn compiled(name: &str) -> Vec<u8> {
         .unwrap_or_else(|error| panic!("{}: {error}; run scripts/test or cargo xtask guests", path.display()))
 }
 
-/// Answers with these bytes, whatever it is given.
+/// Returns these bytes.
 pub fn responding(response: &[u8]) -> Vec<u8> {
     guest(response, "(call $insert_response (global.get $data) (global.get $len)) (i32.const 0)")
 }
 
-/// Answers with its input, byte for byte.
+/// Returns its input, byte for byte.
 pub fn mirror() -> Vec<u8> {
     guest(
         b"",
@@ -49,7 +49,7 @@ pub fn mirror() -> Vec<u8> {
     )
 }
 
-/// Logs its input, and answers with it.
+/// Logs its input and returns it.
 pub fn logging() -> Vec<u8> {
     guest(
         b"",
@@ -60,7 +60,7 @@ pub fn logging() -> Vec<u8> {
     )
 }
 
-/// Answers with how often this instance has been invoked, one digit.
+/// Returns how often this instance has been invoked, as one digit.
 pub fn counting() -> Vec<u8> {
     guest(
         b"0",
@@ -75,7 +75,7 @@ pub fn failing(message: &[u8]) -> Vec<u8> {
     guest(message, "(call $insert_error (global.get $data) (global.get $len)) (i32.const 1)")
 }
 
-/// Says nothing and returns `value`.
+/// Returns `value` from `__invoke` without a response.
 pub fn returning(value: i32) -> Vec<u8> {
     guest(b"", &format!("(i32.const {value})"))
 }
@@ -85,12 +85,12 @@ pub fn spinning() -> Vec<u8> {
     guest(b"", "(loop $forever (br $forever)) (unreachable)")
 }
 
-/// Traps at once.
+/// Traps immediately.
 pub fn trapping() -> Vec<u8> {
     guest(b"", "(unreachable)")
 }
 
-/// Takes memory, page by page, and never has enough.
+/// Grows its memory until that fails, and then traps.
 pub fn memory_hungry() -> Vec<u8> {
     guest(
         b"",
@@ -101,22 +101,22 @@ pub fn memory_hungry() -> Vec<u8> {
     )
 }
 
-/// Calls itself for ever.
+/// Recurses forever.
 pub fn recursing() -> Vec<u8> {
     guest(b"", "(call $invoke (i32.add (local.get 0) (i32.const 1))) (drop) (i32.const 0)")
 }
 
-/// Says that its response is where it has no memory.
+/// Passes a response that is outside its memory.
 pub fn responding_from_nowhere(address: i32, length: i32) -> Vec<u8> {
     guest(b"", &format!("(call $insert_response (i32.const {address}) (i32.const {length})) (i32.const 0)"))
 }
 
-/// Wants its input written to where it has no memory.
+/// Requests its input at an address outside its memory.
 pub fn reading_to_nowhere() -> Vec<u8> {
     guest(b"", "(call $get_input_data (i32.const -4)) (i32.const 0)")
 }
 
-/// Answers with a JSON text of so many MiB.
+/// Returns a JSON string of `mib` MiB.
 pub fn answering_much(mib: u32) -> Vec<u8> {
     let pages = mib * 16 + 1;
     guest(
@@ -135,14 +135,14 @@ pub fn answering_much(mib: u32) -> Vec<u8> {
     )
 }
 
-/// Cannot even be instantiated within its limits: it starts with 4 GiB.
+/// Cannot be instantiated within its limits: its initial memory is 4 GiB.
 pub fn born_too_large() -> Vec<u8> {
     compile(
         "(module (memory (export \"memory\") 65536) (func (export \"__invoke\") (param i32) (result i32) (i32.const 0)))",
     )
 }
 
-/// Spins before it is invoked: in its start function.
+/// Loops forever in its start function, before it is invoked.
 pub fn spinning_at_start() -> Vec<u8> {
     compile(
         "(module (memory (export \"memory\") 1) (func $start (loop $forever (br $forever))) (start $start)
@@ -150,7 +150,7 @@ pub fn spinning_at_start() -> Vec<u8> {
     )
 }
 
-/// Imports what no host has.
+/// Imports a function that no host provides.
 pub fn importing_the_unknown() -> Vec<u8> {
     compile(
         "(module (import \"fl_imps\" \"__launch_missiles\" (func)) (memory (export \"memory\") 1)
@@ -158,7 +158,7 @@ pub fn importing_the_unknown() -> Vec<u8> {
     )
 }
 
-/// Exports nothing that could be invoked.
+/// Exports nothing to invoke.
 pub fn without_exports() -> Vec<u8> {
     compile("(module (memory 1))")
 }
@@ -217,5 +217,5 @@ fn escape(bytes: &[u8]) -> String {
 }
 
 fn compile(text: &str) -> Vec<u8> {
-    wat::parse_str(text).unwrap_or_else(|error| panic!("a guest of the tests does not compile: {error}"))
+    wat::parse_str(text).unwrap_or_else(|error| panic!("a test guest does not compile: {error}"))
 }

@@ -1,6 +1,6 @@
 //! Runs each case against each shape, with the names, filters and output of `cargo test`.
 //!
-//! The harness is our own since meshes are shared by many cases and have to end with the last.
+//! This is a custom harness because many cases share a mesh, which has to stop after the last one.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use tokio::sync::OnceCell;
 
 use crate::{Mesh, Shape};
 
-/// No case takes longer unless it hangs.
+/// The timeout of a case. Only a case that hangs takes longer.
 const CASE_TIMEOUT: Duration = Duration::from_secs(240);
 
-/// A case that uses a mesh together with others, and leaves it as it was as far as they can see.
+/// A case that shares a mesh with other cases and does not affect them.
 pub type SharedCase = for<'a> fn(&'a Mesh) -> LocalBoxFuture<'a, ()>;
-/// A case that starts what it needs.
+/// A case that starts its own mesh.
 pub type OwnCase = fn(Shape) -> LocalBoxFuture<'static, ()>;
 
-/// Cases by name, with the shapes that each is run against.
+/// Shapes, and the named cases to run against each of them.
 pub type Listed<'a> = (&'a [Shape], Vec<(&'static str, OwnCase)>);
 
 /// The named cases, which are `async fn`s: `cases![functions::uploaded, ...]`.
@@ -57,13 +57,12 @@ pub fn run_shared(cases: Vec<(&'static str, SharedCase)>) -> ExitCode {
     conclusion.exit_code()
 }
 
-/// Runs cases that start what they need, one after the other unless told otherwise: some measure
-/// time.
+/// Runs cases that start their own mesh. By default they run one after the other, because some measure time.
 pub fn run_alone(cases: Vec<Listed<'_>>) -> ExitCode {
     run_alone_unless(None, cases)
 }
 
-/// The same, unless something is `missing`: then they are listed as ignored, and with what that is.
+/// Like [`run_alone`], but if something is `missing`, the cases are ignored with this reason.
 pub fn run_alone_unless(missing: Option<&str>, cases: Vec<Listed<'_>>) -> ExitCode {
     let runtime = runtime();
     let mut trials = Vec::new();
@@ -86,11 +85,11 @@ fn runtime() -> Arc<Runtime> {
     Arc::new(tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime"))
 }
 
-/// A mesh that the first case which wants it starts.
+/// A mesh that is started by the first case that needs it.
 struct SharedMesh {
     shape: Shape,
     started: OnceCell<Mesh>,
-    /// It did not start, and will not for the next case.
+    /// The mesh failed to start. It is not tried again.
     failed: AtomicBool,
 }
 
@@ -101,7 +100,10 @@ impl SharedMesh {
 
     async fn get(&self) -> &Mesh {
         let start = async || {
-            assert!(!self.failed.swap(true, Ordering::Relaxed), "the mesh did not start for an earlier case");
+            assert!(
+                !self.failed.swap(true, Ordering::Relaxed),
+                "the mesh failed to start for an earlier case"
+            );
             let mesh = Mesh::start(self.shape).await;
             self.failed.store(false, Ordering::Relaxed);
             mesh
@@ -112,5 +114,5 @@ impl SharedMesh {
 
 async fn limited(case: impl Future<Output = ()>) -> Result<(), Failed> {
     let ended = tokio::time::timeout(CASE_TIMEOUT, case).await;
-    ended.map_err(|_| format!("the case has not ended within {CASE_TIMEOUT:?}").into())
+    ended.map_err(|_| format!("the case did not end within {CASE_TIMEOUT:?}").into())
 }

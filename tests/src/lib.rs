@@ -1,17 +1,17 @@
-//! What end-to-end tests need: a mesh of real binaries, real servers beside it, real functions.
+//! Support for end-to-end tests: a mesh of real binaries, with real servers and real functions.
 //!
 //! - [`Mesh`]: `fl up` in each [`Shape`], on free ports, with its data in a temporary folder
-//! - [`ExtraWorker`], [`ExtraScheduler`]: services with settings of their own beside such a mesh
-//! - [`Client`]: a user of its REST surface; [`grpc`]: one of its gRPC port; [`fl`](mod@fl): one at a terminal
+//! - [`ExtraWorker`], [`ExtraScheduler`]: additional services with their own settings
+//! - [`Client`]: a REST client; [`grpc`]: a gRPC client; [`fl`](mod@fl): the command-line client
 //! - [`guests`]: functions, well-behaved and hostile
-//! - [`gate`] and [`receiver`]: web servers that functions call and results are posted to
-//! - [`collector`]: where traces go
-//! - [`servers`]: PostgreSQL, Mosquitto, NATS, Prometheus and a CouchDB, real ones
-//! - [`chaos`]: events and results while everything is killed; [`publisher`]: where the events come from
+//! - [`gate`] and [`receiver`]: web servers for functions to call and for posted results
+//! - [`collector`]: a collector for traces
+//! - [`servers`]: PostgreSQL, Mosquitto, NATS, Prometheus and PouchDB Server as CouchDB
+//! - [`chaos`]: events and results while parts are killed; [`publisher`]: publishes the events
 //! - [`harness`]: runs each case against each shape
 //!
-//! Everything that is started ends with its owner. Nothing here waits for a time: it waits for a
-//! condition, and says which when that does not come.
+//! Everything that is started stops when its owner is dropped. Nothing here waits for a fixed time: it waits
+//! for a condition, and names the condition on a timeout.
 
 pub mod chaos;
 pub mod client;

@@ -16,44 +16,44 @@ use crate::process::{
 use crate::servers::Postgres;
 use crate::wait;
 
-/// How long a mesh may take until it answers.
+/// How long a mesh may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a mesh may take to drain.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What `fl up` prints when the mesh can be used.
+/// What `fl up` prints when the mesh is ready.
 const IS_UP: &str = "FunLess Mesh is up.";
 
 /// How a mesh runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// What tests call it.
+    /// The shape's name, used in test names.
     pub name: &'static str,
-    /// As processes that talk over sockets, and with how many workers; `None`: as one process.
+    /// The number of workers if each service is a process; `None` for a single process.
     pub processes: Option<u16>,
-    /// Its records are in PostgreSQL, else in SQLite.
+    /// Whether it uses PostgreSQL instead of SQLite.
     pub postgres: bool,
 }
 
 impl Shape {
-    /// As `fl up` runs on a small machine.
+    /// Like `fl up` on a small machine.
     pub const ONE_PROCESS: Self = Self { name: "one_process", processes: None, postgres: false };
-    /// As it runs on a cluster.
+    /// Like a mesh on a cluster.
     pub const SIX_PROCESSES: Self = Self { name: "six_processes", processes: Some(1), postgres: true };
 }
 
 /// One service of a mesh of processes.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ServicePlace {
-    /// Its process; `None` while it is started again.
+    /// The process id; `None` while the service is being restarted.
     pub pid: Option<u32>,
-    /// Where its gRPC is.
+    /// The gRPC address.
     pub address: String,
-    /// Where its admin endpoints are.
+    /// The address of the admin port.
     pub admin: String,
 }
 
-/// Where a mesh listens on 127.0.0.1.
+/// The ports of a mesh on 127.0.0.1.
 #[derive(Debug, Clone, Copy)]
 struct Ports {
     rest: u16,
@@ -69,26 +69,26 @@ impl Ports {
     }
 }
 
-/// A mesh, up until it is dropped.
+/// A mesh, which runs until it is dropped.
 #[derive(Debug)]
 pub struct Mesh {
-    /// How it runs.
+    /// The mesh's shape.
     pub shape: Shape,
     fl: Running,
     ports: Ports,
     folder: TempDir,
     postgres: Option<Postgres>,
-    /// How often it has been started.
+    /// How often the mesh has been started.
     starts: usize,
 }
 
 impl Mesh {
-    /// Starts a new one, which answers when this returns.
+    /// Starts a new mesh and waits until it is ready.
     pub async fn start(shape: Shape) -> Self {
         Self::start_with(shape, &[]).await
     }
 
-    /// Starts a new one with more flags for `fl up`.
+    /// Starts a new mesh with additional flags for `fl up`.
     pub async fn start_with(shape: Shape, flags: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("funless-").tempdir().expect("a temporary folder");
         let postgres = if shape.postgres { Some(Postgres::start().await) } else { None };
@@ -97,12 +97,12 @@ impl Mesh {
         let mut command = up(shape, &data_dir_of(&folder), ports, database.as_deref());
         let fl = Running::start(shape.name, command.args(flags), &log_of(&folder));
         let mut this = Self { shape, fl, ports, folder, postgres, starts: 1 };
-        this.answers().await;
+        this.become_ready().await;
         this
     }
 
-    /// It says that it is up once all services are ready, and not before it answers.
-    async fn answers(&mut self) {
+    /// Waits until `fl up` reports that the mesh is up, and asserts that it then serves requests.
+    async fn become_ready(&mut self) {
         let log = log_of(&self.folder);
         self.fl
             .ready(START_TIMEOUT, async || {
@@ -113,37 +113,37 @@ impl Mesh {
         self.user().get("/v1/fn").await.expect(200);
     }
 
-    /// The user whose token `fl up` made.
+    /// A client with the user token that `fl up` has created.
     pub fn user(&self) -> Client {
         self.client("api_token")
     }
 
-    /// The administrator whose token `fl up` made.
+    /// A client with the administrator token that `fl up` has created.
     pub fn admin(&self) -> Client {
         self.client("admin_token")
     }
 
     fn client(&self, key: &str) -> Client {
-        let token = token(&self.data_dir(), key).expect("a mesh that is up has made its tokens");
+        let token = token(&self.data_dir(), key).expect("the tokens of the mesh");
         Client::new(&self.rest_url(), Some(&token))
     }
 
-    /// Someone without a token.
+    /// A client without a token.
     pub fn nobody(&self) -> Client {
         Client::new(&self.rest_url(), None)
     }
 
-    /// Where REST is: `http://127.0.0.1:PORT`.
+    /// The REST address: `http://127.0.0.1:PORT`.
     pub fn rest_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports.rest)
     }
 
-    /// Where gRPC is for clients: `http://127.0.0.1:PORT`.
+    /// The gRPC address for clients: `http://127.0.0.1:PORT`.
     pub fn grpc_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports.grpc)
     }
 
-    /// The admin ports of its processes: `127.0.0.1:PORT` each.
+    /// The addresses of the processes' admin ports: `127.0.0.1:PORT` each.
     pub fn admin_addresses(&self) -> Vec<String> {
         match self.shape.processes {
             None => vec![format!("127.0.0.1:{}", self.ports.admin)],
@@ -154,22 +154,22 @@ impl Mesh {
         }
     }
 
-    /// Where it keeps its data.
+    /// The data directory.
     pub fn data_dir(&self) -> PathBuf {
         data_dir_of(&self.folder)
     }
 
-    /// Its database, when that is not embedded.
+    /// The PostgreSQL server, unless the database is embedded.
     pub fn postgres(&self) -> Option<&Postgres> {
         self.postgres.as_ref()
     }
 
-    /// All that it has logged and printed.
+    /// The complete log and output.
     pub fn log(&self) -> String {
         self.fl.log()
     }
 
-    /// Shows the end of its log.
+    /// Prints the end of the log.
     pub fn show_log(&self) {
         self.fl.show_log();
     }
@@ -178,46 +178,45 @@ impl Mesh {
     pub fn services(&self) -> BTreeMap<String, ServicePlace> {
         let path = self.data_dir().join("mesh.json");
         let text = std::fs::read_to_string(&path).expect("fl up --mesh writes mesh.json");
-        serde_json::from_str(&text).expect("mesh.json tells of each service")
+        serde_json::from_str(&text).expect("valid mesh.json")
     }
 
-    /// The process of this service now.
+    /// The current process id of this service. Waits while the service is being restarted.
     pub async fn pid_of(&self, service: &str) -> u32 {
         let what = format!("{service} runs");
         wait::until(&what, START_TIMEOUT, async || self.services().get(service)?.pid).await
     }
 
-    /// Ends a service and waits until it has been started again.
+    /// Sends a signal that ends a service, and waits until it has been restarted.
     pub async fn restart_service(&self, service: &str, signal: Signal) {
         let old = self.pid_of(service).await;
         send_signal(old, signal);
-        let what = format!("{service} is started again");
+        let what = format!("{service} is restarted");
         wait::until(&what, START_TIMEOUT, async || {
             self.services().get(service)?.pid.filter(|new| *new != old)
         })
         .await;
     }
 
-    /// Asks it to drain.
+    /// Requests a graceful stop.
     pub fn ask_to_stop(&self) {
         self.fl.signal(Signal::TERM);
     }
 
-    /// Waits for the end of a mesh that was asked to stop.
+    /// Waits until a stopped mesh has exited.
     pub async fn ended(&mut self) -> ExitStatus {
         self.fl.ended(STOP_TIMEOUT).await
     }
 
-    /// Stops it in good order and starts it again on the same data.
+    /// Stops the mesh gracefully and restarts it with the same data.
     pub async fn restart(&mut self) {
         self.ask_to_stop();
         let status = self.ended().await;
-        assert!(status.success(), "a mesh that is asked to stop ends with {status}");
+        assert!(status.success(), "the mesh exited with {status}");
         self.start_again().await;
     }
 
-    /// Kills the process that was started, which cannot stop anything any more, and starts another one on
-    /// the same data.
+    /// Kills the process `fl up` without a graceful stop, and restarts it with the same data.
     pub async fn die_and_start_again(&mut self) {
         self.fl.signal(Signal::KILL);
         self.ended().await;
@@ -229,14 +228,14 @@ impl Mesh {
         let mut command = up(self.shape, &self.data_dir(), self.ports, database.as_deref());
         self.fl = Running::start(self.shape.name, &mut command, &log_of(&self.folder));
         self.starts += 1;
-        self.answers().await;
+        self.become_ready().await;
     }
 }
 
 impl Drop for Mesh {
     fn drop(&mut self) {
         self.fl.stop();
-        // A supervisor that could not stop its services leaves them behind.
+        // A killed supervisor leaves its services behind.
         let services = match self.shape.processes {
             Some(_) if self.data_dir().join("mesh.json").is_file() => self.services(),
             _ => BTreeMap::new(),
@@ -276,11 +275,11 @@ fn log_of(folder: &TempDir) -> PathBuf {
     folder.path().join("log")
 }
 
-/// One line of the file `config`, which only its owner may read.
+/// Reads a token from the file `config`. Panics if others can access the file.
 fn token(data_dir: &Path, key: &str) -> Option<String> {
     let path = data_dir.join("config");
     let text = std::fs::read_to_string(&path).ok()?;
     let mode = std::fs::metadata(&path).ok()?.permissions().mode();
-    assert_eq!(mode & 0o077, 0, "{} is open to others", path.display());
+    assert_eq!(mode & 0o077, 0, "{} is accessible to other users", path.display());
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).map(str::to_owned)
 }

@@ -1,4 +1,4 @@
-//! Programs that tests run, and where they run.
+//! Programs that tests run, and their ports and files.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -13,12 +13,12 @@ use rustix::process::{Pid, kill_process, kill_process_group};
 
 use crate::wait;
 
-/// How long a program may take to end in good order before it is killed.
+/// How long a program may take to exit before it is killed.
 const END_TIMEOUT: Duration = Duration::from_secs(15);
-/// Lines of the log that a failure shows.
+/// The number of log lines printed on a failure.
 const SHOWN_LINES: usize = 150;
 
-/// A program that runs until it is dropped. A test that fails shows the end of its log.
+/// A program that runs until this is dropped. If the test fails, the end of the log is printed.
 #[derive(Debug)]
 pub struct Running {
     name: String,
@@ -28,62 +28,61 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts `command`, whose output goes to the file `log`.
+    /// Starts `command` and appends its output to the file `log`.
     pub fn start(name: &str, command: &mut Command, log: &Path) -> Self {
-        let out = File::options().create(true).append(true).open(log).expect("the log can be written");
-        let err = out.try_clone().expect("a file has handles");
+        let out = File::options().create(true).append(true).open(log).expect("failed to open the log");
+        let err = out.try_clone().expect("failed to clone the file handle");
         let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
-        let child = child.unwrap_or_else(|error| panic!("{name} cannot be run: {command:?}: {error}"));
+        let child = child.unwrap_or_else(|error| panic!("cannot run {name}: {command:?}: {error}"));
         Self { name: name.to_owned(), child, log: log.to_owned(), stop: Signal::TERM }
     }
 
-    /// What makes it end in good order, when that is not SIGTERM.
+    /// Sets the signal for a graceful stop. The default is SIGTERM.
     #[must_use]
     pub fn stopped_by(mut self, signal: Signal) -> Self {
         self.stop = signal;
         self
     }
 
-    /// All that it has written so far.
+    /// The complete output so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// Its process id.
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the process.
     pub fn signal(&self, signal: Signal) {
         send_signal(self.child.id(), signal);
     }
 
-    /// How it has ended; `None` while it runs.
+    /// The exit status; `None` while the program runs.
     pub fn status(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().expect("it is a child of this process")
+        self.child.try_wait().expect("failed to query the child process")
     }
 
-    /// Waits until it has ended.
+    /// Waits until the program has exited. Panics after `limit`.
     pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
-        let what = format!("{} has ended", self.name);
+        let what = format!("{} has exited", self.name);
         wait::until(&what, limit, async || self.status()).await
     }
 
-    /// Waits until it is usable, as `ask` tells, and panics with its log when it is not or when it
-    /// ends.
+    /// Waits until `ask` returns true. Panics after `limit`, or if the program exits.
     pub async fn ready(&mut self, limit: Duration, mut ask: impl AsyncFnMut() -> bool) {
         let what = format!("{} is ready", self.name);
         wait::until(&what, limit, async || {
             if let Some(status) = self.status() {
-                panic!("{} has ended at its start: {status}", self.name);
+                panic!("{} exited during startup: {status}", self.name);
             }
             ask().await.then_some(())
         })
         .await;
     }
 
-    /// Asks it to end, and kills it when it does not.
+    /// Stops the program gracefully, or kills it if that takes too long.
     pub fn stop(&mut self) {
         if self.status().is_some() {
             return;
@@ -101,13 +100,13 @@ impl Running {
         }
     }
 
-    /// Shows the end of its log.
-    #[expect(clippy::print_stderr, reason = "what a failed test shows")]
+    /// Prints the end of the log.
+    #[expect(clippy::print_stderr, reason = "output of a failed test")]
     pub fn show_log(&self) {
         let log = self.log();
         let lines: Vec<_> = log.lines().collect();
         let shown = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
-        eprintln!("---- the last lines of {}:\n{}\n----", self.name, shown.join("\n"));
+        eprintln!("---- last log lines of {}:\n{}\n----", self.name, shown.join("\n"));
     }
 }
 
@@ -120,25 +119,25 @@ impl Drop for Running {
     }
 }
 
-/// Sends a signal to a process, which may have ended.
+/// Sends a signal to a process. Errors are ignored, because the process may have exited.
 pub fn send_signal(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
     let _ = kill_process(pid, signal);
 }
 
-/// Sends a signal to all processes of a group.
+/// Sends a signal to all processes of a process group.
 pub fn send_group_signal(group: u32, signal: Signal) {
     let group = i32::try_from(group).ok().and_then(Pid::from_raw).expect("a process id");
     let _ = kill_process_group(group, signal);
 }
 
-/// A port of the loopback interface that is free and that no outgoing connection will take: it lies
-/// below those that Linux gives out.
+/// A free port of the loopback interface, below the ephemeral port range of Linux, so that no outgoing
+/// connection takes it.
 pub fn free_port() -> u16 {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Test binaries that run at the same time start at different places.
+    // Concurrent test binaries start at different ports.
     let start = u16::try_from(std::process::id() * 101 % u32::from(COUNT)).expect("below COUNT");
     loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -149,7 +148,7 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// The first of `count` such ports that follow each other.
+/// The first of `count` consecutive free ports.
 pub fn free_ports(count: u16) -> u16 {
     loop {
         let first = free_port();
@@ -159,25 +158,25 @@ pub fn free_ports(count: u16) -> u16 {
     }
 }
 
-/// The repository.
+/// The root of the repository.
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the repository").to_owned()
 }
 
-/// A program of this workspace, built beside this one.
+/// The path of a program of this workspace, built in the same directory as this one.
 pub fn workspace_binary(name: &str) -> PathBuf {
-    let this = std::env::current_exe().expect("this program is a file");
-    // Tests are one folder further down.
+    let this = std::env::current_exe().expect("the path of this program");
+    // Test binaries are one directory further down.
     let beside = this.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
     beside.unwrap_or_else(|| {
         panic!(
-            "there is no {name} beside {}; run scripts/test, or `cargo build --workspace` first",
+            "{name} not found next to {}; run scripts/test, or `cargo build --workspace` first",
             this.display()
         )
     })
 }
 
-/// A program that is installed, by its name on the path or else in one of these folders.
+/// The path of an installed program, searched in `PATH` and then in these folders.
 pub fn installed(name: &str, folders: &[&str]) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let candidates = std::env::split_paths(&path).chain(folders.iter().map(PathBuf::from));
@@ -190,13 +189,12 @@ pub fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
 }
 
-/// Makes a program believe that this machine has no certificates of authorities, as a bare container: it
-/// has to work there too.
+/// Hides the machine's CA certificates from a program, which must also work in a bare container.
 pub fn without_authorities(command: &mut Command) {
     command.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
 }
 
-/// Makes a program know of no mesh but the one that it finds in its folder.
+/// Removes the environment variables that select a mesh.
 pub fn free_of_mesh(command: &mut Command) {
     for variable in ["FL_API_HOST", "FL_API_TOKEN", "FL_CONFIG"] {
         command.env_remove(variable);

@@ -1,4 +1,4 @@
-//! A publisher of MQTT messages that loses none, whatever its broker does.
+//! An MQTT publisher that loses no messages, even if its broker is killed.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Packet, QoS};
 use serde_json::json;
 
-/// Messages that are on their way at once.
+/// The number of messages in flight.
 const WINDOW: usize = 50;
-/// Between attempts to reach the broker.
+/// The delay between connection attempts.
 const RECONNECT: Duration = Duration::from_millis(50);
 
-/// Publishes `{"id":N}` for each number, at QoS 1.
+/// Publishes messages `{"id":N}` at QoS 1.
 #[derive(Debug)]
 pub struct Publisher {
     port: u16,
@@ -19,14 +19,15 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// To a topic of the broker at this port of 127.0.0.1.
+    /// A publisher for a topic of the broker at this port of 127.0.0.1.
     pub fn new(port: u16, topic: &str) -> Self {
         Self { port, topic: topic.to_owned() }
     }
 
-    /// Ends when the broker has acknowledged a message for each number, at the pace of `per_second`. After
-    /// a lost connection the last two windows are sent once more: a broker that was killed has lost what it
-    /// acknowledged just before. So a number may be sent twice.
+    /// Publishes a message for each number at the rate `per_second`, and returns when the broker has
+    /// acknowledged all of them. After a lost connection the last two windows are sent again, because a
+    /// killed broker may have lost messages that it has just acknowledged. Therefore a number may be sent
+    /// twice.
     pub async fn publish(&self, numbers: Range<u32>, per_second: u32) {
         let numbers: Vec<_> = numbers.collect();
         let windows: Vec<_> = numbers.chunks(WINDOW).collect();
@@ -38,7 +39,7 @@ impl Publisher {
             while let Some(window) = windows.get(next) {
                 pace.tick().await;
                 if self.send(&client, &mut connection, window).await.is_err() {
-                    // Once for each time that the connection is lost, and not for each attempt.
+                    // Go back once for each lost connection, not for each failed attempt.
                     next = if is_lost { next } else { next.saturating_sub(2) };
                     is_lost = true;
                     tokio::time::sleep(RECONNECT).await;
@@ -62,7 +63,7 @@ impl Publisher {
         (client, connection)
     }
 
-    /// Ends when the broker has acknowledged each of the window.
+    /// Sends one window and waits until the broker has acknowledged all of its messages.
     async fn send(
         &self,
         client: &AsyncClient,

@@ -1,4 +1,4 @@
-//! A web server that remembers what is posted to it.
+//! A web server that stores what is posted to it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::wait;
 
-/// The server, until it is dropped.
+/// The server. Dropping it stops it.
 #[derive(Debug)]
 pub struct Receiver {
     url: String,
@@ -28,39 +28,39 @@ struct Shared {
     taken: watch::Sender<Vec<Posted>>,
 }
 
-/// One request that was answered with success.
+/// One request with a successful response.
 #[derive(Debug, Clone)]
 pub struct Posted {
-    /// Its headers.
+    /// The request's headers.
     pub headers: HeaderMap,
-    /// Its body.
+    /// The request's body.
     pub body: Value,
 }
 
 impl Receiver {
-    /// Starts it. It takes everything.
+    /// Starts a server that accepts all posts.
     pub async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-        let address = listener.local_addr().expect("it is bound");
+        let address = listener.local_addr().expect("a bound address");
         let state = Arc::new(Shared { status: AtomicU16::new(200), taken: watch::Sender::new(Vec::new()) });
         let router = Router::new().route("/", post(take)).with_state(Arc::clone(&state));
-        let serving = async { axum::serve(listener, router).await.expect("it serves") };
+        let serving = async { axum::serve(listener, router).await.expect("the server failed") };
         Self { url: format!("http://{address}/"), state, task: tokio::spawn(serving) }
     }
 
-    /// Where it takes posts.
+    /// The URL for posts.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// From now on it answers with this status.
+    /// Sets the status of all further responses.
     pub fn answer_with(&self, status: u16) {
         self.state.status.store(status, Ordering::Relaxed);
     }
 
-    /// Waits until it has taken so many, and gives all of them in order.
+    /// Waits until this many posts have been accepted, and returns all of them in order.
     pub async fn taken(&self, count: usize, limit: Duration) -> Vec<Posted> {
-        let what = format!("{count} posts have been taken");
+        let what = format!("{count} posts have been accepted");
         let taken = self.state.taken.subscribe();
         wait::until(&what, limit, async || (taken.borrow().len() >= count).then(|| taken.borrow().clone()))
             .await

@@ -1,10 +1,10 @@
-//! Waiting for conditions.
+//! Waits for conditions.
 
 use std::time::Duration;
 
 const POLL: Duration = Duration::from_millis(5);
 
-/// Asks until there is an answer, and panics naming `what` when there is none within `limit`.
+/// Polls `ask` until it returns `Some`. Panics with `what` if that takes longer than `limit`.
 pub async fn until<T>(what: &str, limit: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let asking = async {
         loop {
@@ -16,6 +16,6 @@ pub async fn until<T>(what: &str, limit: Duration, mut ask: impl AsyncFnMut() ->
     };
     match tokio::time::timeout(limit, asking).await {
         Ok(answer) => answer,
-        Err(_) => panic!("waited {limit:?} in vain until {what}"),
+        Err(_) => panic!("timed out after {limit:?} waiting until {what}"),
     }
 }

@@ -1,4 +1,4 @@
-//! What `deploy/systemd` has: that systemd takes it, how exposed the service is, and that its commands run.
+//! Tests `deploy/systemd`: systemd accepts the files, the service is sandboxed, and its commands run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use tests::process::{Running, free_of_mesh, free_port, repository, without_autho
 
 /// Where the unit expects `fl`.
 const INSTALLED_FL: &str = "/usr/local/bin/fl";
-/// From 0, not exposed, to 100.
+/// The maximum exposure level of the service, from 0, not exposed, to 100.
 const MOST_EXPOSED: &str = "25";
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 const UNIT: &str = "funless.service";
 const DROP_IN: &str = "tls.conf";
-/// Where systemd looks for it.
+/// The path where systemd looks for the drop-in.
 const DROP_IN_PATH: &str = "funless.service.d/tls.conf";
 
 fn read(file: &str) -> String {
@@ -25,7 +25,7 @@ fn read(file: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The values of a directive; a line may go on in the next one.
+/// The values of a directive. Lines may be continued with a backslash.
 fn values(text: &str, directive: &str) -> Vec<String> {
     let text = text.replace("\\\n", "");
     let of_directive = |line: &str| Some(line.strip_prefix(directive)?.strip_prefix('=')?.trim().to_owned());
@@ -34,19 +34,19 @@ fn values(text: &str, directive: &str) -> Vec<String> {
 
 /// The arguments of `fl` in the last `ExecStart`.
 fn arguments(text: &str) -> Vec<String> {
-    let command = values(text, "ExecStart").pop().expect("it starts something");
+    let command = values(text, "ExecStart").pop().expect("an ExecStart line");
     let mut words = command.split_whitespace().map(str::to_owned);
     assert_eq!(words.next().as_deref(), Some(INSTALLED_FL), "{command}");
     words.collect()
 }
 
-/// The unit, alone or with the drop-in, in a folder where systemd finds the `fl` of this workspace.
+/// Copies the unit, with or without the drop-in, and replaces its `fl` with the one of this workspace.
 fn unit(with_drop_in: bool) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let fl = workspace_binary("fl").display().to_string();
     let copy = |file: &str, to: &str| {
         let path = folder.path().join(to);
-        fs::create_dir_all(path.parent().expect("it is in the folder")).expect("a folder");
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
         fs::write(&path, read(file).replace(INSTALLED_FL, &fl)).expect("a file");
         path
     };
@@ -57,12 +57,12 @@ fn unit(with_drop_in: bool) -> (TempDir, PathBuf) {
     (folder, unit)
 }
 
-/// Runs systemd-analyze; `None` where there is none.
+/// Runs systemd-analyze; `None` if it is not installed.
 fn systemd_analyze(arguments: &[&str], unit: &Path) -> Option<Output> {
     match Command::new("systemd-analyze").args(arguments).arg(unit).output() {
         Ok(output) => Some(output),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => panic!("systemd-analyze cannot be run: {error}"),
+        Err(error) => panic!("cannot run systemd-analyze: {error}"),
     }
 }
 
@@ -71,7 +71,7 @@ fn said(output: &Output) -> String {
 }
 
 #[test]
-fn systemd_takes_the_unit() {
+fn systemd_accepts_the_unit() {
     for with_drop_in in [false, true] {
         let (_folder, unit) = unit(with_drop_in);
         let Some(output) = systemd_analyze(&["verify", "--man=no", "--recursive-errors=no"], &unit) else {
@@ -83,7 +83,7 @@ fn systemd_takes_the_unit() {
 }
 
 #[test]
-fn the_service_is_not_exposed() {
+fn the_service_is_sandboxed() {
     for with_drop_in in [false, true] {
         let (_folder, unit) = unit(with_drop_in);
         let threshold = format!("--threshold={MOST_EXPOSED}");
@@ -94,7 +94,7 @@ fn the_service_is_not_exposed() {
     }
 }
 
-/// Also where there is no systemd.
+/// Also tested on machines without systemd.
 #[test]
 fn the_service_has_no_privileges() {
     let text = read(UNIT);
@@ -110,29 +110,30 @@ fn the_service_has_no_privileges() {
         ("RestrictAddressFamilies", "AF_INET AF_INET6 AF_UNIX"),
         ("StateDirectoryMode", "0700"),
         ("UMask", "0077"),
-        // Root's file, for secrets and settings; it need not be there.
+        // An optional file of root's, for secrets and settings.
         ("EnvironmentFile", "-/etc/funless/env"),
     ] {
         assert_eq!(values(&text, directive), [expected], "{directive}");
     }
-    // Functions are compiled to machine code; the worker reads /proc/meminfo.
+    // Functions are compiled to machine code, and the worker reads /proc/meminfo.
     for directive in ["MemoryDenyWriteExecute", "ProcSubset"] {
         assert!(values(&text, directive).is_empty(), "the service does not work with {directive}");
-        assert!(text.contains(directive), "the unit says why there is no {directive}");
+        assert!(text.contains(directive), "the unit explains why there is no {directive}");
     }
     for line in text.lines().chain(read(DROP_IN).lines()).filter(|line| !line.starts_with('#')) {
         for secret in ["token", "password", "postgres://"] {
             assert!(
                 !line.to_lowercase().contains(secret),
-                "secrets are for files that only root reads: {line}"
+                "secrets belong in files that only root can read: {line}"
             );
         }
     }
 }
 
 #[test]
-fn each_flag_exists() {
-    let help = Command::new(workspace_binary("fl")).args(["up", "--help"]).output().expect("fl runs");
+fn all_flags_exist() {
+    let help =
+        Command::new(workspace_binary("fl")).args(["up", "--help"]).output().expect("failed to run fl");
     let help = said(&help);
     for file in [UNIT, DROP_IN] {
         assert!(!arguments(&read(file)).is_empty(), "{file}");
@@ -143,7 +144,7 @@ fn each_flag_exists() {
     }
 }
 
-/// As the unit starts it, but for its ports and its folders.
+/// Starts the service like the unit, with other ports and folders.
 #[tokio::test]
 async fn the_service_serves_on_loopback_only() {
     let (folder, ports) = (tempfile::tempdir().expect("a temporary folder"), free_ports());
@@ -152,19 +153,19 @@ async fn the_service_serves_on_loopback_only() {
         .ready(START_TIMEOUT, async || answers(&format!("http://127.0.0.1:{}/readyz", ports[2])).await)
         .await;
     let metrics =
-        http().get(format!("http://127.0.0.1:{}/metrics", ports[2])).send().await.expect("it answers");
+        http().get(format!("http://127.0.0.1:{}/metrics", ports[2])).send().await.expect("a response");
     assert!(
         metrics.text().await.expect("a text").contains("service=\"gateway\""),
-        "the metrics of all services"
+        "there are metrics of all services"
     );
     assert!(answers(&format!("http://127.0.0.1:{}/docs", ports[0])).await);
-    // Each of these would be a listener on all addresses.
+    // Either of these would listen on all addresses.
     for argument in arguments(&read(UNIT)) {
         assert!(!argument.contains("0.0.0.0") && !argument.contains("[::]"), "{argument}");
     }
 }
 
-/// With the drop-in, and with settings as the environment file has them.
+/// Starts the service with the drop-in and with settings from the environment.
 #[tokio::test]
 async fn the_drop_in_serves_tls_on_all_addresses() {
     let (folder, ports) = (tempfile::tempdir().expect("a temporary folder"), free_ports());
@@ -180,14 +181,14 @@ async fn the_drop_in_serves_tls_on_all_addresses() {
     assert!(page.status().is_success(), "{url}: {}", page.status());
     assert!(
         arguments(&read(DROP_IN)).iter().any(|argument| argument.starts_with("0.0.0.0:")),
-        "all addresses"
+        "it listens on all addresses"
     );
     assert!(!answers(&format!("http://127.0.0.1:{}/docs", ports[0])).await, "plain HTTP is not served");
     let metrics =
-        http().get(format!("http://127.0.0.1:{}/metrics", ports[2])).send().await.expect("it answers");
+        http().get(format!("http://127.0.0.1:{}/metrics", ports[2])).send().await.expect("a response");
     assert!(
         metrics.text().await.expect("a text").contains("worker=\"pi\""),
-        "the environment names the worker"
+        "the environment sets the worker's name"
     );
 }
 
@@ -195,12 +196,12 @@ async fn answers(url: &str) -> bool {
     http().get(url).send().await.is_ok_and(|page| page.status().is_success())
 }
 
-/// Of REST, gRPC and admin.
+/// Free ports for REST, gRPC and admin.
 fn free_ports() -> [u16; 3] {
     std::array::from_fn(|_| free_port())
 }
 
-/// Writes what `LoadCredential` gives; gives the certificate, which is its own authority.
+/// Writes the files that `LoadCredential` provides. Returns the certificate, which is self-signed.
 fn certify(folder: &Path) -> Vec<u8> {
     let names = ["127.0.0.1".to_owned()];
     let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(names).expect("a key");

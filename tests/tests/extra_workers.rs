@@ -1,4 +1,4 @@
-//! Workers beside those of a mesh: they join with their own settings, and leave with their owner.
+//! Additional workers and schedulers: they join with their own settings, and leave when they are dropped.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const SHAPE: Shape = Shape { name: "with_extras", postgres: false, ..Shape::SIX_
 const LIMIT: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn they_join_and_leave() {
+async fn extra_services_join_and_leave() {
     let mesh = Mesh::start(SHAPE).await;
     let scheduler = ExtraScheduler::start(&mesh, "scheduler-2", &[]).await;
     let settings = [("total_memory_bytes", "100000000"), ("tag", "edge")];
@@ -23,7 +23,7 @@ async fn they_join_and_leave() {
         admin.clone().list_workers(ListWorkersRequest {}).await.expect("a list").into_inner().workers
     };
     let states = workers().await;
-    let [extra, _] = &states[..] else { panic!("edge-1 and the mesh's own: {states:?}") };
+    let [extra, _] = &states[..] else { panic!("expected edge-1 and the mesh's own worker: {states:?}") };
     let identity = extra.identity.clone().expect("an identity");
     assert_eq!((identity.name.as_str(), identity.tag.as_str()), (worker.name(), "edge"));
     assert_eq!(identity.address, worker.address());
@@ -31,9 +31,9 @@ async fn they_join_and_leave() {
 
     let mut second = ClusterClient::new(scheduler.channel());
     let there = second.list_workers(ListWorkersRequest {}).await.expect("a list").into_inner().workers;
-    let [only] = &there[..] else { panic!("edge-2: {there:?}") };
+    let [only] = &there[..] else { panic!("expected only edge-2: {there:?}") };
     assert_eq!(only.identity.clone().expect("an identity").name, elsewhere.name());
 
     drop(worker);
-    wait::until("it has left", LIMIT, async || (workers().await.len() == 1).then_some(())).await;
+    wait::until("the worker has left", LIMIT, async || (workers().await.len() == 1).then_some(())).await;
 }

@@ -1,4 +1,4 @@
-//! The functions of `guest/`, compiled.
+//! The compiled functions of `guest/`.
 
 use tests::guests;
 

@@ -1,4 +1,4 @@
-//! Workers that a real Prometheus scrapes, and a scheduler that goes by it.
+//! Workers that are scraped by a real Prometheus, and a scheduler that uses its measurements.
 
 use std::time::Duration;
 
@@ -15,15 +15,14 @@ const LIMIT: Duration = Duration::from_secs(60);
 const LITTLE: u64 = 100_000_000;
 const MUCH: u64 = 200_000_000;
 
-/// What is scraped of `poor` counts as of `rich`, and the other way round: this Prometheus and the workers'
-/// reports never say the same.
+/// Swaps the metrics of `poor` and `rich`, so that Prometheus and the workers' reports always differ.
 const SWAP: &str = r#"[
   { source_labels: [ worker ], regex: poor, target_label: swapped, replacement: rich },
   { source_labels: [ worker ], regex: rich, target_label: swapped, replacement: poor },
   { source_labels: [ swapped ], regex: (.+), target_label: worker },
   { action: labeldrop, regex: swapped } ]"#;
 
-/// A scheduler that is told to go by Prometheus, and its two workers.
+/// A scheduler that uses Prometheus as its metrics source, and its two workers.
 struct Scene {
     mesh: Mesh,
     prometheus: Prometheus,
@@ -55,10 +54,10 @@ impl Scene {
         client.clone().list_workers(ListWorkersRequest {}).await.expect("a list").into_inner()
     }
 
-    /// Waits until the workers' memory is known from `source`, as `poor` and `rich` have it, and no problem
-    /// is told or one that starts like this.
+    /// Waits until the memory of `poor` and `rich` is known from `source`, and until the reported problem
+    /// starts with `problem`, or there is none if `problem` is empty.
     async fn known(&self, source: MetricsSource, totals: [u64; 2], problem: &str) {
-        let what = format!("the workers have {totals:?} by {source:?} and the problem is {problem:?}");
+        let what = format!("the workers have {totals:?} from {source:?} and the problem is {problem:?}");
         wait::until(&what, LIMIT, async || {
             let ListWorkersResponse { workers, metrics_problem } = self.list().await;
             let known: Vec<_> =
@@ -78,19 +77,19 @@ impl Scene {
         assert!(page.contains(&gauge), "{page}");
     }
 
-    /// The worker on which an invocation runs that may run on any.
+    /// The worker that the default policy chooses for an invocation.
     async fn chosen(&self) -> String {
         let request = InvokeRequest { module: "_".into(), function: "f".into(), ..InvokeRequest::default() };
         let client = InvocationsClient::new(self.scheduler.channel());
-        // The scheduler hears of the function by itself.
+        // The scheduler learns about the function from the registry's watch.
         let response = wait::until("the function is known", LIMIT, async || {
             client.clone().invoke(request.clone()).await.ok()
         });
         response.await.into_inner().worker
     }
 
-    /// How often the scheduler has said that a problem began, and that one ended.
-    fn said(&self) -> [usize; 2] {
+    /// How often the scheduler has logged that a problem began, and that one ended.
+    fn logged_problems(&self) -> [usize; 2] {
         let log = self.scheduler.log();
         ["WARN", "INFO"].map(|level| {
             let lines = log.lines().filter(|line| line.contains(level));
@@ -100,7 +99,7 @@ impl Scene {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scheduler_goes_by_prometheus_while_it_is_there() {
+async fn the_scheduler_uses_prometheus_while_it_is_available() {
     let mut scene = Scene::start().await;
     scene.mesh.user().create_function("_", "f", &guests::responding(b"1")).await;
     scene.known(MetricsSource::Reports, [LITTLE, MUCH], "").await;
@@ -109,27 +108,27 @@ async fn a_scheduler_goes_by_prometheus_while_it_is_there() {
     let targets = scene.workers.each_ref().map(ExtraWorker::admin);
     scene.prometheus.scrape(&targets);
     scene.known(MetricsSource::Prometheus, [MUCH, LITTLE], "").await;
-    assert_eq!(scene.chosen().await, "poor", "Prometheus says that it has more");
-    // What is left is measured, too.
+    assert_eq!(scene.chosen().await, "poor", "it has more memory according to Prometheus");
+    // The other measurements are from Prometheus, too.
     for worker in scene.list().await.workers {
         assert!(worker.memory_available > worker.memory_total / 2, "{worker:?}");
         assert!((0.0..=1.0).contains(&worker.cpu_use), "{worker:?}");
     }
 
-    let [began, ended] = scene.said();
+    let [began, ended] = scene.logged_problems();
     scene.prometheus.stop().await;
     scene.known(MetricsSource::Reports, [LITTLE, MUCH], "Prometheus is away").await;
     assert_eq!(scene.chosen().await, "rich");
-    assert_eq!(scene.said(), [began + 1, ended], "{}", scene.scheduler.log());
+    assert_eq!(scene.logged_problems(), [began + 1, ended], "{}", scene.scheduler.log());
 
     scene.prometheus.start_again().await;
     scene.known(MetricsSource::Prometheus, [MUCH, LITTLE], "").await;
     assert_eq!(scene.chosen().await, "poor");
-    assert_eq!(scene.said(), [began + 1, ended + 1], "{}", scene.scheduler.log());
+    assert_eq!(scene.logged_problems(), [began + 1, ended + 1], "{}", scene.scheduler.log());
 
-    // A worker that is not scraped any more is known by its reports; the other one is not.
+    // Reports are used for a worker that is no longer scraped, but not for the other one.
     scene.prometheus.scrape(&targets[1..]);
-    wait::until("one is known by its reports", LIMIT, async || {
+    wait::until("the reports of one worker are used", LIMIT, async || {
         let ListWorkersResponse { workers, metrics_problem } = scene.list().await;
         let known = [&workers[0], &workers[1]].map(|worker| (worker.metrics_source(), worker.memory_total));
         let expected = [(MetricsSource::Prometheus, MUCH), (MetricsSource::Reports, MUCH)];
@@ -138,9 +137,9 @@ async fn a_scheduler_goes_by_prometheus_while_it_is_there() {
     .await;
 }
 
-/// The names that documentation and dashboards use, as Prometheus has them.
+/// Prometheus has the workers' metrics under the names that documentation and dashboards use.
 #[tokio::test(flavor = "multi_thread")]
-async fn prometheus_has_what_workers_tell() {
+async fn prometheus_has_the_workers_metrics() {
     let mesh = Mesh::start(SHAPE).await;
     let worker = ExtraWorker::start(&mesh, "edge-1", &[]).await;
     let prometheus = Prometheus::start(&[worker.admin()]).await;
@@ -157,7 +156,7 @@ async fn prometheus_has_what_workers_tell() {
         "invocations_running",
     ];
     let query = "/api/v1/query?query={worker=\"edge-1\"}";
-    wait::until("all of it is there", LIMIT, async || {
+    wait::until("all metrics exist", LIMIT, async || {
         let answer = tests::client::http().get(format!("{}{query}", prometheus.url())).send().await.ok()?;
         let answer: serde_json::Value = answer.json().await.ok()?;
         let series = answer["data"]["result"].as_array()?;

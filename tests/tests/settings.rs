@@ -1,4 +1,4 @@
-//! What services that run by themselves make of their configuration.
+//! The configuration of services that run as separate processes.
 
 use std::fmt::Write as _;
 use std::net::TcpListener;
@@ -9,7 +9,7 @@ use tests::wait;
 
 const SERVICES: [&str; 6] = ["registry", "scheduler", "worker", "gateway", "connector", "sink"];
 const TABLES: [&str; 4] = ["server", "server.tls", "server.client_tls", "telemetry"];
-/// A value that no key takes, in a file, in the environment and as a flag.
+/// A value that is invalid for every key, in a file, in the environment and as a flag.
 const NONSENSE: &str = "[[[]]]";
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -19,15 +19,15 @@ fn program(service: &str) -> Command {
     command
 }
 
-/// What it says when it refuses to start.
+/// Runs a command that must fail and returns its standard error.
 fn refusal(command: &mut Command) -> String {
-    let Output { status, stderr, .. } = command.output().expect("it runs");
+    let Output { status, stderr, .. } = command.output().expect("failed to run the service");
     let said = String::from_utf8_lossy(&stderr).into_owned();
     assert!(!status.success(), "{command:?}: {said}");
     said
 }
 
-/// The keys of a service, as its own errors about unknown ones list them.
+/// The keys of a service, as listed in its errors about unknown keys.
 fn keys(service: &str) -> Vec<String> {
     let of_table = |table: &str| {
         let said = refusal(program(service).args(["--set", &format!("{table}no_such_key=1")]));
@@ -40,7 +40,7 @@ fn keys(service: &str) -> Vec<String> {
 }
 
 #[test]
-fn each_service_reads_each_key_from_a_file_the_environment_and_flags() {
+fn every_key_is_read_from_files_the_environment_and_flags() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("config.toml");
     for service in SERVICES {
@@ -62,13 +62,16 @@ fn each_service_reads_each_key_from_a_file_the_environment_and_flags() {
                 assert!(named, "{command:?}: {said}");
                 writeln!(text, "{said}").expect("a text");
             }
-            assert!(text.contains("config.toml") && text.contains("environment"), "it says where: {text}");
+            assert!(
+                text.contains("config.toml") && text.contains("environment"),
+                "the errors name the source: {text}"
+            );
         }
     }
 }
 
 #[test]
-fn variables_that_nobody_reads_are_refused() {
+fn unknown_variables_are_refused() {
     for service in SERVICES {
         let said = refusal(program(service).env("FUNLESS_REGISTRI_ADMIN_TOKEN", "hunter2"));
         assert!(
@@ -80,7 +83,7 @@ fn variables_that_nobody_reads_are_refused() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_named_with_its_service_and_key() {
+fn errors_about_taken_ports_name_the_service_and_key() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("an address");
     for (service, key) in
@@ -98,7 +101,7 @@ fn a_port_that_is_taken_is_named_with_its_service_and_key() {
 }
 
 #[tokio::test]
-async fn a_registry_warns_of_a_weak_token() {
+async fn the_registry_warns_about_a_weak_token() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let listen = format!("server.listen=127.0.0.1:{}", free_port());
     let mut command = program("registry");
@@ -113,6 +116,6 @@ async fn a_registry_warns_of_a_weak_token() {
     command.env("FUNLESS_REGISTRY_ADMIN_TOKEN", "letmein");
     let running = Running::start("registry", &mut command, &folder.path().join("log"));
     let warned = async || running.log().contains("admin_token has at most").then_some(());
-    wait::until("it warns of the token", LIMIT, warned).await;
+    wait::until("the registry warns about the token", LIMIT, warned).await;
     assert!(!running.log().contains("letmein"));
 }

@@ -1,4 +1,4 @@
-//! Invariants of ARCHITECTURE.md that can be read off the text.
+//! Checks invariants of ARCHITECTURE.md in the source text.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -23,7 +23,7 @@ const CRATES: [&str; 12] = [
     "xtask",
 ];
 
-/// A text file of the repository, by its path in it.
+/// A text file and its path in the repository.
 struct Text {
     path: String,
     content: String,
@@ -34,14 +34,14 @@ impl Text {
         folders.iter().any(|folder| self.path.starts_with(folder))
     }
 
-    /// Without the unit tests at its end.
+    /// Removes the unit tests at the end.
     fn without_tests(mut self) -> Self {
         let end = self.content.find("#[cfg(test)]\nmod tests").unwrap_or(self.content.len());
         self.content.truncate(end);
         self
     }
 
-    /// The lines that hold one of these, each with its place.
+    /// The lines that contain one of these, each with its location.
     fn lines_with(&self, needles: &[&str]) -> Vec<String> {
         let lines = self.content.lines().enumerate();
         let found = lines.filter(|(_, line)| needles.iter().any(|needle| line.contains(needle)));
@@ -49,7 +49,7 @@ impl Text {
     }
 }
 
-/// The files below these folders whose names end so.
+/// The files in these folders, recursively, whose names have one of these endings.
 fn texts(folders: &[&str], endings: &[&str]) -> Vec<Text> {
     let root = repository();
     let mut paths = Vec::new();
@@ -66,7 +66,7 @@ fn texts(folders: &[&str], endings: &[&str]) -> Vec<Text> {
             Some(Text { path: path.strip_prefix(&root).ok()?.to_string_lossy().into_owned(), content })
         })
         .collect();
-    assert!(!texts.is_empty(), "nothing to look at in {folders:?}");
+    assert!(!texts.is_empty(), "no files in {folders:?}");
     texts
 }
 
@@ -88,7 +88,7 @@ fn rust() -> Vec<Text> {
     texts(&CRATES, &[".rs"])
 }
 
-/// What runs: without the crates' tests, which do things their own way.
+/// The sources without tests, which are exempt from some rules.
 fn shipped() -> impl Iterator<Item = Text> {
     rust().into_iter().filter(|text| !text.path.contains("tests/") && !text.path.ends_with("tests.rs"))
 }
@@ -99,29 +99,29 @@ fn assert_none(rule: &str, found: Vec<String>) {
 }
 
 #[test]
-fn a_main_is_short() {
+fn main_files_are_short() {
     let mains = SERVICES.map(|service| format!("{service}/src/main.rs"));
     let long = rust().into_iter().filter(|text| mains.contains(&text.path));
     let long = long.filter(|text| text.content.lines().count() >= 40).map(|text| text.path);
-    assert_none("src/main.rs of a service has under 40 lines", long.collect());
+    assert_none("src/main.rs of a service must have fewer than 40 lines", long.collect());
 }
 
 #[test]
 fn every_service_has_the_same_skeleton() {
     let files = ["main.rs", "lib.rs", "config.rs", "app.rs"];
     let expected = SERVICES.iter().flat_map(|service| files.map(|file| format!("{service}/src/{file}")));
-    assert_none("is missing", expected.filter(|file| !repository().join(file).is_file()).collect());
+    assert_none("files are missing", expected.filter(|file| !repository().join(file).is_file()).collect());
 }
 
 #[test]
-fn no_file_is_a_warehouse() {
+fn files_are_not_too_long() {
     let sizes = rust().into_iter().map(|text| (text.content.lines().count(), text.path));
     let large = sizes.filter(|(lines, _)| *lines > 500).map(|(lines, path)| format!("{path}: {lines} lines"));
-    assert_none("a file has at most 500 lines", large.collect());
+    assert_none("a file must have at most 500 lines", large.collect());
 }
 
 #[test]
-fn only_the_stores_know_sql() {
+fn only_the_stores_use_sql() {
     let stores = [
         "registry-svc/src/store",
         "connector-svc/src/journal",
@@ -131,12 +131,13 @@ fn only_the_stores_know_sql() {
     ];
     let elsewhere = shipped().filter(|text| !text.is_in(&stores));
     let found = elsewhere.flat_map(|text| text.lines_with(&["sea_orm", "sqlx::"]));
-    assert_none("only the stores know SQL", found.collect());
+    assert_none("only the stores may use SQL", found.collect());
 }
 
 #[test]
-fn only_the_gateways_rest_knows_http_statuses() {
-    // The gateway counts them, the admin endpoints are for load balancers, the rest are clients.
+fn only_the_rest_gateway_uses_http_statuses() {
+    // The gateway's metrics count statuses, the admin endpoints are for load balancers, and the others are
+    // HTTP clients.
     let allowed = [
         "gateway-svc/src/rest",
         "gateway-svc/src/metrics.rs",
@@ -147,56 +148,56 @@ fn only_the_gateways_rest_knows_http_statuses() {
     ];
     let elsewhere = shipped().filter(|text| !text.is_in(&allowed));
     let found = elsewhere.flat_map(|text| text.lines_with(&["StatusCode"]));
-    assert_none("only gateway-svc/src/rest knows HTTP statuses", found.collect());
+    assert_none("only gateway-svc/src/rest may use HTTP statuses", found.collect());
 }
 
 #[test]
-fn the_policies_and_the_cluster_do_no_io() {
+fn policies_and_cluster_do_no_io() {
     let pure = ["scheduler-svc/src/policy", "scheduler-svc/src/cluster"];
     let io = ["tokio::net", "tokio::fs", "std::fs", "std::net::Tcp", "Instant::now", "SystemTime::now"];
     let texts = shipped().filter(|text| text.is_in(&pure)).map(Text::without_tests);
     let found = texts.flat_map(|text| text.lines_with(&io));
-    assert_none("policy/ and cluster.rs do no IO and take `now` as an argument", found.collect());
+    assert_none("policy/ and cluster must do no IO and take `now` as an argument", found.collect());
 }
 
 #[test]
-fn a_service_knows_another_only_through_proto() {
+fn services_depend_on_each_other_only_through_proto() {
     let mut found = Vec::new();
     for service in SERVICES {
         let manifest = texts(&[service], &["Cargo.toml"]).remove(0);
         let others: Vec<_> = SERVICES.into_iter().filter(|other| *other != service).collect();
         found.extend(manifest.lines_with(&others));
     }
-    assert_none("no service depends on another's crate", found);
+    assert_none("no service may depend on another's crate", found);
     let shared = texts(&["mesh", "proto"], &["Cargo.toml"]);
     let found = shared.iter().flat_map(|manifest| manifest.lines_with(&SERVICES));
-    assert_none("mesh and proto depend on no service", found.collect());
+    assert_none("mesh and proto may not depend on services", found.collect());
 }
 
 #[test]
-fn nothing_names_the_machine_that_it_was_written_on() {
+fn no_file_contains_paths_of_a_developers_machine() {
     let endings = [".rs", ".toml", ".md", ".proto", ".json", ".yaml", ".yml", ".source"];
-    // In pieces, so as not to find themselves.
+    // In pieces, so that this file does not contain them.
     let homes = [["/wo", "rk/"], ["/ro", "ot/"], ["/ho", "me/"]].map(|pieces| pieces.concat());
     let homes = homes.each_ref().map(String::as_str);
     let found = texts(&["."], &endings).into_iter().flat_map(|text| text.lines_with(&homes));
-    assert_none("no path of a developer's machine", found.collect());
+    assert_none("files must not contain paths of a developer's machine", found.collect());
 }
 
 #[test]
-fn the_readme_starts_with_the_two_commands() {
+fn the_readme_contains_the_main_commands() {
     let readme = fs::read_to_string(repository().join("README.md")).unwrap();
     for command in ["cargo run --release --bin fl -- up --demo", "scripts/test"] {
-        assert!(readme.contains(command), "README.md does not say {command:?}");
+        assert!(readme.contains(command), "README.md does not contain {command:?}");
     }
     for program in ["scripts/test", "scripts/chaos", ".ci/run"] {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = fs::metadata(repository().join(program)).unwrap().permissions().mode();
-        assert_ne!(mode & 0o111, 0, "{program} cannot be executed");
+        assert_ne!(mode & 0o111, 0, "{program} is not executable");
     }
 }
 
-/// The names of the modules below the crate that the text of a file of `module` uses, as paths.
+/// The paths in the crate that a file of `module` uses.
 fn uses(module: &[String], text: &str) -> Vec<Vec<String>> {
     let code: Vec<_> = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
     let code = code.join("\n");
@@ -214,7 +215,7 @@ fn uses(module: &[String], text: &str) -> Vec<Vec<String>> {
         }
         rest = rest.strip_prefix("crate::").unwrap_or(rest);
         let is_name = |character: char| character.is_alphanumeric() || character == '_';
-        // The branches of `{a::b, c}` are told by their first names.
+        // Each branch of `{a::b, c}` is a separate path.
         let list = rest.strip_prefix('{').and_then(|list| list.split('}').next());
         let names = list.map_or_else(|| vec![rest], |list| list.split(',').map(str::trim).collect());
         for name in names {
@@ -229,10 +230,9 @@ fn uses(module: &[String], text: &str) -> Vec<Vec<String>> {
     found
 }
 
-/// Between modules that lie beside each other dependencies go one way. What a module shares with those inside of it
-/// is not counted: a file and its submodules are one thing to those beside it.
+/// Sibling modules must not depend on each other cyclically. A module and its submodules count as one.
 #[test]
-fn no_modules_depend_on_each_other_in_a_circle() {
+fn modules_have_no_cyclic_dependencies() {
     let mut circles = Vec::new();
     for name in CRATES.into_iter().filter(|name| *name != "proto") {
         let root = format!("{name}/src");
@@ -242,7 +242,7 @@ fn no_modules_depend_on_each_other_in_a_circle() {
             let parts = path.split('/').filter(|part| !part.is_empty() && !matches!(*part, "lib" | "main"));
             parts.map(str::to_owned).collect()
         };
-        // What is compiled for tests only may use anything.
+        // Modules that are compiled only for tests may use anything.
         let shipped =
             files.filter(|text| !text.path.ends_with("policy/arbitrary.rs")).map(Text::without_tests);
         let modules: Vec<_> = shipped.map(|text| (module_of(&text.path), text.content)).collect();
@@ -277,5 +277,5 @@ fn no_modules_depend_on_each_other_in_a_circle() {
         let in_circle = edges.keys().filter(|module| reaches(module, module));
         circles.extend(in_circle.map(|module| format!("{root}/{}", module.join("/"))));
     }
-    assert_none("these are in a circle", circles);
+    assert_none("modules with cyclic dependencies", circles);
 }

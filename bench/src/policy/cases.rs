@@ -1,4 +1,4 @@
-//! What is measured: policies, and the functions that they place.
+//! The measured policies, and the functions that they place.
 
 use std::sync::Arc;
 
@@ -11,61 +11,69 @@ use scheduler_svc::{PendingInvocation, Policy};
 
 const FUNCTIONS: usize = 20;
 const TAGS: usize = 5;
-/// What the functions reserve, in KB; on average 172 MB.
+/// The capacities of the functions, in KB; 172 MB on average.
 const CAPACITIES_KB: [u64; 4] = [64 << 10, 128 << 10, 240 << 10, 256 << 10];
-/// The workers that a block of the script with names lists.
+/// The number of workers that each block of the script `app-named` lists.
 const NAMES: u32 = 20;
 /// The index of the last of five blocks.
 const LAST: u32 = 4;
 
-/// A policy that is measured.
+/// A measured policy.
 pub struct Case {
     pub name: &'static str,
     pub what: &'static str,
-    /// What it says when there are so many workers. `None`: the default policy.
+    /// The script for a number of workers. `None`: the default policy.
     script: Option<fn(u32) -> Script>,
-    /// Which of so many workers it ever takes.
+    /// The workers that it may choose, out of this number of workers.
     takes: fn(u32) -> Vec<u32>,
-    /// Nothing else runs, and all workers are alike.
+    /// Nothing else runs, and all workers are identical.
     pub idle: bool,
 }
 
 impl Case {
-    /// Which of so many workers it ever takes, by their index.
+    /// The indexes of the workers that it may choose, out of `workers` workers.
     pub fn takes(&self, workers: u32) -> Vec<u32> {
         (self.takes)(workers)
     }
 }
 
-/// All that are measured. Scripts have five blocks.
+/// All measured policies. Scripts have five blocks.
 pub fn all() -> Vec<Case> {
     let takes = |workers| (0..workers).collect();
     let case =
         |name, what, script: fn(u32) -> Script| Case { name, what, script: Some(script), takes, idle: false };
     vec![
-        Case { name: "default", what: "the default policy: looks at all", script: None, takes, idle: false },
+        Case {
+            name: "default",
+            what: "the default policy: checks all workers",
+            script: None,
+            takes,
+            idle: false,
+        },
         Case {
             name: "default-idle",
-            what: "the same, on workers that are all alike and idle",
+            what: "the same, with identical idle workers",
             script: None,
             takes,
             idle: true,
         },
-        case("app", "best-first *: four blocks look at all in vain, the last one gives", |_| {
+        case("app", "best-first *: four blocks check all workers in vain, the last one matches", |_| {
             five(Strategy::BestFirst)
         }),
         case("app-platform", "the same with platform", |_| five(Strategy::Platform)),
         case("app-random", "the same with random", |_| five(Strategy::Random)),
-        case("app-first", "best-first *: the first block gives", |_| first()),
-        case("app-affinity", "platform *: two terms in each block, the last one gives", |_| affinities()),
+        case("app-first", "best-first *: the first block matches", |_| first()),
+        case("app-affinity", "platform *: two affinity terms in each block, the last block matches", |_| {
+            affinities()
+        }),
         Case {
             takes: |workers| named_in(LAST, workers).collect(),
-            ..case("app-named", "best-first: 20 workers are named in each block, the last one gives", named)
+            ..case("app-named", "best-first: each block names 20 workers, the last one matches", named)
         },
     ]
 }
 
-/// The functions that are placed, by that policy.
+/// The functions to place, with the policy of `case`.
 pub fn invocations(case: &Case, workers: u32) -> Vec<PendingInvocation> {
     let policy = match case.script {
         None => Policy { name: None, script: Arc::new(Script::platform()) },
@@ -76,7 +84,7 @@ pub fn invocations(case: &Case, workers: u32) -> Vec<PendingInvocation> {
     (0..FUNCTIONS).map(invocation).collect()
 }
 
-/// In order of name, too.
+/// The name of a worker. Names sort by index.
 pub fn worker_name(index: u32) -> String {
     format!("worker-{index:05}")
 }
@@ -99,13 +107,13 @@ fn function(index: usize) -> Function {
 }
 
 fn script(blocks: Vec<Block>) -> Script {
-    // One item for all tags, behind others: it has to be looked for.
+    // The item that matches all tags comes last, so that it has to be searched for.
     let other = |tag: &str| Item { tag: tag.to_owned(), blocks: vec![Block::default()], ..Item::default() };
     let item = Item { tag: DEFAULT_TAG.to_owned(), blocks, ..Item::default() };
     Script { items: vec![other("gpu"), other("edge"), other("batch"), item] }
 }
 
-/// No worker meets any of the first four blocks, each for another reason.
+/// No worker matches any of the first four blocks, each for a different reason.
 fn five(strategy: Strategy) -> Script {
     let all = || Block { strategy, ..Block::default() };
     script(vec![
@@ -138,7 +146,7 @@ fn affinities() -> Script {
     ])
 }
 
-/// Only the last block's workers are allowed any invocations.
+/// Only the last block allows any invocations on its workers.
 fn named(workers: u32) -> Script {
     let block = |number| Block {
         workers: Workers::Named(named_in(number, workers).map(named_worker).collect()),
@@ -148,7 +156,7 @@ fn named(workers: u32) -> Script {
     script((0..=LAST).map(block).collect())
 }
 
-/// The workers that a block names, by their index: spread over all.
+/// The indexes of the workers that a block names, spread over all workers.
 fn named_in(block: u32, workers: u32) -> impl Iterator<Item = u32> {
     let apart = (workers / ((LAST + 1) * NAMES)).max(1);
     (0..NAMES.min(workers)).map(move |position| (block * NAMES + position) * apart % workers)

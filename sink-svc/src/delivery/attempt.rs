@@ -1,4 +1,4 @@
-//! An attempt to deliver, as its trace tells it.
+//! Attempts to deliver results, with their spans.
 
 use mesh::telemetry::{self, TraceParent, Traced as _};
 use tracing::Span;
@@ -9,16 +9,16 @@ use crate::kinds::{Away, Delivery, Outcome, Sink};
 use crate::outbox::Pending;
 use crate::trace::{Store, attempt_span};
 
-/// Its span lasts until this is dropped.
+/// An attempt. Its span ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Attempt {
     span: Span,
-    /// What the store is told of when there is no span: the trace of a result that goes alone.
+    /// The trace context sent to the store when there is no span: that of the result, if there is only one.
     parent: Option<TraceParent>,
 }
 
 impl Attempt {
-    /// One begins with these results.
+    /// Begins an attempt to deliver `rows`.
     pub(super) fn begin(store: &Store, rows: &[Waiting]) -> Self {
         let rows: Vec<&Pending> = rows.iter().map(|waiting| &waiting.row).collect();
         let span = attempt_span(store, &rows);
@@ -29,7 +29,7 @@ impl Attempt {
         Self { span, parent }
     }
 
-    /// Sends them.
+    /// Sends the results.
     pub(super) async fn deliver(
         &self,
         sink: &dyn Sink,
@@ -40,7 +40,7 @@ impl Attempt {
         outcomes.inspect_err(|_| telemetry::failed(&self.span, "away"))
     }
 
-    /// It has been decided what becomes of them. The letters among them are this attempt's.
+    /// Records the settlement in the span, and the span in the dead letters.
     pub(super) fn settlement(&self, settlement: &mut Settlement) {
         if self.span.is_disabled() {
             return;

@@ -1,4 +1,4 @@
-//! Circuit breakers: who is away is left alone for a while, and asked again by one of all who wait.
+//! Circuit breakers: a destination that fails gets no requests for a while. Then one request tries it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -11,14 +11,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// Something that may be away.
+/// A circuit breaker.
 #[derive(Debug)]
 pub(super) struct Breaker {
     inner: Mutex<Inner>,
     changed: Notify,
-    /// Whether it is away, for those who look.
+    /// Shows whether the breaker lets no requests pass, if it has a metric.
     gauge: Option<Gauge>,
 }
 
@@ -31,12 +31,12 @@ struct Inner {
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// Whoever wants to passes.
+    /// Requests pass.
     Closed,
-    /// Nobody passes until then.
+    /// No request passes until `until`.
     Open { until: Instant },
-    /// One has passed, to see whether it is back.
-    Trying,
+    /// One request has passed as a trial; the others wait for its result.
+    HalfOpen,
 }
 
 #[derive(Debug)]
@@ -46,20 +46,20 @@ struct Gauge {
 }
 
 impl Breaker {
-    /// One that nobody else shares.
+    /// A breaker that is not shared and has no metric.
     pub(super) fn new() -> Arc<Self> {
         Self::with_gauge(None)
     }
 
     fn with_gauge(gauge: Option<Gauge>) -> Arc<Self> {
-        let backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        let backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
         let inner = Inner { state: State::Closed, backoff, last_answer: None };
         let breaker = Self { inner: Mutex::new(inner), changed: Notify::new(), gauge };
         breaker.show(State::Closed);
         Arc::new(breaker)
     }
 
-    /// Waits until something may be sent.
+    /// Waits until a request may be sent.
     pub(super) async fn pass(self: &Arc<Self>) -> Pass {
         loop {
             let changed = self.changed.notified();
@@ -76,22 +76,22 @@ impl Breaker {
                         return Pass::new(self, true);
                     }
                 }
-                State::Trying => changed.await,
+                State::HalfOpen => changed.await,
             }
         }
     }
 
-    /// Whether it has answered since then.
+    /// Whether there has been an answer after `since`.
     pub(super) fn answered_since(&self, since: Instant) -> bool {
         self.inner.lock().last_answer.is_some_and(|at| at > since)
     }
 
-    /// Of several who see that it is time, one begins.
+    /// Begins the trial if it is time. Only one of several callers succeeds.
     fn begin_trial(&self) -> bool {
         let mut inner = self.inner.lock();
         let is_time = matches!(inner.state, State::Open { until } if until <= Instant::now());
         if is_time {
-            inner.state = State::Trying;
+            inner.state = State::HalfOpen;
         }
         is_time
     }
@@ -113,13 +113,14 @@ impl Breaker {
 impl Drop for Breaker {
     fn drop(&mut self) {
         if let Some(gauge) = &self.gauge {
-            // Nobody looks at what is not there any more.
+            // The destination is not in use any more.
             let _ = gauge.open.remove_label_values(&[&gauge.destination]);
         }
     }
 }
 
-/// The leave to send one request. Whoever has it says how it went; if not, the next one may try.
+/// Permission to send one request. Its holder reports the result. If a trial is dropped without a report, the
+/// next request may try.
 #[derive(Debug)]
 pub(super) struct Pass {
     breaker: Arc<Breaker>,
@@ -131,7 +132,7 @@ impl Pass {
         Self { breaker: Arc::clone(breaker), is_trial }
     }
 
-    /// There was an answer.
+    /// Reports that there was an answer.
     pub(super) fn answered(mut self) {
         {
             let mut inner = self.breaker.inner.lock();
@@ -145,16 +146,16 @@ impl Pass {
         }
     }
 
-    /// It is away, and wants to be left alone for `retry_after` if it says so.
+    /// Reports that the destination is unavailable, and for how long it asked us to wait.
     pub(super) fn away(mut self, retry_after: Option<Duration>) {
         let until = {
             let mut inner = self.breaker.inner.lock();
             let asked_for = Instant::now() + retry_after.unwrap_or_default();
             match inner.state {
-                // Others have found out before.
+                // Another request has opened it already.
                 State::Open { until } => until.max(asked_for),
-                State::Trying if !self.is_trial => return,
-                State::Trying | State::Closed => asked_for.max(Instant::now() + inner.backoff.next_wait()),
+                State::HalfOpen if !self.is_trial => return,
+                State::HalfOpen | State::Closed => asked_for.max(Instant::now() + inner.backoff.next_wait()),
             }
         };
         self.is_trial = false;
@@ -170,7 +171,7 @@ impl Drop for Pass {
     }
 }
 
-/// The breakers of all destinations, each shared by those who deliver there.
+/// The breakers of all destinations, each shared by the bindings that deliver there.
 #[derive(Debug)]
 pub(super) struct Breakers {
     by_destination: Mutex<HashMap<String, Weak<Breaker>>>,
@@ -203,7 +204,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether somebody passes at once.
+    /// The pass of a request, if it passes at once.
     async fn passes(breaker: &Arc<Breaker>) -> Option<Pass> {
         tokio::time::timeout(Duration::ZERO, breaker.pass()).await.ok()
     }
@@ -234,8 +235,8 @@ mod tests {
             breaker.pass().await.away(None);
             longest = longest.max(start.elapsed());
         }
-        assert!(longest > LONGEST_WAIT / 3, "{longest:?}");
-        assert!(longest <= LONGEST_WAIT + Duration::from_millis(5), "{longest:?}");
+        assert!(longest > MAX_WAIT / 3, "{longest:?}");
+        assert!(longest <= MAX_WAIT + Duration::from_millis(5), "{longest:?}");
     }
 
     #[tokio::test(start_paused = true)]

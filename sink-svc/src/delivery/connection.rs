@@ -1,4 +1,4 @@
-//! Whether a binding's store takes results, as the binding's status shows it.
+//! Whether a binding's store accepts results, for the binding's status.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use tokio::time::Instant;
 
 use crate::kinds::Away;
 
-/// An idle binding whose store cannot be reached is probed at such intervals, growing.
+/// When the store of an idle binding cannot be reached, it is probed at growing intervals.
 const FIRST_PROBE_AFTER: Duration = Duration::from_secs(1);
-const LONGEST_PROBE_AFTER: Duration = Duration::from_secs(30);
+const MAX_PROBE_AFTER: Duration = Duration::from_secs(30);
 
-/// What the last probe and the last delivery have found.
+/// What the last probe and the last delivery found.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// Why the store cannot be reached; a probe that succeeds shows that it can again.
+    /// Why the store cannot be reached. A successful probe clears it.
     unreachable: Option<String>,
-    /// Why the store took nothing of the last delivery. That it can be reached says nothing about that: only
-    /// a delivery that succeeds does.
+    /// Why the store accepted nothing of the last delivery. Only a successful delivery clears it: that the
+    /// store can be reached does not mean that it accepts results.
     refusal: Option<String>,
     is_probing: bool,
     probe_at: Instant,
@@ -32,7 +32,7 @@ impl Connection {
             refusal: None,
             is_probing: false,
             probe_at: Instant::now(),
-            backoff: Backoff::new(FIRST_PROBE_AFTER, LONGEST_PROBE_AFTER),
+            backoff: Backoff::new(FIRST_PROBE_AFTER, MAX_PROBE_AFTER),
         }
     }
 
@@ -60,19 +60,19 @@ impl Connection {
         }
     }
 
-    /// Something was delivered.
+    /// A result was delivered.
     pub(super) fn delivered(&mut self) {
         self.reached();
         self.refusal = None;
     }
 
-    /// The store took none of the results of a delivery.
+    /// The store accepted none of the results of a delivery.
     pub(super) fn refused(&mut self, reason: String) {
         self.reached();
         self.refusal = Some(reason);
     }
 
-    /// The store was away when results were to be delivered.
+    /// The store was unavailable for a delivery.
     pub(super) fn away(&mut self, reason: String, shows_in_probe: bool) {
         match shows_in_probe {
             true => self.set_unreachable(reason),
@@ -116,7 +116,7 @@ mod tests {
         let mut connection = Connection::new();
         assert!(!connection.is_probe_due(), "nothing is wrong");
         connection.refused("answered 302".into());
-        tokio::time::advance(LONGEST_PROBE_AFTER).await;
+        tokio::time::advance(MAX_PROBE_AFTER).await;
         assert!(!connection.is_probe_due(), "a probe would tell nothing");
         connection.away("connection refused".into(), true);
         assert!(!connection.is_probe_due(), "not at once");

@@ -1,18 +1,18 @@
-//! From the outbox to the stores.
+//! Delivers results from the outbox to the stores.
 //!
 //! - `task`: delivers for one binding that this replica holds
-//! - `connection`: whether its store takes results, as its status shows it
-//! - `attempt`: an attempt, as its trace tells it
-//! - `settlement`: what is done with a result after an attempt
-//! - `queue`, `reading`: what it has read of the outbox
-//! - `breaker`: leaves alone who is away
-//! - `removed`: finds results whose binding is gone
+//! - `connection`: whether its store accepts results, for its status
+//! - `attempt`: an attempt, with its span
+//! - `settlement`: decides what happens to results after an attempt
+//! - `queue`, `read_cursor`: the results that it has read from the outbox
+//! - `breaker`: circuit breakers
+//! - `removed`: finds results whose binding was removed
 
 mod attempt;
 mod breaker;
 mod connection;
 mod queue;
-mod reading;
+mod read_cursor;
 mod removed;
 mod settlement;
 mod task;
@@ -34,14 +34,14 @@ use crate::metrics::Metrics;
 use crate::outbox::{DeadLettered, Outbox};
 use crate::trace::Stores;
 
-/// Why results of a removed binding die.
+/// The reason of dead letters whose binding was removed.
 pub(crate) const REMOVED: &str = "its sink was removed";
-/// Results that are buried with one transaction.
-const BURIED_AT_ONCE: u64 = 500;
-/// How long what is on its way may take when a binding stops.
+/// The maximum number of results that are dead-lettered in one transaction.
+const DEAD_LETTER_BATCH: u64 = 500;
+/// How long requests in flight may take when a binding stops.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What all couriers share.
+/// The state that all delivery tasks share.
 #[derive(Debug)]
 pub(crate) struct DeliveryContext {
     outbox: Outbox,
@@ -57,7 +57,7 @@ impl DeliveryContext {
         Self { outbox, http, breakers, metrics, stores }
     }
 
-    /// Delivers for a binding until its tenure ends.
+    /// Delivers for a binding for as long as this replica holds it.
     pub(crate) async fn run(self: Arc<Self>, binding: FunctionBinding, held: HeldBinding) {
         let id = binding.binding.as_ref().map(|binding| binding.id.clone()).unwrap_or_default();
         let kind = binding.binding.as_ref().map(|binding| binding.r#type.clone()).unwrap_or_default();
@@ -66,31 +66,31 @@ impl DeliveryContext {
         if tokio::time::timeout(FINISH_TIMEOUT, task.finish()).await.is_err() {
             tracing::debug!(binding = id, "what is on its way is not awaited; it is delivered again");
         }
-        self.outbox.forget_arrivals(&id);
+        self.outbox.remove_arrivals(&id);
         self.stores.remove(&id);
         if end == End::Removed
-            && let Err(error) = self.bury_all(&id, &kind).await
+            && let Err(error) = self.dead_letter_all(&id, &kind).await
         {
             tracing::warn!(binding = id, %error, "results of a removed sink wait; they are looked for later");
         }
     }
 
-    /// Makes all results of a removed binding dead letters.
-    async fn bury_all(&self, binding_id: &str, kind: &str) -> Result<()> {
+    /// Dead-letters all pending results of a removed binding.
+    async fn dead_letter_all(&self, binding_id: &str, kind: &str) -> Result<()> {
         loop {
-            let waiting = self.outbox.attempts(binding_id, BURIED_AT_ONCE).await?;
+            let waiting = self.outbox.attempts(binding_id, DEAD_LETTER_BATCH).await?;
             if waiting.is_empty() {
                 return Ok(());
             }
             let dead_lettered = waiting
                 .into_iter()
                 .map(|(seq, attempts)| DeadLettered::new(seq, attempts, REMOVED.to_owned()));
-            let count = self.outbox.bury(dead_lettered.collect()).await?;
+            let count = self.outbox.dead_letter(dead_lettered.collect()).await?;
             self.metrics.dead.with_label_values(&[kind]).inc_by(count);
         }
     }
 
-    /// Writes what became of results, however long that takes.
+    /// Writes a settlement, retrying until it succeeds.
     async fn record(&self, kind: &str, settlement: &Settlement) {
         let Settlement { delivered, postponed, dead_lettered } = settlement;
         let metrics = &self.metrics;
@@ -102,20 +102,20 @@ impl DeliveryContext {
             self.persist(|| self.outbox.postpone(postponed.clone())).await;
         }
         if !dead_lettered.is_empty() {
-            let count = self.persist(|| self.outbox.bury(dead_lettered.clone())).await;
+            let count = self.persist(|| self.outbox.dead_letter(dead_lettered.clone())).await;
             let reason = dead_lettered.first().map(|dead_lettered| dead_lettered.reason.as_str());
             tracing::warn!(kind, count, reason, "results became dead letters");
             metrics.dead.with_label_values(&[kind]).inc_by(count);
         }
     }
 
-    /// Writes again and again while the database is away. Gives how many rows it concerned.
+    /// Retries a write until it succeeds or the sink stops. Returns how many rows it has changed.
     async fn persist<F: Future<Output = Result<u64>>>(&self, write: impl Fn() -> F) -> u64 {
         let mut backoff = Backoff::reconnect();
         loop {
             match write().await {
                 Ok(count) => return count,
-                // The rows are still there; what they say is found out again.
+                // The rows are unchanged, so their results are delivered again.
                 Err(SinkError::Stopping) => return 0,
                 Err(error) => tracing::warn!(%error, "what became of results is not written yet"),
             }

@@ -1,4 +1,4 @@
-//! What a courier has read of the outbox and not yet delivered.
+//! The results that a delivery task has read from the outbox and not yet delivered.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -8,30 +8,30 @@ use super::settlement::is_too_old;
 use crate::kinds::{Batch, Policy};
 use crate::outbox::{PageLimits, Pending};
 
-/// What is read at once.
+/// The limits of one page.
 pub(super) const PAGE: PageLimits = PageLimits { rows: 1000, bytes: 8 << 20 };
-/// With less than this there is room for another page.
+/// Below this, there is room for another page.
 const LOW: PageLimits = PageLimits { rows: 500, bytes: 4 << 20 };
 
-/// A result that waits for its turn.
+/// A queued result.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) row: Pending,
-    /// When its store did not answer to it.
+    /// When a request with this result last got no answer.
     pub(super) unanswered_at: Option<Instant>,
 }
 
-/// Results of one binding.
+/// The queued results of one binding.
 #[derive(Debug)]
 pub(super) struct Queue {
     is_ordered: bool,
     waiting: VecDeque<Waiting>,
     waiting_bytes: i64,
-    /// All that wait, and those on their way: what is read again is known.
+    /// The results that are queued or in flight, so that they are not queued again.
     known: HashSet<i64>,
     is_being_read: bool,
-    /// What was forgotten since the reading began, which may have seen it.
-    forgotten_meanwhile: Vec<i64>,
+    /// The results that were released since the read began, which may still return them.
+    released_during_read: Vec<i64>,
 }
 
 impl Queue {
@@ -42,7 +42,7 @@ impl Queue {
             waiting_bytes: 0,
             known: HashSet::new(),
             is_being_read: false,
-            forgotten_meanwhile: Vec::new(),
+            released_during_read: Vec::new(),
         }
     }
 
@@ -55,33 +55,33 @@ impl Queue {
         self.waiting.is_empty()
     }
 
-    /// A reading of the outbox begins.
-    pub(super) fn begin_reading(&mut self) {
+    /// A read of the outbox begins.
+    pub(super) fn begin_read(&mut self) {
         self.is_being_read = true;
     }
 
-    /// Takes what was read, as far as it is new.
-    pub(super) fn end_reading(&mut self, rows: Vec<Pending>) {
+    /// Queues the rows that are not known yet.
+    pub(super) fn end_read(&mut self, rows: Vec<Pending>) {
         for row in rows {
             if self.known.insert(row.seq) {
                 self.push_back(Waiting { row, unanswered_at: None });
             }
         }
         self.is_being_read = false;
-        let forgotten = std::mem::take(&mut self.forgotten_meanwhile);
-        self.forget(forgotten);
+        let released = std::mem::take(&mut self.released_during_read);
+        self.release(released);
         if self.is_ordered {
-            // What was driven again has its old place.
+            // A redriven result has its old place.
             self.waiting.make_contiguous().sort_by_key(|waiting| waiting.row.seq);
         }
     }
 
-    /// Whether the next batch may go.
+    /// Whether the next batch may be sent.
     pub(super) fn is_due(&self, now_ms: i64) -> bool {
         self.waiting.front().is_some_and(|waiting| !self.is_ordered || waiting.row.due_at_ms <= now_ms)
     }
 
-    /// What goes next, at most a batch.
+    /// Takes the next batch.
     pub(super) fn next_batch(&mut self, batch: Batch) -> Vec<Waiting> {
         let rows = if self.is_ordered { 1 } else { batch.rows };
         let (mut taken, mut bytes) = (Vec::new(), 0_usize);
@@ -97,11 +97,12 @@ impl Queue {
         taken
     }
 
-    /// These have not got through. In order they keep their places; else others are tried before them.
+    /// Puts back results that were not delivered. If ordered, they keep their places; otherwise others are
+    /// tried first.
     pub(super) fn put_back(&mut self, rows: Vec<Waiting>) {
         if self.is_ordered {
             for waiting in rows {
-                // One that was driven again may have come before them meanwhile.
+                // A redriven result may have been queued before them in the meantime.
                 let place = self.waiting.partition_point(|other| other.row.seq < waiting.row.seq);
                 self.waiting_bytes += size(&waiting);
                 self.waiting.insert(place, waiting);
@@ -111,25 +112,25 @@ impl Queue {
         }
     }
 
-    /// Drops what waits: it is read again.
+    /// Drops the queued results, so that they are read again.
     pub(super) fn clear(&mut self) {
         self.waiting_bytes = 0;
         let dropped = std::mem::take(&mut self.waiting);
-        self.forget(dropped.into_iter().map(|waiting| waiting.row.seq));
+        self.release(dropped.into_iter().map(|waiting| waiting.row.seq));
     }
 
-    /// These are dealt with, or are read again when they are due.
-    pub(super) fn forget(&mut self, seqs: impl IntoIterator<Item = i64>) {
+    /// Releases results that are settled, or that are read again when they are due.
+    pub(super) fn release(&mut self, seqs: impl IntoIterator<Item = i64>) {
         for seq in seqs {
             if self.is_being_read {
-                self.forgotten_meanwhile.push(seq);
+                self.released_during_read.push(seq);
             } else {
                 self.known.remove(&seq);
             }
         }
     }
 
-    /// Takes out those that have waited for too long. They stay known until they are forgotten.
+    /// Takes the results that have waited too long. They stay known until they are released.
     pub(super) fn take_too_old(&mut self, policy: &Policy, now_ms: i64) -> Vec<Waiting> {
         if !self.waiting.iter().any(|waiting| is_too_old(&waiting.row, policy, now_ms)) {
             return Vec::new();
@@ -185,7 +186,7 @@ mod tests {
     #[test]
     fn batches_are_bounded_by_rows_and_by_bytes() {
         let mut queue = Queue::new(false);
-        queue.end_reading(vec![row(1, 5), row(2, 5), row(3, 8), row(4, 8), row(5, 99), row(6, 1)]);
+        queue.end_read(vec![row(1, 5), row(2, 5), row(3, 8), row(4, 8), row(5, 99), row(6, 1)]);
         let batches: Vec<_> = std::iter::repeat_with(|| seqs(&queue.next_batch(BATCH)))
             .take_while(|batch| !batch.is_empty())
             .collect();
@@ -196,13 +197,13 @@ mod tests {
     #[test]
     fn what_is_known_is_not_taken_again() {
         let mut queue = Queue::new(false);
-        queue.end_reading(vec![row(1, 1), row(2, 1)]);
+        queue.end_read(vec![row(1, 1), row(2, 1)]);
         let batch = queue.next_batch(BATCH);
-        queue.end_reading(vec![row(1, 1), row(2, 1), row(3, 1)]);
+        queue.end_read(vec![row(1, 1), row(2, 1), row(3, 1)]);
         assert_eq!(seqs(&queue.next_batch(BATCH)), [3]);
         queue.put_back(batch);
-        queue.forget([3]);
-        queue.end_reading(vec![row(3, 1)]);
+        queue.release([3]);
+        queue.end_read(vec![row(3, 1)]);
         assert_eq!(seqs(&queue.next_batch(BATCH)), [1, 2]);
         assert_eq!(seqs(&queue.next_batch(BATCH)), [3]);
     }
@@ -210,21 +211,21 @@ mod tests {
     #[test]
     fn what_was_dealt_with_while_it_was_read_does_not_come_back() {
         let mut queue = Queue::new(false);
-        queue.end_reading(vec![row(1, 1)]);
+        queue.end_read(vec![row(1, 1)]);
         let batch = queue.next_batch(BATCH);
-        queue.begin_reading();
-        queue.forget(seqs(&batch));
-        queue.end_reading(vec![row(1, 1)]);
+        queue.begin_read();
+        queue.release(seqs(&batch));
+        queue.end_read(vec![row(1, 1)]);
         assert!(queue.is_empty());
-        queue.end_reading(vec![row(1, 1)]);
+        queue.end_read(vec![row(1, 1)]);
         assert_eq!(seqs(&queue.next_batch(BATCH)), [1], "one that was postponed does");
     }
 
     #[test]
     fn in_order_the_first_holds_up_the_others() {
         let mut queue = Queue::new(true);
-        queue.end_reading(vec![row(2, 1), row(3, 1)]);
-        queue.end_reading(vec![row(1, 1)]);
+        queue.end_read(vec![row(2, 1), row(3, 1)]);
+        queue.end_read(vec![row(1, 1)]);
         let mut batch = queue.next_batch(BATCH);
         assert_eq!(seqs(&batch), [1], "one after the other");
         batch[0].row.due_at_ms = 100;
@@ -236,10 +237,10 @@ mod tests {
     #[test]
     fn in_order_what_comes_back_has_its_old_place() {
         let mut queue = Queue::new(true);
-        queue.end_reading(vec![row(2, 1), row(3, 1)]);
+        queue.end_read(vec![row(2, 1), row(3, 1)]);
         let batch = queue.next_batch(BATCH);
-        // Driven again while the other was on its way.
-        queue.end_reading(vec![row(1, 1)]);
+        // Redriven while the other was in flight.
+        queue.end_read(vec![row(1, 1)]);
         queue.put_back(batch);
         let order: Vec<_> = (0..3).flat_map(|_| seqs(&queue.next_batch(BATCH))).collect();
         assert_eq!(order, [1, 2, 3]);
@@ -248,11 +249,11 @@ mod tests {
     #[test]
     fn what_was_dropped_is_taken_again() {
         let mut queue = Queue::new(true);
-        queue.end_reading(vec![row(1, 1), row(2, 1)]);
+        queue.end_read(vec![row(1, 1), row(2, 1)]);
         let on_its_way = queue.next_batch(BATCH);
         queue.clear();
         assert_eq!((queue.is_empty(), queue.waiting_bytes), (true, 0));
-        queue.end_reading(vec![row(1, 1), row(2, 1)]);
+        queue.end_read(vec![row(1, 1), row(2, 1)]);
         assert_eq!(seqs(&queue.next_batch(BATCH)), [2], "not what is on its way");
         queue.put_back(on_its_way);
         assert_eq!(seqs(&queue.next_batch(BATCH)), [1]);
@@ -262,7 +263,7 @@ mod tests {
     fn old_ones_are_taken_out() {
         let policy = Policy { max_age_s: 1, ..Policy::default() };
         let mut queue = Queue::new(false);
-        queue.end_reading(vec![row(1, 1), row(500, 1), row(2, 1)]);
+        queue.end_read(vec![row(1, 1), row(500, 1), row(2, 1)]);
         assert_eq!(seqs(&queue.take_too_old(&policy, 1003)), [1, 2]);
         assert_eq!(seqs(&queue.next_batch(BATCH)), [500]);
     }

@@ -1,9 +1,9 @@
-//! Results whose binding is gone.
+//! Results whose binding was removed.
 //!
-//! A binding that is removed while it runs is told so by the registry. One that is removed while nobody
-//! runs it, or a result that comes late for it, is found here: something waits, and the registry, which
-//! is followed without a break, has not had the binding for a while. That it is not known yet, because
-//! the function is new, is then out of the question.
+//! When a binding is removed while it runs, the registry tells the replica that runs it. This module finds
+//! bindings that are removed while no replica runs them, and late results: there are pending results, and the
+//! registry, which is watched without a gap, has not had the binding for a while. So it cannot be a new
+//! binding that is not known yet.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -22,21 +22,21 @@ use super::DeliveryContext;
 use crate::error::Result;
 
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// Nobody here knows what kind it was.
+/// The kind of a removed binding is not known here.
 const UNKNOWN_KIND: &str = "unknown";
 
-/// Looks for results of removed bindings.
+/// Dead-letters results of removed bindings.
 #[derive(Debug)]
 pub(crate) struct RemovedBindings {
     context: Arc<DeliveryContext>,
     board: StatusBoard,
-    /// How long the registry must have been without a binding.
+    /// How long a binding must have been missing from the registry.
     after: Duration,
-    /// Bindings that something waits for and the registry does not have, and since when.
+    /// Bindings that have pending results and are missing from the registry, and since when.
     missing: HashMap<String, Instant>,
 }
 
-/// The sinks that there are, by function.
+/// The ids of the existing sinks, by function.
 #[derive(Debug, Default)]
 struct Sinks(HashMap<String, HashSet<String>>);
 
@@ -69,8 +69,8 @@ impl RemovedBindings {
         Self { context, board, after, missing: HashMap::new() }
     }
 
-    /// Looks for ever.
-    pub(crate) async fn keep_burying(mut self, registry: Channel) {
+    /// Runs forever.
+    pub(crate) async fn keep_dead_lettering(mut self, registry: Channel) {
         let sinks = Arc::new(Mutex::new(Sinks::default()));
         let knowledge = Readiness::default();
         let following = knowledge.condition("follows the registry");
@@ -83,7 +83,7 @@ impl RemovedBindings {
             loop {
                 tokio::time::sleep(SWEEP_INTERVAL).await;
                 if !knowledge.missing().is_empty() {
-                    // What it had meanwhile is not known.
+                    // What the registry had in the meantime is not known.
                     self.missing.clear();
                 } else if let Err(error) = self.sweep(&sinks).await {
                     tracing::debug!(%error, "removed sinks are not looked for; later again");
@@ -104,7 +104,7 @@ impl RemovedBindings {
             let since = *self.missing.entry(id.clone()).or_insert_with(Instant::now);
             if since.elapsed() >= self.after {
                 tracing::info!(binding = id, "the sink was removed; its results become dead letters");
-                self.context.bury_all(&id, UNKNOWN_KIND).await?;
+                self.context.dead_letter_all(&id, UNKNOWN_KIND).await?;
             }
         }
         Ok(())

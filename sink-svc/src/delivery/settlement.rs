@@ -1,4 +1,4 @@
-//! What is done with a result after an attempt to deliver it.
+//! Decides what happens to results after an attempt to deliver them.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use crate::kinds::{Outcome, Policy, Refusal};
 use crate::outbox::{DeadLettered, Pending, Postponement};
 
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
+const MAX_WAIT: Duration = Duration::from_secs(300);
 
-/// What is to be written about results.
+/// What to write about results.
 #[derive(Debug, Default)]
 pub(super) struct Settlement {
     pub(super) delivered: Vec<i64>,
@@ -19,7 +19,7 @@ pub(super) struct Settlement {
 }
 
 impl Settlement {
-    /// Judges what became of one result.
+    /// Adds the outcome of one result.
     pub(super) fn add(&mut self, row: &Pending, outcome: Outcome, policy: &Policy, now_ms: i64) {
         match outcome {
             Outcome::Delivered => self.delivered.push(row.seq),
@@ -38,14 +38,14 @@ impl Settlement {
         self.postponed.push(Postponement { seq: row.seq, attempts, due_at_ms, error: refusal.reason.into() });
     }
 
-    /// Why nothing was delivered, if results were refused and none was taken.
+    /// Why results were refused, if none was delivered.
     pub(super) fn only_refused(&self) -> Option<&str> {
         let last = self.dead_lettered.last().map(|dead_lettered| &dead_lettered.reason);
         let last = last.or_else(|| self.postponed.last().map(|postponement| &postponement.error));
         last.filter(|_| self.delivered.is_empty()).map(String::as_str)
     }
 
-    /// Gives up a result that has waited for too long.
+    /// Dead-letters a result that has waited too long.
     pub(super) fn too_old(&mut self, row: &Pending, policy: &Policy, last_problem: Option<&str>) {
         let age = format!("not delivered within {} s", policy.max_age_s);
         let problem = last_problem.or_else(|| (!row.last_error.is_empty()).then_some(&*row.last_error));
@@ -57,15 +57,15 @@ impl Settlement {
     }
 }
 
-/// Whether a result has waited for too long.
+/// Whether a result has waited too long.
 pub(super) fn is_too_old(row: &Pending, policy: &Policy, now_ms: i64) -> bool {
     let age_ms = now_ms.saturating_sub(row.received_at_ms);
     age_ms > in_ms(Duration::from_secs(policy.max_age_s))
 }
 
-/// How long a result waits after so many failed attempts.
+/// How long a result waits after this many failed attempts.
 fn wait_after(attempts: i32) -> Duration {
-    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+    let mut backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
     let waits = (0..attempts).map(|_| backoff.next_wait());
     waits.last().unwrap_or_default()
 }
@@ -125,7 +125,7 @@ mod tests {
                 }
             }
         }
-        assert!(wait_after(40) <= LONGEST_WAIT);
+        assert!(wait_after(40) <= MAX_WAIT);
         let mut settlement = Settlement::default();
         settlement.add(&row(0, 0), refused(None), &policy, NOW_MS);
         settlement.add(&row(0, 0), Outcome::Delivered, &policy, NOW_MS);

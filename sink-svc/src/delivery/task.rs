@@ -1,4 +1,4 @@
-//! The courier of one binding.
+//! The delivery task of one binding.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,17 +17,17 @@ use super::attempt::Attempt;
 use super::breaker::{Breaker, Pass};
 use super::connection::Connection;
 use super::queue::{PAGE, Queue, Waiting};
-use super::reading::Reading;
+use super::read_cursor::ReadCursor;
 use super::settlement::Settlement;
 use crate::error::Result;
 use crate::kinds::{self, Away, Batch, Delivery, FaultScope, Opened, Outcome, Policy, Refusal, Sink};
 use crate::outbox::Page;
 use crate::trace::Store;
 
-/// How often the outbox is read for what other replicas took, and for what has become due.
+/// How often the outbox is read for results that other replicas accepted or that have become due.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Delivers for one binding.
+/// Delivers the results of one binding.
 pub(super) struct DeliveryTask<'a> {
     context: Arc<DeliveryContext>,
     binding: FunctionBinding,
@@ -36,37 +36,37 @@ pub(super) struct DeliveryTask<'a> {
     policy: Policy,
     sink: Arc<dyn Sink>,
     store: Arc<Store>,
-    /// Of this binding alone.
+    /// The breaker of this binding.
     own: Arc<Breaker>,
-    /// Of all who deliver there.
+    /// The breaker of all bindings that deliver there.
     destination: Arc<Breaker>,
     report: &'a Report,
     queue: Queue,
-    /// What runs.
+    /// The operations in progress.
     work: FuturesUnordered<BoxFuture<'static, Done>>,
-    /// Those of them that are requests, until what became of their results is written.
+    /// How many of them are requests. A request counts until its settlement is written.
     requests: usize,
-    /// Results of one request at most, after a request that was too much for the store.
-    most_rows: usize,
-    reading: Reading,
-    /// In order: the lease has run out since the outbox was read.
+    /// The maximum number of results in one request. Reduced after requests that got no answer.
+    max_rows: usize,
+    cursor: ReadCursor,
+    /// If ordered: the lease has expired since the outbox was read.
     lapsed: bool,
     connection: Connection,
 }
 
-/// What has been done.
+/// An operation that has ended.
 enum Done {
     Described,
     Read(Result<Page>),
     Probed(Result<(), Away>),
-    /// A request has got no answer that says what became of its results.
+    /// A request got no answer that tells the outcomes of its results.
     Away {
         rows: Vec<Waiting>,
         sent: Instant,
         away: Away,
         attempt: Attempt,
     },
-    /// What became of results is written.
+    /// A settlement has been written.
     Recorded {
         rows: Vec<Waiting>,
         settlement: Settlement,
@@ -74,14 +74,14 @@ enum Done {
     },
 }
 
-/// Why it is decided what becomes of results.
+/// Why results were settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
-    /// Their store has answered.
+    /// The store answered.
     Answer,
-    /// A request with this one gets no answer, others do.
-    Silence,
-    /// They have waited for too long.
+    /// The store does not answer requests with this result, but it answers others.
+    NoAnswer,
+    /// They have waited too long.
     Age,
 }
 
@@ -104,14 +104,14 @@ impl<'a> DeliveryTask<'a> {
             report,
             work: FuturesUnordered::new(),
             requests: 0,
-            most_rows: usize::MAX,
-            reading: Reading::new(),
+            max_rows: usize::MAX,
+            cursor: ReadCursor::new(),
             lapsed: false,
             connection: Connection::new(),
         }
     }
 
-    /// Delivers until the tenure ends.
+    /// Delivers until the binding should stop.
     pub(super) async fn run(&mut self, held: &HeldBinding) -> End {
         let arrivals = self.context.outbox.arrivals(&self.id);
         let (own, destination) = (Arc::clone(&self.own), Arc::clone(&self.destination));
@@ -123,24 +123,24 @@ impl<'a> DeliveryTask<'a> {
             self.check_lease(held);
             self.read();
             let may_send = !self.lapsed && self.requests < self.max_requests() && self.queue.is_due(now_ms());
-            let awaits_lease = self.lapsed && self.is_still();
+            let awaits_lease = self.lapsed && self.has_nothing_in_progress();
             let passes = async { (own.pass().await, destination.pass().await) };
             tokio::select! {
                 end = held.ended() => return end,
-                Some(done) = self.work.next(), if !self.work.is_empty() => self.take(done),
+                Some(done) = self.work.next(), if !self.work.is_empty() => self.handle(done),
                 passes = passes, if may_send => {
-                    // It may have taken its time.
+                    // Waiting for the breakers may have taken long.
                     self.check_lease(held);
                     self.send(passes);
                 }
                 () = held.leased(), if awaits_lease => {}
-                () = arrivals.notified() => self.reading.go_on(),
+                () = arrivals.notified() => self.cursor.resume(),
                 _ = poll.tick() => self.poll(),
             }
         }
     }
 
-    /// Ends when what is on its way has arrived.
+    /// Waits for the operations in progress.
     pub(super) async fn finish(&mut self) {
         while self.work.next().await.is_some() {}
     }
@@ -152,34 +152,34 @@ impl<'a> DeliveryTask<'a> {
         }
     }
 
-    /// Results of one request.
+    /// The limits of one request.
     fn batch(&self) -> Batch {
         let batch = self.sink.batch();
-        Batch { rows: batch.rows.min(self.most_rows), ..batch }
+        Batch { rows: batch.rows.min(self.max_rows), ..batch }
     }
 
-    /// Without the lease another may deliver. In order, nothing is sent then; and when the lease is there
-    /// again, what was read before is read again, since the other may have delivered some of it.
+    /// Without the lease, another replica may deliver. An ordered binding then sends nothing. When it has the
+    /// lease again, it reads the outbox again, since the other replica may have delivered some results.
     fn check_lease(&mut self, held: &HeldBinding) {
         if !self.policy.ordered {
             return;
         }
-        // Unconstrained: that this task has done much is not an answer.
+        // Unconstrained, so that Tokio's task budget does not make a held lease look expired.
         let is_leased = unconstrained(held.leased()).now_or_never().is_some();
         self.lapsed |= !is_leased;
-        if self.lapsed && is_leased && self.is_still() {
+        if self.lapsed && is_leased && self.has_nothing_in_progress() {
             self.lapsed = false;
             self.queue.clear();
-            self.reading.start_over();
+            self.cursor.restart();
         }
     }
 
-    /// Whether nothing is on its way, neither to the store nor from the outbox.
-    fn is_still(&self) -> bool {
-        self.requests == 0 && !self.reading.is_under_way()
+    /// Whether there is neither a request in flight nor a read of the outbox.
+    fn has_nothing_in_progress(&self) -> bool {
+        self.requests == 0 && !self.cursor.is_in_progress()
     }
 
-    /// Keeps what this binding is, for when it is gone.
+    /// Stores the binding's description, which outlives the binding.
     fn describe(&self) {
         let (context, binding) = (Arc::clone(&self.context), self.binding.clone());
         self.work.push(Box::pin(async move {
@@ -188,30 +188,31 @@ impl<'a> DeliveryTask<'a> {
         }));
     }
 
-    /// Reads on, if there may be something and there is room for it.
+    /// Reads the next page, if there may be one and there is room for it.
     fn read(&mut self) {
         if self.lapsed || !self.queue.has_room() {
             return;
         }
-        let Some(after) = self.reading.begin() else { return };
-        self.queue.begin_reading();
+        let Some(after) = self.cursor.begin() else { return };
+        self.queue.begin_read();
         let (outbox, id) = (self.context.outbox.clone(), self.id.clone());
-        // In order, one that is not due holds up those behind it.
+        // If ordered, a result that is not due blocks those behind it.
         let due_ms = (!self.policy.ordered).then(now_ms);
         self.work.push(Box::pin(async move { Done::Read(outbox.page(&id, after, due_ms, PAGE).await) }));
     }
 
-    /// Asks the store whether it is there.
+    /// Probes the store.
     fn probe(&mut self) {
         self.connection.begin_probe();
         let sink = Arc::clone(&self.sink);
         self.work.push(Box::pin(async move { Done::Probed(sink.probe().await) }));
     }
 
-    /// Looks again at everything from the front, gives up what is too old, and at an idle store.
+    /// Reads the outbox from the start again, dead-letters results that are too old, and probes the store of
+    /// an idle binding if a probe is due.
     fn poll(&mut self) {
         if self.context.outbox.has_pending(&self.id) {
-            self.reading.start_over();
+            self.cursor.restart();
         }
         let old = self.queue.take_too_old(&self.policy, now_ms());
         if !old.is_empty() {
@@ -237,7 +238,7 @@ impl<'a> DeliveryTask<'a> {
         let (store, policy) = (Arc::clone(&self.store), self.policy.clone());
         self.work.push(Box::pin(async move {
             let attempt = Attempt::begin(&store, &rows);
-            let deliveries: Vec<_> = rows.iter().map(to_parcel).collect();
+            let deliveries: Vec<_> = rows.iter().map(to_delivery).collect();
             let sent = Instant::now();
             let outcomes = attempt.deliver(&*sink, &deliveries).await;
             let duration = context.metrics.request_duration.with_label_values(&[&store.kind]);
@@ -266,7 +267,7 @@ impl<'a> DeliveryTask<'a> {
         }));
     }
 
-    /// Writes what was decided without a request.
+    /// Writes a settlement that does not come from an answer.
     fn record(&self, rows: Vec<Waiting>, settlement: Settlement, cause: Cause) {
         let (context, kind) = (Arc::clone(&self.context), self.kind.clone());
         self.work.push(Box::pin(async move {
@@ -275,30 +276,30 @@ impl<'a> DeliveryTask<'a> {
         }));
     }
 
-    fn take(&mut self, done: Done) {
+    fn handle(&mut self, done: Done) {
         match done {
             Done::Described => {}
-            Done::Read(page) => self.take_page(page),
+            Done::Read(page) => self.handle_page(page),
             Done::Probed(outcome) => {
                 self.connection.probed(outcome);
                 self.report_connection();
             }
-            Done::Away { rows, sent, away, attempt } => self.take_back(rows, sent, away, &attempt),
-            Done::Recorded { rows, settlement, cause } => self.take_recorded(rows, settlement, cause),
+            Done::Away { rows, sent, away, attempt } => self.handle_away(rows, sent, away, &attempt),
+            Done::Recorded { rows, settlement, cause } => self.handle_recorded(rows, settlement, cause),
         }
     }
 
-    fn take_page(&mut self, page: Result<Page>) {
+    fn handle_page(&mut self, page: Result<Page>) {
         let page = page.unwrap_or_else(|error| {
             tracing::debug!(binding = self.id, %error, "the outbox is not read; later again");
             Page { rows: Vec::new(), more: false }
         });
-        self.reading.end(page.rows.last().map(|row| row.seq), page.more);
-        self.queue.end_reading(page.rows);
+        self.cursor.end(page.rows.last().map(|row| row.seq), page.more);
+        self.queue.end_read(page.rows);
     }
 
-    /// Nothing is known of these. Who is away is not asked again for each of them.
-    fn take_back(&mut self, mut rows: Vec<Waiting>, sent: Instant, away: Away, attempt: &Attempt) {
+    /// Puts back the results of a request that got no answer, unless the result itself is the cause.
+    fn handle_away(&mut self, mut rows: Vec<Waiting>, sent: Instant, away: Away, attempt: &Attempt) {
         let metrics = &self.context.metrics;
         metrics.failed_attempts.with_label_values(&[self.kind.as_str(), "away"]).inc();
         let reason = String::from(away.reason);
@@ -306,7 +307,7 @@ impl<'a> DeliveryTask<'a> {
             tracing::debug!(binding = self.id, waited = ?sent.elapsed(), "a result silences its store");
             let mut settlement = judge(&rows, vec![Outcome::Refused(Refusal::new(&reason))], &self.policy);
             attempt.settlement(&mut settlement);
-            self.record(rows, settlement, Cause::Silence);
+            self.record(rows, settlement, Cause::NoAnswer);
         } else {
             self.requests -= 1;
             self.queue.put_back(rows);
@@ -315,22 +316,23 @@ impl<'a> DeliveryTask<'a> {
         self.report_connection();
     }
 
-    /// Whether this is one result to which its store gives no answer again, having answered to others of
-    /// this binding in between. Of several, to which it gives none again, one is looked for by halves.
+    /// Whether this is a single result that got no answer again, although the store has answered other
+    /// requests of this binding in between. If several results got no answer again, the cause is found by
+    /// bisection.
     fn is_cause(&mut self, rows: &mut [Waiting]) -> bool {
         let now = Instant::now();
         let before = rows.iter_mut().filter_map(|waiting| waiting.unanswered_at.replace(now)).max();
         match (before, rows.len()) {
             (Some(before), 1) => self.own.answered_since(before),
             (Some(_), count) => {
-                self.most_rows = count / 2;
+                self.max_rows = count / 2;
                 false
             }
             (None, _) => false,
         }
     }
 
-    fn take_recorded(&mut self, rows: Vec<Waiting>, settlement: Settlement, cause: Cause) {
+    fn handle_recorded(&mut self, rows: Vec<Waiting>, settlement: Settlement, cause: Cause) {
         if cause != Cause::Age {
             let refused = (settlement.postponed.len() + settlement.dead_lettered.len()) as u64;
             let failed = &self.context.metrics.failed_attempts;
@@ -339,23 +341,23 @@ impl<'a> DeliveryTask<'a> {
         match cause {
             Cause::Answer => {
                 self.requests -= 1;
-                // Not all at once: what was too much may still wait.
-                self.most_rows = self.most_rows.saturating_mul(2);
+                // Gradually: the result that was too much may still be queued.
+                self.max_rows = self.max_rows.saturating_mul(2);
                 match settlement.only_refused() {
                     Some(reason) => self.connection.refused(reason.to_owned()),
                     None => self.connection.delivered(),
                 }
                 self.report_connection();
             }
-            Cause::Silence => self.requests -= 1,
+            Cause::NoAnswer => self.requests -= 1,
             Cause::Age => {}
         }
         if !settlement.delivered.is_empty() {
             self.report.active();
         }
         if !self.policy.ordered {
-            // What is postponed is read again when it is due.
-            self.queue.forget(rows.iter().map(|waiting| waiting.row.seq));
+            // Postponed results are read again when they are due.
+            self.queue.release(rows.iter().map(|waiting| waiting.row.seq));
             return;
         }
         for mut waiting in rows {
@@ -365,7 +367,7 @@ impl<'a> DeliveryTask<'a> {
                     waiting.row.due_at_ms = postponed.due_at_ms;
                     self.queue.put_back(vec![waiting]);
                 }
-                None => self.queue.forget([waiting.row.seq]),
+                None => self.queue.release([waiting.row.seq]),
             }
         }
     }
@@ -386,6 +388,6 @@ fn judge(rows: &[Waiting], outcomes: Vec<Outcome>, policy: &Policy) -> Settlemen
     settlement
 }
 
-fn to_parcel(waiting: &Waiting) -> Delivery {
+fn to_delivery(waiting: &Waiting) -> Delivery {
     Delivery { invocation_id: waiting.row.invocation_id.clone(), result: waiting.row.result.clone() }
 }

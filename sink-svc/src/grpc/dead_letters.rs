@@ -64,16 +64,16 @@ impl DeadLetters for Handler {
         // A result for a removed sink would only be dead-lettered again.
         let existing = self.existing(&letters, deadline).await?;
         let mut failures = not_found(&selection, &letters);
-        let (mut redriven, mut rooms) = (Vec::new(), Vec::new());
+        let (mut redriven, mut reservations) = (Vec::new(), Vec::new());
         for letter in letters {
             if !existing.contains(&letter.binding_id) {
                 failures.push(RedriveFailure { id: letter.id, reason: REMOVED.to_owned() });
                 continue;
             }
-            match self.outbox.room(Amount { rows: 1, bytes: letter.size }) {
-                Some(room) => {
+            match self.outbox.reserve(Amount { rows: 1, bytes: letter.size }) {
+                Some(reservation) => {
                     redriven.push(letter);
-                    rooms.push(room);
+                    reservations.push(reservation);
                 }
                 None => {
                     failures.push(RedriveFailure { id: letter.id, reason: SinkError::Full.to_string() });
@@ -83,7 +83,7 @@ impl DeadLetters for Handler {
         let span = redrive_span(&redriven);
         let trace = TraceParent::of(&span).or_else(TraceParent::current);
         let ids = redriven.into_iter().map(|letter| letter.id).collect();
-        let redriven = self.outbox.redrive(ids, trace, rooms).await;
+        let redriven = self.outbox.redrive(ids, trace, reservations).await;
         let redriven = redriven.inspect_err(|_| telemetry::failed(&span, "redrive_failed"))?;
         self.metrics.redriven.inc_by(redriven);
         Ok(Response::new(RedriveDeadLettersResponse { redriven: to_u32(redriven), failures }))

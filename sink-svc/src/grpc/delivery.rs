@@ -27,14 +27,14 @@ impl Delivery for Handler {
 }
 
 impl Handler {
-    /// A span for each sink, from which its delivery is found. Without spans it is found from what the
-    /// caller has told.
+    /// Begins a span for each sink, to which its delivery attempts are linked. Without it, they are linked to
+    /// the caller's span.
     fn begin_spans(&self, arrival: &mut Arrival) -> Vec<Span> {
-        let Some(told) = TraceParent::current() else { return Vec::new() };
+        let Some(parent) = TraceParent::current() else { return Vec::new() };
         let (invocation_id, bytes) = (&arrival.invocation_id, arrival.result.len());
         let spans = arrival.sinks.iter_mut().map(|sink| {
             let span = self.stores.enqueue_span(&sink.binding_id, invocation_id, bytes);
-            sink.trace = Some(TraceParent::of(&span).unwrap_or(told));
+            sink.trace = Some(TraceParent::of(&span).unwrap_or(parent));
             span
         });
         spans.collect()
@@ -69,7 +69,7 @@ fn decode(request: DeliverRequest) -> Result<Arrival, SinkError> {
     })
 }
 
-/// Whether stores of all kinds take it as a name.
+/// Whether stores of all kinds accept `text` as an id.
 fn is_invocation_id(text: &str) -> bool {
     text.len() <= MAX_INVOCATION_ID && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }

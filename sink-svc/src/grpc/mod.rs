@@ -18,6 +18,6 @@ pub(crate) struct Handler {
     pub(crate) http: Http,
     pub(crate) metrics: Metrics,
     pub(crate) stores: Stores,
-    /// How the bindings of all replicas do.
+    /// Finds the statuses of bindings on all replicas.
     pub(crate) lookup: Lookup,
 }

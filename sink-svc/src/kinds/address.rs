@@ -1,4 +1,4 @@
-//! Addresses of stores, which may hold a user and a password.
+//! URLs of stores, which may contain a user and a password.
 
 use mesh::endpoint::check_host;
 use serde::{Deserialize, Deserializer};
@@ -6,12 +6,12 @@ use url::{Position, Url};
 
 use mesh::bindings::refuse_redacted;
 
-/// A URL that is only shown without the user and the password in it.
+/// A URL that is shown without its user and password.
 #[derive(Clone)]
 pub(super) struct Address(Url);
 
 impl<'de> Deserialize<'de> for Address {
-    /// The error about a text that is not a URL does not show it.
+    /// The error for an invalid URL does not contain the URL.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let problem = |error| serde::de::Error::custom(format!("url: {error}"));
@@ -20,7 +20,7 @@ impl<'de> Deserialize<'de> for Address {
 }
 
 impl Address {
-    /// The URL itself, for where it is used.
+    /// The URL, with user and password.
     pub(super) fn url(&self) -> &Url {
         &self.0
     }
@@ -30,13 +30,13 @@ impl Address {
         origin(&self.0)
     }
 
-    /// Whether it holds a user or a password.
+    /// Whether it contains a user or a password.
     pub(super) fn has_user(&self) -> bool {
         !self.0.username().is_empty() || self.0.password().is_some()
     }
 
-    /// Refuses what can never be connected to, with the reason, and secrets that are only shown. `form` is what is
-    /// expected.
+    /// Refuses URLs that can never be connected to, and placeholders instead of secrets. The error says why,
+    /// and that `form` is expected.
     pub(super) fn check(&self, schemes: &[&str], form: &str) -> Result<(), String> {
         self.problem(schemes).map_or(Ok(()), |problem| Err(format!("url: {problem}; expected {form}")))?;
         refuse_redacted([("url", Some(self.0.username())), ("url", self.0.password())])
@@ -44,21 +44,21 @@ impl Address {
 
     fn problem(&self, schemes: &[&str]) -> Option<String> {
         if !schemes.contains(&self.0.scheme()) {
-            // Of `localhost:5984/db` the host is taken for a scheme.
+            // In `localhost:5984/db`, the host is parsed as a scheme.
             return Some(format!("unknown scheme {:?}", self.0.scheme()));
         }
         if self.0.port() == Some(0) {
             return Some("port 0 cannot be connected to".into());
         }
         match self.0.host_str().unwrap_or_default() {
-            // An IPv6 address, which has been parsed.
+            // An IPv6 address, which the parser has checked.
             host if host.starts_with('[') => None,
             host => check_host(host).err(),
         }
     }
 }
 
-/// Without user and password.
+/// Without user, password, query and fragment.
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&without_secrets(&self.0))

@@ -1,8 +1,8 @@
 //! A CouchDB database: each result becomes a document.
 //!
-//! The document is the result itself, and its `_id` is the invocation's id, so that a repeat is a
-//! conflict. A result that is not an object becomes `{"result": ...}`; so does an object with a member whose
-//! name begins with `_`, which CouchDB keeps for itself.
+//! The document is the result itself, and its `_id` is the invocation's id, so that a repeat is a conflict. A
+//! result that is not an object becomes `{"result": ...}`; so does an object with a member whose name begins
+//! with `_`, which CouchDB reserves.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,26 +17,26 @@ use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use url::Url;
 
 use super::address::Address;
-use super::http::{Answer, Http, send, takes_nothing};
+use super::http::{Answer, Http, refuses_all_requests, send};
 use super::{Away, Batch, Delivery, FaultScope, Outcome, Sink};
 
 const FORM: &str = "http://host:5984/database";
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// A probe is a small question.
+/// Shorter than [`TIMEOUT`], since a probe is a small request.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_PROBE_ANSWER: usize = 4 << 10;
-/// What is said of 500 documents.
+/// Enough for the outcomes of 500 documents.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// Which database, and as whom.
+/// The parameters of a CouchDB sink.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Params {
     /// The database: `http://host:5984/name`.
     url: Address,
-    /// The user, if the database asks for one.
+    /// The user, if the database requires one.
     username: Option<String>,
-    /// His password.
+    /// The user's password.
     password: Option<Secret>,
 }
 
@@ -56,7 +56,7 @@ impl Params {
     }
 }
 
-/// A database.
+/// A CouchDB database.
 #[derive(Debug)]
 struct Database {
     params: Params,
@@ -64,7 +64,7 @@ struct Database {
     http: Http,
 }
 
-/// What CouchDB says of a document, or of a whole request that it refuses.
+/// CouchDB's answer for one document, or for a whole request that it refuses.
 #[derive(Debug, Deserialize)]
 struct DocumentError {
     #[serde(default)]
@@ -75,14 +75,14 @@ struct DocumentError {
 }
 
 impl DocumentError {
-    /// Why it refuses; a document that it has already is none of that.
+    /// Why CouchDB refuses the document. A conflict is not a refusal: CouchDB has the document already.
     fn refusal(&self) -> Option<String> {
         let error = self.error.as_ref().filter(|error| *error != "conflict")?;
         Some(format!("{error}: {}", self.reason))
     }
 }
 
-/// The database that the parameters name.
+/// Opens the database that the parameters name.
 pub(super) fn open(
     params: BindingParams<'_>,
     http: &Http,
@@ -103,23 +103,24 @@ impl Database {
         Ok(Self { params, bulk, http: http.clone() })
     }
 
-    /// Asks, as the user who is named. An answer that says that the database is away is an error.
-    async fn ask(&self, request: reqwest::RequestBuilder, most: usize) -> Result<Answer, Away> {
+    /// Sends a request with the user's credentials. An answer that means that the database is unavailable is
+    /// an error.
+    async fn ask(&self, request: reqwest::RequestBuilder, max_bytes: usize) -> Result<Answer, Away> {
         let request = match &self.params.username {
             Some(username) => request.basic_auth(username, self.params.password.as_ref().map(Secret::expose)),
             None => request,
         };
-        let answer = send(request, most).await.map_err(|away| away.at(&self.params.url))?;
+        let answer = send(request, max_bytes).await.map_err(|away| away.at(&self.params.url))?;
         if answer.status == StatusCode::NOT_FOUND {
             return Err(Away::new(FaultScope::Binding, &format!("no database {}", self.params.url)));
         }
-        match trouble(answer.status) {
+        match fault_scope(answer.status) {
             Some(scope) => Err(answer.away(scope).at(&self.params.url)),
             None => Ok(answer),
         }
     }
 
-    /// Posts documents with one request.
+    /// Posts documents in one request.
     async fn post(&self, documents: &[Document<'_>]) -> Result<Answer, Away> {
         let mut body = br#"{"docs":["#.to_vec();
         for (position, document) in documents.iter().enumerate() {
@@ -134,24 +135,23 @@ impl Database {
     }
 }
 
-/// FaultScope trouble a status is that says nothing of the documents. One that is about this request is
-/// nobody's.
-fn trouble(status: StatusCode) -> Option<FaultScope> {
+/// Whom a status concerns that says nothing about the documents. `None` if the status is about this request.
+fn fault_scope(status: StatusCode) -> Option<FaultScope> {
     match status.as_u16() {
-        _ if takes_nothing(status) => Some(FaultScope::Binding),
+        _ if refuses_all_requests(status) => Some(FaultScope::Binding),
         403 | 404 | 405 | 410 => Some(FaultScope::Binding),
         500.. => Some(FaultScope::Unknown),
         _ => None,
     }
 }
 
-/// What became of the documents of a request that was taken as a whole.
+/// The outcomes of the documents in a request that was accepted as a whole, by invocation id.
 fn read_outcomes(answer: &Answer) -> Result<HashMap<String, Outcome>, Away> {
-    let told: Vec<DocumentError> = serde_json::from_slice(&answer.body)
+    let documents: Vec<DocumentError> = serde_json::from_slice(&answer.body)
         .map_err(|_| Away::new(FaultScope::Unknown, "it broke off its answer, or does not speak CouchDB"))?;
-    let outcomes = told.into_iter().map(|told| {
-        let outcome = told.refusal().map_or(Outcome::Delivered, |reason| Outcome::refused(&reason));
-        (told.id, outcome)
+    let outcomes = documents.into_iter().map(|document| {
+        let outcome = document.refusal().map_or(Outcome::Delivered, |reason| Outcome::refused(&reason));
+        (document.id, outcome)
     });
     Ok(outcomes.collect())
 }
@@ -195,32 +195,32 @@ impl Sink for Database {
             if matches!(answer.status, StatusCode::CREATED | StatusCode::ACCEPTED | StatusCode::OK) {
                 outcomes.extend(read_outcomes(&answer).map_err(|away| away.at(&self.params.url))?);
             } else if part.len() > 1 && !answer.status.is_redirection() {
-                // One document spoils it for the others: it is found by halves.
+                // One document makes the whole request fail: it is found by bisection.
                 let (front, back) = part.split_at(part.len() / 2);
                 parts.extend([front, back]);
             } else {
                 let detail = serde_json::from_slice::<DocumentError>(&answer.body).ok();
-                let refusal = answer.refusal(detail.and_then(|told| told.refusal()));
+                let refusal = answer.refusal(detail.and_then(|error| error.refusal()));
                 let refused =
                     part.iter().map(|document| (document.invocation_id.to_owned(), refusal.clone()));
                 outcomes.extend(refused);
             }
         }
-        let unsaid = || Outcome::refused("it did not say what became of this document");
+        let missing = || Outcome::refused("it did not say what became of this document");
         let outcome =
-            |delivery: &Delivery| outcomes.get(&delivery.invocation_id).cloned().unwrap_or_else(unsaid);
+            |delivery: &Delivery| outcomes.get(&delivery.invocation_id).cloned().unwrap_or_else(missing);
         Ok(deliveries.iter().map(outcome).collect())
     }
 }
 
-/// The text of a document.
+/// A document as JSON text.
 struct Document<'a> {
     invocation_id: &'a str,
     text: Vec<u8>,
 }
 
 impl<'a> Document<'a> {
-    /// The document of a result, which is put together from its text as it is.
+    /// Builds the document from the result's text, which is kept as it is.
     fn of(delivery: &'a Delivery) -> Result<Self, String> {
         let result = delivery.result.trim_ascii();
         let is_document = is_document(result).map_err(|error| format!("the result is no JSON: {error}"))?;
@@ -245,7 +245,7 @@ impl<'a> Document<'a> {
     }
 }
 
-/// Whether a JSON text is an object none of whose members CouchDB keeps for itself.
+/// Whether a JSON text is an object without members that CouchDB reserves.
 fn is_document(text: &[u8]) -> serde_json::Result<bool> {
     struct Members;
     impl<'de> Visitor<'de> for Members {
@@ -256,12 +256,12 @@ fn is_document(text: &[u8]) -> serde_json::Result<bool> {
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<bool, A::Error> {
-            let mut all_are_ours = true;
-            // A name that is written with escapes is read here as CouchDB reads it.
+            let mut all_allowed = true;
+            // Escapes in names are decoded, as CouchDB does.
             while let Some((name, IgnoredAny)) = members.next_entry::<String, _>()? {
-                all_are_ours &= !name.starts_with('_');
+                all_allowed &= !name.starts_with('_');
             }
-            Ok(all_are_ours)
+            Ok(all_allowed)
         }
     }
     let mut reader = serde_json::Deserializer::from_slice(text);
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_trouble_a_status_is() {
+    fn fault_scopes_of_statuses() {
         for (status, expected) in [
             (201, None),
             (302, None),
@@ -369,7 +369,7 @@ mod tests {
             (500, Some(FaultScope::Unknown)),
         ] {
             let status = StatusCode::from_u16(status).expect("a status");
-            assert_eq!(trouble(status), expected, "{status}");
+            assert_eq!(fault_scope(status), expected, "{status}");
         }
     }
 
@@ -377,8 +377,8 @@ mod tests {
     fn answers_of_documents() {
         let body = r#"[{"ok":true,"id":"a","rev":"1-x"},{"id":"b","error":"conflict","reason":"Document update conflict."},
             {"id":"c","error":"forbidden","reason":"not today"}]"#;
-        let told: Vec<DocumentError> = serde_json::from_str(body).expect("CouchDB's form");
-        let refusals: Vec<_> = told.iter().map(DocumentError::refusal).collect();
+        let documents: Vec<DocumentError> = serde_json::from_str(body).expect("CouchDB's form");
+        let refusals: Vec<_> = documents.iter().map(DocumentError::refusal).collect();
         assert_eq!(refusals, [None, None, Some("forbidden: not today".to_owned())]);
     }
 }

@@ -1,4 +1,4 @@
-//! What the kinds that speak HTTP share.
+//! HTTP requests of sinks.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,29 +14,29 @@ use super::address::without_secrets;
 use super::{Away, FaultScope, Outcome, Refusal};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Whoever asks us to wait for longer is asked again all the same.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(600);
+/// Longer waits that a store asks for are cut to this.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 
-/// Whoever redirects may mean to be asked elsewhere for ever, or send us somewhere inside our own network.
+/// Redirects may be permanent, or point into our own network.
 const NO_REDIRECTS: &str = "sinks do not follow redirects; set the url to the address that takes results";
 
-/// Makes the requests of all bindings, which share its connections. Clones are the same one.
+/// The HTTP client of all bindings, which share its connections. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Http(reqwest::Client);
 
-/// A store's answer.
+/// A store's response.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    /// Where it points, without secrets.
+    /// The target of a redirect, without secrets.
     redirect: Option<String>,
     retry_after: Option<Duration>,
-    /// At most as much of it as was wanted.
+    /// Truncated to the limit of the request.
     pub(super) body: Bytes,
 }
 
 impl Http {
-    /// A new one, for a whole process.
+    /// Creates the client of a process.
     pub(crate) fn new() -> reqwest::Result<Self> {
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(mesh::tls::web())
@@ -47,20 +47,20 @@ impl Http {
         Ok(Self(client))
     }
 
-    /// FaultScope requests these are.
+    /// The client, to build requests with.
     pub(super) fn client(&self) -> &reqwest::Client {
         &self.0
     }
 }
 
-/// Sends a request, and reads at most `most` bytes of the answer's body. It is a span of the current trace,
-/// of which the store is told.
-pub(super) async fn send(request: reqwest::RequestBuilder, most: usize) -> Result<Answer, Away> {
+/// Sends a request and reads at most `max_bytes` of the response's body. The request is a span of the current
+/// trace; its context is sent to the store.
+pub(super) async fn send(request: reqwest::RequestBuilder, max_bytes: usize) -> Result<Answer, Away> {
     let (client, request) = request.build_split();
     let mut request = request.map_err(no_answer)?;
     let span = WebSpan::new(request.method().as_str(), request.url());
     span.span().in_scope(|| telemetry::inject_current(request.headers_mut()));
-    let answer = exchange(&client, request, most).instrument(span.span().clone()).await;
+    let answer = exchange(&client, request, max_bytes).instrument(span.span().clone()).await;
     match &answer {
         Ok(answer) => span.answered(answer.status.as_u16()),
         Err(_) => span.no_answer(),
@@ -68,45 +68,50 @@ pub(super) async fn send(request: reqwest::RequestBuilder, most: usize) -> Resul
     answer
 }
 
-async fn exchange(client: &reqwest::Client, request: reqwest::Request, most: usize) -> Result<Answer, Away> {
+async fn exchange(
+    client: &reqwest::Client,
+    request: reqwest::Request,
+    max_bytes: usize,
+) -> Result<Answer, Away> {
     let mut response = client.execute(request).await.map_err(no_answer)?;
     let status = response.status();
     let retry_after = retry_after(response.headers(), SystemTime::now());
     let redirect = redirect_target(response.url(), status, response.headers());
     let mut body = BytesMut::new();
-    // The status has been said; what is missing of the body changes nothing of it.
+    // The status is known; an incomplete body does not change it.
     while let Ok(Some(chunk)) = response.chunk().await {
-        let room = most.saturating_sub(body.len());
-        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if body.len() == most {
+        let remaining = max_bytes.saturating_sub(body.len());
+        body.extend_from_slice(&chunk[..chunk.len().min(remaining)]);
+        if body.len() == max_bytes {
             break;
         }
     }
     Ok(Answer { status, redirect, retry_after, body: body.freeze() })
 }
 
-/// Whoever cannot be connected to is away for all. One who then says nothing may be there for others.
+/// A store that cannot be connected to is unavailable for all bindings. One that connects and does not answer
+/// may answer others.
 fn no_answer(error: reqwest::Error) -> Away {
     let is_connect = error.is_connect();
     let scope = if is_connect { FaultScope::Destination } else { FaultScope::Unknown };
-    // A store that accepts a connection may still answer no request.
-    Away { shows_in_probe: is_connect, ..Away::new(scope, &in_words(error)) }
+    // A store that accepts connections may still not answer requests.
+    Away { shows_in_probe: is_connect, ..Away::new(scope, &error_chain(error)) }
 }
 
-/// Whether a status says that nothing is taken from us now, whatever we send.
-pub(super) fn takes_nothing(status: StatusCode) -> bool {
+/// Whether a status means that the store accepts nothing from us now, whatever we send.
+pub(super) fn refuses_all_requests(status: StatusCode) -> bool {
     matches!(status.as_u16(), 401 | 408 | 429 | 502..=504)
 }
 
 impl Answer {
-    /// It says that the store is away.
+    /// The error that this response stands for: the store is unavailable.
     pub(super) fn away(&self, scope: FaultScope) -> Away {
         let retry_after = self.retry_after;
-        Away { retry_after, shows_in_probe: false, ..Away::new(scope, &self.in_words()) }
+        Away { retry_after, shows_in_probe: false, ..Away::new(scope, &self.summary()) }
     }
 
-    /// What it says, for people. Its body is left out: it may repeat what we sent.
-    fn in_words(&self) -> String {
+    /// A summary for people. Without the body, which may repeat what we sent.
+    fn summary(&self) -> String {
         let status = self.status;
         match (&self.redirect, is_redirect(status)) {
             (Some(target), _) => format!("answered {status}, a redirect to {target}: {NO_REDIRECTS}"),
@@ -115,11 +120,11 @@ impl Answer {
         }
     }
 
-    /// It does not take the result, because of `detail`. A redirect is the same each time.
+    /// The refusal that this response stands for. Redirects are final.
     pub(super) fn refusal(&self, detail: Option<String>) -> Outcome {
         let reason = match detail {
-            Some(detail) => format!("{}: {detail}", self.in_words()),
-            None => self.in_words(),
+            Some(detail) => format!("{}: {detail}", self.summary()),
+            None => self.summary(),
         };
         let is_final = self.status.is_redirection();
         Outcome::Refused(Refusal { is_final, retry_after: self.retry_after, ..Refusal::new(&reason) })
@@ -130,38 +135,38 @@ fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 300..=303 | 305 | 307 | 308)
 }
 
-/// Where a redirect points, without secrets.
+/// The target of a redirect, without secrets.
 fn redirect_target(from: &Url, status: StatusCode, headers: &HeaderMap) -> Option<String> {
     let location = headers.get(LOCATION).filter(|_| status.is_redirection())?;
     let target = from.join(location.to_str().ok()?).ok()?;
     target.has_host().then(|| without_secrets(&target))
 }
 
-/// When the store wants us back: in so many seconds, or at a date.
+/// How long the store asks us to wait: `Retry-After` is a number of seconds or a date.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default(),
     };
-    Some(wait.min(LONGEST_RETRY_AFTER))
+    Some(wait.min(MAX_RETRY_AFTER))
 }
 
-/// An error with its causes, since reqwest's own words do not say what happened; without the URL, which
-/// may hold a password.
-fn in_words(error: reqwest::Error) -> String {
+/// An error with its causes, since reqwest's own message does not say what happened. Without the URL, which
+/// may contain a password.
+fn error_chain(error: reqwest::Error) -> String {
     let error = error.without_url();
     if error.is_timeout() {
         return "it did not answer in time".to_owned();
     }
-    let mut words = error.to_string();
+    let mut message = error.to_string();
     let mut cause = std::error::Error::source(&error);
     while let Some(error) = cause {
-        words.push_str(": ");
-        words.push_str(&error.to_string());
+        message.push_str(": ");
+        message.push_str(&error.to_string());
         cause = error.source();
     }
-    words
+    message
 }
 
 #[cfg(test)]
@@ -179,7 +184,7 @@ mod tests {
             (" 0 ", Some(seconds(0))),
             ("Wed, 21 Oct 2015 07:29:30 GMT", Some(seconds(90))),
             ("Wed, 21 Oct 2015 07:00:00 GMT", Some(seconds(0))),
-            ("99999999", Some(LONGEST_RETRY_AFTER)),
+            ("99999999", Some(MAX_RETRY_AFTER)),
             ("soon", None),
             ("-1", None),
         ] {
@@ -210,7 +215,7 @@ mod tests {
             let redirect = redirect_target(&from, status, &headers);
             let answer = Answer { status, redirect, retry_after: None, body: Bytes::new() };
             let rest = if expected.is_empty() { "" } else { NO_REDIRECTS };
-            assert_eq!(answer.in_words(), format!("answered {status}{expected}{rest}"), "{location:?}");
+            assert_eq!(answer.summary(), format!("answered {status}{expected}{rest}"), "{location:?}");
             let Outcome::Refused(refusal) = answer.refusal(None) else { panic!("{status} is taken") };
             assert_eq!(refusal.is_final, status.is_redirection());
         }
@@ -234,7 +239,7 @@ mod tests {
             (504, true),
         ] {
             let status = StatusCode::from_u16(status).expect("a status");
-            assert_eq!(takes_nothing(status), expected, "{status}");
+            assert_eq!(refuses_all_requests(status), expected, "{status}");
         }
     }
 

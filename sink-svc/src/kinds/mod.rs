@@ -3,10 +3,10 @@
 mod address;
 mod couchdb;
 mod http;
+mod message;
 mod nats;
 mod policy;
 mod webhook;
-mod words;
 
 use std::time::Duration;
 
@@ -15,96 +15,95 @@ use mesh::bindings::BindingParams;
 use proto::registry::v1::{Binding, FunctionBinding};
 
 pub(crate) use self::http::Http;
+use self::message::StoreMessage;
 pub(crate) use self::policy::Policy;
-use self::words::Words;
 
 /// The `type` of every kind.
 pub(crate) const KINDS: [&str; 3] = ["couchdb", "webhook", "nats"];
 
-/// A binding's store, as its parameters say.
+/// A binding's store and delivery policy.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) policy: Policy,
     pub(crate) sink: Box<dyn Sink>,
 }
 
-/// A store that takes results. One that has not answered yet is none that fails: nothing is contacted
-/// before the first probe.
+/// A store that receives results. Opening one contacts nothing; the first probe does.
 #[tonic::async_trait]
 pub(crate) trait Sink: std::fmt::Debug + Send + Sync {
-    /// Where it is: scheme, host and port. Who is away there is away for all bindings that lead there.
+    /// Scheme, host and port. Bindings with the same destination share a circuit breaker.
     fn destination(&self) -> String;
 
-    /// How many results it takes at once.
+    /// The limits of its requests.
     fn batch(&self) -> Batch {
         Batch { rows: 1, bytes: usize::MAX, in_flight: 8 }
     }
 
-    /// Whether it is there and takes us.
+    /// Checks whether the store is available to us.
     async fn probe(&self) -> Result<(), Away>;
 
-    /// Delivers results, and tells of each, in order, what became of it. One that has been delivered
-    /// before is delivered.
+    /// Delivers results and returns the outcome of each, in order. A repeat of a delivered result is
+    /// delivered.
     async fn deliver(&self, deliveries: &[Delivery]) -> Result<Vec<Outcome>, Away>;
 }
 
-/// What a store takes with one request.
+/// The limits of requests to a store.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Batch {
-    /// At most so many results.
+    /// The maximum number of results in one request.
     pub(crate) rows: usize,
-    /// And so many bytes of them; one result may be larger.
+    /// The maximum size of the results in one request. A single result may be larger.
     pub(crate) bytes: usize,
-    /// Requests that run at once, unless the binding says otherwise.
+    /// The maximum number of concurrent requests, unless the binding sets another.
     pub(crate) in_flight: usize,
 }
 
-/// A result on its way.
+/// A result to deliver.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
-    /// Names the result at the store, so that it recognises a repeat.
+    /// Identifies the result, so that the store recognises repeats.
     pub(crate) invocation_id: String,
     /// One JSON value.
     pub(crate) result: Bytes,
 }
 
-/// What became of one result.
+/// The outcome of delivering one result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Delivered,
-    /// The store answered, and does not take this one.
+    /// The store answered and did not accept this result.
     Refused(Refusal),
 }
 
-/// Why a store does not take a result.
+/// Why a store refused a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    pub(crate) reason: Words,
-    /// It will be the same the next time.
+    pub(crate) reason: StoreMessage,
+    /// A retry would be refused, too.
     pub(crate) is_final: bool,
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// The store is away, or takes nothing from us. It is not the result's fault.
+/// The store is unavailable, or accepts nothing from us. It is not the result's fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Away {
     pub(crate) scope: FaultScope,
-    pub(crate) reason: Words,
-    /// A probe that succeeds shows that this is over. Else only a delivery does.
+    pub(crate) reason: StoreMessage,
+    /// A successful probe shows that this is over. Otherwise only a delivery does.
     pub(crate) shows_in_probe: bool,
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// FaultScope trouble it is.
+/// Whom a fault concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FaultScope {
-    /// That of all who deliver to this destination: nobody can connect to it. What is answered there
-    /// is never that: behind one address there may be many, and one of them speaks for no other.
+    /// All bindings with this destination: it cannot be connected to. Answers never have this scope: many
+    /// services may share an address, and one does not speak for the others.
     Destination,
-    /// This binding's: its address or its user is wrong, or it should wait.
+    /// This binding: its address or its user is wrong, or it should wait.
     Binding,
-    /// Nobody knows: the store does not answer, or says nothing of the results. It may be away, or one of
-    /// them is the cause. Until that is found out it is this binding's.
+    /// Not known: the store does not answer, or its answer says nothing about the results. The store may be
+    /// unavailable, or one of the results may be the cause. Until that is known, it concerns this binding.
     Unknown,
 }
 
@@ -116,22 +115,22 @@ impl Outcome {
 
 impl Refusal {
     pub(crate) fn new(reason: &str) -> Self {
-        Self { reason: Words::new(reason), is_final: false, retry_after: None }
+        Self { reason: StoreMessage::new(reason), is_final: false, retry_after: None }
     }
 }
 
 impl Away {
     fn new(scope: FaultScope, reason: &str) -> Self {
-        Self { scope, reason: Words::new(reason), shows_in_probe: true, retry_after: None }
+        Self { scope, reason: StoreMessage::new(reason), shows_in_probe: true, retry_after: None }
     }
 
-    /// Says where.
+    /// Prefixes the reason with `place`.
     fn at(self, place: impl std::fmt::Display) -> Self {
-        Self { reason: Words::new(&format!("{place}: {}", self.reason)), ..self }
+        Self { reason: StoreMessage::new(&format!("{place}: {}", self.reason)), ..self }
     }
 }
 
-/// The store of a binding. An error says what was expected, and shows no secret.
+/// Opens the store of a binding. An error says what was expected and shows no secrets.
 pub(crate) fn open(binding: &FunctionBinding, http: &Http) -> Result<Opened, String> {
     let Some(Binding { r#type, params, .. }) = &binding.binding else {
         return Err("there is no binding in it".to_owned());
@@ -154,13 +153,13 @@ pub(crate) fn open(binding: &FunctionBinding, http: &Http) -> Result<Opened, Str
 /// Opens a store of one kind.
 type Open = fn(BindingParams<'_>, &Http, &FunctionBinding) -> Result<Box<dyn Sink>, String>;
 
-/// The store of a binding that may be older than what its kind takes now: then one that says so.
+/// Like [`open`], but a binding that is not valid any more gets a store that reports the problem.
 pub(crate) fn open_any(binding: &FunctionBinding, http: &Http) -> Opened {
     open(binding, http)
         .unwrap_or_else(|problem| Opened { policy: Policy::default(), sink: Box::new(Unusable { problem }) })
 }
 
-/// A store that cannot be reached as it is described.
+/// The store of a binding that is not valid.
 #[derive(Debug)]
 struct Unusable {
     problem: String,
@@ -181,7 +180,7 @@ impl Sink for Unusable {
     }
 }
 
-/// Whether the binding's kind exists and takes its parameters. An error says what was expected.
+/// Checks that the binding's kind exists and accepts its parameters. An error says what was expected.
 pub(crate) fn check(binding: &Binding, http: &Http) -> Result<(), String> {
     let binding = FunctionBinding { binding: Some(binding.clone()), ..FunctionBinding::default() };
     open(&binding, http).map(drop)

@@ -1,7 +1,7 @@
 //! A subject of NATS JetStream: each result becomes a message.
 //!
-//! The message carries the invocation's id as `Nats-Msg-Id`, by which the stream recognises a repeat
-//! within its duplicate window.
+//! The message has the invocation's id as its `Nats-Msg-Id`, so that the stream recognises repeats within its
+//! duplicate window.
 
 use std::time::Duration;
 
@@ -24,18 +24,18 @@ use crate::trace::publish_span;
 
 const FORM: &str = "nats://host:4222 or tls://host:4222";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the stream may take to say that it has a message.
+/// How long the stream may take to acknowledge a message.
 const ACK_TIMEOUT: Duration = Duration::from_secs(10);
-/// JetStream's own codes are like those of HTTP; from here on it says that it cannot work.
-const CANNOT_WORK: usize = 503;
+/// JetStream's error codes resemble HTTP's. From this one on, they mean that JetStream is unavailable.
+const UNAVAILABLE_CODE: usize = 503;
 
-/// Which subject, and as whom.
+/// The parameters of a NATS sink.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Params {
     /// The server: `nats://host:4222`.
     url: Address,
-    /// A stream has to take its messages.
+    /// The subject, which must belong to a stream.
     subject: String,
     token: Option<Secret>,
     username: Option<String>,
@@ -51,8 +51,8 @@ impl Params {
         if self.username.is_some() != self.password.is_some() {
             return Err("username and password go together".to_owned());
         }
-        let ways = [self.username.is_some(), self.token.is_some(), self.url.has_user()];
-        if ways.into_iter().filter(|is_used| *is_used).count() > 1 {
+        let credentials = [self.username.is_some(), self.token.is_some(), self.url.has_user()];
+        if credentials.into_iter().filter(|is_used| *is_used).count() > 1 {
             return Err("expected one of: token, username and password, a user in the url".to_owned());
         }
         refuse_redacted([
@@ -63,22 +63,22 @@ impl Params {
 }
 
 fn is_subject(subject: &str) -> bool {
-    let is_word = |word: &str| {
-        !word.is_empty()
-            && !word.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '*' | '>'))
+    let is_token = |token: &str| {
+        !token.is_empty()
+            && !token.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '*' | '>'))
     };
-    subject.split('.').all(is_word)
+    subject.split('.').all(is_token)
 }
 
-/// A subject.
+/// A subject that results are published to.
 #[derive(Debug)]
 struct Subject {
     params: Params,
-    /// Connects once, and then stays connected by itself.
+    /// Connects on first use; the client then reconnects by itself.
     context: OnceCell<Context>,
 }
 
-/// The subject that the parameters name.
+/// Opens the subject that the parameters name.
 pub(super) fn open(
     params: BindingParams<'_>,
     _: &Http,
@@ -94,12 +94,12 @@ impl Subject {
         Ok(Self { params, context: OnceCell::new() })
     }
 
-    /// The connection, which is up.
+    /// The connection. An error if it is down.
     async fn connected(&self) -> Result<&Context, Away> {
         let context = self.context.get_or_try_init(|| self.connect()).await?;
         match context.client().connection_state() {
             State::Connected => Ok(context),
-            // Each binding has a connection of its own, which the server may have closed for itself.
+            // Each binding has its own connection; the server may have closed only this one.
             State::Pending | State::Disconnected => {
                 Err(self.away(FaultScope::Binding, "the connection is lost"))
             }
@@ -121,7 +121,7 @@ impl Subject {
             options = options.user_and_password(username.clone(), password.to_owned());
         }
         let connected = options.connect(self.params.url.url().as_str()).await;
-        let client = connected.map_err(|error| self.away(whose_trouble(&error), connect_error(&error)))?;
+        let client = connected.map_err(|error| self.away(fault_scope(&error), connect_error(&error)))?;
         let mut context = jetstream::new(client);
         context.set_timeout(ACK_TIMEOUT);
         Ok(context)
@@ -148,14 +148,14 @@ impl Subject {
             let subject = self.params.subject.clone();
             context.publish_with_headers(subject, headers, delivery.result.clone()).await?.await
         };
-        let taken = published.instrument(span.clone()).await;
-        if taken.is_err() {
+        let published = published.instrument(span.clone()).await;
+        if published.is_err() {
             telemetry::failed(&span, "not_taken");
         }
-        taken.map_or_else(|error| self.judge(&error), |_| Ok(Outcome::Delivered))
+        published.map_or_else(|error| self.judge(&error), |_| Ok(Outcome::Delivered))
     }
 
-    /// Whether an error is about the message.
+    /// Distinguishes errors about the message from errors about the stream or the connection.
     fn judge(&self, error: &PublishError) -> Result<Outcome, Away> {
         match error.kind() {
             PublishErrorKind::StreamNotFound => Err(self.no_stream()),
@@ -164,8 +164,8 @@ impl Subject {
             }
             PublishErrorKind::MaxAckPending => Err(self.away(FaultScope::Binding, error.kind())),
             PublishErrorKind::Other => match jetstream_error(error) {
-                Some(told) if told.code() >= CANNOT_WORK => Err(self.away(FaultScope::Binding, told)),
-                Some(told) => Ok(Outcome::refused(&told.to_string())),
+                Some(error) if error.code() >= UNAVAILABLE_CODE => Err(self.away(FaultScope::Binding, error)),
+                Some(error) => Ok(Outcome::refused(&error.to_string())),
                 None => Err(self.away(FaultScope::Unknown, error.kind())),
             },
             kind @ (PublishErrorKind::MaxPayloadExceeded
@@ -175,12 +175,12 @@ impl Subject {
     }
 }
 
-/// The headers of a message that tell of the current trace.
+/// The message headers with the current trace context.
 fn trace_headers() -> HeaderMap {
-    let mut told = http::HeaderMap::new();
-    telemetry::inject_current(&mut told);
+    let mut context = http::HeaderMap::new();
+    telemetry::inject_current(&mut context);
     let mut headers = HeaderMap::new();
-    for (name, value) in &told {
+    for (name, value) in &context {
         if let Some(value) = value.to_str().ok().and_then(|value| value.parse::<HeaderValue>().ok()) {
             headers.insert(name.as_str(), value);
         }
@@ -188,8 +188,8 @@ fn trace_headers() -> HeaderMap {
     headers
 }
 
-/// A user who is refused is this binding's; a server that cannot be connected to is away for all.
-fn whose_trouble(error: &ConnectError) -> FaultScope {
+/// A rejected user concerns this binding; a server that cannot be connected to concerns all bindings.
+fn fault_scope(error: &ConnectError) -> FaultScope {
     match error.kind() {
         ConnectErrorKind::Dns | ConnectErrorKind::TimedOut | ConnectErrorKind::Tls | ConnectErrorKind::Io => {
             FaultScope::Destination
@@ -198,13 +198,13 @@ fn whose_trouble(error: &ConnectError) -> FaultScope {
     }
 }
 
-/// Why there is no connection. Other words of the error may hold the URL.
+/// Why the connection failed. The rest of the error is omitted, since it may contain the URL.
 fn connect_error(error: &ConnectError) -> String {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
     cause.map_or_else(|| error.kind().to_string(), ToString::to_string)
 }
 
-/// What JetStream itself says.
+/// The error that JetStream itself returned.
 fn jetstream_error(error: &PublishError) -> Option<&jetstream::Error> {
     std::error::Error::source(error)?.downcast_ref()
 }
@@ -219,7 +219,7 @@ impl Sink for Subject {
         let context = self.connected().await?;
         match context.stream_by_subject(self.params.subject.as_str()).await {
             Err(error) if error.kind() == GetStreamByNameErrorKind::NotFound => Err(self.no_stream()),
-            // A user who may publish need not be allowed to ask.
+            // A user who may publish need not be allowed to look up streams.
             Ok(_) | Err(_) => Ok(()),
         }
     }

@@ -1,8 +1,8 @@
 //! A webhook: each result is posted to a URL.
 //!
-//! The body is the result as it is. A receiver recognises a repeat by the `Idempotency-Key`, and with a
-//! secret that the body is ours: `X-FunLess-Signature: sha256=` and the HMAC-SHA256 of the body, in
-//! hexadecimal digits.
+//! The body is the result itself. The receiver recognises repeats by the `Idempotency-Key`. With a secret,
+//! the body is signed: `X-FunLess-Signature` is `sha256=` and the HMAC-SHA256 of the body in hexadecimal
+//! digits.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use sha2::Sha256;
 use tokio::net::TcpStream;
 
 use super::address::Address;
-use super::http::{Answer, Http, send, takes_nothing};
+use super::http::{Answer, Http, refuses_all_requests, send};
 use super::{Away, Delivery, FaultScope, Outcome, Sink};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -26,15 +26,15 @@ const INVOCATION: HeaderName = HeaderName::from_static("x-funless-invocation");
 const FUNCTION: HeaderName = HeaderName::from_static("x-funless-function");
 const SIGNATURE: HeaderName = HeaderName::from_static("x-funless-signature");
 /// Headers that a binding cannot set.
-const OURS: [HeaderName; 8] =
+const RESERVED_HEADERS: [HeaderName; 8] =
     [CONTENT_TYPE, CONTENT_LENGTH, TRANSFER_ENCODING, HOST, IDEMPOTENCY_KEY, INVOCATION, FUNCTION, SIGNATURE];
 
-const LONGEST_TIMEOUT_MS: u64 = 300_000;
+const MAX_TIMEOUT_MS: u64 = 300_000;
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The status is the answer; of the body only as much is read as lets the connection be used again.
+/// Only the status matters. The body is read up to this size, so that the connection can be reused.
 const MAX_ANSWER: usize = 64 << 10;
 
-/// Where to, and with what.
+/// The parameters of a webhook sink.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Params {
@@ -42,7 +42,7 @@ struct Params {
     url: Address,
     /// Signs the bodies.
     secret: Option<Secret>,
-    /// How long the receiver may take for one result.
+    /// How long the receiver may take for one result, in milliseconds.
     #[serde(default = "default_timeout_ms")]
     timeout_ms: u64,
     /// Sent with each result.
@@ -57,8 +57,8 @@ fn default_timeout_ms() -> u64 {
 impl Params {
     fn check(&self) -> Result<(), String> {
         self.url.check(&["http", "https"], "http://host/path or https://host/path")?;
-        if self.timeout_ms == 0 || self.timeout_ms > LONGEST_TIMEOUT_MS {
-            return Err(format!("timeout_ms: expected 1 to {LONGEST_TIMEOUT_MS}"));
+        if self.timeout_ms == 0 || self.timeout_ms > MAX_TIMEOUT_MS {
+            return Err(format!("timeout_ms: expected 1 to {MAX_TIMEOUT_MS}"));
         }
         refuse_redacted([("secret", self.secret.as_ref().map(Secret::expose))])?;
         refuse_redacted(self.headers.iter().map(|(name, value)| (name.as_str(), Some(value.expose()))))
@@ -69,7 +69,7 @@ impl Params {
         for (name, value) in &self.headers {
             let header = HeaderName::try_from(name)
                 .map_err(|_| format!("headers: {name:?} is not the name of a header"))?;
-            if OURS.contains(&header) {
+            if RESERVED_HEADERS.contains(&header) {
                 return Err(format!("headers: {name} is not for a binding to set"));
             }
             let value = HeaderValue::try_from(value.expose());
@@ -82,7 +82,7 @@ impl Params {
     }
 }
 
-/// A receiver.
+/// A receiver of results.
 #[derive(Debug)]
 struct Webhook {
     params: Params,
@@ -90,7 +90,7 @@ struct Webhook {
     http: Http,
 }
 
-/// The receiver that the parameters name, for the results of the binding's function.
+/// Opens the receiver that the parameters name, for the results of the binding's function.
 pub(super) fn open(
     params: BindingParams<'_>,
     http: &Http,
@@ -102,11 +102,11 @@ pub(super) fn open(
 impl Webhook {
     fn new(params: BindingParams<'_>, http: &Http, binding: &FunctionBinding) -> Result<Self, String> {
         let params: Params = params.own()?;
-        let in_words = |problem| format!("webhook: {problem}");
-        params.check().map_err(in_words)?;
-        let mut headers = params.headers().map_err(in_words)?;
+        let context = |problem| format!("webhook: {problem}");
+        params.check().map_err(context)?;
+        let mut headers = params.headers().map_err(context)?;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        // Names of modules and functions are words.
+        // Names of modules and functions are valid in headers.
         if let Ok(function) = HeaderValue::try_from(format!("{}/{}", binding.module, binding.function)) {
             headers.insert(FUNCTION, function);
         }
@@ -134,12 +134,12 @@ impl Webhook {
     }
 }
 
-/// What an answer says of the one result that was posted. Most of what else it may say, such as 403 or
-/// 404, may be about that one, too.
+/// The outcome of the posted result. Other statuses, such as 403 or 404, may be about this result, so they
+/// are refusals.
 fn judge(answer: &Answer) -> Result<Outcome, Away> {
     match answer.status {
         status if status.is_success() => Ok(Outcome::Delivered),
-        status if takes_nothing(status) => Err(answer.away(FaultScope::Binding)),
+        status if refuses_all_requests(status) => Err(answer.away(FaultScope::Binding)),
         _ => Ok(answer.refusal(None)),
     }
 }
@@ -157,17 +157,17 @@ impl Sink for Webhook {
         self.params.url.origin()
     }
 
-    /// Somebody listens. Whether he takes results shows with the first one: there is no request that is
-    /// known to do nothing.
+    /// Checks only that something listens. Whether results are accepted shows with the first one: there is no
+    /// request that is known to have no effect.
     async fn probe(&self) -> Result<(), Away> {
         let url = self.params.url.url();
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let connect = TcpStream::connect((host, url.port_or_known_default().unwrap_or(80)));
-        let silent = |reason: &str| Away::new(FaultScope::Destination, reason).at(self.destination());
+        let unreachable = |reason: &str| Away::new(FaultScope::Destination, reason).at(self.destination());
         match tokio::time::timeout(PROBE_TIMEOUT, connect).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(silent(&error.to_string())),
-            Err(_) => Err(silent("it did not answer in time")),
+            Ok(Err(error)) => Err(unreachable(&error.to_string())),
+            Err(_) => Err(unreachable("it did not answer in time")),
         }
     }
 

@@ -1,10 +1,10 @@
-//! How much the outbox may hold.
+//! The outbox's capacity.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Rows, and bytes of results in them.
+/// A number of rows, and the size of their results in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Amount {
     pub(crate) rows: i64,
@@ -25,37 +25,37 @@ impl std::ops::SubAssign for Amount {
     }
 }
 
-/// The bound. Clones share it. What waits is kept up to date with each write of this process, and read
-/// again now and then for what other replicas write.
+/// The outbox's capacity. Clones share it. Each write of this process updates the pending amount. It is also
+/// read from the tables from time to time, since other replicas write, too.
 #[derive(Debug, Clone)]
 pub(super) struct Capacity {
-    most: Amount,
+    limit: Amount,
     used: Arc<Mutex<Used>>,
 }
 
 #[derive(Debug, Default)]
 struct Used {
     waiting: Amount,
-    /// On its way into the tables.
+    /// Reserved for results that are not in the tables yet.
     reserved: Amount,
 }
 
 impl Capacity {
-    pub(super) fn new(most: Amount) -> Self {
-        Self { most, used: Arc::default() }
+    pub(super) fn new(limit: Amount) -> Self {
+        Self { limit, used: Arc::default() }
     }
 
-    /// The bound.
-    pub(super) fn most(&self) -> Amount {
-        self.most
+    /// The maximum amount.
+    pub(super) fn limit(&self) -> Amount {
+        self.limit
     }
 
     /// Whether this much fits into an empty outbox.
     pub(super) fn can_ever_hold(&self, amount: Amount) -> bool {
-        amount.rows <= self.most.rows && amount.bytes <= self.most.bytes
+        amount.rows <= self.limit.rows && amount.bytes <= self.limit.bytes
     }
 
-    /// ReservedCapacity for this much; `None` when it does not fit now.
+    /// Reserves capacity. `None` if it does not fit now.
     pub(super) fn reserve(&self, amount: Amount) -> Option<ReservedCapacity> {
         let mut used = self.used.lock();
         let mut all = used.waiting;
@@ -68,23 +68,23 @@ impl Capacity {
         Some(ReservedCapacity { used: Arc::clone(&self.used), amount })
     }
 
-    /// A write of this process has changed what waits.
+    /// Changes the pending amount after a write of this process.
     pub(super) fn changed(&self, by: Amount) {
         self.used.lock().waiting += by;
     }
 
-    /// What waits, as the tables have it.
+    /// Sets the pending amount as read from the tables.
     pub(super) fn set(&self, waiting: Amount) {
         self.used.lock().waiting = waiting;
     }
 
-    /// What waits.
+    /// The pending amount.
     pub(super) fn waiting(&self) -> Amount {
         self.used.lock().waiting
     }
 }
 
-/// ReservedCapacity that is kept free until this is dropped.
+/// Capacity that is reserved until this is dropped.
 #[derive(Debug)]
 pub(crate) struct ReservedCapacity {
     used: Arc<Mutex<Used>>,

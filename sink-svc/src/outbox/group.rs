@@ -8,7 +8,7 @@ use super::changes::{Change, Ledgers};
 
 impl Commit for Tables {
     type Write = Change;
-    /// How many rows the change concerned.
+    /// How many rows the change has changed.
     type Outcome = u64;
 
     async fn commit(&self, changes: &[Change]) -> Result<Vec<u64>> {

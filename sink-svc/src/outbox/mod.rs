@@ -1,10 +1,10 @@
-//! The outbox: results that were taken, until they are delivered or have died. PostgreSQL, or SQLite as
-//! the embedded default. Only this module knows SQL, and its entities stay inside.
+//! The outbox: accepted results, dead letters and ledgers. In PostgreSQL, which replicas share, or in SQLite
+//! as the embedded default. Only this module knows SQL, and its entities stay inside.
 //!
-//! - `changes`: what changes the tables; the ledger changes in the same transaction
-//! - `group`: many changes in few transactions
-//! - `queries`: what reads, by noun
-//! - `capacity`: the bound
+//! - `changes`: changes to the tables, with the ledgers in the same transaction
+//! - `group`: commits many changes in few transactions
+//! - `queries`: queries, by subject
+//! - `capacity`: the outbox's capacity
 
 mod capacity;
 mod changes;
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mesh::clock::now_ms;
-use mesh::database::{self, DatabaseError, DatabaseUrl};
+use mesh::database::{self, DatabaseError, DatabaseUrl, DiskSpace};
 use mesh::group_commit::GroupCommit;
 use mesh::metrics::read_gauge;
 use mesh::shutdown::Tasks;
@@ -45,23 +45,24 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(crate) struct Outbox {
     tables: Arc<Tables>,
+    space: DiskSpace,
     group: GroupCommit<Change, u64>,
 }
 
-/// The database, and what this process knows of it.
+/// The database, and the state that this process keeps in memory.
 #[derive(Debug)]
 struct Tables {
     db: DatabaseConnection,
     capacity: Capacity,
-    /// What is stored of bindings, so that it need not be written with each result.
+    /// The functions that are stored for bindings, so that they are not written with each result.
     known: Mutex<HashMap<String, Function>>,
-    /// The bindings that something waited for when that was last read.
+    /// The bindings that had pending results at the last [`Outbox::refresh`].
     with_pending: Mutex<HashSet<String>>,
-    /// Who waits for results, by binding.
+    /// Notified of new results, by binding.
     arrivals: Mutex<HashMap<String, Arc<Notify>>>,
 }
 
-/// A result on its way in.
+/// A result to accept.
 #[derive(Debug)]
 pub(crate) struct Arrival {
     pub(crate) invocation_id: String,
@@ -70,7 +71,7 @@ pub(crate) struct Arrival {
     pub(crate) result: Bytes,
 }
 
-/// Who gets a result.
+/// A binding that gets a result.
 #[derive(Debug)]
 pub(crate) struct Receiver {
     pub(crate) binding_id: String,
@@ -79,34 +80,35 @@ pub(crate) struct Receiver {
 }
 
 impl Outbox {
-    /// Opens the database, of which PostgreSQL need not be there yet. It holds at most `most`.
+    /// Opens the database. PostgreSQL need not be available yet. The outbox holds at most `limit`. A task of
+    /// `tasks` commits changes until [`Outbox::close`].
     pub(crate) async fn open(
         url: &DatabaseUrl,
         connections: u32,
-        most: Amount,
+        limit: Amount,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
         let tables = Arc::new(Tables {
             db: database::connect(url, connections, "funless-sink").await?,
-            capacity: Capacity::new(most),
+            capacity: Capacity::new(limit),
             known: Mutex::default(),
             with_pending: Mutex::default(),
             arrivals: Mutex::default(),
         });
         let group = GroupCommit::start(tasks, Arc::clone(&tables));
-        Ok(Self { tables, group })
+        Ok(Self { tables, space: DiskSpace::of(url), group })
     }
 
-    /// Shows in `metrics` how many connections there are, and how much may wait.
+    /// Shows in `metrics` how many connections there are, and the outbox's capacity.
     pub(crate) fn show(&self, metrics: &Registry) {
         database::show_pool(metrics, &self.tables.db);
-        let most = self.tables.capacity.most();
+        let limit = self.tables.capacity.limit();
         let limits = [
-            ("funless_sink_pending_limit", "Results that the outbox may hold.", most.rows),
-            ("funless_sink_pending_limit_bytes", "Bytes of results that the outbox may hold.", most.bytes),
+            ("funless_sink_pending_limit", "Results that the outbox may hold.", limit.rows),
+            ("funless_sink_pending_limit_bytes", "Bytes of results that the outbox may hold.", limit.bytes),
         ];
-        for (name, help, limit) in limits {
-            read_gauge(metrics, name, help, &[], move || limit as f64);
+        for (name, help, value) in limits {
+            read_gauge(metrics, name, help, &[], move || value as f64);
         }
     }
 
@@ -115,7 +117,7 @@ impl Outbox {
         database::migrate::<migrations::Migrator>(&self.tables.db).await
     }
 
-    /// Learns what waits, as other replicas have changed that, too.
+    /// Reads how much is pending, since other replicas change that, too.
     pub(crate) async fn refresh(&self) -> Result<(), DatabaseError> {
         let waiting = tokio::time::timeout(ANSWER_TIMEOUT, self.tables.waiting()).await;
         let no_answer = |_| DatabaseError::Unavailable("it does not answer".into());
@@ -127,38 +129,38 @@ impl Outbox {
         Ok(())
     }
 
-    /// Whether something waited for this binding at the last [`Outbox::refresh`].
+    /// Whether this binding had pending results at the last [`Outbox::refresh`].
     pub(crate) fn has_pending(&self, binding_id: &str) -> bool {
         self.tables.with_pending.lock().contains(binding_id)
     }
 
-    /// The bindings that something waited for at the last [`Outbox::refresh`].
+    /// The bindings that had pending results at the last [`Outbox::refresh`].
     pub(crate) fn with_pending(&self) -> Vec<String> {
         self.tables.with_pending.lock().iter().cloned().collect()
     }
 
-    /// What waits, as far as this process knows.
+    /// How much is pending, as far as this process knows.
     pub(crate) fn waiting(&self) -> Amount {
         self.tables.capacity.waiting()
     }
 
-    /// What is under way is written, and nothing after it.
+    /// Stops accepting changes. Those in progress are still written.
     pub(crate) fn close(&self) {
         self.group.close();
     }
 
-    /// Notified when a result has come for this binding through this process.
+    /// Notified when this process has put a result for this binding into the outbox.
     pub(crate) fn arrivals(&self, binding_id: &str) -> Arc<Notify> {
         Arc::clone(self.tables.arrivals.lock().entry(binding_id.to_owned()).or_default())
     }
 
-    /// Nobody waits for results of this binding any more.
-    pub(crate) fn forget_arrivals(&self, binding_id: &str) {
+    /// Removes the notification of this binding.
+    pub(crate) fn remove_arrivals(&self, binding_id: &str) {
         self.tables.arrivals.lock().remove(binding_id);
     }
 
-    /// Keeps a result durably for each of its sinks. Those that have it already are no error. Gives for
-    /// how many it is new.
+    /// Stores a result durably for each of its sinks. It is not an error if a sink has it already. Returns
+    /// for how many it is new.
     pub(crate) async fn accept(&self, arrival: Arrival) -> Result<u64> {
         let rows = i64::try_from(arrival.sinks.len()).unwrap_or(i64::MAX);
         let size = i64::try_from(arrival.result.len()).unwrap_or(i64::MAX);
@@ -166,61 +168,67 @@ impl Outbox {
         if !self.tables.capacity.can_ever_hold(amount) {
             return Err(SinkError::NeverFits);
         }
-        let room = self.room(amount).ok_or(SinkError::Full)?;
-        self.write(Change::Accept(Acceptance { arrival, received_at_ms: now_ms(), _room: room })).await
+        self.space.check()?;
+        let reservation = self.reserve(amount).ok_or(SinkError::Full)?;
+        self.write(Change::Accept(Acceptance {
+            arrival,
+            received_at_ms: now_ms(),
+            _reservation: reservation,
+        }))
+        .await
     }
 
-    /// Keeps what a binding is, for those who look at its results when it is gone.
+    /// Stores the description of a binding, which outlives the binding.
     pub(crate) async fn describe(&self, binding: &FunctionBinding) -> Result<u64> {
         self.write(Change::Describe(binding.clone())).await
     }
 
-    /// These rows are delivered.
+    /// Marks rows as delivered.
     pub(crate) async fn settle(&self, seqs: Vec<i64>) -> Result<u64> {
         self.write(Change::Settle(seqs)).await
     }
 
-    /// Attempts failed because of these results.
+    /// Records failed attempts that count against their results.
     pub(crate) async fn postpone(&self, postponed: Vec<Postponement>) -> Result<u64> {
         self.write(Change::Postpone(postponed)).await
     }
 
-    /// Makes rows that wait dead letters.
-    pub(crate) async fn bury(&self, dead_lettered: Vec<DeadLettered>) -> Result<u64> {
-        self.write(Change::Bury(dead_lettered)).await
+    /// Turns pending rows into dead letters.
+    pub(crate) async fn dead_letter(&self, dead_lettered: Vec<DeadLettered>) -> Result<u64> {
+        self.write(Change::DeadLetter(dead_lettered)).await
     }
 
-    /// Takes letters back into the outbox, as if they came now, in this span.
+    /// Puts dead letters back into the outbox, as if they arrived now, in the span `trace`.
     pub(crate) async fn redrive(
         &self,
         ids: Vec<String>,
         trace: Option<TraceParent>,
-        rooms: Vec<ReservedCapacity>,
+        reservations: Vec<ReservedCapacity>,
     ) -> Result<u64> {
-        self.write(Change::Redrive { ids, trace, _rooms: rooms }).await
+        self.write(Change::Redrive { ids, trace, _reservations: reservations }).await
     }
 
-    /// Throws letters away.
+    /// Deletes dead letters.
     pub(crate) async fn purge(&self, ids: Vec<String>) -> Result<u64> {
         self.write(Change::Purge(ids)).await
     }
 
-    /// Forgets results that have left: all but the newest `rows`, and those that left before
-    /// `before_ms`. A bounded number at a time; gives how many.
-    pub(crate) async fn forget(&self, before_ms: i64, rows: i64) -> Result<u64> {
-        let seqs = self.tables.forgettable(before_ms, rows).await?;
+    /// Deletes settled rows, which are kept for deduplication: all but the newest `rows`, and those that were
+    /// settled before `before_ms`. Deletes a bounded number at a time. Returns how many.
+    pub(crate) async fn delete_settled(&self, before_ms: i64, rows: i64) -> Result<u64> {
+        let seqs = self.tables.deletable(before_ms, rows).await?;
         if seqs.is_empty() {
             return Ok(0);
         }
-        self.write(Change::Forget(seqs)).await
+        self.write(Change::DeleteSettled(seqs)).await
     }
 
-    /// ReservedCapacity for this much; `None` when the outbox is full.
-    pub(crate) fn room(&self, amount: Amount) -> Option<ReservedCapacity> {
+    /// Reserves capacity. `None` if the outbox is full.
+    pub(crate) fn reserve(&self, amount: Amount) -> Option<ReservedCapacity> {
         self.tables.capacity.reserve(amount)
     }
 
-    /// How many rows it concerned.
+    /// Writes a change. Returns how many rows it has changed.
     async fn write(&self, change: Change) -> Result<u64> {
         Ok(self.group.write(change).await.map_err(|_| SinkError::Stopping)??)
     }

@@ -1,4 +1,4 @@
-//! Results as documents of a database that speaks CouchDB.
+//! CouchDB sinks: results become documents.
 
 use std::collections::HashMap;
 
@@ -46,7 +46,7 @@ async fn results_are_documents(database: Database) {
         sink.take("a", id, result).await;
         sink.take("a", id, result).await;
     }
-    // Another sink of the same database: what it has already is delivered.
+    // Another sink of the same database: a document that exists already is delivered.
     sink.take("b", "i1", r#"{"a":{"b":[1]}}"#).await;
     sink.eventually_counts("a", delivered(4)).await;
     sink.eventually_counts("b", delivered(1)).await;
@@ -120,7 +120,7 @@ async fn a_missing_database_is_waited_for() {
     eventually("the document is there", async || couch.documents("missing").await.len() == 1).await;
 }
 
-/// A database in the hands of a test, which says what becomes of each document.
+/// A fake database. `outcome` makes the answer for each document.
 async fn pretended(becomes: impl Fn(&Value) -> Value + Send + Sync + 'static) -> Receiver {
     let receiver = Receiver::start().await;
     receiver.answer(move |body| answer(body, &becomes));
@@ -160,7 +160,7 @@ async fn what_a_store_says_is_bounded_and_harmless(database: Database) {
 #[tokio::test]
 async fn one_that_breaks_the_request_is_found_by_halves() {
     let (world, database, receiver) = (World::new(), Database::sqlite(), pretended(is_taken).await);
-    // They come together.
+    // The results arrive before the binding, so that they are sent together.
     let params = format!(r#"{{"url":"{}","max_attempts":1}}"#, receiver.url());
     let sink = world.start(&database).await;
     for number in 0..40 {
@@ -197,7 +197,7 @@ async fn that_a_database_is_sick_is_no_result_s_fault() {
 #[tokio::test]
 async fn a_redirect_is_final_and_says_where_it_pointed() {
     let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
-    // Only what writes is sent elsewhere.
+    // Only writes are redirected.
     receiver.answer(|body| match body {
         "" => StatusCode::OK.into_response(),
         _ => (StatusCode::MOVED_PERMANENTLY, [(LOCATION, "/elsewhere")]).into_response(),

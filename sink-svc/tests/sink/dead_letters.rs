@@ -1,4 +1,4 @@
-//! Dead letters: looked at, driven again, thrown away.
+//! Dead letters: listed, redriven and purged.
 
 use axum::response::IntoResponse as _;
 use http::StatusCode;
@@ -22,7 +22,7 @@ contract!(
     a_full_outbox_takes_no_letters_back,
 );
 
-/// A sink with so many dead letters of the binding `a`.
+/// A sink with `count` dead letters of the binding `a`.
 async fn with_letters(world: &World, config: Config, receiver: &Receiver, count: u64) -> Sink {
     receiver.answer(|_| StatusCode::BAD_REQUEST.into_response());
     let params = format!(r#"{{"url":"{}","max_attempts":1}}"#, receiver.url());
@@ -30,7 +30,7 @@ async fn with_letters(world: &World, config: Config, receiver: &Receiver, count:
     let sink = world.start_as(config).await;
     for number in 0..count {
         sink.take("a", &format!("i{number}"), &number.to_string()).await;
-        // One after the other, so that they die in this order.
+        // One after the other, so that they are dead-lettered in this order.
         sink.eventually_counts("a", dead(number + 1)).await;
     }
     sink
@@ -115,7 +115,7 @@ async fn letters_are_driven_again(database: Database) {
     let (world, receiver) = (World::new(), Receiver::start().await);
     let sink = with_letters(&world, config(&database), &receiver, 4).await;
     let letters = ids(&sink.letters().await);
-    // A repeat of a dead result changes nothing.
+    // A repeat of a dead-lettered result changes nothing.
     sink.take("a", "i0", "0").await;
     assert_eq!(sink.counts("a").await, dead(4));
 
@@ -163,7 +163,7 @@ async fn a_full_outbox_takes_no_letters_back(database: Database) {
     let (world, receiver) = (World::new(), Receiver::start().await);
     let config = Config { max_outbox_rows: 2, ..config(&database) };
     let sink = with_letters(&world, config, &receiver, 3).await;
-    // One that nobody delivers.
+    // A result that is not delivered.
     sink.take("b", "i", "1").await;
     receiver.answer(|_| StatusCode::SERVICE_UNAVAILABLE.into_response());
     let answer = redrive(&sink, DeadLetterSelection::default()).await;

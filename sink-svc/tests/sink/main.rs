@@ -1,4 +1,4 @@
-//! What the sink promises, through its gRPC, on SQLite and on PostgreSQL, with real stores.
+//! Tests of the sink through its gRPC services, on SQLite and PostgreSQL, with real stores.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! Stores that are away for a while.
+//! Outages of stores.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ async fn an_outage_loses_nothing_and_keeps_the_order(database: Database) {
     }
     sink.eventually_counts("a", delivered(70)).await;
     let mut bodies = receiver.bodies();
-    // One whose answer was cut off is sent again.
+    // A result whose answer was cut off is sent again.
     bodies.dedup();
     assert_eq!(bodies, expected);
     assert_conserved(&database).await;
@@ -51,7 +51,7 @@ async fn what_waits_for_too_long_dies(database: Database) {
     receiver.die().await;
     let params = format!(r#"{{"url":"{}","max_age_s":1}}"#, receiver.url());
     world.registry.put("a", "webhook", &params);
-    // One of which the kind knows no more than that it is wrong.
+    // A binding whose parameters are not valid.
     world.registry.put("b", "webhook", r#"{"url":"http://h/","colour":"red"}"#);
     let sink = world.start(&database).await;
     sink.take("a", "i1", "1").await;
@@ -85,7 +85,7 @@ async fn a_store_that_is_away_slows_no_other() {
         }
     }
     sink.eventually_counts("alive", delivered(50)).await;
-    // At once at most what was on its way of both, and then one now and then.
+    // At first the requests in flight of both, then single ones from time to time.
     assert!(dead.asked() <= 25, "{} requests", dead.asked());
     dead.answer(|_| StatusCode::OK.into_response());
     sink.eventually_counts("dead-1", delivered(50)).await;
@@ -138,7 +138,7 @@ async fn without_its_lease_an_ordered_sink_delivers_nothing() {
     world.registry.set_away(true);
     let lapsed = Instant::now() + 2 * LEASE;
     eventually("the lease has run out", async || Instant::now() > lapsed).await;
-    // Another, which has the lease meanwhile, delivers the first.
+    // Another replica, which has the lease meanwhile, delivers the first.
     database.execute("UPDATE sink_outbox SET state = 1 WHERE invocation_id = 'i0'", []).await;
     database
         .execute("UPDATE sink_ledger SET delivered = delivered + 1, pending_bytes = pending_bytes - 1", [])

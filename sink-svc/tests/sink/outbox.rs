@@ -1,4 +1,4 @@
-//! What is taken is kept, counted once, and bounded.
+//! The outbox: results are kept, counted once, and bounded.
 
 use axum::response::IntoResponse as _;
 use futures::future::join_all;
@@ -115,7 +115,7 @@ async fn what_was_delivered_long_ago_is_forgotten(database: Database) {
     for number in 0..10 {
         sink.take("a", &format!("i{number}"), "1").await;
     }
-    // One that nobody delivers is not forgotten.
+    // A pending result is not deleted.
     sink.take("b", "i", "1").await;
     sink.eventually_counts("a", delivered(10)).await;
     let rows = async || database.number("SELECT count(*) FROM sink_outbox").await == 3;
@@ -146,7 +146,7 @@ async fn a_full_outbox_refuses(database: Database) {
         assert!(refused.retry_after.is_some());
         sink.stop().await;
     }
-    // A restart does not forget how full it is.
+    // The outbox is still full after a restart.
     let sink = world.start_as(Config { max_outbox_rows: 4, ..config(&database) }).await;
     assert_eq!(failure(sink.deliver("a", "more", "1").await).reason, Reason::Overloaded);
     let huge = sink.delivery().deliver(delivery(&["1", "2", "3", "4", "5"], "i", "1")).await;
@@ -167,7 +167,7 @@ async fn a_row_that_is_lost_shows(database: Database) {
     let request = GetSinkStatusRequest { ids: vec!["a".into()], wait: false };
     let statuses = sink.sinks().get_sink_status(request).await.expect("told").into_inner().statuses;
     assert_eq!(statuses[0].counts, Some(lost));
-    // However wrong it is, no count wraps.
+    // However wrong the ledger is, no count wraps around.
     database.execute("UPDATE sink_ledger SET delivered = -1", []).await;
     assert_eq!(sink.counts("a").await, lost);
 }
@@ -179,7 +179,7 @@ async fn a_result_never_leaves_without_its_letter(database: Database) {
     let sink = world.start(&database).await;
     sink.take("a", "i", "1").await;
     eventually("it was tried", async || receiver.asked() > 0).await;
-    // What a letter tells of its binding is not there.
+    // Hides the binding's row, which the dead letter needs.
     database.execute("UPDATE sink_binding SET id = 'hidden'", []).await;
     receiver.answer(|_| StatusCode::BAD_REQUEST.into_response());
     let asked = receiver.asked();
@@ -247,7 +247,7 @@ async fn one_bad_write_spoils_none_beside_it() {
     let world = World::new();
     let sink = world.start(&database).await;
     let writes = (0..60).map(|number| {
-        // PostgreSQL keeps no zeros in texts.
+        // PostgreSQL cannot store NUL in text.
         let bad = if number % 20 == 7 { "\0" } else { "" };
         let sink = &sink;
         async move { sink.deliver(&format!("a{bad}"), &format!("i{number}"), "1").await.is_ok() }

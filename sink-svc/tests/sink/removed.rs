@@ -1,4 +1,4 @@
-//! Results of sinks that are gone.
+//! Results of removed sinks.
 
 use axum::response::IntoResponse as _;
 use http::StatusCode;
@@ -38,7 +38,7 @@ async fn results_of_a_sink_that_is_removed_die(database: Database) {
     sink.eventually_counts("a", dead(20)).await;
     let letters = sink.letters().await;
     assert!(letters.iter().all(|letter| letter.reason == "its sink was removed"));
-    // One that comes late, from a scheduler that has not heard of it.
+    // A late result, from a scheduler that does not know of the removal yet.
     sink.take("a", "late", "1").await;
     sink.eventually_counts("a", dead(21)).await;
     assert_conserved(&database).await;

@@ -20,7 +20,7 @@ async fn what_one_takes_another_delivers_and_each_answers_for_all() {
 
     let takers = (0..100).map(|number| {
         let sink = if number % 2 == 0 { holder } else { other };
-        // Each once at the one and once at the other.
+        // Each is sent twice.
         async move {
             for sink in [sink, other] {
                 sink.take("a", &format!("i{number}"), "1").await;

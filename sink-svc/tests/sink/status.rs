@@ -1,4 +1,4 @@
-//! What is asked about sinks.
+//! Checks and statuses of sinks.
 
 use std::time::Duration;
 

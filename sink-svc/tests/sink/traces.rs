@@ -1,4 +1,4 @@
-//! A result's trace is kept with it, and told to its store, also when no spans are exported here.
+//! A result keeps its trace context, which is sent to its store even if no spans are exported here.
 
 use axum::response::IntoResponse as _;
 use http::{HeaderMap, StatusCode};
@@ -18,18 +18,20 @@ contract!(
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const OTHER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
 
-/// Hands over a result within a trace.
+/// Sends a result to the sink within a trace.
 async fn take(sink: &Sink, invocation_id: &str, traceparent: &str) {
     let request = traced(traceparent, delivery(&["a"], invocation_id, "1"));
     sink.delivery().deliver(request).await.expect("taken");
 }
 
-/// The invocations whose results were taken, in order, and the traces that were told with them.
+/// The delivered invocations, in order, with their trace contexts. Delivery is at least once: repeats are
+/// left out.
 fn told(receiver: &Receiver) -> Vec<(String, Option<String>)> {
     let text = |headers: &HeaderMap, name| Some(headers.get(name)?.to_str().expect("text").to_owned());
     let of = |headers| (text(headers, "x-funless-invocation").expect("an id"), text(headers, "traceparent"));
     let mut told: Vec<_> = receiver.taken().iter().map(|received| of(&received.headers)).collect();
     told.sort();
+    told.dedup();
     told
 }
 
@@ -73,7 +75,7 @@ async fn a_letter_keeps_its_trace_and_a_redrive_brings_another(database: Databas
     assert_eq!(told(&receiver), of_the_redrive);
 }
 
-/// The tables are put back to what they were, which is how the first version left them.
+/// Puts the tables back into the state in which the first version left them.
 async fn an_older_outbox_is_brought_up_to_date(database: Database) {
     let world = World::new();
     let sink = world.start(&database).await;

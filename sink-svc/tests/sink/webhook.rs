@@ -68,7 +68,7 @@ async fn retry_after_is_honoured() {
         world.registry.put(id, "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
     }
     let sink = world.start(&database).await;
-    // Of everything that leads there, and of one result.
+    // 429 concerns the whole binding, 409 one result.
     for (id, status) in [("destination", StatusCode::TOO_MANY_REQUESTS), ("result", StatusCode::CONFLICT)] {
         receiver.answer(move |_| (status, [(RETRY_AFTER, "3")]).into_response());
         let (asked, start) = (receiver.asked(), Instant::now());
@@ -95,7 +95,7 @@ async fn a_result_that_silences_its_store_is_found_out() {
     let message = sink.eventually_is("a", BindingState::Retrying).await;
     assert!(message.contains("did not answer in time"), "{message}");
     assert_eq!(sink.counts("a").await.pending, 1, "it may be the store's fault");
-    // With others that are answered it is not.
+    // If the store answers others, it is the result's fault.
     sink.take("a", "i1", "1").await;
     let expected = SinkCounts { accepted: 2, delivered: 1, dead: 1, ..SinkCounts::default() };
     sink.eventually_counts("a", expected).await;
@@ -132,7 +132,7 @@ async fn the_last_refusal_is_shown_until_a_delivery_succeeds() {
     let sink = world.start(&database).await;
     sink.take("a", "i", "1").await;
     sink.eventually_is("a", BindingState::Retrying).await;
-    // That somebody listens there does not mean that results are taken.
+    // That the receiver listens does not mean that it accepts results.
     eventually("it comes again", async || {
         let status = sink.status("a").await;
         assert_eq!(status.state(), BindingState::Retrying);
@@ -159,7 +159,7 @@ async fn a_refusal_outlives_an_outage() {
     sink.take("a", "i2", "2").await;
     eventually("it is away", async || sink.status("a").await.message.contains("refused")).await;
     sink.eventually_counts("a", dead(2)).await;
-    // Nothing waits any more. A probe finds that somebody listens again.
+    // Nothing is pending any more. A probe finds that the receiver listens again.
     receiver.listen().await;
     let is_shown = async || {
         let status = sink.status("a").await;
@@ -188,7 +188,7 @@ async fn one_that_is_refused_does_not_block_those_after_it_for_ever() {
     sink.eventually_counts("a", expected).await;
     let dead: Vec<_> = sink.letters().await.into_iter().map(|letter| letter.invocation_id).collect();
     assert_eq!(dead, statuses);
-    // One who is not let in at all is not the result's fault.
+    // A rejected user is not the result's fault.
     receiver.answer(|_| StatusCode::UNAUTHORIZED.into_response());
     sink.take("a", "i", "{}").await;
     sink.eventually_is("a", BindingState::Retrying).await;

@@ -1,4 +1,4 @@
-//! A web server that results are posted to, and that can be away.
+//! A web server that results are posted to, and that can be stopped.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,15 +32,15 @@ pub struct Receiver {
 }
 
 struct Shared {
-    /// Those that were answered with success.
+    /// The requests that were answered with success.
     taken: Mutex<Vec<Received>>,
-    /// How many requests there were.
+    /// The number of requests.
     asked: Mutex<usize>,
     answer: Mutex<Arc<Answer>>,
 }
 
 impl Receiver {
-    /// One that takes everything.
+    /// Starts a receiver that accepts everything.
     pub async fn start() -> Self {
         let answer: Arc<Answer> = Arc::new(|_| StatusCode::NO_CONTENT.into_response());
         let shared = Shared { taken: Mutex::default(), asked: Mutex::default(), answer: Mutex::new(answer) };
@@ -53,27 +53,27 @@ impl Receiver {
         format!("http://{}/in", self.address)
     }
 
-    /// Answers so from now on, by the body.
+    /// Sets how requests are answered, depending on the body.
     pub fn answer(&self, answer: impl Fn(&str) -> Response + Send + Sync + 'static) {
         *self.shared.answer.lock() = Arc::new(answer);
     }
 
-    /// What it has taken.
+    /// The requests that were answered with success.
     pub fn taken(&self) -> Vec<Received> {
         self.shared.taken.lock().clone()
     }
 
-    /// The bodies that it has taken.
+    /// The bodies of the requests that were answered with success.
     pub fn bodies(&self) -> Vec<String> {
         self.taken().into_iter().map(|received| received.body).collect()
     }
 
-    /// How many requests there were.
+    /// The number of requests.
     pub fn asked(&self) -> usize {
         *self.shared.asked.lock()
     }
 
-    /// Nobody listens any more.
+    /// Stops listening.
     pub async fn die(&mut self) {
         if let Some(task) = self.task.take() {
             task.abort();
@@ -81,7 +81,7 @@ impl Receiver {
         }
     }
 
-    /// Listens where it did before.
+    /// Listens on the same address as before.
     pub async fn listen(&mut self) {
         let listener = Listener::bind(&Listen::Tcp(self.address)).await.expect("a free port");
         let endpoint = listener.endpoint().expect("a bound port").to_string();
@@ -106,7 +106,7 @@ async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
     let answer = Arc::clone(&*shared.answer.lock());
     let response = answer(&body);
     if response.status() == StatusCode::REQUEST_TIMEOUT {
-        // It never answers.
+        // Never answers.
         std::future::pending::<()>().await;
     }
     if response.status().is_success() {

@@ -1,4 +1,4 @@
-//! A registry that has what a test gives it, and speaks its gRPC.
+//! A fake registry with gRPC services, which tests fill with bindings.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use tonic::{Request, Response, Status};
 
 pub const LEASE: Duration = Duration::from_millis(600);
 
-/// The registry. Clones are the same one.
+/// The registry. Clones share it.
 #[derive(Clone)]
 pub struct FakeRegistry {
     state: Arc<Mutex<State>>,
@@ -35,11 +35,11 @@ pub struct FakeRegistry {
 
 #[derive(Default)]
 struct State {
-    /// By their ids. Each has a function of its own.
+    /// By id. Each has a function of its own.
     bindings: HashMap<String, FunctionBinding>,
-    /// Holder, address, and until when, by binding.
+    /// Holder, address and expiry, by binding.
     leases: HashMap<String, (String, String, Instant)>,
-    /// It renews no leases.
+    /// Whether it refuses to renew leases.
     is_away: bool,
 }
 
@@ -50,7 +50,7 @@ impl Default for FakeRegistry {
 }
 
 impl FakeRegistry {
-    /// Makes a sink, or changes it.
+    /// Creates or changes a sink.
     pub fn put(&self, id: &str, kind: &str, params: &str) {
         let binding = FunctionBinding {
             function_id: format!("function-of-{id}"),
@@ -70,12 +70,12 @@ impl FakeRegistry {
         let _ = self.changes.send(Change { change: Some(Changed::FunctionDeleted(deleted)) });
     }
 
-    /// Renews no leases, or does so again.
+    /// Sets whether it refuses to renew leases.
     pub fn set_away(&self, is_away: bool) {
         self.state.lock().is_away = is_away;
     }
 
-    /// Who holds a sink, by its address.
+    /// The address of the replica that holds a sink.
     pub fn holder(&self, id: &str) -> Option<String> {
         self.state.lock().leases.get(id).map(|(_, address, _)| address.clone())
     }

@@ -1,4 +1,4 @@
-//! Real stores, each on a free port until it is dropped.
+//! Real stores, each running on a free port until it is dropped.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A CouchDB: PouchDB Server, which speaks its protocol and keeps everything in files.
+/// A CouchDB: PouchDB Server, which implements its protocol and stores everything in files.
 pub struct Couch {
     server: Option<Child>,
     port: u16,
@@ -24,7 +24,7 @@ impl Couch {
         couch
     }
 
-    /// Starts it again on what it has kept.
+    /// Starts the server with the data that it has stored.
     pub async fn listen(&mut self) {
         let program = concat!(
             env!("CARGO_MANIFEST_DIR"),
@@ -38,7 +38,7 @@ impl Couch {
         answers(self.port).await;
     }
 
-    /// Kills it.
+    /// Kills the server.
     pub fn die(&mut self) {
         self.server.take().into_iter().for_each(end);
     }
@@ -82,7 +82,7 @@ impl Nats {
         nats
     }
 
-    /// Starts it again on what it has kept.
+    /// Starts the server with the data that it has stored.
     pub async fn listen(&mut self) {
         let mut command = Command::new("nats-server");
         command.args(["-js", "-a", "127.0.0.1", "-p", &self.port.to_string(), "-sd"]).arg(self.folder.path());
@@ -90,7 +90,7 @@ impl Nats {
         answers(self.port).await;
     }
 
-    /// Kills it.
+    /// Kills the server.
     pub fn die(&mut self) {
         self.server.take().into_iter().for_each(end);
     }

@@ -1,26 +1,26 @@
-//! The long form of the tests of [`tests::chaos`]; run it with `scripts/chaos`.
+//! The long-running version of the tests of [`tests::chaos`]. Run it with `scripts/chaos`.
 
-// A command line tool talks to its user.
+// A command-line tool prints to its user.
 #![allow(clippy::print_stdout)]
 
 use clap::Parser as _;
 use tests::chaos::{self, Plan};
 
 #[derive(Debug, clap::Parser)]
-#[command(about = "Publishes messages while one part of the mesh after the other is killed.")]
+#[command(about = "Publishes messages while parts of the mesh are killed one after the other.")]
 enum Arguments {
-    /// MQTT messages, each of which must be one document in the end.
+    /// MQTT messages, each of which must result in exactly one document.
     Events {
-        /// How many.
+        /// The number of messages.
         #[arg(long, default_value_t = 20_000)]
         messages: u32,
-        /// How many a second.
+        /// The number of messages per second.
         #[arg(long, default_value_t = 200)]
         per_second: u32,
-        /// Where the choice of victims begins.
+        /// The seed for the choice of victims.
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// Leave the broker alone, and tell messages apart by what MQTT gives them.
+        /// Do not kill the broker, and identify messages by their MQTT identity instead of a dedupe key.
         #[arg(long)]
         spare_broker: bool,
     },
@@ -32,6 +32,6 @@ async fn main() {
     let plan = Plan { messages, per_second, seed, kill_broker: !spare_broker };
     let outcome = chaos::run(&plan, |line| println!("{line}")).await;
     println!("deaths: {:?}", outcome.deaths);
-    println!("books: {}", outcome.conservation);
+    println!("sums: {}", outcome.conservation);
     println!("{messages} messages, {messages} documents, in {:.0?}", outcome.took);
 }

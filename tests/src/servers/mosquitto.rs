@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::{START_TIMEOUT, public_folder};
 use crate::process::{Running, Signal, free_port, installed};
 
-/// An MQTT broker that takes everyone.
+/// An MQTT broker that allows anonymous access.
 #[derive(Debug)]
 pub struct Mosquitto {
     server: Running,
@@ -18,19 +18,18 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// Starts a new one, which keeps everything in memory.
+    /// Starts a new broker that keeps everything in memory.
     pub async fn start() -> Self {
         Self::start_on(free_port()).await
     }
 
-    /// The same, on this port.
+    /// Like [`Self::start`], on this port.
     pub async fn start_on(port: u16) -> Self {
         Self::start_with(port, "persistence false\n").await
     }
 
-    /// Starts a new one, which remembers sessions and messages when it is started again. What it has
-    /// acknowledged in its last moment before it is killed it may still have lost: it writes now and
-    /// then, and not before it acknowledges.
+    /// Starts a new broker that keeps sessions and messages across restarts. It writes them periodically, not
+    /// before it acknowledges them, so a killed broker may lose what it has just acknowledged.
     pub async fn start_durable() -> Self {
         let durable = "persistence true\nautosave_on_changes true\nautosave_interval 1\n";
         Self::start_with(free_port(), durable).await
@@ -52,19 +51,19 @@ impl Mosquitto {
         this
     }
 
-    /// Kills it at once and starts it again on what it has kept.
+    /// Kills the broker and restarts it with the same data.
     pub async fn die_and_start_again(&mut self) {
         self.die().await;
         self.start_again().await;
     }
 
-    /// Kills it at once.
+    /// Kills the broker.
     pub async fn die(&mut self) {
         self.server.signal(Signal::KILL);
         self.server.ended(START_TIMEOUT).await;
     }
 
-    /// Starts it again on what it has kept.
+    /// Restarts the broker with the same data.
     pub async fn start_again(&mut self) {
         self.server = Running::start("mosquitto", &mut self.command, &self.folder.path().join("log"));
         self.listens().await;
@@ -77,17 +76,17 @@ impl Mosquitto {
             .await;
     }
 
-    /// Where it listens, on 127.0.0.1.
+    /// The broker's port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Publishes a message at QoS 1, as a user types it.
+    /// Publishes a message at QoS 1.
     pub fn publish(&self, topic: &str, message: &str) {
         self.publish_with(&["-t", topic, "-m", message]);
     }
 
-    /// Publishes a message that the broker keeps for later subscribers.
+    /// Publishes a retained message.
     pub fn publish_retained(&self, topic: &str, message: &str) {
         self.publish_with(&["-r", "-t", topic, "-m", message]);
     }
@@ -99,10 +98,13 @@ impl Mosquitto {
         assert!(done.is_ok_and(|status| status.success()), "mosquitto_pub failed");
     }
 
-    /// The next message of a topic.
+    /// Waits for the next message of a topic.
     pub fn receive(&self, topic: &str) -> String {
         let mut subscribe = self.client("mosquitto_sub");
-        let got = subscribe.args(["-C", "1", "-W", "10", "-t", topic]).output().expect("mosquitto_sub runs");
+        let got = subscribe
+            .args(["-C", "1", "-W", "10", "-t", topic])
+            .output()
+            .expect("failed to run mosquitto_sub");
         assert!(got.status.success(), "no message: {}", String::from_utf8_lossy(&got.stderr));
         String::from_utf8_lossy(&got.stdout).trim_end().to_owned()
     }

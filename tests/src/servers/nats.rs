@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::{START_TIMEOUT, public_folder};
 use crate::process::{Running, free_port, installed};
 
-/// A NATS server that takes everyone.
+/// A NATS server that allows anonymous access.
 #[derive(Debug)]
 pub struct Nats {
     _server: Running,
@@ -16,7 +16,7 @@ pub struct Nats {
 }
 
 impl Nats {
-    /// Starts a new one.
+    /// Starts a new server.
     pub async fn start() -> Self {
         let folder = public_folder();
         let port = free_port();
@@ -29,14 +29,14 @@ impl Nats {
         Self { _server: server, port, _folder: folder }
     }
 
-    /// Where it is.
+    /// The server's URL.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// A client's JetStream.
+    /// A JetStream client.
     pub async fn jetstream(&self) -> async_nats::jetstream::Context {
-        let client = async_nats::connect(self.url()).await.expect("it listens");
+        let client = async_nats::connect(self.url()).await.expect("failed to connect to NATS");
         async_nats::jetstream::new(client)
     }
 }

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::{START_TIMEOUT, public_folder};
 use crate::process::{Running, Signal, free_port, is_root};
 
-/// A PostgreSQL server with an empty database. Whoever reaches its port is trusted.
+/// A PostgreSQL server with an empty database. It needs no password.
 #[derive(Debug)]
 pub struct Postgres {
     server: Running,
@@ -17,7 +17,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts a new one.
+    /// Starts a new server.
     pub async fn start() -> Self {
         let folder = public_folder();
         let data = folder.path().join("data");
@@ -31,12 +31,12 @@ impl Postgres {
         let port = free_port();
         let mut command = as_postgres("postgres");
         command.arg("-D").arg(&data).arg("-p").arg(port.to_string()).arg("-k").arg(&data);
-        // Nothing of it should outlive the machine.
+        // The data need not survive a crash of the machine.
         for setting in ["fsync=off", "full_page_writes=off", "synchronous_commit=off"] {
             command.arg("-c").arg(setting);
         }
         let server = Running::start("postgres", &mut command, &folder.path().join("log"));
-        // SIGTERM would wait until its clients have left.
+        // SIGTERM would wait for clients to disconnect.
         let mut server = server.stopped_by(Signal::INT);
         let mut ask = Command::new(program("pg_isready"));
         ask.args(["-q", "-h", "127.0.0.1", "-U", "postgres", "-p", &port.to_string()]);
@@ -44,23 +44,24 @@ impl Postgres {
         Self { server, port, _folder: folder }
     }
 
-    /// The address of its database.
+    /// The URL of the database.
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
-    /// Runs SQL and gives what it prints, unadorned.
+    /// Runs SQL and returns the unaligned output of `psql`, without headers.
     pub fn query(&self, sql: &str) -> String {
         let mut psql = Command::new(program("psql"));
-        let answer = psql.args(["-X", "-A", "-t", "-c", sql, &self.url()]).output().expect("psql runs");
+        let answer =
+            psql.args(["-X", "-A", "-t", "-c", sql, &self.url()]).output().expect("failed to run psql");
         let complaint = String::from_utf8_lossy(&answer.stderr);
         assert!(answer.status.success(), "{sql}: {complaint}");
         String::from_utf8_lossy(&answer.stdout).trim().to_owned()
     }
 
-    /// All that it holds, as SQL.
+    /// A dump of the database, as SQL.
     pub fn dump(&self) -> String {
-        let dump = Command::new(program("pg_dump")).arg(self.url()).output().expect("pg_dump runs");
+        let dump = Command::new(program("pg_dump")).arg(self.url()).output().expect("failed to run pg_dump");
         assert!(dump.status.success(), "pg_dump: {}", String::from_utf8_lossy(&dump.stderr));
         String::from_utf8_lossy(&dump.stdout).into_owned()
     }
@@ -74,11 +75,11 @@ impl Postgres {
 fn init(data: &Path) {
     let mut initdb = as_postgres("initdb");
     initdb.args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync", "-D"]).arg(data);
-    let done = initdb.output().expect("initdb runs");
+    let done = initdb.output().expect("failed to run initdb");
     assert!(done.status.success(), "initdb: {}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// Runs one of PostgreSQL's programs as its own user, for it refuses root.
+/// Runs one of PostgreSQL's programs as the user postgres, because it refuses to run as root.
 fn as_postgres(name: &str) -> Command {
     let mut command = if is_root() {
         let mut command = Command::new("setpriv");
@@ -91,7 +92,7 @@ fn as_postgres(name: &str) -> Command {
     command
 }
 
-/// The newest that is installed.
+/// The path of a PostgreSQL program, from the newest installed version.
 fn program(name: &str) -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut folders: Vec<_> = versions.map(|version| version.path().join("bin")).collect();

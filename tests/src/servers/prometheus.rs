@@ -11,7 +11,7 @@ use super::{START_TIMEOUT, answers, public_folder};
 use crate::client::http;
 use crate::process::{Running, free_port, installed, repository};
 
-/// How long one may take to end.
+/// How long the server may take to exit.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A Prometheus server.
@@ -23,18 +23,17 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes these `host:port` each second.
+    /// Starts a server that scrapes these targets, `host:port`, every second.
     pub async fn start(targets: &[String]) -> Self {
         Self::start_relabelling(targets, "[]").await
     }
 
-    /// Starts one that also rewrites the labels of what it scrapes: `metric_relabel_configs`, as YAML in one
-    /// line.
+    /// Starts a server that also rewrites labels. `rules` are `metric_relabel_configs`, as YAML on one line.
     pub async fn start_relabelling(targets: &[String], rules: &str) -> Self {
         Self::start_configured(targets, rules, &[]).await
     }
 
-    /// Starts one that also knows the rules of `deploy/prometheus`, which it evaluates each second.
+    /// Starts a server that also evaluates the rules of `deploy/prometheus` every second.
     pub async fn start_with_rules(targets: &[String]) -> Self {
         let files = ["recording.yml", "alerts.yml"];
         let files = files.map(|file| repository().join("deploy/prometheus/rules").join(file));
@@ -44,7 +43,7 @@ impl Prometheus {
     async fn start_configured(targets: &[String], relabelling: &str, rules: &[PathBuf]) -> Self {
         let folder = public_folder();
         let address = format!("127.0.0.1:{}", free_port());
-        let rules = serde_json::to_string(rules).expect("paths are texts");
+        let rules = serde_json::to_string(rules).expect("paths are UTF-8");
         let lines = format!(
             "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
              rule_files: {rules}\n\
@@ -59,23 +58,23 @@ impl Prometheus {
         Self { server, address, folder }
     }
 
-    /// From now on it scrapes these `host:port`.
+    /// Replaces the targets, `host:port`.
     pub fn scrape(&self, targets: &[String]) {
         write_targets(&self.folder, targets);
     }
 
-    /// Ends it. Its data stay.
+    /// Stops the server and keeps its data.
     pub async fn stop(&mut self) {
         self.server.stop();
         self.server.ended(STOP_TIMEOUT).await;
     }
 
-    /// Starts one that was stopped.
+    /// Restarts a stopped server.
     pub async fn start_again(&mut self) {
         self.server = serve(&self.address, &self.folder).await;
     }
 
-    /// What it says to a query now: series, each with a value; or what is wrong with the query.
+    /// Runs an instant query. Returns series with their values, or the server's error.
     pub async fn query(&self, query: &str) -> Result<Vec<Value>, String> {
         let mut answer = self.get("/api/v1/query", &[("query", query)]).await;
         match answer["data"]["result"].take() {
@@ -84,7 +83,7 @@ impl Prometheus {
         }
     }
 
-    /// The exemplars that it has of these series.
+    /// The exemplars of these series.
     pub async fn exemplars(&self, query: &str) -> Vec<Value> {
         let always = [("start", "0"), ("end", "9999999999")];
         let parameters: Vec<_> = always.into_iter().chain([("query", query)]).collect();
@@ -97,7 +96,7 @@ impl Prometheus {
         exemplars.flatten().collect()
     }
 
-    /// What it cannot scrape, and why.
+    /// The targets that cannot be scraped, each with the error.
     pub async fn unscraped(&self) -> Vec<String> {
         let answer = self.get("/api/v1/targets", &[]).await;
         let targets = answer["data"]["activeTargets"].as_array().cloned().unwrap_or_default();
@@ -108,10 +107,10 @@ impl Prometheus {
     async fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
         let url = reqwest::Url::parse_with_params(&format!("{}{path}", self.url()), parameters);
         let request = http().get(url.expect("a URL"));
-        request.send().await.expect("it answers").json().await.expect("JSON")
+        request.send().await.expect("a response").json().await.expect("valid JSON")
     }
 
-    /// Where its HTTP interface is.
+    /// The URL of the HTTP API.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -128,7 +127,7 @@ async fn serve(address: &str, folder: &TempDir) -> Running {
     server
 }
 
-/// Put in place at once: the server may read at any time.
+/// Writes the targets atomically, because the server may read them at any time.
 fn write_targets(folder: &TempDir, targets: &[String]) {
     let new = folder.path().join("targets.new");
     let groups = serde_json::json!([{ "targets": targets }]);

@@ -1,8 +1,8 @@
-//! The command blocks of the documentation, run as they are written.
+//! Runs the command blocks of the documentation as they are written.
 //!
-//! All of them run in a network namespace of this binary, so that the ports of the text are free. The blocks of
-//! one document run one after the other, as a reader would type them; [`page`] says what a page may say about a
-//! block, and [`session`] what is there when it runs.
+//! All of them run in a network namespace of this binary, so that the ports in the text are free. The blocks
+//! of one page run one after the other, as a reader would type them. [`page`] documents the annotations of
+//! blocks, and [`session`] the environment in which they run.
 
 mod namespace;
 mod page;
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         vec![(
             &[TEXT],
             cases![
-                pages::few_blocks_are_not_run,
+                pages::few_code_blocks_are_skipped,
                 pages::readme,
                 pages::app_scripts,
                 pages::configuration,
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 mod pages {
     use super::{Couch, Mosquitto, Shape, page, session};
 
-    /// Those that are run below.
+    /// The pages that the cases below run.
     const PAGES: [&str; 7] = [
         "README.md",
         "docs/app-scripts.md",
@@ -51,7 +51,7 @@ mod pages {
         "guest/README.md",
     ];
 
-    pub(super) async fn few_blocks_are_not_run(_: Shape) {
+    pub(super) async fn few_code_blocks_are_skipped(_: Shape) {
         let mut left_out = Vec::new();
         for path in page::all() {
             let commands = page::read(&path).into_iter().filter(page::Block::is_commands);

@@ -1,13 +1,13 @@
 //! A page of the documentation, and its blocks.
 //!
-//! A comment right above a block says what a test needs to know about it, and a reader does not:
+//! A comment directly above a block annotates it for the tests:
 //!
-//! - `<!-- not run: REASON -->`: it cannot run in a test
-//! - `<!-- before: COMMANDS -->`: run these first
-//! - `<!-- file: PATH -->`: it is the content of this file
+//! - `<!-- not run: REASON -->`: the block cannot run in a test
+//! - `<!-- before: COMMANDS -->`: run these commands first
+//! - `<!-- file: PATH -->`: the block is the content of this file
 //!
-//! A block of TOML or YAML whose first line is `# NAME.toml` or `# NAME.yml`, with or without `: more words`, is
-//! the content of the file of that name.
+//! A block of TOML or YAML whose first line is `# NAME.toml` or `# NAME.yml`, optionally followed by a colon
+//! and more words, is the content of the file with that name.
 
 use std::path::Path;
 
@@ -16,28 +16,28 @@ use tests::process::repository;
 /// A fenced block.
 #[derive(Debug, Default)]
 pub struct Block {
-    /// The line of its opening fence.
+    /// The line number of the opening fence.
     pub line: usize,
-    /// What follows the fence: `sh`, `toml`, ...
+    /// The language after the fence: `sh`, `toml`, ...
     pub language: String,
-    /// What it contains.
+    /// The content.
     pub text: String,
-    /// Why it is not run.
+    /// Why the block is not run.
     pub not_run: Option<String>,
-    /// Commands to run before it.
+    /// Commands to run before the block.
     pub before: Option<String>,
-    /// The file that it is the content of.
+    /// The file to write the content to.
     pub file: Option<String>,
 }
 
 impl Block {
-    /// Whether it is for a shell.
+    /// Whether the block contains shell commands.
     pub fn is_commands(&self) -> bool {
         self.language == "sh"
     }
 }
 
-/// The paths of all pages, from the root of the repository.
+/// The paths of all pages, relative to the root of the repository.
 pub fn all() -> Vec<String> {
     let mut found = Vec::new();
     for folder in ["", "docs", "docs/decisions", "guest", "deploy", "proto", "bench"] {
@@ -89,7 +89,11 @@ fn blocks(path: &str, text: &str) -> Vec<Block> {
         let commands = ["fl ", "cargo ", "curl ", "sudo ", "scripts/test", "scripts/chaos"];
         let has_commands =
             block.text.lines().any(|line| commands.iter().any(|command| line.starts_with(command)));
-        assert!(block.is_commands() || !has_commands, "{path}:{}: a block of commands is ```sh", block.line);
+        assert!(
+            block.is_commands() || !has_commands,
+            "{path}:{}: a block of commands must be ```sh",
+            block.line
+        );
         blocks.push(block);
     }
     blocks

@@ -1,5 +1,5 @@
-//! Where the commands of a page run: a shell in a folder that looks like a checkout, with programs on its path that
-//! stand in for those which take long or never end.
+//! Runs the commands of a page: in a shell, in a folder that looks like a checkout, with wrappers on the path
+//! for programs that take long or do not exit.
 
 use std::fmt::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -11,13 +11,13 @@ use tests::process::{Signal, free_of_mesh, repository, send_group_signal, worksp
 
 use crate::page::{self, Block};
 
-/// What starts a program in the background, and waits until a condition holds: `start NAME CONDITION PROGRAM...`. Sets
-/// `pid`. Fails with what the program printed when that ends first.
+/// Starts a program in the background and waits until a condition holds: `start NAME CONDITION PROGRAM...`.
+/// Sets `pid`. If the program exits first, prints its output and fails.
 const START: &str = r#"
 start() {
     local log=$STATE/$1.log condition=$2
     shift 2
-    # Now, not when the program starts: the condition may look at what an earlier one printed.
+    # Truncate the log now: the condition must not see the output of an earlier program.
     : >"$log"
     "$@" >>"$log" 2>&1 &
     pid=$!
@@ -28,7 +28,7 @@ start() {
 }
 "#;
 
-/// `fl`, with what does not end by itself put into the background or ended.
+/// `fl`. Commands that do not exit run in the background or are stopped.
 const FL: &str = r#"#!/bin/bash
 . "$STATE/start"
 real=$BIN/fl
@@ -55,16 +55,16 @@ case " $* " in
 esac
 "#;
 
-/// `cargo`: everything is built.
+/// `cargo`. Everything has already been built.
 const CARGO: &str = r#"#!/bin/bash
 case "$*" in
 "run --release --bin fl -- "*) shift 5; exec fl "$@" ;;
 "build --release --workspace") ;;
-*) echo "nobody told the tests what to do for cargo $*"; exit 1 ;;
+*) echo "the tests do not support cargo $*"; exit 1 ;;
 esac
 "#;
 
-/// `curl`: an error status is a failure, and a stream ends.
+/// `curl`. HTTP errors are failures, and streams are stopped.
 const CURL: &str = r#"#!/bin/bash
 case " $* " in
 *" -N "*)
@@ -82,7 +82,7 @@ start prometheus '/usr/bin/curl -s http://127.0.0.1:9090/-/ready | grep -qi read
     /usr/bin/prometheus --storage.tsdb.path="$STATE/prometheus" "$@"
 "#;
 
-/// `registry-svc`, for as long as it takes to be ready.
+/// `registry-svc`, stopped as soon as it is ready.
 const REGISTRY: &str = r#"#!/bin/bash
 . "$STATE/start"
 start registry '/usr/bin/curl -sf http://127.0.0.1:4101/readyz >/dev/null' "$BIN/registry-svc" "$@"
@@ -90,13 +90,13 @@ kill $pid
 wait $pid
 "#;
 
-/// What the comments of pages call.
+/// Shell functions for the annotations of pages.
 const PRELUDE: &str = r#"
-# A script that lets any function run anywhere.
+# A script that allows all functions on all workers.
 any_worker() {
     printf '%s\n' '- default:' '    - workers: "*"'
 }
-# An event that failed, and would not today.
+# A dead letter whose function has been fixed.
 dead_letter() {
     fl fn upload order guest/hello.wasm \
         --events '[{"type":"mqtt","params":{"host":"127.0.0.1","topic":"orders","max_attempts":1}}]'
@@ -106,7 +106,7 @@ dead_letter() {
 }
 "#;
 
-/// Runs the commands of a page, and panics with what they printed when one fails.
+/// Runs the commands of a page. Panics with their output if one fails.
 pub async fn run(path: &str) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (checkout, state, programs) =
@@ -124,7 +124,8 @@ pub async fn run(path: &str) {
     {
         let program = programs.join(name);
         std::fs::write(&program, text).expect("a file");
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("the file is ours");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))
+            .expect("failed to set permissions");
     }
     std::fs::write(state.join("start"), START).expect("a file");
     let fl = workspace_binary("fl");
@@ -140,23 +141,23 @@ pub async fn run(path: &str) {
     command
         .arg(&script)
         .current_dir(&checkout)
-        .env("PATH", std::env::join_paths(search).expect("folders without colons"))
+        .env("PATH", std::env::join_paths(search).expect("paths without colons"))
         .env("BIN", binaries)
         .env("STATE", state)
         .stdin(Stdio::null())
-        .stderr(output.try_clone().expect("a file has handles"))
+        .stderr(output.try_clone().expect("failed to clone the file handle"))
         .stdout(output)
         .process_group(0);
     free_of_mesh(&mut command);
-    let mut child = command.spawn().expect("bash runs");
+    let mut child = command.spawn().expect("failed to run bash");
     let group = child.id();
     let status = tokio::task::spawn_blocking(move || child.wait()).await.expect("no panic").expect("a child");
     send_group_signal(group, Signal::TERM);
     let printed = std::fs::read_to_string(&log).unwrap_or_default();
-    assert!(status.success(), "{path}: {status}; the last block is the one that failed:\n{printed}");
+    assert!(status.success(), "{path}: {status}; the last block failed:\n{printed}");
 }
 
-/// All blocks as one script, which stops at the first command that fails.
+/// Joins all blocks into one script, which stops at the first command that fails.
 fn script_of(blocks: &[Block], checkout: &Path) -> String {
     let mut script = format!("set -euo pipefail\n{PRELUDE}");
     for block in blocks.iter().filter(|block| block.not_run.is_none()) {

@@ -1,4 +1,4 @@
-//! Events and sinks as a create answers them: one by one, and honestly.
+//! The status of each event and sink in the response to a create request.
 
 use serde_json::{Value, json};
 use tests::client::Upload;
@@ -28,13 +28,13 @@ pub async fn bindings_are_answered_one_by_one(mesh: &Mesh) {
     assert!(message(data, "events", 1).starts_with("not_implemented"), "{data}");
     assert!(message(data, "events", 2).starts_with("bad_event_format"), "{data}");
     assert!(message(data, "sinks", 1).starts_with("not_implemented"), "{data}");
-    assert!(message(data, "sinks", 1).contains("couchdb"), "it names the kinds that exist: {data}");
+    assert!(message(data, "sinks", 1).contains("couchdb"), "the error lists the existing kinds: {data}");
     assert!(message(data, "sinks", 2).starts_with("bad_sink_format"), "{data}");
-    // Nobody is there, which is no reason to lose the binding.
+    // The broker and the store are down, but the bindings are kept.
     for binding in [message(data, "events", 0), message(data, "sinks", 0)] {
         assert!(!binding.is_empty() && !binding.contains("hunter2"), "{binding}");
     }
-    assert_eq!(user.result("bound", "f", json!({})).await, json!(1), "the function itself is there");
+    assert_eq!(user.result("bound", "f", json!({})).await, json!(1), "the function itself exists");
     assert!(!user.get("/v1/fn/bound/f").await.expect(200).text.contains("hunter2"));
 
     // An update without bindings keeps them; an empty list removes them.
@@ -44,7 +44,7 @@ pub async fn bindings_are_answered_one_by_one(mesh: &Mesh) {
         user.put_form("/v1/fn/bound/f", function("f").text("events", "[]").text("sinks", "[]")).await;
     removed.expect(200);
 
-    // Without any the answer has none.
+    // Without bindings the response contains none.
     let plain = user.post_form("/v1/fn/bound", function("g").text("events", "").text("sinks", "[]")).await;
     assert!(plain.expect(201).json()["data"].get("events").is_none());
     user.delete("/v1/fn/bound").await.expect(204);

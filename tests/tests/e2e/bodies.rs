@@ -1,4 +1,4 @@
-//! Bodies of invocations: broken, deep, huge.
+//! Bodies of invocations: invalid, deeply nested and huge ones.
 
 use tests::{Mesh, guests};
 
@@ -37,8 +37,8 @@ pub async fn deep_and_large_arguments(mesh: &Mesh) {
     let user = mesh.user();
     user.create_module("deep").await;
     user.create_function("deep", "f", &guests::mirror()).await;
-    // Nobody builds a tree of the arguments, so that their depth is the guest's affair. A refusal is
-    // an answer too; a crash is none.
+    // The mesh does not parse the arguments into a tree, so their depth does not matter to it. A refusal is
+    // acceptable; a crash is not.
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         let inner = if open == "[" { "" } else { "1" };
         let deep = format!("{}{inner}{}", open.repeat(10_000), close.repeat(10_000));

@@ -1,4 +1,4 @@
-//! `fl` as a user types it.
+//! The command `fl`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tests::fl::{fl, run, start};
 use tests::process::{Signal, free_port};
 use tests::{Client, Mesh, guests};
 
-/// Long enough for a few looks at the workers.
+/// Long enough for a few refreshes of the list of workers.
 const SOON: Duration = Duration::from_secs(20);
 
 pub async fn functions_from_the_command_line(mesh: &Mesh) {
@@ -55,14 +55,14 @@ pub async fn modules_from_the_command_line(mesh: &Mesh) {
     assert_eq!(ok(&["mod", "list"]).await, "_");
 }
 
-/// Runs a command that must succeed and gives what it printed.
+/// Runs a command, asserts that it succeeded, and returns its output.
 async fn ok(mesh: &Mesh, user: &Client, arguments: &[&str]) -> String {
     let printed = fl(mesh, user, arguments).await;
     assert!(printed.success, "fl {arguments:?}: {}", printed.err);
     printed.out
 }
 
-/// A file of this name in the folder.
+/// Writes a file with this name to the folder and returns its path.
 fn written(folder: &Path, name: &str, content: impl AsRef<[u8]>) -> String {
     let path = folder.join(name);
     std::fs::write(&path, content).expect("a file");
@@ -108,7 +108,7 @@ pub async fn scripts_from_the_command_line(mesh: &Mesh) {
     }
 }
 
-/// A function's own script, another one for an invocation, none; and why each ran where it ran.
+/// Invocations with the function's own script, with another script and with none, and their explanations.
 pub async fn placements_from_the_command_line(mesh: &Mesh) {
     let user = mesh.user();
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -135,7 +135,7 @@ pub async fn placements_from_the_command_line(mesh: &Mesh) {
     let refused = invoke(&[]).await;
     assert_eq!((refused.code, refused.out.as_str()), (Some(1), ""));
     assert!(refused.err.contains("no_valid_workers"), "{}", refused.err);
-    let (_, id) = refused.err.rsplit_once("--decision ").expect("it says what to do next");
+    let (_, id) = refused.err.rsplit_once("--decision ").expect("a hint with the decision's id");
     let why = ok(mesh, &user, &["script", "explain", "--decision", id.trim()]).await;
     assert!(why.contains("nobody") && why.contains("invalid") && why.contains("placed_nowhere"), "{why}");
 
@@ -150,7 +150,7 @@ pub async fn placements_from_the_command_line(mesh: &Mesh) {
     assert!(other.code == Some(1) && other.err.contains("the script placed_anywhere"), "{}", other.err);
     let now =
         ok(mesh, &user, &["script", "explain", "placed_nowhere", "--function", "placed/f", "--json"]).await;
-    let now: Value = serde_json::from_str(&now).expect("JSON");
+    let now: Value = serde_json::from_str(&now).expect("valid JSON");
     assert_eq!(
         (&now["data"]["refusal"], &now["data"]["decision_id"]),
         (&"no_valid_workers".into(), &"".into())
@@ -171,7 +171,8 @@ pub async fn workers_from_the_command_line(mesh: &Mesh) {
     let admin = mesh.admin();
     let table = ok(mesh, &admin, &["workers"]).await;
     assert!(table.starts_with("NAME") && table.lines().count() == 2, "{table}");
-    let answer: Value = serde_json::from_str(&ok(mesh, &admin, &["workers", "--json"]).await).expect("JSON");
+    let answer: Value =
+        serde_json::from_str(&ok(mesh, &admin, &["workers", "--json"]).await).expect("valid JSON");
     let worker = &answer["data"]["workers"][0];
     let name = worker["name"].as_str().expect("a name");
     assert!(!name.is_empty() && table.contains(name), "{table}");
@@ -184,15 +185,15 @@ pub async fn workers_from_the_command_line(mesh: &Mesh) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let log = folder.path().join("log");
     let mut watching = start(mesh, &admin, &["workers", "--watch"], &log);
-    watching.ready(SOON, async || looks(&log) >= 2).await;
+    watching.ready(SOON, async || table_count(&log) >= 2).await;
     watching.signal(Signal::INT);
     let ended = watching.ended(SOON).await;
     assert!(ended.success(), "{ended}: {}", watching.log());
-    assert!(!watching.log().contains('\x1b'), "escapes are for terminals");
+    assert!(!watching.log().contains('\x1b'), "there are no escape sequences without a terminal");
 }
 
-/// How many tables were printed.
-fn looks(log: &Path) -> usize {
+/// The number of printed tables.
+fn table_count(log: &Path) -> usize {
     std::fs::read_to_string(log).unwrap_or_default().matches("NAME").count()
 }
 

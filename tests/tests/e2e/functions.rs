@@ -1,4 +1,4 @@
-//! The life of a function.
+//! The life cycle of a function.
 
 use axum::Router;
 use axum::routing::post;
@@ -28,7 +28,7 @@ pub async fn created_invoked_updated_deleted(mesh: &Mesh) {
     user.delete("/v1/fn/life").await.expect(204);
 }
 
-/// As the documentation shows it.
+/// With `curl`, as in the documentation.
 pub async fn created_and_invoked_with_curl(mesh: &Mesh) {
     let user = mesh.user();
     user.create_module("curled").await;
@@ -37,7 +37,7 @@ pub async fn created_and_invoked_with_curl(mesh: &Mesh) {
         let mut command = tokio::process::Command::new("curl");
         command.args(["-sS", "--noproxy", "*", "-w", "\n%{http_code}", "-H"]);
         command.arg(format!("Authorization: Bearer {token}")).args(arguments);
-        let output = command.output().await.expect("curl runs");
+        let output = command.output().await.expect("failed to run curl");
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let code = format!("code=@{}", repository().join("guest/hello.wasm").display());
@@ -49,7 +49,7 @@ pub async fn created_and_invoked_with_curl(mesh: &Mesh) {
     user.delete("/v1/fn/curled").await.expect(204);
 }
 
-/// 1,000 invocations between 20 updates: never an answer of the code before.
+/// 1,000 invocations between 20 updates: none of them runs the previous code.
 pub async fn an_update_is_seen_by_the_next_invocation(mesh: &Mesh) {
     const UPDATES: u32 = 20;
     const INVOCATIONS: u32 = 50;
@@ -57,7 +57,7 @@ pub async fn an_update_is_seen_by_the_next_invocation(mesh: &Mesh) {
     user.create_module("updated").await;
     user.create_function("updated", "f", &guests::responding(b"0")).await;
     for version in 1..=UPDATES {
-        // Back and forth between two, and one that nobody has seen.
+        // Alternate between two versions, and use a new one every fourth time.
         let number = if version % 4 == 0 { version } else { version % 2 };
         user.update_function("updated", "f", &guests::responding(number.to_string().as_bytes())).await;
         for _ in 0..INVOCATIONS {
@@ -67,8 +67,8 @@ pub async fn an_update_is_seen_by_the_next_invocation(mesh: &Mesh) {
     user.delete("/v1/fn/updated").await.expect(204);
 }
 
-/// An update that another one overtakes does not wait for code that no worker will ever prepare.
-pub async fn overlapping_updates_all_end(mesh: &Mesh) {
+/// An update that is overtaken by another one does not wait for code that no worker will ever prepare.
+pub async fn overlapping_updates_all_succeed(mesh: &Mesh) {
     const UPDATES: usize = 12;
     const LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
     let user = mesh.user();
@@ -76,7 +76,7 @@ pub async fn overlapping_updates_all_end(mesh: &Mesh) {
     user.create_function("race", "f", &guests::responding(b"-1")).await;
     let codes: Vec<_> = (0..UPDATES).map(|n| guests::responding(n.to_string().as_bytes())).collect();
     let updates = codes.iter().map(|code| user.update_function("race", "f", code));
-    tokio::time::timeout(LIMIT, futures::future::join_all(updates)).await.expect("all end in time");
+    tokio::time::timeout(LIMIT, futures::future::join_all(updates)).await.expect("all updates end in time");
     let last = user.result("race", "f", json!({})).await;
     assert!((0..UPDATES).any(|n| last == json!(n)), "{last}");
     user.delete("/v1/fn/race").await.expect(204);
@@ -112,7 +112,7 @@ pub async fn arguments_and_results_travel_byte_for_byte(mesh: &Mesh) {
 
 pub async fn a_function_calls_the_web(mesh: &Mesh) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-    let url = format!("http://{}/", listener.local_addr().expect("it is bound"));
+    let url = format!("http://{}/", listener.local_addr().expect("a bound address"));
     let router = Router::new().route("/", post(async |body: String| format!("got {body}")));
     let server = tokio::spawn(async { axum::serve(listener, router).await });
 
@@ -122,7 +122,7 @@ pub async fn a_function_calls_the_web(mesh: &Mesh) {
     let args = json!({ "url": url, "method": "POST", "body": "this" });
     assert_eq!(user.result("web", "caller", args).await, json!({ "status": 200, "body": "got this" }));
     let refused = user.result("web", "caller", json!({ "url": url })).await;
-    assert_eq!(refused["status"], 405, "the server takes no GET");
+    assert_eq!(refused["status"], 405, "the server does not accept GET");
     server.abort();
     let _ = server.await;
 
@@ -187,7 +187,7 @@ pub async fn functions_follow_their_module(mesh: &Mesh) {
 
     user.delete("/v1/fn/after").await.expect(204);
     user.invoke("after", "f", json!({})).await.expect(404);
-    // The name is free, and none of the old functions come back with it.
+    // The name is free again, and a new module does not contain the old functions.
     user.create_module("after").await;
     user.invoke("after", "f", json!({})).await.expect(404);
     user.delete("/v1/fn/after").await.expect(204);

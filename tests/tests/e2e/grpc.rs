@@ -1,4 +1,4 @@
-//! The gRPC port for clients, as a stranger with the protobufs uses it.
+//! The gRPC port for clients, used with only the published protobufs.
 
 use proto::registry::v1::functions_client::FunctionsClient;
 use proto::registry::v1::modules_client::ModulesClient;
@@ -45,33 +45,33 @@ pub async fn a_client_made_from_the_protos(mesh: &Mesh) {
         min_revision: created.revision,
         ..Default::default()
     };
-    let answer = call(&connection, invoke(r#"{"name":"gRPC"}"#)).await.expect("an answer");
+    let answer = call(&connection, invoke(r#"{"name":"gRPC"}"#)).await.expect("a response");
     assert_eq!(answer.outcome, Some(Outcome::Result(br#"{"payload":"Hello gRPC!"}"#.as_slice().into())));
     assert!(!answer.worker.is_empty() && !answer.invocation_id.is_empty());
-    let answer = call(&connection, invoke("{}")).await.expect("a function's own error is an answer");
+    let answer = call(&connection, invoke("{}")).await.expect("a function's own error is a response");
     assert!(matches!(answer.outcome, Some(Outcome::FunctionError(_))), "{answer:?}");
 
-    // A taken name, a missing function: the reason is in the details.
+    // For a taken name and a missing function, the reason is in the details.
     let taken = create_function(&connection, spec, &guests::hello()).await.expect_err("the name is taken");
     assert_eq!((taken.code(), reason(&taken)), (Code::AlreadyExists, "FUNCTION_EXISTS".into()));
     let missing = GetFunctionRequest { module: "grpc_own".into(), name: "g".into() };
     let missing = FunctionsClient::new(connection.clone()).get_function(missing).await;
-    let missing = missing.expect_err("there is none");
+    let missing = missing.expect_err("the function does not exist");
     assert_eq!((missing.code(), reason(&missing)), (Code::NotFound, "FUNCTION_NOT_FOUND".into()));
 
-    // The watch tells all of it, and nothing of modules of others.
+    // The watch has sent all of these changes, and none of other subjects' modules.
     mesh.user().create_module("grpc_others").await;
     mesh.user().delete("/v1/fn/grpc_others").await.expect(204);
     modules.delete_module(DeleteModuleRequest { name: "grpc_own".into() }).await.expect("deleted");
     known.clear();
     while !known.contains(&"-grpc_own".to_owned()) {
-        known.extend(changes(watch.get_mut().next().await.expect("the watch goes on").expect("a change")));
+        known.extend(changes(watch.get_mut().next().await.expect("the watch continues").expect("a change")));
     }
     let own: Vec<_> = known.iter().filter(|change| change.contains("grpc")).collect();
     assert_eq!(own, ["+grpc_own", "+grpc_own/f", "-grpc_own/f", "-grpc_own"]);
 }
 
-pub async fn what_is_no_script_is_refused(mesh: &Mesh) {
+pub async fn invalid_scripts_are_refused(mesh: &Mesh) {
     let connection = connect(mesh, mesh.user().token()).await;
     let mut scripts = ScriptsClient::new(connection);
     let create = |content: &str| {
@@ -79,16 +79,16 @@ pub async fn what_is_no_script_is_refused(mesh: &Mesh) {
         CreateScriptRequest { script }
     };
     for text in ["", "- default:", "- t: [{workers: '*', strategy: best}]", "{"] {
-        let refused = scripts.create_script(create(text)).await.expect_err("no script");
+        let refused = scripts.create_script(create(text)).await.expect_err("not a valid script");
         assert_eq!((refused.code(), reason(&refused)), (Code::InvalidArgument, "INVALID_FIELD".into()));
         assert!(refused.message().starts_with("content "), "{text:?}: {}", refused.message());
     }
     scripts.create_script(create("- default: [{workers: '*'}]")).await.expect("a script");
     let deleted = DeleteScriptRequest { name: "called_script".into(), force: false };
-    scripts.delete_script(deleted).await.expect("it was stored");
+    scripts.delete_script(deleted).await.expect("the script was stored");
 }
 
-pub async fn who_has_no_token_is_refused(mesh: &Mesh) {
+pub async fn requests_without_a_token_are_refused(mesh: &Mesh) {
     for token in [None, Some("nonsense"), Some("")] {
         let connection = connect(mesh, token).await;
         let modules = ModulesClient::new(connection.clone()).list_modules(ListModulesRequest {}).await;
@@ -97,7 +97,7 @@ pub async fn who_has_no_token_is_refused(mesh: &Mesh) {
         let spec = CreateFunctionSpec { module: "_".into(), name: "f".into(), ..Default::default() };
         let create = create_function(&connection, spec, &guests::hello()).await;
         for status in [modules.err(), watch.err(), invoke.err(), create.err()] {
-            let status = status.expect("it is refused");
+            let status = status.expect("the call is refused");
             assert_eq!((status.code(), reason(&status)), (Code::Unauthenticated, "UNAUTHENTICATED".into()));
         }
     }
@@ -109,13 +109,13 @@ pub async fn services_of_the_mesh_are_not_exposed(mesh: &Mesh) {
     let refused = SubjectsClient::new(user.clone()).create_subject(subjects).await.expect_err("not admin");
     assert_eq!(refused.code(), Code::PermissionDenied);
 
-    // Not even an administrator reaches past the scheduler.
+    // Even administrators cannot call workers directly.
     let admin = connect(mesh, mesh.admin().token()).await;
     let execute = ExecutionClient::new(admin.clone()).execute(ExecuteRequest::default()).await;
-    let code = execute.expect_err("workers are the mesh's own").code();
+    let code = execute.expect_err("clients cannot call workers").code();
     assert!(matches!(code, Code::PermissionDenied | Code::Unimplemented), "{code:?}");
 
-    // A forged identity is not an identity.
+    // Identity headers from clients are ignored.
     let nobody = connect(mesh, None).await;
     let mut forged = Request::new(ListModulesRequest {});
     forged.metadata_mut().insert("x-funless-subject", "admin".parse().expect("ASCII"));
@@ -124,21 +124,22 @@ pub async fn services_of_the_mesh_are_not_exposed(mesh: &Mesh) {
     assert_eq!(refused.code(), Code::Unauthenticated);
 }
 
-/// With messages made by hand from the published `grpc.health.v1` and `grpc.reflection.v1`.
-pub async fn anybody_can_ask_how_it_is_and_what_is_served(mesh: &Mesh) {
+/// Health and reflection need no token. The messages are written by hand from `grpc.health.v1` and
+/// `grpc.reflection.v1`.
+pub async fn health_and_reflection_need_no_token(mesh: &Mesh) {
     let mut nobody = tonic::client::Grpc::new(connect(mesh, None).await);
     nobody.ready().await.expect("connected");
     let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
     let health = nobody.unary(Request::new(()), path, ProstCodec::<(), Health>::default()).await;
     const SERVING: i32 = 1;
-    assert_eq!(health.expect("it says how it is").into_inner().status, SERVING);
+    assert_eq!(health.expect("a health status").into_inner().status, SERVING);
 
     nobody.ready().await.expect("connected");
     let path = PathAndQuery::from_static("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo");
     let ask = tokio_stream::once(ListServices { list_services: Some(String::new()) });
     let codec = ProstCodec::<ListServices, Reflection>::default();
-    let answers = nobody.streaming(Request::new(ask), path, codec).await.expect("it says what is served");
-    let answer = answers.into_inner().next().await.expect("an answer").expect("an answer");
+    let answers = nobody.streaming(Request::new(ask), path, codec).await.expect("a list of services");
+    let answer = answers.into_inner().next().await.expect("a response").expect("a response");
     let names: Vec<_> = answer.services.unwrap_or_default().service.into_iter().map(|s| s.name).collect();
     for name in ["funless.registry.v1.Functions", "funless.scheduler.v1.Invocations"] {
         assert!(names.iter().any(|served| served == name), "{name} is not among {names:?}");
@@ -179,13 +180,13 @@ async fn call(connection: &Connection, request: InvokeRequest) -> tonic::Result<
     Ok(InvocationsClient::new(connection.clone()).invoke(request).await?.into_inner())
 }
 
-/// The reason that clients match.
+/// The reason of an error, which clients match on.
 fn reason(status: &tonic::Status) -> String {
     let reason = mesh::Error::from(status).reason.as_str_name();
     reason.trim_start_matches("REASON_").to_owned()
 }
 
-/// The names of the modules in the snapshot that a watch starts with.
+/// The names of the modules in the initial snapshot of a watch.
 async fn snapshot(watch: &mut Streaming<WatchResponse>) -> Vec<String> {
     let mut names = Vec::new();
     loop {
@@ -198,7 +199,7 @@ async fn snapshot(watch: &mut Streaming<WatchResponse>) -> Vec<String> {
     }
 }
 
-/// What changed: `+` for what is there now, `-` for what is gone.
+/// The changes in a message: `+` for created or changed, `-` for deleted.
 fn changes(message: WatchResponse) -> Vec<String> {
     let Some(Body::Changes(set)) = message.body else { return Vec::new() };
     let changes = set.changes.into_iter().filter_map(|change| change.change);

@@ -1,4 +1,4 @@
-//! What belongs to whom.
+//! Ownership and access control.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tests::client::Upload;
 use tests::{Mesh, grpc, guests, wait};
 
-pub async fn nobody_reaches_anothers_module(mesh: &Mesh) {
+pub async fn subjects_cannot_access_each_others_modules(mesh: &Mesh) {
     let ann = mesh.admin().create_subject("owners_ann").await;
     let bob = mesh.admin().create_subject("owners_bob").await;
     ann.create_module("of_ann").await;
@@ -27,7 +27,7 @@ pub async fn nobody_reaches_anothers_module(mesh: &Mesh) {
         bob.delete("/v1/fn/of_ann").await,
     ];
     for refusal in refusals {
-        // As if it were not there: the name of a module is its owner's business.
+        // The response is the same as for a missing module, so as not to reveal that the name exists.
         let errors = refusal.expect(404).json()["errors"].clone();
         assert_eq!(errors["detail"], "Not Found");
         let message = errors["message"].as_str().expect("a message");
@@ -36,11 +36,11 @@ pub async fn nobody_reaches_anothers_module(mesh: &Mesh) {
     }
     assert_eq!(names(&bob.get("/v1/fn").await.json()), ["_"]);
     assert_eq!(names(&ann.get("/v1/fn").await.json()), ["_", "of_ann"]);
-    // Names of modules are the mesh's, not each subject's.
+    // Names of modules are unique in the mesh, not per subject.
     let taken = bob.post("/v1/fn", &json!({ "module": { "name": "of_ann" } })).await.expect(422);
     assert_eq!(taken.json(), json!({ "errors": { "name": ["has already been taken"] } }));
 
-    // An administrator reaches all.
+    // Administrators may access all modules.
     assert_eq!(mesh.admin().result("of_ann", "f", json!({})).await, json!(1));
     assert!(names(&mesh.admin().get("/v1/fn").await.json()).contains(&"of_ann".to_owned()));
     ann.delete("/v1/fn/of_ann").await.expect(204);
@@ -79,7 +79,7 @@ pub async fn a_deleted_subject_is_refused_within_five_seconds(mesh: &Mesh) {
     .await;
 }
 
-/// A token is shown once; what is stored does not open anything.
+/// A token is shown once, and only its hash is stored.
 pub async fn tokens_are_kept_as_hashes_only(mesh: &Mesh) {
     let subject = mesh.admin().create_subject("hashed").await;
     let token = subject.token().expect("a token").to_owned();
@@ -105,6 +105,6 @@ pub async fn tokens_are_kept_as_hashes_only(mesh: &Mesh) {
 }
 
 fn names(body: &Value) -> Vec<String> {
-    let data = body["data"].as_array().unwrap_or_else(|| panic!("no list: {body}"));
+    let data = body["data"].as_array().unwrap_or_else(|| panic!("not a list: {body}"));
     data.iter().map(|item| item["name"].as_str().unwrap_or_default().to_owned()).collect()
 }

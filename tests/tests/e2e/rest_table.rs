@@ -1,13 +1,13 @@
-//! Every row of the REST surface: what is asked, what is answered.
+//! A table of REST requests and the expected responses.
 
 use http::Method;
 use serde_json::{Value, json};
 use tests::client::Upload;
 use tests::{Answer, Client, Mesh, guests};
 
-/// One request and its answer.
+/// One request and the expected response.
 struct Row {
-    /// `GET /v1/fn`.
+    /// Method and path, such as `GET /v1/fn`.
     request: &'static str,
     body: Body,
     status: u16,
@@ -22,9 +22,9 @@ enum Body {
 
 enum Expected {
     Nothing,
-    /// This and nothing else.
+    /// Exactly this value.
     Is(Value),
-    /// At least this: objects may have more members.
+    /// At least this value: objects may have more members.
     Has(Value),
 }
 
@@ -50,7 +50,7 @@ async fn check(user: &Client, rows: Vec<Row>) {
             Nothing => assert_eq!(got.text, "", "{request}"),
             Is(expected) => assert_eq!(got.json(), expected, "{request}"),
             Has(expected) => {
-                assert!(has(&got.json(), &expected), "{request}: {} has not {expected}", got.text)
+                assert!(has(&got.json(), &expected), "{request}: {} does not contain {expected}", got.text)
             }
         }
     }
@@ -68,7 +68,7 @@ fn has(actual: &Value, expected: &Value) -> bool {
     }
 }
 
-/// An error with this detail; what it says besides is told by other tests.
+/// An error with this detail. Other tests check the remaining members.
 fn detail(words: &str) -> Expected {
     Has(json!({ "errors": { "detail": words } }))
 }
@@ -270,7 +270,7 @@ pub async fn scripts(mesh: &Mesh) {
     ];
     let user = mesh.user();
     check(&user, rows).await;
-    // Scripts are shared by all: other cases have some, too.
+    // Scripts are shared, so the list may contain scripts of other cases.
     let listed = user.get("/v1/scripts/app").await.expect(200).json();
     let listed = listed["data"].as_array().expect("a list").clone();
     assert!(listed.contains(&shown()), "{listed:?}");
@@ -294,7 +294,7 @@ pub async fn subjects(mesh: &Mesh) {
     let listed = mesh.admin().get("/v1/admin/subjects").await.expect(200).json();
     let listed = listed["data"].as_array().expect("a list").clone();
     assert!(listed.contains(&json!({ "name": "rows_p" })), "{listed:?}");
-    // Administration is for administrators: to others the routes are closed.
+    // Only administrators may use the administration routes.
     for user in [mesh.user(), mesh.nobody()] {
         let rows = vec![
             row("GET /v1/admin/subjects", NoBody, 401, detail("Unauthorized")),

@@ -1,4 +1,4 @@
-//! What users see of an invocation: what it cost, and what it logged.
+//! The receipt and the logs of an invocation.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
     answer.headers.get(name).unwrap_or_else(|| panic!("no {name}")).to_str().expect("text")
 }
 
-/// Milliseconds by phase.
+/// The time of each phase, in milliseconds.
 fn phases(answer: &Answer) -> Vec<(String, f64)> {
     let entries = header(answer, "server-timing").split(", ");
     let read = entries.map(|entry| {
@@ -27,7 +27,7 @@ fn phases(answer: &Answer) -> Vec<(String, f64)> {
     read.collect()
 }
 
-pub async fn an_answer_says_what_it_cost(mesh: &Mesh) {
+pub async fn responses_report_their_cost(mesh: &Mesh) {
     let user = mesh.user();
     user.create_module("costs").await;
     user.create_function("costs", "f", &guests::mirror()).await;
@@ -37,18 +37,18 @@ pub async fn an_answer_says_what_it_cost(mesh: &Mesh) {
     let total = times.last().expect("a total");
     assert_eq!(total.0, "total");
     let sum: f64 = times.iter().filter(|(name, _)| name != "total").map(|(_, ms)| ms).sum();
-    assert!(sum <= total.1 + 0.01, "the parts of {times:?}");
+    assert!(sum <= total.1 + 0.01, "the phases exceed the total: {times:?}");
     let costs = header(&answer, "x-funless-receipt");
     for part in ["in_bytes=5", "out_bytes=5", "http_requests=0", "attempts=1", "worker=\"worker\""] {
-        assert!(costs.contains(part), "{part} in {costs}");
+        assert!(costs.contains(part), "{part} is missing in {costs}");
     }
-    // 256 pages more than the one it starts with.
+    // 256 pages in addition to the initial one.
     assert!(costs.contains("peak_memory_bytes=16842752"), "{costs}");
 
     let failed = user.invoke("costs", "trap", json!({})).await.expect(500);
     assert!(header(&failed, "x-funless-receipt").contains("in_bytes=2"));
     let refused = user.invoke("costs", "nothing", json!({})).await.expect(404);
-    assert!(!refused.headers.contains_key("x-funless-receipt"), "nothing was run");
+    assert!(!refused.headers.contains_key("x-funless-receipt"), "nothing has run");
 
     let request = InvokeRequest { module: "costs".into(), function: "f".into(), ..InvokeRequest::default() };
     let mut client = InvocationsClient::new(connect(mesh, user.token()).await);
@@ -80,7 +80,7 @@ pub async fn a_panic_is_in_the_functions_log(mesh: &Mesh) {
     let detail = user.invoke("panics", "f", json!({ "message": "out of tea" })).await.expect(500).detail();
     let trapped = "the function trapped: wasm `unreachable` instruction executed, in ";
     assert!(detail.starts_with(&format!("Something went wrong: {trapped}")), "{detail}");
-    assert!(detail.contains("__invoke"), "{detail} names the function of the guest");
+    assert!(detail.contains("__invoke"), "the backtrace names the guest's function: {detail}");
     let read = user.get("/v1/fn/panics/f/logs").await.expect(200).json();
     let lines = read["data"]["lines"].as_array().expect("lines").iter();
     let texts: Vec<_> = lines.map(|line| line["text"].as_str().expect("a text")).collect();
@@ -96,7 +96,9 @@ pub async fn logs_are_read_from_all_workers(mesh: &Mesh) {
     user.create_function("logs", "f", &guests::logging()).await;
     let answer = user.invoke("logs", "f", json!("first")).await.expect(200);
     let read = user.get("/v1/fn/logs/f/logs").await.expect(200).json();
-    let [line] = &read["data"]["lines"].as_array().expect("lines")[..] else { panic!("one line: {read}") };
+    let [line] = &read["data"]["lines"].as_array().expect("lines")[..] else {
+        panic!("expected one line: {read}")
+    };
     assert_eq!((&line["text"], &line["worker"]), (&json!("\"first\""), &json!("worker")));
     assert_eq!(line["invocation"], json!(header(&answer, "x-funless-invocation")));
     assert_eq!(read["data"]["unreachable"], json!([]));
@@ -114,7 +116,8 @@ pub async fn logs_are_read_from_all_workers(mesh: &Mesh) {
         lines.filter_map(|line| Some(line["text"].as_str()?.to_owned())).collect()
     };
     let shows = async |expected: &[&str]| {
-        wait::until("the lines are there", SOON, async || (texts() == expected).then_some(())).await;
+        wait::until("the expected lines are printed", SOON, async || (texts() == expected).then_some(()))
+            .await;
     };
     shows(&["\"first\""]).await;
     user.invoke("logs", "f", json!("second")).await.expect(200);

@@ -17,7 +17,7 @@ pub async fn events_and_sinks_from_the_command_line(shape: Shape) {
     let run = async |line: &[&str]| fl(&mesh, &user, line).await;
 
     let file = tempfile::NamedTempFile::with_suffix(".wasm").expect("a file");
-    std::fs::write(file.path(), guests::hello()).expect("it is written");
+    std::fs::write(file.path(), guests::hello()).expect("failed to write the file");
     let path = file.path().to_string_lossy().into_owned();
     let events = json!([{ "type": "mqtt", "params": {
         "host": "127.0.0.1", "port": broker.port(), "topic": "names"
@@ -45,28 +45,28 @@ pub async fn events_and_sinks_from_the_command_line(shape: Shape) {
     let shown = run(&["dead-letters", "show", &letter]).await;
     assert!(shown.success && shown.out.contains(r#"{"who":"Bob"}"#), "{shown:?}");
     let again = run(&["dead-letters", "redrive", &letter]).await;
-    assert!(!again.success && again.err.contains(&letter), "`hello` still wants a name: {again:?}");
+    assert!(!again.success && again.err.contains(&letter), "`hello` still needs a name: {again:?}");
     user.update_function("_", "greet", &guests::echo()).await;
     assert!(run(&["dead-letters", "redrive", "--all"]).await.success);
     store.documents("results", 2, LIMIT).await;
     let none = run(&["dead-letters", "list", "--json"]).await;
-    let none: Value = serde_json::from_str(&none.out).expect("JSON");
+    let none: Value = serde_json::from_str(&none.out).expect("valid JSON");
     assert!(none["data"].as_array().is_some_and(Vec::is_empty), "{none}");
 
     tests::chaos::settled(&user).await;
-    let books = run(&["audit", "events"]).await;
-    assert!(books.success && books.out.contains("received"), "{books:?}");
+    let audit = run(&["audit", "events"]).await;
+    assert!(audit.success && audit.out.contains("received"), "{audit:?}");
 
     let wrong = run(&["dead-letters", "show", &letter]).await;
     assert!(!wrong.success && !wrong.err.is_empty(), "{wrong:?}");
 }
 
-/// The id of the only dead letter, once it is there.
+/// Waits for a dead letter and returns its id.
 async fn letter(mesh: &Mesh, user: &Client) -> String {
     wait::until("there is a dead letter", LIMIT, async || {
         let Printed { success, out, err, .. } = fl(mesh, user, &["dead-letters", "list", "--json"]).await;
         assert!(success, "{err}");
-        let list: Value = serde_json::from_str(&out).expect("JSON");
+        let list: Value = serde_json::from_str(&out).expect("valid JSON");
         Some(list["data"].get(0)?["id"].as_str()?.to_owned())
     })
     .await

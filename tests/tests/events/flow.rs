@@ -1,4 +1,4 @@
-//! From a message to a document.
+//! The flow from a message to a document.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 const USER: &str = "ann";
 const PASSWORD: &str = "hunter2";
 
-/// A function with the bindings of FunLess: the port is a text, the store asks for a user.
+/// A function with bindings like those of FunLess: the port is a string, and the store requires a user.
 fn bound(name: &str, code: &[u8], broker: &Mosquitto, database: &str) -> Upload {
     let events = json!([{ "type": "mqtt", "params": {
         "host": "127.0.0.1", "port": broker.port().to_string(), "topic": format!("in/{name}")
@@ -38,7 +38,7 @@ pub async fn bindings_of_funless_work_unchanged(shape: Shape) {
     let documents = store.documents("results", 1, LIMIT).await;
     assert_eq!(documents[0]["payload"], "Hello Ann!");
 
-    // A result goes to the sinks however the function was invoked.
+    // The results of direct invocations go to the sinks, too.
     let result = mesh.user().result("_", "hello", json!({ "name": "Bob" })).await;
     assert_eq!(result, json!({ "payload": "Hello Bob!" }));
     store.documents("results", 2, LIMIT).await;
@@ -56,7 +56,7 @@ pub async fn bindings_of_funless_work_unchanged(shape: Shape) {
     assert_eq!(counted(&mesh.user(), "hello", 3).await["events"][0]["counts"]["received"], 2);
 }
 
-/// The function, once so many of its results have been delivered.
+/// Waits until this many results have been delivered and returns the function.
 async fn counted(user: &Client, name: &str, delivered: u64) -> Value {
     wait::until("the deliveries are counted", LIMIT, async || {
         let function = user.get(&format!("/v1/fn/_/{name}")).await.expect(200).json()["data"].take();
@@ -65,7 +65,7 @@ async fn counted(user: &Client, name: &str, delivered: u64) -> Value {
     .await
 }
 
-pub async fn what_is_not_there_yet_is_waited_for(shape: Shape) {
+pub async fn unavailable_brokers_and_stores_are_retried(shape: Shape) {
     let mesh = Mesh::start(shape).await;
     let (mut broker, store) = tokio::join!(Mosquitto::start(), Couch::start_durable());
     let mut store = store.protected(USER, PASSWORD).await;
@@ -91,7 +91,7 @@ pub async fn what_is_not_there_yet_is_waited_for(shape: Shape) {
     assert_eq!(store.documents("results", 1, LIMIT).await[0]["a"], 1);
 }
 
-pub async fn bindings_can_be_given_changed_and_taken_away(shape: Shape) {
+pub async fn bindings_are_added_changed_and_removed(shape: Shape) {
     let mesh = Mesh::start(shape).await;
     let (broker, store) = tokio::join!(Mosquitto::start(), Couch::start());
     let database = store.create_database("results").await;
@@ -109,7 +109,7 @@ pub async fn bindings_can_be_given_changed_and_taken_away(shape: Shape) {
     broker.publish("one", "1");
     store.documents("results", 1, LIMIT).await;
 
-    // The same again is the same binding, whose session at the broker goes on.
+    // An unchanged binding keeps its id and its session at the broker.
     user.put_form("/v1/fn/_/f", bind("one")).await.expect(200);
     assert_eq!(id().await, first);
     user.put_form("/v1/fn/_/f", bind("two")).await.expect(200);
@@ -117,21 +117,24 @@ pub async fn bindings_can_be_given_changed_and_taken_away(shape: Shape) {
     broker.publish("one", "2");
     broker.publish("two", "3");
     let documents = store.documents("results", 2, LIMIT).await;
-    assert!(documents.iter().all(|document| document["result"] != 2), "nobody listens to it: {documents:?}");
+    assert!(
+        documents.iter().all(|document| document["result"] != 2),
+        "the old topic is no longer subscribed: {documents:?}"
+    );
 
-    // A secret that was read back is none.
+    // A redacted secret is refused.
     let hidden =
         json!([{ "type": "couchdb", "params": { "url": database, "username": "u", "password": "***" } }]);
     let refused = user.put_form("/v1/fn/_/f", Upload::default().text("sinks", hidden.to_string())).await;
     assert!(refused.expect(207).text.contains("***"));
 
-    // The reply is about the sink as it is now, whatever its former connection was like.
+    // The response reports the state of the new sink, not of its former connection.
     for (url, status) in [("http://127.0.0.1:1/results", 207), (&*database, 200)] {
         let sinks = json!([{ "type": "couchdb", "params": { "url": url } }]).to_string();
         user.put_form("/v1/fn/_/f", Upload::default().text("sinks", sinks)).await.expect(status);
     }
 
-    // Messages for a function under its new name.
+    // A renamed function receives messages, too.
     user.put_form("/v1/fn/_/f", bind("two").text("name", "g")).await.expect(200);
     broker.publish("two", "4");
     store.documents("results", 3, LIMIT).await;
@@ -155,17 +158,17 @@ pub async fn secrets_are_not_on_the_disk(shape: Shape) {
             let bytes = std::fs::read(&path).expect("a file");
             assert!(
                 !bytes.windows(PASSWORD.len()).any(|window| window == PASSWORD.as_bytes()),
-                "it is in {}",
+                "the password is in {}",
                 path.display()
             );
             read += 1;
         }
     }
-    assert!(read >= 4, "the databases, the key and the tokens are there");
+    assert!(read >= 4, "the databases, the key and the tokens are files");
     assert!(!mesh.log().contains(PASSWORD));
 }
 
-/// The one process is killed with messages under way.
+/// The only process is killed while messages are in flight.
 pub async fn a_mesh_that_dies_loses_nothing(shape: Shape) {
     const MESSAGES: u64 = 300;
     let mut mesh = Mesh::start(shape).await;

@@ -1,4 +1,4 @@
-//! Sources and stores other than those of FunLess.
+//! Event sources and sinks that FunLess does not have.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ pub async fn from_nats_to_nats(shape: Shape) {
         jetstream.publish("in.a", message.into()).await.expect("sent").await.expect("stored");
     }
     let stream = jetstream.get_stream("OUT").await.expect("the stream");
-    tests::wait::until("all results are there", LIMIT, async || {
+    tests::wait::until("all results have arrived", LIMIT, async || {
         let info = stream.get_info().await.ok()?;
         (info.state.messages == 20).then_some(())
     })
@@ -62,7 +62,7 @@ pub async fn from_nats_to_nats(shape: Shape) {
     let mut numbers = Vec::new();
     for sequence in 1..=20 {
         let message = stream.get_raw_message(sequence).await.expect("a message");
-        let body: Value = serde_json::from_slice(&message.payload).expect("JSON");
+        let body: Value = serde_json::from_slice(&message.payload).expect("valid JSON");
         numbers.push(body["number"].as_u64().expect("a number"));
     }
     numbers.sort_unstable();

@@ -1,5 +1,5 @@
-//! Events in, results out. Each case has a mesh and servers of its own, and they run one after the other:
-//! some of them kill what others would use.
+//! Events in, results out. Each case has its own mesh and servers, and the cases run one after the other,
+//! because some of them kill parts that others would use.
 
 mod chaos;
 mod commands;
@@ -20,12 +20,12 @@ fn main() -> ExitCode {
             &both,
             cases![
                 flow::bindings_of_funless_work_unchanged,
-                flow::what_is_not_there_yet_is_waited_for,
-                flow::bindings_can_be_given_changed_and_taken_away,
+                flow::unavailable_brokers_and_stores_are_retried,
+                flow::bindings_are_added_changed_and_removed,
                 kinds::from_cron_to_a_webhook,
                 kinds::from_nats_to_nats,
                 poison::a_poison_message_blocks_no_other_and_can_be_redriven,
-                outage::a_store_that_is_down_holds_nothing_up_and_loses_nothing,
+                outage::an_unavailable_store_delays_no_others_and_loses_nothing,
                 commands::events_and_sinks_from_the_command_line,
             ],
         ),

@@ -1,4 +1,4 @@
-//! Stores that are down.
+//! Outages of stores.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use tests::{Mesh, Shape, guests};
 const LIMIT: Duration = Duration::from_secs(60);
 const RESULTS: usize = 300;
 
-/// Two stores: one is gone, one refuses everyone. The invocations go on; then both have everything, once,
-/// and in order where that was asked for.
-pub async fn a_store_that_is_down_holds_nothing_up_and_loses_nothing(shape: Shape) {
+/// One store is down and one refuses all requests. Invocations continue; when the stores have recovered, both
+/// get every result once, and in order if configured.
+pub async fn an_unavailable_store_delays_no_others_and_loses_nothing(shape: Shape) {
     let mesh = Mesh::start(shape).await;
     let (receiver, mut store) = tokio::join!(Receiver::start(), Couch::start_durable());
     let database = store.create_database("results").await;
@@ -41,7 +41,7 @@ pub async fn a_store_that_is_down_holds_nothing_up_and_loses_nothing(shape: Shap
     store.start_again().await;
     let posted = receiver.taken(RESULTS, LIMIT).await;
     let numbers: Vec<_> = posted.iter().map(|post| post.body["number"].as_u64().expect("a number")).collect();
-    assert_eq!(numbers, (0..RESULTS as u64).collect::<Vec<_>>(), "in order, and once");
+    assert_eq!(numbers, (0..RESULTS as u64).collect::<Vec<_>>(), "each result is posted once and in order");
     store.documents("results", RESULTS as u64, LIMIT).await;
     let sums = settled(&user).await;
     assert_eq!(sums["sinks"]["delivered"], 2 * RESULTS, "{sums}");

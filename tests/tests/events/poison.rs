@@ -23,7 +23,7 @@ pub async fn a_poison_message_blocks_no_other_and_can_be_redriven(shape: Shape) 
         .text("sinks", sinks.to_string());
     user.post_form("/v1/fn/_", upload).await.expect(201);
 
-    // `hello` wants a name. What is not JSON never reaches it.
+    // `hello` needs a name. Messages that are not valid JSON never reach it.
     for message in
         [r#"{"poison":1}"#, r#"{"name":"Ann"}"#, "nonsense", r#"{"poison":2}"#, r#"{"name":"Bob"}"#]
     {
@@ -52,10 +52,10 @@ pub async fn a_poison_message_blocks_no_other_and_can_be_redriven(shape: Shape) 
     assert!(refused.detail().contains("the payload is not valid JSON"), "{}", refused.text);
     user.delete(&invalid).await.expect(204);
 
-    // A stranger sees nothing of it if the function is not his.
+    // The function still fails, so a redrive fails, too.
     let first = format!("/v1/dead-letters/{}/redrive", letters[0]["id"].as_str().expect("an id"));
     let still = user.post(&first, &json!({})).await;
-    assert!(still.status >= 400, "the function still fails: {} {}", still.status, still.text);
+    assert!(still.status >= 400, "the redrive fails: {} {}", still.status, still.text);
     user.update_function("_", "f", &guests::echo()).await;
     user.post(&first, &json!({})).await.expect(200);
     let rest = user.post("/v1/dead-letters/redrive", &json!({ "module": "_", "function": "f" })).await;
@@ -69,7 +69,7 @@ pub async fn a_poison_message_blocks_no_other_and_can_be_redriven(shape: Shape) 
 }
 
 async fn letters(user: &Client, count: usize) -> Vec<Value> {
-    wait::until("the dead letters are there", LIMIT, async || {
+    wait::until("the dead letters exist", LIMIT, async || {
         let list = user.get("/v1/dead-letters").await.expect(200).json()["data"].take();
         let list = list.as_array().expect("a list").clone();
         (list.len() == count).then_some(list)

@@ -12,14 +12,18 @@ use tonic::Code;
 
 use crate::site::{Site, WORKER_PORTS};
 
-/// Until a peer that says nothing any more is given up, on a machine that is busy.
-const GIVEN_UP: Duration = Duration::from_secs(30);
+/// How long it takes until a silent peer is considered lost, on a busy machine.
+const LOST_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub async fn it_serves_what_nobody_could_send_it(_: Shape) {
+pub async fn an_unreachable_worker_serves_through_its_tunnel(_: Shape) {
     let site = Site::start().await;
     for port in WORKER_PORTS {
         let dialled = tokio::net::TcpStream::connect((site.network.there, port)).await;
-        assert_eq!(dialled.expect_err("nobody can dial it").kind(), ErrorKind::ConnectionRefused, "{port}");
+        assert_eq!(
+            dialled.expect_err("the worker cannot be dialled").kind(),
+            ErrorKind::ConnectionRefused,
+            "{port}"
+        );
     }
     let identity = site.workers().await.remove(0).identity.expect("an identity");
     assert_eq!((identity.name.as_str(), identity.address.as_str()), ("hidden", ""));
@@ -39,7 +43,10 @@ pub async fn it_serves_what_nobody_could_send_it(_: Shape) {
     let much = user.result("_", "much", json!({})).await;
     assert_eq!(much.as_str().expect("a text").len(), (5 << 20) - 2);
     let there_and_back = json!("x".repeat(5 << 20));
-    assert!(user.result("_", "mirror", there_and_back.clone()).await == there_and_back, "not what was sent");
+    assert!(
+        user.result("_", "mirror", there_and_back.clone()).await == there_and_back,
+        "the result differs from the arguments"
+    );
 }
 
 pub async fn deadline_and_caller_stop_its_guests(_: Shape) {
@@ -57,8 +64,8 @@ pub async fn deadline_and_caller_stop_its_guests(_: Shape) {
         async move { client.invoke(call).await }
     });
     site.running(1).await;
-    let late = late.await.expect("no panic").expect_err("it never returns");
-    // The client may be quicker to see that it is late than to read it.
+    let late = late.await.expect("no panic").expect_err("the function never returns");
+    // The client may time out before it receives the status.
     assert!(matches!(late.code(), Code::DeadlineExceeded | Code::Cancelled), "{late:?}");
     site.running(0).await;
 
@@ -68,7 +75,7 @@ pub async fn deadline_and_caller_stop_its_guests(_: Shape) {
     site.running(0).await;
 }
 
-pub async fn it_comes_back_with_its_link(_: Shape) {
+pub async fn a_worker_rejoins_when_its_link_is_restored(_: Shape) {
     let site = Site::start().await;
     let user = site.user();
     user.create_function("_", "spin", &guests::spinning()).await;
@@ -83,13 +90,16 @@ pub async fn it_comes_back_with_its_link(_: Shape) {
     site.worker_is_in(false).await;
     let refused = user.invoke("_", "hello", json!({ "name": "you" })).await.expect(503);
     assert_eq!(refused.detail(), "No worker available");
-    let lost = tokio::time::timeout(GIVEN_UP, running).await.expect("it is given up").expect("no panic");
+    let lost = tokio::time::timeout(LOST_TIMEOUT, running)
+        .await
+        .expect("the worker is considered lost")
+        .expect("no panic");
     assert!(lost.clone().expect(503).detail().contains("hidden was lost"), "{}", lost.text);
-    // It stops what nobody waits for, and nobody but itself can tell.
+    // The worker stops abandoned invocations; only its own metrics show that.
     let pages = format!("http://127.0.0.1:{}/metrics", WORKER_PORTS[1]);
-    wait::until("the guest has stopped", GIVEN_UP, async || {
+    wait::until("the guest has stopped", LOST_TIMEOUT, async || {
         let output = site.network.command("curl").args(["-s", "--max-time", "5", &pages]).output();
-        let page = String::from_utf8(output.expect("curl runs").stdout).expect("text");
+        let page = String::from_utf8(output.expect("failed to run curl").stdout).expect("text");
         page.lines()
             .any(|line| line == "funless_worker_invocations_running{worker=\"hidden\",service=\"worker\"} 0")
             .then_some(())
@@ -102,8 +112,8 @@ pub async fn it_comes_back_with_its_link(_: Shape) {
     assert_eq!(answer, json!({ "payload": "Hello again!" }));
 }
 
-/// The worker, and the scheduler, whose tunnel it is.
-pub async fn who_stops_finishes_what_runs(_: Shape) {
+/// Stops the worker, and then the scheduler, which is the server of the tunnel.
+pub async fn a_draining_service_finishes_running_invocations(_: Shape) {
     for worker_stops in [true, false] {
         let mut site = Site::start().await;
         let (user, gate) = (site.user(), Gate::start_at(site.network.here.into()).await);
@@ -115,7 +125,7 @@ pub async fn who_stops_finishes_what_runs(_: Shape) {
         gate.arrived(1).await;
         let stopping = if worker_stops { &mut site.worker } else { &mut site.scheduler };
         stopping.signal(Signal::TERM);
-        wait::until("it drains", GIVEN_UP, async || {
+        wait::until("the service drains", LOST_TIMEOUT, async || {
             stopping.log().contains("SIGTERM: draining").then_some(())
         })
         .await;
@@ -123,6 +133,6 @@ pub async fn who_stops_finishes_what_runs(_: Shape) {
         gate.open();
         let answer = running.await.expect("no panic").expect(200).json();
         assert_eq!(answer["data"]["body"], "open", "{answer}");
-        assert!(stopping.ended(GIVEN_UP).await.success(), "it ends in good order");
+        assert!(stopping.ended(LOST_TIMEOUT).await.success(), "the service exits with success");
     }
 }

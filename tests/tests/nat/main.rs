@@ -1,5 +1,5 @@
-//! A worker that nobody can dial, as behind a NAT: in a network namespace whose only way out is a link to
-//! this machine, and with its port on the namespace's loopback.
+//! A worker that cannot be dialled, as behind NAT. It runs in a network namespace that is linked only to this
+//! machine, and listens on the namespace's loopback interface.
 
 mod cases;
 mod network;
@@ -18,10 +18,10 @@ fn main() -> ExitCode {
         vec![(
             &[HIDDEN_WORKER],
             cases![
-                cases::it_serves_what_nobody_could_send_it,
+                cases::an_unreachable_worker_serves_through_its_tunnel,
                 cases::deadline_and_caller_stop_its_guests,
-                cases::it_comes_back_with_its_link,
-                cases::who_stops_finishes_what_runs,
+                cases::a_worker_rejoins_when_its_link_is_restored,
+                cases::a_draining_service_finishes_running_invocations,
             ],
         )],
     )

@@ -7,31 +7,31 @@ use std::process::Command;
 
 use tests::process::{installed, is_root};
 
-/// The end of the link that is in the namespace.
+/// The link's interface in the namespace.
 const LINK: &str = "eth0";
 
-/// A network namespace that is linked to this machine and to nothing else, until it is dropped.
+/// A network namespace that is linked only to this machine. Dropping it deletes it.
 #[derive(Debug)]
 pub struct Network {
     name: String,
     /// The address of this machine on the link.
     pub here: Ipv4Addr,
-    /// The address of the namespace.
+    /// The address of the namespace on the link.
     pub there: Ipv4Addr,
 }
 
-/// What is missing to make namespaces. `None`: nothing.
+/// What is missing to create namespaces. `None`: nothing.
 pub fn missing() -> Option<&'static str> {
     if !is_root() {
-        return Some("skipped, takes root");
+        return Some("skipped, needs root");
     }
     let probe = Network::named("probe");
     let made = run(&["netns", "add", &probe.name]).is_ok();
-    (!made).then_some("skipped, this machine lets nobody make network namespaces")
+    (!made).then_some("skipped, this machine does not allow network namespaces")
 }
 
 impl Network {
-    /// Makes one.
+    /// Creates a namespace.
     pub fn create() -> Self {
         let this = Self::named("hidden");
         let (name, outside) = (this.name.as_str(), this.outside());
@@ -50,7 +50,7 @@ impl Network {
         this
     }
 
-    /// 198.18.0.0/15 is set aside for tests of networks. Test binaries that run at the same time take
+    /// Chooses names and addresses. 198.18.0.0/15 is reserved for network tests; concurrent test binaries use
     /// different parts of it.
     fn named(what: &str) -> Self {
         let pid = std::process::id();
@@ -59,27 +59,27 @@ impl Network {
         Self { name: format!("funless-{what}-{pid}"), here, there }
     }
 
-    /// The end of the link that is outside. At most 15 bytes.
+    /// The name of the link's interface on this machine, at most 15 bytes.
     fn outside(&self) -> String {
         format!("fl{}", std::process::id())
     }
 
-    /// What runs a program in it.
+    /// The command that runs a program in the namespace.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(ip());
         command.args(["netns", "exec", &self.name]).arg(program);
         command
     }
 
-    /// Cuts the link, or joins it again.
+    /// Sets the link up or down.
     pub fn set_link(&self, up: bool) {
         let state = if up { "up" } else { "down" };
-        run(&["-n", &self.name, "link", "set", LINK, state]).expect("the link is there");
+        run(&["-n", &self.name, "link", "set", LINK, state]).expect("the link exists");
     }
 }
 
 impl Drop for Network {
-    /// The link goes with it.
+    /// Deletes the namespace, and with it the link.
     fn drop(&mut self) {
         let _ = run(&["netns", "delete", &self.name]);
     }

@@ -1,4 +1,4 @@
-//! Six processes, of which the worker is where nobody can dial it.
+//! A mesh of six processes whose worker cannot be dialled.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,16 +13,16 @@ use tests::{Client, client, wait};
 
 use crate::network::Network;
 
-/// How long a service may take until it is ready.
+/// How long a service may take to become ready.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const SECRET: &str = "what-services-show-each-other";
 const USER: &str = "token-of-the-user";
 const ADMIN: &str = "token-of-the-administrator";
 
-/// Where the worker listens in its namespace, and where its admin endpoints are there.
+/// The worker's gRPC and admin ports in its namespace.
 pub const WORKER_PORTS: [u16; 2] = [4003, 4103];
 
-/// A mesh, up until it is dropped.
+/// A mesh, which runs until it is dropped.
 pub struct Site {
     pub worker: Running,
     pub scheduler: Running,
@@ -34,12 +34,12 @@ pub struct Site {
 }
 
 impl Site {
-    /// Starts one, whose worker is in when this returns.
+    /// Starts a mesh and waits until its worker has joined.
     pub async fn start() -> Self {
         let network = Network::create();
         let folder = tempfile::Builder::new().prefix("funless-").tempdir().expect("a temporary folder");
         let storage = Storage(folder.path().to_owned());
-        // On the link, since that is all that the worker reaches.
+        // On the link, because the worker can reach nothing else.
         let [registry, scheduler, connector, sink] =
             [(); 4].map(|()| format!("{}:{}", network.here, free_port()));
         let [rest, grpc] = [(); 2].map(|()| format!("127.0.0.1:{}", free_port()));
@@ -73,12 +73,12 @@ impl Site {
         site
     }
 
-    /// A user of REST.
+    /// A REST client with a user's token.
     pub fn user(&self) -> Client {
         Client::new(&format!("http://{}", self.rest), Some(USER))
     }
 
-    /// A connection to the port for gRPC clients, of the administrator.
+    /// A connection to the gRPC port, with the administrator's token.
     pub async fn grpc(&self) -> Connection {
         connect_to(format!("http://{}", self.grpc), Some(ADMIN)).await
     }
@@ -89,16 +89,16 @@ impl Site {
         list.expect("a list").into_inner().workers
     }
 
-    /// Waits until the scheduler has the worker, or has it no more.
+    /// Waits until the worker has joined the scheduler or has been removed.
     pub async fn worker_is_in(&self, is_in: bool) {
-        let what = format!("the worker is {}", if is_in { "in" } else { "out" });
+        let what = format!("the worker {}", if is_in { "has joined" } else { "has been removed" });
         wait::until(&what, START_TIMEOUT, async || {
             (self.workers().await.len() == usize::from(is_in)).then_some(())
         })
         .await;
     }
 
-    /// Waits until so many invocations run on the worker, as it says itself.
+    /// Waits until the worker reports this many running invocations.
     pub async fn running(&self, count: u32) {
         let what = format!("{count} invocations run");
         wait::until(&what, START_TIMEOUT, async || {
@@ -110,7 +110,7 @@ impl Site {
     }
 }
 
-/// Where the services keep what they have, and their logs.
+/// The folder for the services' databases and logs.
 struct Storage(PathBuf);
 
 impl Storage {
@@ -118,7 +118,7 @@ impl Storage {
         format!("database_url=sqlite:{}", self.0.join(format!("{service}.db")).display())
     }
 
-    /// Starts a service, which is ready when this returns.
+    /// Starts a service and waits until it is ready.
     async fn start(&self, service: &str, listen: &str, settings: &[&str]) -> Running {
         let mut command = Command::new(workspace_binary(&format!("{service}-svc")));
         let pages = format!("127.0.0.1:{}", free_port());

@@ -1,31 +1,34 @@
-//! Whether the documentation names what there is, and nothing else.
+//! Checks that exactly the exposed metrics are documented.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use tests::process::repository;
 
-/// What is known of a metric.
+/// A metric's kind and labels.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Metric {
     kind: String,
     labels: BTreeSet<String>,
 }
 
-/// Where `docs/observability.md` and the pages of metrics do not say the same.
+/// The differences between `docs/observability.md` and the pages of metrics.
 pub fn problems(pages: &[String]) -> Vec<String> {
     let (documented, exposed) = (documented(), exposed(pages));
     let names: BTreeSet<_> = documented.keys().chain(exposed.keys()).collect();
     let problem = |name: &String| match (documented.get(name), exposed.get(name)) {
         (Some(documented), Some(exposed)) if documented == exposed => None,
-        (Some(_), None) => Some(format!("{name} is documented, and is not exposed")),
-        (None, Some(exposed)) => Some(format!("{name} is exposed, and not documented: {exposed:?}")),
-        (documented, exposed) => Some(format!("{name} is documented as {documented:?} and is {exposed:?}")),
+        (Some(_), None) => Some(format!("{name} is documented but not exposed")),
+        (None, Some(exposed)) => Some(format!("{name} is exposed but not documented: {exposed:?}")),
+        (documented, exposed) => {
+            Some(format!("{name} is documented as {documented:?} but exposed as {exposed:?}"))
+        }
     };
     names.into_iter().filter_map(problem).collect()
 }
 
-/// The rows of tables whose first cell is a metric's name and whose second one a kind.
+/// The documented metrics: the table rows whose first cell is a metric's name and whose second cell is a
+/// kind.
 fn documented() -> BTreeMap<String, Metric> {
     let text = fs::read_to_string(repository().join("docs/observability.md")).expect("a text");
     let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
@@ -43,7 +46,7 @@ fn documented() -> BTreeMap<String, Metric> {
     metrics.collect()
 }
 
-/// Without the label that all of them have, and without those of buckets.
+/// The exposed metrics, without the labels `service` and `le`.
 fn exposed(pages: &[String]) -> BTreeMap<String, Metric> {
     let mut metrics = BTreeMap::<String, Metric>::new();
     for line in pages.iter().flat_map(|page| page.lines()) {
@@ -55,7 +58,7 @@ fn exposed(pages: &[String]) -> BTreeMap<String, Metric> {
             let families =
                 ["", "_bucket", "_sum", "_count"].into_iter().filter_map(|end| sample.strip_suffix(end));
             let family = families.into_iter().find(|family| metrics.contains_key(*family));
-            let family = family.unwrap_or_else(|| panic!("a sample of no family: {line}"));
+            let family = family.unwrap_or_else(|| panic!("a sample without a metric family: {line}"));
             let labels = rest.strip_prefix('{').and_then(|labels| labels.rsplit_once('}'));
             let labels = labels.map_or(Vec::new(), |(labels, _)| names(labels));
             let own = labels.into_iter().filter(|label| !matches!(label.as_str(), "service" | "le"));
@@ -65,7 +68,7 @@ fn exposed(pages: &[String]) -> BTreeMap<String, Metric> {
     metrics
 }
 
-/// The names of labels.
+/// The names of the labels in the text between the braces.
 fn names(labels: &str) -> Vec<String> {
     let (mut names, mut name, mut quoted) = (Vec::new(), String::new(), false);
     let mut characters = labels.chars();

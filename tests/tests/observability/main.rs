@@ -1,4 +1,4 @@
-//! A mesh that works, a Prometheus that scrapes it, and what operators ask it.
+//! A mesh under load, Prometheus, and the queries of operators.
 
 mod documented;
 mod queries;
@@ -11,5 +11,5 @@ use tests::{Shape, cases};
 
 fn main() -> ExitCode {
     let both: &[Shape] = &[Shape::ONE_PROCESS, Shape::SIX_PROCESSES];
-    run_alone(vec![(both, cases![scene::what_operators_ask_is_answered])])
+    run_alone(vec![(both, cases![scene::admin_endpoints_answer])])
 }

@@ -1,4 +1,4 @@
-//! What dashboards and rules ask Prometheus.
+//! The queries of dashboards and rules.
 
 use std::fmt;
 use std::fs;
@@ -6,11 +6,11 @@ use std::fs;
 use serde_json::Value;
 use tests::process::repository;
 
-/// One query, and where it is from.
+/// One query and its source.
 #[derive(Debug)]
 pub struct Query {
     from: String,
-    /// As Prometheus takes it.
+    /// The query in PromQL.
     pub expression: String,
 }
 
@@ -20,20 +20,20 @@ impl fmt::Display for Query {
     }
 }
 
-/// All of them: the queries of each panel and variable, the expressions of the rules that record, and of
-/// those that alert, which give nothing as long as all is well, each series that they look at.
+/// All queries: those of each panel and variable, and the expressions of recording rules. Alerting rules
+/// return no data while all is well, so of these each series selector is a query.
 pub fn all() -> Vec<Query> {
     let mut queries = Vec::new();
     for entry in fs::read_dir(repository().join("deploy/grafana/dashboards")).expect("a folder") {
         let path = entry.expect("an entry").path();
         let file = path.file_name().expect("a file").to_string_lossy().into_owned();
         let text = fs::read_to_string(&path).expect("a text");
-        of_dashboard(&file, &serde_json::from_str(&text).expect("JSON"), &mut queries);
+        of_dashboard(&file, &serde_json::from_str(&text).expect("valid JSON"), &mut queries);
     }
     for (file, name, expression) in ["recording.yml", "alerts.yml"].into_iter().flat_map(rules) {
         let from = format!("{name} in {file}");
         if file == "recording.yml" {
-            // As it stands, and as it was recorded.
+            // Both the expression and the recorded series.
             queries.extend([expression, name].map(|expression| Query { from: from.clone(), expression }));
         } else {
             let selectors = selectors(&expression).into_iter();
@@ -54,14 +54,14 @@ fn of_dashboard(file: &str, dashboard: &Value, queries: &mut Vec<Query>) {
     for variable in dashboard["templating"]["list"].as_array().expect("variables") {
         let Some(query) = variable["query"]["query"].as_str() else { continue };
         let series = query.strip_prefix("label_values(").and_then(|rest| rest.rsplit_once(", "));
-        let (series, label) = series.expect("a variable has the values of a label");
+        let (series, label) = series.expect("the variable uses label_values");
         let label = label.trim_end_matches(')');
         let from = format!("the variable {} in {file}", variable["name"]);
         queries.push(Query { from, expression: format!("group by ({label}) ({})", filled_in(series)) });
     }
 }
 
-/// The variables of Grafana, as it fills them in.
+/// Replaces the variables of Grafana, as Grafana does.
 fn filled_in(expression: &str) -> String {
     let mut filled = expression.to_owned();
     for (variable, value) in [("$__rate_interval", "10s"), ("$__range", "1m")] {
@@ -70,12 +70,12 @@ fn filled_in(expression: &str) -> String {
     for variable in ["$function", "$worker", "$instance", "$event", "$sink"] {
         filled = filled.replace(variable, ".*");
     }
-    assert!(!filled.contains('$'), "a variable that nobody fills in: {filled}");
+    assert!(!filled.contains('$'), "an unknown variable: {filled}");
     filled
 }
 
-/// The rules of a file: its name, theirs, and their expressions, which stand in one line or in an indented
-/// block.
+/// The rules of a file: the file's name, the rule's name, and its expression, which is on one line or in an
+/// indented block.
 pub fn rules(file: &'static str) -> Vec<(&'static str, String, String)> {
     let text = fs::read_to_string(repository().join("deploy/prometheus/rules").join(file)).expect("a text");
     let lines: Vec<_> = text.lines().collect();
@@ -93,12 +93,12 @@ pub fn rules(file: &'static str) -> Vec<(&'static str, String, String)> {
         };
         rules.push((file, name.to_owned(), expression));
     }
-    assert!(!rules.is_empty(), "there are rules in {file}");
+    assert!(!rules.is_empty(), "{file} contains no rules");
     rules
 }
 
-/// The series that an expression looks at. Of their labels only the names count: the values may be those
-/// of trouble that is not there.
+/// The series selectors of an expression. Values of labels are ignored, because they may belong to problems
+/// that do not exist now.
 fn selectors(expression: &str) -> Vec<String> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let is_metric = |word: &str| {
@@ -115,7 +115,7 @@ fn selectors(expression: &str) -> Vec<String> {
         let (word, after) = rest.split_at(end);
         rest = after;
         if word.starts_with("by") || word == "on" {
-            // What is in the parentheses are labels.
+            // The parentheses contain labels.
             rest = rest.split_once(')').map_or("", |(_, after)| after);
         } else if is_metric(word) {
             let (matchers, after) = braces(rest);
@@ -123,11 +123,11 @@ fn selectors(expression: &str) -> Vec<String> {
             selectors.push(format!("{word}{{{}}}", matchers.join(",")));
         }
     }
-    assert!(!selectors.is_empty(), "{expression} looks at nothing");
+    assert!(!selectors.is_empty(), "{expression} selects no series");
     selectors
 }
 
-/// What follows a metric's name in braces, as matchers that take any value, and the rest.
+/// The matchers in braces after a metric's name, changed to match any value, and the remaining text.
 fn braces(text: &str) -> (Vec<String>, &str) {
     let Some(inside) = text.strip_prefix('{') else { return (Vec::new(), text) };
     let (mut quoted, mut end) = (false, inside.len());

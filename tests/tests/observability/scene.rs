@@ -1,4 +1,4 @@
-//! A mesh in which everything happens.
+//! A mesh that produces data for all queries.
 
 use std::time::{Duration, Instant};
 
@@ -13,21 +13,21 @@ use tests::{Client, Mesh, Shape, guests, wait};
 
 use crate::{documented, queries};
 
-/// What is not there after so long will not come.
+/// How long to wait for data.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// The mesh, and what it works with.
+/// The mesh and its servers.
 struct Scene {
     _mesh: Mesh,
     user: Client,
     collector: Collector,
     broker: Mosquitto,
     store: Couch,
-    /// Lets everybody in.
+    /// An open gate.
     gate: Gate,
-    /// Lets nobody in: who calls it runs until the end.
+    /// A closed gate: functions that call it run until the end of the test.
     closed: Gate,
-    /// Where metrics are.
+    /// The addresses of the metrics, `host:port`.
     targets: Vec<String>,
     steps: usize,
 }
@@ -61,11 +61,11 @@ impl Scene {
         };
         let hello = Upload::function("hello", &guests::hello());
         create(hello.text("events", events("hello")).text("sinks", sinks("couchdb", &database))).await;
-        // No worker has so much, in KB.
+        // No worker has this much memory, in KB.
         let metadata = json!({ "capacity": 1_u64 << 32 }).to_string();
         let heavy = Upload::function("heavy", &guests::responding(b"1"));
         create(heavy.text("events", events("heavy")).text("metadata", metadata)).await;
-        // Nobody listens there.
+        // A port on which nothing listens.
         let nowhere = format!("http://127.0.0.1:{}/", free_port());
         let lost = Upload::function("lost", &guests::responding(b"1"));
         create(lost.text("sinks", sinks("webhook", &nowhere))).await;
@@ -81,7 +81,7 @@ impl Scene {
         self.closed.arrived(1).await;
     }
 
-    /// A bit of everything.
+    /// Invokes functions with all kinds of outcomes, and publishes an event.
     async fn step(&mut self) {
         self.steps += 1;
         let code = guests::responding(self.steps.to_string().as_bytes());
@@ -102,12 +102,12 @@ impl Scene {
         self.user.get("/v1/fn").await.expect(200);
     }
 
-    /// The pages of all processes.
+    /// The metrics pages of all processes.
     async fn pages(&self) -> Vec<String> {
         let mut pages = Vec::new();
         for target in &self.targets {
             let page =
-                client::http().get(format!("http://{target}/metrics")).send().await.expect("it answers");
+                client::http().get(format!("http://{target}/metrics")).send().await.expect("a response");
             assert!(page.headers()["content-type"].to_str().is_ok_and(|it| it.starts_with("text/plain")));
             pages.push(page.text().await.expect("a text"));
         }
@@ -115,12 +115,12 @@ impl Scene {
     }
 }
 
-pub async fn what_operators_ask_is_answered(shape: Shape) {
+pub async fn admin_endpoints_answer(shape: Shape) {
     let mut scene = Scene::start(shape).await;
     let prometheus = Prometheus::start_with_rules(&scene.targets).await;
 
     let mut unanswered = queries::all();
-    assert!(unanswered.len() > 100, "the dashboards and rules are read: {}", unanswered.len());
+    assert!(unanswered.len() > 100, "expected more queries: {}", unanswered.len());
     let started = Instant::now();
     while !unanswered.is_empty() && started.elapsed() < LIMIT {
         scene.step().await;
@@ -132,8 +132,10 @@ pub async fn what_operators_ask_is_answered(shape: Shape) {
         }
         unanswered = still;
     }
-    wait::until("all are scraped", LIMIT, async || prometheus.unscraped().await.is_empty().then_some(()))
-        .await;
+    wait::until("all targets are scraped", LIMIT, async || {
+        prometheus.unscraped().await.is_empty().then_some(())
+    })
+    .await;
     let problems: Vec<_> = unanswered.iter().map(ToString::to_string).collect();
     let problems = documented::problems(&scene.pages().await).into_iter().chain(problems);
     let problems: Vec<_> = problems.collect();
@@ -142,7 +144,7 @@ pub async fn what_operators_ask_is_answered(shape: Shape) {
     exemplars_lead_to_traces(&prometheus, &scene).await;
 }
 
-/// Whether there is a number.
+/// Whether the query returns a number.
 async fn has_data(prometheus: &Prometheus, query: &str) -> bool {
     let series = prometheus.query(query).await.unwrap_or_else(|error| panic!("{query}: {error}"));
     let values = series.iter().filter_map(|series| series["value"][1].as_str());
@@ -155,7 +157,7 @@ async fn exemplars_lead_to_traces(prometheus: &Prometheus, scene: &Scene) {
         "funless_rpc_server_duration_seconds_bucket",
         "funless_scheduler_invocation_duration_seconds_bucket{function=\"_/hello\"}",
     ] {
-        let what = format!("there are exemplars of {histogram}, and their traces");
+        let what = format!("{histogram} has exemplars, and their traces exist");
         wait::until(&what, LIMIT, async || {
             let exemplars = prometheus.exemplars(histogram).await;
             let ids = exemplars.iter().filter_map(|exemplar| exemplar["labels"]["trace_id"].as_str());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tests::{Mesh, Shape, fl, wait};
 
-/// Without the demo there are two steps.
+/// The commands that `fl up` suggests work. Without the demo there are two.
 pub async fn the_next_steps_are_as_printed(shape: Shape) {
     let mesh = Mesh::start(shape).await;
     let log = mesh.log();
@@ -23,17 +23,17 @@ pub async fn the_demo_answers(shape: Shape) {
         log.lines().map(str::trim).find(|line| line.starts_with("{\"payload\"")).map(str::to_owned)
     });
     assert_eq!(answer.await, r#"{"payload":"Hello FunLess!"}"#);
-    wait::until("it has told the times", Duration::from_secs(60), async || {
+    wait::until("the demo has printed its times", Duration::from_secs(60), async || {
         mesh.log().contains("cold call").then_some(())
     })
     .await;
-    // It keeps serving what it has shown.
+    // The demo's function can still be invoked.
     let again = mesh.user().result("_", "hello", serde_json::json!({ "name": "again" })).await;
     assert_eq!(again["payload"], "Hello again!");
-    // Whoever types what it prints as the next step succeeds.
+    // The suggested command works.
     let log = mesh.log();
     let next: Vec<_> = log.lines().map(str::trim).filter(|line| line.starts_with("fl ")).collect();
-    assert_eq!(next.len(), 1, "the demo has uploaded the function: {log}");
+    assert_eq!(next.len(), 1, "the demo has already uploaded the function: {log}");
     let printed = fl::typed(next[0]).await;
     assert!(printed.success && printed.out.contains("Hello you!"), "{}: {printed:?}", next[0]);
     mesh.ask_to_stop();

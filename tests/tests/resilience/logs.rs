@@ -1,4 +1,4 @@
-//! What the services of `fl up --mesh` log.
+//! The logs of the services of `fl up --mesh`.
 
 use std::collections::BTreeSet;
 
@@ -11,16 +11,16 @@ pub async fn a_clean_stop_loses_no_worker(shape: Shape) {
     assert!(!log.contains("worker is lost"), "{log}");
 }
 
-/// Where nobody looks at a terminal, lines are for programs.
+/// Without a terminal, log lines are JSON.
 pub async fn lines_in_a_file_are_json_and_name_their_service(shape: Shape) {
     let log = log_of_a_short_life(shape).await;
     assert!(!log.contains('\x1b'), "colours are for terminals: {log}");
     let mut services = BTreeSet::new();
-    // What it prints for people begins otherwise.
+    // Lines for people look different.
     for line in log.lines().filter(|line| line.contains("\"level\"") || line.contains(" | ")) {
         let parsed: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        assert!(line.matches("\"service\":").count() <= 1, "it names its service once: {line}");
-        // A line without one is of the supervisor itself.
+        assert!(line.matches("\"service\":").count() <= 1, "a line names its service once: {line}");
+        // A line without a service is from the supervisor.
         services.extend(parsed["service"].as_str().map(str::to_owned));
     }
     let all = ["connector", "gateway", "registry", "scheduler", "sink", "worker", "worker-2"];

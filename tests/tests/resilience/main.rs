@@ -1,5 +1,5 @@
-//! What happens when something stops, dies or comes back. Each case has a mesh of its own, and they
-//! run one after the other: some of them measure time.
+//! Stops, crashes and restarts. Each case has its own mesh, and the cases run one after the other, because
+//! some of them measure time.
 
 mod demo;
 mod drain;
@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use tests::harness::run_alone;
 use tests::{Shape, cases};
 
-/// In one process and over PostgreSQL; as processes and over SQLite: the other half of the matrix.
+/// The other half of the matrix: one process with PostgreSQL, and six processes with SQLite.
 const ONE_ON_POSTGRES: Shape =
     Shape { name: "one_process_on_postgres", postgres: true, ..Shape::ONE_PROCESS };
 const SIX_ON_SQLITE: Shape =
@@ -30,11 +30,11 @@ fn main() -> ExitCode {
                 demo::the_demo_answers,
                 demo::the_next_steps_are_as_printed,
                 tokens::a_weak_token_is_a_warning_at_each_start,
-                drain::what_runs_is_finished,
+                drain::running_invocations_finish,
                 workers::a_caller_that_goes_away_stops_the_guest,
             ],
         ),
-        (&all, cases![restart::all_is_there_after_a_restart]),
+        (&all, cases![restart::everything_survives_a_restart]),
         (
             &[Shape::SIX_PROCESSES],
             cases![

@@ -1,4 +1,4 @@
-//! What was there is there again, and work goes on by itself.
+//! After restarts the data is kept, and work resumes without intervention.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tests::{Client, Mesh, Shape, guests, wait};
 const RECOVERY: Duration = Duration::from_secs(20);
 const SERVICES: [&str; 6] = ["registry", "scheduler", "worker", "gateway", "connector", "sink"];
 
-pub async fn all_is_there_after_a_restart(shape: Shape) {
+pub async fn everything_survives_a_restart(shape: Shape) {
     let mut mesh = Mesh::start(shape).await;
     let subject = mesh.admin().create_subject("keeper").await;
     let (user_token, admin_token) =
@@ -29,10 +29,10 @@ pub async fn all_is_there_after_a_restart(shape: Shape) {
     }
 }
 
-/// Each service is killed, in two orders, and asked to stop, in a third.
+/// Kills each service in two different orders, and stops each one gracefully in a third order.
 pub async fn services_restart_in_any_order(shape: Shape) {
     let mesh = Mesh::start(shape).await;
-    let subject = furnished(&mesh).await;
+    let subject = mesh_with_function(&mesh).await;
     let reversed = SERVICES.iter().rev();
     let shuffled = [2, 0, 3, 5, 1, 4].map(|index| SERVICES[index]);
     let killed = SERVICES.iter().chain(reversed).map(|service| (*service, Signal::KILL));
@@ -40,7 +40,7 @@ pub async fn services_restart_in_any_order(shape: Shape) {
         mesh.restart_service(service, signal).await;
         recovered(&subject, service).await;
         works(&subject).await;
-        // Writes work too, and are read at once.
+        // Writes work, too, and are visible immediately.
         subject.update_function("kept", "hello", &guests::hello()).await;
         let answer = subject.result("kept", "hello", json!({ "name": "N" })).await;
         assert_eq!(answer, json!({ "payload": "Hello N!" }), "after {service}");
@@ -50,12 +50,12 @@ pub async fn services_restart_in_any_order(shape: Shape) {
 
 pub async fn all_services_die_at_once(shape: Shape) {
     let mesh = Mesh::start(shape).await;
-    let subject = furnished(&mesh).await;
+    let subject = mesh_with_function(&mesh).await;
     let before = mesh.services();
     for service in before.values() {
-        send_signal(service.pid.expect("it runs"), Signal::KILL);
+        send_signal(service.pid.expect("the service runs"), Signal::KILL);
     }
-    wait::until("all are started again", RECOVERY, async || {
+    wait::until("all services are restarted", RECOVERY, async || {
         let now = mesh.services();
         now.iter()
             .all(|(name, service)| service.pid.is_some() && service.pid != before[name].pid)
@@ -66,15 +66,15 @@ pub async fn all_services_die_at_once(shape: Shape) {
     works(&subject).await;
 }
 
-/// The process that supervises the services is killed: they end too, and their places are free.
+/// When the supervisor is killed, its services exit, too, and their ports become free.
 pub async fn a_killed_supervisor_leaves_nothing_behind(shape: Shape) {
     let mut mesh = Mesh::start(shape).await;
-    let subject = furnished(&mesh).await;
+    let subject = mesh_with_function(&mesh).await;
     let before: Vec<u32> = mesh.services().values().filter_map(|service| service.pid).collect();
     assert_eq!(before.len(), SERVICES.len());
     mesh.die_and_start_again().await;
     works(&subject).await;
-    wait::until("the old services have ended", RECOVERY, async || {
+    wait::until("the old services have exited", RECOVERY, async || {
         let alive = |pid: &u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
         (!before.iter().any(alive)).then_some(())
     })
@@ -82,14 +82,14 @@ pub async fn a_killed_supervisor_leaves_nothing_behind(shape: Shape) {
     works(&subject).await;
 }
 
-async fn furnished(mesh: &Mesh) -> Client {
+async fn mesh_with_function(mesh: &Mesh) -> Client {
     let subject = mesh.admin().create_subject("keeper").await;
     subject.create_module("kept").await;
     subject.create_function("kept", "hello", &guests::echo()).await;
     subject
 }
 
-/// Invocations resume by themselves. Until then they are refused in words.
+/// Waits until invocations resume. Until then they are refused with an error message.
 async fn recovered(subject: &Client, what: &str) {
     let awaited = format!("invocations resume after {what} died");
     wait::until(&awaited, RECOVERY, async || {

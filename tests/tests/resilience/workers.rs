@@ -1,4 +1,4 @@
-//! One of two workers dies.
+//! The loss of one of two workers.
 
 use std::time::{Duration, Instant};
 
@@ -13,13 +13,13 @@ use tests::process::{Signal, send_signal};
 use tests::{Answer, Client, Mesh, Shape, grpc, guests, wait};
 use tokio::sync::oneshot;
 
-/// The time in which the other worker has taken over.
+/// The time within which the other worker takes over.
 const TAKEOVER: Duration = Duration::from_secs(1);
-/// The time in which the scheduler has read that a connection is closed, on a machine that is busy.
-/// What it writes until then is lost, and it cannot know whether it was read.
+/// The time within which the scheduler notices a closed connection, on a busy machine. Requests that it sends
+/// before that are lost, and it cannot know whether the worker has read them.
 const NOTICE: Duration = Duration::from_millis(100);
 
-/// Invocations that run on both workers: exactly those on the dead one fail, and at once.
+/// Of invocations that run on both workers, exactly those on the dead one fail, and immediately.
 pub async fn a_dying_worker_fails_only_what_it_ran(shape: Shape) {
     const RUNNING: usize = 8;
     let mesh = two_workers(shape).await;
@@ -40,10 +40,12 @@ pub async fn a_dying_worker_fails_only_what_it_ran(shape: Shape) {
         assert_eq!(on_each.iter().map(|(_, count)| count).sum::<usize>(), RUNNING, "{on_each:?}");
         let (victim, lost) = on_each.into_iter().max_by_key(|(_, count)| *count).expect("two workers");
         let killed = kill(mesh.pid_of(&victim).await).await;
-        // The other one takes new work while what it runs still waits.
+        // The other worker accepts new work while its running invocations still wait.
         user.create_function("_", "other", &guests::responding(b"1")).await;
         assert_eq!(user.result("_", "other", json!({})).await, json!(1));
-        tokio::time::timeout(TAKEOVER, gone(&mesh, &victim)).await.expect("the dead one is out of the list");
+        tokio::time::timeout(TAKEOVER, await_removed(&mesh, &victim))
+            .await
+            .expect("the dead worker is removed");
         gate.open();
         (killed, lost)
     };
@@ -52,12 +54,13 @@ pub async fn a_dying_worker_fails_only_what_it_ran(shape: Shape) {
     assert_eq!(failed.len(), lost, "{failed:?}");
     assert_eq!(rest.len(), RUNNING - lost);
     for (answer, at) in failed {
-        is_a_clear_refusal(&answer);
+        assert_clear_refusal(&answer);
         assert!(at.duration_since(killed) < TAKEOVER, "it took {:?}", at.duration_since(killed));
     }
 }
 
-/// 200 invocations per second, and a worker dies: nothing that was sent later fails, and the other takes over.
+/// At 200 invocations per second a worker is killed: no invocation sent later fails, and the other worker
+/// takes over.
 pub async fn the_load_goes_on_when_a_worker_dies(shape: Shape) {
     const PER_SECOND: u32 = 200;
     const BEFORE: u32 = PER_SECOND;
@@ -74,14 +77,14 @@ pub async fn the_load_goes_on_when_a_worker_dies(shape: Shape) {
         for number in 0..TOTAL {
             ticks.tick().await;
             if let Some(now) = under_way.take_if(|_| number == BEFORE) {
-                now.send(()).expect("somebody waits for it");
+                now.send(()).expect("the receiver exists");
             }
             sent.push(tokio::spawn(timed(user.clone())));
         }
         join_all(sent).await
     };
     let killing = async {
-        is_under_way.await.expect("it comes");
+        is_under_way.await.expect("the load starts");
         kill(victim).await
     };
     let (outcomes, dead) = tokio::join!(load, killing);
@@ -89,22 +92,21 @@ pub async fn the_load_goes_on_when_a_worker_dies(shape: Shape) {
 
     let failed: Vec<_> = outcomes.iter().filter(|(_, _, answer)| answer.status != 200).collect();
     for (start, end, answer) in failed {
-        is_a_clear_refusal(answer);
+        assert_clear_refusal(answer);
         assert!(
             *start <= dead + NOTICE,
             "sent {:?} after the death: {}",
             start.duration_since(dead),
             answer.text
         );
-        assert!(end.duration_since(dead) < TAKEOVER, "an answer took {:?}", end.duration_since(dead));
+        assert!(end.duration_since(dead) < TAKEOVER, "a response took {:?}", end.duration_since(dead));
     }
     let later = outcomes.iter().filter(|(start, _, answer)| *start > dead && answer.status == 200);
-    let first = later.map(|(_, end, _)| end.duration_since(dead)).min().expect("there were many");
-    assert!(first < TAKEOVER, "the other took over after {first:?}");
+    let first = later.map(|(_, end, _)| end.duration_since(dead)).min().expect("later invocations succeeded");
+    assert!(first < TAKEOVER, "the other worker took over after {first:?}");
 }
 
-/// Kills a process and tells when it was dead: when the last of its threads has closed what it had
-/// open.
+/// Kills a process and returns when it was dead, that is, when its last thread had closed its files.
 async fn kill(pid: u32) -> Instant {
     send_signal(pid, Signal::KILL);
     wait::until("the worker is dead", Duration::from_secs(10), async || {
@@ -116,7 +118,7 @@ async fn kill(pid: u32) -> Instant {
     .await
 }
 
-/// Whoever waited for a function is gone: so is the function, long before its own limit of 60 s.
+/// When the caller disconnects, the function is stopped long before its timeout of 60 s.
 pub async fn a_caller_that_goes_away_stops_the_guest(shape: Shape) {
     let mesh = Mesh::start(shape).await;
     let user = mesh.user();
@@ -129,7 +131,7 @@ pub async fn a_caller_that_goes_away_stops_the_guest(shape: Shape) {
         .await;
 }
 
-/// The invocations that run, as the workers report them.
+/// The number of running invocations, as reported by the workers.
 async fn running_in_all(mesh: &Mesh) -> u32 {
     let workers = workers(mesh).await.into_iter();
     workers.map(|worker| worker.load.unwrap_or_default().running).sum()
@@ -141,7 +143,7 @@ async fn timed(user: Client) -> (Instant, Instant, Answer) {
     (start, Instant::now(), answer)
 }
 
-fn is_a_clear_refusal(answer: &Answer) {
+fn assert_clear_refusal(answer: &Answer) {
     assert!(matches!(answer.status, 503 | 504), "{} {}", answer.status, answer.text);
     assert!(answer.detail().contains("worker"), "{}", answer.text);
 }
@@ -155,7 +157,7 @@ async fn two_workers(shape: Shape) -> Mesh {
     mesh
 }
 
-/// The invocations on each worker, as the scheduler counts them.
+/// The number of invocations on each worker, as counted by the scheduler.
 async fn running_on_each(mesh: &Mesh) -> Vec<(String, usize)> {
     let workers = workers(mesh).await.into_iter();
     workers.map(|worker| (worker.identity.unwrap_or_default().name, worker.in_flight as usize)).collect()
@@ -167,10 +169,10 @@ async fn workers(mesh: &Mesh) -> Vec<WorkerState> {
     list.into_inner().workers
 }
 
-async fn gone(mesh: &Mesh, name: &str) {
-    wait::until("the worker is gone", Duration::from_secs(10), async || {
+async fn await_removed(mesh: &Mesh, name: &str) {
+    wait::until("the worker is removed", Duration::from_secs(10), async || {
         let there = running_on_each(mesh).await;
-        // Its successor has nothing to do yet.
+        // Its successor has the same name but runs nothing yet.
         there.iter().all(|(worker, count)| worker != name || *count == 0).then_some(())
     })
     .await;

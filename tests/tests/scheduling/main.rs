@@ -1,5 +1,4 @@
-//! Where functions run: four real workers with different names, tags and memory, and scripts that choose
-//! among them.
+//! Placement on four real workers with different names, tags and memory, with scripts that choose among them.
 
 mod replay;
 mod rules;

@@ -1,4 +1,4 @@
-//! A load that is recorded from a live run is placed by the simulator as it was.
+//! The simulator places a recorded load exactly like the scheduler did.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ const SCRIPT: &str = r#"
 - default: [{ workers: [d, c], strategy: random }]
 "#;
 
-/// All strategies at once, by a scheduler whose generator has a known seed.
+/// Uses all strategies, on a scheduler with a known random seed.
 pub async fn a_recorded_load_is_placed_as_it_was(shape: Shape) {
     let mesh = Mesh::start(shape).await;
     let scheduler = ExtraScheduler::start(&mesh, "seeded", &[("random_seed", &SEED.to_string())]).await;
@@ -47,7 +47,7 @@ pub async fn a_recorded_load_is_placed_as_it_was(shape: Shape) {
     let user = mesh.user();
     let upload = Upload::default().text("name", "s").file("file", SCRIPT.as_bytes());
     user.post_form("/v1/scripts/app", upload).await.expect(201);
-    // Each reserves more than it ever holds: what counts of the memory is what is reserved.
+    // Each function reserves more than it uses, so that only reservations determine the available memory.
     let mut revision = 0;
     for tag in ["any", "most", "tight"] {
         let metadata = json!({ "tag": tag, "capacity": 8 << 10 }).to_string();
@@ -58,9 +58,9 @@ pub async fn a_recorded_load_is_placed_as_it_was(shape: Shape) {
     }
 
     let channel = scheduler.channel();
-    // The simulator takes all code for prepared.
+    // The simulator assumes that all code is prepared.
     let cluster = ClusterClient::new(channel.clone());
-    wait::until("all have the code", Duration::from_secs(30), async || {
+    wait::until("all workers have the code", Duration::from_secs(30), async || {
         let list = cluster.clone().list_workers(ListWorkersRequest {}).await.expect("a list").into_inner();
         (list.workers.iter().filter(|worker| worker.code_ready.len() == 1).count() == WORKERS.len())
             .then_some(())
@@ -83,7 +83,7 @@ pub async fn a_recorded_load_is_placed_as_it_was(shape: Shape) {
                 memory_available: None,
             })
             .into(),
-        load: recorded.iter().map(|decision| decision.invocation.clone().expect("what was placed")).collect(),
+        load: recorded.iter().map(|decision| decision.invocation.clone().expect("the invocation")).collect(),
         seed: SEED,
         ..SimulateRequest::default()
     };
@@ -97,7 +97,7 @@ pub async fn a_recorded_load_is_placed_as_it_was(shape: Shape) {
     }
 }
 
-/// Invokes one function after the other by the script, several at once.
+/// Invokes the functions in turn with the script, several concurrently.
 async fn invoke_all(scheduler: &Channel, min_revision: u64) {
     let scheduling = Some(Scheduling { language: Some(Language::AppScript("s".into())) });
     let calls = stream::iter(0..INVOCATIONS).map(|number| {

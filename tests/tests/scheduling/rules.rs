@@ -1,4 +1,4 @@
-//! Each rule of a script, seen from where functions run.
+//! The rules of scripts, checked by the workers that run the functions.
 
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::site::Site;
 
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// Best first, the most memory, any; the default item, followups, and what is said when there is nobody.
+/// The strategies best-first, platform and random, the default item, followups, and refusals.
 pub async fn strategies_and_followups(shape: Shape) {
     let site = Site::start(shape).await;
     let gate = Gate::start().await;
@@ -59,7 +59,7 @@ pub async fn strategies_and_followups(shape: Shape) {
     assert!(answer.detail().contains("unknown"), "{}", answer.text);
 }
 
-/// Under concurrent load a worker takes what its memory and its limit allow, and never one more.
+/// Under concurrent load a worker runs as many invocations as its memory and its limit allow, and never more.
 pub async fn capacity_and_concurrency(shape: Shape) {
     let site = Site::start(shape).await;
     site.script(
@@ -84,7 +84,7 @@ pub async fn capacity_and_concurrency(shape: Shape) {
         let looking = async {
             gate.arrived(calls).await;
             let expected = [("edge-1".to_owned(), expected[0]), ("edge-2".to_owned(), expected[1])];
-            wait::until("the reports have come", LIMIT, async || {
+            wait::until("the reports are up to date", LIMIT, async || {
                 (site.running().await == expected).then_some(())
             })
             .await;
@@ -94,7 +94,7 @@ pub async fn capacity_and_concurrency(shape: Shape) {
         answers.into_iter().for_each(|answer| drop(answer.expect(200)));
         wait::until("nothing runs", LIMIT, async || site.running().await.is_empty().then_some(())).await;
     }
-    // The same while calls come and go: no moment has a fourth.
+    // The limit also holds while invocations start and end: there is never a fourth.
     let gate = Gate::start().await;
     gate.open();
     for answer in join_all((0..50).map(|_| site.invoke("many", "s", gate.url()))).await {
@@ -102,17 +102,17 @@ pub async fn capacity_and_concurrency(shape: Shape) {
     }
     let decisions = site.user.get("/v1/decisions?limit=50").await.expect(200).json();
     let at_once = most_at_once(decisions["data"].as_array().expect("a list"), "edge-1");
-    assert!((1..=3).contains(&at_once), "{at_once} at once");
+    assert!((1..=3).contains(&at_once), "{at_once} concurrent invocations");
 }
 
-/// The most invocations that a worker ran at once.
+/// The maximum number of concurrent invocations on a worker.
 fn most_at_once(decisions: &[Value], worker: &str) -> i64 {
     let mut changes = Vec::new();
     for decision in decisions.iter().filter(|decision| decision["worker"] == worker) {
         let invocation = &decision["invocation"];
         let at = invocation["at_ns"].as_u64().expect("a time");
         changes.push((at, 1));
-        changes.push((at + invocation["duration_ns"].as_u64().expect("it has ended"), -1));
+        changes.push((at + invocation["duration_ns"].as_u64().expect("a duration"), -1));
     }
     changes.sort_unstable();
     let running = changes.iter().scan(0, |running, (_, change)| {
@@ -122,7 +122,7 @@ fn most_at_once(decisions: &[Value], worker: &str) -> i64 {
     running.max().unwrap_or(0)
 }
 
-/// Functions go where others are, and where others are not.
+/// Functions run where others run, or where others do not run.
 pub async fn affinity(shape: Shape) {
     let site = Site::start(shape).await;
     let (gate, open) = (Gate::start().await, Gate::start().await);
@@ -159,7 +159,7 @@ pub async fn affinity(shape: Shape) {
     tokio::join!(storing, looking).0.expect(200);
 }
 
-/// Its own script counts when an invocation names none, and not when it names another policy.
+/// The function's own script applies unless an invocation names another policy.
 pub async fn a_function_has_a_script_of_its_own(shape: Shape) {
     let site = Site::start(shape).await;
     let gate = Gate::start().await;

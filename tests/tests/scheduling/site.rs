@@ -8,7 +8,7 @@ use tests::{Answer, Client, ExtraWorker, Mesh, Shape, grpc, guests};
 
 const MIB: u64 = 1 << 20;
 
-/// The mesh, its own worker `worker` with all of the machine's memory, and three more.
+/// A mesh with its own worker `worker`, which has all of the machine's memory, and three additional workers.
 pub struct Site {
     pub mesh: Mesh,
     pub user: Client,
@@ -16,7 +16,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// Starts it.
+    /// Starts the mesh and the additional workers.
     pub async fn start(shape: Shape) -> Self {
         let mesh = Mesh::start(shape).await;
         let mut workers = Vec::new();
@@ -36,28 +36,28 @@ impl Site {
         self.user.post_form("/v1/scripts/app", upload).await.expect(201);
     }
 
-    /// Creates a function that calls the URL it is given, with this metadata.
+    /// Creates a function with this metadata that calls the given URL.
     pub async fn function(&self, name: &str, metadata: Value) {
         let upload = Upload::function(name, &guests::http_caller()).text("metadata", metadata.to_string());
         self.user.post_form("/v1/fn/_", upload).await.expect(201);
     }
 
-    /// Invokes a function by a script. Its URL leads nowhere unless one is given.
+    /// Invokes a function with a script. The function calls `url`.
     pub async fn invoke(&self, function: &str, script: &str, url: &str) -> Answer {
         let scheduling = json!({ "language": "app", "script": script });
         let body = json!({ "args": { "url": url }, "scheduling": scheduling });
         self.user.post(&format!("/v1/fn/_/{function}"), &body).await
     }
 
-    /// The explanation of the decision that an answer names.
+    /// The explanation of the decision in the response's headers.
     pub async fn explanation(&self, answer: &Answer) -> Value {
-        let id = answer.headers.get("x-funless-decision").expect("an answer names its decision");
+        let id = answer.headers.get("x-funless-decision").expect("the response has a decision id");
         let path = format!("/v1/decisions/{}", id.to_str().expect("text"));
         self.user.get(&path).await.expect(200).json()["data"].take()
     }
 
-    /// Invokes a function by a script and gives the worker that ran it, as the workers themselves count,
-    /// once the explanation agrees.
+    /// Invokes a function with a script. Returns the worker that ran it according to the workers' metrics,
+    /// and asserts that the explanation agrees.
     pub async fn ran_on(&self, function: &str, script: &str, url: &str) -> String {
         let before = self.ended_on_each().await;
         let answer = self.invoke(function, script, url).await.expect(200);
@@ -69,7 +69,7 @@ impl Site {
         changed[0].clone()
     }
 
-    /// Invocations that have ended on each of the three, as they say.
+    /// The number of ended invocations on each additional worker, from its metrics.
     async fn ended_on_each(&self) -> Vec<(String, f64)> {
         let mut ended = Vec::new();
         for worker in &self.workers {
@@ -81,14 +81,14 @@ impl Site {
         ended
     }
 
-    /// What the scheduler knows of each worker.
+    /// The workers' states, from the scheduler.
     pub async fn states(&self) -> Vec<WorkerState> {
         let admin = grpc::connect(&self.mesh, self.mesh.admin().token()).await;
         let list = ClusterClient::new(admin).list_workers(ListWorkersRequest {}).await.expect("a list");
         list.into_inner().workers
     }
 
-    /// Invocations that run on each worker, by its name, where there are any.
+    /// The number of running invocations by worker, without idle workers.
     pub async fn running(&self) -> Vec<(String, u32)> {
         let states = self.states().await.into_iter();
         let running = states.map(|state| (state.identity.unwrap_or_default().name, state.running));

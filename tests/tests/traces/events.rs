@@ -1,4 +1,4 @@
-//! The traces of events and results, which go on where a request has ended.
+//! The traces of events and results.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ const EVENT: &str = "
               enqueue couchdb (producer)
 ";
 
-/// A request whose result is for a sink.
+/// A request whose result goes to a sink.
 const REQUEST: &str = "
     POST /v1/fn/{module}/{function} (server)
       funless.scheduler.v1.Invocations/Invoke (client)
@@ -48,7 +48,7 @@ const REQUEST: &str = "
               enqueue webhook (producer)
 ";
 
-/// A result that goes back into the outbox.
+/// A result that is put into the outbox again.
 const REDRIVEN_RESULT: &str = "
     POST /v1/dead-letters/{id}/redrive (server)
       funless.connector.v1.DeadLetters/GetDeadLetter (client) !
@@ -79,7 +79,7 @@ const DEAD_EVENT: &str = "
                 run (internal)
 ";
 
-/// An event that is handled after all.
+/// A dead-lettered event that is redriven successfully.
 const REDRIVEN_EVENT: &str = "
     POST /v1/dead-letters/{id}/redrive (server)
       funless.connector.v1.DeadLetters/GetDeadLetter (client)
@@ -108,7 +108,7 @@ const REDRIVEN_EVENT: &str = "
 /// A delivery that succeeds.
 const DELIVERED: &str = "deliver webhook (consumer) ~\n  POST (client)";
 
-/// One that the store refuses for good.
+/// A delivery that the store refuses permanently.
 const REFUSED: &str = "deliver webhook (consumer) ! ~\n  POST (client) !";
 
 /// Uploads a function with an event and a sink.
@@ -123,17 +123,17 @@ fn mqtt(broker: &Mosquitto) -> Value {
     json!({ "type": "mqtt", "params": { "host": "127.0.0.1", "port": broker.port(), "topic": "in/+" } })
 }
 
-/// The trace of what this span is linked to it by: an attempt to deliver what it has put into the outbox.
+/// The trace of the delivery that is linked to the span `enqueued`.
 async fn delivery_of(collector: &Collector, enqueued: &Span, expected: &str) -> Trace {
     let link = (enqueued.trace_id.clone(), enqueued.id.clone());
     let what = format!("a delivery is linked to {link:?}");
     let is_it = |span: &Span| span.name.starts_with("deliver ") && span.links.contains(&link);
     let delivery = collector.expect_span(&what, is_it).await;
-    assert_ne!(delivery.trace_id, enqueued.trace_id, "a delivery is a trace of its own");
+    assert_ne!(delivery.trace_id, enqueued.trace_id, "a delivery has its own trace");
     collector.expect_tree(&delivery.trace_id, expected).await
 }
 
-/// The only dead letter, once it is there.
+/// Waits for a dead letter and returns it.
 async fn letter(user: &Client) -> Value {
     wait::until("there is a dead letter", LIMIT, async || {
         let letters = user.get("/v1/dead-letters").await.expect(200).json()["data"].take();
@@ -142,7 +142,7 @@ async fn letter(user: &Client) -> Value {
     .await
 }
 
-/// Redrives a letter, and gives the trace of that.
+/// Redrives a dead letter and returns the trace id.
 async fn redrive(user: &Client, letter: &Value) -> String {
     let path = format!("/v1/dead-letters/{}/redrive", text(&letter["id"]));
     trace_of(&user.post(&path, &json!({})).await.expect(200))
@@ -169,19 +169,19 @@ pub async fn from_an_event_to_a_store(shape: Shape) {
     } });
     let user = mesh.user();
     upload(&user, &guests::hello(), mqtt(&broker), sink).await;
-    // Warm, and the store is known to be there.
+    // Warm up the function and the connection to the store.
     user.invoke("_", "hello", json!({ "name": "you" })).await.expect(200);
     store.documents("results", 1, LIMIT).await;
 
     broker.publish("in/hello", r#"{"name":"Ann"}"#);
     store.documents("results", 2, LIMIT).await;
     let event = collector.expect_span("an event", |span| span.name == "process in/+").await;
-    assert_eq!(event.parent, "", "nobody has begun its trace before");
+    assert_eq!(event.parent, "", "the event is the root of its trace");
     let trace = collector.expect_tree(&event.trace_id, EVENT).await;
     let invocation = trace.span("execute").attribute("faas.invocation_id");
     assert_is_event(&event, invocation);
     assert_is_delivered(&collector, trace.span("enqueue couchdb"), &database, invocation).await;
-    goes_on_with_the_publishers_trace(&collector, &broker).await;
+    assert_continues_the_publishers_trace(&collector, &broker).await;
     assert!(!format!("{:?}", collector.spans()).contains(PASSWORD));
 }
 
@@ -203,7 +203,7 @@ fn assert_is_event(event: &Span, invocation: &str) {
     assert!(!event.attribute("funless.event_id").is_empty());
 }
 
-/// It is put into the outbox, and delivered from there.
+/// Asserts that the result was put into the outbox and delivered from there.
 async fn assert_is_delivered(collector: &Collector, enqueued: &Span, database: &str, invocation: &str) {
     let destination = database.trim_end_matches("/results");
     let same = [
@@ -236,8 +236,8 @@ async fn assert_is_delivered(collector: &Collector, enqueued: &Span, database: &
     );
 }
 
-/// A publisher's own trace goes on.
-async fn goes_on_with_the_publishers_trace(collector: &Collector, broker: &Mosquitto) {
+/// Asserts that an event continues the trace of its publisher.
+async fn assert_continues_the_publishers_trace(collector: &Collector, broker: &Mosquitto) {
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let property = ["-V", "5", "-D", "publish", "user-property", "traceparent", parent];
     broker.publish_with(&[&property[..], &["-t", "in/hello", "-m", r#"{"name":"Bob"}"#]].concat());
@@ -246,7 +246,7 @@ async fn goes_on_with_the_publishers_trace(collector: &Collector, broker: &Mosqu
     assert_eq!((event.name.as_str(), &event.trace_id[..]), ("process in/+", &parent[3..35]));
 }
 
-pub async fn a_result_that_died_is_redriven(shape: Shape) {
+pub async fn a_dead_lettered_result_is_redriven(shape: Shape) {
     let (mesh, collector) = traced(shape, &[]).await;
     let (broker, receiver) = tokio::join!(Mosquitto::start(), Receiver::start());
     let user = mesh.user();
@@ -284,13 +284,17 @@ pub async fn a_result_that_died_is_redriven(shape: Shape) {
     assert_attributes(redrive, &[("funless.dead_letter.id", text(&letter["id"]))]);
     let delivered = delivery_of(&collector, redrive, DELIVERED).await;
     let posted = receiver.taken(2, LIMIT).await;
-    let told = posted[1].headers["traceparent"].to_str().expect("text");
+    let traceparent = posted[1].headers["traceparent"].to_str().expect("text");
     let post = delivered.span("POST");
-    assert_eq!(told, format!("00-{}-{}-01", post.trace_id, post.id), "the store is told");
+    assert_eq!(
+        traceparent,
+        format!("00-{}-{}-01", post.trace_id, post.id),
+        "the store receives the trace context"
+    );
     assert!(!format!("{:?}", collector.spans()).contains(PASSWORD));
 }
 
-pub async fn an_event_that_died_is_redriven(shape: Shape) {
+pub async fn a_dead_lettered_event_is_redriven(shape: Shape) {
     let (mesh, collector) = traced(shape, &[]).await;
     let (broker, receiver) = tokio::join!(Mosquitto::start(), Receiver::start());
     let user = mesh.user();
@@ -299,7 +303,7 @@ pub async fn an_event_that_died_is_redriven(shape: Shape) {
     user.invoke("_", "hello", json!({ "name": "warm" })).await.expect(200);
     receiver.taken(1, LIMIT).await;
 
-    // `hello` wants a name.
+    // `hello` needs a name.
     broker.publish("in/hello", r#"{"who":"Ann"}"#);
     let letter = letter(&user).await;
     let trace = collector.expect_tree(text(&letter["trace_id"]), DEAD_EVENT).await;

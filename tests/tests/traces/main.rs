@@ -1,4 +1,4 @@
-//! One trace through every hop, as a collector receives it, the same in both shapes.
+//! Traces as a collector receives them, with the same structure for both shapes.
 
 mod events;
 mod outage;
@@ -23,8 +23,8 @@ fn main() -> ExitCode {
             outage::a_collector_that_is_away,
             outage::a_collector_that_hangs,
             events::from_an_event_to_a_store,
-            events::a_result_that_died_is_redriven,
-            events::an_event_that_died_is_redriven,
+            events::a_dead_lettered_result_is_redriven,
+            events::a_dead_lettered_event_is_redriven,
         ],
     )])
 }

@@ -1,4 +1,4 @@
-//! Collectors that fail, and invocations that do not notice.
+//! Outages of the collector do not affect invocations.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -11,14 +11,14 @@ use tokio::net::TcpListener;
 
 use crate::paths::{invocation, trace_of};
 
-/// What exporters wait for one batch: who waited for an export would take as long.
+/// The exporters' timeout for one batch. An invocation that waited for an export would take this long.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_secs(60);
-/// Of these come more spans than the queues below hold.
+/// Enough invocations to produce more spans than the queues below hold.
 const INVOCATIONS: usize = 150;
 const QUEUED: f64 = 64.0;
 
-/// A collector is away, comes, and goes.
+/// A collector is down at first, starts, and stops again.
 pub async fn a_collector_that_is_away(shape: Shape) {
     let port = free_port();
     let (mesh, user) = start(shape, port).await;
@@ -29,15 +29,15 @@ pub async fn a_collector_that_is_away(shape: Shape) {
     wait::until("traces arrive again", SOON, async || {
         let answer = user.invoke("_", "f", json!({})).await.expect(200);
         let expected = invocation("instantiate (internal)\nrun (internal)");
-        let whole = async { collector.expect_tree(&trace_of(&answer), &expected).await };
-        tokio::time::timeout(Duration::from_secs(2), whole).await.ok()
+        let complete = async { collector.expect_tree(&trace_of(&answer), &expected).await };
+        tokio::time::timeout(Duration::from_secs(2), complete).await.ok()
     })
     .await;
     drop(collector);
     invoke_many(&user).await;
 }
 
-/// A collector takes connections and never says a word.
+/// A collector accepts connections and never responds.
 pub async fn a_collector_that_hangs(shape: Shape) {
     let silent = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
     let port = silent.local_addr().expect("a port").port();
@@ -64,17 +64,17 @@ async fn start(shape: Shape, collector: u16) -> (Mesh, Client) {
     (mesh, user)
 }
 
-/// None fails, and none waits for an export.
+/// Asserts that no invocation fails or waits for an export.
 async fn invoke_many(user: &Client) {
     for _ in 0..INVOCATIONS {
-        let asked = Instant::now();
+        let start = Instant::now();
         user.invoke("_", "f", json!({})).await.expect(200);
-        assert!(asked.elapsed() < EXPORT_TIMEOUT, "it took {:?}", asked.elapsed());
+        assert!(start.elapsed() < EXPORT_TIMEOUT, "the invocation took {:?}", start.elapsed());
     }
 }
 
-/// The queue is bounded, and what the collector did not take is counted. Of one process the queue is larger
-/// than this test.
+/// Asserts that the queue is bounded and that lost spans are counted. The queue of a single process is too
+/// large for this test.
 async fn expect_bounded_queue(mesh: &Mesh) {
     if mesh.shape.processes.is_none() {
         return;

@@ -1,4 +1,4 @@
-//! The whole shape of the trace of each path of an invocation.
+//! The complete trace of each path of an invocation.
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,15 +23,15 @@ pub async fn traced(shape: Shape, flags: &[&str]) -> (Mesh, Collector) {
     (Mesh::start_with(shape, &flags).await, collector)
 }
 
-/// The trace of an answer.
+/// The trace id in a response's headers.
 pub fn trace_of(answer: &Answer) -> String {
-    let traceresponse = answer.headers.get("traceresponse").expect("an answer names its trace");
+    let traceresponse = answer.headers.get("traceresponse").expect("a traceresponse header");
     let parts: Vec<_> = traceresponse.to_str().expect("text").split('-').collect();
     assert_eq!((parts[0], parts.len()), ("00", 4), "{traceresponse:?}");
     parts[1].to_owned()
 }
 
-/// What is below the gateway's span, down to the worker, with these lines below `execute`.
+/// The expected tree of an invocation, with these lines below `execute`.
 pub fn invocation(below_execute: &str) -> String {
     let mut tree = "
 POST /v1/fn/{module}/{function} (server)
@@ -57,7 +57,7 @@ fn assert_attributes(trace: &Trace, span: &str, expected: &[(&str, &str)]) {
     }
 }
 
-/// The caller's trace goes on, and its decision to sample it counts.
+/// The invocation continues the caller's trace and follows its sampling decision.
 pub async fn a_warm_invocation(shape: Shape) {
     let (mesh, collector) = traced(shape, &["--sample-ratio", "0"]).await;
     let user = mesh.user();
@@ -109,7 +109,7 @@ pub async fn a_warm_invocation(shape: Shape) {
     let services: Vec<_> = trace.spans.iter().map(|span| &*span.service).collect();
     let expected = if shape.processes.is_some() { "funless-worker" } else { "funless-mesh" };
     assert!(services.contains(&expected), "{services:?}");
-    // Nothing but what was asked for was sampled.
+    // Other requests are not sampled.
     assert!(collector.spans().iter().all(|span| span.trace_id == TRACE), "only what the caller sampled");
 }
 
@@ -125,16 +125,19 @@ pub async fn an_update_and_then_a_cold_invocation(shape: Shape) {
     let statements = || updated.spans.iter().filter(|span| span.attributes.contains_key("db.system.name"));
     assert!(statements().any(|statement| statement.name == "UPDATE" && statement.parent == server.id));
     for statement in statements() {
-        // A scheduler that the update has not reached yet asks the registry, which reads its revision.
+        // A scheduler that does not know the update yet asks the registry for its revision.
         let parent = updated.spans.iter().find(|span| span.id == statement.parent).expect("its parent");
         assert_eq!(parent.kind, "server", "{statement:?}");
         assert!(parent.name.starts_with("funless.registry.v1."), "{statement:?} in {parent:?}");
-        assert!(!statement.attribute("db.query.text").contains("'f'"), "without values: {statement:?}");
+        assert!(
+            !statement.attribute("db.query.text").contains("'f'"),
+            "statements do not contain values: {statement:?}"
+        );
     }
 
     remove_artifacts(&mesh.data_dir().join("code-cache"));
     let answer = user.invoke("_", "f", json!({})).await.expect(200);
-    assert_eq!(answer.json()["data"], json!(2), "the update counts");
+    assert_eq!(answer.json()["data"], json!(2), "the new code runs");
     let cold = "
             load (internal)
             queue (internal)
@@ -171,12 +174,12 @@ fn remove_artifacts(cache: &Path) {
         if entry.file_type().expect("a type").is_dir() {
             remove_artifacts(&entry.path());
         } else if entry.path().extension().is_some_and(|extension| extension == "cwasm") {
-            std::fs::remove_file(entry.path()).expect("ours");
+            std::fs::remove_file(entry.path()).expect("failed to delete the artifact");
         }
     }
 }
 
-/// The function's request is a span, and whom it asks sees that span as its parent, and the baggage.
+/// The function's HTTP request has a span. The server receives it as the parent, and the baggage.
 pub async fn a_guest_that_calls_out(shape: Shape) {
     let (seen, mut requests) = tokio::sync::mpsc::unbounded_channel();
     let see = move |headers: HeaderMap| async move {
@@ -192,7 +195,7 @@ pub async fn a_guest_that_calls_out(shape: Shape) {
         format!("{}/far?token=secret", url.trim_end_matches('/').replace("http://", "http://user:word@"));
     let request = user.request(Method::POST, "/v1/fn/_/caller").json(&json!({ "args": { "url": target } }));
     let request = request.header("baggage", "tenant=ann").header("tracestate", "vendor=1");
-    // Compiling can take longer than the gateway remembers a token: one call to be authenticated again.
+    // Compiling can take longer than the gateway caches a token, so authenticate again with another request.
     user.get("/v1/fn/_/caller").await.expect(200);
     let answer = user.send(request).await.expect(200);
     let trace_id = trace_of(&answer);
@@ -215,15 +218,15 @@ pub async fn a_guest_that_calls_out(shape: Shape) {
             ("server.port", port),
         ],
     );
-    let headers = requests.recv().await.expect("the request has come");
+    let headers = requests.recv().await.expect("the request has arrived");
     assert_eq!(headers["traceparent"], format!("00-{trace_id}-{}-01", call.id));
     assert_eq!(headers["baggage"], "tenant=ann");
     assert_attributes(&trace, "execute", &[("funless.http_requests", "1")]);
     assert!(!format!("{:?}", collector.spans()).contains("/far"), "paths may be secrets");
 }
 
-/// It is the function that fails: the spans of the mesh say so and its servers are not to blame, but for the
-/// last, whose status is the client's.
+/// A failing function is an error of the client spans and of `execute`. The servers' spans have no error,
+/// except that of the gateway, which reports the status to the client.
 pub async fn a_failing_guest(shape: Shape) {
     let (mesh, collector) = traced(shape, &[]).await;
     let user = mesh.user();
@@ -251,7 +254,7 @@ pub async fn a_failing_guest(shape: Shape) {
     assert_attributes(&trace, "execute", &[("funless.outcome", "function_error")]);
 }
 
-/// A worker that is full is passed over: each attempt is a choice and a call.
+/// When a worker is full, the dispatch is retried: each attempt has the spans of a choice and a call.
 pub async fn a_dispatch_that_is_retried(shape: Shape) {
     let shape = Shape { processes: shape.processes.map(|_| 2), ..shape };
     let (mesh, collector) = traced(shape, &["--set", "worker.max_concurrent=1"]).await;
@@ -318,7 +321,7 @@ async fn in_order(user: Client, function: &str) -> Answer {
     user.post(&format!("/v1/fn/_/{function}"), &body).await
 }
 
-/// Of a request that is not sampled and fails, what the gateway saw is kept: one span, that says so.
+/// For a failed request that is not sampled, only the gateway's span is exported.
 pub async fn an_unsampled_failure(shape: Shape) {
     let (mesh, collector) = traced(shape, &["--sample-ratio", "0"]).await;
     let user = mesh.user();

@@ -1,4 +1,4 @@
-//! The counts that a transaction changes.
+//! The changes of a transaction to the ledgers.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
 use super::super::entity::ledger;
 use super::{Amount, MAX_ROWS};
 
-/// What a transaction adds to the ledgers, by binding; in order, so that replicas that write to the
-/// same ones do not wait for each other in a circle.
+/// What a transaction adds to the ledgers, by binding. Ordered, so that replicas that write to the same
+/// ledgers do not deadlock.
 #[derive(Debug, Default)]
 pub(in crate::outbox) struct Ledgers(BTreeMap<String, Added>);
 
@@ -43,7 +43,7 @@ impl Ledgers {
         added.pending_bytes -= size;
     }
 
-    pub(super) fn died(&mut self, binding_id: &str, size: i64) {
+    pub(super) fn dead_lettered(&mut self, binding_id: &str, size: i64) {
         let added = self.of(binding_id);
         added.dead += 1;
         added.pending_bytes -= size;
@@ -62,7 +62,7 @@ impl Ledgers {
         added.purged += 1;
     }
 
-    /// By how much it changes what waits.
+    /// The change of the pending results.
     pub(in crate::outbox) fn waiting(&self) -> Amount {
         let mut amount = Amount::default();
         for added in self.0.values() {
@@ -71,13 +71,13 @@ impl Ledgers {
         amount
     }
 
-    /// The bindings that have something new to deliver.
+    /// The bindings that have new results to deliver.
     pub(in crate::outbox) fn with_arrivals(&self) -> impl Iterator<Item = &str> {
         let with_arrivals = self.0.iter().filter(|(_, added)| added.accepted + added.redriven > 0);
         with_arrivals.map(|(binding_id, _)| binding_id.as_str())
     }
 
-    /// Writes them.
+    /// Adds the changes to the ledgers in the database.
     pub(in crate::outbox) async fn write(&self, transaction: &DatabaseTransaction) -> Result<()> {
         const COUNTS: [ledger::Column; 5] = [
             ledger::Column::Accepted,

@@ -1,9 +1,9 @@
-//! What changes the tables. Each change of a row is counted in the ledger of its binding, in the same
+//! Changes to the tables. Each change of a row is counted in the ledger of its binding, in the same
 //! transaction.
 
-mod arriving;
-mod dying;
-mod leaving;
+mod accepting;
+mod dead_lettering;
+mod delivering;
 mod ledgers;
 
 use mesh::database::Result;
@@ -18,40 +18,40 @@ use super::capacity::{Amount, ReservedCapacity};
 use super::entity::outbox;
 use super::{Arrival, Tables};
 
-/// Rows of one statement: databases bound the number of its values.
+/// The maximum number of rows in one statement, since databases limit its number of values.
 const MAX_ROWS: usize = 1000;
 
-/// A change of the tables.
+/// A change to the tables.
 #[derive(Debug)]
 pub(super) enum Change {
     Accept(Acceptance),
     Describe(FunctionBinding),
-    /// Rows that are delivered.
+    /// Marks rows as delivered.
     Settle(Vec<i64>),
     Postpone(Vec<Postponement>),
-    Bury(Vec<DeadLettered>),
-    /// Letters that come back.
+    DeadLetter(Vec<DeadLettered>),
+    /// Makes the results of dead letters pending again.
     Redrive {
         ids: Vec<String>,
         trace: Option<TraceParent>,
-        _rooms: Vec<ReservedCapacity>,
+        _reservations: Vec<ReservedCapacity>,
     },
-    /// Letters that are thrown away.
+    /// Deletes dead letters.
     Purge(Vec<String>),
-    /// Rows that have left and need not be remembered.
-    Forget(Vec<i64>),
+    /// Deletes settled rows that need not be remembered.
+    DeleteSettled(Vec<i64>),
 }
 
-/// A result that comes in.
+/// A result to accept.
 #[derive(Debug)]
 pub(super) struct Acceptance {
     pub(super) arrival: Arrival,
     pub(super) received_at_ms: i64,
-    /// Held until the result is among what waits.
-    pub(super) _room: ReservedCapacity,
+    /// Held until the result counts as pending.
+    pub(super) _reservation: ReservedCapacity,
 }
 
-/// A function as others may want to see it.
+/// A function, as ledgers and dead letters show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Function {
     pub(crate) id: String,
@@ -61,17 +61,17 @@ pub(crate) struct Function {
     pub(crate) owner: String,
 }
 
-/// An attempt that failed because of the result.
+/// A failed attempt that counts against the result.
 #[derive(Debug, Clone)]
 pub(crate) struct Postponement {
     pub(crate) seq: i64,
-    /// Failed attempts, this one included.
+    /// Failed attempts, including this one.
     pub(crate) attempts: i32,
     pub(crate) due_at_ms: i64,
     pub(crate) error: String,
 }
 
-/// A result that is given up.
+/// A result that becomes a dead letter.
 #[derive(Debug, Clone)]
 pub(crate) struct DeadLettered {
     pub(crate) seq: i64,
@@ -79,19 +79,19 @@ pub(crate) struct DeadLettered {
     pub(crate) reason: String,
     /// A UUID of version 7.
     pub(crate) letter_id: String,
-    /// The span that failed; without one it is that which put the result into the outbox.
+    /// The span that failed. If `None`, the dead letter keeps the span that put the result into the outbox.
     pub(crate) trace: Option<TraceParent>,
 }
 
 impl DeadLettered {
-    /// A row that is given up after so many attempts.
+    /// A row that is dead-lettered after this many failed attempts.
     pub(crate) fn new(seq: i64, attempts: i32, reason: String) -> Self {
         Self { seq, attempts, reason, letter_id: Uuid::now_v7().to_string(), trace: None }
     }
 }
 
 impl Change {
-    /// The bindings whose functions are known once this is committed.
+    /// The bindings whose functions are stored once this is committed.
     pub(super) fn functions(&self) -> Vec<(&str, Function)> {
         match self {
             Self::Accept(Acceptance { arrival, .. }) => {
@@ -119,7 +119,8 @@ impl Function {
 }
 
 impl Tables {
-    /// Applies the changes. Gives how many rows each concerned. Those that are many share statements.
+    /// Applies changes. Returns how many rows each has changed. Accepted and delivered results share
+    /// statements.
     pub(super) async fn apply(
         &self,
         transaction: &DatabaseTransaction,
@@ -136,27 +137,29 @@ impl Tables {
             }
         }
         let mut accepted = self.accept_all(transaction, &accepted, ledgers).await?;
-        let mut settled = leaving::settle_all(transaction, &settling, ledgers).await?;
+        let mut settled = delivering::settle_all(transaction, &settling, ledgers).await?;
         let mut counts = Vec::with_capacity(changes.len());
         for change in changes {
             counts.push(match change {
                 Change::Accept(acceptance) => accepted.take(acceptance),
                 Change::Settle(seqs) => seqs.iter().filter(|seq| settled.remove(*seq)).count() as u64,
-                Change::Describe(binding) => arriving::describe(transaction, binding).await?,
-                Change::Postpone(postponed) => leaving::postpone(transaction, postponed).await?,
-                Change::Bury(dead_lettered) => dying::bury(transaction, dead_lettered, ledgers).await?,
-                Change::Redrive { ids, trace, .. } => {
-                    dying::redrive(transaction, ids, *trace, ledgers).await?
+                Change::Describe(binding) => accepting::describe(transaction, binding).await?,
+                Change::Postpone(postponed) => delivering::postpone(transaction, postponed).await?,
+                Change::DeadLetter(dead_lettered) => {
+                    dead_lettering::dead_letter(transaction, dead_lettered, ledgers).await?
                 }
-                Change::Purge(ids) => dying::purge(transaction, ids, ledgers).await?,
-                Change::Forget(seqs) => leaving::forget(transaction, seqs).await?,
+                Change::Redrive { ids, trace, .. } => {
+                    dead_lettering::redrive(transaction, ids, *trace, ledgers).await?
+                }
+                Change::Purge(ids) => dead_lettering::purge(transaction, ids, ledgers).await?,
+                Change::DeleteSettled(seqs) => delivering::delete_settled(transaction, seqs).await?,
             });
         }
         Ok(counts)
     }
 }
 
-/// A row as a statement that changed it gives it back.
+/// A row, as returned by the statement that changed it.
 struct Changed {
     seq: i64,
     binding_id: String,
@@ -176,8 +179,8 @@ impl Changed {
     }
 }
 
-/// Rows with this state. It stands in the statement as it is: only then do the indexes of pending and
-/// of settled rows apply.
+/// Selects rows in this state. The state is a literal, not a bound value: only then do the indexes of pending
+/// and of settled rows apply.
 pub(super) fn in_state(state: i32) -> Expr {
     Expr::col((outbox::Entity, outbox::Column::State)).eq(Expr::cust(state.to_string()))
 }

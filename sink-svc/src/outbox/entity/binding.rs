@@ -1,4 +1,4 @@
-//! What is known of each binding that ever got a result. It outlives the binding.
+//! The descriptions of bindings. They outlive the bindings.
 
 use sea_orm::entity::prelude::{
     ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait, EnumIter,

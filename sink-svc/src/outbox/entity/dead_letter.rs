@@ -26,7 +26,7 @@ pub struct Model {
     pub died_at_ms: i64,
     pub size: i64,
     pub payload: Vec<u8>,
-    /// Of the span that failed; null: there was no trace.
+    /// The span that failed; null if there was no trace.
     pub traceparent: Option<String>,
 }
 

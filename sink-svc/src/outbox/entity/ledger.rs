@@ -1,4 +1,4 @@
-//! What became of all results of a binding. Changes in the transactions that change the results.
+//! The counts of all results of a binding. They change in the transactions that change the results.
 
 use sea_orm::entity::prelude::{
     ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait, EnumIter,
@@ -14,7 +14,7 @@ pub struct Model {
     pub delivered: i64,
     pub dead: i64,
     pub purged: i64,
-    /// Of the results that wait.
+    /// The size of the pending results.
     pub pending_bytes: i64,
 }
 

@@ -1,4 +1,4 @@
-//! The rows, one file a table. They stay inside the outbox.
+//! The entities, one file per table. They stay inside the outbox.
 
 pub(super) mod binding;
 pub(super) mod dead_letter;

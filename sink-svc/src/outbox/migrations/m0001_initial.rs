@@ -24,7 +24,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// The result comes last: SQLite reads a row from its front, and most queries need no result.
+/// The result is the last column: SQLite reads a row from its front, and most queries do not need the result.
 fn outbox() -> TableCreateStatement {
     let by_invocation = Index::create()
         .name("sink_outbox_invocation")
@@ -48,8 +48,8 @@ fn outbox() -> TableCreateStatement {
         .take()
 }
 
-/// What waits, by binding, in the order in which it came; and what tells whether it is due and fits into a
-/// page, so that what is not is passed over without being read.
+/// The pending rows, by binding, in order of arrival. With due time and size, so that rows that are not due
+/// or do not fit into a page are skipped without being read.
 fn pending() -> IndexCreateStatement {
     Index::create()
         .name("sink_outbox_pending")
@@ -62,7 +62,7 @@ fn pending() -> IndexCreateStatement {
         .take()
 }
 
-/// What is remembered, the oldest first.
+/// The settled rows, the oldest first.
 fn settled() -> IndexCreateStatement {
     Index::create()
         .name("sink_outbox_settled")
@@ -117,7 +117,7 @@ fn dead_letter() -> TableCreateStatement {
         .take()
 }
 
-/// Letters are counted, and looked for, by binding.
+/// Dead letters are counted and looked up by binding.
 fn dead_by_binding() -> IndexCreateStatement {
     Index::create()
         .name("sink_dead_letter_binding")

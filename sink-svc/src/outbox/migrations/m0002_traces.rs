@@ -1,4 +1,4 @@
-//! Results and dead letters keep the span that they came with.
+//! Adds the trace context to results and dead letters.
 
 use mesh::database::add_traceparent;
 use sea_orm_migration::prelude::{DbErr, DeriveMigrationName, MigrationTrait, SchemaManager, async_trait};

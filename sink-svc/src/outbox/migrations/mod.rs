@@ -1,4 +1,4 @@
-//! The schema, step by step. A step that has been released is never edited.
+//! The migrations of the schema. A released migration is never edited.
 
 mod m0001_initial;
 mod m0002_traces;

@@ -15,13 +15,13 @@ use super::super::Outbox;
 use super::super::entity::dead_letter::{Column, Entity};
 use crate::error::Result;
 
-/// Which letters, of those that the caller reaches.
+/// Selects dead letters among those that the caller may access.
 #[derive(Debug)]
 pub(crate) struct LetterFilter {
     condition: Condition,
 }
 
-/// A letter's name, where its result goes, and how large that is.
+/// The id, binding and size of a dead letter.
 #[derive(Debug)]
 pub(crate) struct LetterKey {
     pub(crate) id: String,
@@ -32,7 +32,7 @@ pub(crate) struct LetterKey {
 }
 
 impl LetterFilter {
-    /// All that the caller reaches.
+    /// All dead letters that the caller may access.
     pub(crate) fn reached_by(caller: &Caller) -> Self {
         let condition = match caller {
             Caller::Service | Caller::Admin(_) => Condition::all(),
@@ -41,15 +41,15 @@ impl LetterFilter {
         Self { condition }
     }
 
-    /// And among these.
+    /// Restricts it to these ids.
     pub(crate) fn with_ids(self, ids: &[String]) -> Self {
         Self { condition: self.condition.add(Column::Id.is_in(ids)) }
     }
 
-    /// And let through by this.
+    /// Restricts it to dead letters that match `filter`.
     pub(crate) fn and(self, filter: &DeadLetterFilter) -> Self {
         let given = |column: Column, value: &str| (!value.is_empty()).then(|| column.eq(value));
-        let died_before = (filter.min_age_ms > 0).then(|| {
+        let dead_lettered_before = (filter.min_age_ms > 0).then(|| {
             let age = i64::try_from(filter.min_age_ms).unwrap_or(i64::MAX);
             Column::DiedAtMs.lte(now_ms().saturating_sub(age))
         });
@@ -58,12 +58,12 @@ impl LetterFilter {
             .add_option(given(Column::Module, &filter.module))
             .add_option(given(Column::Function, &filter.function))
             .add_option(given(Column::BindingId, &filter.binding_id))
-            .add_option(died_before);
+            .add_option(dead_lettered_before);
         Self { condition }
     }
 }
 
-/// A letter without its result.
+/// A dead letter without its result.
 #[derive(DerivePartialModel)]
 #[sea_orm(entity = "Entity")]
 struct Envelope {
@@ -84,7 +84,7 @@ struct Envelope {
 }
 
 impl Outbox {
-    /// At most `limit` letters after the one with the id `after`, the oldest first, without results.
+    /// At most `limit` dead letters after the one with the id `after`, the oldest first, without results.
     pub(crate) async fn letters(
         &self,
         filter: LetterFilter,
@@ -102,7 +102,7 @@ impl Outbox {
         Ok(envelopes.into_iter().map(Envelope::into_letter).collect())
     }
 
-    /// One letter with its result.
+    /// One dead letter with its result.
     pub(crate) async fn letter(&self, filter: LetterFilter) -> Result<Option<DeadLetter>> {
         let envelope = Entity::find()
             .filter(filter.condition)
@@ -120,7 +120,7 @@ impl Outbox {
         Ok(payload.map(with_payload))
     }
 
-    /// The oldest of these letters.
+    /// The keys of at most `limit` dead letters, the oldest first.
     pub(crate) async fn letter_keys(&self, filter: LetterFilter, limit: u64) -> Result<Vec<LetterKey>> {
         let keys: Vec<(String, String, i64, Option<String>)> = Entity::find()
             .select_only()

@@ -1,4 +1,4 @@
-//! What became of all results.
+//! Ledgers.
 
 use std::collections::HashMap;
 
@@ -22,15 +22,15 @@ pub(crate) struct Owned<T> {
     pub(crate) it: T,
 }
 
-/// What waits and what is dead, by binding: counted, not taken from the ledgers, so that a row that is
-/// lost or is there twice shows.
+/// The numbers of pending rows and of dead letters, by binding. They are counted, not taken from the ledgers,
+/// so that lost and duplicate rows show.
 struct Rows {
     pending: HashMap<String, i64>,
     dead: HashMap<String, i64>,
 }
 
 impl Outbox {
-    /// The counts of these bindings. One that never got anything has none.
+    /// The counts of these bindings. A binding that never got a result has none.
     pub(crate) async fn counts(&self, ids: &[String]) -> Result<HashMap<String, SinkCounts>> {
         let snapshot = snapshot(&self.tables.db).await?;
         let of_these = ledger::Column::BindingId.is_in(ids);
@@ -41,8 +41,8 @@ impl Outbox {
         Ok(counts.collect())
     }
 
-    /// The ledgers of all bindings that ever got a result, those that are removed included, in the
-    /// order in which the bindings were made.
+    /// The ledgers of all bindings that ever got a result, including removed ones, in the order in which the
+    /// bindings were created.
     pub(crate) async fn ledgers(&self) -> Result<Vec<Owned<SinkLedger>>> {
         let snapshot = snapshot(&self.tables.db).await?;
         let ledgers = ledger::Entity::find().order_by_asc(ledger::Column::BindingId).all(&snapshot).await?;
@@ -52,7 +52,7 @@ impl Outbox {
         let mut bindings: HashMap<_, _> =
             bindings.into_iter().map(|binding| (binding.id.clone(), binding)).collect();
         let ledgers = ledgers.into_iter().filter_map(|ledger| {
-            // It is written before the first result.
+            // The binding's row is written before its first result.
             let binding = bindings.remove(&ledger.binding_id)?;
             let it = SinkLedger {
                 counts: Some(rows.counts(&ledger)),
@@ -69,7 +69,7 @@ impl Outbox {
 }
 
 impl Rows {
-    /// Those of these bindings, or of all.
+    /// Counts the rows of these bindings, or of all bindings.
     async fn count(snapshot: &DatabaseTransaction, ids: Option<&[String]>) -> Result<Self> {
         let of_these = |column: Expr| ids.map(|ids| column.is_in(ids));
         let pending = Query::select()
@@ -103,7 +103,7 @@ impl Rows {
     }
 }
 
-/// Bindings, each with a count.
+/// Runs a query that returns bindings, each with a count.
 async fn by_binding(
     snapshot: &DatabaseTransaction,
     select: &SelectStatement,
@@ -112,14 +112,14 @@ async fn by_binding(
     rows.iter().map(|row| Ok((row.try_get_by(0)?, row.try_get_by(1)?))).collect()
 }
 
-/// Reads the state of one moment with several statements.
+/// A transaction whose statements all see the same state.
 async fn snapshot(db: &DatabaseConnection) -> Result<DatabaseTransaction> {
     Ok(match db.get_database_backend() {
         DbBackend::Postgres => {
             let isolation = Some(IsolationLevel::RepeatableRead);
             db.begin_with_config(isolation, Some(AccessMode::ReadOnly)).await?
         }
-        // A transaction of SQLite always is one.
+        // A transaction of SQLite is always a snapshot.
         _ => db.begin().await?,
     })
 }

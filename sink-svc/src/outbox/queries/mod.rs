@@ -1,4 +1,4 @@
-//! What reads, by noun.
+//! The queries, by subject.
 
 pub(super) mod dead_letters;
 pub(super) mod ledgers;

@@ -1,4 +1,4 @@
-//! Results that wait, and those that are remembered.
+//! Pending and settled results.
 
 use bytes::Bytes;
 use mesh::database::Result as DatabaseResult;
@@ -12,10 +12,10 @@ use super::super::entity::outbox::{self, PENDING, SETTLED};
 use super::super::{Amount, Outbox, Tables};
 use crate::error::Result;
 
-/// Rows that one call forgets at most.
-const MAX_FORGOTTEN: u64 = 5000;
+/// The maximum number of rows that one call deletes.
+const MAX_DELETED: u64 = 5000;
 
-/// A result that waits.
+/// A pending result.
 #[derive(Debug, Clone)]
 pub(crate) struct Pending {
     pub(crate) seq: i64,
@@ -29,16 +29,16 @@ pub(crate) struct Pending {
     pub(crate) trace: Option<TraceParent>,
 }
 
-/// Some of what waits for a binding.
+/// Some of the pending results of a binding.
 #[derive(Debug)]
 pub(crate) struct Page {
-    /// In the order in which they came.
+    /// In the order of arrival.
     pub(crate) rows: Vec<Pending>,
-    /// There may be others after these.
+    /// There may be more rows after these.
     pub(crate) more: bool,
 }
 
-/// How much a page holds at most; one row may be larger.
+/// The limits of a page. A single row may be larger.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageLimits {
     pub(crate) rows: usize,
@@ -46,7 +46,8 @@ pub(crate) struct PageLimits {
 }
 
 impl Outbox {
-    /// What waits for a binding with a `seq` above `after`; with `due_ms` only what is due then.
+    /// The pending results of a binding with a `seq` above `after`. With `due_ms`, only those that are due
+    /// then.
     pub(crate) async fn page(
         &self,
         binding_id: &str,
@@ -68,7 +69,7 @@ impl Outbox {
                 .order_by(Seq, Order::Asc);
             select
         };
-        // First how large they are, so that a page of large results has few of them.
+        // The sizes are read first, so that a page of large results has few of them.
         let mut sizes = of_page();
         sizes.columns([Seq, Size]).limit(limits.rows as u64);
         let sizes = self.tables.db.query_all(&sizes).await?;
@@ -105,7 +106,7 @@ impl Outbox {
         Ok(Page { rows: rows.collect::<Result<_>>()?, more })
     }
 
-    /// Some rows that wait for a binding, each with its failed attempts.
+    /// Some pending rows of a binding, each with its number of failed attempts.
     pub(crate) async fn attempts(&self, binding_id: &str, limit: u64) -> Result<Vec<(i64, i32)>> {
         let mut select = Query::select();
         select
@@ -121,7 +122,7 @@ impl Outbox {
 }
 
 impl Tables {
-    /// The bindings that something waits for, and how much.
+    /// The bindings that have pending results, and how much is pending.
     pub(in crate::outbox) async fn waiting(&self) -> DatabaseResult<Vec<(String, Amount)>> {
         use ledger::Column::{Accepted, BindingId, Dead, Delivered, PendingBytes, Purged};
         let rows =
@@ -141,26 +142,22 @@ impl Tables {
         waiting.collect()
     }
 
-    /// Rows that have left before `before_ms`, or are not among the newest `newest`.
-    pub(in crate::outbox) async fn forgettable(
-        &self,
-        before_ms: i64,
-        newest: i64,
-    ) -> DatabaseResult<Vec<i64>> {
+    /// Settled rows that were settled before `before_ms` or are not among the newest `newest`.
+    pub(in crate::outbox) async fn deletable(&self, before_ms: i64, newest: i64) -> DatabaseResult<Vec<i64>> {
         let mut last = Query::select();
         last.expr(Expr::col(outbox::Column::Seq).max()).from(outbox::Entity);
         let last = self.db.query_one(&last).await?;
         let last: Option<i64> = last.map(|row| row.try_get_by(0)).transpose()?.flatten();
         let oldest_kept = last.unwrap_or_default().saturating_sub(newest);
-        // Most often even the oldest is to be kept, and then it is the only one that is read.
+        // Usually even the oldest is to be kept. Then it is the only one that is read.
         let oldest = self.settled(1, oldest_kept, before_ms).await?;
         match oldest.is_empty() {
             true => Ok(oldest),
-            false => self.settled(MAX_FORGOTTEN, oldest_kept, before_ms).await,
+            false => self.settled(MAX_DELETED, oldest_kept, before_ms).await,
         }
     }
 
-    /// Of the oldest `limit` rows that have left, those up to `last` or that left before `before_ms`.
+    /// Of the oldest `limit` settled rows, those up to `last` or settled before `before_ms`.
     async fn settled(&self, limit: u64, last: i64, before_ms: i64) -> DatabaseResult<Vec<i64>> {
         let mut select = Query::select();
         select
@@ -169,13 +166,13 @@ impl Tables {
             .and_where(in_state(SETTLED))
             .order_by(outbox::Column::Seq, Order::Asc)
             .limit(limit);
-        let mut forgettable = Vec::new();
+        let mut deletable = Vec::new();
         for row in self.db.query_all(&select).await? {
             let (seq, settled_at_ms): (i64, i64) = (row.try_get_by(0)?, row.try_get_by(1)?);
             if seq <= last || settled_at_ms < before_ms {
-                forgettable.push(seq);
+                deletable.push(seq);
             }
         }
-        Ok(forgettable)
+        Ok(deletable)
     }
 }

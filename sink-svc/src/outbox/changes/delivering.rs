@@ -1,4 +1,4 @@
-//! Results that are delivered, or not yet.
+//! Results that were delivered or postponed.
 
 use std::collections::HashSet;
 
@@ -10,8 +10,8 @@ use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
 use super::super::entity::outbox::{self, PENDING, SETTLED};
 use super::{Changed, Ledgers, MAX_ROWS, Postponement, in_state};
 
-/// These rows are delivered. What another replica has already found delivered is not counted again. Gives
-/// those that are new.
+/// Marks rows as delivered. Rows that another replica has settled already are not counted again. Returns the
+/// rows that were still pending.
 pub(super) async fn settle_all(
     transaction: &DatabaseTransaction,
     seqs: &[i64],
@@ -36,7 +36,7 @@ pub(super) async fn settle_all(
     Ok(settled)
 }
 
-/// Attempts have failed; there will be others.
+/// Records failed attempts that are retried later.
 pub(super) async fn postpone(transaction: &DatabaseTransaction, postponed: &[Postponement]) -> Result<u64> {
     let mut changed = 0;
     for postponement in postponed {
@@ -53,16 +53,16 @@ pub(super) async fn postpone(transaction: &DatabaseTransaction, postponed: &[Pos
     Ok(changed)
 }
 
-/// Rows that have left are not remembered any longer.
-pub(super) async fn forget(transaction: &DatabaseTransaction, seqs: &[i64]) -> Result<u64> {
-    let mut forgotten = 0;
+/// Deletes settled rows, which were kept for deduplication.
+pub(super) async fn delete_settled(transaction: &DatabaseTransaction, seqs: &[i64]) -> Result<u64> {
+    let mut deleted = 0;
     for seqs in seqs.chunks(MAX_ROWS) {
         let mut delete = Query::delete();
         delete
             .from_table(outbox::Entity)
             .and_where(Expr::col(outbox::Column::Seq).is_in(seqs.iter().copied()))
             .and_where(in_state(SETTLED));
-        forgotten += transaction.execute(&delete).await?.rows_affected();
+        deleted += transaction.execute(&delete).await?.rows_affected();
     }
-    Ok(forgotten)
+    Ok(deleted)
 }

@@ -1,4 +1,4 @@
-//! Results that come in.
+//! Accepts results into the outbox.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -12,11 +12,11 @@ use super::super::entity::{binding, outbox};
 use super::{Acceptance, Function, Ledgers, MAX_ROWS};
 use crate::outbox::Receiver;
 
-/// What is new, by binding and invocation.
+/// The new results, by binding and invocation.
 pub(super) struct Accepted(HashSet<(String, String)>);
 
 impl Accepted {
-    /// For how many sinks this one is new. Of two at once that are the same, the first is.
+    /// For how many sinks this result is new. Of two equal results in one transaction, the first is new.
     pub(super) fn take(&mut self, acceptance: &Acceptance) -> u64 {
         let arrival = &acceptance.arrival;
         let mut is_new =
@@ -26,7 +26,7 @@ impl Accepted {
 }
 
 impl Tables {
-    /// Adds what is new to the outbox.
+    /// Adds new results to the outbox.
     pub(super) async fn accept_all(
         &self,
         transaction: &DatabaseTransaction,
@@ -61,7 +61,7 @@ impl Tables {
         Ok(Accepted(new))
     }
 
-    /// Keeps what the functions of bindings are, where that is not what is stored already.
+    /// Stores the functions of bindings, unless they are known to be stored already.
     async fn describe_unknown(
         &self,
         transaction: &DatabaseTransaction,
@@ -82,20 +82,20 @@ impl Tables {
     }
 }
 
-/// Keeps what a binding is.
+/// Stores the description of a binding.
 pub(super) async fn describe(transaction: &DatabaseTransaction, binding: &FunctionBinding) -> Result<u64> {
     let Some(it) = &binding.binding else { return Ok(0) };
     write_binding(transaction, &it.id, Some(&it.r#type), Function::of(binding)).await
 }
 
-/// Without a type the stored one stays.
+/// Without a type, the stored one is kept.
 async fn write_binding(
     transaction: &DatabaseTransaction,
     binding_id: &str,
     r#type: Option<&str>,
     function: Function,
 ) -> Result<u64> {
-    const WORDS: [binding::Column; 4] = [
+    const FUNCTION_COLUMNS: [binding::Column; 4] = [
         binding::Column::FunctionId,
         binding::Column::Module,
         binding::Column::Function,
@@ -103,7 +103,7 @@ async fn write_binding(
     ];
     let mut insert = Query::insert();
     insert.into_table(binding::Entity);
-    insert.columns([binding::Column::Id, binding::Column::Type].into_iter().chain(WORDS));
+    insert.columns([binding::Column::Id, binding::Column::Type].into_iter().chain(FUNCTION_COLUMNS));
     insert.values_panic([
         binding_id.into(),
         r#type.unwrap_or_default().into(),
@@ -112,12 +112,12 @@ async fn write_binding(
         function.name.into(),
         function.owner.into(),
     ]);
-    let replaced = WORDS.into_iter().chain(r#type.map(|_| binding::Column::Type));
+    let replaced = FUNCTION_COLUMNS.into_iter().chain(r#type.map(|_| binding::Column::Type));
     insert.on_conflict(OnConflict::column(binding::Column::Id).update_columns(replaced).to_owned());
     Ok(transaction.execute(&insert).await?.rows_affected())
 }
 
-/// Adds rows that are not there yet, and gives of each its binding, invocation and size.
+/// Inserts rows that do not exist yet and returns the binding, invocation and size of each.
 fn insert_outbox() -> sea_orm::sea_query::InsertStatement {
     use outbox::Column::{BindingId, DueAtMs, InvocationId, ReceivedAtMs, Result, Size, Traceparent};
     let mut insert = Query::insert();

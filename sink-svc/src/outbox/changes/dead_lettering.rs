@@ -1,6 +1,6 @@
-//! Results that die, come back, or are thrown away. The row in the outbox stays as long as the letter
-//! does, so that a repeat of the result is recognised. Each of these begins with the row's state, whose
-//! lock decides between replicas that do different things with it.
+//! Dead-letters results, redrives and purges them. The row in the outbox stays as long as the dead letter
+//! does, so that a repeat of the result is recognised. Each operation changes the row's state first: the
+//! row's lock decides between replicas that change it concurrently.
 
 use std::collections::HashMap;
 
@@ -14,8 +14,8 @@ use super::super::entity::outbox::{self, DEAD, PENDING, SETTLED};
 use super::super::entity::{binding, dead_letter};
 use super::{Changed, DeadLettered, Ledgers, in_state};
 
-/// Makes rows that wait letters.
-pub(super) async fn bury(
+/// Turns pending rows into dead letters. Returns how many.
+pub(super) async fn dead_letter(
     transaction: &DatabaseTransaction,
     dead_lettered: &[DeadLettered],
     ledgers: &mut Ledgers,
@@ -26,11 +26,11 @@ pub(super) async fn bury(
     update.returning(Query::returning().columns(Changed::COLUMNS));
     let dead = Changed::read_all(&transaction.query_all(&update).await?)?;
     for row in &dead {
-        ledgers.died(&row.binding_id, row.size);
+        ledgers.dead_lettered(&row.binding_id, row.size);
         if let Some(dead_lettered) = dead_lettered.get(&row.seq) {
             let inserted = transaction.execute(&insert_letter(dead_lettered)).await?.rows_affected();
             if inserted != 1 {
-                // The row must not leave without its letter: all of this is undone.
+                // A row must not become dead without its dead letter: the transaction is rolled back.
                 let problem = format!("there is no letter of row {} of {}", row.seq, row.binding_id);
                 return Err(DatabaseError::Failed(problem));
             }
@@ -45,7 +45,7 @@ pub(super) async fn bury(
     Ok(dead.len() as u64)
 }
 
-/// Puts the results of letters back among what waits. Their time begins anew.
+/// Makes the results of dead letters pending again. Their age and attempts start anew.
 pub(super) async fn redrive(
     transaction: &DatabaseTransaction,
     ids: &[String],
@@ -69,12 +69,12 @@ pub(super) async fn redrive(
         .value(outbox::Column::ReceivedAtMs, now_ms)
         .value(outbox::Column::LastError, "")
         .value(outbox::Column::Traceparent, trace.map(|trace| trace.to_string()));
-    let back = Changed::read_all(&transaction.query_all(&update).await?)?;
-    back.iter().for_each(|row| ledgers.redriven(&row.binding_id, row.size));
-    delete_letters(transaction, &back).await
+    let redriven = Changed::read_all(&transaction.query_all(&update).await?)?;
+    redriven.iter().for_each(|row| ledgers.redriven(&row.binding_id, row.size));
+    delete_letters(transaction, &redriven).await
 }
 
-/// Throws letters away.
+/// Deletes dead letters.
 pub(super) async fn purge(
     transaction: &DatabaseTransaction,
     ids: &[String],
@@ -96,7 +96,7 @@ fn change_state(from: i32, to: i32, seqs: impl Iterator<Item = i64>) -> UpdateSt
         .take()
 }
 
-/// Changes the rows of letters, and gives them.
+/// Changes the state of the rows of dead letters and returns the rows.
 fn change_state_of_letters(to: i32, ids: &[String]) -> UpdateStatement {
     let seqs = Query::select()
         .column(dead_letter::Column::Seq)
@@ -120,7 +120,7 @@ async fn delete_letters(transaction: &DatabaseTransaction, rows: &[Changed]) -> 
     Ok(transaction.execute(&delete).await?.rows_affected())
 }
 
-/// Copies the row within the database.
+/// Inserts a dead letter by copying the row within the database.
 fn insert_letter(dead_lettered: &DeadLettered) -> sea_orm::sea_query::InsertStatement {
     use dead_letter::Column as Letter;
     let mut insert = Query::insert();
