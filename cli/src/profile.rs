@@ -31,8 +31,8 @@ impl Profile {
         Ok(Some(Self::parse(&text)))
     }
 
-    /// Lines of other keys are left to other programs.
-    fn parse(text: &str) -> Self {
+    /// Parses lines of `key=value`. Other keys are left to other programs.
+    pub fn parse(text: &str) -> Self {
         let mut profile = Self::default();
         for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
             let value = value.trim();

@@ -14,6 +14,7 @@ use crate::clients::Channels;
 use crate::config::{Config, GRPC_LISTENER};
 use crate::edge::{self, Upstream};
 use crate::revision::LatestRevision;
+use crate::subscriptions::Subscriptions;
 use crate::{probe, rest};
 
 /// The gateway.
@@ -33,10 +34,11 @@ impl App {
         let cache_ttl = Duration::from_secs(config.token_cache_s);
         let authenticator = Authenticator::new(channels.clone(), cache_ttl);
         let latest_revision = Arc::new(LatestRevision::default());
-        let upstream =
-            Upstream::new(&config, &host, channels.registry.clone(), &authenticator, &latest_revision);
+        let subscriptions = Subscriptions::new(&host, authenticator.clone());
+        let registry = channels.registry.clone();
+        let upstream = Upstream::new(&config, registry, &authenticator, &subscriptions, &latest_revision);
         let edge = edge::router(&config, &host, upstream, &channels, &readiness, &tasks);
-        let rest = rest::router(&config, &host, channels, authenticator, latest_revision);
+        let rest = rest::router(&config, &host, channels, authenticator, subscriptions, latest_revision);
 
         Ok(Service { name: Config::NAME, router: rest, more: vec![(GRPC_LISTENER, edge)], tasks, readiness })
     }

@@ -22,7 +22,6 @@ use mesh::channel::Channel;
 use mesh::config::ServerConfig;
 use mesh::deadline::{Deadline, GRPC_TIMEOUT};
 use mesh::health::Readiness;
-use mesh::metrics::show_permits;
 use mesh::server::Grpc;
 use mesh::shutdown::Tasks;
 use mesh::{Caller, Error, Host, Reason};
@@ -39,8 +38,6 @@ use proto::scheduler::v1::logs_server::LogsServer;
 use proto::scheduler::v1::policies_server::PoliciesServer;
 use proto::sink::v1::dead_letters_server::DeadLettersServer as SinkDeadLettersServer;
 use proto::sink::v1::sinks_server::SinksServer;
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
 
@@ -48,6 +45,7 @@ use crate::Config;
 use crate::auth::Authenticator;
 use crate::clients::Channels;
 use crate::revision::LatestRevision;
+use crate::subscriptions::Subscriptions;
 use invocations::CheckedInvocations;
 use scripts::CheckedScripts;
 use serve::{Handle, Serve, serve};
@@ -111,13 +109,6 @@ const OPEN: &[&str] = &[
 /// The methods whose responses end only when the caller cancels, its token is revoked, or this gateway
 /// drains.
 const SUBSCRIPTIONS: &[&str] = &["/funless.registry.v1.Watch/Watch", "/funless.scheduler.v1.Logs/TailLogs"];
-/// The maximum number of concurrent subscriptions. They are long-lived and must not use up the capacity of
-/// the services behind this port.
-const MAX_SUBSCRIPTIONS: usize = 128;
-/// How long a client should wait before it retries a subscription that was refused.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// How often the token of a subscription is verified again: a revoked one ends the subscription within 5 s.
-const REAUTHENTICATE: Duration = Duration::from_secs(1);
 
 /// The prefix of headers that only services of the mesh may set.
 const INTERNAL_HEADERS: &str = "x-funless-";
@@ -193,8 +184,7 @@ pub(crate) struct Upstream {
     authenticator: Authenticator,
     /// Notes the revisions of writes, so that reads through REST see them.
     latest_revision: Arc<LatestRevision>,
-    draining: CancellationToken,
-    subscriptions: Arc<Semaphore>,
+    subscriptions: Subscriptions,
     /// The maximum timeout of a call: every call gets a deadline.
     max_timeout: Duration,
 }
@@ -203,19 +193,16 @@ impl Upstream {
     /// An upstream to the service behind `to`.
     pub(crate) fn new(
         config: &Config,
-        host: &Host,
         to: Channel,
         authenticator: &Authenticator,
+        subscriptions: &Subscriptions,
         latest_revision: &Arc<LatestRevision>,
     ) -> Self {
-        let subscriptions = Arc::new(Semaphore::new(MAX_SUBSCRIPTIONS));
-        show_permits(&host.metrics, "subscriptions", MAX_SUBSCRIPTIONS, &subscriptions);
         Self {
             to,
             authenticator: authenticator.clone(),
             latest_revision: Arc::clone(latest_revision),
-            draining: host.draining.clone(),
-            subscriptions,
+            subscriptions: subscriptions.clone(),
             max_timeout: Duration::from_secs(config.request_timeout_s),
         }
     }
@@ -247,7 +234,7 @@ impl Upstream {
     }
 
     /// Forwards an admitted call.
-    async fn hand_on(
+    async fn forward_admitted(
         self,
         mut request: http::Request<Body>,
         admitted: Admitted,
@@ -272,16 +259,8 @@ impl Upstream {
         caller: Caller,
         token_header: HeaderMap,
     ) -> Result<http::Response<Body>, Error> {
-        let permit = Arc::clone(&self.subscriptions).try_acquire_owned();
-        let permit = permit.map_err(|_| Error::overloaded("too many subscriptions", RETRY_AFTER))?;
+        let end = self.subscriptions.begin(token_header, caller)?;
         let response = tower::Service::call(&mut self.to.clone(), request).await?;
-        let end = async move {
-            let _held = permit;
-            tokio::select! {
-                () = self.draining.cancelled() => Error::unavailable("the gateway stops"),
-                revoked = self.authenticator.revoked(&token_header, &caller, REAUTHENTICATE) => revoked,
-            }
-        };
         Ok(response.map(|body| mesh::server::until(body, end)))
     }
 }
@@ -290,7 +269,7 @@ impl Handle for Upstream {
     /// Forwards a call as it is.
     async fn handle(self, mut request: http::Request<Body>) -> Result<http::Response<Body>, Error> {
         let admitted = self.admit(&mut request).await?;
-        self.hand_on(request, admitted).await
+        self.forward_admitted(request, admitted).await
     }
 }
 

@@ -20,6 +20,7 @@ mod probe;
 mod rest;
 mod revision;
 mod scripts;
+mod subscriptions;
 
 pub use app::App;
 pub use config::Config;

@@ -22,7 +22,7 @@ const ROLE: &str = "x-funless-role";
 const SECRET: &str = "x-funless-secret";
 
 /// The user or service on whose behalf a call is made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Caller {
     /// A service of the mesh, on its own behalf.
     Service,

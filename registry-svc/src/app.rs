@@ -45,7 +45,7 @@ impl App {
         }
         let keyring = config.keyring().map_err(anyhow::Error::msg)?;
         let (url, connections) = (&config.database_url, config.database_connections);
-        let store = Store::open(url, connections, config.changes_kept, keyring).await?;
+        let store = Store::open(url, connections, config.changes_kept, keyring, &tasks).await?;
         store.show(&host.metrics);
         let uploads = Uploads::new(config.max_code_bytes, config.upload_memory_bytes, metrics.uploads);
         let token_ttl_ms = i64::try_from(config.token_ttl_s.saturating_mul(1000)).unwrap_or(i64::MAX);

@@ -83,7 +83,8 @@ impl From<RegistryError> for Error {
             }
             RegistryError::Database(DatabaseError::Uncertain(cause)) => {
                 tracing::warn!(%cause, "the database went away during a commit");
-                let message = "the registry's database went away; whether the write is kept is not known";
+                let message =
+                    "the registry's database went away; the write may or may not have been committed";
                 return Self::new(Reason::ConnectionLost, message);
             }
             RegistryError::Database(error @ DatabaseError::Failed(_)) => return Self::internal(error),

@@ -50,7 +50,7 @@ impl From<SinkError> for Error {
             }
             SinkError::Database(DatabaseError::Uncertain(cause)) => {
                 tracing::warn!(%cause, "the database went away during a commit");
-                let message = "the sink's database went away; whether the write is kept is not known";
+                let message = "the sink's database went away; the write may or may not have been committed";
                 Self::new(Reason::ConnectionLost, message)
             }
             SinkError::Database(error @ DatabaseError::Failed(_)) => Self::internal(error),

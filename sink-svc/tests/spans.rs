@@ -1,7 +1,7 @@
 //! The spans of results, collected in this process.
 
 #[path = "support/mod.rs"]
-#[expect(dead_code, unused_imports, reason = "other tests want the rest of it")]
+#[expect(dead_code, unused_imports, reason = "other tests use the rest of it")]
 mod support;
 
 use axum::response::{IntoResponse as _, Response};
@@ -19,29 +19,29 @@ const UNSAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
 
 async fn take(sink: &Sink, invocation_id: &str, traceparent: &str) {
     let request = traced(traceparent, delivery(&["a"], invocation_id, "1"));
-    sink.delivery().deliver(request).await.expect("taken");
+    sink.delivery().deliver(request).await.expect("accepted");
 }
 
 #[tokio::test]
-async fn results_and_their_traces() {
+async fn spans_of_results() {
     // Samples only spans that belong to a sampled trace.
     let ended = EndedSpans::collect(0.0);
-    a_batch_is_one_span_linked_to_all_that_are_sampled(&ended).await;
-    what_is_not_sampled_has_no_span(&ended).await;
-    a_message_tells_of_its_span(&ended).await;
+    a_batch_is_one_span_linked_to_all_sampled_results(&ended).await;
+    unsampled_results_have_no_span(&ended).await;
+    a_message_carries_its_trace_context(&ended).await;
 }
 
 /// Answers like a CouchDB that accepts all documents.
-fn take_all(body: &str) -> Response {
+fn accept_all(body: &str) -> Response {
     let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
-    let told = |document: &serde_json::Value| serde_json::json!({ "ok": true, "id": document["_id"] });
-    let told: Vec<_> = body["docs"].as_array().into_iter().flatten().map(told).collect();
-    (StatusCode::CREATED, serde_json::Value::from(told).to_string()).into_response()
+    let result = |document: &serde_json::Value| serde_json::json!({ "ok": true, "id": document["_id"] });
+    let results: Vec<_> = body["docs"].as_array().into_iter().flatten().map(result).collect();
+    (StatusCode::CREATED, serde_json::Value::from(results).to_string()).into_response()
 }
 
-async fn a_batch_is_one_span_linked_to_all_that_are_sampled(ended: &EndedSpans) {
+async fn a_batch_is_one_span_linked_to_all_sampled_results(ended: &EndedSpans) {
     let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
-    receiver.answer(take_all);
+    receiver.answer(accept_all);
     let sink = world.start(&database).await;
     // The binding does not run here yet, so its kind is not known.
     for (id, trace) in [("i1", SAMPLED), ("i2", UNSAMPLED), ("i3", SAMPLED)] {
@@ -65,21 +65,21 @@ async fn a_batch_is_one_span_linked_to_all_that_are_sampled(ended: &EndedSpans) 
     assert_eq!(attribute(&post.expect("a request"), "http.response.status_code"), "201");
 }
 
-async fn what_is_not_sampled_has_no_span(ended: &EndedSpans) {
+async fn unsampled_results_have_no_span(ended: &EndedSpans) {
     let before = ended.named("deliver webhook").len();
     let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
     world.registry.put("a", "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
     let sink = world.start(&database).await;
     take(&sink, "i1", UNSAMPLED).await;
     sink.eventually_counts("a", delivered(1)).await;
-    let told = receiver.taken()[0].headers["traceparent"].to_str().expect("text").to_owned();
-    assert!(told.starts_with(&UNSAMPLED[..36]) && told.ends_with("-00"), "{told}");
+    let context = receiver.taken()[0].headers["traceparent"].to_str().expect("text").to_owned();
+    assert!(context.starts_with(&UNSAMPLED[..36]) && context.ends_with("-00"), "{context}");
     take(&sink, "i2", SAMPLED).await;
     ended.expect("deliver webhook", before + 1).await;
-    assert_eq!(ended.named("deliver webhook").len(), before + 1, "of the second alone");
+    assert_eq!(ended.named("deliver webhook").len(), before + 1, "only of the second");
 }
 
-async fn a_message_tells_of_its_span(ended: &EndedSpans) {
+async fn a_message_carries_its_trace_context(ended: &EndedSpans) {
     let (world, database, nats) = (World::new(), Database::sqlite(), Nats::start().await);
     let stream = async_nats::jetstream::stream::Config {
         name: "results".into(),
@@ -103,6 +103,6 @@ async fn a_message_tells_of_its_span(ended: &EndedSpans) {
     let consumer = stream.create_consumer(consumer).await.expect("created");
     let message = consumer.messages().await.expect("messages").next().await.expect("one").expect("a message");
     let headers = message.headers.as_ref().expect("headers");
-    let told = headers.get("traceparent").map(|value| value.as_str());
-    assert_eq!(told, Some(&*traceparent(&publish.span_context)));
+    let context = headers.get("traceparent").map(|value| value.as_str());
+    assert_eq!(context, Some(&*traceparent(&publish.span_context)));
 }

@@ -1,5 +1,6 @@
 //! `fl up`: the whole mesh on this machine, as one process or as six.
 
+mod data_dir;
 mod demo;
 mod one_process;
 mod overrides;
@@ -8,20 +9,14 @@ mod settings;
 mod six_processes;
 mod supervise;
 
-use std::fs::{self, TryLockError};
-use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use mesh::auth::Secret;
 use mesh::config::{AdminListen, TelemetryConfig};
 use mesh::database::DatabaseUrl;
 
 use crate::args::Up;
-use crate::profile::{Profile, write_private};
+use crate::profile::Profile;
 
 /// How long the mesh may take until it serves.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -29,9 +24,9 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Runs the mesh until it is asked to stop.
 pub async fn up(options: Up) -> anyhow::Result<()> {
     options.check()?;
-    prepare_data_dir(&options.data_dir)?;
-    let _only_one = lock(&options.data_dir)?;
-    let profile = prepare_profile(&options)?;
+    data_dir::prepare(&options.data_dir)?;
+    let _lock = data_dir::lock(&options.data_dir)?;
+    let profile = data_dir::profile(&options.data_dir, options.url(options.http))?;
     let telemetry = TelemetryConfig {
         log: options.log.clone(),
         format: options.log_format,
@@ -47,31 +42,6 @@ pub async fn up(options: Up) -> anyhow::Result<()> {
     };
     tokio::task::spawn_blocking(|| telemetry.shutdown()).await?;
     outcome
-}
-
-/// A new one is for its owner only: it holds tokens, code and the database. What is put into one that
-/// was there already is private by itself.
-fn prepare_data_dir(dir: &Path) -> anyhow::Result<()> {
-    let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    created.with_context(|| format!("--data-dir: cannot use {}", dir.display()))
-}
-
-/// Two meshes on one data directory would overwrite each other's tokens. The lock ends with the process.
-fn lock(dir: &Path) -> anyhow::Result<fs::File> {
-    let path = dir.join("lock");
-    let file = fs::File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            anyhow::bail!(
-                "another mesh runs on {}; stop it, or give this one its own --data-dir",
-                dir.display()
-            )
-        }
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("cannot lock {}", path.display()))
-        }
-    }
 }
 
 /// From the start of the services until the process is asked to stop, which it may be at any moment.
@@ -97,23 +67,6 @@ async fn live(
     Ok(stop.await?)
 }
 
-/// Tokens are made at the first start and stay.
-fn prepare_profile(options: &Up) -> anyhow::Result<Profile> {
-    let path = options.data_dir.join("config");
-    let known = Profile::read(&path)?.unwrap_or_default();
-    let profile = Profile {
-        api_host: Some(options.url(options.http)),
-        api_token: Some(known.api_token.unwrap_or_else(new_token)),
-        admin_token: Some(known.admin_token.unwrap_or_else(new_token)),
-    };
-    profile.write(&path)?;
-    Ok(profile)
-}
-
-fn new_token() -> Secret {
-    Secret::new(format!("fl_{}", Secret::random().expose()))
-}
-
 /// The databases of the services that have one.
 struct Databases {
     registry: String,
@@ -137,20 +90,6 @@ impl Databases {
             connector: shared.clone().unwrap_or_else(|| embedded("connector.db")),
             sink: shared.unwrap_or_else(|| embedded("sink.db")),
         })
-    }
-}
-
-/// The key under which the registry keeps the secrets of bindings. Made at the first start.
-fn encryption_key(options: &Up) -> anyhow::Result<Secret> {
-    let path = options.data_dir.join("encryption-key");
-    match fs::read_to_string(&path) {
-        Ok(key) => Ok(Secret::new(key.trim())),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let key = Secret::random();
-            write_private(&path, &format!("{}\n", key.expose()))?;
-            Ok(key)
-        }
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
 }
 

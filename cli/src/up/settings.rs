@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::overrides::Overrides;
-use super::{Databases, encryption_key};
+use super::{Databases, data_dir};
 use crate::args::Up;
 use crate::profile::Profile;
 use mesh::auth::Secret;
@@ -31,7 +31,8 @@ impl<'a> Settings<'a> {
     /// What `options` say to services at these places.
     pub fn new(options: &'a Up, profile: &'a Profile, places: Places) -> anyhow::Result<Self> {
         let overrides = Overrides::new(options)?;
-        let (databases, encryption_key) = (Databases::of(options)?, encryption_key(options)?);
+        let (databases, encryption_key) =
+            (Databases::of(options)?, data_dir::encryption_key(&options.data_dir)?);
         Ok(Self { options, profile, places, databases, encryption_key, overrides })
     }
 

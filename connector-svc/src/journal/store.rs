@@ -25,6 +25,7 @@ impl Journal {
     /// [`Journal::close`].
     pub(crate) async fn open(url: &DatabaseUrl, connections: u32, tasks: &Tasks) -> anyhow::Result<Self> {
         let db = database::connect(url, connections, "funless-connector").await?;
+        database::close_at_end(&db, tasks);
         let group = GroupCommit::start(tasks, Committer { db: db.clone() });
         Ok(Self { db, space: DiskSpace::of(url), group })
     }

@@ -40,7 +40,7 @@ impl Handle for CheckedInvocations {
         }
         let message = futures::stream::iter([Ok(invoke)]);
         let body = EncodeBody::new_client(Codec::default().encoder(), message, None, None);
-        self.upstream.hand_on(http::Request::from_parts(parts, Body::new(body)), admitted).await
+        self.upstream.forward_admitted(http::Request::from_parts(parts, Body::new(body)), admitted).await
     }
 }
 

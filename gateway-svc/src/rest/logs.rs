@@ -2,8 +2,6 @@
 
 mod query;
 
-use mesh::clock::rfc_3339_us;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -14,7 +12,8 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
-use mesh::{Caller, Error};
+use mesh::Caller;
+use mesh::clock::rfc_3339_us;
 use proto::log::v1::{LogLine, TailLogsRequest, TailLogsResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -28,10 +27,6 @@ use query::LogsQuery;
 
 /// The interval of empty lines, so that proxies do not close an idle response.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How often the token of a client that follows logs is verified again.
-const REAUTHENTICATE: Duration = Duration::from_secs(1);
-/// How long a client should wait before it retries to follow logs.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The log lines that the workers keep.
 #[derive(Debug, Serialize, ToSchema)]
@@ -107,18 +102,10 @@ async fn follow_logs(
     request: TailLogsRequest,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let permit = Arc::clone(&rest.followers).try_acquire_owned();
-    let permit = permit.map_err(|_| Error::overloaded("too many follow logs", RETRY_AFTER))?;
-    // A subscription, without a deadline.
+    let end = rest.subscriptions.begin(headers, caller.clone())?;
+    // Without a deadline.
     let request = caller.attach(tonic::Request::new(request));
     let responses = rest.channels.logs().tail_logs(request).await?.into_inner();
-    let end = async move {
-        let _held = permit;
-        tokio::select! {
-            () = rest.draining.cancelled() => {}
-            _revoked = rest.authenticator.revoked(&headers, &caller, REAUTHENTICATE) => {}
-        }
-    };
     let lines = with_keep_alive(responses.map_ok(to_ndjson)).take_until(Box::pin(end));
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson")),
@@ -192,7 +179,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn idle_streams_are_kept_alive() {
-        let chunks = stream::pending::<Result<Bytes, Error>>();
+        let chunks = stream::pending::<Result<Bytes, mesh::Error>>();
         let mut lines = Box::pin(with_keep_alive(chunks));
         assert_eq!(lines.next().await.expect("a line").expect("no error"), "\n");
     }

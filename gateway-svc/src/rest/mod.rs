@@ -35,8 +35,6 @@ use std::time::Duration;
 
 use mesh::Caller;
 use mesh::deadline::Deadline;
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
 pub use router::{openapi, router};
 
@@ -44,6 +42,7 @@ use crate::Config;
 use crate::auth::Authenticator;
 use crate::clients::Channels;
 use crate::revision::LatestRevision;
+use crate::subscriptions::Subscriptions;
 
 /// The shared state of the handlers.
 #[derive(Debug, Clone)]
@@ -62,14 +61,8 @@ struct Parts {
     wait_for_workers_timeout: Duration,
     binding_timeout: Duration,
     status_timeout: Duration,
-    /// Permits for following logs, which is long-lived and must not use up the permits of requests.
-    followers: Arc<Semaphore>,
-    /// Ends subscriptions.
-    draining: CancellationToken,
+    subscriptions: Subscriptions,
 }
-
-/// The maximum number of clients that follow logs.
-const MAX_FOLLOWERS: usize = 128;
 
 impl Rest {
     fn new(
@@ -77,7 +70,7 @@ impl Rest {
         channels: Channels,
         authenticator: Authenticator,
         latest_revision: Arc<LatestRevision>,
-        draining: CancellationToken,
+        subscriptions: Subscriptions,
     ) -> Self {
         let parts = Parts {
             channels,
@@ -89,8 +82,7 @@ impl Rest {
             wait_for_workers_timeout: Duration::from_secs(config.wait_for_workers_timeout_s),
             binding_timeout: Duration::from_secs(config.binding_timeout_s),
             status_timeout: Duration::from_millis(config.status_timeout_ms),
-            followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
-            draining,
+            subscriptions,
         };
         Self { parts: Arc::new(parts) }
     }

@@ -30,6 +30,7 @@ use crate::auth::Authenticator;
 use crate::clients::Channels;
 use crate::metrics::HttpMetrics;
 use crate::revision::LatestRevision;
+use crate::subscriptions::Subscriptions;
 
 /// The routes that need a token.
 fn api() -> OpenApiRouter<Rest> {
@@ -86,9 +87,10 @@ pub fn router(
     host: &Host,
     channels: Channels,
     authenticator: Authenticator,
+    subscriptions: Subscriptions,
     latest_revision: Arc<LatestRevision>,
 ) -> axum::Router {
-    let rest = Rest::new(config, channels, authenticator, latest_revision, host.draining.clone());
+    let rest = Rest::new(config, channels, authenticator, latest_revision, subscriptions);
     let limit = config.server.max_concurrent;
     let permits = Arc::new(Semaphore::new(limit));
     show_permits(&host.metrics, "rest", limit, &permits);

@@ -72,7 +72,7 @@ pub(super) async fn create_script(
         match part_name.as_str() {
             "name" => name = Some(part.text().await?),
             "file" => file = Some(part.bytes().await?),
-            _ => {}
+            _ => part.skip().await?,
         }
     }
     let (Some(name), Some(file)) = (name, file) else {

@@ -1,8 +1,8 @@
 //! The state of events and sinks, as the connector and the sink service report it.
 
-use mesh::clock::rfc_3339_if_any;
 use std::collections::HashMap;
 
+use mesh::clock::rfc_3339_if_any;
 use mesh::deadline::Deadline;
 use proto::binding::v1::{BindingState, BindingStatus};
 use proto::connector::v1::{EventCounts, EventStatus, GetEventStatusRequest};

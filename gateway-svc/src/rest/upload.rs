@@ -3,6 +3,8 @@
 //! Parts come in any order, but the registry requires the specification before the code. So the code is
 //! spooled to an unnamed temporary file, and an upload is never completely in memory.
 
+mod part_headers;
+
 use std::collections::HashSet;
 use std::io::SeekFrom;
 
@@ -15,9 +17,13 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 use tokio::sync::oneshot;
 
+use self::part_headers::{HeaderBudget, MAX_HEADER_BYTES, budgeted};
 use super::Rest;
 use super::error::ApiError;
 use super::extract::in_time;
+
+/// The maximum number of parts.
+const MAX_PARTS: usize = 64;
 
 /// The maximum size of a text part.
 const MAX_TEXT_BYTES: usize = 1 << 20;
@@ -30,25 +36,38 @@ const CHUNK_BYTES: usize = 256 << 10;
 pub(super) struct Form {
     parts: Multipart,
     names: HashSet<String>,
+    headers: HeaderBudget,
 }
 
 impl FromRequest<Rest> for Form {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, rest: &Rest) -> Result<Self, ApiError> {
+        let headers = HeaderBudget::default();
+        headers.end();
+        let request = request.map(|body| budgeted(body, headers.clone()));
         match Multipart::from_request(request, rest).await {
-            Ok(parts) => Ok(Self { parts, names: HashSet::new() }),
+            Ok(parts) => Ok(Self { parts, names: HashSet::new(), headers }),
             Err(rejection) => Err(ApiError::bad_request(rejection.body_text())),
         }
     }
 }
 
 impl Form {
-    /// The next part and its name. The rest of the previous part is skipped. A duplicate part is refused,
+    /// The next part and its name. The previous part must have been read to its end. A duplicate part is refused,
     /// since it would be unclear which one counts.
     pub(super) async fn next(&mut self) -> Result<Option<(String, Part<'_>)>, ApiError> {
-        let Some(field) = in_time(self.parts.next_field()).await?.map_err(refused)? else { return Ok(None) };
+        self.headers.begin();
+        let field = in_time(self.parts.next_field()).await?;
+        if field.is_err() && self.headers.is_exhausted() {
+            return Err(ApiError::too_large("the header of a part", MAX_HEADER_BYTES as u64));
+        }
+        self.headers.end();
+        let Some(field) = field.map_err(refused)? else { return Ok(None) };
         let name = field.name().unwrap_or_default().to_owned();
+        if self.names.len() == MAX_PARTS {
+            return Err(ApiError::bad_request(format!("an upload may have at most {MAX_PARTS} parts")));
+        }
         if !self.names.insert(name.clone()) {
             return Err(ApiError::bad_request(format!("the part `{name}` is there twice")));
         }
@@ -60,6 +79,12 @@ impl Form {
 pub(super) struct Part<'f>(Field<'f>);
 
 impl Part<'_> {
+    /// Reads the part to its end and ignores it.
+    pub(super) async fn skip(mut self) -> Result<(), ApiError> {
+        while self.next().await?.is_some() {}
+        Ok(())
+    }
+
     /// The part as a short text.
     pub(super) async fn text(self) -> Result<String, ApiError> {
         let name = self.0.name().unwrap_or_default().to_owned();

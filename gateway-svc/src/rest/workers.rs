@@ -1,10 +1,10 @@
 //! Workers, as the scheduler sees them. For administrators.
 
-use mesh::clock::rfc_3339_if_any;
 use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
+use mesh::clock::rfc_3339_if_any;
 use mesh::hash::Hash;
 use proto::scheduler::v1::{ListWorkersRequest, ListWorkersResponse, MetricsSource, WorkerState};
 use serde::Serialize;

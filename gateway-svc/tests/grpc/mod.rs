@@ -254,6 +254,29 @@ async fn a_watch_is_forwarded_until_the_gateway_drains() {
 }
 
 #[tokio::test]
+async fn subscriptions_are_limited_by_user() {
+    let mesh = Mesh::start().await;
+    let mut client = WatchClient::new(mesh.edge.channel());
+    let mut watches = Vec::new();
+    let refused = loop {
+        match client.watch(with_token(ANN, WatchRequest {})).await {
+            Ok(watch) => watches.push(watch.into_inner()),
+            Err(refused) => break Error::from(&refused),
+        }
+        assert!(watches.len() < 100, "there is a limit");
+    };
+    assert_eq!(refused.message, "too many subscriptions of this user");
+    assert_eq!((refused.reason, refused.retry_after), (Reason::Overloaded, Some(Duration::from_secs(5))));
+    // Others are not affected, and one that ends makes room.
+    client.watch(with_token(ROOT, WatchRequest {})).await.expect("root's first");
+    drop(watches.pop());
+    eventually("there is room", async || {
+        client.clone().watch(with_token(ANN, WatchRequest {})).await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn dead_letters_and_ledgers_are_limited_to_the_callers() {
     let mesh = Mesh::start().await;
     mesh.connector.known.lock().ledgers =

@@ -243,6 +243,29 @@ async fn too_large_code_is_413_in_any_position() {
 }
 
 #[tokio::test]
+async fn headers_and_parts_of_uploads_are_bounded() {
+    let mesh = Mesh::start().await;
+    let upload = async |form: Form| send(mesh.request("POST", "/v1/fn/_").multipart(form)).await;
+    let named = |bytes: usize| Form::new().part("code", Part::text(WASM).file_name("x".repeat(bytes)));
+
+    assert_eq!(upload(named(10 << 10).text("name", "f")).await.status, 201);
+    for bytes in [1 << 20, 70 << 20] {
+        let answer = upload(named(bytes).text("name", "g")).await;
+        let expected = detail("Payload Too Large: the header of a part may have at most 16384 bytes");
+        assert_eq!((answer.status, answer.published()), (413, expected), "{bytes}");
+    }
+    let many = (0..100).fold(Form::new(), |form, number| form.text(number.to_string(), ""));
+    let answer = upload(many).await;
+    assert_eq!(
+        (answer.status, answer.json()["errors"]["message"].clone()),
+        (400, json!("an upload may have at most 64 parts"))
+    );
+    // An ignored part of any size is not a header.
+    let form = Form::new().part("ignored", code(5 << 20)).text("name", "h").text("code", WASM);
+    assert_eq!(upload(form).await.status, 201);
+}
+
+#[tokio::test]
 async fn failures_of_the_registry_have_different_statuses() {
     let mesh = Mesh::start().await;
     let cases = [

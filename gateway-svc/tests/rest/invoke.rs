@@ -178,9 +178,9 @@ async fn each_outcome_has_its_status() {
         ),
         (error(Reason::GuestExited, "exit code 3"), 500, "Something went wrong: exit code 3"),
         (
-            error(Reason::GuestBadResponse, "the response is no JSON"),
+            error(Reason::GuestBadResponse, "the response is not valid JSON"),
             500,
-            "Something went wrong: the response is no JSON",
+            "Something went wrong: the response is not valid JSON",
         ),
         (
             error(Reason::GuestMemoryLimit, "memory limit of 1 MiB"),

@@ -1,4 +1,4 @@
-//! Finding out how bindings do, wherever they run.
+//! Looks up the statuses of bindings, on whichever replica they run.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,41 +14,41 @@ use crate::deadline::Deadline;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 
-/// Marks what one replica asks another, which then asks no third one.
+/// Marks requests from other replicas, which are not forwarded again.
 const FORWARDED: &str = "x-funless-forwarded";
-/// How long an answer may take whose caller sets no deadline.
+/// The timeout of a call without a deadline.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// Of the caller's deadline, what the answer needs for its way.
+/// The part of the caller's deadline that is left for the response.
 const MARGIN: Duration = Duration::from_millis(150);
-/// How often one looks for what is not there yet.
+/// How often statuses that are not known yet are looked up again.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Knows how the bindings of all replicas do.
+/// Looks up the statuses of the bindings of all replicas.
 #[derive(Debug, Clone)]
 pub struct Lookup {
-    /// Those that run here.
+    /// The statuses of the bindings that run here.
     pub board: StatusBoard,
-    /// Who knows which replica runs the others.
+    /// The registry, which knows the holders of the others.
     pub registry: Channel,
-    /// How other replicas are reached.
+    /// Opens channels to other replicas.
     pub dialer: Dialer,
-    /// Where other replicas reach this one.
+    /// The address at which other replicas reach this one.
     pub address: Endpoint,
 }
 
-/// What is looked for.
+/// What to look up.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
-    /// Ids of bindings.
+    /// The ids of the bindings.
     pub ids: &'a [String],
-    /// Wait for what has been written to the registry before, and then until each binding has tried to connect.
+    /// Waits until writes to the registry before this call are applied, and each binding has tried to connect.
     pub wait: bool,
     deadline: Deadline,
     is_forwarded: bool,
 }
 
 impl<'a> Question<'a> {
-    /// What `request` asks for.
+    /// The question in `request`.
     pub fn of<T>(request: &tonic::Request<T>, ids: &'a [String], wait: bool) -> Self {
         let deadline = Deadline::of_at_most(request, LONGEST_WAIT);
         Self { ids, wait, deadline, is_forwarded: request.metadata().contains_key(FORWARDED) }
@@ -56,8 +56,8 @@ impl<'a> Question<'a> {
 }
 
 impl Lookup {
-    /// The statuses of those that some replica runs, by their ids. `ask` sends a request to another
-    /// replica, which is made with [`forward`].
+    /// The statuses of the bindings that a replica runs, by id. `ask` sends a request made with [`forward`] to another
+    /// replica.
     pub async fn find<F>(
         &self,
         question: Question<'_>,
@@ -83,19 +83,19 @@ impl Lookup {
             if !wait || is_late || all_settled {
                 return statuses;
             }
-            // What has not settled may be elsewhere now.
+            // A binding that has not connected may have moved to another replica.
             statuses.retain(|_, status| is_settled(status));
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
     }
 
-    /// Whether this replica knows in time what has been written to the registry by now.
+    /// Waits until writes to the registry before this call are applied here. Returns whether they are in time.
     async fn is_up_to_date_by(&self, deadline: Deadline) -> bool {
         let limit = deadline.remaining().saturating_sub(MARGIN + LOOK_INTERVAL);
         tokio::time::timeout(limit, self.board.up_to_date()).await.is_ok()
     }
 
-    /// What the replicas say that run these.
+    /// Asks the replicas that hold these bindings.
     async fn ask_holders<F>(
         &self,
         ids: Vec<String>,
@@ -108,12 +108,12 @@ impl Lookup {
         let holders = match find_holders(&self.registry, ids, deadline).await {
             Ok(holders) => holders,
             Err(error) => {
-                tracing::debug!(%error, "who runs these bindings is not known");
+                tracing::debug!(%error, "cannot look up the holders of bindings");
                 return Vec::new();
             }
         };
         let mut by_holder = HashMap::<Endpoint, Vec<String>>::new();
-        // One that is this replica's own will start soon.
+        // This replica's own bindings start soon.
         for (id, holder) in holders.into_iter().filter(|(_, holder)| *holder != self.address) {
             by_holder.entry(holder).or_default().push(id);
         }
@@ -123,7 +123,7 @@ impl Lookup {
                 Err(error) => Err(error),
             };
             answer.unwrap_or_else(|error| {
-                tracing::debug!(%error, %holder, "a replica does not tell how its bindings do");
+                tracing::debug!(%error, %holder, "a replica did not return the statuses of its bindings");
                 Vec::new()
             })
         });
@@ -132,7 +132,7 @@ impl Lookup {
     }
 }
 
-/// A request to another replica, which asks no third one, and whose answer comes before the deadline.
+/// A request to another replica that is not forwarded again, and is answered before the deadline.
 pub fn forward<T>(message: T, deadline: Deadline) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     request.set_timeout(deadline.remaining().saturating_sub(MARGIN));
@@ -140,12 +140,12 @@ pub fn forward<T>(message: T, deadline: Deadline) -> tonic::Request<T> {
     request
 }
 
-/// The status of a connection that may be a former one: that of the binding as it is now is not known.
+/// The status when the connection may be that of a previous version of the binding: its state is unknown.
 fn unsettled(status: BindingStatus) -> BindingStatus {
     BindingStatus { state: BindingState::Connecting.into(), message: String::new(), ..status }
 }
 
-/// Its first attempt to connect has ended.
+/// Whether its first attempt to connect has ended.
 fn is_settled(status: &BindingStatus) -> bool {
     matches!(status.state(), BindingState::Connected | BindingState::Retrying)
 }

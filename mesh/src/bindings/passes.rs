@@ -1,4 +1,4 @@
-//! Reconciliation passes, numbered by who waits for them.
+//! Reconciliation passes, and waiting for one that began after a request.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ pub(super) struct Passes {
 }
 
 impl Passes {
-    /// Requests a pass, and waits until one that began afterwards has succeeded: what was written to the
-    /// registry before is known here then.
+    /// Requests a pass, and waits until one that began afterwards has succeeded. Then writes to the registry before this
+    /// call are applied here.
     pub(super) async fn next(&self) {
         let mut number = 0;
         self.requested.send_modify(|requested| {
@@ -21,7 +21,7 @@ impl Passes {
             number = *requested;
         });
         let mut completed = self.completed.subscribe();
-        // Its sender is here: this cannot fail.
+        // Cannot fail: `self` has the sender.
         let _ = completed.wait_for(|completed| *completed >= number).await;
     }
 
@@ -30,7 +30,7 @@ impl Passes {
         *self.requested.borrow()
     }
 
-    /// The pass that serves this request has succeeded.
+    /// Reports that the pass for this request has succeeded.
     pub(super) fn complete(&self, request: u64) {
         self.completed.send_replace(request);
     }
@@ -38,7 +38,7 @@ impl Passes {
     /// Waits for a request after this one.
     pub(super) async fn requested_after(&self, request: u64) {
         let mut requested = self.requested.subscribe();
-        // Its sender is here: this cannot fail.
+        // Cannot fail: `self` has the sender.
         let _ = requested.wait_for(|requested| *requested > request).await;
     }
 }

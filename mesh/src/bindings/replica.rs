@@ -1,4 +1,4 @@
-//! One of several replicas of a service that runs bindings.
+//! A replica of a service that runs bindings.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -29,21 +29,21 @@ use crate::health::Condition;
 
 /// How long a call to the registry may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long to wait for the registry when it has not yet said how long leases last.
+/// How long to wait for the registry before the duration of leases is known.
 const FIRST_RENEWAL: Duration = Duration::from_secs(1);
-/// Leases are renewed so many times within their length.
+/// How often leases are renewed within their duration.
 const RENEWALS: u32 = 3;
-/// However short leases are.
+/// The minimum interval of renewals, however short leases are.
 const SHORTEST_RENEWAL: Duration = Duration::from_millis(10);
-/// A binding that ends by itself is started again after this.
+/// After how long a binding that ends by itself is restarted.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a binding stops running here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// It goes on elsewhere, or here with other words: its source keeps what it has for it.
+    /// It continues on another replica, or here with changed parameters: its source keeps its pending events.
     HandOver,
-    /// It exists no more: its source need keep nothing for it.
+    /// It was removed: its source need not keep pending events.
     Removed,
 }
 
@@ -52,37 +52,37 @@ pub enum End {
 pub struct HeldBinding {
     end: watch::Receiver<Option<End>>,
     lease_ends: watch::Receiver<Instant>,
-    /// The registry's revision at which the binding was so: a catalog that is as new has its function.
+    /// The registry's revision of this version of the binding. A catalog at this revision has its function.
     pub revision: u64,
-    /// Through which the binding tells how it does.
+    /// Reports the binding's status.
     pub report: Report,
 }
 
 impl HeldBinding {
-    /// Waits until the binding should stop, and says why.
+    /// Waits until the binding should stop, and returns why.
     pub async fn ended(&self) -> End {
         told(self.end.clone()).await
     }
 
-    /// Waits until this replica is known to hold the binding's lease. A lease that could not be renewed
-    /// may be another's: what is connected may stay so, and nothing new should be opened.
+    /// Waits until this replica is known to hold the binding's lease. A lease that could not be renewed may be another
+    /// replica's: existing connections may stay, but no new ones should be opened.
     pub async fn leased(&self) {
         let mut lease_ends = self.lease_ends.clone();
         let is_leased = lease_ends.wait_for(|ends| *ends > Instant::now()).await.is_ok();
         if !is_leased {
-            // The replica is gone: nobody renews the lease any more.
+            // The replica has stopped, and the lease is not renewed.
             std::future::pending().await
         }
     }
 }
 
-/// Waits for the word that ends a binding.
+/// Waits for the reason to stop a binding.
 async fn told(mut end: watch::Receiver<Option<End>>) -> End {
-    // Without its owner nobody is there to hand it over to.
+    // The replica has stopped without a reason.
     end.wait_for(Option::is_some).await.ok().and_then(|end| *end).unwrap_or(End::HandOver)
 }
 
-/// A replica: takes its share of the bindings, and makes what runs here equal to it.
+/// Runs the bindings that the registry assigns to this replica.
 #[derive(Debug)]
 pub struct Replica {
     role: BindingRole,
@@ -94,7 +94,7 @@ pub struct Replica {
     lease_ends: watch::Sender<Instant>,
 }
 
-/// What runs here.
+/// The bindings that run here.
 struct HeldBindings {
     tasks: JoinSet<()>,
     by_id: HashMap<String, Running>,
@@ -116,14 +116,14 @@ impl Replica {
         Self { role, name, address, registry, board: StatusBoard::default(), lease_ends }
     }
 
-    /// How the bindings that run here do.
+    /// The statuses of the bindings that run here.
     pub fn board(&self) -> StatusBoard {
         self.board.clone()
     }
 
-    /// Runs each binding of its share with `run`, which ends soon after its tenure; one that ends
-    /// before is started again. When `stopping` is cancelled it hands over what runs, and ends.
-    /// `following` holds while the registry is followed.
+    /// Runs each assigned binding with `run`, which must end soon after [`HeldBinding::ended`]; one that ends earlier is
+    /// restarted. When `stopping` is cancelled, the bindings are released. `following` holds while the registry is
+    /// reachable.
     pub async fn run<F>(
         self,
         following: Condition,
@@ -160,8 +160,10 @@ impl Replica {
             if outcome.is_err() != is_away {
                 is_away = !is_away;
                 match &outcome {
-                    Ok(_) => tracing::info!("the registry is there again"),
-                    Err(error) => tracing::warn!(%error, "the registry is away; what runs goes on"),
+                    Ok(_) => tracing::info!("the registry is available again"),
+                    Err(error) => {
+                        tracing::warn!(%error, "the registry is not available; bindings keep running")
+                    }
                 }
             }
             let wait = match outcome {
@@ -176,15 +178,15 @@ impl Replica {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = poke.notified() => {}
-                // While the registry is away, only the clock makes another attempt.
+                // While the registry is not available, only the timer retries.
                 () = self.board.passes().requested_after(pass), if !is_away => {}
-                // Another may have what has ended here, or it is started again.
+                // Another replica may hold what has ended here, or it is restarted.
                 Some(ended) = held.tasks.join_next_with_id() => held.forget(&ended),
             }
         }
     }
 
-    /// Renews the leases of what runs, and asks what should run.
+    /// Renews the leases of running bindings, and asks for the assigned ones.
     async fn hold(&self, held: &mut HeldBindings, stopping: bool) -> Result<HoldBindingsResponse, Error> {
         let request = HoldBindingsRequest {
             role: self.role.into(),
@@ -202,8 +204,7 @@ impl Replica {
         Ok(share)
     }
 
-    /// Starts what is missing and ends what is too much. A binding that has changed is ended first and
-    /// started when that is done.
+    /// Starts missing bindings and stops those that are not assigned. A changed binding is stopped and then started.
     fn apply<F>(
         &self,
         share: HoldBindingsResponse,
@@ -239,7 +240,7 @@ impl Replica {
         }
     }
 
-    /// Ends what runs, and keeps the leases of what takes its time.
+    /// Stops all bindings, and renews the leases of those that take long.
     async fn hand_over(&self, mut held: HeldBindings) {
         for running in held.by_id.values() {
             running.tell(End::HandOver);
@@ -262,7 +263,7 @@ impl Replica {
         let request = ReleaseBindingsRequest { role: self.role.into(), holder: self.name.clone() };
         let request = Deadline::after(CALL_TIMEOUT).attach(request);
         if let Err(error) = self.client().release_bindings(request).await {
-            tracing::debug!(%error, "the leases were not released; they run out");
+            tracing::debug!(%error, "the leases were not released; they will expire");
         }
     }
 
@@ -273,7 +274,7 @@ impl Replica {
 
 impl Running {
     fn tell(&self, end: End) {
-        // The first word counts: a hand-over under way is not turned into something else.
+        // The first reason counts.
         self.end.send_if_modified(|word| word.is_none().then(|| *word = Some(end)).is_some());
     }
 }
@@ -291,8 +292,7 @@ impl HeldBindings {
     }
 }
 
-/// Ends with `work` when that was told to end. When it ends by itself, there is a rest before it is
-/// started again.
+/// Runs `work` until it was told to stop. If it ends by itself, waits before it is restarted.
 async fn work_until_told(
     id: String,
     work: impl Future<Output = ()>,
@@ -318,7 +318,7 @@ fn client(registry: &Channel) -> BindingsClient<Channel> {
     BindingsClient::new(registry.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
 }
 
-/// Which of these bindings the registry has, whether somebody holds them or not.
+/// Returns which of these bindings exist, whether a replica holds them or not.
 pub async fn find_existing(
     registry: &Channel,
     ids: Vec<String>,
@@ -329,7 +329,7 @@ pub async fn find_existing(
     Ok(found.existing.into_iter().collect())
 }
 
-/// Where the replicas are that hold these bindings, by the bindings' ids.
+/// The addresses of the replicas that hold these bindings, by the bindings' ids.
 pub async fn find_holders(
     registry: &Channel,
     ids: Vec<String>,

@@ -1,4 +1,4 @@
-//! How the bindings that run here do.
+//! The statuses of the bindings that run here.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,9 +22,9 @@ struct Entry {
     state: BindingState,
     message: String,
     since_ms: i64,
-    /// Changes with each event and each result, about which nobody waits to be told.
+    /// Changes with each event and result, and therefore does not notify.
     last_activity_ms: Arc<AtomicI64>,
-    /// The binding has changed, or has moved to another replica. Its connection of before is being closed.
+    /// The binding has changed or moved to another replica, and its previous connection is being closed.
     is_superseded: bool,
 }
 
@@ -46,18 +46,17 @@ impl StatusBoard {
         self.entries.borrow().get(id).map(|entry| entry.status(id))
     }
 
-    /// Waits until a change that was written to the registry before this call shows here.
+    /// Waits until writes to the registry before this call are applied here.
     pub(super) async fn up_to_date(&self) {
         self.passes.next().await;
     }
 
-    /// The passes that bring it up to date.
+    /// The passes that apply changes of the registry.
     pub(super) fn passes(&self) -> &Passes {
         &self.passes
     }
 
-    /// What runs for a binding is no longer what it should be: the binding connects again, and the report of
-    /// its former connection is not shown any more.
+    /// Marks a binding as outdated: it connects again, and reports of its previous connection are ignored.
     pub(super) fn supersede(&self, id: &str) {
         self.entries.send_if_modified(|entries| {
             let Some(entry) = entries.get_mut(id).filter(|entry| !entry.is_superseded) else { return false };
@@ -68,7 +67,7 @@ impl StatusBoard {
         });
     }
 
-    /// A new entry, which tries to connect. It is gone when the report is dropped.
+    /// Adds an entry in the state connecting. Dropping the report removes it.
     pub(super) fn enter(&self, id: &str) -> Report {
         let last_activity_ms = Arc::new(AtomicI64::new(0));
         let entry = Entry {
@@ -85,7 +84,7 @@ impl StatusBoard {
     }
 }
 
-/// Through which a binding that runs tells how it does.
+/// Reports the status of a running binding.
 #[derive(Debug)]
 pub struct Report {
     board: StatusBoard,
@@ -94,27 +93,27 @@ pub struct Report {
 }
 
 impl Report {
-    /// It is connected.
+    /// Reports that it is connected.
     pub fn connected(&self) {
         if self.set(BindingState::Connected, String::new()) == Some(BindingState::Retrying) {
             tracing::info!(binding = self.id, "connected again");
         }
     }
 
-    /// An attempt failed because of `problem`, and there will be another.
+    /// Reports that an attempt failed because of `problem` and will be retried.
     pub fn retrying(&self, problem: impl Into<String>) {
         let problem = problem.into();
         if self.set(BindingState::Retrying, problem.clone()) != Some(BindingState::Retrying) {
-            tracing::warn!(binding = self.id, problem, "not connected; trying again and again");
+            tracing::warn!(binding = self.id, problem, "not connected; retrying");
         }
     }
 
-    /// An event came in, or a result was delivered.
+    /// Reports that an event was received or a result delivered.
     pub fn active(&self) {
         self.last_activity_ms.store(now_ms(), Ordering::Relaxed);
     }
 
-    /// Gives the former state.
+    /// Returns the previous state.
     fn set(&self, state: BindingState, message: String) -> Option<BindingState> {
         let mut former = None;
         self.board.entries.send_if_modified(|entries| {
@@ -133,7 +132,7 @@ impl Report {
         former
     }
 
-    /// Whether the entry was made with this report.
+    /// Whether the entry belongs to this report.
     fn is_of(&self, entry: &Entry) -> bool {
         Arc::ptr_eq(&entry.last_activity_ms, &self.last_activity_ms)
     }
@@ -142,7 +141,7 @@ impl Report {
 impl Drop for Report {
     fn drop(&mut self) {
         self.board.entries.send_modify(|entries| {
-            // A successor has an entry of its own.
+            // A successor has its own entry.
             if entries.get(&self.id).is_some_and(|entry| self.is_of(entry)) {
                 entries.remove(&self.id);
             }

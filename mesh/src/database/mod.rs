@@ -16,6 +16,8 @@ use sea_orm::{
 use sea_orm_migration::sea_query::{ColumnDef, Table};
 use sea_orm_migration::{MigratorTrait, SchemaManager};
 
+use crate::shutdown::Tasks;
+
 pub use self::connect::connect;
 pub use self::error::{DatabaseError, Result};
 pub use self::maintain::{Maintain, maintain};
@@ -47,6 +49,17 @@ pub async fn add_traceparent(manager: &SchemaManager<'_>, tables: &[&'static str
         manager.alter_table(added).await?;
     }
     Ok(())
+}
+
+/// Closes the connections after all tasks have ended. SQLite then merges its write-ahead log into the database's file,
+/// so that the file alone is a complete copy.
+pub fn close_at_end(db: &DatabaseConnection, tasks: &Tasks) {
+    let db = db.clone();
+    tasks.at_end(async move {
+        if let Err(error) = db.close().await {
+            tracing::warn!(%error, "the database could not be closed");
+        }
+    });
 }
 
 /// Begins a transaction that writes.

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use mesh::database::{self, DatabaseUrl, DiskSpace};
 pub(crate) use mesh::database::{DatabaseError, Result};
+use mesh::shutdown::Tasks;
 use prometheus::Registry;
 use sea_orm::{
     AccessMode, DatabaseConnection, DatabaseExecutor, DatabaseTransaction, DbBackend, EntityTrait as _,
@@ -55,14 +56,17 @@ impl Store {
         connections: u32,
         changes_kept: u32,
         keyring: Keyring,
+        tasks: &Tasks,
     ) -> anyhow::Result<Self> {
         let turn = Arc::default();
         let lease_turn = match url {
             DatabaseUrl::Postgres(_) => Arc::default(),
             DatabaseUrl::SqliteFile(_) | DatabaseUrl::SqliteMemory => Arc::clone(&turn),
         };
+        let db = database::connect(url, connections, "funless-registry").await?;
+        database::close_at_end(&db, tasks);
         Ok(Self {
-            db: database::connect(url, connections, "funless-registry").await?,
+            db,
             space: DiskSpace::of(url),
             url: url.clone(),
             turn,

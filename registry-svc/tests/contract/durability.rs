@@ -95,3 +95,20 @@ async fn a_full_disk_refuses_new_work_until_there_is_space_again() {
     let names: Vec<_> = modules.modules.into_iter().map(|module| module.name).collect();
     assert_eq!(names, ["_", "after"]);
 }
+
+#[tokio::test]
+async fn after_a_stop_the_file_alone_is_a_complete_copy() {
+    let (database, copy) = (Database::sqlite(), Database::sqlite());
+    let registry = Registry::start(&database).await;
+    registry.create_module("m").await;
+    registry.stop().await;
+    let (DatabaseUrl::SqliteFile(from), DatabaseUrl::SqliteFile(to)) = (database.url(), copy.url()) else {
+        unreachable!("they are SQLite")
+    };
+    assert!(!from.with_extension("db-wal").exists(), "the write-ahead log is merged");
+    std::fs::create_dir(to.parent().expect("a directory")).expect("a new directory");
+    std::fs::copy(&from, &to).expect("copied");
+    let registry = Registry::start(&copy).await;
+    let modules = registry.modules().list_modules(ListModulesRequest {}).await.expect("listed").into_inner();
+    assert_eq!(modules.modules.len(), 2, "the default module and m");
+}

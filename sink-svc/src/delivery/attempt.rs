@@ -41,7 +41,7 @@ impl Attempt {
     }
 
     /// Records the settlement in the span, and the span in the dead letters.
-    pub(super) fn settlement(&self, settlement: &mut Settlement) {
+    pub(super) fn record(&self, settlement: &mut Settlement) {
         if self.span.is_disabled() {
             return;
         }

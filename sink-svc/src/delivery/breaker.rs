@@ -18,7 +18,7 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 pub(super) struct Breaker {
     inner: Mutex<Inner>,
     changed: Notify,
-    /// Shows whether the breaker lets no requests pass, if it has a metric.
+    /// The metric that shows whether requests are stopped, if there is one.
     gauge: Option<Gauge>,
 }
 
@@ -210,24 +210,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_tries_when_the_time_has_come_and_all_pass_when_it_answers() {
+    async fn after_the_wait_one_request_tries_and_an_answer_lets_all_pass() {
         let breaker = Breaker::new();
         let (first, second) = (breaker.pass().await, breaker.pass().await);
         first.away(None);
         second.away(None);
-        assert!(passes(&breaker).await.is_none(), "it is left alone");
+        assert!(passes(&breaker).await.is_none(), "no request passes");
 
         let start = Instant::now();
         let trial = breaker.pass().await;
         let waited = start.elapsed();
         assert!(waited >= FIRST_WAIT / 2 && waited <= FIRST_WAIT + Duration::from_millis(5), "{waited:?}");
-        assert!(passes(&breaker).await.is_none(), "one tries");
+        assert!(passes(&breaker).await.is_none(), "only one request tries");
         trial.answered();
         assert!(passes(&breaker).await.is_some() && passes(&breaker).await.is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_wait_grows_up_to_its_bound() {
+    async fn the_wait_grows_up_to_its_maximum() {
         let breaker = Breaker::new();
         let mut longest = Duration::ZERO;
         for _ in 0..12 {
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_it_asks_for_is_granted() {
+    async fn retry_after_is_honoured() {
         let breaker = Breaker::new();
         breaker.pass().await.away(Some(Duration::from_secs(120)));
         let start = Instant::now();
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_trial_that_is_given_up_is_anothers() {
+    async fn a_dropped_trial_lets_another_request_try() {
         let breaker = Breaker::new();
         breaker.pass().await.away(None);
         let trial = breaker.pass().await;
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_who_deliver_to_one_destination_share_its_breaker() {
+    async fn bindings_share_the_breaker_of_a_destination() {
         let open = IntGaugeVec::new(Opts::new("open", "open"), &["destination"]).expect("well-formed");
         let breakers = Breakers::new(open.clone());
         let (here, there) = (breakers.of("http://a".into()), breakers.of("http://a".into()));

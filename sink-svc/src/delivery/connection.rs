@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_delivery_ends_a_refusal() {
+    fn only_a_delivery_clears_a_refusal() {
         let mut connection = Connection::new();
         connection.refused("answered 302".into());
         connection.probed(Ok(()));
@@ -117,7 +117,7 @@ mod tests {
         assert!(!connection.is_probe_due(), "nothing is wrong");
         connection.refused("answered 302".into());
         tokio::time::advance(MAX_PROBE_AFTER).await;
-        assert!(!connection.is_probe_due(), "a probe would tell nothing");
+        assert!(!connection.is_probe_due(), "a probe would not help");
         connection.away("connection refused".into(), true);
         assert!(!connection.is_probe_due(), "not at once");
         tokio::time::advance(FIRST_PROBE_AFTER).await;

@@ -64,14 +64,17 @@ impl DeliveryContext {
         let mut task = DeliveryTask::new(Arc::clone(&self), binding, &held.report);
         let end = task.run(&held).await;
         if tokio::time::timeout(FINISH_TIMEOUT, task.finish()).await.is_err() {
-            tracing::debug!(binding = id, "what is on its way is not awaited; it is delivered again");
+            tracing::debug!(
+                binding = id,
+                "requests in flight are abandoned; their results are delivered again"
+            );
         }
         self.outbox.remove_arrivals(&id);
         self.stores.remove(&id);
         if end == End::Removed
             && let Err(error) = self.dead_letter_all(&id, &kind).await
         {
-            tracing::warn!(binding = id, %error, "results of a removed sink wait; they are looked for later");
+            tracing::warn!(binding = id, %error, "results of a removed sink are not dead-lettered yet");
         }
     }
 
@@ -117,7 +120,7 @@ impl DeliveryContext {
                 Ok(count) => return count,
                 // The rows are unchanged, so their results are delivered again.
                 Err(SinkError::Stopping) => return 0,
-                Err(error) => tracing::warn!(%error, "what became of results is not written yet"),
+                Err(error) => tracing::warn!(%error, "the outcomes of results are not written yet"),
             }
             tokio::time::sleep(backoff.next_wait()).await;
         }

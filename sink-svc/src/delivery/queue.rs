@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_is_not_taken_again() {
+    fn known_results_are_not_queued_again() {
         let mut queue = Queue::new(false);
         queue.end_read(vec![row(1, 1), row(2, 1)]);
         let batch = queue.next_batch(BATCH);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_dealt_with_while_it_was_read_does_not_come_back() {
+    fn results_released_during_a_read_are_not_queued() {
         let mut queue = Queue::new(false);
         queue.end_read(vec![row(1, 1)]);
         let batch = queue.next_batch(BATCH);
@@ -218,16 +218,16 @@ mod tests {
         queue.end_read(vec![row(1, 1)]);
         assert!(queue.is_empty());
         queue.end_read(vec![row(1, 1)]);
-        assert_eq!(seqs(&queue.next_batch(BATCH)), [1], "one that was postponed does");
+        assert_eq!(seqs(&queue.next_batch(BATCH)), [1], "a postponed result is queued again");
     }
 
     #[test]
-    fn in_order_the_first_holds_up_the_others() {
+    fn in_order_the_first_blocks_the_others() {
         let mut queue = Queue::new(true);
         queue.end_read(vec![row(2, 1), row(3, 1)]);
         queue.end_read(vec![row(1, 1)]);
         let mut batch = queue.next_batch(BATCH);
-        assert_eq!(seqs(&batch), [1], "one after the other");
+        assert_eq!(seqs(&batch), [1], "one at a time");
         batch[0].row.due_at_ms = 100;
         queue.put_back(batch);
         assert!(!queue.is_due(99) && queue.is_due(100));
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn in_order_what_comes_back_has_its_old_place() {
+    fn in_order_a_result_keeps_its_place() {
         let mut queue = Queue::new(true);
         queue.end_read(vec![row(2, 1), row(3, 1)]);
         let batch = queue.next_batch(BATCH);
@@ -247,20 +247,20 @@ mod tests {
     }
 
     #[test]
-    fn what_was_dropped_is_taken_again() {
+    fn dropped_results_are_queued_again() {
         let mut queue = Queue::new(true);
         queue.end_read(vec![row(1, 1), row(2, 1)]);
-        let on_its_way = queue.next_batch(BATCH);
+        let in_flight = queue.next_batch(BATCH);
         queue.clear();
         assert_eq!((queue.is_empty(), queue.waiting_bytes), (true, 0));
         queue.end_read(vec![row(1, 1), row(2, 1)]);
-        assert_eq!(seqs(&queue.next_batch(BATCH)), [2], "not what is on its way");
-        queue.put_back(on_its_way);
+        assert_eq!(seqs(&queue.next_batch(BATCH)), [2], "not the result in flight");
+        queue.put_back(in_flight);
         assert_eq!(seqs(&queue.next_batch(BATCH)), [1]);
     }
 
     #[test]
-    fn old_ones_are_taken_out() {
+    fn old_results_are_taken() {
         let policy = Policy { max_age_s: 1, ..Policy::default() };
         let mut queue = Queue::new(false);
         queue.end_read(vec![row(1, 1), row(500, 1), row(2, 1)]);

@@ -55,25 +55,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_follow_each_other_as_long_as_there_may_be_more() {
+    fn pages_are_read_while_there_may_be_more() {
         let mut cursor = ReadCursor::new();
         assert_eq!(cursor.begin(), Some(0));
         assert_eq!(cursor.begin(), None, "one at a time");
         cursor.end(Some(7), true);
         assert_eq!(cursor.begin(), Some(7));
         cursor.end(None, false);
-        assert_eq!(cursor.begin(), None, "there is nothing");
+        assert_eq!(cursor.begin(), None, "nothing more");
         cursor.resume();
         assert_eq!(cursor.begin(), Some(7));
     }
 
     #[test]
-    fn what_is_asked_for_during_a_reading_is_not_forgotten() {
+    fn requests_during_a_read_are_kept() {
         let mut cursor = ReadCursor::new();
         assert_eq!(cursor.begin(), Some(0));
         cursor.restart();
         cursor.end(Some(7), false);
-        assert_eq!(cursor.begin(), Some(0), "from the front");
+        assert_eq!(cursor.begin(), Some(0), "from the start");
         cursor.resume();
         cursor.end(Some(9), false);
         assert_eq!(cursor.begin(), Some(9));

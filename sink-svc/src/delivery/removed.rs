@@ -22,7 +22,7 @@ use super::DeliveryContext;
 use crate::error::Result;
 
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// The kind of a removed binding is not known here.
+/// Stands for the kind of a removed binding, which is not known here.
 const UNKNOWN_KIND: &str = "unknown";
 
 /// Dead-letters results of removed bindings.
@@ -86,7 +86,7 @@ impl RemovedBindings {
                     // What the registry had in the meantime is not known.
                     self.missing.clear();
                 } else if let Err(error) = self.sweep(&sinks).await {
-                    tracing::debug!(%error, "removed sinks are not looked for; later again");
+                    tracing::debug!(%error, "results of removed sinks are not dead-lettered yet");
                 }
             }
         };
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sinks_that_there_are() {
+    fn existing_sinks_follow_the_registry() {
         let mut sinks = Sinks::default();
         let functions = vec![function("f", &["a", "b"]), function("g", &["c"])];
         sinks.apply(Update::Snapshot(Snapshot { functions, ..Snapshot::default() }, 1));

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_results_wait_longer_each_time_and_then_die() {
+    fn refused_results_wait_longer_each_time_until_they_are_dead_lettered() {
         let policy = Policy { max_attempts: 3, ..Policy::default() };
         for (attempts, retry_after_s, expected_ms) in [
             (0, None, Some(500..=1000)),
@@ -129,11 +129,11 @@ mod tests {
         let mut settlement = Settlement::default();
         settlement.add(&row(0, 0), refused(None), &policy, NOW_MS);
         settlement.add(&row(0, 0), Outcome::Delivered, &policy, NOW_MS);
-        assert_eq!(settlement.only_refused(), None, "something was taken");
+        assert_eq!(settlement.only_refused(), None, "one was delivered");
     }
 
     #[test]
-    fn a_final_refusal_is_not_tried_again() {
+    fn a_final_refusal_is_not_retried() {
         let mut settlement = Settlement::default();
         let refusal = Refusal { is_final: true, ..Refusal::new("answered 302 Found") };
         settlement.add(&row(0, 0), Outcome::Refused(refusal), &Policy::default(), NOW_MS);
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn old_results_say_what_hindered_them() {
+    fn reasons_of_old_results_name_the_last_problem() {
         let policy = Policy { max_age_s: 10, ..Policy::default() };
         for (received_at_ms, expected) in [(NOW_MS - 10_000, false), (NOW_MS - 10_001, true)] {
             assert_eq!(is_too_old(&row(0, received_at_ms), &policy, NOW_MS), expected);

@@ -259,7 +259,7 @@ impl<'a> DeliveryTask<'a> {
                     own.answered();
                     destination.answered();
                     let mut settlement = judge(&rows, outcomes, &policy);
-                    attempt.settlement(&mut settlement);
+                    attempt.record(&mut settlement);
                     context.record(&store.kind, &settlement).await;
                     Done::Recorded { rows, settlement, cause: Cause::Answer }
                 }
@@ -291,7 +291,7 @@ impl<'a> DeliveryTask<'a> {
 
     fn handle_page(&mut self, page: Result<Page>) {
         let page = page.unwrap_or_else(|error| {
-            tracing::debug!(binding = self.id, %error, "the outbox is not read; later again");
+            tracing::debug!(binding = self.id, %error, "the outbox could not be read; trying again later");
             Page { rows: Vec::new(), more: false }
         });
         self.cursor.end(page.rows.last().map(|row| row.seq), page.more);
@@ -304,9 +304,9 @@ impl<'a> DeliveryTask<'a> {
         metrics.failed_attempts.with_label_values(&[self.kind.as_str(), "away"]).inc();
         let reason = String::from(away.reason);
         if away.scope == FaultScope::Unknown && self.is_cause(&mut rows) {
-            tracing::debug!(binding = self.id, waited = ?sent.elapsed(), "a result silences its store");
+            tracing::debug!(binding = self.id, waited = ?sent.elapsed(), "a result gets no answer");
             let mut settlement = judge(&rows, vec![Outcome::Refused(Refusal::new(&reason))], &self.policy);
-            attempt.settlement(&mut settlement);
+            attempt.record(&mut settlement);
             self.record(rows, settlement, Cause::NoAnswer);
         } else {
             self.requests -= 1;

@@ -43,7 +43,7 @@ impl Sinks for Handler {
         let mut counts = match self.outbox.counts(&ids).await {
             Ok(counts) => Some(counts),
             Err(error) => {
-                tracing::debug!(%error, "the counts of sinks are not known");
+                tracing::debug!(%error, "the counts of sinks could not be read");
                 None
             }
         };

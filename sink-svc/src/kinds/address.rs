@@ -89,13 +89,13 @@ mod tests {
     }
 
     #[test]
-    fn no_secret_is_shown() {
+    fn secrets_are_not_shown() {
         for text in ["http://u:hunter2@h:1/db?key=hunter2", "http://h/db#hunter2"] {
             let address = address(text).expect("a URL");
             let shown = format!("{address} {address:?} {}", address.origin());
             assert!(!shown.contains("hunter2"), "{shown}");
         }
-        let error = address("http://u:hunter2@h:port/").expect_err("no port");
+        let error = address("http://u:hunter2@h:port/").expect_err("an invalid port");
         assert!(error.contains("url: ") && !error.contains("hunter2"), "{error}");
     }
 
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_expected_is_said() {
+    fn errors_say_what_is_expected() {
         let check = |text| address(text).and_then(|address| address.check(&["http"], "http://host"));
         for valid in
             ["http://h/", "http://[::1]:5984/db", "http://127.0.0.1:80", "http://my_store.example:1/"]

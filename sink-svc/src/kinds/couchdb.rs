@@ -223,7 +223,8 @@ impl<'a> Document<'a> {
     /// Builds the document from the result's text, which is kept as it is.
     fn of(delivery: &'a Delivery) -> Result<Self, String> {
         let result = delivery.result.trim_ascii();
-        let is_document = is_document(result).map_err(|error| format!("the result is no JSON: {error}"))?;
+        let is_document =
+            is_document(result).map_err(|error| format!("the result is not valid JSON: {error}"))?;
         let id = serde_json::to_string(&delivery.invocation_id).map_err(|error| error.to_string())?;
         let mut text = Vec::with_capacity(result.len() + id.len() + 20);
         text.extend_from_slice(br#"{"_id":"#);
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn funless_own_form() {
+    fn valid_parameters() {
         let params = r#"{"url":"http://h:5984/db","username":"u","password":"p"}"#;
         let database = open(params).expect("valid");
         assert_eq!(database.params.password.as_ref().map(Secret::expose), Some("p"));
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_say_what_is_wrong() {
         for (params, expected) in [
             ("{}", "missing field `url`"),
             (r#"{"url":"db"}"#, "couchdb: "),
@@ -314,14 +315,14 @@ mod tests {
             (r#"{"url":"http://h/db","bulk":true}"#, "unknown field `bulk`"),
         ] {
             let error = open(params).expect_err(params);
-            assert!(error.contains(expected), "{error:?} says {expected:?}");
+            assert!(error.contains(expected), "expected {expected:?} in {error:?}");
         }
     }
 
     #[test]
-    fn an_error_shows_no_password() {
+    fn errors_do_not_show_passwords() {
         for params in [r#"{"url":"http://u:hunter2@h/"}"#, r#"{"url":"http://u:hunter2@h:x/db"}"#] {
-            let error = open(params).expect_err("no database");
+            let error = open(params).expect_err("an invalid URL");
             assert!(!error.contains("hunter2"), "{error}");
         }
     }
@@ -374,10 +375,10 @@ mod tests {
     }
 
     #[test]
-    fn answers_of_documents() {
+    fn refusals_of_documents() {
         let body = r#"[{"ok":true,"id":"a","rev":"1-x"},{"id":"b","error":"conflict","reason":"Document update conflict."},
             {"id":"c","error":"forbidden","reason":"not today"}]"#;
-        let documents: Vec<DocumentError> = serde_json::from_str(body).expect("CouchDB's form");
+        let documents: Vec<DocumentError> = serde_json::from_str(body).expect("CouchDB's format");
         let refusals: Vec<_> = documents.iter().map(DocumentError::refusal).collect();
         assert_eq!(refusals, [None, None, Some("forbidden: not today".to_owned())]);
     }

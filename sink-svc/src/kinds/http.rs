@@ -17,7 +17,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer waits that a store asks for are cut to this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 
-/// Redirects may be permanent, or point into our own network.
+/// The message for redirects. They are not followed: they may be permanent, or point into our own network.
 const NO_REDIRECTS: &str = "sinks do not follow redirects; set the url to the address that takes results";
 
 /// The HTTP client of all bindings, which share its connections. Clones share it.
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn when_the_store_wants_us_back() {
+    fn retry_after_is_seconds_or_a_date() {
         let now = httpdate::parse_http_date("Wed, 21 Oct 2015 07:28:00 GMT").expect("a date");
         let seconds = Duration::from_secs;
         for (text, expected) in [
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_redirect_points() {
+    fn redirects_are_described_without_secrets() {
         let from = Url::parse("http://u:hunter2@h:1/in?key=hunter2").expect("a URL");
         for (status, location, expected) in [
             (302, Some("http://h:1/in/"), ", a redirect to http://h:1/in/: "),
@@ -216,13 +216,13 @@ mod tests {
             let answer = Answer { status, redirect, retry_after: None, body: Bytes::new() };
             let rest = if expected.is_empty() { "" } else { NO_REDIRECTS };
             assert_eq!(answer.summary(), format!("answered {status}{expected}{rest}"), "{location:?}");
-            let Outcome::Refused(refusal) = answer.refusal(None) else { panic!("{status} is taken") };
+            let Outcome::Refused(refusal) = answer.refusal(None) else { panic!("{status} is accepted") };
             assert_eq!(refusal.is_final, status.is_redirection());
         }
     }
 
     #[test]
-    fn what_takes_nothing() {
+    fn statuses_that_refuse_all_requests() {
         for (status, expected) in [
             (200, false),
             (302, false),
@@ -244,21 +244,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_answer_shows_no_password() {
+    async fn errors_do_not_show_passwords() {
         let http = Http::new().expect("a client");
         let request = http.client().get("http://u:hunter2@127.0.0.1:1/");
-        let away = send(request, 1).await.expect_err("nobody listens");
+        let away = send(request, 1).await.expect_err("nothing listens");
         assert_eq!(away.scope, FaultScope::Destination);
         assert!(!away.reason.to_string().contains("hunter2"), "{}", away.reason);
     }
 
     #[tokio::test]
-    async fn one_who_says_nothing_may_be_there_for_others() {
+    async fn no_answer_may_not_concern_other_bindings() {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let http = Http::new().expect("a client");
         let request = http.client().get(format!("http://{address}/")).timeout(Duration::from_millis(100));
-        let away = send(request, 1).await.expect_err("nobody answers");
+        let away = send(request, 1).await.expect_err("no answer");
         assert_eq!(away.scope, FaultScope::Unknown);
     }
 }

@@ -3,8 +3,8 @@
 /// Longer messages are truncated.
 const MAX_BYTES: usize = 1024;
 
-/// StoreMessage of which a store may have chosen some: bounded, and without control characters, of which
-/// PostgreSQL keeps no NUL and a terminal obeys others. Hold no secrets.
+/// A message that may contain a store's own text. It is bounded and has no control characters: PostgreSQL
+/// cannot store NUL, and terminals interpret others. It contains no secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoreMessage(String);
 
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_bounded_and_harmless() {
+    fn messages_are_bounded_and_have_no_control_characters() {
         for (text, expected) in [
             ("forbidden: not today", "forbidden: not today".to_owned()),
             ("a\0b\nc\u{1b}[2Jd\u{85}e", "a b c [2Jd e".to_owned()),

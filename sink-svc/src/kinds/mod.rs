@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_a_binding_is_named() {
+    fn errors_say_what_is_wrong() {
         let http = Http::new().expect("a client");
         let sink = |r#type: &str, params: &str| Binding {
             id: String::new(),
@@ -218,7 +218,7 @@ mod tests {
             ("webhook", r#"{"url":"http://h/","secret":"***"}"#, "write the secret itself"),
         ] {
             let error = check(&sink(kind, params), &http).expect_err(params);
-            assert!(error.contains(expected), "{error:?} says {expected:?}");
+            assert!(error.contains(expected), "expected {expected:?} in {error:?}");
         }
     }
 }

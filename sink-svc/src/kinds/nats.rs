@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_say_what_is_wrong() {
         assert!(open(r#"{"url":"nats://h:4222","subject":"a.b"}"#).is_ok());
         assert!(open(r#"{"url":"tls://h","subject":"a","username":"u","password":"p"}"#).is_ok());
         for (params, expected) in [
@@ -261,12 +261,15 @@ mod tests {
             (r#"{"url":"nats://h","subject":"a","token":1}"#, "put quotes around it"),
         ] {
             let error = open(params).expect_err(params);
-            assert!(error.starts_with("nats: ") && error.contains(expected), "{error:?} says {expected:?}");
+            assert!(
+                error.starts_with("nats: ") && error.contains(expected),
+                "expected {expected:?} in {error:?}"
+            );
         }
     }
 
     #[test]
-    fn secrets_do_not_show() {
+    fn secrets_are_not_shown() {
         let subject = open(r#"{"url":"nats://u:hunter2@h","subject":"a"}"#).expect("valid");
         assert!(!format!("{subject:?}").contains("hunter2"));
         assert_eq!(subject.destination(), "nats://h");

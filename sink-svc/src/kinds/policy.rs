@@ -61,12 +61,12 @@ mod tests {
     }
 
     #[test]
-    fn the_names_are_those_of_the_fields() {
+    fn names_match_the_fields() {
         let policy =
             read(r#"{"max_attempts":1,"max_age_s":2,"ordered":true,"max_in_flight":1}"#).expect("valid");
         assert!(policy.ordered && policy.max_age_s == 2);
         for name in Policy::NAMES {
-            let error = read(&format!(r#"{{"{name}":[]}}"#)).expect_err("of another type");
+            let error = read(&format!(r#"{{"{name}":[]}}"#)).expect_err("a wrong type");
             assert!(error.starts_with("k: "), "{name}: {error}");
         }
     }

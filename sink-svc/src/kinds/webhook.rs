@@ -40,7 +40,7 @@ const MAX_ANSWER: usize = 64 << 10;
 struct Params {
     /// `http://` or `https://`.
     url: Address,
-    /// Signs the bodies.
+    /// Signs the bodies, if it is set.
     secret: Option<Secret>,
     /// How long the receiver may take for one result, in milliseconds.
     #[serde(default = "default_timeout_ms")]
@@ -146,7 +146,7 @@ fn judge(answer: &Answer) -> Result<Outcome, Away> {
 
 /// The HMAC-SHA256 of a body, in hexadecimal digits.
 fn sign(secret: &str, body: &[u8]) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key of any length is one");
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
     mac.update(body);
     hex::encode(mac.finalize().into_bytes())
 }
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_signature_is_that_of_rfc_4231() {
+    fn signatures_match_rfc_4231() {
         let expected = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
         assert_eq!(sign("Jefe", b"what do ya want for nothing?"), expected);
     }
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_say_what_is_wrong() {
         for (params, expected) in [
             (r#"{"url":"ws://h/"}"#, "url: unknown scheme \"ws\"; expected http://host/path"),
             (r#"{"url":"http://h/","timeout_ms":0}"#, "timeout_ms: expected 1 to 300000"),
@@ -233,7 +233,7 @@ mod tests {
             let error = open(params).expect_err(params);
             assert!(
                 error.starts_with("webhook: ") && error.contains(expected),
-                "{error:?} says {expected:?}"
+                "expected {expected:?} in {error:?}"
             );
         }
     }

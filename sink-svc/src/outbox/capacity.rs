@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_reserved_and_what_waits_count_together() {
+    fn reserved_and_pending_amounts_count_together() {
         let capacity = Capacity::new(amount(3, 100));
         capacity.set(amount(1, 10));
         let reserved = capacity.reserve(amount(1, 80)).expect("fits");

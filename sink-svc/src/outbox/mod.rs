@@ -88,8 +88,10 @@ impl Outbox {
         limit: Amount,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
+        let db = database::connect(url, connections, "funless-sink").await?;
+        database::close_at_end(&db, tasks);
         let tables = Arc::new(Tables {
-            db: database::connect(url, connections, "funless-sink").await?,
+            db,
             capacity: Capacity::new(limit),
             known: Mutex::default(),
             with_pending: Mutex::default(),
@@ -104,8 +106,12 @@ impl Outbox {
         database::show_pool(metrics, &self.tables.db);
         let limit = self.tables.capacity.limit();
         let limits = [
-            ("funless_sink_pending_limit", "Results that the outbox may hold.", limit.rows),
-            ("funless_sink_pending_limit_bytes", "Bytes of results that the outbox may hold.", limit.bytes),
+            ("funless_sink_pending_limit", "The maximum number of results in the outbox.", limit.rows),
+            (
+                "funless_sink_pending_limit_bytes",
+                "The maximum size of the results in the outbox.",
+                limit.bytes,
+            ),
         ];
         for (name, help, value) in limits {
             read_gauge(metrics, name, help, &[], move || value as f64);

@@ -16,19 +16,23 @@ use crate::support::receiver::Receiver;
 use crate::support::servers::Couch;
 use crate::support::{Database, World, assert_conserved, contract, delivered};
 
-contract!(results_are_documents, an_outage_loses_nothing, what_a_store_says_is_bounded_and_harmless);
+contract!(
+    results_become_documents,
+    an_outage_loses_nothing,
+    messages_from_stores_are_bounded_and_have_no_control_characters
+);
 
 fn by_id(documents: Vec<Value>) -> HashMap<String, Value> {
     let documents = documents.into_iter().map(|mut document| {
         let members = document.as_object_mut().expect("an object");
         members.remove("_rev");
         let id = members.remove("_id").expect("an id");
-        (id.as_str().expect("a text").to_owned(), document)
+        (id.as_str().expect("a string").to_owned(), document)
     });
     documents.collect()
 }
 
-async fn results_are_documents(database: Database) {
+async fn results_become_documents(database: Database) {
     let (world, couch) = (World::new(), Couch::start().await);
     couch.create_database("results").await;
     let params = format!(r#"{{"url":"{}"}}"#, couch.url("results"));
@@ -69,7 +73,7 @@ async fn an_outage_loses_nothing(database: Database) {
         }))
     };
     take(0).await;
-    couch.die();
+    couch.kill();
     take(700).await;
     sink.eventually_is("a", BindingState::Retrying).await;
     couch.listen().await;
@@ -81,7 +85,7 @@ async fn an_outage_loses_nothing(database: Database) {
 }
 
 #[tokio::test]
-async fn one_that_is_refused_spoils_none_beside_it() {
+async fn a_refused_result_does_not_affect_others() {
     let (world, database, couch) = (World::new(), Database::sqlite(), Couch::start().await);
     couch.create_database("results").await;
     let params = format!(r#"{{"url":"{}","max_attempts":1}}"#, couch.url("results"));
@@ -97,11 +101,11 @@ async fn one_that_is_refused_spoils_none_beside_it() {
     sink.eventually_counts("a", expected).await;
     let letter = sink.letters().await.remove(0);
     assert_eq!(letter.invocation_id, "i7");
-    assert!(letter.reason.contains("the result is no JSON"), "{}", letter.reason);
+    assert!(letter.reason.contains("the result is not valid JSON"), "{}", letter.reason);
 }
 
 #[tokio::test]
-async fn a_missing_database_is_waited_for() {
+async fn results_wait_for_a_missing_database() {
     let (world, database, couch) = (World::new(), Database::sqlite(), Couch::start().await);
     couch.create_database("there").await;
     for name in ["there", "missing"] {
@@ -117,31 +121,31 @@ async fn a_missing_database_is_waited_for() {
     couch.create_database("missing").await;
     sink.eventually_counts("missing", delivered(1)).await;
     sink.eventually_is("missing", BindingState::Connected).await;
-    eventually("the document is there", async || couch.documents("missing").await.len() == 1).await;
+    eventually("the document exists", async || couch.documents("missing").await.len() == 1).await;
 }
 
 /// A fake database. `outcome` makes the answer for each document.
-async fn pretended(becomes: impl Fn(&Value) -> Value + Send + Sync + 'static) -> Receiver {
+async fn fake_database(outcome: impl Fn(&Value) -> Value + Send + Sync + 'static) -> Receiver {
     let receiver = Receiver::start().await;
-    receiver.answer(move |body| answer(body, &becomes));
+    receiver.answer(move |body| answer(body, &outcome));
     receiver
 }
 
-fn answer(body: &str, becomes: impl Fn(&Value) -> Value) -> Response {
+fn answer(body: &str, outcome: impl Fn(&Value) -> Value) -> Response {
     let body: Value = serde_json::from_str(body).unwrap_or_default();
     let documents = body["docs"].as_array().map(Vec::as_slice).unwrap_or_default();
     match documents.iter().any(|document| document["breaks"] == true) {
         true => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        false => Json(documents.iter().map(becomes).collect::<Value>()).into_response(),
+        false => Json(documents.iter().map(outcome).collect::<Value>()).into_response(),
     }
 }
 
-fn is_taken(document: &Value) -> Value {
+fn accept(document: &Value) -> Value {
     json!({"ok": true, "id": document["_id"], "rev": "1-x"})
 }
 
-async fn what_a_store_says_is_bounded_and_harmless(database: Database) {
-    let receiver = pretended(|document| {
+async fn messages_from_stores_are_bounded_and_have_no_control_characters(database: Database) {
+    let receiver = fake_database(|document| {
         let reason = format!("no\0 \u{1b}[2J{}", "ß".repeat(400_000));
         json!({"id": document["_id"], "error": "forbidden", "reason": reason})
     });
@@ -158,8 +162,8 @@ async fn what_a_store_says_is_bounded_and_harmless(database: Database) {
 }
 
 #[tokio::test]
-async fn one_that_breaks_the_request_is_found_by_halves() {
-    let (world, database, receiver) = (World::new(), Database::sqlite(), pretended(is_taken).await);
+async fn a_result_that_breaks_requests_is_found_by_bisection() {
+    let (world, database, receiver) = (World::new(), Database::sqlite(), fake_database(accept).await);
     // The results arrive before the binding, so that they are sent together.
     let params = format!(r#"{{"url":"{}","max_attempts":1}}"#, receiver.url());
     let sink = world.start(&database).await;
@@ -171,12 +175,12 @@ async fn one_that_breaks_the_request_is_found_by_halves() {
     let expected = SinkCounts { accepted: 40, delivered: 39, dead: 1, ..SinkCounts::default() };
     sink.eventually_counts("a", expected).await;
     assert_eq!(sink.letters().await[0].invocation_id, "i27");
-    assert!(receiver.asked() < 30, "{} requests", receiver.asked());
+    assert!(receiver.requests() < 30, "{} requests", receiver.requests());
     assert_conserved(&database).await;
 }
 
 #[tokio::test]
-async fn that_a_database_is_sick_is_no_result_s_fault() {
+async fn errors_of_the_database_do_not_count_against_results() {
     let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
     receiver.answer(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response());
     let sink = world.start(&database).await;
@@ -186,16 +190,16 @@ async fn that_a_database_is_sick_is_no_result_s_fault() {
     world.registry.put("a", "couchdb", &format!(r#"{{"url":"{}","max_attempts":1}}"#, receiver.url()));
     let message = sink.eventually_is("a", BindingState::Retrying).await;
     assert!(message.contains("answered 500"), "{message}");
-    eventually("it was asked again", async || receiver.asked() >= 4).await;
+    eventually("it got more requests", async || receiver.requests() >= 4).await;
     // One probe, and one request at a time.
-    assert!(receiver.asked() < 10, "{} requests", receiver.asked());
-    receiver.answer(|body| answer(body, is_taken));
+    assert!(receiver.requests() < 10, "{} requests", receiver.requests());
+    receiver.answer(|body| answer(body, accept));
     sink.eventually_counts("a", delivered(100)).await;
     assert!(sink.letters().await.is_empty());
 }
 
 #[tokio::test]
-async fn a_redirect_is_final_and_says_where_it_pointed() {
+async fn a_redirect_is_final_and_names_its_target() {
     let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
     // Only writes are redirected.
     receiver.answer(|body| match body {
@@ -216,13 +220,13 @@ async fn a_redirect_is_final_and_says_where_it_pointed() {
     }
     let message = sink.eventually_is("a", BindingState::Retrying).await;
     assert!(message.starts_with(&expected), "{message}");
-    receiver.answer(|body| answer(body, is_taken));
+    receiver.answer(|body| answer(body, accept));
     sink.take("a", "next", "{}").await;
     assert_eq!(sink.eventually_is("a", BindingState::Connected).await, "");
 }
 
 #[tokio::test]
-async fn a_probe_that_is_redirected_says_where() {
+async fn a_redirected_probe_names_the_target() {
     let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
     let target = "http://user:hunter2@127.0.0.1:1/db?token=hunter2";
     receiver.answer(move |_| (StatusCode::FOUND, [(LOCATION, target)]).into_response());

@@ -15,15 +15,15 @@ use crate::support::receiver::Receiver;
 use crate::support::{Database, Sink, World, as_user, assert_conserved, config, contract, failure};
 
 contract!(
-    letters_are_listed_in_pages,
-    a_letter_is_reached_by_whom_the_function_is,
-    letters_are_driven_again,
-    letters_are_purged,
-    a_full_outbox_takes_no_letters_back,
+    dead_letters_are_listed_in_pages,
+    users_access_only_dead_letters_of_their_functions,
+    dead_letters_are_redriven,
+    dead_letters_are_purged,
+    a_full_outbox_limits_redrives,
 );
 
 /// A sink with `count` dead letters of the binding `a`.
-async fn with_letters(world: &World, config: Config, receiver: &Receiver, count: u64) -> Sink {
+async fn with_dead_letters(world: &World, config: Config, receiver: &Receiver, count: u64) -> Sink {
     receiver.answer(|_| StatusCode::BAD_REQUEST.into_response());
     let params = format!(r#"{{"url":"{}","max_attempts":1}}"#, receiver.url());
     world.registry.put("a", "webhook", &params);
@@ -49,9 +49,9 @@ fn ids(letters: &[DeadLetter]) -> Vec<String> {
     letters.iter().map(|letter| letter.id.clone()).collect()
 }
 
-async fn letters_are_listed_in_pages(database: Database) {
+async fn dead_letters_are_listed_in_pages(database: Database) {
     let (world, receiver) = (World::new(), Receiver::start().await);
-    let sink = with_letters(&world, config(&database), &receiver, 5).await;
+    let sink = with_dead_letters(&world, config(&database), &receiver, 5).await;
     let list = |request: ListDeadLettersRequest| async {
         sink.dead_letters().list_dead_letters(request).await.expect("letters").into_inner()
     };
@@ -72,7 +72,8 @@ async fn letters_are_listed_in_pages(database: Database) {
     assert!(letter.payload.is_empty() && letter.payload_bytes == 1);
     assert!(letter.received_at_ms > 0 && letter.dead_lettered_at_ms >= letter.received_at_ms);
     let request = GetDeadLetterRequest { id: letter.id.clone() };
-    let whole = sink.dead_letters().get_dead_letter(request).await.expect("there").into_inner().letter;
+    let whole =
+        sink.dead_letters().get_dead_letter(request).await.expect("a dead letter").into_inner().letter;
     assert_eq!(whole, Some(DeadLetter { payload: "0".into(), ..letter.clone() }));
 
     for (filter, count) in [
@@ -87,9 +88,9 @@ async fn letters_are_listed_in_pages(database: Database) {
     }
 }
 
-async fn a_letter_is_reached_by_whom_the_function_is(database: Database) {
+async fn users_access_only_dead_letters_of_their_functions(database: Database) {
     let (world, receiver) = (World::new(), Receiver::start().await);
-    let sink = with_letters(&world, config(&database), &receiver, 1).await;
+    let sink = with_dead_letters(&world, config(&database), &receiver, 1).await;
     let id = sink.letters().await[0].id.clone();
     let selection = Some(DeadLetterSelection { ids: vec![id.clone()], ..Default::default() });
     for (user, reaches) in [("bob", false), ("ann", true)] {
@@ -111,9 +112,9 @@ async fn a_letter_is_reached_by_whom_the_function_is(database: Database) {
     }
 }
 
-async fn letters_are_driven_again(database: Database) {
+async fn dead_letters_are_redriven(database: Database) {
     let (world, receiver) = (World::new(), Receiver::start().await);
-    let sink = with_letters(&world, config(&database), &receiver, 4).await;
+    let sink = with_dead_letters(&world, config(&database), &receiver, 4).await;
     let letters = ids(&sink.letters().await);
     // A repeat of a dead-lettered result changes nothing.
     sink.take("a", "i0", "0").await;
@@ -139,9 +140,9 @@ async fn letters_are_driven_again(database: Database) {
     assert_conserved(&database).await;
 }
 
-async fn letters_are_purged(database: Database) {
+async fn dead_letters_are_purged(database: Database) {
     let (world, receiver) = (World::new(), Receiver::start().await);
-    let sink = with_letters(&world, config(&database), &receiver, 3).await;
+    let sink = with_dead_letters(&world, config(&database), &receiver, 3).await;
     let filter = Some(DeadLetterFilter { binding_id: "a".into(), ..Default::default() });
     let selection = Some(DeadLetterSelection { filter, limit: 2, ..Default::default() });
     let request = PurgeDeadLettersRequest { selection };
@@ -150,7 +151,7 @@ async fn letters_are_purged(database: Database) {
     let counts = SinkCounts { accepted: 3, dead: 1, purged: 2, ..SinkCounts::default() };
     assert_eq!(sink.counts("a").await, counts);
     sink.take("a", "i0", "0").await;
-    assert_eq!(sink.counts("a").await, counts, "what was thrown away is not taken again");
+    assert_eq!(sink.counts("a").await, counts, "purged results are not accepted again");
     assert_conserved(&database).await;
 
     let many = vec!["x".to_owned(); 1001];
@@ -159,10 +160,10 @@ async fn letters_are_purged(database: Database) {
     assert_eq!(failure(refused).reason, Reason::InvalidField);
 }
 
-async fn a_full_outbox_takes_no_letters_back(database: Database) {
+async fn a_full_outbox_limits_redrives(database: Database) {
     let (world, receiver) = (World::new(), Receiver::start().await);
     let config = Config { max_outbox_rows: 2, ..config(&database) };
-    let sink = with_letters(&world, config, &receiver, 3).await;
+    let sink = with_dead_letters(&world, config, &receiver, 3).await;
     // A result that is not delivered.
     sink.take("b", "i", "1").await;
     receiver.answer(|_| StatusCode::SERVICE_UNAVAILABLE.into_response());

@@ -8,7 +8,7 @@ use crate::support::servers::Nats;
 use crate::support::{Database, World, assert_conserved, delivered};
 
 #[tokio::test]
-async fn results_are_messages_and_an_outage_loses_none() {
+async fn results_become_messages_and_an_outage_loses_none() {
     let (world, database, mut nats) = (World::new(), Database::sqlite(), Nats::start().await);
     let params = format!(r#"{{"url":"{}","subject":"results.shop"}}"#, nats.url());
     world.registry.put("a", "nats", &params);
@@ -28,16 +28,16 @@ async fn results_are_messages_and_an_outage_loses_none() {
         sink.take("a", &format!("i{number}"), &number.to_string()).await;
     }
     sink.eventually_counts("a", delivered(20)).await;
-    nats.die();
+    nats.kill();
     for number in 10..40 {
         sink.take("a", &format!("i{number}"), &number.to_string()).await;
     }
     sink.eventually_is("a", BindingState::Retrying).await;
     nats.listen().await;
     sink.eventually_counts("a", delivered(40)).await;
-    eventually("the stream is there", async || jetstream.get_stream("results").await.is_ok()).await;
-    let mut stream = jetstream.get_stream("results").await.expect("there");
-    assert_eq!(stream.info().await.expect("told").state.messages, 40);
+    eventually("the stream exists", async || jetstream.get_stream("results").await.is_ok()).await;
+    let mut stream = jetstream.get_stream("results").await.expect("the stream");
+    assert_eq!(stream.info().await.expect("the stream's state").state.messages, 40);
 
     let consumer = async_nats::jetstream::consumer::pull::OrderedConfig::default();
     let consumer = stream.create_consumer(consumer).await.expect("created");

@@ -14,7 +14,7 @@ use crate::support::receiver::Receiver;
 use crate::support::registry::LEASE;
 use crate::support::{Database, World, assert_conserved, contract, delivered};
 
-contract!(an_outage_loses_nothing_and_keeps_the_order, what_waits_for_too_long_dies);
+contract!(an_outage_loses_nothing_and_keeps_the_order, old_results_are_dead_lettered);
 
 async fn an_outage_loses_nothing_and_keeps_the_order(database: Database) {
     let (world, mut receiver) = (World::new(), Receiver::start().await);
@@ -28,7 +28,7 @@ async fn an_outage_loses_nothing_and_keeps_the_order(database: Database) {
             sink.take("a", &format!("i{result}"), &result).await;
             expected.push(result);
         }
-        receiver.die().await;
+        receiver.stop().await;
         for number in 0..5 {
             let result = format!("{round}00{number}");
             sink.take("a", &format!("i{result}"), &result).await;
@@ -46,9 +46,9 @@ async fn an_outage_loses_nothing_and_keeps_the_order(database: Database) {
     assert_conserved(&database).await;
 }
 
-async fn what_waits_for_too_long_dies(database: Database) {
+async fn old_results_are_dead_lettered(database: Database) {
     let (world, mut receiver) = (World::new(), Receiver::start().await);
-    receiver.die().await;
+    receiver.stop().await;
     let params = format!(r#"{{"url":"{}","max_age_s":1}}"#, receiver.url());
     world.registry.put("a", "webhook", &params);
     // A binding whose parameters are not valid.
@@ -64,13 +64,13 @@ async fn what_waits_for_too_long_dies(database: Database) {
     assert!(letter.reason.starts_with("not delivered within 1 s: "), "{}", letter.reason);
     assert!(letter.reason.contains("refused"), "{}", letter.reason);
     assert_eq!((letter.attempts, letter.binding_type.as_str()), (0, "webhook"));
-    let waits = SinkCounts { accepted: 1, pending: 1, ..SinkCounts::default() };
-    assert_eq!(sink.counts("b").await, waits);
+    let pending = SinkCounts { accepted: 1, pending: 1, ..SinkCounts::default() };
+    assert_eq!(sink.counts("b").await, pending);
     assert_conserved(&database).await;
 }
 
 #[tokio::test]
-async fn a_store_that_is_away_slows_no_other() {
+async fn an_unavailable_store_does_not_slow_others() {
     let (world, database) = (World::new(), Database::sqlite());
     let (dead, alive) = (Receiver::start().await, Receiver::start().await);
     dead.answer(|_| StatusCode::SERVICE_UNAVAILABLE.into_response());
@@ -86,16 +86,16 @@ async fn a_store_that_is_away_slows_no_other() {
     }
     sink.eventually_counts("alive", delivered(50)).await;
     // At first the requests in flight of both, then single ones from time to time.
-    assert!(dead.asked() <= 25, "{} requests", dead.asked());
+    assert!(dead.requests() <= 25, "{} requests", dead.requests());
     dead.answer(|_| StatusCode::OK.into_response());
     sink.eventually_counts("dead-1", delivered(50)).await;
     sink.eventually_counts("dead-2", delivered(50)).await;
-    assert!(sink.letters().await.is_empty(), "that it was away is not their fault");
+    assert!(sink.letters().await.is_empty(), "an outage does not count against results");
     assert_conserved(&database).await;
 }
 
 #[tokio::test]
-async fn an_answer_to_one_stops_no_other_behind_the_same_address() {
+async fn an_answer_to_one_binding_does_not_stop_others_at_the_same_address() {
     let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
     for id in ["stopped", "silent", "alive"] {
         let url = receiver.url();
@@ -137,7 +137,7 @@ async fn without_its_lease_an_ordered_sink_delivers_nothing() {
     sink.eventually_is("ordered", BindingState::Retrying).await;
     world.registry.set_away(true);
     let lapsed = Instant::now() + 2 * LEASE;
-    eventually("the lease has run out", async || Instant::now() > lapsed).await;
+    eventually("the lease has expired", async || Instant::now() > lapsed).await;
     // Another replica, which has the lease meanwhile, delivers the first.
     database.execute("UPDATE sink_outbox SET state = 1 WHERE invocation_id = 'i0'", []).await;
     database
@@ -148,25 +148,25 @@ async fn without_its_lease_an_ordered_sink_delivers_nothing() {
         sink.take("other", &format!("i{number}"), &number.to_string()).await;
     }
     sink.eventually_counts("other", delivered(3)).await;
-    let waits = SinkCounts { accepted: 3, delivered: 1, pending: 2, ..SinkCounts::default() };
-    assert_eq!(sink.counts("ordered").await, waits);
+    let pending = SinkCounts { accepted: 3, delivered: 1, pending: 2, ..SinkCounts::default() };
+    assert_eq!(sink.counts("ordered").await, pending);
 
     world.registry.set_away(false);
     sink.eventually_counts("ordered", delivered(3)).await;
     let bodies: Vec<_> = receiver.bodies().into_iter().filter(|body| body.len() == 1).collect();
-    assert_eq!(bodies, ["1", "2"], "what another has delivered is not delivered again");
+    assert_eq!(bodies, ["1", "2"], "results that another replica has delivered are not delivered again");
     assert_conserved(&database).await;
 }
 
 #[tokio::test]
-async fn an_idle_sink_finds_its_store_again() {
+async fn an_idle_sink_reconnects_to_its_store() {
     let (world, database, mut receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
     world.registry.put("a", "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
-    receiver.die().await;
+    receiver.stop().await;
     let sink = world.start(&database).await;
     let message = sink.eventually_is("a", BindingState::Retrying).await;
     assert!(message.contains("refused"), "{message}");
     receiver.listen().await;
     sink.eventually_is("a", BindingState::Connected).await;
-    eventually("nothing was sent", async || receiver.asked() == 0).await;
+    eventually("nothing was sent", async || receiver.requests() == 0).await;
 }

@@ -14,26 +14,26 @@ use crate::support::{
 };
 
 contract!(
-    a_result_is_taken_once_for_each_sink,
-    a_delivered_result_is_not_taken_again,
-    many_at_once_are_all_counted,
+    a_result_is_accepted_once_for_each_sink,
+    a_delivered_result_is_not_accepted_again,
+    concurrent_results_are_all_counted,
     a_kill_loses_nothing,
-    what_was_delivered_long_ago_is_forgotten,
-    a_full_outbox_refuses,
-    a_row_that_is_lost_shows,
-    a_result_never_leaves_without_its_letter,
+    old_delivered_results_are_deleted,
+    a_full_outbox_refuses_results,
+    a_lost_row_shows,
+    a_result_stays_pending_without_its_dead_letter,
 );
 
 fn pending(count: u64) -> SinkCounts {
     SinkCounts { accepted: count, pending: count, ..SinkCounts::default() }
 }
 
-async fn a_result_is_taken_once_for_each_sink(database: Database) {
+async fn a_result_is_accepted_once_for_each_sink(database: Database) {
     let world = World::new();
     let sink = world.start(&database).await;
     let both = delivery(&["a", "b", "a"], "i1", "{}");
-    sink.delivery().deliver(both.clone()).await.expect("taken");
-    sink.delivery().deliver(both).await.expect("known");
+    sink.delivery().deliver(both.clone()).await.expect("accepted");
+    sink.delivery().deliver(both).await.expect("a repeat");
     sink.take("a", "i2", "{}").await;
     assert_eq!(sink.counts("a").await, pending(2));
     assert_eq!(sink.counts("b").await, pending(1));
@@ -42,11 +42,11 @@ async fn a_result_is_taken_once_for_each_sink(database: Database) {
 
     let sink = world.start(&database).await;
     sink.take("b", "i1", "{}").await;
-    assert_eq!(sink.counts("b").await, pending(1), "it is still known");
+    assert_eq!(sink.counts("b").await, pending(1), "i1 is still known");
     assert_conserved(&database).await;
 }
 
-async fn a_delivered_result_is_not_taken_again(database: Database) {
+async fn a_delivered_result_is_not_accepted_again(database: Database) {
     let (world, receiver) = (World::new(), Receiver::start().await);
     world.registry.put("a", "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
     let sink = world.start(&database).await;
@@ -59,7 +59,7 @@ async fn a_delivered_result_is_not_taken_again(database: Database) {
     assert_conserved(&database).await;
 }
 
-async fn many_at_once_are_all_counted(database: Database) {
+async fn concurrent_results_are_all_counted(database: Database) {
     let (world, receiver) = (World::new(), Receiver::start().await);
     world.registry.put("a", "webhook", &format!(r#"{{"url":"{}","max_in_flight":32}}"#, receiver.url()));
     let sink = world.start(&database).await;
@@ -81,22 +81,22 @@ async fn many_at_once_are_all_counted(database: Database) {
 async fn a_kill_loses_nothing(database: Database) {
     let (world, mut receiver) = (World::new(), Receiver::start().await);
     world.registry.put("a", "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
-    receiver.die().await;
-    let mut taken = 0;
-    for life in 0..3 {
+    receiver.stop().await;
+    let mut accepted = 0;
+    for run in 0..3 {
         let sink = world.start(&database).await;
         let writes = (0..40).map(|number| {
-            let (sink, id) = (&sink, format!("{life}-{number}"));
+            let (sink, id) = (&sink, format!("{run}-{number}"));
             async move { sink.deliver("a", &id, "1").await }
         });
-        taken += join_all(writes).await.into_iter().filter(Result::is_ok).count() as u64;
+        accepted += join_all(writes).await.into_iter().filter(Result::is_ok).count() as u64;
         sink.kill();
     }
     assert_conserved(&database).await;
 
     receiver.listen().await;
     let sink = world.start(&database).await;
-    sink.eventually_counts("a", delivered(taken)).await;
+    sink.eventually_counts("a", delivered(accepted)).await;
     let mut invocations: Vec<_> = receiver
         .taken()
         .iter()
@@ -104,11 +104,11 @@ async fn a_kill_loses_nothing(database: Database) {
         .collect();
     invocations.sort_unstable();
     invocations.dedup();
-    assert_eq!(invocations.len() as u64, taken, "each is delivered");
+    assert_eq!(invocations.len() as u64, accepted, "each is delivered");
     assert_conserved(&database).await;
 }
 
-async fn what_was_delivered_long_ago_is_forgotten(database: Database) {
+async fn old_delivered_results_are_deleted(database: Database) {
     let (world, receiver) = (World::new(), Receiver::start().await);
     world.registry.put("a", "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
     let sink = world.start_as(Config { remember_delivered_rows: 3, ..config(&database) }).await;
@@ -126,7 +126,7 @@ async fn what_was_delivered_long_ago_is_forgotten(database: Database) {
     assert_conserved(&database).await;
 }
 
-async fn a_full_outbox_refuses(database: Database) {
+async fn a_full_outbox_refuses_results(database: Database) {
     let world = World::new();
     for config in [
         Config { max_outbox_rows: 4, ..config(&database) },
@@ -154,7 +154,7 @@ async fn a_full_outbox_refuses(database: Database) {
     assert_conserved(&database).await;
 }
 
-async fn a_row_that_is_lost_shows(database: Database) {
+async fn a_lost_row_shows(database: Database) {
     let world = World::new();
     let sink = world.start(&database).await;
     for number in 0..3 {
@@ -165,25 +165,25 @@ async fn a_row_that_is_lost_shows(database: Database) {
     let lost = SinkCounts { pending: 2, ..pending(3) };
     assert_eq!(sink.counts("a").await, lost);
     let request = GetSinkStatusRequest { ids: vec!["a".into()], wait: false };
-    let statuses = sink.sinks().get_sink_status(request).await.expect("told").into_inner().statuses;
+    let statuses = sink.sinks().get_sink_status(request).await.expect("statuses").into_inner().statuses;
     assert_eq!(statuses[0].counts, Some(lost));
     // However wrong the ledger is, no count wraps around.
     database.execute("UPDATE sink_ledger SET delivered = -1", []).await;
     assert_eq!(sink.counts("a").await, lost);
 }
 
-async fn a_result_never_leaves_without_its_letter(database: Database) {
+async fn a_result_stays_pending_without_its_dead_letter(database: Database) {
     let (world, receiver) = (World::new(), Receiver::start().await);
     receiver.answer(|_| StatusCode::SERVICE_UNAVAILABLE.into_response());
     world.registry.put("a", "webhook", &format!(r#"{{"url":"{}","max_attempts":1}}"#, receiver.url()));
     let sink = world.start(&database).await;
     sink.take("a", "i", "1").await;
-    eventually("it was tried", async || receiver.asked() > 0).await;
+    eventually("a request was sent", async || receiver.requests() > 0).await;
     // Hides the binding's row, which the dead letter needs.
     database.execute("UPDATE sink_binding SET id = 'hidden'", []).await;
     receiver.answer(|_| StatusCode::BAD_REQUEST.into_response());
-    let asked = receiver.asked();
-    eventually("it is refused", async || receiver.asked() > asked).await;
+    let requests = receiver.requests();
+    eventually("it is refused", async || receiver.requests() > requests).await;
     assert_eq!(database.number("SELECT count(*) FROM sink_outbox WHERE state = 0").await, 1);
     assert_conserved(&database).await;
     database.execute("UPDATE sink_binding SET id = 'a'", []).await;
@@ -193,7 +193,7 @@ async fn a_result_never_leaves_without_its_letter(database: Database) {
 }
 
 #[tokio::test]
-async fn an_absent_database_makes_unavailable_and_nothing_else() {
+async fn without_a_database_the_sink_is_unavailable() {
     let name = postgres::create_database().await;
     let database = Database::Postgres(name.clone());
     postgres::take_away(&name).await;
@@ -204,21 +204,21 @@ async fn an_absent_database_makes_unavailable_and_nothing_else() {
     assert_eq!(failure(sink.deliver("a", "i0", "1").await).reason, Reason::Unavailable);
 
     postgres::give_back(&name).await;
-    eventually("it is ready", async || sink.is_ready()).await;
+    eventually("the sink is ready", async || sink.is_ready()).await;
     sink.take("a", "i1", "1").await;
     sink.eventually_counts("a", delivered(1)).await;
 
     postgres::take_away(&name).await;
-    eventually("it is not ready", async || !sink.is_ready()).await;
+    eventually("the sink is not ready", async || !sink.is_ready()).await;
     assert_eq!(sink.service.readiness.missing(), ["database"]);
     assert_eq!(failure(sink.deliver("a", "i2", "1").await).reason, Reason::Unavailable);
     postgres::give_back(&name).await;
-    eventually("it takes results", async || sink.deliver("a", "i2", "1").await.is_ok()).await;
+    eventually("the sink accepts results", async || sink.deliver("a", "i2", "1").await.is_ok()).await;
     sink.eventually_counts("a", delivered(2)).await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_taken_is_refused_with_the_reason() {
+async fn invalid_results_are_refused_with_the_reason() {
     let (world, database) = (World::new(), Database::sqlite());
     let sink = world.start(&database).await;
     let good = delivery(&["a"], "i", "1");
@@ -238,11 +238,11 @@ async fn what_cannot_be_taken_is_refused_with_the_reason() {
     let user = failure(sink.delivery().deliver(as_user("ann", good.clone())).await);
     assert_eq!(user.reason, Reason::PermissionDenied);
     let longest = DeliverRequest { invocation_id: "x".repeat(128), ..good };
-    sink.delivery().deliver(longest).await.expect("taken");
+    sink.delivery().deliver(longest).await.expect("accepted");
 }
 
 #[tokio::test]
-async fn one_bad_write_spoils_none_beside_it() {
+async fn a_bad_write_does_not_affect_others() {
     let database = Database::postgres().await;
     let world = World::new();
     let sink = world.start(&database).await;
@@ -252,9 +252,9 @@ async fn one_bad_write_spoils_none_beside_it() {
         let sink = &sink;
         async move { sink.deliver(&format!("a{bad}"), &format!("i{number}"), "1").await.is_ok() }
     });
-    let taken = join_all(writes).await;
-    for (number, taken) in taken.into_iter().enumerate() {
-        assert_eq!(taken, number % 20 != 7, "{number}");
+    let accepted = join_all(writes).await;
+    for (number, accepted) in accepted.into_iter().enumerate() {
+        assert_eq!(accepted, number % 20 != 7, "{number}");
     }
     assert_eq!(sink.counts("a").await, pending(57));
     assert_conserved(&database).await;

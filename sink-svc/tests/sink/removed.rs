@@ -10,11 +10,11 @@ use crate::support::receiver::Receiver;
 use crate::support::{Database, World, assert_conserved, contract, delivered};
 
 contract!(
-    results_of_a_sink_that_is_removed_die,
-    results_of_a_sink_that_was_removed_meanwhile_die,
-    a_sink_that_is_not_known_yet_is_waited_for,
-    a_letter_of_a_sink_that_is_gone_stays,
-    a_sink_that_is_corrected_delivers_what_waits,
+    results_of_a_removed_sink_are_dead_lettered,
+    results_of_a_sink_removed_during_downtime_are_dead_lettered,
+    results_wait_for_a_sink_that_is_not_known_yet,
+    a_dead_letter_of_a_removed_sink_stays,
+    a_corrected_sink_delivers_pending_results,
 );
 
 fn dead(count: u64) -> SinkCounts {
@@ -25,9 +25,9 @@ fn pending(count: u64) -> SinkCounts {
     SinkCounts { accepted: count, pending: count, ..SinkCounts::default() }
 }
 
-async fn results_of_a_sink_that_is_removed_die(database: Database) {
+async fn results_of_a_removed_sink_are_dead_lettered(database: Database) {
     let (world, mut receiver) = (World::new(), Receiver::start().await);
-    receiver.die().await;
+    receiver.stop().await;
     world.registry.put("a", "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
     let sink = world.start(&database).await;
     for number in 0..20 {
@@ -44,9 +44,9 @@ async fn results_of_a_sink_that_is_removed_die(database: Database) {
     assert_conserved(&database).await;
 }
 
-async fn results_of_a_sink_that_was_removed_meanwhile_die(database: Database) {
+async fn results_of_a_sink_removed_during_downtime_are_dead_lettered(database: Database) {
     let (world, mut receiver) = (World::new(), Receiver::start().await);
-    receiver.die().await;
+    receiver.stop().await;
     for id in ["a", "b"] {
         world.registry.put(id, "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
     }
@@ -64,7 +64,7 @@ async fn results_of_a_sink_that_was_removed_meanwhile_die(database: Database) {
     assert_conserved(&database).await;
 }
 
-async fn a_sink_that_is_not_known_yet_is_waited_for(database: Database) {
+async fn results_wait_for_a_sink_that_is_not_known_yet(database: Database) {
     let (world, receiver) = (World::new(), Receiver::start().await);
     let sink = world.start(&database).await;
     sink.take("a", "i", "1").await;
@@ -72,7 +72,7 @@ async fn a_sink_that_is_not_known_yet_is_waited_for(database: Database) {
     sink.eventually_counts("a", delivered(1)).await;
 }
 
-async fn a_letter_of_a_sink_that_is_gone_stays(database: Database) {
+async fn a_dead_letter_of_a_removed_sink_stays(database: Database) {
     let (world, receiver) = (World::new(), Receiver::start().await);
     receiver.answer(|_| StatusCode::BAD_REQUEST.into_response());
     for id in ["a", "b"] {
@@ -93,12 +93,12 @@ async fn a_letter_of_a_sink_that_is_gone_stays(database: Database) {
     assert_eq!((letters.len(), letters[0].binding_id.as_str()), (1, "a"));
     assert_eq!(answer.failures[0].id, letters[0].id);
     assert_eq!(answer.failures[0].reason, "its sink was removed");
-    assert_eq!(letters[0].reason, "answered 400 Bad Request", "it is the letter that it was");
+    assert_eq!(letters[0].reason, "answered 400 Bad Request", "the dead letter is unchanged");
     sink.eventually_counts("b", delivered(1)).await;
     assert_conserved(&database).await;
 }
 
-async fn a_sink_that_is_corrected_delivers_what_waits(database: Database) {
+async fn a_corrected_sink_delivers_pending_results(database: Database) {
     let (world, mut wrong, right) = (World::new(), Receiver::start().await, Receiver::start().await);
     let params =
         |receiver: &Receiver, more| format!(r#"{{"url":"{}","max_attempts":1{more}}}"#, receiver.url());
@@ -107,7 +107,7 @@ async fn a_sink_that_is_corrected_delivers_what_waits(database: Database) {
     wrong.answer(|_| StatusCode::NOT_FOUND.into_response());
     sink.take("a", "i0", "0").await;
     sink.eventually_counts("a", dead(1)).await;
-    wrong.die().await;
+    wrong.stop().await;
     sink.take("a", "i1", "1").await;
     sink.take("a", "i2", "2").await;
     sink.eventually_is("a", BindingState::Retrying).await;

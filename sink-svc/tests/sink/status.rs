@@ -13,7 +13,7 @@ use crate::support::receiver::Receiver;
 use crate::support::{Database, World, as_user, failure};
 
 #[tokio::test]
-async fn good_sinks_are_told_from_bad_ones_in_order() {
+async fn checks_return_problems_in_order() {
     let (world, database) = (World::new(), Database::sqlite());
     let sink = world.start(&database).await;
     let binding =
@@ -32,14 +32,14 @@ async fn good_sinks_are_told_from_bad_ones_in_order() {
 }
 
 #[tokio::test]
-async fn the_first_attempt_is_awaited_but_not_for_ever() {
+async fn the_first_attempt_is_awaited_within_the_deadline() {
     let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
     let sink = world.start(&database).await;
     let status = |id: &str, wait| {
         let request = GetSinkStatusRequest { ids: vec![id.to_owned()], wait };
         let request = Deadline::after(Duration::from_secs(3)).attach(request);
         let mut sinks = sink.sinks();
-        async move { sinks.get_sink_status(request).await.expect("told").into_inner().statuses.remove(0) }
+        async move { sinks.get_sink_status(request).await.expect("statuses").into_inner().statuses.remove(0) }
     };
     world.registry.put("a", "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
     let known = status("a", true).await;
@@ -54,14 +54,14 @@ async fn the_first_attempt_is_awaited_but_not_for_ever() {
     assert!((2..3).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
     let start = Instant::now();
     status("b", false).await;
-    assert!(start.elapsed() < Duration::from_secs(1), "nobody asked to wait");
+    assert!(start.elapsed() < Duration::from_secs(1), "without waiting");
 }
 
 #[tokio::test]
-async fn an_update_is_answered_with_the_state_of_its_own_connection() {
+async fn the_status_after_an_update_is_that_of_the_new_connection() {
     let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
     let mut dead = Receiver::start().await;
-    dead.die().await;
+    dead.stop().await;
     let sink = world.start(&database).await;
     for _ in 0..3 {
         for (url, expected) in
@@ -70,8 +70,8 @@ async fn an_update_is_answered_with_the_state_of_its_own_connection() {
             world.registry.put("a", "webhook", &format!(r#"{{"url":"{url}"}}"#));
             let request = GetSinkStatusRequest { ids: vec!["a".into()], wait: true };
             let request = Deadline::after(Duration::from_secs(10)).attach(request);
-            let told = sink.sinks().get_sink_status(request).await.expect("told").into_inner();
-            let status = told.statuses[0].status.clone().expect("a status");
+            let response = sink.sinks().get_sink_status(request).await.expect("statuses").into_inner();
+            let status = response.statuses[0].status.clone().expect("a status");
             assert_eq!(status.state(), expected, "{status:?}");
         }
     }
@@ -80,7 +80,7 @@ async fn an_update_is_answered_with_the_state_of_its_own_connection() {
 #[tokio::test]
 async fn a_secret_is_shown_nowhere() {
     let (world, database, mut receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
-    receiver.die().await;
+    receiver.stop().await;
     let url = receiver.url().replace("http://", "http://user:hunter2@");
     let params = format!(r#"{{"url":"{url}","secret":"hunter2","max_age_s":1}}"#);
     world.registry.put("webhook", "webhook", &params);

@@ -14,7 +14,7 @@ use crate::support::receiver::Receiver;
 use crate::support::{Database, World, assert_conserved, delivered};
 
 #[tokio::test]
-async fn a_result_is_posted_with_what_names_it() {
+async fn a_result_is_posted_with_its_headers() {
     let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
     let params = r#"{"url":"URL","secret":"Jefe","headers":{"X-Shop":"7"}}"#;
     world.registry.put("a", "webhook", &params.replace("URL", &receiver.url()));
@@ -39,7 +39,7 @@ async fn a_result_is_posted_with_what_names_it() {
 }
 
 #[tokio::test]
-async fn a_result_that_is_refused_comes_again_and_holds_up_no_other() {
+async fn a_refused_result_is_retried_and_does_not_block_others() {
     let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
     let params = format!(r#"{{"url":"{}","max_attempts":2}}"#, receiver.url());
     world.registry.put("a", "webhook", &params);
@@ -57,7 +57,7 @@ async fn a_result_that_is_refused_comes_again_and_holds_up_no_other() {
     let letters = sink.letters().await;
     assert_eq!((letters[0].invocation_id.as_str(), letters[0].attempts), ("i0", 2));
     assert_eq!(letters[0].reason, "answered 422 Unprocessable Entity");
-    assert_eq!(receiver.asked(), 22, "the poison twice");
+    assert_eq!(receiver.requests(), 22, "the poison twice");
     assert_conserved(&database).await;
 }
 
@@ -71,18 +71,18 @@ async fn retry_after_is_honoured() {
     // 429 concerns the whole binding, 409 one result.
     for (id, status) in [("destination", StatusCode::TOO_MANY_REQUESTS), ("result", StatusCode::CONFLICT)] {
         receiver.answer(move |_| (status, [(RETRY_AFTER, "3")]).into_response());
-        let (asked, start) = (receiver.asked(), Instant::now());
+        let (requests, start) = (receiver.requests(), Instant::now());
         sink.take(id, "i", "1").await;
-        eventually("it is asked", async || receiver.asked() > asked).await;
+        eventually("a request was sent", async || receiver.requests() > requests).await;
         receiver.answer(|_| StatusCode::OK.into_response());
         sink.eventually_counts(id, delivered(1)).await;
         assert!(start.elapsed() >= Duration::from_secs(3), "{id}: {:?}", start.elapsed());
-        assert_eq!(receiver.asked(), asked + 2, "{id}");
+        assert_eq!(receiver.requests(), requests + 2, "{id}");
     }
 }
 
 #[tokio::test]
-async fn a_result_that_silences_its_store_is_found_out() {
+async fn a_result_that_never_gets_an_answer_is_dead_lettered() {
     let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
     let params = format!(r#"{{"url":"{}","max_attempts":1,"timeout_ms":1000}}"#, receiver.url());
     world.registry.put("a", "webhook", &params);
@@ -104,7 +104,7 @@ async fn a_result_that_silences_its_store_is_found_out() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_final_and_says_where_it_pointed() {
+async fn a_redirect_is_final_and_names_its_target() {
     let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
     let elsewhere = Receiver::start().await;
     world.registry.put("a", "webhook", &format!(r#"{{"url":"{}"}}"#, receiver.url()));
@@ -121,7 +121,7 @@ async fn a_redirect_is_final_and_says_where_it_pointed() {
     );
     assert_eq!((letter.reason.as_str(), letter.attempts), (expected.as_str(), 1));
     assert_eq!(sink.eventually_is("a", BindingState::Retrying).await, expected);
-    assert_eq!((receiver.asked(), elsewhere.asked()), (1, 0));
+    assert_eq!((receiver.requests(), elsewhere.requests()), (1, 0));
 }
 
 #[tokio::test]
@@ -133,11 +133,11 @@ async fn the_last_refusal_is_shown_until_a_delivery_succeeds() {
     sink.take("a", "i", "1").await;
     sink.eventually_is("a", BindingState::Retrying).await;
     // That the receiver listens does not mean that it accepts results.
-    eventually("it comes again", async || {
+    eventually("it is sent again", async || {
         let status = sink.status("a").await;
         assert_eq!(status.state(), BindingState::Retrying);
         assert_eq!(status.message, "answered 500 Internal Server Error");
-        receiver.asked() >= 3
+        receiver.requests() >= 3
     })
     .await;
     receiver.answer(|_| StatusCode::OK.into_response());
@@ -155,9 +155,9 @@ async fn a_refusal_outlives_an_outage() {
     let dead = |count| SinkCounts { accepted: count, dead: count, ..SinkCounts::default() };
     sink.take("a", "i1", "1").await;
     sink.eventually_counts("a", dead(1)).await;
-    receiver.die().await;
+    receiver.stop().await;
     sink.take("a", "i2", "2").await;
-    eventually("it is away", async || sink.status("a").await.message.contains("refused")).await;
+    eventually("it is unavailable", async || sink.status("a").await.message.contains("refused")).await;
     sink.eventually_counts("a", dead(2)).await;
     // Nothing is pending any more. A probe finds that the receiver listens again.
     receiver.listen().await;
@@ -170,7 +170,7 @@ async fn a_refusal_outlives_an_outage() {
 }
 
 #[tokio::test]
-async fn one_that_is_refused_does_not_block_those_after_it_for_ever() {
+async fn a_refused_result_does_not_block_later_ones_forever() {
     let (world, database, receiver) = (World::new(), Database::sqlite(), Receiver::start().await);
     let params = format!(r#"{{"url":"{}","ordered":true,"max_attempts":2}}"#, receiver.url());
     world.registry.put("a", "webhook", &params);
@@ -192,7 +192,7 @@ async fn one_that_is_refused_does_not_block_those_after_it_for_ever() {
     receiver.answer(|_| StatusCode::UNAUTHORIZED.into_response());
     sink.take("a", "i", "{}").await;
     sink.eventually_is("a", BindingState::Retrying).await;
-    let asked = receiver.asked();
-    eventually("it is asked again", async || receiver.asked() >= asked + 2).await;
+    let requests = receiver.requests();
+    eventually("more requests were sent", async || receiver.requests() >= requests + 2).await;
     assert_eq!(sink.counts("a").await.pending, 1);
 }

@@ -35,7 +35,7 @@ struct Shared {
     /// The requests that were answered with success.
     taken: Mutex<Vec<Received>>,
     /// The number of requests.
-    asked: Mutex<usize>,
+    requests: Mutex<usize>,
     answer: Mutex<Arc<Answer>>,
 }
 
@@ -43,7 +43,8 @@ impl Receiver {
     /// Starts a receiver that accepts everything.
     pub async fn start() -> Self {
         let answer: Arc<Answer> = Arc::new(|_| StatusCode::NO_CONTENT.into_response());
-        let shared = Shared { taken: Mutex::default(), asked: Mutex::default(), answer: Mutex::new(answer) };
+        let shared =
+            Shared { taken: Mutex::default(), requests: Mutex::default(), answer: Mutex::new(answer) };
         let mut receiver = Self { shared: Arc::new(shared), address: ([127, 0, 0, 1], 0).into(), task: None };
         receiver.listen().await;
         receiver
@@ -69,12 +70,12 @@ impl Receiver {
     }
 
     /// The number of requests.
-    pub fn asked(&self) -> usize {
-        *self.shared.asked.lock()
+    pub fn requests(&self) -> usize {
+        *self.shared.requests.lock()
     }
 
     /// Stops listening.
-    pub async fn die(&mut self) {
+    pub async fn stop(&mut self) {
         if let Some(task) = self.task.take() {
             task.abort();
             let _ = task.await;
@@ -102,7 +103,7 @@ impl Drop for Receiver {
 
 async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
     let body = String::from_utf8(body.to_vec()).expect("text");
-    *shared.asked.lock() += 1;
+    *shared.requests.lock() += 1;
     let answer = Arc::clone(&*shared.answer.lock());
     let response = answer(&body);
     if response.status() == StatusCode::REQUEST_TIMEOUT {

@@ -65,7 +65,7 @@ impl FakeRegistry {
 
     /// Removes a sink with its function.
     pub fn remove(&self, id: &str) {
-        let removed = self.state.lock().bindings.remove(id).expect("it is there");
+        let removed = self.state.lock().bindings.remove(id).expect("the sink exists");
         let deleted = FunctionDeleted { id: removed.function_id, ..FunctionDeleted::default() };
         let _ = self.changes.send(Change { change: Some(Changed::FunctionDeleted(deleted)) });
     }

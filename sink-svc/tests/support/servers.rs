@@ -30,16 +30,16 @@ impl Couch {
             env!("CARGO_MANIFEST_DIR"),
             "/../target/npm/node_modules/pouchdb-server/bin/pouchdb-server"
         );
-        assert!(Path::new(program).is_file(), "pouchdb-server is not there; scripts/test installs it");
+        assert!(Path::new(program).is_file(), "pouchdb-server is missing; scripts/test installs it");
         let mut command = Command::new("node");
         command.arg(program).args(["--no-stdout-logs", "--host", "127.0.0.1", "--dir", "."]);
         command.arg("--port").arg(self.port.to_string()).current_dir(self.folder.path());
         self.server = Some(spawn(&mut command));
-        answers(self.port).await;
+        wait_for_port(self.port).await;
     }
 
     /// Kills the server.
-    pub fn die(&mut self) {
+    pub fn kill(&mut self) {
         self.server.take().into_iter().for_each(end);
     }
 
@@ -64,7 +64,7 @@ impl Couch {
 
 impl Drop for Couch {
     fn drop(&mut self) {
-        self.die();
+        self.kill();
     }
 }
 
@@ -87,11 +87,11 @@ impl Nats {
         let mut command = Command::new("nats-server");
         command.args(["-js", "-a", "127.0.0.1", "-p", &self.port.to_string(), "-sd"]).arg(self.folder.path());
         self.server = Some(spawn(&mut command));
-        answers(self.port).await;
+        wait_for_port(self.port).await;
     }
 
     /// Kills the server.
-    pub fn die(&mut self) {
+    pub fn kill(&mut self) {
         self.server.take().into_iter().for_each(end);
     }
 
@@ -101,14 +101,14 @@ impl Nats {
 
     /// A client's JetStream.
     pub async fn jetstream(&self) -> async_nats::jetstream::Context {
-        let client = async_nats::connect(self.url()).await.expect("it listens");
+        let client = async_nats::connect(self.url()).await.expect("a connection");
         async_nats::jetstream::new(client)
     }
 }
 
 impl Drop for Nats {
     fn drop(&mut self) {
-        self.die();
+        self.kill();
     }
 }
 
@@ -131,7 +131,7 @@ fn end(mut child: Child) {
     let _ = child.wait();
 }
 
-async fn answers(port: u16) {
+async fn wait_for_port(port: u16) {
     let connected = tokio::time::timeout(START_TIMEOUT, async {
         while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::routing::post;
+use http::Method;
 use serde_json::{Value, json};
 use tests::client::Upload;
 use tests::process::repository;
@@ -65,6 +66,23 @@ pub async fn an_update_is_seen_by_the_next_invocation(mesh: &Mesh) {
         }
     }
     user.delete("/v1/fn/updated").await.expect(204);
+}
+
+/// A revision that the registry has not given out is a mistake of the client, which is told at once.
+pub async fn an_unknown_revision_is_refused_at_once(mesh: &Mesh) {
+    let user = mesh.user();
+    user.create_module("revised").await;
+    user.create_function("revised", "f", &guests::responding(b"1")).await;
+    for path in ["/v1/fn/revised/f", "/v1/fn/revised/f/logs"] {
+        let method = if path.ends_with("logs") { Method::GET } else { Method::POST };
+        let request = user.request(method, path).header("x-funless-revision", u64::MAX / 2);
+        let started = std::time::Instant::now();
+        let answer = user.send(request).await.expect(400).json();
+        let message = answer["errors"]["message"].as_str().unwrap_or_default();
+        assert!(message.contains("revision"), "{path}: {answer}");
+        assert!(started.elapsed().as_secs() < 3, "{path}: it was not waited for");
+    }
+    user.delete("/v1/fn/revised").await.expect(204);
 }
 
 /// An update that is overtaken by another one does not wait for code that no worker will ever prepare.
@@ -180,7 +198,7 @@ pub async fn functions_follow_their_module(mesh: &Mesh) {
     let user = mesh.user();
     user.create_module("before").await;
     user.create_function("before", "f", &guests::responding(b"1")).await;
-    let rename = user.request(http::Method::PUT, "/v1/fn/before");
+    let rename = user.request(Method::PUT, "/v1/fn/before");
     user.send(rename.json(&json!({ "module": { "name": "after" } }))).await.expect(200);
     assert_eq!(user.result("after", "f", json!({})).await, json!(1));
     user.invoke("before", "f", json!({})).await.expect(404);

@@ -113,7 +113,7 @@ pub async fn services_of_the_mesh_are_not_exposed(mesh: &Mesh) {
     let admin = connect(mesh, mesh.admin().token()).await;
     let execute = ExecutionClient::new(admin.clone()).execute(ExecuteRequest::default()).await;
     let code = execute.expect_err("clients cannot call workers").code();
-    assert!(matches!(code, Code::PermissionDenied | Code::Unimplemented), "{code:?}");
+    assert_eq!(code, Code::Unimplemented);
 
     // Identity headers from clients are ignored.
     let nobody = connect(mesh, None).await;

@@ -76,7 +76,7 @@ pub async fn binaries_that_cannot_run_are_refused(mesh: &Mesh) {
     let cases: [(&str, Vec<u8>, &str); 8] = [
         ("cut", hello[..hello.len() / 2].to_vec(), ""),
         ("cut_at_the_header", hello[..6].to_vec(), ""),
-        ("noise", noise, "no WebAssembly"),
+        ("noise", noise, "not WebAssembly"),
         ("framed_noise", framed, ""),
         ("text", b"(module)".to_vec(), "not WebAssembly"),
         ("no_exports", guests::without_exports(), "__invoke"),

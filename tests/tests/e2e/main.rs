@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         functions::created_and_invoked_with_curl,
         functions::an_update_is_seen_by_the_next_invocation,
         functions::overlapping_updates_all_succeed,
+        functions::an_unknown_revision_is_refused_at_once,
         functions::arguments_and_results_travel_byte_for_byte,
         functions::a_function_calls_the_web,
         functions::a_functions_own_errors_are_its_callers,

@@ -31,3 +31,31 @@ pub async fn running_invocations_finish(shape: Shape) {
     let status = mesh.ended().await;
     assert!(status.success(), "{status}");
 }
+
+/// It need not wait for what runs.
+pub async fn a_second_signal_stops_at_once(shape: Shape) {
+    let mut mesh = Mesh::start(shape).await;
+    let (gate, user) = (Gate::start().await, mesh.user());
+    user.create_function("_", "caller", &guests::http_caller()).await;
+    let running = tokio::spawn({
+        let (user, url) = (user.clone(), gate.url().to_owned());
+        async move {
+            user.try_send(
+                user.request(http::Method::POST, "/v1/fn/_/caller").json(&json!({ "args": { "url": url } })),
+            )
+            .await
+            .is_ok()
+        }
+    });
+    gate.arrived(1).await;
+    mesh.ask_to_stop();
+    wait::until("it drains", Duration::from_secs(10), async || {
+        let stranger = mesh.user();
+        stranger.try_send(stranger.request(http::Method::GET, "/v1/fn")).await.is_err().then_some(())
+    })
+    .await;
+    mesh.ask_to_stop();
+    let status = mesh.ended().await;
+    assert_eq!(status.code(), Some(128 + 15), "{status}");
+    assert!(!running.await.expect("no panic"), "the invocation never ended");
+}

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
                 demo::the_next_steps_are_as_printed,
                 tokens::a_weak_token_is_a_warning_at_each_start,
                 drain::running_invocations_finish,
+                drain::a_second_signal_stops_at_once,
                 workers::a_caller_that_goes_away_stops_the_guest,
             ],
         ),

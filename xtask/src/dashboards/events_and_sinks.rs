@@ -29,7 +29,7 @@ fn at_a_glance() -> Vec<Panel> {
         number(
             "Stores away",
             Unit::Count,
-            "Destinations that cannot be reached and are left alone for a while.",
+            "Destinations with an open circuit breaker: they are unavailable and get few requests.",
         )
         .query("sum(funless_sink_breaker_open) or vector(0)", "")
         .thresholds(1.0, 1.0),
@@ -94,7 +94,7 @@ fn results() -> Vec<Panel> {
                 "sum by (kind, cause) (rate(funless_sink_failed_attempts_total{kind=~\"$sink\"}[$__rate_interval]))",
                 "{{kind}} {{cause}}",
             ),
-        graph("Stores that are left alone", Unit::Count, "1: the destination is away, and asked now and then.")
+        graph("Open circuit breakers", Unit::Count, "1: the destination is unavailable, and gets a request now and then.")
             .query("max by (destination) (funless_sink_breaker_open)", "{{destination}}"),
         graph("Bytes that wait", Unit::Bytes, "Bytes of the results in the outbox.")
             .query("max(funless_sink_pending_bytes)", "bytes"),

@@ -53,7 +53,7 @@ impl FunctionForm {
                     let why = format!("part `{name}`: send one part `{list}` with a JSON list of objects");
                     return Err(ApiError::bad_request(why));
                 }
-                _ => {}
+                _ => part.skip().await?,
             }
         }
         if read.code.as_ref().is_some_and(Code::is_empty) {

@@ -15,7 +15,7 @@ use super::super::entity::{binding, dead_letter};
 use super::{Changed, DeadLettered, Ledgers, in_state};
 
 /// Turns pending rows into dead letters. Returns how many.
-pub(super) async fn dead_letter(
+pub(super) async fn dead_letter_all(
     transaction: &DatabaseTransaction,
     dead_lettered: &[DeadLettered],
     ledgers: &mut Ledgers,
@@ -31,7 +31,8 @@ pub(super) async fn dead_letter(
             let inserted = transaction.execute(&insert_letter(dead_lettered)).await?.rows_affected();
             if inserted != 1 {
                 // A row must not become dead without its dead letter: the transaction is rolled back.
-                let problem = format!("there is no letter of row {} of {}", row.seq, row.binding_id);
+                let problem =
+                    format!("no dead letter was inserted for row {} of {}", row.seq, row.binding_id);
                 return Err(DatabaseError::Failed(problem));
             }
         }

@@ -115,6 +115,6 @@ impl Ledgers {
         if !self.0.contains_key(binding_id) {
             self.0.insert(binding_id.to_owned(), Added::default());
         }
-        self.0.get_mut(binding_id).expect("it has just been put there")
+        self.0.get_mut(binding_id).expect("it has just been inserted")
     }
 }

@@ -146,7 +146,7 @@ impl Tables {
                 Change::Describe(binding) => accepting::describe(transaction, binding).await?,
                 Change::Postpone(postponed) => delivering::postpone(transaction, postponed).await?,
                 Change::DeadLetter(dead_lettered) => {
-                    dead_lettering::dead_letter(transaction, dead_lettered, ledgers).await?
+                    dead_lettering::dead_letter_all(transaction, dead_lettered, ledgers).await?
                 }
                 Change::Redrive { ids, trace, .. } => {
                     dead_lettering::redrive(transaction, ids, *trace, ledgers).await?
