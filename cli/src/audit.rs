@@ -183,7 +183,7 @@ results  accepted 9 = delivered 5 + pending 2 + dead 1 + purged 1 + drift 0
     }
 
     #[test]
-    fn a_drift_is_told_even_when_the_sums_have_none() {
+    fn a_drift_is_reported_even_if_the_sums_have_none() {
         assert!(drifting(&audit(0).sinks, "sink").is_empty());
         let expected =
             "sink couchdb b of m/f: accepted 9 = delivered 5 + pending 2 + dead 1 + purged 1 - drift 3";

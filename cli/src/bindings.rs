@@ -79,13 +79,13 @@ pub fn report_unless_connected(answer: &str) -> anyhow::Result<UploadReport> {
     let any_refused = all.any(|outcome| outcome.message.is_some() && !outcome.stored);
     let lines = |noun: &'static str, outcomes: Vec<Outcome>| {
         let line =
-            move |(index, outcome): (usize, Outcome)| format!("{noun} {}: {}", index + 1, told(outcome));
+            move |(index, outcome): (usize, Outcome)| format!("{noun} {}: {}", index + 1, summary(outcome));
         outcomes.into_iter().enumerate().map(line)
     };
     Ok(UploadReport { lines: lines("event", events).chain(lines("sink", sinks)).collect(), any_refused })
 }
 
-fn told(outcome: Outcome) -> String {
+fn summary(outcome: Outcome) -> String {
     match (outcome.message, outcome.stored) {
         (None, _) => "connected".to_owned(),
         (Some(message), true) => {
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_connected_is_told_entry_by_entry() {
+    fn unconnected_bindings_are_listed() {
         let connected = r#"{"data":{"name":"f","events":[{"status":"success"}]}}"#;
         for answer in [connected, r#"{"data":{"name":"f"}}"#] {
             assert_eq!(report_unless_connected(answer).expect("an answer"), UploadReport::default());
@@ -138,8 +138,8 @@ mod tests {
             "sink 2: stored; not connected yet: the sink service does not answer",
             "sink 3: stored; not connected yet",
         ];
-        let told = report_unless_connected(mixed).expect("an answer");
-        assert_eq!(told.lines, expected);
-        assert!(told.any_refused);
+        let report = report_unless_connected(mixed).expect("an answer");
+        assert_eq!(report.lines, expected);
+        assert!(report.any_refused);
     }
 }

@@ -20,7 +20,7 @@ use support::servers::Mosquitto;
 async fn events_and_their_traces() {
     let ended = EndedSpans::collect(1.0);
     what_comes_again_is_linked_to_its_first_receipt(&ended).await;
-    what_nobody_sends_again_goes_on_in_its_trace(&ended).await;
+    an_event_without_redelivery_continues_its_trace(&ended).await;
     a_redrive_is_linked_to_what_failed_last(&ended).await;
 }
 
@@ -59,7 +59,7 @@ async fn what_comes_again_is_linked_to_its_first_receipt(ended: &EndedSpans) {
     );
 }
 
-async fn what_nobody_sends_again_goes_on_in_its_trace(ended: &EndedSpans) {
+async fn an_event_without_redelivery_continues_its_trace(ended: &EndedSpans) {
     let stage = Stage::new();
     stage.scheduler.behave(|_| Reply::Wait);
     stage.registry.bind("c", "cron", &json!({ "schedule": "* * * * * *", "max_in_flight": 1 }));

@@ -123,7 +123,7 @@ fn services(
 async fn follow(registry: Channel, following: Condition, catalog: Arc<Catalog>, metrics: Metrics) {
     let take = |update| {
         catalog.apply(update);
-        metrics.forget_deleted(&catalog);
+        metrics.remove_deleted(&catalog);
     };
     mesh::follow::follow(registry, following, take).await;
 }

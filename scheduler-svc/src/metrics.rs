@@ -134,7 +134,7 @@ impl Metrics {
     }
 
     /// Removes the series of functions that were deleted, if other functions need their labels.
-    pub fn forget_deleted(&self, catalog: &Catalog) {
+    pub fn remove_deleted(&self, catalog: &Catalog) {
         let exists = |label: &str| {
             let name = label.split_once('/');
             name.is_some_and(|(module, name)| catalog.function(module, name).is_some())
@@ -248,7 +248,7 @@ mod tests {
         let has = |names: &[&str]| {
             let functions = names.iter().map(|name| function(name)).collect();
             catalog.apply(Update::Snapshot(Snapshot { functions, ..Snapshot::default() }, 1));
-            metrics.forget_deleted(&catalog);
+            metrics.remove_deleted(&catalog);
         };
         let invoke_all = |names: &[&str]| {
             names.iter().for_each(|name| {

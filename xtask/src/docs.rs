@@ -17,7 +17,7 @@ const AS_RUSTDOC: &str = "XTASK_AS_RUSTDOC";
 /// Documents the libraries of the workspace.
 pub(crate) fn build() -> anyhow::Result<()> {
     let this = env::current_exe().context("where is this program?")?;
-    let mut cargo = Command::new(workspace::cargo());
+    let mut cargo = workspace::cargo();
     cargo.args(["test", "--doc", "--workspace", "--locked", "--quiet"]);
     workspace::run(cargo.env("RUSTDOC", this).env(AS_RUSTDOC, "1"))
 }

@@ -1,6 +1,6 @@
 //! Where the files of the workspace are, and programs that run there.
 
-use std::ffi::OsString;
+use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -11,21 +11,21 @@ pub(crate) fn root() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// The `cargo` that runs this task.
-pub(crate) fn cargo() -> OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+/// The `cargo` that runs this task, without the variables that it has set for this program: build scripts that read them
+/// would run again, and much of the workspace would be compiled again.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&*name);
+        }
+    }
+    cargo
 }
 
 /// Runs a program at the root, and fails when it does.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
-    // Cargo sets these for this program. Build scripts that read them would run again in a `cargo` that inherits
-    // them, and much of the workspace would be compiled again.
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy();
-        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
-            command.env_remove(&*name);
-        }
-    }
     let status = command.current_dir(root()).status().with_context(|| format!("cannot run {command:?}"))?;
     ensure!(status.success(), "{:?} failed: {status}", command.get_program());
     Ok(())

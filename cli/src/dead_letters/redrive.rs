@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_that_are_named_are_told_apart() {
+    async fn named_dead_letters_are_grouped_by_role() {
         let mesh = FakeMesh::start(2, 1).await;
         let ids = ["0", "2", "9", "1"].map(str::to_owned).to_vec();
         let error = some(&mesh.client, ids).await.expect_err("one is poison and one is not there");

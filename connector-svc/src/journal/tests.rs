@@ -114,12 +114,12 @@ async fn write(journal: &Journal, change: Change) -> u64 {
     journal.write(Write { binding_id: "b".into(), change }).await.expect("open")
 }
 
-/// By the first tenure.
+/// By the first holder.
 fn begin(entry: &Entry) -> Change {
     Change::Begin { epoch: 1, entry: entry.clone() }
 }
 
-/// By the first tenure.
+/// By the first holder.
 fn invalid(entry: &Entry, letter: Option<DeadLetter>) -> Change {
     Change::Invalid { epoch: 1, entry: entry.clone(), letter: letter.and_then(boxed) }
 }

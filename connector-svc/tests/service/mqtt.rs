@@ -26,7 +26,7 @@ pub async fn bound(more: Value) -> (Mosquitto, Stage, Connector) {
 }
 
 #[tokio::test]
-async fn good_events_are_told_from_bad_ones_in_order() {
+async fn valid_and_invalid_events_keep_their_order() {
     let connector = Stage::new().connector().await;
     let event =
         |kind: &str, params: &str| Binding { id: String::new(), r#type: kind.into(), params: params.into() };
@@ -234,7 +234,7 @@ async fn an_update_is_answered_with_the_state_of_its_own_connection() {
 
 /// Without the registry nobody knows whether the connection is that of the update.
 #[tokio::test]
-async fn a_state_that_may_be_a_former_one_is_not_told() {
+async fn a_state_that_may_be_outdated_is_not_reported() {
     let stage = Stage::new();
     stage.registry.bind("b", "cron", &json!({ "schedule": "0 0 1 1 *" }));
     let connector = stage.connector().await;
@@ -248,7 +248,7 @@ async fn a_state_that_may_be_a_former_one_is_not_told() {
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_told_in_words_and_tried_again() {
+async fn a_refused_connection_is_reported_and_retried() {
     let folder = tempfile::tempdir().expect("a directory");
     let broker = protected_broker(&folder).await;
     let stage = Stage::new();
@@ -283,7 +283,7 @@ async fn a_broker_that_is_not_there_is_awaited() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_too_large_is_told_in_words() {
+async fn a_message_that_is_too_large_is_reported() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let port = listener.local_addr().expect("bound").port();
@@ -316,7 +316,7 @@ async fn users_do_not_ask_for_states() {
 }
 
 #[tokio::test]
-async fn a_broker_of_the_older_version_is_told_apart() {
+async fn a_broker_of_the_older_version_is_recognised() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let port = listener.local_addr().expect("bound").port();

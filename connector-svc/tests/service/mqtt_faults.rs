@@ -94,7 +94,7 @@ async fn what_has_ended_without_an_acknowledgement_is_acknowledged_after_a_resta
 }
 
 #[tokio::test]
-async fn a_lost_session_forgets_what_was_in_flight() {
+async fn a_lost_session_loses_its_events_in_flight() {
     let (mut broker, stage, connector) = bound(json!({})).await;
     stage.scheduler.behave(|_| Reply::Wait);
     for message in ["1", "2"] {
@@ -102,7 +102,7 @@ async fn a_lost_session_forgets_what_was_in_flight() {
     }
     eventually("all run", async || stage.scheduler.running() == 2).await;
     connector.kill();
-    broker.kill_and_forget();
+    broker.kill_and_delete_state();
     broker.start_again().await;
     stage.scheduler.behave(|_| Reply::Answer);
     let connector = stage.connector().await;

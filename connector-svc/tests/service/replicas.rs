@@ -57,7 +57,7 @@ async fn another_replica_takes_over_with_the_same_invocations() {
 }
 
 #[tokio::test]
-async fn a_tenure_that_was_taken_over_begins_nothing_until_it_is_another_one() {
+async fn a_former_holder_begins_nothing_until_it_holds_the_lease_again() {
     let (broker, stage) = (Mosquitto::start().await, Stage::shared().await);
     let params = json!({ "host": "127.0.0.1", "port": broker.port, "topic": "#" });
     stage.registry.bind("b", "mqtt", &params);

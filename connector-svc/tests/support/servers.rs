@@ -77,7 +77,7 @@ impl Mosquitto {
     }
 
     /// Kills it and loses all that it has kept.
-    pub fn kill_and_forget(&mut self) {
+    pub fn kill_and_delete_state(&mut self) {
         self.program = None;
         let _ = std::fs::remove_file(self.folder.path().join("mosquitto.db"));
     }

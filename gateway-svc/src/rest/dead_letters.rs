@@ -134,7 +134,7 @@ pub(super) async fn redrive_dead_letters(
         let redriven = redrive(&rest, *role, &caller, selection.clone()).await;
         let redriven = redriven.map_err(|error| match done.redriven {
             0 => error,
-            events => error.but_before(&format!("{events} dead letters of events were redriven")),
+            events => error.with_committed_part(&format!("{events} dead letters of events were redriven")),
         })?;
         let handled = redriven.redriven + redriven.failures.len();
         done.redriven += redriven.redriven;
@@ -187,7 +187,7 @@ pub(super) async fn purge_dead_letters(
         let now = purge(&rest, *role, &caller, selection.clone()).await;
         let now = now.map_err(|error| match purged {
             0 => error,
-            events => error.but_before(&format!("{events} dead letters of events were thrown away")),
+            events => error.with_committed_part(&format!("{events} dead letters of events were thrown away")),
         })?;
         purged += now;
         if !filter::leave(&mut selection, now) {

@@ -163,7 +163,7 @@ impl ApiError {
 
     /// Adds what was `done` before the failure, and removes `Retry-After`: a retry would not be the same
     /// request.
-    pub(super) fn but_before(mut self, done: &str) -> Self {
+    pub(super) fn with_committed_part(mut self, done: &str) -> Self {
         if let Errors::Detail(Detail { detail, message, .. }) = &mut self.body.errors {
             *detail = format!("{detail}; before that, {done}");
             *message = message.take().map(|message| format!("{message}; before that, {done}"));
@@ -186,13 +186,13 @@ impl ApiError {
 
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
-        Self::told(for_clients(error))
+        Self::with_message_of(for_clients(error))
     }
 }
 
 impl ApiError {
     /// Converts an error without hiding its message from the client.
-    pub(super) fn told(error: Error) -> Self {
+    pub(super) fn with_message_of(error: Error) -> Self {
         // A request that may have been executed must not be retried automatically.
         let may_be_retried = error.not_started();
         let Error { reason, message, fields, retry_after } = error;
@@ -393,7 +393,7 @@ mod tests {
 
     #[test]
     fn detail_and_message_include_what_was_done_before() {
-        let error = ApiError::from(Error::new(Reason::Overloaded, "full")).but_before("2 were sent");
+        let error = ApiError::from(Error::new(Reason::Overloaded, "full")).with_committed_part("2 were sent");
         let expected = json!({"errors": {
             "detail": "Too Many Requests: full; before that, 2 were sent",
             "message": "full; before that, 2 were sent",

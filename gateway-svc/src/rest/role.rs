@@ -48,6 +48,6 @@ impl Role {
             _ => return error.into(),
         };
         tracing::warn!(service, reason = ?error.reason, %error, "a call failed");
-        ApiError::told(Error::new(error.reason, message))
+        ApiError::with_message_of(Error::new(error.reason, message))
     }
 }

@@ -75,7 +75,7 @@ async fn new_lines_are_streamed_until_the_gateway_drains() {
     assert_eq!((answer.status().as_u16(), &answer.headers()["content-type"]), (200, &ndjson()));
     let first = answer.chunk().await.expect("no error").expect("a line");
     assert_eq!(serde_json::from_slice::<Value>(&first).expect("JSON"), shown("a"));
-    logs.tell(TailLogsResponse { missed: 3, ..lines(&["b"]) });
+    logs.send(TailLogsResponse { missed: 3, ..lines(&["b"]) });
     let mut next = String::new();
     while next.lines().count() < 2 {
         next += std::str::from_utf8(&answer.chunk().await.expect("no error").expect("lines")).expect("text");

@@ -50,7 +50,7 @@ impl Policies for FakePolicies {
         &self,
         request: Request<SimulateRequest>,
     ) -> Result<Response<SimulateResponse>, Status> {
-        crate::support::fail_if_told(&self.failure)?;
+        crate::support::fail_if_set(&self.failure)?;
         let request = request.into_inner();
         let placement = |invocation| Placement { invocation, worker: "w".into(), ..Placement::default() };
         let placements = (0..).take(request.load.len()).map(placement).collect();

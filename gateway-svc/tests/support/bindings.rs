@@ -21,7 +21,7 @@ use proto::sink::v1::{
 use tonic::{Request, Response, Status};
 
 use super::dead_letters::{EventLetters, Letters, SinkLetters};
-use super::{Failure, fail_if_told};
+use super::{Failure, fail_if_set};
 
 type Reply<T> = Result<Response<T>, Status>;
 
@@ -150,7 +150,7 @@ impl Events for FakeConnector {
         &self,
         request: Request<ListEventLedgersRequest>,
     ) -> Reply<ListEventLedgersResponse> {
-        fail_if_told(&self.failure)?;
+        fail_if_set(&self.failure)?;
         let ledgers = reached(&self.known.lock().ledgers, &Caller::of(&request));
         let ledger = |(binding_id, module, function, counts)| EventLedger {
             binding_id,
@@ -184,7 +184,7 @@ impl Sinks for FakeSink {
         &self,
         request: Request<ListSinkLedgersRequest>,
     ) -> Reply<ListSinkLedgersResponse> {
-        fail_if_told(&self.failure)?;
+        fail_if_set(&self.failure)?;
         let ledgers = reached(&self.known.lock().ledgers, &Caller::of(&request));
         let ledger = |(binding_id, module, function, counts)| SinkLedger {
             binding_id,

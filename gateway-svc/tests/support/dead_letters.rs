@@ -11,7 +11,7 @@ use proto::registry::v1::BindingRole;
 use proto::sink::v1::dead_letters_server as sink;
 use tonic::{Request, Response, Status};
 
-use super::{Failure, fail_if_told};
+use super::{Failure, fail_if_set};
 
 type Reply<T> = Result<Response<T>, Status>;
 
@@ -143,7 +143,7 @@ macro_rules! served {
                 &self,
                 request: Request<ListDeadLettersRequest>,
             ) -> Reply<ListDeadLettersResponse> {
-                fail_if_told(&self.0.failure)?;
+                fail_if_set(&self.0.failure)?;
                 let caller = Caller::of(&request);
                 Ok(Response::new(self.0.list(&caller, request.into_inner())))
             }
@@ -152,7 +152,7 @@ macro_rules! served {
                 &self,
                 request: Request<GetDeadLetterRequest>,
             ) -> Reply<GetDeadLetterResponse> {
-                fail_if_told(&self.0.failure)?;
+                fail_if_set(&self.0.failure)?;
                 let caller = Caller::of(&request);
                 Ok(Response::new(self.0.get(&caller, &request.into_inner().id)?))
             }
@@ -161,7 +161,7 @@ macro_rules! served {
                 &self,
                 request: Request<RedriveDeadLettersRequest>,
             ) -> Reply<RedriveDeadLettersResponse> {
-                fail_if_told(&self.0.failure)?;
+                fail_if_set(&self.0.failure)?;
                 let caller = Caller::of(&request);
                 Ok(Response::new(self.0.redrive(&caller, request.into_inner())))
             }
@@ -170,7 +170,7 @@ macro_rules! served {
                 &self,
                 request: Request<PurgeDeadLettersRequest>,
             ) -> Reply<PurgeDeadLettersResponse> {
-                fail_if_told(&self.0.failure)?;
+                fail_if_set(&self.0.failure)?;
                 let caller = Caller::of(&request);
                 Ok(Response::new(self.0.purge(&caller, request.into_inner())))
             }

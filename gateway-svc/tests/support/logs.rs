@@ -34,7 +34,7 @@ impl Default for FakeLogs {
 
 impl FakeLogs {
     /// Sends a response to all followers.
-    pub fn tell(&self, response: TailLogsResponse) {
+    pub fn send(&self, response: TailLogsResponse) {
         self.new_lines.send(response).expect("a follower");
     }
 

@@ -117,6 +117,6 @@ pub fn nowhere() -> Endpoint {
 pub type Failure = std::sync::Arc<parking_lot::Mutex<Option<Error>>>;
 
 /// Returns the failure once, if one is set.
-pub fn fail_if_told(failure: &Failure) -> Result<(), tonic::Status> {
+pub fn fail_if_set(failure: &Failure) -> Result<(), tonic::Status> {
     failure.lock().take().map_or(Ok(()), |error| Err(error.into()))
 }

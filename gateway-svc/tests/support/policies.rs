@@ -16,7 +16,7 @@ use proto::scheduler::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Failure, fail_if_told};
+use super::{Failure, fail_if_set};
 
 /// Checks scripts line by line: a line with `wrong` is an error, one with `doubtful` is a warning. Every
 /// other script parses to the smallest script.
@@ -51,7 +51,7 @@ impl FakePolicies {
         state.caller = Some(Caller::of(request));
         state.deadline = Deadline::of(request).map(Deadline::remaining);
         drop(state);
-        fail_if_told(&self.failure)
+        fail_if_set(&self.failure)
     }
 }
 

@@ -21,7 +21,7 @@ use proto::registry::v1::*;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{ANN, Failure, ROOT, fail_if_told};
+use super::{ANN, Failure, ROOT, fail_if_set};
 
 type Reply<T> = Result<Response<T>, Status>;
 
@@ -94,7 +94,7 @@ impl FakeRegistry {
     /// Records a call, and fails if a failure is set.
     fn called<T>(&self, request: &Request<T>) -> Result<(), Status> {
         self.state.lock().caller = Some(Caller::of(request));
-        fail_if_told(&self.failure)
+        fail_if_set(&self.failure)
     }
 
     fn wrote(&self) -> u64 {

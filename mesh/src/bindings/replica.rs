@@ -61,7 +61,7 @@ pub struct HeldBinding {
 impl HeldBinding {
     /// Waits until the binding should stop, and returns why.
     pub async fn ended(&self) -> End {
-        told(self.end.clone()).await
+        stop_reason(self.end.clone()).await
     }
 
     /// Waits until this replica is known to hold the binding's lease. A lease that could not be renewed may be another
@@ -77,7 +77,7 @@ impl HeldBinding {
 }
 
 /// Waits for the reason to stop a binding.
-async fn told(mut end: watch::Receiver<Option<End>>) -> End {
+async fn stop_reason(mut end: watch::Receiver<Option<End>>) -> End {
     // The replica has stopped without a reason.
     end.wait_for(Option::is_some).await.ok().and_then(|end| *end).unwrap_or(End::HandOver)
 }
@@ -154,7 +154,7 @@ impl Replica {
         let mut backoff = Backoff::reconnect();
         let mut is_away = false;
         loop {
-            held.forget_ended();
+            held.remove_ended();
             let pass = self.board.passes().begin();
             let outcome = self.hold(held, false).await;
             if outcome.is_err() != is_away {
@@ -181,7 +181,7 @@ impl Replica {
                 // While the registry is not available, only the timer retries.
                 () = self.board.passes().requested_after(pass), if !is_away => {}
                 // Another replica may hold what has ended here, or it is restarted.
-                Some(ended) = held.tasks.join_next_with_id() => held.forget(&ended),
+                Some(ended) = held.tasks.join_next_with_id() => held.remove(&ended),
             }
         }
     }
@@ -223,7 +223,7 @@ impl Replica {
             let unchanged = desired.remove(id).is_some_and(|desired| desired == running.binding);
             if !unchanged {
                 self.board.supersede(id);
-                running.tell(if removed.contains(id) { End::Removed } else { End::HandOver });
+                running.request_end(if removed.contains(id) { End::Removed } else { End::HandOver });
             }
         }
         for (id, binding) in desired {
@@ -235,7 +235,7 @@ impl Replica {
                 report: self.board.enter(&id),
             };
             let work = run(binding.clone(), handle);
-            let task = held.tasks.spawn(work_until_told(id.clone(), work, ended, self.board.clone()));
+            let task = held.tasks.spawn(run_until_stopped(id.clone(), work, ended, self.board.clone()));
             held.by_id.insert(id, Running { binding, end, task: task.id() });
         }
     }
@@ -243,14 +243,14 @@ impl Replica {
     /// Stops all bindings, and renews the leases of those that take long.
     async fn hand_over(&self, mut held: HeldBindings) {
         for running in held.by_id.values() {
-            running.tell(End::HandOver);
+            running.request_end(End::HandOver);
         }
         let mut renewals = tokio::time::interval_at(Instant::now() + held.renewal, held.renewal);
         renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 ended = held.tasks.join_next_with_id() => match ended {
-                    Some(ended) => held.forget(&ended),
+                    Some(ended) => held.remove(&ended),
                     None => break,
                 },
                 _ = renewals.tick() => {
@@ -273,27 +273,27 @@ impl Replica {
 }
 
 impl Running {
-    fn tell(&self, end: End) {
+    fn request_end(&self, end: End) {
         // The first reason counts.
         self.end.send_if_modified(|word| word.is_none().then(|| *word = Some(end)).is_some());
     }
 }
 
 impl HeldBindings {
-    fn forget_ended(&mut self) {
+    fn remove_ended(&mut self) {
         while let Some(ended) = self.tasks.try_join_next_with_id() {
-            self.forget(&ended);
+            self.remove(&ended);
         }
     }
 
-    fn forget(&mut self, ended: &Result<(task::Id, ()), JoinError>) {
+    fn remove(&mut self, ended: &Result<(task::Id, ()), JoinError>) {
         let task = ended.as_ref().map_or_else(JoinError::id, |(task, ())| *task);
         self.by_id.retain(|_, running| running.task != task);
     }
 }
 
 /// Runs `work` until it was told to stop. If it ends by itself, waits before it is restarted.
-async fn work_until_told(
+async fn run_until_stopped(
     id: String,
     work: impl Future<Output = ()>,
     end: watch::Receiver<Option<End>>,
@@ -310,7 +310,7 @@ async fn work_until_told(
     if end.borrow().is_none() {
         let report = board.enter(&id);
         report.retrying(problem);
-        let _ = tokio::time::timeout(RESTART_AFTER, told(end)).await;
+        let _ = tokio::time::timeout(RESTART_AFTER, stop_reason(end)).await;
     }
 }
 

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unavailable_is_told_from_failed_by_code() {
+    fn errors_are_classified_by_code() {
         for code in ["08006", "57P01", "53300", "55P03", "42P01"] {
             assert!(is_passing_postgres(code), "{code}");
         }

@@ -158,10 +158,10 @@ impl Started {
         let (board, stopping) = (replica.board(), CancellationToken::new());
         let following = Readiness::default().condition("registry");
         let (world, may_end) = (world.clone(), Arc::clone(&ends));
-        let task = tokio::spawn(replica.run(following, stopping.clone(), move |held, tenure| {
+        let task = tokio::spawn(replica.run(following, stopping.clone(), move |bound, held| {
             let (world, may_end) = (world.clone(), Arc::clone(&may_end));
             async move {
-                let params = held.binding.expect("a binding").params;
+                let params = bound.binding.expect("a binding").params;
                 let params: serde_json::Value = serde_json::from_str(&params).expect("JSON");
                 let topic = params["topic"].as_str().expect("a topic");
                 let _stay = world.enter(name, topic);
@@ -169,9 +169,9 @@ impl Started {
                 if topic == "ends" {
                     return;
                 }
-                tenure.leased().await;
-                tenure.report.connected();
-                let end = tenure.ended().await;
+                held.leased().await;
+                held.report.connected();
+                let end = held.ended().await;
                 world.seen.lock().ends.push((topic.to_owned(), end));
                 may_end.acquire().await.expect("the semaphore is open").forget();
             }

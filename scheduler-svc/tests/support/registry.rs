@@ -57,7 +57,7 @@ impl FakeRegistry {
         state.functions.push(function.clone());
         let change = Change { change: Some(Kind::FunctionPut(function)) };
         let (this, revision) = (self.clone(), state.revision);
-        move || this.tell(revision, change)
+        move || this.notify(revision, change)
     }
 
     /// Deletes the function with this id.
@@ -66,7 +66,7 @@ impl FakeRegistry {
         state.revision += 1;
         state.functions.retain(|known| known.id != id);
         let deleted = FunctionDeleted { id: id.into(), ..FunctionDeleted::default() };
-        self.tell(state.revision, Change { change: Some(Kind::FunctionDeleted(deleted)) })
+        self.notify(state.revision, Change { change: Some(Kind::FunctionDeleted(deleted)) })
     }
 
     /// Puts a script. Gives the revision.
@@ -76,7 +76,7 @@ impl FakeRegistry {
         state.revision += 1;
         state.scripts.retain(|known| known.name != name);
         state.scripts.push(script.clone());
-        self.tell(state.revision, Change { change: Some(Kind::ScriptPut(script)) })
+        self.notify(state.revision, Change { change: Some(Kind::ScriptPut(script)) })
     }
 
     /// Sets whether it fails to tell its revision.
@@ -84,7 +84,7 @@ impl FakeRegistry {
         self.state.lock().is_silent = is_silent;
     }
 
-    fn tell(&self, revision: u64, change: Change) -> u64 {
+    fn notify(&self, revision: u64, change: Change) -> u64 {
         let body = Some(Body::Changes(ChangeSet { changes: vec![change] }));
         let _ = self.changes.send(WatchResponse { revision, body });
         revision

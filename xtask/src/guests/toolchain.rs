@@ -50,7 +50,7 @@ impl Toolchain {
     /// Its `cargo`, set up to build reproducibly for the target.
     pub(super) fn cargo(&self) -> Command {
         let mut command = match self {
-            Self::Rustup => Command::new(workspace::cargo()),
+            Self::Rustup => workspace::cargo(),
             Self::Debian { linker } => {
                 let mut command = Command::new("/usr/bin/cargo");
                 // Else it would use rustup's compiler.

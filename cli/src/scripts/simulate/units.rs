@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn quantities_are_told_with_a_fitting_unit() {
+    fn quantities_have_a_fitting_unit() {
         let cases = [(0, "0s"), (1500, "1.5us"), (2_340_000, "2.3ms"), (61_500_000_000, "61.500s")];
         for (nanos, expected) in cases {
             assert_eq!(time(nanos), expected);

@@ -9,7 +9,7 @@ use crate::rest::error::ApiError;
 
 /// Errors with the same meaning in all operations.
 fn shared() -> [(StatusCode, ApiError); 8] {
-    let client_error = |reason, message| ApiError::told(Error::new(reason, message));
+    let client_error = |reason, message| ApiError::with_message_of(Error::new(reason, message));
     [
         (StatusCode::UNAUTHORIZED, ApiError::unauthorized()),
         (StatusCode::REQUEST_TIMEOUT, ApiError::request_timeout()),

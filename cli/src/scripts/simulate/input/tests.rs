@@ -39,7 +39,7 @@ fn workers_are_written_in_several_ways() {
 }
 
 #[test]
-fn wrong_workers_are_told_with_their_place() {
+fn invalid_workers_are_reported_with_their_position() {
     let cases = [
         ("", "expected"),
         ("a worker", "a list, by itself or as `data`"),
@@ -101,7 +101,7 @@ fn loads_are_written_in_several_ways() {
 }
 
 #[test]
-fn wrong_loads_are_told_with_their_place() {
+fn invalid_loads_are_reported_with_their_position() {
     let cases = [
         ("- {at: 1s}\n- {tag: t}", "entry 2: expected `at`, such as 1.5s, or `at_ns`"),
         ("- {at: 1s, at_ns: 1}", "entry 1: expected `at` or `at_ns`, not both"),
