@@ -119,14 +119,17 @@ async fn commit<C: Commit>(
     writes: Vec<C::Write>,
     callers: Vec<oneshot::Sender<Result<C::Outcome>>>,
 ) {
-    match commit_in_time(committer, &writes).await {
+    let committed = commit_in_time(committer, &writes).await;
+    if matches!(committed, Err(DatabaseError::Failed(_))) && writes.len() > 1 {
+        return commit_one_by_one(committer, writes, callers).await;
+    }
+    // First of all, since a caller may rely on what a write holds, such as reserved capacity, being released.
+    drop(writes);
+    match committed {
         Ok(outcomes) => {
             for (caller, outcome) in callers.into_iter().zip(outcomes) {
                 reply(caller, Ok(outcome));
             }
-        }
-        Err(DatabaseError::Failed(_)) if writes.len() > 1 => {
-            commit_one_by_one(committer, writes, callers).await
         }
         Err(error) => callers.into_iter().for_each(|caller| reply(caller, Err(error.clone()))),
     }
@@ -147,6 +150,7 @@ async fn commit_one_by_one<C: Commit>(
         if let Err(error @ (DatabaseError::Unavailable(_) | DatabaseError::Uncertain(_))) = &outcome {
             unavailable.get_or_insert_with(|| error.clone());
         }
+        drop(write);
         reply(caller, outcome);
     }
 }
@@ -269,6 +273,34 @@ mod tests {
         let away = "the database is not available: away";
         assert_eq!(outcomes(&gated, &writes).await, ["1", "the database failed: refused", away, away]);
         assert_eq!(gated.sizes(), [1, 4, 1, 1, 1], "the last one is not tried");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_write_is_released_before_its_caller_hears_of_it() {
+        /// Refuses groups of several.
+        struct Singly;
+
+        impl Commit for Singly {
+            type Write = Arc<()>;
+            type Outcome = ();
+
+            async fn commit(&self, writes: &[Arc<()>]) -> Result<Vec<()>> {
+                match writes {
+                    [_] => Ok(vec![()]),
+                    _ => Err(DatabaseError::Failed("several".into())),
+                }
+            }
+        }
+
+        for _ in 0..100 {
+            let group = GroupCommit::start(&Tasks::default(), Singly);
+            let write = || async {
+                let held = Arc::new(());
+                group.write(Arc::clone(&held)).await.expect("open").expect("committed");
+                assert_eq!(Arc::strong_count(&held), 1);
+            };
+            tokio::join!(write(), write(), write());
+        }
     }
 
     #[tokio::test]
