@@ -143,12 +143,8 @@ impl Maintain for Maintenance {
 impl Maintenance {
     /// Deletes delivered results that need not be remembered, in batches.
     async fn delete_settled(&self) -> Result<()> {
-        while self
-            .outbox
-            .delete_settled(now_ms().saturating_sub(self.remember_ms), self.remember_rows)
-            .await?
-            > 0
-        {}
+        let before_ms = now_ms().saturating_sub(self.remember_ms);
+        while self.outbox.delete_settled(before_ms, self.remember_rows).await? > 0 {}
         Ok(())
     }
 }

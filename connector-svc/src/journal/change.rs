@@ -82,7 +82,7 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    /// Whether an event is accepted with it, which its source does not send again.
+    /// Whether it accepts an event, and with it work that has to be finished.
     pub(super) fn accepts_event(&self) -> bool {
         matches!(self, Self::Begin { .. } | Self::Invalid { .. } | Self::Advance { .. })
     }

@@ -44,7 +44,6 @@ impl FromRequest<Rest> for Form {
 
     async fn from_request(request: Request, rest: &Rest) -> Result<Self, ApiError> {
         let headers = HeaderBudget::default();
-        headers.end();
         let request = request.map(|body| budgeted(body, headers.clone()));
         match Multipart::from_request(request, rest).await {
             Ok(parts) => Ok(Self { parts, names: HashSet::new(), headers }),

@@ -17,13 +17,7 @@ pub async fn running_invocations_finish(shape: Shape) {
     });
     gate.arrived(1).await;
     mesh.ask_to_stop();
-    wait::until("new requests are refused", Duration::from_secs(10), async || {
-        // Use a new client: the connection with the running invocation stays open.
-        let stranger = mesh.user();
-        let refused = stranger.try_send(stranger.request(http::Method::GET, "/v1/fn")).await;
-        refused.is_err().then_some(())
-    })
-    .await;
+    new_requests_are_refused(&mesh).await;
     assert!(!running.is_finished(), "the invocation was aborted");
     gate.open();
     let answer = running.await.expect("no panic").expect(200);
@@ -49,13 +43,19 @@ pub async fn a_second_signal_stops_at_once(shape: Shape) {
     });
     gate.arrived(1).await;
     mesh.ask_to_stop();
-    wait::until("it drains", Duration::from_secs(10), async || {
-        let stranger = mesh.user();
-        stranger.try_send(stranger.request(http::Method::GET, "/v1/fn")).await.is_err().then_some(())
-    })
-    .await;
+    new_requests_are_refused(&mesh).await;
     mesh.ask_to_stop();
     let status = mesh.ended().await;
     assert_eq!(status.code(), Some(128 + 15), "{status}");
     assert!(!running.await.expect("no panic"), "the invocation never ended");
+}
+
+async fn new_requests_are_refused(mesh: &Mesh) {
+    wait::until("new requests are refused", Duration::from_secs(10), async || {
+        // Use a new client: the connection with the running invocation stays open.
+        let stranger = mesh.user();
+        let refused = stranger.try_send(stranger.request(http::Method::GET, "/v1/fn")).await;
+        refused.is_err().then_some(())
+    })
+    .await;
 }

@@ -13,11 +13,17 @@ use futures::{Stream, StreamExt as _};
 pub(super) const MAX_HEADER_BYTES: usize = 16 << 10;
 
 /// How many bytes the parser may read before a part's header has to be complete. Clones share the number.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct HeaderBudget(Arc<AtomicUsize>);
 
-/// The parser reads a header.
+/// The budget while the parser reads no header.
 const UNLIMITED: usize = usize::MAX;
+
+impl Default for HeaderBudget {
+    fn default() -> Self {
+        Self(Arc::new(AtomicUsize::new(UNLIMITED)))
+    }
+}
 
 impl HeaderBudget {
     /// The parser begins to read a header.
