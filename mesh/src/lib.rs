@@ -30,6 +30,7 @@ pub mod dead_letters;
 pub mod deadline;
 pub mod endpoint;
 pub mod error;
+pub mod fair_limit;
 pub mod follow;
 #[cfg(feature = "database")]
 pub mod group_commit;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh::fair_limit::FairLimit;
 use mesh::health::{Condition, Readiness};
 use mesh::server::{Grpc, Service};
 use mesh::shutdown::Tasks;
@@ -62,15 +63,16 @@ impl App {
             Dispatcher::new(Arc::clone(&members), metrics.clone(), config.decisions_kept, config.random_seed);
 
         let running = TaskTracker::new();
-        let invocations = InvocationsHandler::new(
-            Arc::clone(&catalog),
-            Arc::clone(&revisions),
-            dispatcher.clone(),
-            Delivery::new(host.dialer.dial(&config.sink)?),
-            Duration::from_millis(config.max_invocation_ms),
-            running.clone(),
+        let invocations = InvocationsHandler {
+            catalog: Arc::clone(&catalog),
+            revisions: Arc::clone(&revisions),
+            dispatcher: dispatcher.clone(),
+            delivery: Delivery::new(host.dialer.dial(&config.sink)?),
+            permits: FairLimit::new(config.server.max_concurrent, config.max_percent_per_module),
+            max_duration: Duration::from_millis(config.max_invocation_ms),
+            running: running.clone(),
             metrics,
-        );
+        };
         let logs = LogsHandler::new(
             Arc::clone(&members),
             Arc::clone(&catalog),

@@ -22,6 +22,9 @@ pub struct Config {
     /// The longest time that an invocation may take with its retries, in milliseconds. The deadline of the
     /// caller and the limit of the function are usually shorter.
     pub max_invocation_ms: u64,
+    /// The most that the invocations of one module may use of `server.max_concurrent`, as a percentage; the rest is for
+    /// other modules. 100: no limit.
+    pub max_percent_per_module: u8,
     /// How many decisions are remembered, so that they can be explained.
     pub decisions_kept: usize,
     /// How many functions have metrics of their own: those that are invoked first. The others share the label
@@ -58,6 +61,7 @@ impl Default for Config {
             sink: Endpoint::loopback(4005),
             report_interval_ms: 1000,
             max_invocation_ms: 15 * 60 * 1000,
+            max_percent_per_module: 75,
             decisions_kept: 10_000,
             functions_in_metrics: 200,
             random_seed: None,
@@ -102,6 +106,10 @@ impl ServiceConfig for Config {
     fn validate(&self) -> Result<(), String> {
         if self.report_interval_ms == 0 {
             return Err("report_interval_ms: expected at least 1".into());
+        }
+        if !(1..=100).contains(&self.max_percent_per_module) {
+            let given = self.max_percent_per_module;
+            return Err(format!("max_percent_per_module: {given} is out of range; expected 1 to 100"));
         }
         if !(1..=1_000_000).contains(&self.decisions_kept) {
             return Err(format!(
@@ -169,6 +177,7 @@ mod tests {
     fn errors_name_the_key() {
         assert_invalid::<Config>(&[
             ("report_interval_ms: ", |c| c.report_interval_ms = 0),
+            ("max_percent_per_module: 0", |c| c.max_percent_per_module = 0),
             ("decisions_kept: 0", |c| c.decisions_kept = 0),
             ("functions_in_metrics: 100001 ", |c| c.functions_in_metrics = 100_001),
             ("prometheus_interval_ms: 99 ", |c| c.prometheus_interval_ms = 99),

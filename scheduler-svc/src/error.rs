@@ -6,6 +6,9 @@ use mesh::{Error, Reason};
 
 use crate::policy::Refusal;
 
+/// When the caller may retry if its module uses its share.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
 /// Why an invocation could not be scheduled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SchedulingError {
@@ -54,6 +57,11 @@ pub enum SchedulingError {
     /// The policy gives no worker.
     #[error("{}", refusal_words(*.0))]
     Refused(Refusal),
+    /// The module has as many running invocations as its share of this scheduler allows.
+    #[error(
+        "the module {0} uses its share of the scheduler: max_percent_per_module keeps the rest for other modules"
+    )]
+    ModuleShare(String),
     /// No decision with this id is remembered here.
     #[error("no decision {0}; a scheduler remembers its latest ones only")]
     DecisionNotFound(String),
@@ -74,6 +82,7 @@ pub enum SchedulingError {
 impl From<SchedulingError> for Error {
     fn from(error: SchedulingError) -> Self {
         let reason = match &error {
+            SchedulingError::ModuleShare(_) => return Self::overloaded(error.to_string(), RETRY_AFTER),
             SchedulingError::FunctionNotFound { .. } | SchedulingError::FunctionIdNotFound(_) => {
                 Reason::FunctionNotFound
             }

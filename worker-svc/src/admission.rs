@@ -1,19 +1,23 @@
-//! Admission control: as many invocations at once as configured, and none while the worker drains.
+//! Admission control: as many invocations at once as configured, shared fairly by modules, and none while the worker
+//! drains.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use mesh::metrics::show_permits;
+use mesh::fair_limit::{FairLimit, FairPermit, Refusal};
+use parking_lot::Mutex;
 use prometheus::Registry;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Config;
 use crate::error::Error;
 use crate::running::{InvocationKey, RunningGuard, RunningInvocations};
 
 /// Admits invocations. One that it refuses has not started.
 #[derive(Debug, Clone)]
 pub(crate) struct Admission {
-    permits: Arc<Semaphore>,
+    permits: FairLimit,
+    functions: FunctionLimit,
     running: RunningInvocations,
     draining: CancellationToken,
 }
@@ -22,31 +26,87 @@ pub(crate) struct Admission {
 #[derive(Debug)]
 pub(crate) struct Admitted {
     _running: RunningGuard,
-    _permit: OwnedSemaphorePermit,
+    _of_function: Option<FunctionPermit>,
+    _permit: FairPermit,
 }
 
 impl Admission {
-    /// Admits `max_concurrent` invocations at once, and counts them in `running`.
-    pub(crate) fn new(
-        max_concurrent: usize,
-        running: RunningInvocations,
-        draining: CancellationToken,
-    ) -> Self {
-        Self { permits: Arc::new(Semaphore::new(max_concurrent)), running, draining }
+    /// Admits as many invocations at once as `config` allows, and counts them in `running`.
+    pub(crate) fn new(config: &Config, running: RunningInvocations, draining: CancellationToken) -> Self {
+        Self {
+            permits: FairLimit::new(config.max_concurrent, config.max_percent_per_module),
+            functions: FunctionLimit { limit: config.max_concurrent_per_function, running: Arc::default() },
+            running,
+            draining,
+        }
     }
 
     /// Registers the metrics of its permits.
-    pub(crate) fn register_metrics(&self, registry: &Registry, max_concurrent: usize) {
-        show_permits(registry, "invocations", max_concurrent, &self.permits);
+    pub(crate) fn register_metrics(&self, registry: &Registry) {
+        self.permits.show(registry, "invocations");
     }
 
-    /// Admits an invocation with this key, unless the limit is reached.
-    pub(crate) fn admit(&self, key: InvocationKey, capacity_kb: u64) -> Result<Admitted, Error> {
+    /// Admits an invocation with this key of a function in `module`, unless a limit is reached.
+    pub(crate) fn admit(
+        &self,
+        key: InvocationKey,
+        module: &str,
+        function_id: &str,
+        capacity_kb: u64,
+    ) -> Result<Admitted, Error> {
         if self.draining.is_cancelled() {
             return Err(Error::Draining);
         }
-        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| Error::Overloaded)?;
-        Ok(Admitted { _running: self.running.begin(key, capacity_kb), _permit: permit })
+        let of_function = self.functions.acquire(function_id)?;
+        let permit = self.permits.try_acquire(module).map_err(|refusal| match refusal {
+            Refusal::Full => Error::Overloaded,
+            Refusal::Share => Error::ModuleShare(module.to_owned()),
+        })?;
+        let running = self.running.begin(key, capacity_kb);
+        Ok(Admitted { _running: running, _of_function: of_function, _permit: permit })
+    }
+}
+
+/// Limits the concurrency of each function.
+#[derive(Debug, Clone)]
+struct FunctionLimit {
+    /// 0: no limit.
+    limit: usize,
+    /// The running invocations, by the id of the function.
+    running: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+#[derive(Debug)]
+struct FunctionPermit {
+    limit: FunctionLimit,
+    function_id: String,
+}
+
+impl FunctionLimit {
+    /// A permit for the function, unless it has all that it gets; `None` without a limit.
+    fn acquire(&self, function_id: &str) -> Result<Option<FunctionPermit>, Error> {
+        if self.limit == 0 {
+            return Ok(None);
+        }
+        let mut running = self.running.lock();
+        let count = running.entry(function_id.to_owned()).or_default();
+        if *count == self.limit {
+            return Err(Error::FunctionConcurrency { limit: self.limit });
+        }
+        *count += 1;
+        Ok(Some(FunctionPermit { limit: self.clone(), function_id: function_id.to_owned() }))
+    }
+}
+
+impl Drop for FunctionPermit {
+    fn drop(&mut self) {
+        let mut running = self.limit.running.lock();
+        if let Some(count) = running.get_mut(&self.function_id) {
+            *count -= 1;
+            if *count == 0 {
+                running.remove(&self.function_id);
+            }
+        }
     }
 }
 
@@ -54,13 +114,22 @@ impl Admission {
 mod tests {
     use super::*;
 
+    fn admission(config: &Config) -> (Admission, RunningInvocations, CancellationToken) {
+        let (running, draining) = (RunningInvocations::default(), CancellationToken::new());
+        (Admission::new(config, running.clone(), draining.clone()), running, draining)
+    }
+
+    fn admit(admission: &Admission, module: &str, function_id: &str) -> Result<Admitted, Error> {
+        let key = InvocationKey { scheduler_id: "s".into(), tag: "t".into() };
+        admission.admit(key, module, function_id, 64)
+    }
+
     #[test]
     fn admits_up_to_the_limit_and_none_while_draining() {
-        let (running, draining) = (RunningInvocations::default(), CancellationToken::new());
-        let admission = Admission::new(1, running.clone(), draining.clone());
-        let admit = || admission.admit(InvocationKey { scheduler_id: "s".into(), tag: "t".into() }, 64);
-        let first = admit().expect("a free permit");
-        assert_eq!(admit().expect_err("full"), Error::Overloaded);
+        let config = Config { max_concurrent: 1, ..Config::default() };
+        let (admission, running, draining) = admission(&config);
+        let first = admit(&admission, "m", "f").expect("a free permit");
+        assert_eq!(admit(&admission, "m", "f").expect_err("full"), Error::Overloaded);
         assert_eq!(
             running.snapshot().first().map(|work| work.running),
             Some(1),
@@ -68,9 +137,29 @@ mod tests {
         );
         drop(first);
         assert_eq!(running.snapshot(), []);
-        drop(admit().expect("a free permit again"));
+        drop(admit(&admission, "m", "f").expect("a free permit again"));
         draining.cancel();
-        assert_eq!(admit().expect_err("draining"), Error::Draining);
+        assert_eq!(admit(&admission, "m", "f").expect_err("draining"), Error::Draining);
         assert_eq!(running.snapshot(), []);
+    }
+
+    #[test]
+    fn a_module_does_not_use_all_permits_and_a_function_no_more_than_its_limit() {
+        let config = Config { max_concurrent: 16, max_concurrent_per_function: 4, ..Config::default() };
+        let (admission, ..) = admission(&config);
+        let mut held = Vec::new();
+        let mut take = |function: &str| loop {
+            match admit(&admission, "busy", function) {
+                Ok(admitted) => held.push(admitted),
+                Err(error) => return (held.len(), error),
+            }
+        };
+        assert_eq!(take("a"), (4, Error::FunctionConcurrency { limit: 4 }));
+        assert_eq!(take("b"), (8, Error::FunctionConcurrency { limit: 4 }));
+        take("c");
+        assert_eq!(take("d"), (13, Error::ModuleShare("busy".into())));
+        drop(admit(&admission, "other", "e").expect("free for other modules"));
+        drop(held);
+        assert!(admission.functions.running.lock().is_empty());
     }
 }

@@ -67,8 +67,8 @@ impl App {
             memberships: Memberships::new(readiness.condition("scheduler")),
         };
 
-        let admission = Admission::new(config.max_concurrent, running, host.draining.clone());
-        admission.register_metrics(&host.metrics, config.max_concurrent);
+        let admission = Admission::new(&config, running, host.draining.clone());
+        admission.register_metrics(&host.metrics);
         let execution = ExecutionHandler { admission, runtime, limits: Limits::of_worker(&config), metrics };
         let execution = ExecutionServer::new(execution)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)

@@ -46,6 +46,11 @@ pub struct Config {
     pub cache_dir: PathBuf,
     /// The most invocations at once; more are refused as OVERLOADED.
     pub max_concurrent: usize,
+    /// The most invocations of one function at once; more are refused as OVERLOADED. 0: no limit.
+    pub max_concurrent_per_function: usize,
+    /// The most that one module may use of `max_concurrent`, as a percentage; the rest is for other modules. 100: no
+    /// limit.
+    pub max_percent_per_module: u8,
     /// Memory of one invocation in bytes: the default for functions, and the most.
     pub memory_bytes: u64,
     /// Wall-clock time of one invocation in milliseconds: the default and the most.
@@ -86,6 +91,8 @@ impl Default for Config {
             advertise: Advertise::ListenAddress,
             cache_dir: "./.funless/code-cache".into(),
             max_concurrent: 256,
+            max_concurrent_per_function: 0,
+            max_percent_per_module: 75,
             memory_bytes: 128 << 20,
             timeout_ms: 60_000,
             output_bytes: 6 << 20,
@@ -194,6 +201,7 @@ impl ServiceConfig for Config {
         let max_output_bytes = mesh::MAX_MESSAGE_BYTES as u64 - MESSAGE_OVERHEAD_BYTES;
         let ranges = [
             ("max_concurrent", self.max_concurrent as u64, 1, 10_000),
+            ("max_percent_per_module", self.max_percent_per_module.into(), 1, 100),
             ("memory_bytes", self.memory_bytes, PAGE, 4 << 30),
             ("timeout_ms", self.timeout_ms, 1, 24 * 3_600_000),
             ("output_bytes", self.output_bytes, 1, max_output_bytes),
@@ -255,6 +263,7 @@ mod tests {
             ("labels.zone: expected a line", |c| label(c, "zone", "a\nb")),
             ("schedulers:", |c| c.schedulers.clear()),
             ("max_concurrent: 0", |c| c.max_concurrent = 0),
+            ("max_percent_per_module: 101", |c| c.max_percent_per_module = 101),
             ("memory_bytes: 1 ", |c| c.memory_bytes = 1),
             ("output_bytes: 16777216", |c| c.output_bytes = 16 << 20),
             ("log_ring_bytes: 16777216", |c| c.log_ring_bytes = 16 << 20),

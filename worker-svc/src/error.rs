@@ -33,6 +33,12 @@ pub(crate) enum Error {
     CodeUnavailable(String),
     #[error("the worker runs as many invocations as its limit allows")]
     Overloaded,
+    #[error(
+        "the module {0} uses its share of the worker: max_percent_per_module keeps the rest for other modules"
+    )]
+    ModuleShare(String),
+    #[error("the function runs as often at once as max_concurrent_per_function allows: {limit}")]
+    FunctionConcurrency { limit: usize },
     #[error("the worker is draining")]
     Draining,
     #[error("{0}")]
@@ -54,7 +60,7 @@ impl Error {
             Self::CodeUnusable(_) => Reason::CodeUnusable,
             Self::CodeNotFound => Reason::CodeNotFound,
             Self::CodeUnavailable(_) | Self::Draining => Reason::Unavailable,
-            Self::Overloaded => Reason::Overloaded,
+            Self::Overloaded | Self::ModuleShare(_) | Self::FunctionConcurrency { .. } => Reason::Overloaded,
             Self::BadRequest(_) => Reason::BadRequest,
             Self::Internal(_) => Reason::Internal,
         }
@@ -72,7 +78,7 @@ impl Error {
             Self::TimeLimit { .. } | Self::CallersDeadline { .. } => "deadline_exceeded",
             Self::CodeUnusable(_) => "code_unusable",
             Self::CodeNotFound | Self::CodeUnavailable(_) => "code_unavailable",
-            Self::Overloaded => "overloaded",
+            Self::Overloaded | Self::ModuleShare(_) | Self::FunctionConcurrency { .. } => "overloaded",
             Self::Draining => "draining",
             Self::BadRequest(_) => "bad_request",
             Self::Internal(_) => "internal",
@@ -83,7 +89,9 @@ impl Error {
 impl From<Error> for mesh::Error {
     fn from(error: Error) -> Self {
         match &error {
-            Error::Overloaded => Self::overloaded(error.to_string(), RETRY_AFTER),
+            Error::Overloaded | Error::ModuleShare(_) | Error::FunctionConcurrency { .. } => {
+                Self::overloaded(error.to_string(), RETRY_AFTER)
+            }
             Error::Internal(context) => Self::internal(context),
             _ => Self::new(error.reason(), error.to_string()),
         }

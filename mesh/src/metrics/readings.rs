@@ -105,11 +105,18 @@ impl Collector for Readings {
 /// Registers gauges of the permits for `what`: those in use, and their limit.
 pub fn show_permits(registry: &Registry, what: &str, limit: usize, permits: &Arc<Semaphore>) {
     let permits = Arc::clone(permits);
+    show_usage(registry, what, limit, move || limit.saturating_sub(permits.available_permits()));
+}
+
+/// Like [`show_permits`], where `in_use` returns the number of permits in use.
+pub fn show_usage(
+    registry: &Registry,
+    what: &str,
+    limit: usize,
+    in_use: impl Fn() -> usize + Send + Sync + 'static,
+) {
     let labels = [("for", what)];
-    let help = "Permits in use.";
-    read_gauge(registry, "funless_permits_in_use", help, &labels, move || {
-        limit.saturating_sub(permits.available_permits()) as f64
-    });
+    read_gauge(registry, "funless_permits_in_use", "Permits in use.", &labels, move || in_use() as f64);
     let help = "The maximum number of permits in use; further requests are refused as OVERLOADED.";
     read_gauge(registry, "funless_permits_limit", help, &labels, move || limit as f64);
 }

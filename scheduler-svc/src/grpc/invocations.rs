@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mesh::deadline::Deadline;
+use mesh::fair_limit::FairLimit;
 use mesh::receipt::{self, Receipt, micros};
 use mesh::{Caller, Error, Reason};
 use proto::scheduler::v1::invocations_server::Invocations;
@@ -39,29 +40,20 @@ const NO_ARGS: Bytes = Bytes::from_static(b"{}");
 /// Runs functions.
 #[derive(Debug)]
 pub struct InvocationsHandler {
-    catalog: Arc<Catalog>,
-    revisions: Arc<Revisions>,
-    dispatcher: Dispatcher,
-    delivery: Delivery,
-    max_duration: Duration,
-    running: TaskTracker,
-    metrics: Metrics,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) revisions: Arc<Revisions>,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) delivery: Delivery,
+    /// How many invocations may run at once.
+    pub(crate) permits: FairLimit,
+    /// The longest time that an invocation may take.
+    pub(crate) max_duration: Duration,
+    /// Counts the running invocations.
+    pub(crate) running: TaskTracker,
+    pub(crate) metrics: Metrics,
 }
 
 impl InvocationsHandler {
-    /// Runs the functions in `catalog`, each for at most `max_duration`, and counts them in `running`.
-    pub fn new(
-        catalog: Arc<Catalog>,
-        revisions: Arc<Revisions>,
-        dispatcher: Dispatcher,
-        delivery: Delivery,
-        max_duration: Duration,
-        running: TaskTracker,
-        metrics: Metrics,
-    ) -> Self {
-        Self { catalog, revisions, dispatcher, delivery, max_duration, running, metrics }
-    }
-
     async fn invoke(
         &self,
         caller: Caller,
@@ -85,6 +77,10 @@ impl InvocationsHandler {
         };
         let mut invocation = self.look_up(&caller, &invoke)?;
         observed.set_function(&invocation.function);
+        // The limit of the port is the same, so these permits are never all in use.
+        let module = &invocation.function.module;
+        let permit = self.permits.try_acquire(module);
+        let _held = permit.map_err(|_| SchedulingError::ModuleShare(module.clone()))?;
         let dispatched = self.dispatch(&invocation, &invoke, &invocation_id, deadline, receipt).await;
         let response = match dispatched {
             // The function was updated or deleted after it was looked up. Nothing has run: look it up again.

@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::{join_all, select_all};
 use mesh::testing::eventually;
+use mesh::{Error, Reason};
+use proto::registry::v1::Function;
+use proto::scheduler::v1::InvokeRequest;
 use proto::scheduler::v1::invocations_client::InvocationsClient;
 
 use super::tagged;
-use crate::support::{Behaviour, Stage, invocation_of};
+use crate::support::{Behaviour, Stage, function, invocation_of, patient};
 
 const SCRIPT: &str = "\
 - t:
@@ -47,6 +50,36 @@ async fn a_limit_of_three_admits_no_fourth() {
         call.await.expect("no panic").expect("invoked");
     }
     assert_eq!((limited.most_at_once(), limited.received().len()), (3, 4));
+}
+
+#[tokio::test]
+async fn a_busy_module_leaves_places_for_others() {
+    let mut config = patient();
+    config.server.max_concurrent = 8;
+    let stage = Stage::start_with(config).await;
+    let worker = stage.worker("a", 1 << 20).await;
+    worker.behave(Behaviour::Hold);
+    stage.registry.put(function("f"));
+    let revision = stage.registry.put(Function { module: "other".into(), ..function("g") });
+    let invoke = |request| {
+        let channel = stage.channel.clone();
+        tokio::spawn(async move { InvocationsClient::new(channel).invoke(request).await })
+    };
+    // The worker's stream is a call, too.
+    let busy: Vec<_> = (0..6).map(|_| invoke(invocation_of("f", revision))).collect();
+    eventually("they run", || async { worker.running() == 6 }).await;
+    let refused =
+        invoke(invocation_of("f", revision)).await.expect("no panic").expect_err("its share is used");
+    let refused = Error::from(refused);
+    assert_eq!(refused.reason, Reason::Overloaded);
+    assert!(refused.message.contains("module _ uses its share"), "{refused}");
+    assert!(refused.not_started() && refused.retry_after.is_some());
+    let other = invoke(InvokeRequest { module: "other".into(), ..invocation_of("g", revision) });
+    eventually("the other module's runs", || async { worker.running() == 7 }).await;
+    worker.let_go(7);
+    for call in busy.into_iter().chain([other]) {
+        call.await.expect("no panic").expect("invoked");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

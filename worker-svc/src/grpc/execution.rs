@@ -70,7 +70,7 @@ impl ExecutionHandler {
     ) -> Result<Outcome, Error> {
         let key =
             InvocationKey { scheduler_id: take(&mut request.scheduler_id), tag: take(&mut request.tag) };
-        let admitted = self.admission.admit(key, request.capacity_kb);
+        let admitted = self.admission.admit(key, &request.module, &request.function_id, request.capacity_kb);
         let admitted = admitted.inspect_err(|error| self.metrics.refused(error))?;
         let mut recorder = self.metrics.start();
         let span = execute_span(&request);

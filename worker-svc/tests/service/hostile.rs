@@ -7,6 +7,7 @@ use mesh::Reason;
 use mesh::deadline::Deadline;
 use mesh::testing::eventually;
 use proto::registry::v1::Limits;
+use proto::worker::v1::ExecuteRequest;
 use proto::worker::v1::execution_client::ExecutionClient;
 use tokio::task::JoinSet;
 
@@ -110,7 +111,7 @@ async fn their_resources_are_freed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_spinning_guests_do_not_starve_the_others() {
-    let worker = Worker::start_with(|config| config.max_concurrent = 128).await;
+    let worker = Worker::start_with(|config| config.max_concurrent = 160).await;
     let limits = Limits { timeout_ms: 60_000, ..Limits::default() };
     let (spinning, good) = (with_limits(worker.request(&spin(), ""), limits), worker.request(&echo(), "1"));
     // With a real socket, everything runs on the runtime's two threads.
@@ -126,6 +127,25 @@ async fn many_spinning_guests_do_not_starve_the_others() {
         assert_eq!(outcome(client.execute(good.clone()).await), result("1"));
     }
     assert!(worker.running() >= 100.0, "forty calls were done while all were spinning");
+    spinners.shutdown().await;
+    eventually("all have stopped", || async { worker.running() == 0.0 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_module_leaves_places_for_others() {
+    let worker = Worker::start_with(|config| config.max_concurrent = 8).await;
+    let spinning = worker.request(&spin(), "");
+    let (mut spinners, mut client) = (JoinSet::new(), worker.client());
+    for running in 1..=7 {
+        let (mut client, spinning) = (client.clone(), spinning.clone());
+        spinners.spawn(async move { client.execute(spinning).await });
+        eventually("it runs", || async { worker.running() == f64::from(running) }).await;
+    }
+    let refused = outcome(client.execute(spinning).await).expect_err("its share is used");
+    assert_eq!(refused.reason, Reason::Overloaded);
+    assert!(refused.message.contains("module _ uses its share"), "{refused}");
+    let other = ExecuteRequest { module: "other".into(), ..worker.request(&echo(), "1") };
+    assert_eq!(outcome(client.execute(other).await), result("1"));
     spinners.shutdown().await;
     eventually("all have stopped", || async { worker.running() == 0.0 }).await;
 }
