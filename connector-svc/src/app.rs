@@ -46,6 +46,7 @@ impl App {
         let maintenance = DatabaseMaintenance { journal: journal.clone(), metrics: metrics.clone() };
         database::maintain(maintenance, &config.database_url, answers, &tasks).await?;
 
+        tasks.spawn(mesh::clock::follow());
         let registry = host.dialer.dial(&config.registry)?;
         tasks.spawn(keep_sweeping(journal.clone(), registry.clone()));
         let timeout = Duration::from_secs(config.invocation_timeout_s);
@@ -53,10 +54,12 @@ impl App {
         let replica = Replica::new(BindingRole::Event, registry.clone(), host.address.clone());
         let board = replica.board();
         let runner = Runner { journal: journal.clone(), invoker: invoker.clone(), metrics: metrics.clone() };
-        let (following, stopping) = (readiness.condition("registry"), tasks.stopping().clone());
+        let (following, holding) = (readiness.condition("registry"), readiness.condition("bindings"));
+        let stopping = tasks.stopping().clone();
         tasks.spawn_until_done(async move {
             let journal = runner.journal.clone();
-            replica.run(following, stopping, move |bound, held| runner.clone().run(bound, held)).await;
+            let run = move |bound, held| runner.clone().run(bound, held);
+            replica.run(following, holding, stopping, run).await;
             journal.close();
         });
 

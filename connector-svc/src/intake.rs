@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mesh::backoff::Backoff;
-use mesh::clock::now_ms;
+use mesh::clock::{ago_ms, now_ms};
 use mesh::group_commit::Closed;
 use mesh::telemetry::{self, TraceParent, Traced as _};
 use opentelemetry::trace::TraceContextExt as _;
@@ -437,8 +437,7 @@ impl Intake {
                 Ok(retry) => retry,
                 Err(reason) => return Ok(Outcome::Failed { reason, attempts: retries.attempts }),
             };
-            let age_ms = now_ms().saturating_sub(work.received_at_ms);
-            if age_ms.cast_unsigned() / 1000 >= shared.handling.max_age_s {
+            if work.received_at_ms <= ago_ms(Duration::from_secs(shared.handling.max_age_s)) {
                 let reason = format!("it waited for longer than max_age_s: {message}");
                 return Ok(Outcome::Failed { reason, attempts: retries.attempts });
             }

@@ -64,6 +64,7 @@ impl Missing {
 mod tests {
     use std::sync::Arc;
 
+    use futures::stream::Empty;
     use mesh::endpoint::Endpoint;
     use mesh::shutdown::Tasks;
     use parking_lot::Mutex;
@@ -85,10 +86,12 @@ mod tests {
 
     #[tonic::async_trait]
     impl Bindings for FakeRegistry {
+        type HoldBindingsStream = Empty<Result<HoldBindingsResponse, Status>>;
+
         async fn hold_bindings(
             &self,
             _: Request<HoldBindingsRequest>,
-        ) -> Result<Response<HoldBindingsResponse>, Status> {
+        ) -> Result<Response<Self::HoldBindingsStream>, Status> {
             Err(Status::unimplemented("there are no holders"))
         }
 

@@ -53,6 +53,7 @@ impl App {
             store,
             uploads,
             token_ttl_ms,
+            max_params_bytes_per_subject: config.max_params_bytes_per_subject.into(),
             binding_lease_ms: config.binding_lease_ms,
             unreadable_logged: Mutex::default(),
         });

@@ -1,7 +1,7 @@
 //! Bindings: the event sources and sinks of functions.
 
 use mesh::auth::REDACTED_GIVEN;
-use proto::registry::v1::{Binding, BindingList};
+use proto::registry::v1::{Binding, BindingList, Function};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -9,6 +9,7 @@ use crate::error::{RegistryError, Result};
 use crate::names;
 use crate::redaction::is_redacted;
 use crate::registry::Registry;
+use crate::store::Write;
 
 /// The maximum number of bindings that a function has in one role.
 const MAX_BINDINGS: usize = 32;
@@ -28,6 +29,24 @@ impl Registry {
             return Err(RegistryError::field(field, message));
         }
         Ok(bindings)
+    }
+
+    /// Refuses a write that gives the functions of one subject more parameters than connector and sink should hold for
+    /// it. Functions that services have created belong to no subject.
+    pub(crate) async fn refuse_too_many_params(&self, write: &Write, function: &Function) -> Result<()> {
+        if function.creator.is_empty() {
+            return Ok(());
+        }
+        let (bytes, most) =
+            (write.read().params_bytes_of(&function.creator).await?, self.max_params_bytes_per_subject);
+        if bytes <= most {
+            return Ok(());
+        }
+        let message = format!(
+            "the events and sinks of {}'s functions have {bytes} bytes of parameters together; the maximum is {most}",
+            function.creator
+        );
+        Err(RegistryError::field("params", message))
     }
 
     /// Like [`Self::accept_bindings`], for an optional list.

@@ -35,6 +35,9 @@ pub struct Config {
     /// The memory for all uploads in progress, in bytes. Uploads that would exceed it are refused with
     /// OVERLOADED.
     pub upload_memory_bytes: u32,
+    /// The parameters of all events and sinks of one subject's functions, in bytes, as they are stored: encrypted.
+    /// Connector and sink hold them in memory.
+    pub max_params_bytes_per_subject: u32,
     /// The number of revisions kept in the change log. A watcher that is further behind gets a snapshot.
     pub changes_kept: u32,
     /// The key that encrypts the stored parameters of events and sinks: 64 hexadecimal digits, such as the
@@ -61,6 +64,7 @@ impl Default for Config {
             token_ttl_s: 14 * 24 * 3600,
             max_code_bytes: 64 << 20,
             upload_memory_bytes: 256 << 20,
+            max_params_bytes_per_subject: 16 << 20,
             changes_kept: 10_000,
             encryption_key: None,
             former_encryption_keys: Vec::new(),
@@ -92,6 +96,7 @@ impl ServiceConfig for Config {
             ("database_connections", u64::from(self.database_connections)),
             ("token_ttl_s", self.token_ttl_s),
             ("max_code_bytes", u64::from(self.max_code_bytes)),
+            ("max_params_bytes_per_subject", u64::from(self.max_params_bytes_per_subject)),
             ("changes_kept", u64::from(self.changes_kept)),
         ];
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {

@@ -52,6 +52,7 @@ impl Registry {
             ..Function::default()
         };
         let function = write.insert_function(function, bindings).await?;
+        self.refuse_too_many_params(&write, &function).await?;
         Ok((function, write.commit().await?))
     }
 
@@ -109,7 +110,11 @@ impl Registry {
             write.insert_code(&upload.code, &upload.bytes).await?;
             function.code = Some(upload.code);
         }
+        let has_bindings = bindings.events.is_some() || bindings.sinks.is_some();
         let function = write.update_function(function, &former_code, bindings).await?;
+        if has_bindings {
+            self.refuse_too_many_params(&write, &function).await?;
+        }
         Ok((function, write.commit().await?))
     }
 

@@ -15,6 +15,8 @@ pub(crate) struct Registry {
     pub(crate) uploads: Uploads,
     /// How long issued tokens are valid, in milliseconds.
     pub(crate) token_ttl_ms: i64,
+    /// The most bytes of stored parameters of one subject's functions.
+    pub(crate) max_params_bytes_per_subject: u64,
     /// How long leases of bindings last, in milliseconds.
     pub(crate) binding_lease_ms: u32,
     /// The ids of unreadable bindings that have been logged.

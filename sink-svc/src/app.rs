@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh::bindings::{Lookup, Replica};
-use mesh::clock::now_ms;
+use mesh::clock::ago_ms;
 use mesh::database::{self, DatabaseError, Maintain};
 use mesh::health::Readiness;
 use mesh::server::{Grpc, Service};
@@ -50,10 +50,10 @@ impl App {
         tasks.spawn(removed.keep_dead_lettering(registry.clone()));
         tasks.spawn_until_done({
             let (outbox, stopping) = (outbox.clone(), tasks.stopping().clone());
-            let following = readiness.condition("registry");
+            let (following, holding) = (readiness.condition("registry"), readiness.condition("bindings"));
             async move {
                 let run = |binding, held| Arc::clone(&context).run(binding, held);
-                replica.run(following, stopping, run).await;
+                replica.run(following, holding, stopping, run).await;
                 outbox.close();
             }
         });
@@ -99,7 +99,7 @@ async fn open_outbox(
     let maintenance = Maintenance {
         outbox: outbox.clone(),
         metrics: metrics.clone(),
-        remember_ms: signed(config.remember_delivered_s).saturating_mul(1000),
+        remember: Duration::from_secs(config.remember_delivered_s),
         remember_rows: signed(config.remember_delivered_rows),
     };
     database::maintain(maintenance, &config.database_url, readiness.condition("database"), tasks).await?;
@@ -110,8 +110,8 @@ async fn open_outbox(
 struct Maintenance {
     outbox: Outbox,
     metrics: Metrics,
-    /// How long delivered results are remembered, in milliseconds.
-    remember_ms: i64,
+    /// How long delivered results are remembered.
+    remember: Duration,
     /// The maximum number of delivered results that are remembered.
     remember_rows: i64,
 }
@@ -143,7 +143,7 @@ impl Maintain for Maintenance {
 impl Maintenance {
     /// Deletes delivered results that need not be remembered, in batches.
     async fn delete_settled(&self) -> Result<()> {
-        let before_ms = now_ms().saturating_sub(self.remember_ms);
+        let before_ms = ago_ms(self.remember);
         while self.outbox.delete_settled(before_ms, self.remember_rows).await? > 0 {}
         Ok(())
     }

@@ -70,6 +70,8 @@ pub(crate) enum Change {
     Clear(Vec<Uuid>),
     /// Sets the binding's cursor, unless it is set.
     SetCursor(i64),
+    /// Moves the cursor without an event, if it is at `from`.
+    MoveCursor { epoch: u64, from: i64, to: i64 },
     /// Moves the cursor and begins the event that goes with it, if the cursor is at `from`; otherwise a later
     /// holder has moved it, and nothing is found.
     Advance { epoch: u64, from: i64, to: i64, entry: Entry },

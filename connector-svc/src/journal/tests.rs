@@ -263,6 +263,10 @@ async fn one_of_two_replicas_moves_the_cursor(database: Database) {
     assert_eq!(write(&journal, advance(&second)).await, 0);
     assert_eq!(write(&journal, advance(&first)).await, 1, "its answer was lost");
     assert_eq!(journal.cursor("b").await.expect("read"), Some(9));
+    for (epoch, from, to, moved) in [(1, 5, 7, 0), (2, 9, 7, 0), (1, 9, 7, 1)] {
+        assert_eq!(write(&journal, Change::MoveCursor { epoch, from, to }).await, moved, "{from} to {to}");
+    }
+    assert_eq!(journal.cursor("b").await.expect("read"), Some(7));
     assert_eq!(journal.entries("b").await.expect("read"), [first]);
     assert_eq!(counts(&journal).await.received, 1);
 }

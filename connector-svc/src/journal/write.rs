@@ -186,7 +186,10 @@ impl BindingWriter<'_> {
                 return Ok(lost.cast_unsigned());
             }
             Change::SetCursor(value) => self.set_cursor(*value).await?,
-            Change::Advance { epoch: of, .. } if *of != epoch => return Ok(0),
+            Change::Advance { epoch: of, .. } | Change::MoveCursor { epoch: of, .. } if *of != epoch => {
+                return Ok(0);
+            }
+            Change::MoveCursor { from, to, .. } => return self.move_cursor(*from, *to).await,
             Change::Advance { from, to, entry, .. } => {
                 return self.advance(*from, *to, entry, counts).await;
             }
@@ -314,14 +317,19 @@ impl BindingWriter<'_> {
         Ok(())
     }
 
-    async fn advance(&self, from: i64, to: i64, entry: &Entry, counts: &mut Counts) -> Result<u64> {
+    /// Returns 0 if the cursor is not at `from`.
+    async fn move_cursor(&self, from: i64, to: i64) -> Result<u64> {
         let moved = cursor::Entity::update_many()
             .col_expr(cursor::Column::Value, Expr::value(to))
             .filter(cursor::Column::BindingId.eq(self.binding_id))
             .filter(cursor::Column::Value.eq(from))
             .exec(self.transaction)
             .await?;
-        if moved.rows_affected > 0 {
+        Ok(moved.rows_affected)
+    }
+
+    async fn advance(&self, from: i64, to: i64, entry: &Entry, counts: &mut Counts) -> Result<u64> {
+        if self.move_cursor(from, to).await? > 0 {
             counts.received += self.insert(&[entry], None).await?;
             return Ok(1);
         }

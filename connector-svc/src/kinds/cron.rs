@@ -32,8 +32,10 @@ use crate::trace::Origin;
 /// A firing is missed when no replica was running for this long after its time. It is longer than a takeover by
 /// another replica takes.
 const LATE: SignedDuration = SignedDuration::from_secs(15);
-/// The machine's clock may be changed during the wait.
-const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// How far the cursor may lie in the future: replicas on several machines have clocks of their own.
+const MAX_AHEAD: SignedDuration = SignedDuration::from_secs(60);
+/// The sleep of a schedule that has no later time.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 /// When to fire.
 #[derive(Debug, Clone)]
@@ -207,7 +209,7 @@ async fn fire(params: &Params, intake: &Intake) -> Result<(Entry, Span), Abandon
     let mut begun = None;
     loop {
         let last = cursor(intake).await?;
-        let at = due(params, last).await;
+        let Some(at) = due(params, last).await else { continue };
         let span = begun.get_or_insert_with(|| intake.event_span(None));
         let key = format!("at:{}", at.as_millisecond());
         let entry = Entry {
@@ -244,27 +246,52 @@ fn begin(entry: Entry, span: &Span, at: Timestamp) -> (Entry, Span) {
 }
 
 /// The time of the last firing; for a new binding, the time when it began.
+///
+/// A time in the future was written while the clock was wrong. The schedule would stand still until then, so the cursor
+/// is set back. What fires again at the same time is the same invocation.
 async fn cursor(intake: &Intake) -> Result<Timestamp, Abandoned> {
     let mut cursor = intake.cursor().await;
     if cursor.is_none() {
         intake.write(Change::SetCursor(now_ms())).await?;
         cursor = intake.cursor().await;
     }
+    let at = cursor.and_then(|at| Timestamp::from_millisecond(at).ok()).ok_or(Abandoned)?;
+    let now = Timestamp::now();
+    if !is_ahead(at, now) {
+        return Ok(at);
+    }
+    tracing::warn!(
+        binding = intake.binding_id(),
+        last = %at,
+        "the clock was set back: the last firing lies in the future, and the schedule goes on from now"
+    );
+    let (from, to) = (at.as_millisecond(), now.as_millisecond());
+    intake.write(Change::MoveCursor { epoch: intake.epoch(), from, to }).await?;
+    let cursor = intake.cursor().await;
     cursor.and_then(|at| Timestamp::from_millisecond(at).ok()).ok_or(Abandoned)
 }
 
-/// Waits for the first firing after `last` that is not missed. If the wait took longer than planned, as on a
-/// machine that was suspended, that may be a later one.
-async fn due(params: &Params, last: Timestamp) -> Timestamp {
+/// Whether the last firing lies in the future.
+fn is_ahead(last: Timestamp, now: Timestamp) -> bool {
+    last.duration_since(now) > MAX_AHEAD
+}
+
+/// Waits for the first firing after `last` that is not missed. If the wait took longer than planned, that may be a
+/// later one. Returns `None` when the clock is set.
+async fn due(params: &Params, last: Timestamp) -> Option<Timestamp> {
+    let mut clock = mesh::clock::changes();
     loop {
         let now = Timestamp::now();
         let wait = match params.schedule.next_firing(now, last, params.missed) {
-            Some(at) if at <= now => return at,
+            Some(at) if at <= now => return Some(at),
             Some(at) => Duration::try_from(at.duration_since(now)).unwrap_or_default(),
             // There is no later time.
             None => LONGEST_SLEEP,
         };
-        tokio::time::sleep(wait.min(LONGEST_SLEEP)).await;
+        tokio::select! {
+            () = tokio::time::sleep(wait.min(LONGEST_SLEEP)) => {}
+            _ = clock.changed() => return None,
+        }
     }
 }
 
@@ -320,6 +347,15 @@ mod tests {
             checked += 1;
         }
         assert_eq!(checked, 16);
+    }
+
+    #[test]
+    fn a_last_firing_in_the_future_is_noticed() {
+        let now: Timestamp = "2024-05-01T12:00:00Z".parse().expect("a time");
+        for (ahead_s, expected) in [(-3600, false), (0, false), (60, false), (61, true), (30 * 86_400, true)]
+        {
+            assert_eq!(is_ahead(now + SignedDuration::from_secs(ahead_s), now), expected, "{ahead_s} s");
+        }
     }
 
     #[test]

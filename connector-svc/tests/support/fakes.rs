@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures::Stream;
+use futures::stream::BoxStream;
 use mesh::{Caller, Error};
 use parking_lot::Mutex;
 use proto::registry::v1::bindings_server::{Bindings, BindingsServer};
@@ -131,10 +132,12 @@ impl Watch for FakeRegistry {
 
 #[tonic::async_trait]
 impl Bindings for FakeRegistry {
+    type HoldBindingsStream = BoxStream<'static, Result<HoldBindingsResponse, Status>>;
+
     async fn hold_bindings(
         &self,
         request: Request<HoldBindingsRequest>,
-    ) -> Result<Response<HoldBindingsResponse>, Status> {
+    ) -> Result<Response<Self::HoldBindingsStream>, Status> {
         let request = request.into_inner();
         let mut state = self.state.lock();
         if state.is_away {
@@ -150,7 +153,8 @@ impl Bindings for FakeRegistry {
             state.holders.insert(id_of(bound).to_owned(), request.address.clone());
         }
         let revision = state.revision;
-        Ok(Response::new(HoldBindingsResponse { bindings, removed, lease_ms: 2000, revision }))
+        let share = HoldBindingsResponse { bindings, removed, lease_ms: 2000, revision };
+        Ok(Response::new(Box::pin(once(Ok(share)))))
     }
 
     async fn release_bindings(

@@ -12,5 +12,5 @@ mod status;
 
 pub use self::lookup::{Lookup, Question, forward};
 pub use self::params::{BindingParams, refuse_redacted};
-pub use self::replica::{End, HeldBinding, Replica, find_existing, find_holders};
+pub use self::replica::{End, HeldBinding, Replica, find_existing, find_holders, share_of};
 pub use self::status::{Report, StatusBoard};

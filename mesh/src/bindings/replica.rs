@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
+use futures::{FutureExt as _, Stream, StreamExt as _};
 use proto::registry::v1::bindings_client::BindingsClient;
 use proto::registry::v1::{
     BindingRole, FindHoldersRequest, FunctionBinding, HoldBindingsRequest, HoldBindingsResponse,
@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use uuid::Uuid;
 
 use super::status::{Report, StatusBoard};
@@ -23,7 +24,7 @@ use crate::backoff::Backoff;
 use crate::channel::Channel;
 use crate::deadline::Deadline;
 use crate::endpoint::Endpoint;
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::follow;
 use crate::health::Condition;
 
@@ -123,10 +124,11 @@ impl Replica {
 
     /// Runs each assigned binding with `run`, which must end soon after [`HeldBinding::ended`]; one that ends earlier is
     /// restarted. When `stopping` is cancelled, the bindings are released. `following` holds while the registry is
-    /// reachable.
+    /// reachable, `holding` while it assigns bindings to this replica, or did before it became unreachable.
     pub async fn run<F>(
         self,
         following: Condition,
+        holding: Condition,
         stopping: CancellationToken,
         run: impl Fn(FunctionBinding, HeldBinding) -> F + Send + Sync,
     ) where
@@ -137,7 +139,7 @@ impl Replica {
         let follow = follow::follow(self.registry.clone(), following, move |_| changed.notify_one());
         let mut held = HeldBindings { tasks: JoinSet::new(), by_id: HashMap::new(), renewal: FIRST_RENEWAL };
         let reconcile = async {
-            tokio::join!(follow, self.reconcile(&mut held, &poke, &run));
+            tokio::join!(follow, self.reconcile(&mut held, &holding, &poke, &run));
         };
         stopping.run_until_cancelled(reconcile).await;
         self.hand_over(held).await;
@@ -146,6 +148,7 @@ impl Replica {
     async fn reconcile<F>(
         &self,
         held: &mut HeldBindings,
+        holding: &Condition,
         poke: &Notify,
         run: &(impl Fn(FunctionBinding, HeldBinding) -> F + Send + Sync),
     ) where
@@ -160,11 +163,19 @@ impl Replica {
             if outcome.is_err() != is_away {
                 is_away = !is_away;
                 match &outcome {
-                    Ok(_) => tracing::info!("the registry is available again"),
+                    Ok(_) => tracing::info!("the registry assigns bindings again"),
+                    Err(error) if is_outage(error) => {
+                        tracing::warn!(%error, "the registry is not available; bindings keep running");
+                    }
                     Err(error) => {
-                        tracing::warn!(%error, "the registry is not available; bindings keep running")
+                        tracing::error!(%error, "the registry does not assign bindings; new ones do not start");
                     }
                 }
+            }
+            match &outcome {
+                Ok(_) => holding.set(true),
+                Err(error) if is_outage(error) => {}
+                Err(_) => holding.set(false),
             }
             let wait = match outcome {
                 Ok(share) => {
@@ -195,9 +206,12 @@ impl Replica {
             running: held.by_id.keys().cloned().collect(),
             stopping,
         };
-        let asked = Instant::now();
-        let request = Deadline::after(CALL_TIMEOUT).attach(request);
-        let share = self.client().hold_bindings(request).await?.into_inner();
+        let (asked, deadline) = (Instant::now(), Deadline::after(CALL_TIMEOUT));
+        let request = deadline.attach(request);
+        let share = async { share_of(self.client().hold_bindings(request).await?.into_inner()).await };
+        let share = tokio::time::timeout_at(deadline.instant(), share).await;
+        let too_late = |_| Error::new(Reason::DeadlineExceeded, "the registry did not answer in time");
+        let share = share.map_err(too_late)??;
         let lease = Duration::from_millis(share.lease_ms.into());
         self.lease_ends.send_replace(asked + lease);
         held.renewal = (lease / RENEWALS).max(SHORTEST_RENEWAL);
@@ -272,6 +286,11 @@ impl Replica {
     }
 }
 
+/// Whether the registry could not be asked.
+fn is_outage(error: &Error) -> bool {
+    matches!(error.reason, Reason::Unavailable | Reason::ConnectionLost | Reason::DeadlineExceeded)
+}
+
 impl Running {
     fn request_end(&self, end: End) {
         // The first reason counts.
@@ -312,6 +331,20 @@ async fn run_until_stopped(
         report.retrying(problem);
         let _ = tokio::time::timeout(RESTART_AFTER, stop_reason(end)).await;
     }
+}
+
+/// Puts the parts of a share together.
+pub async fn share_of(
+    mut parts: impl Stream<Item = Result<HoldBindingsResponse, Status>> + Unpin,
+) -> Result<HoldBindingsResponse, Status> {
+    let mut share = HoldBindingsResponse::default();
+    while let Some(part) = parts.next().await {
+        let HoldBindingsResponse { bindings, removed, lease_ms, revision } = part?;
+        share.bindings.extend(bindings);
+        share.removed.extend(removed);
+        (share.lease_ms, share.revision) = (lease_ms, revision);
+    }
+    Ok(share)
 }
 
 fn client(registry: &Channel) -> BindingsClient<Channel> {

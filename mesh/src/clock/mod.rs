@@ -1,6 +1,10 @@
 //! The time of day, and how clients read it.
 
+mod steps;
+
 use std::time::{SystemTime, UNIX_EPOCH};
+
+pub use self::steps::{ago_ms, changes, follow};
 
 /// Unix time in milliseconds.
 pub fn now_ms() -> i64 {

@@ -1,6 +1,9 @@
 //! `funless.registry.v1.Bindings`.
 
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
 use mesh::Caller;
+use prost::Message as _;
 use proto::registry::v1::bindings_server::Bindings;
 use proto::registry::v1::{
     FindHoldersRequest, FindHoldersResponse, HoldBindingsRequest, HoldBindingsResponse,
@@ -10,15 +13,20 @@ use tonic::{Request, Response, Status};
 
 use super::Handler;
 
+/// The approximate maximum size of the bindings in one part of a share. A single one may be larger.
+const MAX_PART_BYTES: usize = 1 << 20;
+
 #[tonic::async_trait]
 impl Bindings for Handler {
+    type HoldBindingsStream = BoxStream<'static, Result<HoldBindingsResponse, Status>>;
+
     async fn hold_bindings(
         &self,
         request: Request<HoldBindingsRequest>,
-    ) -> Result<Response<HoldBindingsResponse>, Status> {
+    ) -> Result<Response<Self::HoldBindingsStream>, Status> {
         let caller = Caller::of(&request);
-        let held = self.registry.hold_bindings(&caller, request.into_inner()).await?;
-        Ok(Response::new(held))
+        let share = self.registry.hold_bindings(&caller, request.into_inner()).await?;
+        Ok(Response::new(stream::iter(split(share)).map(Ok).boxed()))
     }
 
     async fn release_bindings(
@@ -38,5 +46,58 @@ impl Bindings for Handler {
         let caller = Caller::of(&request);
         let FindHoldersRequest { ids } = request.into_inner();
         Ok(Response::new(self.registry.find_holders(&caller, &ids).await?))
+    }
+}
+
+/// Splits a share into parts that fit into messages.
+fn split(mut share: HoldBindingsResponse) -> Vec<HoldBindingsResponse> {
+    let (lease_ms, revision) = (share.lease_ms, share.revision);
+    let bindings = std::mem::take(&mut share.bindings);
+    let (mut parts, mut bytes) = (vec![share], 0);
+    for binding in bindings {
+        let size = binding.encoded_len();
+        if bytes > 0 && bytes + size > MAX_PART_BYTES {
+            parts.push(HoldBindingsResponse { lease_ms, revision, ..HoldBindingsResponse::default() });
+            bytes = 0;
+        }
+        bytes += size;
+        if let Some(part) = parts.last_mut() {
+            part.bindings.push(binding);
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::registry::v1::{Binding, FunctionBinding};
+
+    use super::*;
+
+    #[test]
+    fn a_large_share_is_split() {
+        let bound = |size: usize| {
+            let binding = Binding { params: "x".repeat(size), ..Binding::default() };
+            FunctionBinding { binding: Some(binding), ..FunctionBinding::default() }
+        };
+        let share = |sizes: &[usize]| HoldBindingsResponse {
+            bindings: sizes.iter().map(|size| bound(*size)).collect(),
+            removed: vec!["gone".into()],
+            lease_ms: 6000,
+            revision: 7,
+        };
+        let (half, whole) = (MAX_PART_BYTES / 2, MAX_PART_BYTES);
+        for (sizes, expected) in [
+            (vec![], vec![0]),
+            (vec![1, 1], vec![2]),
+            (vec![half, half], vec![1, 1]),
+            (vec![half, half - 100, 200], vec![2, 1]),
+            (vec![whole, 1, whole + 1], vec![1, 1, 1]),
+        ] {
+            let parts = split(share(&sizes));
+            assert_eq!(parts.iter().map(|part| part.bindings.len()).collect::<Vec<_>>(), expected);
+            assert!(parts.iter().all(|part| (part.lease_ms, part.revision) == (6000, 7)));
+            assert_eq!(parts.iter().flat_map(|part| &part.removed).count(), 1);
+        }
     }
 }

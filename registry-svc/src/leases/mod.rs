@@ -79,7 +79,14 @@ impl Registry {
             stopping: request.stopping,
             expires_at_ms: write.now_ms + lease_ms,
         };
-        let known = write.holders().await?;
+        let mut known = write.holders().await?;
+        for other in &mut known {
+            // Written while the clock was wrong. Who is alive renews it in time.
+            if other.expires_at_ms > own.expires_at_ms {
+                other.expires_at_ms = own.expires_at_ms;
+                write.put_holder(other).await?;
+            }
+        }
         let former = known.iter().find(|known| known.name == own.name);
         let starts = former.is_none() && request.running.is_empty();
         let mut alive = Vec::new();

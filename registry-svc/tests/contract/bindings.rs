@@ -1,5 +1,6 @@
 //! Events and sinks of functions.
 
+use futures::stream;
 use mesh::{Caller, Reason};
 use proto::registry::v1::{
     Binding, BindingList, BindingRole, CreateFunctionSpec, Function, GetFunctionRequest, HoldBindingsRequest,
@@ -8,10 +9,13 @@ use proto::registry::v1::{
 use registry_svc::Config;
 use tonic::Request;
 
-use crate::support::{Database, Registry, binding, config, contract, reason, refused, spec, wasm};
+use crate::support::{
+    Database, Registry, as_subject, binding, config, contract, create_parts, reason, refused, spec, wasm,
+};
 
 contract!(
     secrets_are_for_services,
+    the_parameters_of_a_subject_are_limited,
     redacted_secrets_are_refused,
     an_unchanged_binding_keeps_its_id,
     bindings_need_an_encryption_key,
@@ -61,7 +65,7 @@ async fn secrets_are_for_services(database: Database) {
 
     let mut bindings = registry.bindings();
     for (role, expected) in [(BindingRole::Event, &function.events), (BindingRole::Sink, &function.sinks)] {
-        let held = bindings.hold_bindings(hold(role)).await.expect("bindings").into_inner();
+        let held = registry.hold(hold(role)).await.expect("bindings");
         assert_eq!(held.revision, created.revision);
         let [held] = &held.bindings[..] else { panic!("expected one binding: {held:?}") };
         assert_eq!((&*held.module, &*held.function, &held.function_id), ("_", "f", &function.id));
@@ -77,6 +81,25 @@ async fn secrets_are_for_services(database: Database) {
         let request = user.attach(Request::new(hold(BindingRole::Sink)));
         assert_eq!(reason(bindings.hold_bindings(request).await), Reason::PermissionDenied);
     }
+}
+
+async fn the_parameters_of_a_subject_are_limited(database: Database) {
+    let config = Config { max_params_bytes_per_subject: 2000, ..config(&database) };
+    let registry = Registry::start_as(config).await;
+    let params = format!(r#"{{"topic":"{}"}}"#, "t".repeat(500));
+    let create = async |name: &str, count: usize| {
+        let spec = CreateFunctionSpec { events: vec![binding("mqtt", &params); count], ..spec("_", name) };
+        let parts = stream::iter(create_parts(spec, &wasm("1")));
+        registry.functions().create_function(as_subject("ann", parts)).await
+    };
+    create("small", 1).await.expect("created");
+    let refused = refused(create("large", 3).await);
+    let [(field, message)] = &refused[..] else { panic!("expected one field: {refused:?}") };
+    assert_eq!(field, "params");
+    assert!(message.contains("of ann's functions") && message.contains("the maximum is 2000"), "{message}");
+    create("second", 1).await.expect("nothing of what was refused is left");
+    let spec = CreateFunctionSpec { events: vec![binding("mqtt", &params); 5], ..spec("_", "shared") };
+    registry.create(spec, &wasm("1")).await.expect("services are not limited");
 }
 
 async fn redacted_secrets_are_refused(database: Database) {

@@ -33,7 +33,7 @@ async fn hold(registry: &Registry, running: &[&str]) -> HoldBindingsResponse {
         running: running.iter().map(|&id| id.to_owned()).collect(),
         stopping: false,
     };
-    registry.bindings().hold_bindings(request).await.expect("held").into_inner()
+    registry.hold(request).await.expect("held")
 }
 
 /// The parameters of the held bindings.

@@ -156,9 +156,10 @@ impl Started {
     fn start_with(name: &'static str, registry: &Served, world: &World, ends: Arc<Semaphore>) -> Self {
         let replica = Replica::new(BindingRole::Event, registry.dial(), Endpoint::Local(name.into()));
         let (board, stopping) = (replica.board(), CancellationToken::new());
-        let following = Readiness::default().condition("registry");
+        let readiness = Readiness::default();
+        let (following, holding) = (readiness.condition("registry"), readiness.condition("bindings"));
         let (world, may_end) = (world.clone(), Arc::clone(&ends));
-        let task = tokio::spawn(replica.run(following, stopping.clone(), move |bound, held| {
+        let task = tokio::spawn(replica.run(following, holding, stopping.clone(), move |bound, held| {
             let (world, may_end) = (world.clone(), Arc::clone(&may_end));
             async move {
                 let params = bound.binding.expect("a binding").params;

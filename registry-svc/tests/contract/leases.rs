@@ -17,9 +17,11 @@ use crate::support::{Database, Registry, binding, config, contract, reason, refu
 
 contract!(
     a_single_holder_gets_all_bindings_at_once,
+    more_bindings_than_fit_into_a_message_are_held,
     two_holders_share_the_bindings,
     concurrent_holders_share_through_several_registries,
     a_dead_holder_loses_its_leases_when_they_expire,
+    leases_that_a_wrong_clock_has_set_end_in_time,
     a_restarted_holder_gets_its_leases_back_at_once,
     a_stopping_holder_gives_up_stopped_bindings,
     released_leases_are_free,
@@ -48,7 +50,7 @@ impl Holder {
 
     /// Calls and applies the response immediately. Returns the number of running bindings.
     async fn call(&mut self, registry: &Registry) -> usize {
-        let held = registry.bindings().hold_bindings(self.request.clone()).await.expect("held").into_inner();
+        let held = registry.hold(self.request.clone()).await.expect("held");
         let ids = held.bindings.into_iter().map(|held| held.binding.expect("a binding").id);
         self.request.running = ids.collect();
         self.removed = held.removed;
@@ -113,6 +115,19 @@ async fn a_single_holder_gets_all_bindings_at_once(database: Database) {
     assert_eq!(holder.call(&registry).await, 5);
 }
 
+async fn more_bindings_than_fit_into_a_message_are_held(database: Database) {
+    const PER_FUNCTION: usize = 32;
+    let registry = Registry::start(&database).await;
+    let large = format!(r#"{{"topic":"t","args":"{}"}}"#, "x".repeat(60_000));
+    let functions = mesh::MAX_MESSAGE_BYTES / (PER_FUNCTION * large.len()) + 1;
+    for number in 0..functions {
+        let events = vec![binding("mqtt", &large); PER_FUNCTION];
+        let spec = CreateFunctionSpec { events, ..spec("_", &format!("f{number}")) };
+        registry.create(spec, &wasm("1")).await.expect("created");
+    }
+    assert_eq!(Holder::new("a").call(&registry).await, functions * PER_FUNCTION);
+}
+
 async fn two_holders_share_the_bindings(database: Database) {
     let registry = Registry::start(&database).await;
     create(&registry, 5).await;
@@ -157,6 +172,18 @@ async fn a_dead_holder_loses_its_leases_when_they_expire(database: Database) {
     assert_eq!(holder_of(&registry, &lost).await.as_deref(), Some("local:b"));
     a.call(&registry).await;
     assert!(a.running().is_disjoint(&b.running()), "it does not get its lost leases back");
+}
+
+async fn leases_that_a_wrong_clock_has_set_end_in_time(database: Database) {
+    const AHEAD_MS: i64 = 30 * 24 * 3_600_000;
+    let registry = Registry::start_as(short(&database)).await;
+    create(&registry, 3).await;
+    let (mut a, mut b) = (Holder::new("a"), Holder::new("b"));
+    a.call(&registry).await;
+    database.execute("UPDATE binding_holder SET expires_at_ms = expires_at_ms + $1", [AHEAD_MS.into()]).await;
+    assert_eq!(b.call(&registry).await, 0, "the first holder may be alive");
+    b.call_until(&registry, 3).await;
+    assert_eq!(a.call(&registry).await, 0, "it was dead, and others have its leases");
 }
 
 async fn a_restarted_holder_gets_its_leases_back_at_once(database: Database) {
@@ -251,7 +278,7 @@ async fn requests_are_validated(database: Database) {
     let call = async |change: fn(&mut HoldBindingsRequest)| -> Result<_, Status> {
         let mut request = Holder::new("a").request;
         change(&mut request);
-        registry.bindings().hold_bindings(request).await
+        registry.hold(request).await
     };
     let field = |refused: Vec<(String, String)>| refused[0].0.clone();
     assert_eq!(field(refused(call(|request| request.role = 0).await)), "role");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mesh::auth::Secret;
+use mesh::bindings::share_of;
 use mesh::channel::Channel;
 use mesh::server::Service;
 use mesh::{Caller, Error, Host, Reason};
@@ -19,8 +20,8 @@ use proto::registry::v1::update_function_request::Part as UpdatePart;
 use proto::registry::v1::watch_client::WatchClient;
 use proto::registry::v1::{
     Binding, CreateFunctionRequest, CreateFunctionResponse, CreateFunctionSpec, CreateModuleRequest,
-    CreateScriptRequest, FetchCodeRequest, Script, UpdateFunctionRequest, UpdateFunctionResponse,
-    UpdateFunctionSpec, WatchRequest, WatchResponse,
+    CreateScriptRequest, FetchCodeRequest, HoldBindingsRequest, HoldBindingsResponse, Script,
+    UpdateFunctionRequest, UpdateFunctionResponse, UpdateFunctionSpec, WatchRequest, WatchResponse,
 };
 use registry_svc::{App, Config};
 use tonic::{Request, Status, Streaming};
@@ -82,6 +83,11 @@ impl Registry {
 
     pub fn bindings(&self) -> BindingsClient<Channel> {
         BindingsClient::new(self.channel.clone())
+    }
+
+    /// The share of a holder.
+    pub async fn hold(&self, request: HoldBindingsRequest) -> Result<HoldBindingsResponse, Status> {
+        share_of(self.bindings().hold_bindings(request).await?.into_inner()).await
     }
 
     pub fn scripts(&self) -> ScriptsClient<Channel> {

@@ -4,8 +4,8 @@ use std::collections::{HashSet, VecDeque};
 
 use tokio::time::Instant;
 
-use super::settlement::is_too_old;
-use crate::kinds::{Batch, Policy};
+use super::settlement::{is_too_old, not_due};
+use crate::kinds::Batch;
 use crate::outbox::{PageLimits, Pending};
 
 /// The limits of one page.
@@ -78,7 +78,9 @@ impl Queue {
 
     /// Whether the next batch may be sent.
     pub(super) fn is_due(&self, now_ms: i64) -> bool {
-        self.waiting.front().is_some_and(|waiting| !self.is_ordered || waiting.row.due_at_ms <= now_ms)
+        self.waiting
+            .front()
+            .is_some_and(|waiting| !self.is_ordered || !not_due(now_ms).contains(&waiting.row.due_at_ms))
     }
 
     /// Takes the next batch.
@@ -130,13 +132,13 @@ impl Queue {
         }
     }
 
-    /// Takes the results that have waited too long. They stay known until they are released.
-    pub(super) fn take_too_old(&mut self, policy: &Policy, now_ms: i64) -> Vec<Waiting> {
-        if !self.waiting.iter().any(|waiting| is_too_old(&waiting.row, policy, now_ms)) {
+    /// Takes the results that wait since before `oldest_ms`. They stay known until they are released.
+    pub(super) fn take_too_old(&mut self, oldest_ms: i64) -> Vec<Waiting> {
+        if !self.waiting.iter().any(|waiting| is_too_old(&waiting.row, oldest_ms)) {
             return Vec::new();
         }
         let (old, kept): (Vec<_>, Vec<_>) =
-            self.waiting.drain(..).partition(|waiting| is_too_old(&waiting.row, policy, now_ms));
+            self.waiting.drain(..).partition(|waiting| is_too_old(&waiting.row, oldest_ms));
         self.waiting = kept.into();
         self.waiting_bytes = self.waiting.iter().map(size).sum();
         old
@@ -261,10 +263,9 @@ mod tests {
 
     #[test]
     fn old_results_are_taken() {
-        let policy = Policy { max_age_s: 1, ..Policy::default() };
         let mut queue = Queue::new(false);
         queue.end_read(vec![row(1, 1), row(500, 1), row(2, 1)]);
-        assert_eq!(seqs(&queue.take_too_old(&policy, 1003)), [1, 2]);
+        assert_eq!(seqs(&queue.take_too_old(3)), [1, 2]);
         assert_eq!(seqs(&queue.next_batch(BATCH)), [500]);
     }
 }

@@ -1,10 +1,11 @@
 //! Decides what happens to results after an attempt to deliver them.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use mesh::backoff::Backoff;
 
-use crate::kinds::{Outcome, Policy, Refusal};
+use crate::kinds::{MAX_RETRY_AFTER, Outcome, Policy, Refusal};
 use crate::outbox::{DeadLettered, Pending, Postponement};
 
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -57,10 +58,15 @@ impl Settlement {
     }
 }
 
-/// Whether a result has waited too long.
-pub(super) fn is_too_old(row: &Pending, policy: &Policy, now_ms: i64) -> bool {
-    let age_ms = now_ms.saturating_sub(row.received_at_ms);
-    age_ms > in_ms(Duration::from_secs(policy.max_age_s))
+/// Whether a result has waited too long: since before `oldest_ms`.
+pub(super) fn is_too_old(row: &Pending, oldest_ms: i64) -> bool {
+    row.received_at_ms < oldest_ms
+}
+
+/// The times at which a result is not due yet. What is to wait even longer than any result waits was written while the
+/// clock was wrong, and is due.
+pub(super) fn not_due(now_ms: i64) -> RangeInclusive<i64> {
+    now_ms.saturating_add(1)..=now_ms.saturating_add(in_ms(MAX_WAIT.max(MAX_RETRY_AFTER)))
 }
 
 /// How long a result waits after this many failed attempts.
@@ -133,6 +139,22 @@ mod tests {
     }
 
     #[test]
+    fn a_time_that_a_wrong_clock_has_set_is_due() {
+        const DAY_MS: i64 = 24 * 3_600_000;
+        for (due_at_ms, expected) in [
+            (NOW_MS - DAY_MS, true),
+            (NOW_MS, true),
+            (NOW_MS + 1, false),
+            (NOW_MS + in_ms(MAX_WAIT), false),
+            (NOW_MS + in_ms(MAX_RETRY_AFTER), false),
+            (NOW_MS + in_ms(MAX_RETRY_AFTER) + 1, true),
+            (NOW_MS + 30 * DAY_MS, true),
+        ] {
+            assert_eq!(!not_due(NOW_MS).contains(&due_at_ms), expected, "{due_at_ms}");
+        }
+    }
+
+    #[test]
     fn a_final_refusal_is_not_retried() {
         let mut settlement = Settlement::default();
         let refusal = Refusal { is_final: true, ..Refusal::new("answered 302 Found") };
@@ -148,7 +170,7 @@ mod tests {
     fn reasons_of_old_results_name_the_last_problem() {
         let policy = Policy { max_age_s: 10, ..Policy::default() };
         for (received_at_ms, expected) in [(NOW_MS - 10_000, false), (NOW_MS - 10_001, true)] {
-            assert_eq!(is_too_old(&row(0, received_at_ms), &policy, NOW_MS), expected);
+            assert_eq!(is_too_old(&row(0, received_at_ms), NOW_MS - 10_000), expected);
         }
         let mut settlement = Settlement::default();
         settlement.too_old(&row(0, 0), &policy, Some("connection refused"));

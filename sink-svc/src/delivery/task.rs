@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use mesh::bindings::{End, HeldBinding, Report};
-use mesh::clock::now_ms;
+use mesh::clock::{ago_ms, now_ms};
 use proto::registry::v1::FunctionBinding;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -18,7 +18,7 @@ use super::breaker::{Breaker, Pass};
 use super::connection::Connection;
 use super::queue::{PAGE, Queue, Waiting};
 use super::read_cursor::ReadCursor;
-use super::settlement::Settlement;
+use super::settlement::{Settlement, not_due};
 use crate::error::Result;
 use crate::kinds::{self, Away, Batch, Delivery, FaultScope, Opened, Outcome, Policy, Refusal, Sink};
 use crate::outbox::Page;
@@ -197,8 +197,8 @@ impl<'a> DeliveryTask<'a> {
         self.queue.begin_read();
         let (outbox, id) = (self.context.outbox.clone(), self.id.clone());
         // If ordered, a result that is not due blocks those behind it.
-        let due_ms = (!self.policy.ordered).then(now_ms);
-        self.work.push(Box::pin(async move { Done::Read(outbox.page(&id, after, due_ms, PAGE).await) }));
+        let not_due = (!self.policy.ordered).then(|| not_due(now_ms()));
+        self.work.push(Box::pin(async move { Done::Read(outbox.page(&id, after, not_due, PAGE).await) }));
     }
 
     /// Probes the store.
@@ -214,7 +214,8 @@ impl<'a> DeliveryTask<'a> {
         if self.context.outbox.has_pending(&self.id) {
             self.cursor.restart();
         }
-        let old = self.queue.take_too_old(&self.policy, now_ms());
+        let oldest_ms = ago_ms(Duration::from_secs(self.policy.max_age_s));
+        let old = self.queue.take_too_old(oldest_ms);
         if !old.is_empty() {
             let mut settlement = Settlement::default();
             let problem = self.connection.problem();

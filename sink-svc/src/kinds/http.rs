@@ -15,7 +15,7 @@ use super::{Away, FaultScope, Outcome, Refusal};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer waits that a store asks for are cut to this.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 
 /// The message for redirects. They are not followed: they may be permanent, or point into our own network.
 const NO_REDIRECTS: &str = "sinks do not follow redirects; set the url to the address that takes results";

@@ -14,7 +14,7 @@ use ::bytes::Bytes;
 use mesh::bindings::BindingParams;
 use proto::registry::v1::{Binding, FunctionBinding};
 
-pub(crate) use self::http::Http;
+pub(crate) use self::http::{Http, MAX_RETRY_AFTER};
 use self::message::StoreMessage;
 pub(crate) use self::policy::Policy;
 

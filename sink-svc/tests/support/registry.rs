@@ -103,10 +103,12 @@ fn function_of(binding: &FunctionBinding) -> Function {
 
 #[tonic::async_trait]
 impl Bindings for FakeRegistry {
+    type HoldBindingsStream = BoxStream<'static, Result<HoldBindingsResponse, Status>>;
+
     async fn hold_bindings(
         &self,
         request: Request<HoldBindingsRequest>,
-    ) -> Result<Response<HoldBindingsResponse>, Status> {
+    ) -> Result<Response<Self::HoldBindingsStream>, Status> {
         let HoldBindingsRequest { holder, address, running, stopping, .. } = request.into_inner();
         let mut state = self.state.lock();
         let State { bindings, leases, is_away } = &mut *state;
@@ -125,7 +127,8 @@ impl Bindings for FakeRegistry {
             }
         }
         let lease_ms = LEASE.as_millis() as u32;
-        Ok(Response::new(HoldBindingsResponse { bindings: share, removed, lease_ms, revision: 1 }))
+        let share = HoldBindingsResponse { bindings: share, removed, lease_ms, revision: 1 };
+        Ok(Response::new(Box::pin(stream::once(async { Ok(share) }))))
     }
 
     async fn release_bindings(

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use proto::registry::v1::{Binding, BindingRole, FunctionBinding};
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, Func};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    Set,
+    QuerySelect as _, Set,
 };
 
 use crate::binding_identity::{is_same, is_same_source};
@@ -73,6 +73,23 @@ impl Reader<'_> {
             }
         }
         Ok(bindings)
+    }
+}
+
+impl Reader<'_> {
+    /// The size of the stored parameters of all functions that this subject has created, in bytes.
+    pub(crate) async fn params_bytes_of(&self, creator: &str) -> Result<u64> {
+        // PostgreSQL's sum of integers is a bigint, SQLite's an integer.
+        let bytes = Func::sum(Func::char_length(Expr::col((binding::Entity, binding::Column::Params))));
+        let sum = binding::Entity::find()
+            .select_only()
+            .column_as(Expr::from(bytes), "bytes")
+            .inner_join(function::Entity)
+            .filter(function::Column::Creator.eq(creator))
+            .into_tuple::<Option<i64>>()
+            .one(&self.db)
+            .await?;
+        Ok(sum.flatten().unwrap_or_default().cast_unsigned())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Pending and settled results.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use mesh::database::Result as DatabaseResult;
 use mesh::telemetry::TraceParent;
@@ -46,18 +48,19 @@ pub(crate) struct PageLimits {
 }
 
 impl Outbox {
-    /// The pending results of a binding with a `seq` above `after`. With `due_ms`, only those that are due
-    /// then.
+    /// The pending results of a binding with a `seq` above `after`, except those that are due in `not_due`.
     pub(crate) async fn page(
         &self,
         binding_id: &str,
         after: i64,
-        due_ms: Option<i64>,
+        not_due: Option<RangeInclusive<i64>>,
         limits: PageLimits,
     ) -> Result<Page> {
         use outbox::Column::{
             Attempts, BindingId, DueAtMs, InvocationId, LastError, ReceivedAtMs, Seq, Size, Traceparent,
         };
+        let is_due =
+            |not_due: RangeInclusive<i64>| Expr::col(DueAtMs).not_between(*not_due.start(), *not_due.end());
         let of_page = || {
             let mut select = Query::select();
             select
@@ -65,7 +68,7 @@ impl Outbox {
                 .and_where(Expr::col(BindingId).eq(binding_id))
                 .and_where(in_state(PENDING))
                 .and_where(Expr::col(Seq).gt(after))
-                .and_where_option(due_ms.map(|due_ms| Expr::col(DueAtMs).lte(due_ms)))
+                .and_where_option(not_due.clone().map(is_due))
                 .order_by(Seq, Order::Asc);
             select
         };
