@@ -55,7 +55,7 @@ async fn a_limit_of_three_admits_no_fourth() {
 #[tokio::test]
 async fn a_busy_module_leaves_places_for_others() {
     let mut config = patient();
-    config.server.max_concurrent = 8;
+    config.server.max_concurrent = 12;
     let stage = Stage::start_with(config).await;
     let worker = stage.worker("a", 1 << 20).await;
     worker.behave(Behaviour::Hold);
@@ -66,8 +66,8 @@ async fn a_busy_module_leaves_places_for_others() {
         tokio::spawn(async move { InvocationsClient::new(channel).invoke(request).await })
     };
     // The worker's stream is a call, too.
-    let busy: Vec<_> = (0..6).map(|_| invoke(invocation_of("f", revision))).collect();
-    eventually("they run", || async { worker.running() == 6 }).await;
+    let busy: Vec<_> = (0..10).map(|_| invoke(invocation_of("f", revision))).collect();
+    eventually("they run", || async { worker.running() == 10 }).await;
     let refused =
         invoke(invocation_of("f", revision)).await.expect("no panic").expect_err("its share is used");
     let refused = Error::from(refused);
@@ -75,8 +75,8 @@ async fn a_busy_module_leaves_places_for_others() {
     assert!(refused.message.contains("module _ uses its share"), "{refused}");
     assert!(refused.not_started() && refused.retry_after.is_some());
     let other = invoke(InvokeRequest { module: "other".into(), ..invocation_of("g", revision) });
-    eventually("the other module's runs", || async { worker.running() == 7 }).await;
-    worker.let_go(7);
+    eventually("the other module's runs", || async { worker.running() == 11 }).await;
+    worker.let_go(11);
     for call in busy.into_iter().chain([other]) {
         call.await.expect("no panic").expect("invoked");
     }
