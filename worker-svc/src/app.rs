@@ -50,7 +50,7 @@ impl App {
         let followed = preparation.clone();
         let following = readiness.condition("registry");
         tasks.spawn(follow::follow(registry, following, move |update| followed.apply(update)));
-        tasks.spawn(preparation.clone().run(runtime.code.clone(), config.compile_threads));
+        tasks.spawn(preparation.clone().run(runtime.code.clone()));
 
         let reporter = Reporter {
             identity: WorkerIdentity {

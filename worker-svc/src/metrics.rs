@@ -50,6 +50,7 @@ pub(crate) struct Metrics {
     pub(crate) log_bytes: IntGauge,
     phases: HistogramVec,
     found: [IntCounter; 3],
+    failed_compilations: IntCounterVec,
 }
 
 /// The usage of runs.
@@ -99,6 +100,12 @@ impl Metrics {
                 &["phase"],
             ),
             found: ["memory", "disk", "registry"].map(|level| found.with_label_values(&[level])),
+            failed_compilations: int_counter(
+                registry,
+                "funless_worker_failed_compilations_total",
+                "Compilations that have failed, by the reason.",
+                &["reason"],
+            ),
         }
     }
 
@@ -108,6 +115,11 @@ impl Metrics {
 
     pub(crate) fn ended_phase(&self, phase: CodePhase, took: Duration) {
         self.phases.with_label_values(&[phase.label()]).observe(took.as_secs_f64());
+    }
+
+    /// Counts a compilation that has failed; `reason` is one of a closed set.
+    pub(crate) fn failed_to_compile(&self, reason: &'static str) {
+        self.failed_compilations.with_label_values(&[reason]).inc();
     }
 
     /// Counts one invocation when the recorder is dropped.
