@@ -19,6 +19,10 @@ pub(crate) enum CacheLevel {
     Registry,
 }
 
+/// The reasons why compilations fail.
+pub(crate) const COMPILE_FAILURES: [&str; 7] =
+    ["invalid", "memory", "cpu_time", "crashed", "timeout", "killed", "platform"];
+
 /// A step that makes code ready to run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum CodePhase {
@@ -100,12 +104,7 @@ impl Metrics {
                 &["phase"],
             ),
             found: ["memory", "disk", "registry"].map(|level| found.with_label_values(&[level])),
-            failed_compilations: int_counter(
-                registry,
-                "funless_worker_failed_compilations_total",
-                "Compilations that have failed, by the reason.",
-                &["reason"],
-            ),
+            failed_compilations: failed_compilations(registry),
         }
     }
 
@@ -195,6 +194,20 @@ impl Drop for InvocationRecorder {
     fn drop(&mut self) {
         self.metrics.invocations.with_label_values(&[self.outcome]).inc();
     }
+}
+
+/// With all reasons, so that the first failure is an increase.
+fn failed_compilations(registry: &Registry) -> IntCounterVec {
+    let counter = int_counter(
+        registry,
+        "funless_worker_failed_compilations_total",
+        "Compilations that have failed, by the reason.",
+        &["reason"],
+    );
+    for reason in COMPILE_FAILURES {
+        let _ = counter.with_label_values(&[reason]);
+    }
+    counter
 }
 
 const NO_LABELS: &[&str] = &[];

@@ -14,11 +14,13 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use mesh::hash::Hash;
 use mesh::inner_span;
+use mesh::metrics::read_gauges;
 use mesh::shutdown::Tasks;
 use mesh::telemetry::Traced as _;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use parking_lot::Mutex;
+use prometheus::Registry;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -145,6 +147,17 @@ impl CodeCache {
             tasks,
             metrics,
         })))
+    }
+
+    /// Registers the metrics of the queues.
+    pub(crate) fn register_metrics(&self, registry: &Registry) {
+        let inner = Arc::clone(&self.0);
+        let help = "Code that waits for the compiler, by whether somebody waits for the code.";
+        read_gauges(registry, "funless_worker_code_waiting", help, &["priority"], move || {
+            let (short, long) = (inner.turns.compile.waiting(), inner.turns.compile_long.waiting());
+            let gauge = |priority: &str, waiting: usize| (vec![priority.to_owned()], waiting as f64);
+            vec![gauge("awaited", short.0 + long.0), gauge("background", short.1 + long.1)]
+        });
     }
 
     /// The code with this hash, ready to run. If it has to be prepared first, `demand` decides when it is its turn.

@@ -68,6 +68,13 @@ impl FairQueue {
         slot
     }
 
+    /// How many wait for a slot: those that somebody waits for, and the others.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        let state = self.0.state.lock();
+        let awaited = state.waiting.iter().filter(|waiter| waiter.demand.is_awaited()).count();
+        (awaited, state.waiting.len() - awaited)
+    }
+
     /// Ends when somebody waits for a slot.
     pub(super) async fn contended(&self) {
         loop {
@@ -272,6 +279,7 @@ mod tests {
             let mut waits = pin!(queue.acquire(&demand));
             assert!(waits.as_mut().now_or_never().is_none());
             assert!(queue.contended().now_or_never().is_some());
+            assert_eq!(queue.waiting(), (1, 0));
         }
         assert!(queue.contended().now_or_never().is_none(), "it has left while it waited");
         {

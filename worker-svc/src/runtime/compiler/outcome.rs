@@ -49,7 +49,7 @@ impl CompileError {
         }
     }
 
-    /// Its name in metrics: one of a closed set.
+    /// Its name in metrics: one of `COMPILE_FAILURES`.
     pub(crate) fn label(&self) -> &'static str {
         match self {
             Self::Invalid(_) => "invalid",
@@ -94,6 +94,7 @@ pub(super) fn of(status: ExitStatus, stderr: &[u8], limits: CompileLimits) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::COMPILE_FAILURES;
 
     #[test]
     fn ends_of_the_process() {
@@ -138,6 +139,7 @@ mod tests {
             (CompileError::Platform(String::new()), false),
         ] {
             assert_eq!(error.is_of_code(), of_code, "{error:?}");
+            assert!(COMPILE_FAILURES.contains(&error.label()), "{error:?}");
         }
     }
 }
