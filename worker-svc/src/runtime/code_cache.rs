@@ -89,7 +89,7 @@ pub(super) struct CodeCacheParts {
     pub(super) artifacts: Artifacts,
     pub(super) source: CodeSource,
     pub(super) compiler: Compiler,
-    /// Compilations at once, and artifacts that are loaded at once.
+    /// Compilations at once.
     pub(super) concurrency: usize,
     /// The most code in memory.
     pub(super) memory_bytes: u64,
@@ -140,7 +140,7 @@ impl CodeCache {
             source,
             compiler,
             turns: Turns {
-                load: FairQueue::new(concurrency),
+                load: FairQueue::new(concurrency + 1),
                 compile: FairQueue::new(concurrency),
                 compile_long: FairQueue::new(LONG_COMPILATIONS),
             },

@@ -5,7 +5,9 @@ use std::io::{self, Read as _, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use rustix::process::{Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit};
+use rustix::process::{
+    Resource, Rlimit, Signal, getppid, getrlimit, set_parent_process_death_signal, setrlimit,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::runtime::artifacts::compatibility;
@@ -103,10 +105,44 @@ fn limit(job: &Job) -> anyhow::Result<()> {
         (Resource::Data, job.memory_bytes, job.memory_bytes),
     ];
     for (resource, current, maximum) in limits {
-        let limit = Rlimit { current: Some(current), maximum: Some(maximum) };
-        setrlimit(resource, limit).with_context(|| format!("{resource:?}"))?;
+        // The worker may have a lower limit already, which nobody can raise.
+        let most = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        let limit = Rlimit { current: Some(current.min(most)), maximum: Some(maximum.min(most)) };
+        setrlimit(resource, limit).with_context(|| format!("the limit {resource:?}"))?;
     }
     // Where memory runs out nevertheless, this process is the one to kill, and not the worker.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::engine::{EngineLimits, with_layout};
+
+    #[test]
+    fn only_the_subcommand_compiles() {
+        let asked = |line: &str| compile_if_asked(line.split(' ').map(OsString::from)).is_some();
+        for (line, expected) in [
+            ("worker-svc", false),
+            ("worker-svc --set name=compile", false),
+            ("fl up compile", false),
+            ("fl compile", true),
+            ("fl compile {}", true),
+        ] {
+            assert_eq!(asked(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_it_compiles_runs_in_every_layout() {
+        for layout in [PoolLayout::Full, PoolLayout::Compact, PoolLayout::OnDemand] {
+            for memory_bytes in [1 << 20, (1 << 20) + 1] {
+                let limits = EngineLimits { instances: 2, memory_bytes, stack_bytes: 64 << 10 };
+                let worker = compatibility(&with_layout(limits, layout).expect("fits"));
+                let own = compatibility(&engine::for_compiler(layout, memory_bytes).expect("an engine"));
+                assert_eq!(own, worker, "{layout:?}");
+            }
+        }
+    }
 }
