@@ -115,7 +115,7 @@ impl Default for Config {
             compile_threads: (cores() / 2).max(1),
             compile_memory_bytes: 1 << 30,
             compile_cpu_s: 60,
-            compile_timeout_ms: 180_000,
+            compile_timeout_ms: 300_000,
             compiler: None,
             total_memory_bytes: None,
             fetch_timeout_ms: 30_000,

@@ -92,7 +92,7 @@ impl ExecutionHandler {
         let Some(Ok(hash)) = hash else {
             return Err(Error::BadRequest("code.hash: expected the 32 bytes of a SHA3-256"));
         };
-        // Code of a function that the registry has reported is already known by its creator.
+        // For code that is not being prepared yet. Otherwise the function's creator is the subject.
         let demand = Demand::awaited(&request.module);
         let ReadyCode { code, phases } = self.runtime.code.get(hash, &demand).await?;
         receipt.queue_us = micros(phases.queue);

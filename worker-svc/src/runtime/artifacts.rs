@@ -137,7 +137,7 @@ impl Artifacts {
         }
     }
 
-    /// The folder, whose name tells everything that decides what the compiler does, except for its limits.
+    /// The folder of this engine's artifacts.
     pub(super) fn dir(&self) -> &Path {
         &self.dir
     }
