@@ -23,8 +23,13 @@ use std::process::ExitCode;
 use args::{Arguments, Audits, Command, Role};
 use client::{Client, Refusal};
 
+fn main() -> ExitCode {
+    // `fl up` runs a worker, which compiles functions in processes of its own program.
+    worker_svc::compile_if_asked(std::env::args_os()).unwrap_or_else(run_command)
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn run_command() -> ExitCode {
     let arguments = Arguments::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     mesh::tls::install_crypto();
     match run(arguments).await {

@@ -45,12 +45,13 @@ impl App {
         let source = CodeSource::new(registry.clone(), Duration::from_millis(config.fetch_timeout_ms));
         let logs = Logs::new(config.log_ring_bytes, metrics.log_bytes.clone());
         let runtime = Arc::new(Runtime::new(&config, source, logs.clone(), &tasks, metrics.clone())?);
+        runtime.code.register_metrics(&host.metrics);
 
         let preparation = Preparation::new();
         let followed = preparation.clone();
         let following = readiness.condition("registry");
         tasks.spawn(follow::follow(registry, following, move |update| followed.apply(update)));
-        tasks.spawn(preparation.clone().run(runtime.code.clone(), config.compile_threads));
+        tasks.spawn(preparation.clone().run(runtime.code.clone()));
 
         let reporter = Reporter {
             identity: WorkerIdentity {

@@ -11,6 +11,8 @@ use serde::{Deserialize, Deserializer};
 const PAGE: u64 = 64 << 10;
 /// The part of `MAX_MESSAGE_BYTES` that a message needs beside a result.
 const MESSAGE_OVERHEAD_BYTES: u64 = 1 << 20;
+/// The compiler itself needs some memory.
+const MIN_COMPILE_BYTES: u64 = 16 << 20;
 /// All log lines that are kept have to fit into one message.
 const MAX_LOG_RING_BYTES: u64 = 8 << 20;
 /// The most labels: schedulers keep those of all workers.
@@ -65,8 +67,18 @@ pub struct Config {
     pub stack_bytes: usize,
     /// Memory for code that is ready to run, in bytes. The least recently used code is evicted first.
     pub module_cache_bytes: u64,
-    /// Threads that compile code. Default: half of the cores.
+    /// Threads that compile code: so many functions are compiled at once, each in a process with one thread, and one
+    /// more that takes long. Default: half of the cores.
     pub compile_threads: usize,
+    /// Memory of one compilation in bytes. Code that needs more cannot be used.
+    pub compile_memory_bytes: u64,
+    /// CPU time of one compilation in seconds. Code that needs more cannot be used.
+    pub compile_cpu_s: u64,
+    /// Timeout of one compilation in milliseconds. Unlike code that reaches the other limits, which is remembered, code
+    /// that reaches this one is tried again after a restart.
+    pub compile_timeout_ms: u64,
+    /// The program that compiles code: a worker of the same version. Default: this program.
+    pub compiler: Option<PathBuf>,
     /// Memory for all functions together, in bytes, as schedulers see it. Default: the memory of the worker's
     /// cgroup, or else of the machine.
     pub total_memory_bytes: Option<u64>,
@@ -101,6 +113,10 @@ impl Default for Config {
             stack_bytes: 1 << 20,
             module_cache_bytes: 512 << 20,
             compile_threads: (cores() / 2).max(1),
+            compile_memory_bytes: 1 << 30,
+            compile_cpu_s: 60,
+            compile_timeout_ms: 300_000,
+            compiler: None,
             total_memory_bytes: None,
             fetch_timeout_ms: 30_000,
             http_timeout_ms: 30_000,
@@ -208,6 +224,9 @@ impl ServiceConfig for Config {
             ("log_ring_bytes", self.log_ring_bytes as u64, 0, MAX_LOG_RING_BYTES),
             ("stack_bytes", self.stack_bytes as u64, PAGE, 64 << 20),
             ("compile_threads", self.compile_threads as u64, 1, 1024),
+            ("compile_memory_bytes", self.compile_memory_bytes, MIN_COMPILE_BYTES, 1 << 40),
+            ("compile_cpu_s", self.compile_cpu_s, 1, 24 * 3600),
+            ("compile_timeout_ms", self.compile_timeout_ms, 1, 24 * 3_600_000),
             ("total_memory_bytes", self.total_memory_bytes.unwrap_or(1), 1, u64::MAX),
             ("fetch_timeout_ms", self.fetch_timeout_ms, 1, 3_600_000),
             ("http_timeout_ms", self.http_timeout_ms, 1, 24 * 3_600_000),
@@ -267,6 +286,9 @@ mod tests {
             ("memory_bytes: 1 ", |c| c.memory_bytes = 1),
             ("output_bytes: 16777216", |c| c.output_bytes = 16 << 20),
             ("log_ring_bytes: 16777216", |c| c.log_ring_bytes = 16 << 20),
+            ("compile_memory_bytes: 1024 is out of range", |c| c.compile_memory_bytes = 1024),
+            ("compile_cpu_s: 0", |c| c.compile_cpu_s = 0),
+            ("compile_timeout_ms: 0", |c| c.compile_timeout_ms = 0),
         ]);
     }
 }

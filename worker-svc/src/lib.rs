@@ -4,7 +4,8 @@
 //!
 //! 1. `grpc` decodes the call, and `admission` admits or refuses it at once
 //! 2. `runtime::code_cache` has the function's code ready to run: from memory, from a compiled artifact
-//!    on disk, or fetched from the registry (`code_source`) and compiled
+//!    on disk, or fetched from the registry (`code_source`) and compiled, in turn (`runtime::queue`) and in a
+//!    process of its own (`runtime::compiler`)
 //! 3. `runtime::invoke` makes a fresh instance of it within the limits of the function (`runtime::limits`)
 //!    and calls it; the host functions that it can call are in `runtime::host`
 //! 4. the end is an `outcome`, or an `error`
@@ -35,3 +36,4 @@ mod tunnel;
 
 pub use app::App;
 pub use config::{Advertise, Config};
+pub use runtime::compile_if_asked;

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use worker_svc::App;
+use worker_svc::{App, compile_if_asked};
 
 fn main() -> ExitCode {
-    mesh::run::run(App::start)
+    compile_if_asked(std::env::args_os()).unwrap_or_else(|| mesh::run::run(App::start))
 }

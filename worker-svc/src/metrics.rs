@@ -19,6 +19,10 @@ pub(crate) enum CacheLevel {
     Registry,
 }
 
+/// The reasons why compilations fail.
+pub(crate) const COMPILE_FAILURES: [&str; 7] =
+    ["invalid", "memory", "cpu_time", "crashed", "timeout", "killed", "platform"];
+
 /// A step that makes code ready to run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum CodePhase {
@@ -50,6 +54,7 @@ pub(crate) struct Metrics {
     pub(crate) log_bytes: IntGauge,
     phases: HistogramVec,
     found: [IntCounter; 3],
+    failed_compilations: IntCounterVec,
 }
 
 /// The usage of runs.
@@ -99,6 +104,7 @@ impl Metrics {
                 &["phase"],
             ),
             found: ["memory", "disk", "registry"].map(|level| found.with_label_values(&[level])),
+            failed_compilations: failed_compilations(registry),
         }
     }
 
@@ -108,6 +114,11 @@ impl Metrics {
 
     pub(crate) fn ended_phase(&self, phase: CodePhase, took: Duration) {
         self.phases.with_label_values(&[phase.label()]).observe(took.as_secs_f64());
+    }
+
+    /// Counts a compilation that has failed; `reason` is one of a closed set.
+    pub(crate) fn failed_to_compile(&self, reason: &'static str) {
+        self.failed_compilations.with_label_values(&[reason]).inc();
     }
 
     /// Counts one invocation when the recorder is dropped.
@@ -183,6 +194,20 @@ impl Drop for InvocationRecorder {
     fn drop(&mut self) {
         self.metrics.invocations.with_label_values(&[self.outcome]).inc();
     }
+}
+
+/// With all reasons, so that the first failure is an increase.
+fn failed_compilations(registry: &Registry) -> IntCounterVec {
+    let counter = int_counter(
+        registry,
+        "funless_worker_failed_compilations_total",
+        "Compilations that have failed, by the reason.",
+        &["reason"],
+    );
+    for reason in COMPILE_FAILURES {
+        let _ = counter.with_label_values(&[reason]);
+    }
+    counter
 }
 
 const NO_LABELS: &[&str] = &[];

@@ -1,10 +1,12 @@
 //! Prepares code before it is first called.
 //!
-//! Follows the registry: code that a function uses is fetched and compiled in the background, code that no
-//! function uses any more is removed. Schedulers get reports of what is prepared.
+//! Follows the registry: code that a function uses is fetched and compiled, code that no function uses any more is
+//! removed, and its compilation stopped. What a change has brought goes first, since whoever creates a function
+//! waits for its code; nobody waits for that of a snapshot. Schedulers get reports of what is prepared.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -14,10 +16,14 @@ use mesh::hash::Hash;
 use parking_lot::Mutex;
 use proto::registry::v1::change::Change;
 use proto::registry::v1::{self, Function};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::error::Error;
-use crate::runtime::CodeCache;
+use crate::runtime::{CodeCache, Demand};
+
+/// Waits between attempts while the worker itself does not work, such as its compiler.
+const FIRST_WAIT_AFTER_FAULT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT_AFTER_FAULT: Duration = Duration::from_secs(60);
 
 /// The state of some code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,18 +50,28 @@ struct Inner {
 struct CodeIndex {
     /// The code of each function, by the function's id.
     by_function: HashMap<String, Hash>,
-    code: HashMap<Hash, CodeState>,
+    code: HashMap<Hash, UsedCode>,
     /// Code that no function uses any more and that has to be removed.
     unused: Vec<Hash>,
     /// Whether there was a snapshot since the last sweep: artifacts of unused code can be removed.
     sweep: bool,
 }
 
+/// Code that functions use.
+#[derive(Debug)]
+struct UsedCode {
+    state: CodeState,
+    demand: Arc<Demand>,
+}
+
 impl CodeIndex {
     fn apply(&mut self, update: Update) {
         match update {
             Update::Snapshot(snapshot, _) => {
-                self.by_function = snapshot.functions.iter().filter_map(code_of).collect();
+                self.by_function.clear();
+                for function in &snapshot.functions {
+                    self.put(function, Demand::background);
+                }
                 self.sweep = true;
             }
             Update::Changes(changes, _) => {
@@ -73,20 +89,34 @@ impl CodeIndex {
             }
             keep
         });
-        for hash in used {
-            self.code.entry(hash).or_insert(CodeState::Pending);
-        }
     }
 
     fn apply_change(&mut self, change: v1::Change) {
         match change.change {
-            Some(Change::FunctionPut(function)) => self.by_function.extend(code_of(&function)),
+            Some(Change::FunctionPut(function)) => self.put(&function, Demand::awaited),
             Some(Change::FunctionDeleted(deleted)) => {
                 self.by_function.remove(&deleted.id);
             }
             _ => {}
         }
     }
+
+    fn put(&mut self, function: &Function, demand: impl FnOnce(&str) -> Arc<Demand>) {
+        let Some((id, hash)) = code_of(function) else { return };
+        self.by_function.insert(id, hash);
+        let demand = demand(subject_of(function));
+        let awaited = demand.is_awaited();
+        let code = self.code.entry(hash).or_insert(UsedCode { state: CodeState::Pending, demand });
+        if awaited {
+            code.demand.await_it();
+        }
+    }
+}
+
+/// Whose code it is, for taking turns.
+fn subject_of(function: &Function) -> &str {
+    let names = [&function.creator, &function.owner, &function.module];
+    names.into_iter().find(|name| !name.is_empty()).map_or("", String::as_str)
 }
 
 fn code_of(function: &Function) -> Option<(String, Hash)> {
@@ -110,7 +140,8 @@ impl Preparation {
 
     /// The state of all code.
     pub(crate) fn states(&self) -> HashMap<Hash, CodeState> {
-        self.0.index.lock().code.clone()
+        let index = self.0.index.lock();
+        index.code.iter().map(|(hash, code)| (*hash, code.state.clone())).collect()
     }
 
     /// Changes when `states` changes.
@@ -122,17 +153,16 @@ impl Preparation {
         self.0.changed.send_modify(|count| *count += 1);
     }
 
-    /// Prepares code that is used, `concurrency` at once, and removes code that is not. Never ends.
-    pub(crate) async fn run(self, cache: CodeCache, concurrency: usize) {
+    /// Prepares code that is used, and removes code that is not. Never ends.
+    pub(crate) async fn run(self, cache: CodeCache) {
         let mut changed = self.watch();
-        let permits = Semaphore::new(concurrency);
         let mut preparing = FuturesUnordered::new();
         let mut started: HashSet<Hash> = HashSet::new();
         loop {
             self.remove_unused(&cache).await;
-            for hash in self.pending() {
+            for (hash, demand) in self.pending() {
                 if started.insert(hash) {
-                    preparing.push(self.prepare(&cache, hash, &permits));
+                    preparing.push(self.prepare(&cache, hash, demand));
                 }
             }
             tokio::select! {
@@ -144,10 +174,10 @@ impl Preparation {
         }
     }
 
-    fn pending(&self) -> Vec<Hash> {
+    fn pending(&self) -> Vec<(Hash, Arc<Demand>)> {
         let index = self.0.index.lock();
-        let pending = index.code.iter().filter(|(_, state)| **state == CodeState::Pending);
-        pending.map(|(hash, _)| *hash).collect()
+        let pending = index.code.iter().filter(|(_, code)| code.state == CodeState::Pending);
+        pending.map(|(hash, code)| (*hash, Arc::clone(&code.demand))).collect()
     }
 
     async fn remove_unused(&self, cache: &CodeCache) {
@@ -170,29 +200,27 @@ impl Preparation {
         self.0.index.lock().code.contains_key(hash)
     }
 
-    /// Prepares some code, with retries until it is no longer used. It holds a permit while it tries, and none
-    /// while it waits: code that cannot be fetched does not hold up other code.
-    async fn prepare(&self, cache: &CodeCache, hash: Hash, permits: &Semaphore) -> Hash {
+    /// Prepares some code, with retries until it is no longer used. While it waits, it holds up no other code.
+    async fn prepare(&self, cache: &CodeCache, hash: Hash, demand: Arc<Demand>) -> Hash {
         let mut backoff = Backoff::reconnect();
+        let mut after_fault = Backoff::new(FIRST_WAIT_AFTER_FAULT, LONGEST_WAIT_AFTER_FAULT);
         while self.is_used(&hash) {
-            let permit = permits.acquire().await;
-            let prepared = cache.get(hash).await;
-            drop(permit);
-            let state = match prepared {
+            let state = match cache.get(hash, &demand).await {
                 Ok(_) => CodeState::Ready,
                 Err(Error::CodeUnusable(reason)) => {
                     tracing::warn!(%hash, reason, "a function's code cannot be used");
                     CodeState::Failed(reason)
                 }
                 Err(error) => {
-                    let wait = backoff.next_wait();
+                    let is_fault = matches!(error, Error::Internal(_));
+                    let wait = if is_fault { after_fault.next_wait() } else { backoff.next_wait() };
                     tracing::debug!(%hash, %error, ?wait, "cannot prepare code yet");
                     tokio::time::sleep(wait).await;
                     continue;
                 }
             };
-            if let Some(known) = self.0.index.lock().code.get_mut(&hash) {
-                *known = state;
+            if let Some(code) = self.0.index.lock().code.get_mut(&hash) {
+                code.state = state;
             }
             self.notify();
             break;
@@ -221,6 +249,30 @@ mod tests {
     fn deleted(id: &str) -> v1::Change {
         let deleted = FunctionDeleted { id: id.into(), ..FunctionDeleted::default() };
         v1::Change { change: Some(Change::FunctionDeleted(deleted)) }
+    }
+
+    #[test]
+    fn new_functions_go_before_those_of_a_snapshot() {
+        let mut index = CodeIndex::default();
+        let functions = vec![function("a", b"1"), function("b", b"2")];
+        index.apply(Update::Snapshot(Snapshot { functions, complete: true, ..Snapshot::default() }, 1));
+        index.apply(Update::Changes(vec![put("c", b"2"), put("d", b"3")], 2));
+        for (code, awaited) in [(b"1", false), (b"2", true), (b"3", true)] {
+            assert_eq!(index.code[&Hash::of(code)].demand.is_awaited(), awaited, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn code_belongs_to_who_has_created_the_function() {
+        let function = |creator: &str, owner: &str| Function {
+            creator: creator.into(),
+            owner: owner.into(),
+            module: "m".into(),
+            ..Function::default()
+        };
+        for (creator, owner, expected) in [("ann", "bob", "ann"), ("", "bob", "bob"), ("", "", "m")] {
+            assert_eq!(subject_of(&function(creator, owner)), expected);
+        }
     }
 
     #[test]

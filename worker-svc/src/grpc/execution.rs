@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::outcome::{self, Outcome};
 use crate::running::InvocationKey;
 use crate::runtime::limits::Limits;
-use crate::runtime::{Invocation, ReadyCode, Runtime};
+use crate::runtime::{Demand, Invocation, ReadyCode, Runtime};
 
 /// The arguments of a function whose caller gave none.
 const NO_ARGS: Bytes = Bytes::from_static(b"{}");
@@ -92,7 +92,9 @@ impl ExecutionHandler {
         let Some(Ok(hash)) = hash else {
             return Err(Error::BadRequest("code.hash: expected the 32 bytes of a SHA3-256"));
         };
-        let ReadyCode { code, phases } = self.runtime.code.get(hash).await?;
+        // For code that is not being prepared yet. Otherwise the function's creator is the subject.
+        let demand = Demand::awaited(&request.module);
+        let ReadyCode { code, phases } = self.runtime.code.get(hash, &demand).await?;
         receipt.queue_us = micros(phases.queue);
         receipt.fetch_us = micros(phases.fetch);
         receipt.compile_us = micros(phases.compile);

@@ -4,6 +4,7 @@
 //! fresh instance costs microseconds, and no more of them exist than may run at once.
 
 use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::backtrace::MAX_FRAMES;
@@ -36,7 +37,7 @@ pub(crate) struct EngineLimits {
 }
 
 /// How much address space linear memories get, from the fastest layout to the smallest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum PoolLayout {
     /// 4 GiB for each memory: code needs no bounds checks.
     Full,
@@ -48,38 +49,49 @@ pub(crate) enum PoolLayout {
 
 /// An engine with the first layout that fits into the address space, which has only 39 bits on some
 /// small machines.
-pub(crate) fn build(limits: EngineLimits) -> anyhow::Result<wasmtime::Engine> {
+pub(crate) fn build(limits: EngineLimits) -> anyhow::Result<(wasmtime::Engine, PoolLayout)> {
     for layout in [PoolLayout::Full, PoolLayout::Compact] {
         match with_layout(limits, layout) {
-            Ok(engine) => return Ok(engine),
+            Ok(engine) => return Ok((engine, layout)),
             Err(error) => {
                 tracing::warn!(?layout, %error, "the pool of instances does not fit; trying a smaller one");
             }
         }
     }
-    with_layout(limits, PoolLayout::OnDemand)
+    Ok((with_layout(limits, PoolLayout::OnDemand)?, PoolLayout::OnDemand))
 }
 
 /// An engine with this layout.
 pub(crate) fn with_layout(limits: EngineLimits, layout: PoolLayout) -> anyhow::Result<wasmtime::Engine> {
-    let memory_bytes = limits.memory_bytes.next_multiple_of(PAGE);
-    let mut config = Config::new();
+    let mut config = code_settings(layout, limits.memory_bytes);
     config
-        .epoch_interruption(true)
         .wasm_backtrace_max_frames(Some(MAX_FRAMES))
         .max_wasm_stack(limits.stack_bytes)
-        .async_stack_size(limits.stack_bytes + HOST_STACK)
-        .wasm_multi_memory(false)
-        .wasm_memory64(false);
-    if layout != PoolLayout::Full {
-        config.memory_reservation(memory_bytes).memory_guard_size(PAGE);
-    }
+        .async_stack_size(limits.stack_bytes + HOST_STACK);
     if layout != PoolLayout::OnDemand {
+        let memory_bytes = limits.memory_bytes.next_multiple_of(PAGE);
         let memory_bytes = usize::try_from(memory_bytes).context("memory_bytes")?;
         let instances = u32::try_from(limits.instances + SPARE_SLOTS).context("max_concurrent")?;
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances, memory_bytes)));
     }
     wasmtime::Engine::new(&config).map_err(|error| anyhow::anyhow!("{error:#}"))
+}
+
+/// An engine that only compiles, on the calling thread, for an engine with this layout. It reserves nothing.
+pub(crate) fn for_compiler(layout: PoolLayout, memory_bytes: u64) -> anyhow::Result<wasmtime::Engine> {
+    let mut config = code_settings(layout, memory_bytes);
+    config.parallel_compilation(false);
+    wasmtime::Engine::new(&config).map_err(|error| anyhow::anyhow!("{error:#}"))
+}
+
+/// What machine code depends on: the engines that compile it and that run it must have the same.
+fn code_settings(layout: PoolLayout, memory_bytes: u64) -> Config {
+    let mut config = Config::new();
+    config.epoch_interruption(true).wasm_multi_memory(false).wasm_memory64(false);
+    if layout != PoolLayout::Full {
+        config.memory_reservation(memory_bytes.next_multiple_of(PAGE)).memory_guard_size(PAGE);
+    }
+    config
 }
 
 fn pool(instances: u32, memory_bytes: usize) -> PoolingAllocationConfig {

@@ -11,8 +11,8 @@ use mesh::shutdown::Tasks;
 use wasmtime::{Engine, Store};
 
 use super::artifacts::Artifacts;
-use super::code_cache::CodeCache;
-use super::compiler::Compiler;
+use super::code_cache::{CodeCache, CodeCacheParts};
+use super::compiler::{CompileLimits, Compiler};
 use super::engine::{self, EngineLimits};
 use super::entry::Entry;
 use super::host::{self, Console, Guest, GuestOptions, HttpClient};
@@ -61,7 +61,7 @@ impl Runtime {
         tasks: &Tasks,
         metrics: Metrics,
     ) -> anyhow::Result<Self> {
-        let engine = engine::build(EngineLimits {
+        let (engine, layout) = engine::build(EngineLimits {
             instances: config.max_concurrent,
             memory_bytes: config.memory_bytes,
             stack_bytes: config.stack_bytes,
@@ -70,17 +70,25 @@ impl Runtime {
         let http_timeout = Duration::from_millis(config.http_timeout_ms);
         let http = HttpClient::new(http_timeout, config.http_body_bytes);
         let artifacts = Artifacts::open(&config.cache_dir, engine.clone())?;
-        let compiler = Compiler::new(engine.clone(), artifacts.clone(), config.compile_threads)?;
+        let limits = CompileLimits {
+            memory_bytes: config.compile_memory_bytes,
+            cpu_s: config.compile_cpu_s,
+            timeout: Duration::from_millis(config.compile_timeout_ms),
+        };
+        let program = config.compiler.clone();
+        let compiler = Compiler::new(program, limits, layout, config.memory_bytes, artifacts.compatibility());
+        let code = CodeCache::new(CodeCacheParts {
+            linker,
+            artifacts,
+            source,
+            compiler,
+            concurrency: config.compile_threads,
+            memory_bytes: config.module_cache_bytes,
+            tasks: tasks.clone(),
+            metrics: metrics.clone(),
+        })?;
         Ok(Self {
-            code: CodeCache::new(
-                linker,
-                artifacts,
-                source,
-                compiler,
-                config.module_cache_bytes,
-                tasks.clone(),
-                metrics.clone(),
-            ),
+            code,
             ticker: Ticker::start(engine.clone())?,
             time_slices: TimeSlices::new(config::cores()),
             http: Arc::new(http.context("the functions' HTTP client")?),

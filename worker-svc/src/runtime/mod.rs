@@ -13,11 +13,15 @@ mod instance;
 mod invoke;
 pub(crate) mod limits;
 mod prepared;
+mod queue;
 mod response;
 #[cfg(test)]
 pub(crate) mod testing;
 mod ticker;
 mod time_slices;
+mod unusable;
 
 pub(crate) use self::code_cache::{CodeCache, ReadyCode};
+pub use self::compiler::child::compile_if_asked;
 pub(crate) use self::invoke::{Invocation, Runtime};
+pub(crate) use self::queue::Demand;

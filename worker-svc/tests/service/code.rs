@@ -66,6 +66,27 @@ async fn compiled_code_survives_a_restart() {
 }
 
 #[tokio::test]
+async fn compiled_code_of_another_function_is_refused() {
+    let worker = Worker::start().await;
+    let [one, other] = ["1", "2"].map(|text| worker.registry.put_function(text, compile(&respond(text))));
+    for (hash, text) in [(one, "1"), (other, "2")] {
+        assert_eq!(worker.execute(request(hash, "")).await, result(text));
+    }
+    let (registry, cache) = worker.stop().await;
+    let of = |hash: mesh::hash::Hash| {
+        let mut all = artifacts(cache.path()).into_iter();
+        all.find(|path| path.to_string_lossy().contains(&hash.to_string())).expect("an artifact")
+    };
+    std::fs::rename(of(other), of(one)).expect("ours");
+
+    let worker = Worker::start_in(registry, cache, |_| {}).await;
+    for (hash, text) in [(one, "1"), (other, "2")] {
+        assert_eq!(worker.execute(request(hash, "")).await, result(text));
+    }
+    assert_eq!(worker.compiled(), 2.0);
+}
+
+#[tokio::test]
 async fn compiled_code_works_without_the_registry() {
     let worker = Worker::start().await;
     let kept = request(worker.registry.put_function("f", compile(&echo())), "1");

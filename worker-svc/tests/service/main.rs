@@ -3,6 +3,7 @@
 
 mod abi;
 mod code;
+mod compile;
 mod hostile;
 mod http;
 mod load;

@@ -124,6 +124,19 @@ fn cold_starts() -> Vec<Panel> {
             .width(6),
         quantiles("Instantiation", "funless_worker_instantiate_duration_seconds", ON_CHOSEN, "Time to make a fresh instance, which each invocation gets.")
             .width(6),
+        graph("Code that waits for the compiler", Unit::Count, "Awaited by a call or by the creation of a function, or prepared in the background.")
+            .query(
+                format!("sum by (priority) (funless_worker_code_waiting{ON_CHOSEN})"),
+                "{{priority}}",
+            )
+            .stacked()
+            .width(12),
+        graph("Failed compilations", Unit::PerSecond, "Platform: the compiler does not work. Timeout and killed: perhaps the machine is too small. Otherwise the code is to blame.")
+            .query(
+                format!("sum by (reason) (rate(funless_worker_failed_compilations_total{ON_CHOSEN}[$__rate_interval]))"),
+                "{{reason}}",
+            )
+            .width(12),
     ]
 }
 

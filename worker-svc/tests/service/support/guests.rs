@@ -81,3 +81,18 @@ pub fn command(data: &str, body: &str) -> String {
           (func (export "_start") {body}))"#
     )
 }
+
+/// Rewrites `locals` locals in `loops` nested loops, which costs the compiler far more than it is long.
+pub fn nested_loops(loops: usize, locals: usize) -> String {
+    let rewrite = |local: usize| format!("(local.set {local} (i32.add (local.get {local}) (i32.const 1)))");
+    let body: String = (1..=locals).map(rewrite).collect();
+    funless(
+        "",
+        &format!(
+            "(local {}) {} {body} {} (i32.const 0)",
+            "i32 ".repeat(locals),
+            "(loop ".repeat(loops),
+            "(br_if 0 (local.get 1)))".repeat(loops),
+        ),
+    )
+}

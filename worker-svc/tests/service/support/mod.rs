@@ -58,6 +58,8 @@ impl Worker {
             memory_bytes: 16 << 20,
             output_bytes: 1 << 20,
             timeout_ms: 20_000,
+            // The test is not a worker.
+            compiler: Some(env!("CARGO_BIN_EXE_worker-svc").into()),
             ..Config::default()
         };
         change(&mut config);

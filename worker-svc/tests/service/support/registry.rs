@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures::Stream;
@@ -37,7 +36,8 @@ struct State {
     code: Mutex<HashMap<Hash, Bytes>>,
     functions: Mutex<HashMap<String, Function>>,
     changes: broadcast::Sender<Change>,
-    fetches: AtomicUsize,
+    /// In the order of the requests.
+    fetched: Mutex<Vec<Hash>>,
     /// Each fetch takes a permit.
     gate: Semaphore,
 }
@@ -48,7 +48,7 @@ impl Registry {
             code: Mutex::default(),
             functions: Mutex::default(),
             changes: broadcast::channel(64).0,
-            fetches: AtomicUsize::new(0),
+            fetched: Mutex::default(),
             gate: Semaphore::new(Semaphore::MAX_PERMITS / 2),
         });
         let router = Grpc::default()
@@ -85,10 +85,16 @@ impl Registry {
 
     /// Creates or updates a function.
     pub fn put_function(&self, id: &str, code: Bytes) -> Hash {
+        self.put_function_of("", id, code)
+    }
+
+    /// Creates or updates a function of this subject.
+    pub fn put_function_of(&self, creator: &str, id: &str, code: Bytes) -> Hash {
         let size = code.len() as u64;
         let hash = self.add_code(code);
         let code = Code { hash: hash.to_bytes(), size, kind: CodeKind::Funless.into() };
-        let function = Function { id: id.into(), code: Some(code), ..Function::default() };
+        let function =
+            Function { id: id.into(), creator: creator.into(), code: Some(code), ..Function::default() };
         self.state.functions.lock().insert(id.into(), function.clone());
         let _ = self.state.changes.send(Change { change: Some(What::FunctionPut(function)) });
         hash
@@ -101,7 +107,12 @@ impl Registry {
     }
 
     pub fn fetches(&self) -> usize {
-        self.state.fetches.load(Ordering::SeqCst)
+        self.fetched().len()
+    }
+
+    /// The code that was fetched, in the order of the requests.
+    pub fn fetched(&self) -> Vec<Hash> {
+        self.state.fetched.lock().clone()
     }
 
     /// Holds back responses to fetches until [`Registry::release`].
@@ -125,9 +136,9 @@ impl CodeStore for State {
         request: Request<FetchCodeRequest>,
     ) -> Result<Response<Self::FetchCodeStream>, Status> {
         assert!(mesh::deadline::Deadline::of(&request).is_some(), "every call carries a deadline");
-        self.fetches.fetch_add(1, Ordering::SeqCst);
-        self.gate.acquire().await.expect("never closed").forget();
         let hash = Hash::try_from(request.into_inner().hash.as_ref()).expect("a hash");
+        self.fetched.lock().push(hash);
+        self.gate.acquire().await.expect("never closed").forget();
         let code = self.code.lock().get(&hash).cloned();
         let code = code.ok_or_else(|| Error::new(Reason::CodeNotFound, "no function uses this code"))?;
         let chunks: Vec<_> = code
