@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use mesh::bindings::{HeldBinding, Lookup, Replica, Report};
+use mesh::contact::RegistryContact;
 use mesh::database::{self, DatabaseError, Maintain};
 use mesh::group_commit::Closed;
 use mesh::health::Readiness;
@@ -53,7 +54,10 @@ impl App {
         let replica = Replica::new(BindingRole::Event, registry.clone(), host.address.clone());
         let board = replica.board();
         let runner = Runner { journal: journal.clone(), invoker: invoker.clone(), metrics: metrics.clone() };
-        let (following, stopping) = (readiness.condition("registry"), tasks.stopping().clone());
+        let (following, stopping) = (
+            readiness.condition("registry").kept(RegistryContact::new(&host.metrics)),
+            tasks.stopping().clone(),
+        );
         tasks.spawn_until_done(async move {
             let journal = runner.journal.clone();
             replica.run(following, stopping, move |bound, held| runner.clone().run(bound, held)).await;
