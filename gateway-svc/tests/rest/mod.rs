@@ -1,12 +1,12 @@
 //! The REST port.
 
+mod admission;
 mod auth;
 mod bindings;
 mod common;
 mod conservation;
 mod dead_letters;
 mod docs;
-mod door;
 mod explain;
 mod functions;
 mod invoke;
