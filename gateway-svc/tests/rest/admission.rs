@@ -11,12 +11,15 @@ use mesh::testing::eventually;
 use mesh::{Error, Reason};
 use proto::registry::v1::ListModulesRequest;
 use proto::registry::v1::modules_client::ModulesClient;
+use proto::scheduler::v1::InvokeRequest;
+use proto::scheduler::v1::invocations_client::InvocationsClient;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use crate::support::http::Body as Sent;
+use crate::support::scheduler::Answer;
 use crate::support::{ANN, Mesh, ROOT};
 
 /// Sends a request without a valid token, and one byte of its body every 20 ms. Returns the response.
@@ -105,6 +108,27 @@ async fn a_body_that_drips_is_cut_off_at_the_grpc_port() {
         let status = response.headers().get("grpc-status").and_then(|code| code.to_str().ok());
         assert_eq!(status, Some(code), "{path}: {:?}", response.headers());
     }
+}
+
+#[tokio::test]
+async fn calls_without_a_token_are_refused_before_they_take_a_permit() {
+    let mesh = Mesh::start_with(|config| config.server.max_concurrent = 1).await;
+    mesh.scheduler.answers(Answer::Hang);
+    let with = |token: &str| {
+        let mut request = tonic::Request::new(InvokeRequest::default());
+        let token = format!("Bearer {token}").parse().expect("a header");
+        request.metadata_mut().insert("authorization", token);
+        request
+    };
+    let client = InvocationsClient::new(mesh.edge.channel());
+    let (mut running, request) = (client.clone(), with(ANN));
+    let running = tokio::spawn(async move { running.invoke(request).await });
+    eventually("the invocation runs", async || mesh.scheduler.runs() == 1).await;
+    for (token, reason) in [(ANN, Reason::Overloaded), ("no", Reason::Unauthenticated)] {
+        let refused = client.clone().invoke(with(token)).await.expect_err("refused");
+        assert_eq!(Error::from(refused).reason, reason, "{token}");
+    }
+    running.abort();
 }
 
 #[tokio::test]

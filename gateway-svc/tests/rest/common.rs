@@ -107,6 +107,7 @@ async fn overload_is_refused_at_once_except_for_pages() {
     let answer = mesh.ask("GET", "/v1/fn", Body::None).await;
     assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")));
     assert_eq!(answer.published(), detail("Too Many Requests: too many requests run at once"));
+    assert_eq!(send(mesh.anonymous("GET", "/v1/fn")).await.status, 401, "tokens are checked before");
     for path in ["/v1/", "/v1/openapi.json", "/docs"] {
         assert_eq!(send(mesh.anonymous("GET", path)).await.status, 200, "{path}");
     }

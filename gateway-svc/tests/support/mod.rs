@@ -110,7 +110,13 @@ impl Mesh {
 
     /// Starts a gateway that reaches the services without sockets, as in one process.
     pub async fn start_in_one_process() -> Self {
+        Self::start_in_one_process_with(|_| {}).await
+    }
+
+    /// The same, with a configuration that `adjust` may change.
+    pub async fn start_in_one_process_with(adjust: impl FnOnce(&mut Config)) -> Self {
         Self::start_with(|config| {
+            adjust(config);
             config.registry = Endpoint::Local("registry".into());
             config.scheduler = Endpoint::Local("scheduler".into());
             config.connector = Endpoint::Local("connector".into());
