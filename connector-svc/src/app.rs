@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use mesh::bindings::{HeldBinding, Lookup, Replica, Report};
+use mesh::contact::RegistryContact;
 use mesh::database::{self, DatabaseError, Maintain};
 use mesh::group_commit::Closed;
 use mesh::health::Readiness;
@@ -54,8 +55,8 @@ impl App {
         let replica = Replica::new(BindingRole::Event, registry.clone(), host.address.clone());
         let board = replica.board();
         let runner = Runner { journal: journal.clone(), invoker: invoker.clone(), metrics: metrics.clone() };
-        let (following, holding) = (readiness.condition("registry"), readiness.condition("bindings"));
-        let stopping = tasks.stopping().clone();
+        let following = readiness.condition("registry").kept(RegistryContact::new(&host.metrics));
+        let (holding, stopping) = (readiness.condition("bindings"), tasks.stopping().clone());
         tasks.spawn_until_done(async move {
             let journal = runner.journal.clone();
             let run = move |bound, held| runner.clone().run(bound, held);

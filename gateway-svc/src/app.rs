@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mesh::Host;
 use mesh::config::ServiceConfig as _;
+use mesh::contact::RegistryContact;
 use mesh::health::Readiness;
 use mesh::server::Service;
 use mesh::shutdown::Tasks;
@@ -22,20 +23,27 @@ use crate::{probe, rest};
 pub struct App;
 
 impl App {
-    /// Builds the gateway. It is ready while the registry and the scheduler are.
+    /// Builds the gateway. It is ready once the registry is, and while the scheduler is. It outlasts an outage of the
+    /// registry for the grace period of tokens.
     pub async fn start(config: Config, host: Host) -> anyhow::Result<Service> {
         let tasks = Tasks::default();
         let readiness = Readiness::default();
 
-        let channels = Channels::dial(&config, &host.dialer)?;
-        tasks.spawn(probe::watch(channels.registry.clone(), readiness.condition("reaches the registry")));
+        let contact = RegistryContact::new(&host.metrics);
+        let registry = host.dialer.dial(&config.registry)?;
+        tasks.spawn(probe::watch_registry(
+            registry.clone(),
+            contact.clone(),
+            readiness.condition("reaches the registry"),
+            Duration::from_secs(config.token_grace_s),
+        ));
+        let registry = registry.with_contact(contact.clone());
+        let channels = Channels::dial(&config, &host.dialer, registry.clone())?;
         tasks.spawn(probe::watch(channels.scheduler.clone(), readiness.condition("reaches the scheduler")));
 
-        let cache_ttl = Duration::from_secs(config.token_cache_s);
-        let authenticator = Authenticator::new(channels.clone(), cache_ttl);
-        let latest_revision = Arc::new(LatestRevision::default());
+        let authenticator = Authenticator::new(&config, channels.clone(), contact.clone(), &host.metrics);
+        let latest_revision = Arc::new(LatestRevision::new(contact));
         let subscriptions = Subscriptions::new(&host, authenticator.clone());
-        let registry = channels.registry.clone();
         let upstream = Upstream::new(&config, registry, &authenticator, &subscriptions, &latest_revision);
         let edge = edge::router(&config, &host, upstream, &channels, &readiness, &tasks);
         let rest = rest::router(&config, &host, channels, authenticator, subscriptions, latest_revision);

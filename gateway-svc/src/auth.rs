@@ -1,22 +1,32 @@
 //! Authentication: the user whose token a request carries.
 //!
 //! The registry verifies tokens. The gateway caches the results for a few seconds, so that invocations cause
-//! no database queries and a revoked token is still refused in time.
+//! no database queries and a revoked token is still refused in time. While the registry cannot be reached, a token that
+//! it has confirmed stays valid for a grace period. Addresses that present unknown tokens are delayed
+//! (`unknown_tokens`).
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use mesh::contact::RegistryContact;
 use mesh::deadline::Deadline;
 use mesh::hash::Hash;
+use mesh::listener::ClientAddress;
+use mesh::metrics::int_counter;
 use mesh::{Caller, Error, Reason};
-use moka::future::Cache;
+use moka::{future, sync};
+use prometheus::{IntCounterVec, Registry};
 use proto::registry::v1::{AuthenticateRequest, Subject};
+use tokio::time::Instant;
 
+use crate::Config;
 use crate::clients::Channels;
+use crate::unknown_tokens::UnknownTokens;
 
-/// The maximum number of cached tokens, both valid and invalid.
+/// The maximum number of tokens whose last result is cached, and of valid tokens that are remembered for the grace
+/// period.
 const MAX_CACHED: u64 = 10_000;
 /// The maximum length of a token.
 const MAX_TOKEN_CHARS: usize = 512;
@@ -24,12 +34,36 @@ const MAX_TOKEN_CHARS: usize = 512;
 /// token is accepted.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Identifies the caller by the token.
+/// Identifies the caller by the token. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Authenticator {
+pub(crate) struct Authenticator(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     channels: Channels,
-    /// Users by the token's hash, so that the tokens themselves are not kept. `None` is an invalid token.
-    known: Cache<Hash, Option<User>>,
+    contact: RegistryContact,
+    cache_ttl: Duration,
+    grace: Duration,
+    /// The registry's last answers, by the token's hash, so that the tokens themselves are not kept. Concurrent requests
+    /// with one token share an answer.
+    answers: future::Cache<Hash, Answer>,
+    /// The tokens that the registry has confirmed. Unknown tokens, however many, do not displace them.
+    confirmed: sync::Cache<Hash, Confirmed>,
+    unknown: UnknownTokens,
+    checks: IntCounterVec,
+}
+
+/// What the registry said about a token; `None` is an invalid one.
+#[derive(Debug, Clone)]
+struct Answer {
+    user: Result<Option<User>, Error>,
+    at: Instant,
+}
+
+#[derive(Debug, Clone)]
+struct Confirmed {
+    user: User,
+    at: Instant,
 }
 
 #[derive(Debug, Clone)]
@@ -39,48 +73,207 @@ struct User {
     expires_at_ms: i64,
 }
 
+/// How a token was accepted.
+#[derive(Debug, Clone, Copy)]
+enum Acceptance {
+    /// The registry has confirmed it within the cache time.
+    Verified,
+    /// The registry cannot be reached, and has confirmed it before.
+    Unverified,
+}
+
+/// Why a request was refused.
+#[derive(Debug)]
+enum Refusal {
+    /// It has no well-formed token.
+    Missing,
+    /// The token is unknown, revoked or expired.
+    Invalid,
+    /// Its address has presented too many unknown tokens, and must wait for this long.
+    Throttled(Duration),
+    /// The token cannot be verified.
+    Unavailable(Error),
+}
+
+impl Refusal {
+    const LABELS: [&str; 4] = ["missing", "invalid", "throttled", "unavailable"];
+
+    fn label(&self) -> &'static str {
+        let [missing, invalid, throttled, unavailable] = Self::LABELS;
+        match self {
+            Self::Missing => missing,
+            Self::Invalid => invalid,
+            Self::Throttled(_) => throttled,
+            Self::Unavailable(_) => unavailable,
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Missing | Refusal::Invalid => unauthenticated(),
+            Refusal::Throttled(wait) => {
+                Self::overloaded("too many unknown tokens from this address; known ones are accepted", wait)
+            }
+            Refusal::Unavailable(error) => error,
+        }
+    }
+}
+
+impl Acceptance {
+    const LABELS: [&str; 2] = ["valid", "unverified"];
+
+    fn label(self) -> &'static str {
+        let [valid, unverified] = Self::LABELS;
+        match self {
+            Self::Verified => valid,
+            Self::Unverified => unverified,
+        }
+    }
+}
+
 impl Authenticator {
-    /// Verifies tokens with the registry and caches the results for `cache_ttl`.
-    pub fn new(channels: Channels, cache_ttl: Duration) -> Self {
-        Self { channels, known: Cache::builder().max_capacity(MAX_CACHED).time_to_live(cache_ttl).build() }
+    /// Verifies tokens with the registry behind `channels`, whose `contact` may be lost.
+    pub(crate) fn new(
+        config: &Config,
+        channels: Channels,
+        contact: RegistryContact,
+        metrics: &Registry,
+    ) -> Self {
+        let help = "Checks of tokens by outcome.";
+        let checks = int_counter(metrics, "funless_gateway_token_checks_total", help, &["outcome"]);
+        for label in Acceptance::LABELS.into_iter().chain(Refusal::LABELS) {
+            checks.with_label_values(&[label]);
+        }
+        Self(Arc::new(Inner {
+            channels,
+            contact,
+            cache_ttl: Duration::from_secs(config.token_cache_s),
+            grace: Duration::from_secs(config.token_grace_s),
+            answers: future::Cache::new(MAX_CACHED),
+            confirmed: sync::Cache::new(MAX_CACHED),
+            unknown: UnknownTokens::new(config.max_unknown_tokens, metrics),
+            checks,
+        }))
     }
 
-    /// The user whose token is in the header `authorization`. Fails as UNAUTHENTICATED if there is no valid
-    /// token, and as UNAVAILABLE if the registry cannot be reached.
-    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Error> {
-        let token = bearer_token(headers).ok_or_else(unauthenticated)?;
-        let looked_up = self.known.try_get_with(Hash::of(token.as_bytes()), self.ask(token)).await;
-        let user = looked_up.map_err(|error: Arc<Error>| (*error).clone())?;
-        match user {
-            Some(user) if !user.has_expired() => Ok(user.caller),
-            _ => Err(unauthenticated()),
-        }
+    /// The user whose token is in the header `authorization` of a request from `address`. Fails as UNAUTHENTICATED if
+    /// there is no valid token, as UNAVAILABLE if it cannot be verified, and as OVERLOADED if the address has presented
+    /// too many unknown tokens.
+    pub(crate) async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        address: Option<ClientAddress>,
+    ) -> Result<Caller, Error> {
+        let checked = match bearer_token(headers) {
+            Some(token) => self.0.check(token, address).await,
+            None => Err(Refusal::Missing),
+        };
+        let label = match &checked {
+            Ok((_, acceptance)) => acceptance.label(),
+            Err(refusal) => refusal.label(),
+        };
+        self.0.checks.with_label_values(&[label]).inc();
+        Ok(checked?.0)
     }
 
     /// Verifies the token repeatedly, at intervals of `every`. Completes with an error once it is no longer
     /// valid for `caller`. A registry that cannot be reached does not invalidate it.
-    pub async fn revoked(&self, headers: &HeaderMap, caller: &Caller, every: Duration) -> Error {
+    pub(crate) async fn revoked(&self, headers: &HeaderMap, caller: &Caller, every: Duration) -> Error {
         loop {
             tokio::time::sleep(every).await;
-            match self.authenticate(headers).await {
+            match self.authenticate(headers, None).await {
                 Ok(now) if now == *caller => {}
                 Err(error) if error.reason != Reason::Unauthenticated => {}
                 Ok(_) | Err(_) => return unauthenticated(),
             }
         }
     }
+}
 
-    async fn ask(&self, token: &str) -> Result<Option<User>, Error> {
-        let request = Deadline::after(TIMEOUT).attach(AuthenticateRequest { token: token.to_owned() });
-        let error = match self.channels.authentication().authenticate(request).await {
-            Ok(response) => return Ok(response.into_inner().subject.and_then(User::of)),
-            Err(status) => Error::from(status),
+impl Inner {
+    async fn check(
+        &self,
+        token: &str,
+        address: Option<ClientAddress>,
+    ) -> Result<(Caller, Acceptance), Refusal> {
+        let key = Hash::of(token.as_bytes());
+        let last = self.answers.get(&key).await;
+        let was_refused = last.as_ref().is_some_and(|last| matches!(last.user, Ok(None)));
+        let answer = match (self.contact.lost_since(), last) {
+            (Some(_), _) if was_refused => return Err(Refusal::Invalid),
+            (Some(since), _) => return self.remembered(&key, since, RegistryContact::error()),
+            (None, Some(last)) if self.is_fresh(&last) => last,
+            (None, _) => self.ask_unless_throttled(key, token, address, was_refused).await?,
         };
-        match error.reason {
-            Reason::Unauthenticated => Ok(None),
-            Reason::Overloaded => Err(error),
-            _ => Err(Error::unavailable(format!("cannot verify the token: {error}"))),
+        match answer.user {
+            Ok(Some(user)) => Ok((user.unless_expired()?, Acceptance::Verified)),
+            Ok(None) => Err(Refusal::Invalid),
+            Err(error) => self.remembered(&key, Instant::now(), error),
         }
+    }
+
+    fn is_fresh(&self, answer: &Answer) -> bool {
+        answer.user.is_ok() && answer.at.elapsed() < self.cache_ttl
+    }
+
+    /// Accepts a token that cannot be verified because of `error` if the registry has confirmed it within the grace
+    /// period before the outage, and the outage, which began at `since`, is not longer than that either.
+    fn remembered(&self, key: &Hash, since: Instant, error: Error) -> Result<(Caller, Acceptance), Refusal> {
+        let is_good = |known: &Confirmed| {
+            since.saturating_duration_since(known.at) <= self.grace && since.elapsed() <= self.grace
+        };
+        match self.confirmed.get(key).filter(is_good) {
+            Some(known) => Ok((known.user.unless_expired()?, Acceptance::Unverified)),
+            None => Err(Refusal::Unavailable(error)),
+        }
+    }
+
+    /// Asks the registry. A token that it has confirmed before is never throttled, and one that it has refused before is
+    /// not counted again.
+    async fn ask_unless_throttled(
+        &self,
+        key: Hash,
+        token: &str,
+        address: Option<ClientAddress>,
+        was_refused: bool,
+    ) -> Result<Answer, Refusal> {
+        let attempt = match self.confirmed.contains_key(&key) {
+            true => None,
+            false => Some(self.unknown.attempt(address, Instant::now()).map_err(Refusal::Throttled)?),
+        };
+        let entry =
+            self.answers.entry(key).or_insert_with_if(self.ask(token), |last| !self.is_fresh(last)).await;
+        let is_new = entry.is_fresh();
+        let answer = entry.into_value();
+        match (&answer.user, attempt) {
+            (Ok(Some(user)), _) => {
+                self.confirmed.insert(key, Confirmed { user: user.clone(), at: answer.at });
+            }
+            (Ok(None), attempt) => {
+                self.confirmed.invalidate(&key);
+                if let Some(attempt) = attempt.filter(|_| is_new && !was_refused) {
+                    attempt.failed(Instant::now());
+                }
+            }
+            (Err(_), _) => {}
+        }
+        Ok(answer)
+    }
+
+    async fn ask(&self, token: &str) -> Answer {
+        let at = Instant::now();
+        let request = Deadline::after(TIMEOUT).attach(AuthenticateRequest { token: token.to_owned() });
+        let user = match self.channels.authentication().authenticate(request).await {
+            Ok(response) => Ok(response.into_inner().subject.and_then(User::of)),
+            Err(status) => match Error::from(status) {
+                error if error.reason == Reason::Unauthenticated => Ok(None),
+                error if matches!(error.reason, Reason::Overloaded | Reason::Unavailable) => Err(error),
+                error => Err(Error::unavailable(format!("cannot verify the token: {error}"))),
+            },
+        };
+        Answer { user, at }
     }
 }
 
@@ -88,6 +281,13 @@ impl User {
     fn of(subject: Subject) -> Option<Self> {
         let expires_at_ms = subject.expires_at_ms;
         Some(Self { caller: Caller::user(subject.role(), subject.name)?, expires_at_ms })
+    }
+
+    fn unless_expired(self) -> Result<Caller, Refusal> {
+        match self.has_expired() {
+            true => Err(Refusal::Invalid),
+            false => Ok(self.caller),
+        }
     }
 
     fn has_expired(&self) -> bool {

@@ -1,6 +1,7 @@
 //! The services behind the gateway.
 
 use mesh::channel::{Channel, Dialer};
+use mesh::contact::REGISTRY_UNREACHABLE;
 use mesh::{Error, MAX_MESSAGE_BYTES, Reason};
 use proto::connector::v1::dead_letters_client::DeadLettersClient as EventDeadLettersClient;
 use proto::connector::v1::events_client::EventsClient;
@@ -32,10 +33,10 @@ pub struct Channels {
 }
 
 impl Channels {
-    /// Makes the channels of `config`. They connect on first use.
-    pub fn dial(config: &Config, dialer: &Dialer) -> Result<Self, Error> {
+    /// Makes the channels of `config`, except the one to the registry. They connect on first use.
+    pub fn dial(config: &Config, dialer: &Dialer, registry: Channel) -> Result<Self, Error> {
         Ok(Self {
-            registry: dialer.dial(&config.registry)?,
+            registry,
             scheduler: dialer.dial(&config.scheduler)?,
             connector: dialer.dial(&config.connector)?,
             sink: dialer.dial(&config.sink)?,
@@ -46,6 +47,7 @@ impl Channels {
 /// Removes details such as addresses of services from an error that is returned to a client. They are logged.
 pub(crate) fn for_clients(error: Error) -> Error {
     let message = match error.reason {
+        Reason::Unavailable if error.message == REGISTRY_UNREACHABLE => return error,
         Reason::Unavailable => "a part of the platform cannot be reached",
         Reason::ConnectionLost => "a connection was lost while the request may have been in work",
         Reason::ResultNotTaken => {

@@ -45,6 +45,15 @@ pub struct Config {
     /// How long a verified token is cached, in seconds; at most 4. Since the registry may take another second
     /// to answer, a revoked token is refused within 5 s.
     pub token_cache_s: u64,
+    /// How long verified tokens stay valid while the registry cannot be reached, in seconds; at most a day. Tokens that
+    /// the registry confirmed within this time before the outage count. 0: not at all.
+    pub token_grace_s: u64,
+    /// How many unknown tokens an address may present before further unknown ones are delayed; 0: any number. An address
+    /// is an IPv4 address or an IPv6 /64 network.
+    pub max_unknown_tokens: u32,
+    /// The minimum rate at which the body of a request must arrive, in bytes per second; a slower one is cut off after 10
+    /// s. 0: any rate.
+    pub min_body_bytes_per_s: u32,
     /// The timeout of calls to other services, in seconds.
     pub request_timeout_s: u64,
     /// How long creating or updating a function waits until the workers have its code, in seconds.
@@ -73,6 +82,9 @@ impl Default for Config {
             max_args_bytes: 8_000_000,
             max_code_bytes: 64 << 20,
             token_cache_s: 4,
+            token_grace_s: 3600,
+            max_unknown_tokens: 20,
+            min_body_bytes_per_s: 1024,
             request_timeout_s: 120,
             wait_for_workers_timeout_s: 60,
             binding_timeout_s: 3,
@@ -104,6 +116,12 @@ impl ServiceConfig for Config {
             return Err(format!(
                 "token_cache_s: expected at most {MAX_TOKEN_CACHE_S}, so that a revoked token ends in time; not {}",
                 self.token_cache_s
+            ));
+        }
+        if self.token_grace_s > MAX_TIMEOUT_S {
+            return Err(format!(
+                "token_grace_s: expected at most {MAX_TIMEOUT_S} seconds, not {}",
+                self.token_grace_s
             ));
         }
         for (key, seconds) in [
@@ -139,6 +157,7 @@ mod tests {
     fn errors_name_the_key() {
         assert_invalid::<Config>(&[
             ("token_cache_s: expected at most 4", |c| c.token_cache_s = 5),
+            ("token_grace_s: expected at most 86400", |c| c.token_grace_s = 86_401),
             ("max_args_bytes: expected 1 to", |c| c.max_args_bytes = 0),
             ("max_args_bytes: expected 1 to", |c| c.max_args_bytes = MAX_MESSAGE_BYTES),
             ("max_code_bytes", |c| c.max_code_bytes = 0),

@@ -22,7 +22,7 @@ use mesh::channel::Channel;
 use mesh::config::ServerConfig;
 use mesh::deadline::{Deadline, GRPC_TIMEOUT};
 use mesh::health::Readiness;
-use mesh::server::Grpc;
+use mesh::server::{Admission, Grpc};
 use mesh::shutdown::Tasks;
 use mesh::{Caller, Error, Host, Reason};
 use proto::connector::v1::dead_letters_server::DeadLettersServer as EventDeadLettersServer;
@@ -43,7 +43,8 @@ use tonic::body::Body;
 
 use crate::Config;
 use crate::auth::Authenticator;
-use crate::clients::Channels;
+use crate::body_rate::{RatedBody, TooSlow};
+use crate::clients::{Channels, for_clients};
 use crate::revision::LatestRevision;
 use crate::subscriptions::Subscriptions;
 use invocations::CheckedInvocations;
@@ -138,6 +139,7 @@ pub(crate) fn router(
     // Clients authenticate with tokens, not with the mesh's secret.
     let server = ServerConfig { secret: None, ..config.server.clone() };
     Grpc::default()
+        .admit(admission(config, &registry.authenticator))
         .begin_traces(|path| audience(path).is_some() && !SUBSCRIPTIONS.contains(&path))
         .reflect(serves)
         .service(registry.forward::<ModulesServer<()>>())
@@ -155,6 +157,27 @@ pub(crate) fn router(
         .service(sink.forward::<SinkDeadLettersServer<()>>())
         .build(&server, &host.metrics, readiness, tasks)
         .layer(from_fn(refuse_unknown_methods))
+}
+
+/// The user of a call. An extension of calls that need a token.
+#[derive(Debug, Clone)]
+struct Authenticated(Caller);
+
+/// Verifies tokens before calls take a permit, and requires a minimum rate of their bodies.
+fn admission(config: &Config, authenticator: &Authenticator) -> Admission {
+    let (authenticator, min_rate) = (authenticator.clone(), config.min_body_bytes_per_s);
+    Arc::new(move |mut request: Request| {
+        let authenticator = authenticator.clone();
+        Box::pin(async move {
+            if audience(request.uri().path()).is_none() {
+                return Ok(request);
+            }
+            let address = request.extensions().get().copied();
+            let caller = authenticator.authenticate(request.headers(), address).await.map_err(for_clients)?;
+            request.extensions_mut().insert(Authenticated(caller));
+            Ok(request.map(|body| RatedBody::wrap(body, min_rate, &TooSlow::default())))
+        })
+    })
 }
 
 /// Runs before the stack, so that unknown paths never become metric labels and internal headers from clients
@@ -213,12 +236,14 @@ impl Upstream {
     }
 
     /// Admits a call if its user may make it, and makes it a call on behalf of that user.
-    async fn admit(&self, request: &mut http::Request<Body>) -> Result<Admitted, Error> {
+    fn admit(&self, request: &mut http::Request<Body>) -> Result<Admitted, Error> {
         let deadline = Deadline::after(self.max_timeout);
         let deadline =
             request.extensions().get().copied().map_or(deadline, |own: Deadline| own.min(deadline));
         let token_header = token_of(request.headers());
-        let caller = self.authenticator.authenticate(&token_header).await?;
+        let Some(Authenticated(caller)) = request.extensions_mut().remove() else {
+            return Err(Error::internal("the call was not authenticated"));
+        };
         match (audience(request.uri().path()), &caller) {
             (Some(Audience::Users), _) | (Some(Audience::Admins), Caller::Admin(_)) => {}
             _ => return Err(Error::new(Reason::PermissionDenied, "only administrators may do this")),
@@ -268,7 +293,7 @@ impl Upstream {
 impl Handle for Upstream {
     /// Forwards a call as it is.
     async fn handle(self, mut request: http::Request<Body>) -> Result<http::Response<Body>, Error> {
-        let admitted = self.admit(&mut request).await?;
+        let admitted = self.admit(&mut request)?;
         self.forward_admitted(request, admitted).await
     }
 }

@@ -6,11 +6,13 @@
 //! Both identify the user by the token (`auth`), call the other services on behalf of that user, and store a
 //! script only if the scheduler can parse it (`scripts`).
 //!
-//! The gateway has no persistent state. It caches verified tokens for a few seconds, and keeps the highest
-//! revision of the registry that it has seen, so that an invocation sees the write before it.
+//! The gateway has no persistent state. It caches verified tokens for a few seconds, and for a grace period while the
+//! registry cannot be reached. It keeps the highest revision of the registry that it has seen, so that an invocation
+//! sees the write before it.
 
 mod app;
 mod auth;
+mod body_rate;
 mod clients;
 mod config;
 mod edge;
@@ -21,6 +23,7 @@ mod rest;
 mod revision;
 mod scripts;
 mod subscriptions;
+mod unknown_tokens;
 
 pub use app::App;
 pub use config::Config;

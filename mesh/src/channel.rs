@@ -24,6 +24,7 @@ use tower::{Service, ServiceExt as _};
 use tracing::Instrument as _;
 
 use crate::auth::Secret;
+use crate::contact::RegistryContact;
 use crate::deadline::{GRPC_TIMEOUT, parse_grpc_timeout};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Reason};
@@ -63,7 +64,7 @@ impl Dialer {
                 return Err(Error::unavailable(format!("{endpoint} is opened from its other end")));
             }
         };
-        Ok(Channel { endpoint: Arc::new(endpoint.clone()), kind, secret: self.secret.clone() })
+        Ok(Channel { endpoint: Arc::new(endpoint.clone()), kind, secret: self.secret.clone(), contact: None })
     }
 
     /// A channel over `connection`, whose other end serves; `name` identifies it in messages. It cannot
@@ -85,7 +86,7 @@ impl Dialer {
             .await
             .map_err(|error| failure(&endpoint, &error))?;
         let (endpoint, kind) = (Arc::new(endpoint), Kind::Remote(channel));
-        Ok(Channel { endpoint, kind, secret: self.secret.clone() })
+        Ok(Channel { endpoint, kind, secret: self.secret.clone(), contact: None })
     }
 
     /// Serves `router` at `local:name`. The first router of a name wins.
@@ -139,6 +140,8 @@ pub struct Channel {
     endpoint: Arc<Endpoint>,
     kind: Kind,
     secret: Option<Secret>,
+    /// Set if it leads to the registry and calls fail at once while the registry cannot be reached.
+    contact: Option<RegistryContact>,
 }
 
 #[derive(Debug, Clone)]
@@ -151,6 +154,13 @@ impl Channel {
     /// The endpoint that it leads to.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// The same channel for calls that must not wait for a registry that cannot be reached: while `contact` is lost,
+    /// they fail at once, and a call that finds the registry gone loses it.
+    #[must_use]
+    pub fn with_contact(self, contact: RegistryContact) -> Self {
+        Self { contact: Some(contact), ..self }
     }
 }
 
@@ -165,6 +175,9 @@ impl Service<http::Request<Body>> for Channel {
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        if self.contact.as_ref().is_some_and(|contact| contact.lost_since().is_some()) {
+            return Box::pin(std::future::ready(Err(RegistryContact::error().into())));
+        }
         if let Some(secret) = &self.secret {
             secret.put(request.headers_mut());
         }
@@ -193,6 +206,27 @@ async fn traced(
 
 impl Channel {
     fn send(&self, request: http::Request<Body>) -> BoxFuture<'static, Result<http::Response<Body>, Status>> {
+        let answer = self.send_to_kind(request);
+        let Some(contact) = self.contact.clone() else { return answer };
+        Box::pin(async move {
+            let status = match answer.await {
+                Ok(response) => return Ok(response),
+                Err(status) => status,
+            };
+            let error = Error::from(&status);
+            if error.reason != Reason::Unavailable {
+                return Err(status);
+            }
+            tracing::debug!(%error, "a call did not reach the registry");
+            contact.set(false);
+            Err(RegistryContact::error().into())
+        })
+    }
+
+    fn send_to_kind(
+        &self,
+        request: http::Request<Body>,
+    ) -> BoxFuture<'static, Result<http::Response<Body>, Status>> {
         let endpoint = Arc::clone(&self.endpoint);
         match &self.kind {
             Kind::Remote(channel) => {

@@ -61,6 +61,9 @@ pub struct ServerConfig {
     pub admin_listen: AdminListen,
     /// The maximum number of concurrent calls; more are refused as OVERLOADED.
     pub max_concurrent: usize,
+    /// The maximum number of open connections from one address to the service's TCP ports; more are closed at once. 0: no
+    /// maximum. An address is an IPv4 address or an IPv6 /64 network.
+    pub max_connections_per_address: usize,
     /// Drain when the parent process ends for any reason; for children of a supervisor.
     pub stop_with_parent: bool,
     /// How long a stop waits for running calls, in seconds.
@@ -80,6 +83,7 @@ impl Default for ServerConfig {
             listen: Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))),
             admin_listen: AdminListen::Beside,
             max_concurrent: 1024,
+            max_connections_per_address: 1024,
             stop_with_parent: false,
             drain_timeout_s: 30,
             secret: None,

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::contact::RegistryContact;
+
 /// The conditions under which a service is ready. It is not ready at first, and ready while every condition
 /// holds and it does not drain.
 #[derive(Debug, Clone)]
@@ -18,6 +20,8 @@ pub struct Readiness {
 pub struct Condition {
     index: usize,
     readiness: Readiness,
+    /// Set if the condition holds forever once it has held.
+    contact: Option<RegistryContact>,
 }
 
 const NOT_DRAINING: &str = "not draining";
@@ -36,7 +40,7 @@ impl Readiness {
         let index = conditions.len() - 1;
         drop(conditions);
         self.evaluate();
-        Condition { index, readiness: self.clone() }
+        Condition { index, readiness: self.clone(), contact: None }
     }
 
     /// Declares that all conditions have been added and the service serves. It is not ready before.
@@ -78,8 +82,21 @@ impl Readiness {
 }
 
 impl Condition {
+    /// Keeps the condition once it has held: the service has what it needs from the registry. `contact` then shows
+    /// whether the registry can still be reached.
+    #[must_use]
+    pub fn kept(self, contact: RegistryContact) -> Self {
+        Self { contact: Some(contact), ..self }
+    }
+
     /// Sets whether the condition holds.
     pub fn set(&self, holds: bool) {
+        if let Some(contact) = &self.contact {
+            contact.set(holds);
+            if !holds {
+                return;
+            }
+        }
         self.readiness.conditions.lock()[self.index].1 = holds;
         self.readiness.evaluate();
     }
@@ -104,6 +121,19 @@ mod tests {
         database.set(true);
         serving.set(false);
         assert!(!*ready.borrow(), "a draining service is not ready");
+    }
+
+    #[test]
+    fn a_kept_condition_outlasts_an_outage() {
+        let (readiness, contact) = (Readiness::default(), RegistryContact::new(&prometheus::Registry::new()));
+        let registry = readiness.condition("registry").kept(contact.clone());
+        let _serving = readiness.serving();
+        registry.set(false);
+        assert_eq!(readiness.missing(), ["registry"], "it has never held");
+        for reachable in [true, false, true] {
+            registry.set(reachable);
+            assert_eq!((readiness.missing().len(), contact.lost_since().is_none()), (0, reachable));
+        }
     }
 
     #[tokio::test]

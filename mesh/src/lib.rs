@@ -13,7 +13,7 @@
 //! - [`error`]: errors of calls
 //! - [`receipt`]: the cost of an invocation
 //!
-//! In addition, [`follow`] follows the registry's watch, [`bindings`] distributes bindings among the replicas
+//! In addition, [`follow`] follows the registry's watch, [`contact`] tells whether the registry answers, [`bindings`] distributes bindings among the replicas
 //! of a service, [`dead_letters`] is shared by event sources and sinks, and `database` and `group_commit` are
 //! for services with a database.
 
@@ -24,6 +24,7 @@ pub mod bindings;
 pub mod channel;
 pub mod clock;
 pub mod config;
+pub mod contact;
 #[cfg(feature = "database")]
 pub mod database;
 pub mod dead_letters;

@@ -1,20 +1,26 @@
 //! Listening, accepting and draining: one loop for REST and gRPC, TCP and Unix sockets.
 
+mod address;
+mod stream;
+
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use self::address::CountedConnection;
+pub use self::address::{ClientAddress, ConnectionLimit};
+use self::stream::ServerStream;
 
 use crate::config::Listen;
 use crate::endpoint::Endpoint;
@@ -30,6 +36,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Listener {
     socket: Socket,
     tls: Option<tokio_rustls::TlsAcceptor>,
+    limit: ConnectionLimit,
 }
 
 enum Socket {
@@ -52,13 +59,20 @@ impl Listener {
                 Socket::Unix(bound.with_context(|| format!("cannot listen on {}", path.display()))?)
             }
         };
-        Ok(Self { socket, tls: None })
+        Ok(Self { socket, tls: None, limit: ConnectionLimit::default() })
     }
 
     /// Serves TLS if `acceptor` is given.
     #[must_use]
     pub fn with_tls(mut self, acceptor: Option<tokio_rustls::TlsAcceptor>) -> Self {
         self.tls = acceptor;
+        self
+    }
+
+    /// Closes connections over `limit` at once.
+    #[must_use]
+    pub fn with_limit(mut self, limit: ConnectionLimit) -> Self {
+        self.limit = limit;
         self
     }
 
@@ -97,15 +111,19 @@ impl Listener {
                 () = draining.cancelled() => break,
             };
             match accepted {
-                Ok(Accepted::Tcp(stream)) => {
+                Ok(Accepted::Tcp(stream, peer)) => {
+                    let Some(counted) = self.limit.admit(ClientAddress::from(peer.ip())) else { continue };
                     let _ = stream.set_nodelay(true);
+                    let client = Some(counted);
                     match self.tls.clone() {
-                        None => serve_connection(stream, router.clone(), &connections, cut.clone()),
-                        Some(tls) => serve_tls(tls, stream, router.clone(), &connections, cut.clone()),
+                        None => serve_connection(stream, client, router.clone(), &connections, cut.clone()),
+                        Some(tls) => {
+                            serve_tls(tls, stream, client, router.clone(), &connections, cut.clone())
+                        }
                     }
                 }
                 Ok(Accepted::Unix(stream)) => {
-                    serve_connection(stream, router.clone(), &connections, cut.clone())
+                    serve_connection(stream, None, router.clone(), &connections, cut.clone())
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -119,14 +137,16 @@ impl Listener {
 
     async fn accept(&self) -> io::Result<Accepted> {
         match &self.socket {
-            Socket::Tcp(listener) => listener.accept().await.map(|(stream, _)| Accepted::Tcp(stream)),
+            Socket::Tcp(listener) => {
+                listener.accept().await.map(|(stream, peer)| Accepted::Tcp(stream, peer))
+            }
             Socket::Unix(listener) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
         }
     }
 }
 
 enum Accepted {
-    Tcp(TcpStream),
+    Tcp(TcpStream, SocketAddr),
     Unix(tokio::net::UnixStream),
 }
 
@@ -141,7 +161,7 @@ pub async fn serve_one<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let connections = GracefulShutdown::new();
-    let mut connection = std::pin::pin!(serve_http(stream, router, connections.watcher()));
+    let mut connection = std::pin::pin!(serve_http(stream, None, router, connections.watcher()));
     tokio::select! {
         () = &mut connection => return,
         () = draining.cancelled() => {}
@@ -163,19 +183,21 @@ async fn drain(connections: GracefulShutdown, drain_timeout: Duration) {
 /// Serves a connection in a task of its own. `connections` waits for it and `cut` ends it.
 fn serve_connection<S>(
     stream: S,
+    client: Option<CountedConnection>,
     router: axum::Router,
     connections: &GracefulShutdown,
     cut: CancellationToken,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let connection = serve_http(stream, router, connections.watcher());
+    let connection = serve_http(stream, client, router, connections.watcher());
     tokio::spawn(async move { cut.run_until_cancelled(connection).await });
 }
 
 fn serve_tls(
     tls: tokio_rustls::TlsAcceptor,
     stream: TcpStream,
+    client: Option<CountedConnection>,
     router: axum::Router,
     connections: &GracefulShutdown,
     cut: CancellationToken,
@@ -184,7 +206,7 @@ fn serve_tls(
     tokio::spawn(async move {
         match tokio::time::timeout(HEADER_READ_TIMEOUT, tls.accept(stream)).await {
             Ok(Ok(stream)) => {
-                cut.run_until_cancelled(serve_http(stream, router, watcher)).await;
+                cut.run_until_cancelled(serve_http(stream, client, router, watcher)).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake timed out"),
@@ -192,83 +214,23 @@ fn serve_tls(
     });
 }
 
-async fn serve_http<S>(stream: S, router: axum::Router, watcher: Watcher)
+/// Serves HTTP/1 or HTTP/2. Requests have the [`ClientAddress`] of a `client` as an extension.
+async fn serve_http<S>(stream: S, client: Option<CountedConnection>, router: axum::Router, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let builder = builder();
-    let stream = TokioIo::new(FirstBytes::new(stream));
-    let connection = builder.serve_connection(stream, TowerToHyperService::new(router));
+    let stream = TokioIo::new(ServerStream::new(stream));
+    let address = client.as_ref().map(CountedConnection::address);
+    let service = router.map_request(move |mut request: http::Request<Incoming>| {
+        if let Some(address) = address {
+            request.extensions_mut().insert(address);
+        }
+        request
+    });
+    let connection = builder.serve_connection(stream, TowerToHyperService::new(service));
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection failed");
-    }
-}
-
-/// A stream that times out unless its peer sends the first bytes in time: hyper's detection of HTTP/1 or
-/// HTTP/2 has no timeout of its own.
-struct FirstBytes<S> {
-    stream: S,
-    /// `None` once enough bytes have been received.
-    timeout: Option<Pin<Box<Sleep>>>,
-    received: usize,
-}
-
-/// The length of the HTTP/2 connection preface.
-const PREFACE_BYTES: usize = 24;
-
-impl<S> FirstBytes<S> {
-    fn new(stream: S) -> Self {
-        Self { stream, timeout: Some(Box::pin(tokio::time::sleep(HEADER_READ_TIMEOUT))), received: 0 }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for FirstBytes<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let Some(timeout) = &mut self.timeout else { return read };
-        if read.is_pending() {
-            return timeout.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()));
-        }
-        self.received += buffer.filled().len() - before;
-        if self.received >= PREFACE_BYTES {
-            self.timeout = None;
-        }
-        read
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for FirstBytes<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
@@ -284,30 +246,4 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
     builder
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_peer_that_sends_too_little_times_out() {
-        for sent in ["", "PRI * HTTP"] {
-            let (mut client, server) = tokio::io::duplex(64);
-            client.write_all(sent.as_bytes()).await.expect("room");
-            let mut stream = FirstBytes::new(server);
-            let mut buffer = vec![0; sent.len()];
-            stream.read_exact(&mut buffer).await.expect("the sent bytes");
-            let error = stream.read_u8().await.expect_err("no more bytes");
-            assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{sent:?}");
-        }
-        let (mut client, server) = tokio::io::duplex(64);
-        let mut stream = FirstBytes::new(server);
-        client.write_all(&[b'x'; PREFACE_BYTES]).await.expect("room");
-        stream.read_exact(&mut [0; PREFACE_BYTES]).await.expect("enough");
-        let silence = tokio::time::timeout(2 * HEADER_READ_TIMEOUT, stream.read_u8()).await;
-        assert!(silence.is_err(), "after the preface there is no timeout");
-    }
 }

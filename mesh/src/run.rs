@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::channel::Dialer;
 use crate::config::{self, Listen, ServerConfig, ServiceConfig};
 use crate::endpoint::Endpoint;
-use crate::listener::Listener;
+use crate::listener::{ConnectionLimit, Listener};
 use crate::server::Service;
 use crate::tls::{ClientTls, ServerTlsConfig};
 use crate::{admin, metrics, shutdown, telemetry, tls};
@@ -98,16 +98,17 @@ where
 
     let metrics = metrics::registry_of(C::NAME);
     let host = Host { metrics, ..Host::new(&server, listener.endpoint()?)? };
+    let limit = ConnectionLimit::new(server.max_connections_per_address, &host.metrics);
     telemetry.register(&host.metrics);
     metrics::show_process(&host.metrics);
     let service = start(config, host.clone()).await?;
     metrics::show_readiness(&host.metrics, &service.readiness);
     tracing::info!(address = %host.address, "{} serves", service.name);
-    let mut sockets = vec![(listener, service.router)];
+    let mut sockets = vec![(listener.with_limit(limit.clone()), service.router)];
     for (name, router) in service.more {
         let position = more_listeners.iter().position(|(listener, _)| *listener == name);
         let position = position.with_context(|| format!("nothing listens for {name}"))?;
-        sockets.push((more_listeners.swap_remove(position).1, router));
+        sockets.push((more_listeners.swap_remove(position).1.with_limit(limit.clone()), router));
     }
 
     let drain_timeout = Duration::from_secs(server.drain_timeout_s);

@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use http::HeaderMap;
 use http_body::Frame;
@@ -23,6 +24,7 @@ use tonic::service::Routes;
 use tonic::{Code, Status};
 use tonic_health::ServingStatus;
 use tower::ServiceBuilder;
+use tower::util::option_layer;
 use tracing::Span;
 
 use crate::auth::{Caller, Secret};
@@ -67,11 +69,21 @@ pub struct Grpc {
     names: Vec<&'static str>,
     begins_trace: fn(&str) -> bool,
     reflects: fn(&str) -> bool,
+    admission: Option<Admission>,
 }
+
+/// Admits a call by its headers, or refuses it.
+pub type Admission = Arc<dyn Fn(Request) -> BoxFuture<'static, Result<Request, Error>> + Send + Sync>;
 
 impl Default for Grpc {
     fn default() -> Self {
-        Self { routes: Routes::default(), names: Vec::new(), begins_trace: |_| false, reflects: |_| true }
+        Self {
+            routes: Routes::default(),
+            names: Vec::new(),
+            begins_trace: |_| false,
+            reflects: |_| true,
+            admission: None,
+        }
     }
 }
 
@@ -81,6 +93,13 @@ impl Grpc {
     #[must_use]
     pub fn begin_traces(mut self, begins: fn(&str) -> bool) -> Self {
         self.begins_trace = begins;
+        self
+    }
+
+    /// Every call must pass `admission` before it takes a permit and before its body is read.
+    #[must_use]
+    pub fn admit(mut self, admission: Admission) -> Self {
+        self.admission = Some(admission);
         self
     }
 
@@ -130,6 +149,7 @@ impl Grpc {
             .layer(from_fn_with_state(self.begins_trace, continue_trace))
             .layer(from_fn_with_state(RpcMetrics::new(metrics), observe))
             .layer(from_fn_with_state(config.secret.clone(), identify_caller))
+            .layer(option_layer(self.admission.map(|admission| from_fn_with_state(admission, admit))))
             .layer(from_fn_with_state(permits, limit_concurrency))
             .layer(from_fn_with_state(readiness.clone(), end_when_draining))
             .layer(from_fn(enforce_deadline))
@@ -224,6 +244,14 @@ async fn identify_caller(State(secret): State<Option<Secret>>, mut request: Requ
         }
     };
     next.run(request).await
+}
+
+/// Lets the port's own check admit the call.
+async fn admit(State(admission): State<Admission>, request: Request, next: Next) -> Response {
+    match admission(request).await {
+        Ok(request) => next.run(request).await,
+        Err(error) => refuse(error),
+    }
 }
 
 /// Refuses calls over the limit at once. A permit is held until the response's body ends. Health checks are

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh::contact::RegistryContact;
 use mesh::fair_limit::FairLimit;
 use mesh::health::{Condition, Readiness};
 use mesh::server::{Grpc, Service};
@@ -40,7 +41,7 @@ impl App {
         let catalog = Arc::new(Catalog::default());
         let registry = host.dialer.dial(&config.registry)?;
         let revisions = Arc::new(Revisions::new(Arc::clone(&catalog), registry.clone()));
-        let following = readiness.condition("registry");
+        let following = readiness.condition("registry").kept(RegistryContact::new(&host.metrics));
         tasks.spawn(follow(registry, following, Arc::clone(&catalog), metrics.clone()));
 
         let report_interval = Duration::from_millis(config.report_interval_ms.into());

@@ -2,6 +2,7 @@
 
 mod logs;
 mod measurements;
+mod outage;
 mod policies;
 mod receipts;
 mod revisions;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mesh::bindings::{Lookup, Replica};
 use mesh::clock::ago_ms;
+use mesh::contact::RegistryContact;
 use mesh::database::{self, DatabaseError, Maintain};
 use mesh::health::Readiness;
 use mesh::server::{Grpc, Service};
@@ -50,7 +51,8 @@ impl App {
         tasks.spawn(removed.keep_dead_lettering(registry.clone()));
         tasks.spawn_until_done({
             let (outbox, stopping) = (outbox.clone(), tasks.stopping().clone());
-            let (following, holding) = (readiness.condition("registry"), readiness.condition("bindings"));
+            let following = readiness.condition("registry").kept(RegistryContact::new(&host.metrics));
+            let holding = readiness.condition("bindings");
             async move {
                 let run = |binding, held| Arc::clone(&context).run(binding, held);
                 replica.run(following, holding, stopping, run).await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use mesh::contact::RegistryContact;
 use mesh::endpoint::Endpoint;
 use mesh::health::Readiness;
 use mesh::server::{Grpc, Service};
@@ -32,7 +33,7 @@ use crate::tunnel::Tunnels;
 pub struct App;
 
 impl App {
-    /// Starts the worker. It is ready once it follows the registry and has joined a scheduler.
+    /// Starts the worker. It is ready once it has followed the registry, and while it has joined a scheduler.
     pub async fn start(config: Config, host: Host) -> anyhow::Result<Service> {
         let tasks = Tasks::default();
         let readiness = Readiness::default();
@@ -49,7 +50,7 @@ impl App {
 
         let preparation = Preparation::new();
         let followed = preparation.clone();
-        let following = readiness.condition("registry");
+        let following = readiness.condition("registry").kept(RegistryContact::new(&host.metrics));
         tasks.spawn(follow::follow(registry, following, move |update| followed.apply(update)));
         tasks.spawn(preparation.clone().run(runtime.code.clone()));
 

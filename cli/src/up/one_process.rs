@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use mesh::config::{AdminListen, Listen, ServiceConfig};
 use mesh::endpoint::Endpoint;
 use mesh::health::Condition;
-use mesh::listener::Listener;
+use mesh::listener::{ConnectionLimit, Listener};
 use mesh::server::Service;
 use mesh::telemetry::Telemetry;
 use mesh::{Dialer, Host, metrics};
@@ -38,9 +38,9 @@ pub async fn run(options: &Up, profile: &Profile, telemetry: &Telemetry) -> anyh
     let mut process = OneProcess::default();
     process.start_services(options, profile).await?;
     let mut sockets = JoinSet::new();
-    let (rest, edge, draining) = process.gateway()?;
-    sockets.spawn(http.serve(rest, draining.clone(), DRAIN_TIMEOUT));
-    sockets.spawn(grpc.serve(edge, draining, DRAIN_TIMEOUT));
+    let Gateway { rest, edge, limit, draining } = process.gateway()?;
+    sockets.spawn(http.with_limit(limit.clone()).serve(rest, draining.clone(), DRAIN_TIMEOUT));
+    sockets.spawn(grpc.with_limit(limit).serve(edge, draining, DRAIN_TIMEOUT));
     let stopped = CancellationToken::new();
     let pages = admin.map(|listener| {
         tokio::spawn(listener.serve(process.admin(telemetry), stopped.clone(), Duration::from_secs(1)))
@@ -55,6 +55,15 @@ pub async fn run(options: &Up, profile: &Profile, telemetry: &Telemetry) -> anyh
     outcome
 }
 
+/// What the gateway serves on its sockets.
+struct Gateway {
+    rest: axum::Router,
+    edge: axum::Router,
+    limit: ConnectionLimit,
+    /// Cancelled to drain it.
+    draining: CancellationToken,
+}
+
 /// The services that run here, in the order in which they were started.
 #[derive(Default)]
 struct OneProcess {
@@ -65,6 +74,7 @@ struct OneProcess {
 struct RunningService {
     service: Service,
     host: Host,
+    limit: ConnectionLimit,
     serving: Condition,
 }
 
@@ -106,16 +116,17 @@ impl OneProcess {
             draining: CancellationToken::new(),
             address: Endpoint::Local(name.to_owned()),
         };
+        let limit = ConnectionLimit::new(config.server().max_connections_per_address, &host.metrics);
         let service = start(config, host.clone()).await.with_context(|| format!("{name} does not start"))?;
         metrics::show_readiness(&host.metrics, &service.readiness);
         self.dialer.provide(name, service.router.clone());
         let serving = service.readiness.serving();
-        self.services.push(RunningService { service, host, serving });
+        self.services.push(RunningService { service, host, limit, serving });
         Ok(())
     }
 
-    /// What the gateway serves on its sockets: REST, gRPC, and the token that drains them.
-    fn gateway(&self) -> anyhow::Result<(axum::Router, axum::Router, CancellationToken)> {
+    /// What the gateway serves on its sockets.
+    fn gateway(&self) -> anyhow::Result<Gateway> {
         let running = self
             .services
             .iter()
@@ -123,7 +134,12 @@ impl OneProcess {
             .context("there is no gateway")?;
         let grpc = running.service.more.iter().find(|(name, _)| *name == "grpc_listen");
         let (_, grpc) = grpc.context("the gateway serves no gRPC")?;
-        Ok((running.service.router.clone(), grpc.clone(), running.host.draining.clone()))
+        Ok(Gateway {
+            rest: running.service.router.clone(),
+            edge: grpc.clone(),
+            limit: running.limit.clone(),
+            draining: running.host.draining.clone(),
+        })
     }
 
     fn admin(&self, telemetry: &Telemetry) -> axum::Router {

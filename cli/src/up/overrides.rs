@@ -114,6 +114,7 @@ impl Setting {
                     "`fl up` kills a service that has not drained in time; expected at most {MAX_DRAIN_TIMEOUT_S}"
                 ));
             }
+            ("server", "server.max_connections_per_address") if self.service == "gateway" => return None,
             ("server", key) if !shape.is_mesh && key != "server.max_concurrent" => {
                 "services that share one process have no sockets of their own, so this has no effect; use \
                  `fl up --mesh`, or run the service by itself"

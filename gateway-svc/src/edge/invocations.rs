@@ -29,7 +29,7 @@ impl CheckedInvocations {
 
 impl Handle for CheckedInvocations {
     async fn handle(self, mut request: http::Request<Body>) -> Result<http::Response<Body>, Error> {
-        let admitted = self.upstream.admit(&mut request).await?;
+        let admitted = self.upstream.admit(&mut request)?;
         let (parts, body) = request.into_parts();
         refuse_compressed(&parts.headers)?;
         let invoke = read(body).await?;

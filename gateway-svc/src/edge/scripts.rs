@@ -31,7 +31,7 @@ impl CheckedScripts {
     }
 
     async fn create_script(self, mut request: http::Request<Body>) -> Result<http::Response<Body>, Error> {
-        let Admitted { caller, deadline, .. } = self.upstream.admit(&mut request).await?;
+        let Admitted { caller, deadline, .. } = self.upstream.admit(&mut request)?;
         let latest_revision = Arc::clone(&self.upstream.latest_revision);
         let call = CreateScript { channels: self.channels, latest_revision, caller, deadline };
         let codec = proto::Codec::<CreateScriptResponse, CreateScriptRequest>::default();

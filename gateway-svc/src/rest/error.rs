@@ -286,7 +286,11 @@ impl IntoResponses for CommonErrors {
     fn responses() -> BTreeMap<String, RefOr<ResponseSpec>> {
         let usual = [
             ("401", "The token is missing, malformed, unknown or expired, or not valid for this route."),
-            ("429", "Too many concurrent requests. `Retry-After` is the time to wait before a retry."),
+            (
+                "429",
+                "Too many concurrent requests, or too many unknown tokens from this address. `Retry-After` is the \
+                    time to wait before a retry.",
+            ),
             ("500", "A fault of the platform."),
             ("503", "A part of the platform is unavailable. With `Retry-After`: nothing was done."),
             ("504", "The deadline passed before there was a result."),

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use super::Rest;
 use super::error::ApiError;
 use super::json;
+use super::stack::Authenticated;
 
 /// The timeout of each read from a body.
 const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,8 +29,11 @@ pub(super) struct User(pub(super) Caller);
 impl FromRequestParts<Rest> for User {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, rest: &Rest) -> Result<Self, ApiError> {
-        Ok(Self(rest.authenticator.authenticate(&parts.headers).await?))
+    async fn from_request_parts(parts: &mut Parts, _: &Rest) -> Result<Self, ApiError> {
+        let Some(Authenticated(caller)) = parts.extensions.get() else {
+            return Err(ApiError::unauthorized());
+        };
+        Ok(Self(caller.clone()))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Reads the rest of a body after a request was refused early.
 //!
 //! A client that is still sending when its connection is closed often loses the response. So an early
-//! response waits until the rest of the body has been received and discarded, within limits.
+//! response to a user waits until the rest of the body has been received and discarded, within limits. Other requests
+//! are refused before their body is read (`stack`).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::EXPECT;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
@@ -37,6 +39,7 @@ pub(super) async fn linger(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     if let Some(rest) = rest
         && response.status().is_client_error()
+        && response.status() != StatusCode::REQUEST_TIMEOUT
     {
         let _ = tokio::time::timeout(TIMEOUT, discard(rest)).await;
     }

@@ -55,15 +55,21 @@ impl IntoResponseParts for Revision {
 
 #[cfg(test)]
 mod tests {
+    use mesh::contact::RegistryContact;
+
     use super::*;
 
     #[test]
     fn the_highest_revision_is_kept() {
-        let latest = LatestRevision::default();
+        let contact = RegistryContact::new(&prometheus::Registry::new());
+        let latest = LatestRevision::new(contact.clone());
         latest.wrote(7);
         latest.wrote(5);
         assert_eq!(latest.at_least(Revision(0)), 7);
         assert_eq!(latest.at_least(Revision(9)), 9);
         assert_eq!(latest.at_least(Revision(0)), 7, "a client's revision affects only its own request");
+        contact.set(false);
+        assert_eq!(latest.at_least(Revision(0)), 0, "nobody can catch up during an outage");
+        assert_eq!(latest.at_least(Revision(5)), 5, "but a client may insist");
     }
 }

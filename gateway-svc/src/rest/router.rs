@@ -19,7 +19,10 @@ use utoipa_axum::routes;
 use super::docs::{self, ApiDoc};
 use super::error::ApiError;
 use super::linger::linger;
-use super::stack::{NewRequestId, REQUEST_ID, continue_trace, limit_concurrency, observe, panicked};
+use super::stack::{
+    NewRequestId, REQUEST_ID, authenticate, continue_trace, limit_concurrency, observe, panicked,
+    require_rate,
+};
 use super::upload::BESIDE_CODE_BYTES;
 use super::{
     Rest, conservation, dead_letters, events, explain, functions, invoke, logs, modules, scripts, simulate,
@@ -97,7 +100,13 @@ pub fn router(
     let max_body_bytes = usize::try_from(config.max_code_bytes).unwrap_or(usize::MAX);
     let max_body_bytes = max_body_bytes.saturating_add(BESIDE_CODE_BYTES);
 
-    let api = api().layer(from_fn_with_state(permits, limit_concurrency));
+    // Tokens are verified before a request takes a permit.
+    let with_token = ServiceBuilder::new()
+        .layer(from_fn_with_state(rest.clone(), authenticate))
+        .layer(from_fn_with_state(permits, limit_concurrency))
+        .layer(from_fn(linger))
+        .layer(from_fn_with_state(rest.clone(), require_rate));
+    let api = api().layer(with_token);
     let (routes, document) = open().merge(api).split_for_parts();
 
     // A request passes the layers from top to bottom, its response from bottom to top.
@@ -107,7 +116,6 @@ pub fn router(
         .layer(from_fn(continue_trace))
         .layer(from_fn_with_state(HttpMetrics::new(&host.metrics), observe))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn(linger))
         // The limit of an upload as a whole; handlers have lower limits for its parts.
         .layer(DefaultBodyLimit::max(max_body_bytes));
 

@@ -10,10 +10,11 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
-use http_body::{Frame, SizeHint};
-use mesh::Error;
+use http::header::CONNECTION;
+use http::{HeaderName, HeaderValue, Version};
+use http_body::{Body as _, Frame, SizeHint};
 use mesh::telemetry::{self, Kept, Traced as _};
+use mesh::{Caller, Error};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{SpanKind, TraceContextExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -21,7 +22,9 @@ use tower_http::request_id::{MakeRequestId, RequestId};
 use tracing::field::Empty;
 use uuid::Uuid;
 
+use super::Rest;
 use super::error::ApiError;
+use crate::body_rate::{RatedBody, TooSlow};
 use crate::metrics::HttpMetrics;
 
 /// The header with the request's id, which is also in traces.
@@ -100,6 +103,40 @@ pub(super) async fn continue_trace(request: Request, next: Next) -> Response {
         response.headers_mut().insert(header, value);
     }
     response
+}
+
+/// The user of a request. An extension of requests to routes that need a token.
+#[derive(Debug, Clone)]
+pub(super) struct Authenticated(pub(super) Caller);
+
+/// Verifies the token before the request takes a permit. The body of a refused request is not read: the client gets its
+/// response at once, and its connection is closed.
+pub(super) async fn authenticate(State(rest): State<Rest>, mut request: Request, next: Next) -> Response {
+    let address = request.extensions().get().copied();
+    match rest.authenticator.authenticate(request.headers(), address).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(Authenticated(caller));
+            next.run(request).await
+        }
+        Err(error) => {
+            let mut response = ApiError::from(error).into_response();
+            if request.version() < Version::HTTP_2 && !request.body().is_end_stream() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
+    }
+}
+
+/// Requires a minimum rate of the request's body.
+pub(super) async fn require_rate(State(rest): State<Rest>, request: Request, next: Next) -> Response {
+    let too_slow = TooSlow::default();
+    let request = request.map(|body| RatedBody::wrap(body, rest.min_body_bytes_per_s, &too_slow));
+    let response = next.run(request).await;
+    match too_slow.get() && response.status().is_client_error() {
+        true => ApiError::request_timeout().into_response(),
+        false => response,
+    }
 }
 
 /// Refuses requests over the limit at once. A permit is held until the response's body ends.

@@ -76,6 +76,6 @@ async fn tokens_are_cached_and_revoked_ones_are_refused() {
 async fn without_the_registry_tokens_are_not_reported_as_invalid() {
     let mesh = Mesh::start_with(|config| config.registry = nowhere()).await;
     let answer = mesh.ask("GET", "/v1/fn", Body::None).await;
-    let expected = detail("Service Unavailable: a part of the platform cannot be reached");
+    let expected = detail("Service Unavailable: the registry cannot be reached");
     assert_eq!((answer.status, answer.published()), (503, expected));
 }

@@ -107,6 +107,7 @@ async fn overload_is_refused_at_once_except_for_pages() {
     let answer = mesh.ask("GET", "/v1/fn", Body::None).await;
     assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")));
     assert_eq!(answer.published(), detail("Too Many Requests: too many requests run at once"));
+    assert_eq!(send(mesh.anonymous("GET", "/v1/fn")).await.status, 401, "tokens are checked before");
     for path in ["/v1/", "/v1/openapi.json", "/docs"] {
         assert_eq!(send(mesh.anonymous("GET", path)).await.status, 200, "{path}");
     }
@@ -156,12 +157,13 @@ async fn requests_are_measured_by_route() {
 }
 
 #[tokio::test]
-async fn ready_while_the_registry_and_the_scheduler_are() {
-    let mesh = Mesh::start().await;
+async fn ready_once_the_registry_is_and_while_the_scheduler_is() {
+    let mesh = Mesh::start_with(|config| config.registry = nowhere()).await;
     let _serving = mesh.service.readiness.serving();
     let missing = || mesh.service.readiness.missing();
-    eventually("the gateway is ready", async || missing().is_empty()).await;
-    mesh.registry_server.stop().await;
-    let readiness = mesh.service.readiness.clone();
-    eventually("the registry is missing", async || readiness.missing() == ["reaches the registry"]).await;
+    eventually("only the registry is missing", async || missing() == ["reaches the registry"]).await;
+    let mesh = Mesh::start_with(|config| config.scheduler = nowhere()).await;
+    let _serving = mesh.service.readiness.serving();
+    let missing = || mesh.service.readiness.missing();
+    eventually("only the scheduler is missing", async || missing() == ["reaches the scheduler"]).await;
 }

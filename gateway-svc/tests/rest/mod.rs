@@ -1,5 +1,6 @@
 //! The REST port.
 
+mod admission;
 mod auth;
 mod bindings;
 mod common;
@@ -12,6 +13,7 @@ mod invoke;
 mod logs;
 mod modules;
 mod one_process;
+mod outage;
 mod scripts;
 mod simulate;
 mod states;

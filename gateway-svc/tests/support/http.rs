@@ -83,14 +83,7 @@ impl Mesh {
     }
 
     pub async fn ask_as(&self, token: &str, method: &str, path: &str, body: Body) -> Answer {
-        let request = self.anonymous(method, path).bearer_auth(token);
-        send(match body {
-            Body::None => request,
-            Body::Json(json) => request.header("content-type", "application/json").body(json),
-            Body::Typed(content_type, text) => request.header("content-type", content_type).body(text),
-            Body::Form(parts) => request.multipart(form(parts)),
-        })
-        .await
+        send(with_body(self.anonymous(method, path).bearer_auth(token), body)).await
     }
 
     /// Sends the requests of all rows with `token` and checks the responses.
@@ -100,6 +93,16 @@ impl Mesh {
             let actual = self.ask_as(token, method, path, body).await;
             assert_eq!((actual.status, actual.published()), (status, answer), "{asked}");
         }
+    }
+}
+
+/// Adds a body to a request.
+pub fn with_body(request: RequestBuilder, body: Body) -> RequestBuilder {
+    match body {
+        Body::None => request,
+        Body::Json(json) => request.header("content-type", "application/json").body(json),
+        Body::Typed(content_type, text) => request.header("content-type", content_type).body(text),
+        Body::Form(parts) => request.multipart(form(parts)),
     }
 }
 

@@ -12,7 +12,7 @@ use gateway_svc::{App, Config};
 use mesh::Error;
 use mesh::config::ServerConfig;
 use mesh::endpoint::Endpoint;
-use mesh::health::Readiness;
+use mesh::health::{Condition, Readiness};
 use mesh::server::{Grpc, Service};
 use mesh::shutdown::Tasks;
 use mesh::testing::Served;
@@ -34,10 +34,12 @@ pub struct Mesh {
     pub connector: FakeConnector,
     pub sink: FakeSink,
     pub service: Service,
+    pub metrics: prometheus::Registry,
     pub draining: CancellationToken,
     pub rest: Served,
     pub edge: Served,
     pub registry_server: Served,
+    registry_serving: Condition,
     _others: Vec<Served>,
 }
 
@@ -56,14 +58,14 @@ impl Mesh {
 
         let host = mesh::testing::host("gateway");
         let serve = async |name, grpc| {
-            let router = stack(grpc);
+            let (router, serving) = stack(grpc);
             host.dialer.provide(name, router.clone());
-            Served::start(router).await
+            (Served::start(router).await, serving)
         };
-        let registry_server = serve("registry", registry.services()).await;
-        let scheduler_server = serve("scheduler", scheduler.services()).await;
-        let connector_server = serve("connector", connector.services()).await;
-        let sink_server = serve("sink", sink.services()).await;
+        let (registry_server, registry_serving) = serve("registry", registry.services()).await;
+        let (scheduler_server, _) = serve("scheduler", scheduler.services()).await;
+        let (connector_server, _) = serve("connector", connector.services()).await;
+        let (sink_server, _) = serve("sink", sink.services()).await;
 
         let mut config = Config {
             registry: registry_server.endpoint.clone(),
@@ -73,7 +75,7 @@ impl Mesh {
             ..Config::default()
         };
         adjust(&mut config);
-        let draining = host.draining.clone();
+        let (draining, metrics) = (host.draining.clone(), host.metrics.clone());
         let service = App::start(config, host).await.expect("the gateway starts");
         let (_, edge) = service.more.first().cloned().expect("the port for gRPC clients");
         Self {
@@ -84,15 +86,37 @@ impl Mesh {
             connector,
             sink,
             service,
+            metrics,
             draining,
             registry_server,
+            registry_serving,
             _others: vec![scheduler_server, connector_server, sink_server],
         }
     }
 
+    /// Sets whether the registry fails all calls and says that it does not serve.
+    pub fn set_registry_away(&self, is_away: bool) {
+        self.registry.state.lock().is_away = is_away;
+        self.registry_serving.set(!is_away);
+    }
+
+    /// The value of the gateway's metric with these labels, as on its page: `name{label="value"}`.
+    pub fn metric(&self, sample: &str) -> f64 {
+        let page = prometheus::TextEncoder::new().encode_to_string(&self.metrics.gather()).expect("a text");
+        let value = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        let value = value.unwrap_or_else(|| panic!("{sample} is not in {page}"));
+        value.parse().expect("a number")
+    }
+
     /// Starts a gateway that reaches the services without sockets, as in one process.
     pub async fn start_in_one_process() -> Self {
+        Self::start_in_one_process_with(|_| {}).await
+    }
+
+    /// The same, with a configuration that `adjust` may change.
+    pub async fn start_in_one_process_with(adjust: impl FnOnce(&mut Config)) -> Self {
         Self::start_with(|config| {
+            adjust(config);
             config.registry = Endpoint::Local("registry".into());
             config.scheduler = Endpoint::Local("scheduler".into());
             config.connector = Endpoint::Local("connector".into());
@@ -102,10 +126,13 @@ impl Mesh {
     }
 }
 
-fn stack(grpc: Grpc) -> axum::Router {
+/// The server stack around `grpc`, and the condition that it serves.
+fn stack(grpc: Grpc) -> (axum::Router, Condition) {
     let readiness = Readiness::default();
-    let _ = readiness.serving();
-    grpc.build(&ServerConfig::default(), &prometheus::Registry::new(), &readiness, &Tasks::default())
+    let serving = readiness.serving();
+    let router =
+        grpc.build(&ServerConfig::default(), &prometheus::Registry::new(), &readiness, &Tasks::default());
+    (router, serving)
 }
 
 /// An endpoint at which nothing listens.

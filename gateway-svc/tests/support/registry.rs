@@ -42,6 +42,8 @@ pub struct State {
     pub subjects: BTreeMap<String, Subject>,
     /// The names of subjects, by token.
     pub tokens: BTreeMap<String, String>,
+    /// Whether every call fails.
+    pub is_away: bool,
     /// The number of authentication requests.
     pub authenticated: usize,
     /// The caller of the last call.
@@ -93,13 +95,23 @@ impl FakeRegistry {
 
     /// Records a call, and fails if a failure is set.
     fn called<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        self.state.lock().caller = Some(Caller::of(request));
+        let mut state = self.state.lock();
+        fail_if_away(&state)?;
+        state.caller = Some(Caller::of(request));
+        drop(state);
         fail_if_set(&self.failure)
     }
 
     fn wrote(&self) -> u64 {
         self.revision.send_modify(|revision| *revision += 1);
         *self.revision.borrow()
+    }
+}
+
+fn fail_if_away(state: &State) -> Result<(), Status> {
+    match state.is_away {
+        true => Err(Error::unavailable("the database is away").into()),
+        false => Ok(()),
     }
 }
 
@@ -398,6 +410,7 @@ impl Subjects for FakeRegistry {
 impl Authentication for FakeRegistry {
     async fn authenticate(&self, request: Request<AuthenticateRequest>) -> Reply<AuthenticateResponse> {
         let mut state = self.state.lock();
+        fail_if_away(&state)?;
         state.authenticated += 1;
         let token = request.into_inner().token;
         let subject = state.tokens.get(&token).and_then(|name| state.subjects.get(name)).cloned();

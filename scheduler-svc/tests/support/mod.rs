@@ -262,6 +262,7 @@ pub fn patient() -> Config {
 pub struct Stage {
     pub registry: FakeRegistry,
     pub channel: Channel,
+    pub readiness: Readiness,
     host: Host,
 }
 
@@ -271,8 +272,17 @@ impl Stage {
     }
 
     pub async fn start_with(config: Config) -> Self {
-        let host = mesh::testing::host("scheduler");
+        Self::start_in(config, FakeRegistry::new()).await
+    }
+
+    pub async fn start_with_registry(adjust: impl FnOnce(&FakeRegistry)) -> Self {
         let registry = FakeRegistry::new();
+        adjust(&registry);
+        Self::start_in(patient(), registry).await
+    }
+
+    async fn start_in(config: Config, registry: FakeRegistry) -> Self {
+        let host = mesh::testing::host("scheduler");
         host.dialer.provide("registry", registry.router());
         let config = Config {
             registry: Endpoint::Local("registry".into()),
@@ -280,7 +290,8 @@ impl Stage {
             ..config
         };
         let service = App::start(config, host.clone()).await.expect("starts");
-        Self { registry, channel: mesh::testing::serve_local(&host, &service), host }
+        let channel = mesh::testing::serve_local(&host, &service);
+        Self { registry, channel, readiness: service.readiness, host }
     }
 
     /// Starts the sink service.

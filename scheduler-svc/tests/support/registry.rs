@@ -16,6 +16,7 @@ use proto::registry::v1::{
 };
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
@@ -29,6 +30,9 @@ pub struct FakeRegistry {
 #[derive(Default)]
 struct State {
     is_silent: bool,
+    is_away: bool,
+    /// Cancelled to end the watches.
+    end: CancellationToken,
     revision: u64,
     functions: Vec<Function>,
     scripts: Vec<Script>,
@@ -84,6 +88,13 @@ impl FakeRegistry {
         self.state.lock().is_silent = is_silent;
     }
 
+    /// Sets whether it is away: it ends all watches, and fails all calls.
+    pub fn set_away(&self, is_away: bool) {
+        let mut state = self.state.lock();
+        (state.is_silent, state.is_away) = (is_away, is_away);
+        std::mem::take(&mut state.end).cancel();
+    }
+
     fn notify(&self, revision: u64, change: Change) -> u64 {
         let body = Some(Body::Changes(ChangeSet { changes: vec![change] }));
         let _ = self.changes.send(WatchResponse { revision, body });
@@ -97,6 +108,9 @@ impl Watch for FakeRegistry {
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let state = self.state.lock();
+        if state.is_away {
+            return Err(Error::unavailable("it is away").into());
+        }
         let changes = BroadcastStream::new(self.changes.subscribe());
         let snapshot = Snapshot {
             functions: state.functions.clone(),
@@ -106,7 +120,8 @@ impl Watch for FakeRegistry {
         };
         let snapshot = WatchResponse { revision: state.revision, body: Some(Body::Snapshot(snapshot)) };
         let changes = changes.map(|change| change.map_err(|_| Status::data_loss("lagged")));
-        Ok(Response::new(Box::pin(tokio_stream::once(Ok(snapshot)).chain(changes))))
+        let messages = tokio_stream::once(Ok(snapshot)).chain(changes);
+        Ok(Response::new(Box::pin(messages.take_until(state.end.clone().cancelled_owned()))))
     }
 }
 

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use crate::support::guests::{compile, respond};
 use crate::support::registry::Registry;
 use crate::support::scheduler::Scheduler;
-use crate::support::{Worker, assert_failed, cache_dir};
+use crate::support::{Worker, assert_failed, cache_dir, request};
 
 async fn start() -> (Worker, Scheduler, TempDir) {
     let dir = tempfile::tempdir().expect("a directory");
@@ -79,6 +79,22 @@ async fn it_joins_again_after_the_scheduler_restarts() {
     assert_eq!(first.identity, second.identity);
     let report = second.report.as_ref().expect("a report");
     assert_eq!(report.code_ready, [code], "a new stream starts with all code");
+}
+
+#[tokio::test]
+async fn it_stays_ready_and_runs_known_code_while_the_registry_is_away() {
+    let (mut worker, scheduler, _dir) = start().await;
+    let code = worker.registry.put_function("f", compile(&respond("1")));
+    eventually("it is prepared", || async {
+        scheduler.has_received(|report| report.code_ready.contains(&code.to_bytes()))
+    })
+    .await;
+    let elsewhere = Registry::start().await;
+    std::mem::replace(&mut worker.registry, elsewhere).kill();
+    let unreachable = || worker.metric("funless_registry_unreachable_seconds", None);
+    eventually("the outage is seen", async || unreachable() > 0.0).await;
+    assert_eq!(worker.service.readiness.missing(), Vec::<&str>::new());
+    worker.execute(request(code, "")).await.expect("it has the code");
 }
 
 #[tokio::test]

@@ -136,6 +136,10 @@ fn saturation() -> Vec<Panel> {
                 "max(funless_registry_revision) - on () group_right () funless_scheduler_catalog_revision",
                 "{{instance}}",
             ),
+        graph("Registry unreachable", Unit::Seconds, "How long a service has not reached the registry. It goes on with what it knows.")
+            .query("max by (service, instance) (funless_registry_unreachable_seconds)", "{{service}} {{instance}}"),
+        graph("Checks of tokens", Unit::PerSecond, "At the gateway, by outcome. Throttled ones are of addresses that guess.")
+            .query("sum by (outcome) (rate(funless_gateway_token_checks_total[$__rate_interval]))", "{{outcome}}"),
         graph("Uploads of code", Unit::PerSecond, "Functions that were created or updated.")
             .query("sum by (outcome) (rate(funless_registry_uploads_total[$__rate_interval]))", "{{outcome}}"),
         graph("Spans of traces", Unit::PerSecond, "Exported, or lost: the queue was full, or the collector did not take them.")

@@ -98,6 +98,8 @@ fn should_be_refused(service: &str, key: &str, shape: Shape) -> bool {
     REFUSED.iter().chain(of_one).any(|refused| is_within(key, refused))
         || REFUSED_OF.contains(&(service, key))
         || (service, key) == ("gateway", "sink")
+        // In one process, only the gateway has sockets.
+        || (key == "server.max_connections_per_address" && service != "gateway" && !shape.is_mesh)
 }
 
 /// A value that changes the configuration of a service.

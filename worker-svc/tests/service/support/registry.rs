@@ -63,6 +63,11 @@ impl Registry {
         Self { state, served: Served::start(router).await }
     }
 
+    /// Ends it at once.
+    pub fn kill(self) {
+        self.served.kill();
+    }
+
     pub fn endpoint(&self) -> Endpoint {
         self.served.endpoint.clone()
     }
