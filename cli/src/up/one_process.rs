@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mesh::config::{AdminListen, Listen, ServiceConfig};
+use mesh::egress::Resolver;
 use mesh::endpoint::Endpoint;
 use mesh::health::Condition;
 use mesh::listener::Listener;
@@ -105,6 +106,7 @@ impl OneProcess {
             metrics: metrics::registry_of(name),
             draining: CancellationToken::new(),
             address: Endpoint::Local(name.to_owned()),
+            resolver: Resolver::default(),
         };
         let service = start(config, host.clone()).await.with_context(|| format!("{name} does not start"))?;
         metrics::show_readiness(&host.metrics, &service.readiness);

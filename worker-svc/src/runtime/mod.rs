@@ -20,4 +20,5 @@ mod ticker;
 mod time_slices;
 
 pub(crate) use self::code_cache::{CodeCache, ReadyCode};
+pub(crate) use self::host::EGRESS_KIND;
 pub(crate) use self::invoke::{Invocation, Runtime};

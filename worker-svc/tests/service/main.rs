@@ -3,6 +3,7 @@
 
 mod abi;
 mod code;
+mod egress;
 mod hostile;
 mod http;
 mod load;

@@ -58,10 +58,11 @@ impl Worker {
             memory_bytes: 16 << 20,
             output_bytes: 1 << 20,
             timeout_ms: 20_000,
+            egress: testing::egress::loopback(),
             ..Config::default()
         };
         change(&mut config);
-        let host = testing::host("worker");
+        let host = Host { resolver: testing::egress::resolver(&[]), ..testing::host("worker") };
         let service = App::start(config, host.clone()).await.expect("the worker starts");
         let channel = testing::serve_local(&host, &service);
         Self { registry, host, service, cache, channel }
