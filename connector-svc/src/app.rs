@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mesh::bindings::{HeldBinding, Lookup, Replica, Report};
 use mesh::database::{self, DatabaseError, Maintain};
+use mesh::egress::Egress;
 use mesh::group_commit::Closed;
 use mesh::health::Readiness;
 use mesh::server::{Grpc, Service};
@@ -52,7 +53,10 @@ impl App {
         let invoker = Invoker::new(host.dialer.dial(&config.scheduler)?, timeout);
         let replica = Replica::new(BindingRole::Event, registry.clone(), host.address.clone());
         let board = replica.board();
-        let runner = Runner { journal: journal.clone(), invoker: invoker.clone(), metrics: metrics.clone() };
+        let services = [&config.registry, &config.scheduler];
+        let egress = host.egress(&config.egress, &config.server, &services, &kinds::BROKERS);
+        let runner =
+            Runner { journal: journal.clone(), invoker: invoker.clone(), metrics: metrics.clone(), egress };
         let (following, stopping) = (readiness.condition("registry"), tasks.stopping().clone());
         tasks.spawn_until_done(async move {
             let journal = runner.journal.clone();
@@ -81,6 +85,7 @@ struct Runner {
     journal: Journal,
     invoker: Invoker,
     metrics: Metrics,
+    egress: Egress,
 }
 
 impl Runner {
@@ -96,6 +101,7 @@ impl Runner {
             }
         };
         let bound = BoundFunction::of(&bound);
+        let outbound = self.egress.of(source.kind, &format!("{}/{}", bound.module, bound.function));
         let metrics = self.metrics.of(&bound.kind);
         let described = (source.origin.clone(), source.handling.clone());
         let _running = metrics.count_binding(source.handling.max_in_flight);
@@ -112,7 +118,7 @@ impl Runner {
             _ = held.ended() => return,
         };
         if let Ok((intake, entries)) = opened {
-            source.run(intake, entries, held).await;
+            source.run(outbound, intake, entries, held).await;
         }
     }
 }

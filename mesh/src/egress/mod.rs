@@ -23,6 +23,7 @@ use std::time::Duration;
 use prometheus::{IntCounterVec, Registry};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use url::Url;
 
 pub use self::config::{EgressConfig, ProxyUrl, Restriction};
 pub use self::decide::Denied;
@@ -113,6 +114,19 @@ impl Outbound {
     pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
         let addresses = self.resolve(host, port).await?;
         Ok(TcpStream::connect(addresses.as_slice()).await?)
+    }
+
+    /// The URL with each of the addresses that its host may be connected to instead of the host. For clients that look
+    /// up names themselves.
+    pub async fn pin(&self, url: &Url, default_port: u16) -> Result<Vec<Url>, ConnectError> {
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port_or_known_default().unwrap_or(default_port);
+        let addresses = self.resolve(host, port).await?;
+        let pinned = addresses.into_iter().filter_map(|address| {
+            let mut url = url.clone();
+            url.set_ip_host(address.ip()).ok().map(|()| url)
+        });
+        Ok(pinned.collect())
     }
 
     async fn allowed_addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {

@@ -91,7 +91,8 @@ pub fn resolver(answers: &[(&str, &[&str])]) -> Resolver {
         async move {
             match next {
                 Some(address) => Ok(vec![SocketAddr::new(address, 0)]),
-                None if host.parse::<std::net::IpAddr>().is_ok() => {
+                // It may have a zone.
+                None if host.contains(':') || host.parse::<std::net::IpAddr>().is_ok() => {
                     Ok(tokio::net::lookup_host((host.as_str(), 0)).await?.collect())
                 }
                 None => Err(io::Error::other(format!("{host} does not exist"))),
