@@ -77,6 +77,7 @@ impl OneProcess {
             scheduler: local("scheduler"),
             connector: local("connector"),
             sink: local("sink"),
+            ports: options.ports(),
         };
         let settings = Settings::new(options, profile, places)?;
         self.open(registry_svc::App::start, settings.registry(), &settings).await?;
