@@ -160,8 +160,8 @@ pub struct Up {
     #[arg(long)]
     pub strict: bool,
     /// Let functions, event sources and sinks connect to addresses that are denied by default, such as
-    /// 192.168.1.7:1883, 10.0.0.0/8 or broker.lan. Repeatable.
-    #[arg(long, value_name = "HOST[:PORTS]")]
+    /// 192.168.1.7:1883, 10.0.0.0/8 or broker.lan. Repeatable, or separated by commas.
+    #[arg(long, env = "FL_ALLOW_EGRESS", value_delimiter = ',', value_name = "HOST[:PORTS]")]
     pub allow_egress: Vec<Rule>,
     /// Set one configuration key of a service, such as worker.max_concurrent=64. Repeatable.
     #[arg(long, value_name = "SERVICE.KEY=VALUE")]

@@ -94,6 +94,8 @@ pub(crate) struct Away {
     pub(crate) reason: StoreMessage,
     /// A successful probe shows that this is over. Otherwise only a delivery does.
     pub(crate) shows_in_probe: bool,
+    /// The egress policy denies the connection.
+    pub(crate) is_denied: bool,
     pub(crate) retry_after: Option<Duration>,
 }
 
@@ -124,16 +126,22 @@ impl Refusal {
 
 impl Away {
     fn new(scope: FaultScope, reason: &str) -> Self {
-        Self { scope, reason: StoreMessage::new(reason), shows_in_probe: true, retry_after: None }
+        Self {
+            scope,
+            reason: StoreMessage::new(reason),
+            shows_in_probe: true,
+            is_denied: false,
+            retry_after: None,
+        }
     }
 
     /// The egress policy denies the connection, or it fails.
     fn not_connected(error: &ConnectError) -> Self {
-        let scope = match error {
-            ConnectError::Denied(_) => FaultScope::Binding,
-            ConnectError::Io(_) => FaultScope::Destination,
+        let (scope, is_denied) = match error {
+            ConnectError::Denied(_) => (FaultScope::Binding, true),
+            ConnectError::Io(_) => (FaultScope::Destination, false),
         };
-        Self::new(scope, &error.to_string())
+        Self { is_denied, ..Self::new(scope, &error.to_string()) }
     }
 
     /// Prefixes the reason with `place`.
