@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use mesh::config::{AdminListen, LogFormat};
+use mesh::egress::Rule;
 use mesh::tls::ServerTlsConfig;
 use serde::{Deserialize, Serialize};
 
@@ -154,6 +155,14 @@ pub struct Up {
     /// Share of new traces to sample, from 0 to 1.
     #[arg(long, default_value_t = 1.0, value_name = "RATIO")]
     pub sample_ratio: f64,
+    /// Deny functions, event sources and sinks connections to loopback, too. Without it, loopback is allowed except for
+    /// the mesh's own ports.
+    #[arg(long)]
+    pub strict: bool,
+    /// Let functions, event sources and sinks connect to addresses that are denied by default, such as
+    /// 192.168.1.7:1883, 10.0.0.0/8 or broker.lan. Repeatable, or separated by commas.
+    #[arg(long, env = "FL_ALLOW_EGRESS", value_delimiter = ',', value_name = "HOST[:PORTS]")]
+    pub allow_egress: Vec<Rule>,
     /// Set one configuration key of a service, such as worker.max_concurrent=64. Repeatable.
     #[arg(long, value_name = "SERVICE.KEY=VALUE")]
     pub set: Vec<String>,
@@ -170,6 +179,15 @@ impl Up {
             Some((flag, address)) => anyhow::bail!("{flag} {address}: expected a port from 1 to 65535"),
             None => Ok(()),
         }
+    }
+
+    /// The ports of the REST and gRPC APIs, and the first admin port.
+    pub fn ports(&self) -> Vec<u16> {
+        let admin = match self.admin {
+            AdminListen::At(address) => Some(address),
+            AdminListen::Off | AdminListen::Beside => None,
+        };
+        [self.http, self.grpc].into_iter().chain(admin).map(|address| address.port()).collect()
     }
 
     /// The certificate and key of the REST and gRPC APIs.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use mesh::bindings::{HeldBinding, Lookup, Replica, Report};
 use mesh::contact::RegistryContact;
 use mesh::database::{self, DatabaseError, Maintain};
+use mesh::egress::Egress;
 use mesh::group_commit::Closed;
 use mesh::health::Readiness;
 use mesh::server::{Grpc, Service};
@@ -54,7 +55,10 @@ impl App {
         let invoker = Invoker::new(host.dialer.dial(&config.scheduler)?, timeout);
         let replica = Replica::new(BindingRole::Event, registry.clone(), host.address.clone());
         let board = replica.board();
-        let runner = Runner { journal: journal.clone(), invoker: invoker.clone(), metrics: metrics.clone() };
+        let services = [&config.registry, &config.scheduler];
+        let egress = host.egress(&config.egress, &config.server, &services, &kinds::BROKERS);
+        let runner =
+            Runner { journal: journal.clone(), invoker: invoker.clone(), metrics: metrics.clone(), egress };
         let following = readiness.condition("registry").kept(RegistryContact::new(&host.metrics));
         let (holding, stopping) = (readiness.condition("bindings"), tasks.stopping().clone());
         tasks.spawn_until_done(async move {
@@ -85,6 +89,7 @@ struct Runner {
     journal: Journal,
     invoker: Invoker,
     metrics: Metrics,
+    egress: Egress,
 }
 
 impl Runner {
@@ -100,6 +105,7 @@ impl Runner {
             }
         };
         let bound = BoundFunction::of(&bound);
+        let outbound = self.egress.of(source.kind, &format!("{}/{}", bound.module, bound.function));
         let metrics = self.metrics.of(&bound.kind);
         let described = (source.origin.clone(), source.handling.clone());
         let _running = metrics.count_binding(source.handling.max_in_flight);
@@ -116,7 +122,7 @@ impl Runner {
             _ = held.ended() => return,
         };
         if let Ok((intake, entries)) = opened {
-            source.run(intake, entries, held).await;
+            source.run(outbound, intake, entries, held).await;
         }
     }
 }

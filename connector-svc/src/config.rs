@@ -2,6 +2,7 @@
 
 use mesh::config::{ServerConfig, ServiceConfig, TelemetryConfig};
 use mesh::database::DatabaseUrl;
+use mesh::egress::EgressConfig;
 use mesh::endpoint::Endpoint;
 use serde::Deserialize;
 
@@ -16,6 +17,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
+    /// What event sources may connect to.
+    pub egress: EgressConfig,
     /// The registry, which has the bindings.
     pub registry: Endpoint,
     /// The scheduler, which runs the functions.
@@ -34,6 +37,7 @@ impl Default for Config {
         Self {
             server: ServerConfig::on_port(4004),
             telemetry: TelemetryConfig::default(),
+            egress: EgressConfig::default(),
             registry: Endpoint::loopback(4001),
             scheduler: Endpoint::loopback(4002),
             database_url: DatabaseUrl::SqliteFile("./.funless/connector.db".into()),
@@ -55,6 +59,7 @@ impl ServiceConfig for Config {
     }
 
     fn validate(&self) -> Result<(), String> {
+        self.egress.validate()?;
         if self.database_connections == 0 {
             return Err("database_connections: expected at least 1".into());
         }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use mesh::backoff::Backoff;
 use mesh::clock::{ago_ms, now_ms};
 use mesh::group_commit::Closed;
+use mesh::log_limit::LogLimit;
 use mesh::telemetry::{self, TraceParent, Traced as _};
 use opentelemetry::trace::TraceContextExt as _;
 use proto::scheduler::v1::InvokeRequest;
@@ -25,7 +26,7 @@ use crate::handling::{Handling, OnInvalid};
 use crate::invoker::Invoker;
 use crate::journal::{self, Change, DeadLetterRecord, Entry, Journal, Write};
 use crate::keyed_mutex::KeyedMutex;
-use crate::log_limit::LogLimit;
+
 use crate::metrics::KindMetrics;
 use crate::retries::{Retries, Retry};
 use crate::trace::{Origin, event_span, keep_dead_lettered};

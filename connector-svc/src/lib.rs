@@ -29,7 +29,6 @@ mod invoker;
 mod journal;
 mod keyed_mutex;
 mod kinds;
-mod log_limit;
 mod metrics;
 mod retries;
 mod sweep;

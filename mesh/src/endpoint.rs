@@ -25,6 +25,16 @@ impl Endpoint {
     pub fn loopback(port: u16) -> Self {
         format!("http://127.0.0.1:{port}").parse().expect("a valid endpoint")
     }
+
+    /// The port, for TCP.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp(uri) => {
+                uri.port_u16().or(Some(if uri.scheme_str() == Some("https") { 443 } else { 80 }))
+            }
+            Self::Unix(_) | Self::Local(_) | Self::Tunnel(_) => None,
+        }
+    }
 }
 
 impl FromStr for Endpoint {

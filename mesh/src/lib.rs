@@ -15,7 +15,8 @@
 //!
 //! In addition, [`follow`] follows the registry's watch, [`contact`] tells whether the registry answers, [`bindings`] distributes bindings among the replicas
 //! of a service, [`dead_letters`] is shared by event sources and sinks, and `database` and `group_commit` are
-//! for services with a database.
+//! for services with a database. [`egress`] decides which addresses outside the mesh functions, sinks and event
+//! sources may connect to, and makes their connections.
 
 pub mod admin;
 pub mod auth;
@@ -29,6 +30,7 @@ pub mod contact;
 pub mod database;
 pub mod dead_letters;
 pub mod deadline;
+pub mod egress;
 pub mod endpoint;
 pub mod error;
 pub mod fair_limit;
@@ -39,6 +41,7 @@ pub mod hash;
 pub mod health;
 mod http2;
 pub mod listener;
+pub mod log_limit;
 pub mod metrics;
 pub mod printable;
 pub mod receipt;

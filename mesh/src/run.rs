@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::channel::Dialer;
 use crate::config::{self, Listen, ServerConfig, ServiceConfig};
+use crate::egress::{Egress, EgressConfig, Resolver};
 use crate::endpoint::Endpoint;
 use crate::listener::{ConnectionLimit, Listener};
 use crate::server::Service;
@@ -26,6 +27,8 @@ pub struct Host {
     pub draining: CancellationToken,
     /// The endpoint of `server.listen`, or of its local channel.
     pub address: Endpoint,
+    /// Resolves the names that egress is to.
+    pub resolver: Resolver,
 }
 
 impl Host {
@@ -37,7 +40,24 @@ impl Host {
             metrics: Registry::new(),
             draining: CancellationToken::new(),
             address,
+            resolver: Resolver::default(),
         })
+    }
+
+    /// The egress policy of this service, which calls `services`, for these kinds of connections.
+    pub fn egress(
+        &self,
+        config: &EgressConfig,
+        server: &ServerConfig,
+        services: &[&Endpoint],
+        kinds: &[&str],
+    ) -> Egress {
+        let admin = match &self.address {
+            Endpoint::Tcp(_) => server.admin_listen.address(&server.listen).map(|address| address.port()),
+            _ => None,
+        };
+        let services = services.iter().copied().chain([&self.address]).filter_map(Endpoint::port);
+        Egress::new(config, services.chain(admin), self.resolver.clone(), &self.metrics, kinds)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::delivery::{DeliveryContext, RemovedBindings};
 use crate::error::Result;
 use crate::grpc::Handler;
-use crate::kinds::Http;
+use crate::kinds::{KINDS, Network};
 use crate::metrics::{Metrics, totals};
 use crate::outbox::{Amount, Outbox};
 use crate::trace::Stores;
@@ -42,9 +42,10 @@ impl App {
         let registry = host.dialer.dial(&config.registry)?;
         let replica = Replica::new(BindingRole::Sink, registry.clone(), host.address.clone());
         let board = replica.board();
-        let http = Http::new()?;
+        let egress = host.egress(&config.egress, &config.server, &[&config.registry], &KINDS);
+        let network = Network::new(egress)?;
         let stores = Stores::default();
-        let context = DeliveryContext::new(outbox.clone(), http.clone(), metrics.clone(), stores.clone());
+        let context = DeliveryContext::new(outbox.clone(), network.clone(), metrics.clone(), stores.clone());
         let context = Arc::new(context);
         let removed_after = Duration::from_secs(config.removed_after_s);
         let removed = RemovedBindings::new(Arc::clone(&context), board.clone(), removed_after);
@@ -62,7 +63,7 @@ impl App {
 
         let handler = Handler {
             outbox,
-            http,
+            network,
             metrics,
             stores,
             lookup: Lookup { board, registry, dialer: host.dialer.clone(), address: host.address.clone() },

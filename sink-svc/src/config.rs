@@ -2,6 +2,7 @@
 
 use mesh::config::{ServerConfig, ServiceConfig, TelemetryConfig};
 use mesh::database::DatabaseUrl;
+use mesh::egress::EgressConfig;
 use mesh::endpoint::Endpoint;
 use serde::Deserialize;
 
@@ -13,6 +14,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
+    /// What sinks may connect to.
+    pub egress: EgressConfig,
     /// The registry, which has the bindings.
     pub registry: Endpoint,
     /// The outbox: `sqlite:PATH`, `sqlite::memory:` or `postgres://user:password@host/database`. Several
@@ -39,6 +42,7 @@ impl Default for Config {
         Self {
             server: ServerConfig::on_port(4005),
             telemetry: TelemetryConfig::default(),
+            egress: EgressConfig::default(),
             registry: Endpoint::loopback(4001),
             database_url: DatabaseUrl::SqliteFile("./.funless/sink.db".into()),
             database_connections: 8,
@@ -63,6 +67,7 @@ impl ServiceConfig for Config {
     }
 
     fn validate(&self) -> Result<(), String> {
+        self.egress.validate()?;
         let positive = [
             ("database_connections", u64::from(self.database_connections)),
             ("max_outbox_bytes", self.max_outbox_bytes),

@@ -152,6 +152,22 @@ fn only_the_rest_gateway_uses_http_statuses() {
 }
 
 #[test]
+fn only_the_egress_policy_connects_on_behalf_of_users() {
+    let services = ["worker-svc/src", "connector-svc/src", "sink-svc/src"];
+    let connecting = [
+        "Client::builder",
+        "reqwest::Client",
+        "TcpStream::connect",
+        "TcpSocket",
+        "lookup_host",
+        "ToSocketAddrs",
+    ];
+    let texts = shipped().filter(|text| text.is_in(&services)).map(Text::without_tests);
+    let found = texts.flat_map(|text| text.lines_with(&connecting));
+    assert_none("only mesh/src/egress/ may resolve names and connect on behalf of users", found.collect());
+}
+
+#[test]
 fn policies_and_cluster_do_no_io() {
     let pure = ["scheduler-svc/src/policy", "scheduler-svc/src/cluster"];
     let io = ["tokio::net", "tokio::fs", "std::fs", "std::net::Tcp", "Instant::now", "SystemTime::now"];

@@ -24,8 +24,8 @@ use crate::metrics::Metrics;
 use crate::preparation::Preparation;
 use crate::report::{Memberships, Reporter};
 use crate::running::RunningInvocations;
-use crate::runtime::Runtime;
 use crate::runtime::limits::Limits;
+use crate::runtime::{EGRESS_KIND, Runtime};
 use crate::tunnel::Tunnels;
 
 /// The worker.
@@ -45,7 +45,10 @@ impl App {
         let registry = host.dialer.dial(&config.registry).context("registry")?;
         let source = CodeSource::new(registry.clone(), Duration::from_millis(config.fetch_timeout_ms));
         let logs = Logs::new(config.log_ring_bytes, metrics.log_bytes.clone());
-        let runtime = Arc::new(Runtime::new(&config, source, logs.clone(), &tasks, metrics.clone())?);
+        let services: Vec<_> = [&config.registry].into_iter().chain(&config.schedulers).collect();
+        let egress = host.egress(&config.egress, &config.server, &services, &[EGRESS_KIND]);
+        let runtime = Runtime::new(&config, egress, source, logs.clone(), &tasks, metrics.clone())?;
+        let runtime = Arc::new(runtime);
         runtime.code.register_metrics(&host.metrics);
 
         let preparation = Preparation::new();

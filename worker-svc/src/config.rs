@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use mesh::config::{ServerConfig, ServiceConfig, TelemetryConfig};
+use mesh::egress::EgressConfig;
 use mesh::endpoint::Endpoint;
 use serde::{Deserialize, Deserializer};
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
+    /// What functions may connect to.
+    pub egress: EgressConfig,
     /// The name in APP scripts and for people; matches `^[_a-zA-Z0-9.@-]+$`, such as
     /// `worker@127.0.0.1`. Default: the name of the host.
     pub name: String,
@@ -95,6 +98,7 @@ impl Default for Config {
         Self {
             server: ServerConfig::on_port(4003),
             telemetry: TelemetryConfig::default(),
+            egress: EgressConfig::default(),
             name: host_name(),
             tag: String::new(),
             labels: BTreeMap::new(),
@@ -211,6 +215,7 @@ impl ServiceConfig for Config {
             ));
         }
         validate_labels(&self.labels)?;
+        self.egress.validate()?;
         if self.schedulers.is_empty() {
             return Err("schedulers: expected at least one".into());
         }
@@ -242,6 +247,7 @@ impl ServiceConfig for Config {
 
 #[cfg(test)]
 mod tests {
+    use mesh::egress::Restriction;
     use mesh::testing::config::assert_invalid;
 
     use super::*;
@@ -283,6 +289,9 @@ mod tests {
             ("schedulers:", |c| c.schedulers.clear()),
             ("max_concurrent: 0", |c| c.max_concurrent = 0),
             ("max_percent_per_module: 101", |c| c.max_percent_per_module = 101),
+            ("egress.functions.hello: ", |c| {
+                drop(c.egress.functions.insert("hello".into(), Restriction::default()))
+            }),
             ("memory_bytes: 1 ", |c| c.memory_bytes = 1),
             ("output_bytes: 16777216", |c| c.output_bytes = 16 << 20),
             ("log_ring_bytes: 16777216", |c| c.log_ring_bytes = 16 << 20),

@@ -109,6 +109,9 @@ fn print_welcome(options: &Up) {
         println!("  admin   http://{admin}/metrics");
     }
     println!("  data    {data_dir}   (tokens: {data_dir}/config)");
+    if !options.strict {
+        println!("  egress  to loopback is allowed, except to the mesh's ports   (--strict denies it)");
+    }
     println!();
     println!("Next, in another terminal:");
     println!();

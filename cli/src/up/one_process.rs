@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mesh::config::{AdminListen, Listen, ServiceConfig};
+use mesh::egress::Resolver;
 use mesh::endpoint::Endpoint;
 use mesh::health::Condition;
 use mesh::listener::{ConnectionLimit, Listener};
@@ -86,6 +87,7 @@ impl OneProcess {
             scheduler: local("scheduler"),
             connector: local("connector"),
             sink: local("sink"),
+            ports: options.ports(),
         };
         let settings = Settings::new(options, profile, places)?;
         self.open(registry_svc::App::start, settings.registry(), &settings).await?;
@@ -115,6 +117,7 @@ impl OneProcess {
             metrics: metrics::registry_of(name),
             draining: CancellationToken::new(),
             address: Endpoint::Local(name.to_owned()),
+            resolver: Resolver::default(),
         };
         let limit = ConnectionLimit::new(config.server().max_connections_per_address, &host.metrics);
         let service = start(config, host.clone()).await.with_context(|| format!("{name} does not start"))?;

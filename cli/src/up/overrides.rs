@@ -147,6 +147,11 @@ impl Setting {
             (_, "registry" | "scheduler" | "schedulers" | "connector" | "sink") | ("worker", "advertise") => {
                 "the services of `fl up` find each other; to use others, run each service by itself"
             }
+            (_, "egress") => "name one key, such as egress.deny",
+            (_, "egress.allow") => {
+                "use --allow-egress, which is for functions, event sources and sinks alike"
+            }
+            (_, "egress.mesh_ports") => "`fl up` knows the ports of its mesh",
             ("registry", "admin_token" | "guest_token") => {
                 "`fl up` takes its tokens from the file `config` of the data directory; change them there"
             }

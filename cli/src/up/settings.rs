@@ -15,7 +15,12 @@ pub struct Places {
     pub scheduler: String,
     pub connector: String,
     pub sink: String,
+    /// The ports of the services, for clients and for administrators.
+    pub ports: Vec<u16>,
 }
+
+/// What may be connected to without --strict.
+const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1"];
 
 /// What `fl up` says to its services.
 pub struct Settings<'a> {
@@ -47,7 +52,11 @@ impl<'a> Settings<'a> {
     }
 
     pub fn sink(&self) -> Value {
-        json!({ "registry": self.places.registry, "database_url": self.databases.sink })
+        json!({
+            "registry": self.places.registry,
+            "database_url": self.databases.sink,
+            "egress": self.egress(),
+        })
     }
 
     pub fn scheduler(&self) -> Value {
@@ -60,6 +69,7 @@ impl<'a> Settings<'a> {
             "registry": self.places.registry,
             "schedulers": [self.places.scheduler],
             "cache_dir": self.options.data_dir.join("code-cache"),
+            "egress": self.egress(),
         })
     }
 
@@ -68,6 +78,7 @@ impl<'a> Settings<'a> {
             "registry": self.places.registry,
             "scheduler": self.places.scheduler,
             "database_url": self.databases.connector,
+            "egress": self.egress(),
         })
     }
 
@@ -78,6 +89,13 @@ impl<'a> Settings<'a> {
             "connector": self.places.connector,
             "sink": self.places.sink,
         })
+    }
+
+    /// What functions, event sources and sinks may connect to.
+    fn egress(&self) -> Value {
+        let loopback = LOOPBACK.into_iter().filter(|_| !self.options.strict).map(str::to_owned);
+        let allowed = self.options.allow_egress.iter().map(ToString::to_string);
+        json!({ "allow": loopback.chain(allowed).collect::<Vec<_>>(), "mesh_ports": self.places.ports })
     }
 
     /// What the user says to a service, each as `KEY=VALUE`.

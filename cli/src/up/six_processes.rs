@@ -114,7 +114,10 @@ fn plan(options: &Up, profile: &Profile) -> anyhow::Result<Vec<Plan>> {
         workers.push(service(&format!("worker-{number}"), "worker", None)?);
     }
 
+    let services = [&gateway, &registry, &scheduler, &connector, &sink].into_iter().chain(&workers);
+    let ports = services.flat_map(|plan| [plan.listen.port(), plan.admin.port()]).chain(options.ports());
     let places = Places {
+        ports: ports.collect(),
         registry: registry.url(),
         scheduler: scheduler.url(),
         connector: connector.url(),

@@ -10,6 +10,7 @@ mod shutdown;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use mesh::bindings::HeldBinding;
+use mesh::egress::Outbound;
 use proto::registry::v1::Binding;
 
 use crate::handling::Handling;
@@ -20,21 +21,31 @@ use crate::trace::Origin;
 /// The `type` of every kind.
 pub(crate) const KINDS: [&str; 3] = ["cron", "mqtt", "nats"];
 
+/// The kinds that connect to a broker.
+pub(crate) const BROKERS: [&str; 2] = ["mqtt", "nats"];
+
 /// The source of a binding.
 pub(crate) struct Source {
+    /// Its `type`.
+    pub(crate) kind: &'static str,
     /// How its events are handled.
     pub(crate) handling: Handling,
     /// How traces describe it.
     pub(crate) origin: Origin,
-    run: Box<dyn FnOnce(Intake, Vec<Entry>, HeldBinding) -> BoxFuture<'static, ()> + Send>,
+    run: Box<Run>,
 }
+
+type Run = dyn FnOnce(Outbound, Intake, Vec<Entry>, HeldBinding) -> BoxFuture<'static, ()> + Send;
 
 /// Reads a binding. An error says what was expected.
 pub(crate) fn read(binding: &Binding) -> Result<Source, String> {
     match binding.r#type.as_str() {
-        "cron" => source(cron::Params::parse(&binding.params), cron::Params::origin, cron::run),
-        "mqtt" => source(mqtt::Params::parse(&binding.params), mqtt::Params::origin, mqtt::run),
-        "nats" => source(nats::Params::parse(&binding.params), nats::Params::origin, nats::run),
+        "cron" => {
+            let run = |params, _, intake, entries, held| cron::run(params, intake, entries, held);
+            source("cron", cron::Params::parse(&binding.params), cron::Params::origin, run)
+        }
+        "mqtt" => source("mqtt", mqtt::Params::parse(&binding.params), mqtt::Params::origin, mqtt::run),
+        "nats" => source("nats", nats::Params::parse(&binding.params), nats::Params::origin, nats::run),
         other => {
             let kinds = KINDS.join(", ");
             Err(format!("not_implemented: there are no events of type {other:?}; expected one of: {kinds}"))
@@ -43,9 +54,10 @@ pub(crate) fn read(binding: &Binding) -> Result<Source, String> {
 }
 
 fn source<P, F>(
+    kind: &'static str,
     params: Result<(P, Handling), String>,
     origin: impl FnOnce(&P) -> Origin,
-    run: impl FnOnce(P, Intake, Vec<Entry>, HeldBinding) -> F + Send + 'static,
+    run: impl FnOnce(P, Outbound, Intake, Vec<Entry>, HeldBinding) -> F + Send + 'static,
 ) -> Result<Source, String>
 where
     P: Send + 'static,
@@ -53,14 +65,20 @@ where
 {
     let (params, handling) = params?;
     let origin = origin(&params);
-    let run = move |intake, entries, held| run(params, intake, entries, held).boxed();
-    Ok(Source { handling, origin, run: Box::new(run) })
+    let run = move |outbound, intake, entries, held| run(params, outbound, intake, entries, held).boxed();
+    Ok(Source { kind, handling, origin, run: Box::new(run) })
 }
 
 impl Source {
-    /// Hands the source's events to `intake` until the lease ends. Keeps reconnecting, and reports the state
-    /// of the connection. `entries` are the events of former holders in the journal.
-    pub(crate) async fn run(self, intake: Intake, entries: Vec<Entry>, held: HeldBinding) {
-        (self.run)(intake, entries, held).await;
+    /// Hands the source's events to `intake` until the lease ends. Keeps reconnecting through `outbound`, and reports
+    /// the state of the connection. `entries` are the events of former holders in the journal.
+    pub(crate) async fn run(
+        self,
+        outbound: Outbound,
+        intake: Intake,
+        entries: Vec<Entry>,
+        held: HeldBinding,
+    ) {
+        (self.run)(outbound, intake, entries, held).await;
     }
 }

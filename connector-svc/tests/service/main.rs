@@ -5,6 +5,7 @@ mod support;
 
 mod cron;
 mod dead_letters;
+mod egress;
 mod invalid_events;
 mod mqtt;
 mod mqtt_faults;

@@ -6,6 +6,7 @@ pub mod servers;
 use std::time::Duration;
 
 use connector_svc::{App, Config};
+use mesh::egress::EgressConfig;
 use mesh::endpoint::Endpoint;
 use mesh::server::Service;
 use mesh::testing::eventually;
@@ -26,6 +27,8 @@ use self::fakes::{FakeRegistry, FakeScheduler};
 pub struct Stage {
     pub registry: FakeRegistry,
     pub scheduler: FakeScheduler,
+    /// What event sources may connect to.
+    pub egress: EgressConfig,
     folder: TempDir,
     database_url: String,
     shared: Option<String>,
@@ -39,6 +42,7 @@ impl Stage {
         Self {
             registry: FakeRegistry::new(),
             scheduler: FakeScheduler::new(),
+            egress: mesh::testing::egress::loopback(),
             folder,
             database_url,
             shared: None,
@@ -79,6 +83,7 @@ impl Stage {
             registry: Endpoint::Local("registry".into()),
             scheduler: Endpoint::Local("scheduler".into()),
             database_url: self.database_url.parse().expect("a URL"),
+            egress: self.egress.clone(),
             ..Config::default()
         };
         // In a runtime of its own, with which it can die at once.

@@ -42,6 +42,11 @@ impl WebSpan {
         }
     }
 
+    /// Records that the egress policy denied the request.
+    pub fn denied(&self) {
+        failed(&self.0, "egress_denied");
+    }
+
     /// Records that there was no response.
     pub fn no_answer(&self) {
         failed(&self.0, "no_answer");

@@ -6,6 +6,7 @@ pub mod config;
 pub mod database;
 #[cfg(feature = "database")]
 pub mod disk;
+pub mod egress;
 #[cfg(feature = "database")]
 pub mod postgres;
 pub mod spans;

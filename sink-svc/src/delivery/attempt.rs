@@ -37,7 +37,9 @@ impl Attempt {
     ) -> Result<Vec<Outcome>, Away> {
         let parent = self.parent.map(TraceParent::context).unwrap_or_default();
         let outcomes = sink.deliver(deliveries).traced(self.span.clone(), parent).await;
-        outcomes.inspect_err(|_| telemetry::failed(&self.span, "away"))
+        outcomes.inspect_err(|away| {
+            telemetry::failed(&self.span, if away.is_denied { "egress_denied" } else { "away" });
+        })
     }
 
     /// Records the settlement in the span, and the span in the dead letters.

@@ -29,7 +29,7 @@ pub(crate) use self::removed::RemovedBindings;
 use self::settlement::Settlement;
 use self::task::DeliveryTask;
 use crate::error::{Result, SinkError};
-use crate::kinds::Http;
+use crate::kinds::Network;
 use crate::metrics::Metrics;
 use crate::outbox::{DeadLettered, Outbox};
 use crate::trace::Stores;
@@ -45,16 +45,16 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct DeliveryContext {
     outbox: Outbox,
-    http: Http,
+    network: Network,
     breakers: Breakers,
     metrics: Metrics,
     stores: Stores,
 }
 
 impl DeliveryContext {
-    pub(crate) fn new(outbox: Outbox, http: Http, metrics: Metrics, stores: Stores) -> Self {
+    pub(crate) fn new(outbox: Outbox, network: Network, metrics: Metrics, stores: Stores) -> Self {
         let breakers = Breakers::new(metrics.breaker_open.clone());
-        Self { outbox, http, breakers, metrics, stores }
+        Self { outbox, network, breakers, metrics, stores }
     }
 
     /// Delivers for a binding for as long as this replica holds it.

@@ -87,7 +87,7 @@ enum Cause {
 
 impl<'a> DeliveryTask<'a> {
     pub(super) fn new(context: Arc<DeliveryContext>, binding: FunctionBinding, report: &'a Report) -> Self {
-        let Opened { policy, sink } = kinds::open_any(&binding, &context.http);
+        let Opened { policy, sink } = kinds::open_any(&binding, &context.network);
         let it = binding.binding.clone().unwrap_or_default();
         let store = context.stores.add(&it.r#type, &it.id, sink.destination());
         Self {

@@ -6,7 +6,7 @@ mod sinks;
 
 use mesh::bindings::Lookup;
 
-use crate::kinds::Http;
+use crate::kinds::Network;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::trace::Stores;
@@ -15,7 +15,7 @@ use crate::trace::Stores;
 #[derive(Debug)]
 pub(crate) struct Handler {
     pub(crate) outbox: Outbox,
-    pub(crate) http: Http,
+    pub(crate) network: Network,
     pub(crate) metrics: Metrics,
     pub(crate) stores: Stores,
     /// Finds the statuses of bindings on all replicas.

@@ -21,7 +21,7 @@ impl Sinks for Handler {
         request: Request<CheckSinksRequest>,
     ) -> Result<Response<CheckSinksResponse>, Status> {
         Caller::of(&request).only_services()?;
-        let problem = |sink: &_| kinds::check(sink, &self.http).err().unwrap_or_default();
+        let problem = |sink: &_| kinds::check(sink, &self.network).err().unwrap_or_default();
         let problems = request.get_ref().sinks.iter().map(problem).collect();
         Ok(Response::new(CheckSinksResponse { problems }))
     }

@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use http::{Method, StatusCode};
 use mesh::auth::Secret;
 use mesh::bindings::{BindingParams, refuse_redacted};
 use proto::registry::v1::FunctionBinding;
@@ -17,7 +17,8 @@ use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use url::Url;
 
 use super::address::Address;
-use super::http::{Answer, Http, refuses_all_requests, send};
+use super::http::{Answer, refuses_all_requests, send};
+use super::network::Connector;
 use super::{Away, Batch, Delivery, FaultScope, Outcome, Sink};
 
 const FORM: &str = "http://host:5984/database";
@@ -61,7 +62,7 @@ impl Params {
 struct Database {
     params: Params,
     bulk: Url,
-    http: Http,
+    connector: Connector,
 }
 
 /// CouchDB's answer for one document, or for a whole request that it refuses.
@@ -85,14 +86,14 @@ impl DocumentError {
 /// Opens the database that the parameters name.
 pub(super) fn open(
     params: BindingParams<'_>,
-    http: &Http,
+    connector: Connector,
     _: &FunctionBinding,
 ) -> Result<Box<dyn Sink>, String> {
-    Ok(Box::new(Database::new(params, http)?))
+    Ok(Box::new(Database::new(params, connector)?))
 }
 
 impl Database {
-    fn new(params: BindingParams<'_>, http: &Http) -> Result<Self, String> {
+    fn new(params: BindingParams<'_>, connector: Connector) -> Result<Self, String> {
         let params: Params = params.own()?;
         params.check().map_err(|problem| format!("couchdb: {problem}"))?;
         let mut bulk = params.url.url().clone();
@@ -100,7 +101,7 @@ impl Database {
             path.pop_if_empty().push("_bulk_docs");
         });
         segments.map_err(|()| format!("couchdb: url: expected {FORM}"))?;
-        Ok(Self { params, bulk, http: http.clone() })
+        Ok(Self { params, bulk, connector })
     }
 
     /// Sends a request with the user's credentials. An answer that means that the database is unavailable is
@@ -110,7 +111,8 @@ impl Database {
             Some(username) => request.basic_auth(username, self.params.password.as_ref().map(Secret::expose)),
             None => request,
         };
-        let answer = send(request, max_bytes).await.map_err(|away| away.at(&self.params.url))?;
+        let answer =
+            send(&self.connector, request, max_bytes).await.map_err(|away| away.at(&self.params.url))?;
         if answer.status == StatusCode::NOT_FOUND {
             return Err(Away::new(FaultScope::Binding, &format!("no database {}", self.params.url)));
         }
@@ -130,7 +132,7 @@ impl Database {
             body.extend_from_slice(&document.text);
         }
         body.extend_from_slice(b"]}");
-        let request = self.http.client().post(self.bulk.clone()).timeout(TIMEOUT);
+        let request = self.connector.request(Method::POST, self.bulk.clone()).timeout(TIMEOUT);
         self.ask(request.header(CONTENT_TYPE, "application/json").body(body), MAX_ANSWER).await
     }
 }
@@ -167,7 +169,8 @@ impl Sink for Database {
     }
 
     async fn probe(&self) -> Result<(), Away> {
-        let request = self.http.client().get(self.params.url.url().clone()).timeout(PROBE_TIMEOUT);
+        let request =
+            self.connector.request(Method::GET, self.params.url.url().clone()).timeout(PROBE_TIMEOUT);
         let answer = self.ask(request, MAX_PROBE_ANSWER).await?;
         match answer.status.is_success() {
             true => Ok(()),
@@ -282,11 +285,12 @@ mod tests {
 
     use super::*;
     use crate::kinds::Policy;
+    use crate::kinds::network::tests::denying;
 
     fn open(params: &str) -> Result<Database, String> {
-        let http = Http::new().expect("a client");
+        let connector = denying().of("couchdb", &FunctionBinding::default());
         BindingParams::parse("couchdb", params, &Policy::NAMES)
-            .and_then(|params| Database::new(params, &http))
+            .and_then(|params| Database::new(params, connector))
     }
 
     #[test]

@@ -1,28 +1,24 @@
-//! HTTP requests of sinks.
+//! HTTP requests of sinks, and their responses.
 
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{LOCATION, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
+use mesh::egress::HttpError;
 use mesh::telemetry::{self, WebSpan};
-use reqwest::redirect;
 use tracing::Instrument as _;
 use url::Url;
 
 use super::address::without_secrets;
+use super::network::Connector;
 use super::{Away, FaultScope, Outcome, Refusal};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer waits that a store asks for are cut to this.
 pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 
 /// The message for redirects. They are not followed: they may be permanent, or point into our own network.
 const NO_REDIRECTS: &str = "sinks do not follow redirects; set the url to the address that takes results";
-
-/// The HTTP client of all bindings, which share its connections. Clones share it.
-#[derive(Debug, Clone)]
-pub(crate) struct Http(reqwest::Client);
 
 /// A store's response.
 #[derive(Debug)]
@@ -35,45 +31,31 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
 }
 
-impl Http {
-    /// Creates the client of a process.
-    pub(crate) fn new() -> reqwest::Result<Self> {
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(mesh::tls::web())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .build()?;
-        Ok(Self(client))
-    }
-
-    /// The client, to build requests with.
-    pub(super) fn client(&self) -> &reqwest::Client {
-        &self.0
-    }
-}
-
 /// Sends a request and reads at most `max_bytes` of the response's body. The request is a span of the current
 /// trace; its context is sent to the store.
-pub(super) async fn send(request: reqwest::RequestBuilder, max_bytes: usize) -> Result<Answer, Away> {
-    let (client, request) = request.build_split();
-    let mut request = request.map_err(no_answer)?;
+pub(super) async fn send(
+    connector: &Connector,
+    request: reqwest::RequestBuilder,
+    max_bytes: usize,
+) -> Result<Answer, Away> {
+    let mut request = request.build().map_err(|error| no_answer(error.into()))?;
     let span = WebSpan::new(request.method().as_str(), request.url());
     span.span().in_scope(|| telemetry::inject_current(request.headers_mut()));
-    let answer = exchange(&client, request, max_bytes).instrument(span.span().clone()).await;
+    let answer = exchange(connector, request, max_bytes).instrument(span.span().clone()).await;
     match &answer {
         Ok(answer) => span.answered(answer.status.as_u16()),
-        Err(_) => span.no_answer(),
+        Err(HttpError::Denied(_)) => span.denied(),
+        Err(HttpError::Failed(_)) => span.no_answer(),
     }
-    answer
+    answer.map_err(no_answer)
 }
 
 async fn exchange(
-    client: &reqwest::Client,
+    connector: &Connector,
     request: reqwest::Request,
     max_bytes: usize,
-) -> Result<Answer, Away> {
-    let mut response = client.execute(request).await.map_err(no_answer)?;
+) -> Result<Answer, HttpError> {
+    let mut response = connector.execute(request).await?;
     let status = response.status();
     let retry_after = retry_after(response.headers(), SystemTime::now());
     let redirect = redirect_target(response.url(), status, response.headers());
@@ -91,7 +73,11 @@ async fn exchange(
 
 /// A store that cannot be connected to is unavailable for all bindings. One that connects and does not answer
 /// may answer others.
-fn no_answer(error: reqwest::Error) -> Away {
+fn no_answer(error: HttpError) -> Away {
+    let error = match error {
+        HttpError::Denied(denied) => return Away::not_connected(&denied.into()),
+        HttpError::Failed(error) => error,
+    };
     let is_connect = error.is_connect();
     let scope = if is_connect { FaultScope::Destination } else { FaultScope::Unknown };
     // A store that accepts connections may still not answer requests.
@@ -171,9 +157,11 @@ fn error_chain(error: reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderValue, Method};
+    use proto::registry::v1::FunctionBinding;
 
     use super::*;
+    use crate::kinds::network::tests::allowing;
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
@@ -245,9 +233,10 @@ mod tests {
 
     #[tokio::test]
     async fn errors_do_not_show_passwords() {
-        let http = Http::new().expect("a client");
-        let request = http.client().get("http://u:hunter2@127.0.0.1:1/");
-        let away = send(request, 1).await.expect_err("nothing listens");
+        let connector = allowing().of("webhook", &FunctionBinding::default());
+        let url = "http://u:hunter2@127.0.0.1:1/".parse().expect("a URL");
+        let request = connector.request(Method::GET, url);
+        let away = send(&connector, request, 1).await.expect_err("nothing listens");
         assert_eq!(away.scope, FaultScope::Destination);
         assert!(!away.reason.to_string().contains("hunter2"), "{}", away.reason);
     }
@@ -256,9 +245,10 @@ mod tests {
     async fn no_answer_may_not_concern_other_bindings() {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let http = Http::new().expect("a client");
-        let request = http.client().get(format!("http://{address}/")).timeout(Duration::from_millis(100));
-        let away = send(request, 1).await.expect_err("no answer");
+        let connector = allowing().of("webhook", &FunctionBinding::default());
+        let url = format!("http://{address}/").parse().expect("a URL");
+        let request = connector.request(Method::GET, url).timeout(Duration::from_millis(100));
+        let away = send(&connector, request, 1).await.expect_err("no answer");
         assert_eq!(away.scope, FaultScope::Unknown);
     }
 }

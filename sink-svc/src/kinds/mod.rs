@@ -5,6 +5,7 @@ mod couchdb;
 mod http;
 mod message;
 mod nats;
+mod network;
 mod policy;
 mod webhook;
 
@@ -12,10 +13,13 @@ use std::time::Duration;
 
 use ::bytes::Bytes;
 use mesh::bindings::BindingParams;
+use mesh::egress::ConnectError;
 use proto::registry::v1::{Binding, FunctionBinding};
 
-pub(crate) use self::http::{Http, MAX_RETRY_AFTER};
+pub(crate) use self::http::MAX_RETRY_AFTER;
 use self::message::StoreMessage;
+use self::network::Connector;
+pub(crate) use self::network::Network;
 pub(crate) use self::policy::Policy;
 
 /// The `type` of every kind.
@@ -91,6 +95,8 @@ pub(crate) struct Away {
     pub(crate) reason: StoreMessage,
     /// A successful probe shows that this is over. Otherwise only a delivery does.
     pub(crate) shows_in_probe: bool,
+    /// The egress policy denies the connection.
+    pub(crate) is_denied: bool,
     pub(crate) retry_after: Option<Duration>,
 }
 
@@ -121,7 +127,22 @@ impl Refusal {
 
 impl Away {
     fn new(scope: FaultScope, reason: &str) -> Self {
-        Self { scope, reason: StoreMessage::new(reason), shows_in_probe: true, retry_after: None }
+        Self {
+            scope,
+            reason: StoreMessage::new(reason),
+            shows_in_probe: true,
+            is_denied: false,
+            retry_after: None,
+        }
+    }
+
+    /// The egress policy denies the connection, or it fails.
+    fn not_connected(error: &ConnectError) -> Self {
+        let (scope, is_denied) = match error {
+            ConnectError::Denied(_) => (FaultScope::Binding, true),
+            ConnectError::Io(_) => (FaultScope::Destination, false),
+        };
+        Self { is_denied, ..Self::new(scope, &error.to_string()) }
     }
 
     /// Prefixes the reason with `place`.
@@ -131,14 +152,14 @@ impl Away {
 }
 
 /// Opens the store of a binding. An error says what was expected and shows no secrets.
-pub(crate) fn open(binding: &FunctionBinding, http: &Http) -> Result<Opened, String> {
+pub(crate) fn open(binding: &FunctionBinding, network: &Network) -> Result<Opened, String> {
     let Some(Binding { r#type, params, .. }) = &binding.binding else {
         return Err("there is no binding in it".to_owned());
     };
-    let open: Open = match r#type.as_str() {
-        "couchdb" => couchdb::open,
-        "webhook" => webhook::open,
-        "nats" => nats::open,
+    let (kind, open): (_, Open) = match r#type.as_str() {
+        "couchdb" => ("couchdb", couchdb::open),
+        "webhook" => ("webhook", webhook::open),
+        "nats" => ("nats", nats::open),
         other => {
             let kinds = KINDS.join(", ");
             return Err(format!(
@@ -147,15 +168,16 @@ pub(crate) fn open(binding: &FunctionBinding, http: &Http) -> Result<Opened, Str
         }
     };
     let mut params = BindingParams::parse(r#type, params, &Policy::NAMES)?;
-    Ok(Opened { policy: Policy::read(r#type, &mut params)?, sink: open(params, http, binding)? })
+    let policy = Policy::read(r#type, &mut params)?;
+    Ok(Opened { policy, sink: open(params, network.of(kind, binding), binding)? })
 }
 
 /// Opens a store of one kind.
-type Open = fn(BindingParams<'_>, &Http, &FunctionBinding) -> Result<Box<dyn Sink>, String>;
+type Open = fn(BindingParams<'_>, Connector, &FunctionBinding) -> Result<Box<dyn Sink>, String>;
 
 /// Like [`open`], but a binding that is not valid any more gets a store that reports the problem.
-pub(crate) fn open_any(binding: &FunctionBinding, http: &Http) -> Opened {
-    open(binding, http)
+pub(crate) fn open_any(binding: &FunctionBinding, network: &Network) -> Opened {
+    open(binding, network)
         .unwrap_or_else(|problem| Opened { policy: Policy::default(), sink: Box::new(Unusable { problem }) })
 }
 
@@ -181,9 +203,9 @@ impl Sink for Unusable {
 }
 
 /// Checks that the binding's kind exists and accepts its parameters. An error says what was expected.
-pub(crate) fn check(binding: &Binding, http: &Http) -> Result<(), String> {
+pub(crate) fn check(binding: &Binding, network: &Network) -> Result<(), String> {
     let binding = FunctionBinding { binding: Some(binding.clone()), ..FunctionBinding::default() };
-    open(&binding, http).map(drop)
+    open(&binding, network).map(drop)
 }
 
 #[cfg(test)]
@@ -192,7 +214,7 @@ mod tests {
 
     #[test]
     fn errors_say_what_is_wrong() {
-        let http = Http::new().expect("a client");
+        let network = network::tests::denying();
         let sink = |r#type: &str, params: &str| Binding {
             id: String::new(),
             r#type: r#type.into(),
@@ -203,7 +225,7 @@ mod tests {
             ("webhook", r#"{"url":"https://h/in","secret":"s","max_attempts":3}"#),
             ("nats", r#"{"url":"nats://h:4222","subject":"results.x"}"#),
         ] {
-            assert_eq!(check(&sink(kind, params), &http), Ok(()), "{kind}");
+            assert_eq!(check(&sink(kind, params), &network), Ok(()), "{kind}");
         }
         for (kind, params, expected) in [
             ("mongodb", r#"{"ordered":1}"#, "expected one of: couchdb, webhook, nats"),
@@ -217,7 +239,7 @@ mod tests {
             ),
             ("webhook", r#"{"url":"http://h/","secret":"***"}"#, "write the secret itself"),
         ] {
-            let error = check(&sink(kind, params), &http).expect_err(params);
+            let error = check(&sink(kind, params), &network).expect_err(params);
             assert!(error.contains(expected), "expected {expected:?} in {error:?}");
         }
     }

@@ -8,21 +8,25 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::context::{Context, GetStreamByNameErrorKind, PublishError, PublishErrorKind};
-use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions, HeaderMap, HeaderValue, jetstream};
+use async_nats::{
+    ConnectError, ConnectErrorKind, ConnectOptions, HeaderMap, HeaderValue, ServerAddr, jetstream,
+};
 use mesh::auth::Secret;
 use mesh::bindings::{BindingParams, refuse_redacted};
 use mesh::telemetry;
 use proto::registry::v1::FunctionBinding;
 use serde::Deserialize;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use tracing::Instrument as _;
 
 use super::address::Address;
-use super::http::Http;
+use super::network::Connector;
 use super::{Away, Delivery, FaultScope, Outcome, Sink};
 use crate::trace::publish_span;
 
 const FORM: &str = "nats://host:4222 or tls://host:4222";
+/// Where NATS servers listen.
+const DEFAULT_PORT: u16 = 4222;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the stream may take to acknowledge a message.
 const ACK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -74,44 +78,59 @@ fn is_subject(subject: &str) -> bool {
 #[derive(Debug)]
 struct Subject {
     params: Params,
-    /// Connects on first use; the client then reconnects by itself.
-    context: OnceCell<Context>,
+    connector: Connector,
+    /// The connection, if there is one. It is made on first use, and again when it is lost.
+    context: Mutex<Option<Context>>,
 }
 
 /// Opens the subject that the parameters name.
 pub(super) fn open(
     params: BindingParams<'_>,
-    _: &Http,
+    connector: Connector,
     _: &FunctionBinding,
 ) -> Result<Box<dyn Sink>, String> {
-    Ok(Box::new(Subject::new(params)?))
+    Ok(Box::new(Subject::new(params, connector)?))
 }
 
 impl Subject {
-    fn new(params: BindingParams<'_>) -> Result<Self, String> {
+    fn new(params: BindingParams<'_>, connector: Connector) -> Result<Self, String> {
         let params: Params = params.own()?;
         params.check().map_err(|problem| format!("nats: {problem}"))?;
-        Ok(Self { params, context: OnceCell::new() })
+        Ok(Self { params, connector, context: Mutex::default() })
     }
 
     /// The connection. An error if it is down.
-    async fn connected(&self) -> Result<&Context, Away> {
-        let context = self.context.get_or_try_init(|| self.connect()).await?;
-        match context.client().connection_state() {
-            State::Connected => Ok(context),
-            // Each binding has its own connection; the server may have closed only this one.
-            State::Pending | State::Disconnected => {
-                Err(self.away(FaultScope::Binding, "the connection is lost"))
+    async fn connected(&self) -> Result<Context, Away> {
+        let mut connection = self.context.lock().await;
+        match connection.as_ref().map(|context| context.client().connection_state()) {
+            Some(State::Connected) => {}
+            // Each binding has its own connection; the server may have closed only this one. The next one is made to
+            // what the name resolves to by then.
+            Some(State::Pending | State::Disconnected) => {
+                *connection = None;
+                return Err(self.away(FaultScope::Binding, "the connection is lost"));
             }
+            None => *connection = Some(self.connect().await?),
         }
+        connection.clone().ok_or_else(|| self.away(FaultScope::Binding, "the connection is lost"))
     }
 
     async fn connect(&self) -> Result<Context, Away> {
+        let url = self.params.url.url();
+        let pinned = self.connector.outbound().pin(url, DEFAULT_PORT).await;
+        let pinned = pinned.map_err(|error| Away::not_connected(&error).at(self.params.url.origin()))?;
+        let servers = pinned.into_iter().map(ServerAddr::from_url).collect::<Result<Vec<_>, _>>();
+        let servers = servers.map_err(|error| self.away(FaultScope::Binding, error))?;
+        let tls = mesh::tls::web_for(url.host_str().unwrap_or_default());
         let mut options = ConnectOptions::new()
             .name("funless-sink")
             .connection_timeout(CONNECT_TIMEOUT)
-            .require_tls(self.params.url.url().scheme() == "tls")
-            .tls_client_config(mesh::tls::web());
+            // A server may name others, which nobody has checked.
+            .ignore_discovered_servers()
+            .retain_servers_order()
+            .max_reconnects(servers.len())
+            .require_tls(url.scheme() == "tls")
+            .tls_client_config(tls.map_err(|error| self.away(FaultScope::Binding, error))?);
         if let Some(token) = self.params.token.as_ref().map(Secret::expose) {
             options = options.token(token.to_owned());
         }
@@ -120,7 +139,7 @@ impl Subject {
         {
             options = options.user_and_password(username.clone(), password.to_owned());
         }
-        let connected = options.connect(self.params.url.url().as_str()).await;
+        let connected = options.connect(servers).await;
         let client = connected.map_err(|error| self.away(fault_scope(&error), connect_error(&error)))?;
         let mut context = jetstream::new(client);
         context.set_timeout(ACK_TIMEOUT);
@@ -237,9 +256,12 @@ impl Sink for Subject {
 mod tests {
     use super::*;
     use crate::kinds::Policy;
+    use crate::kinds::network::tests::denying;
 
     fn open(params: &str) -> Result<Subject, String> {
-        BindingParams::parse("nats", params, &Policy::NAMES).and_then(Subject::new)
+        let connector = denying().of("nats", &FunctionBinding::default());
+        let params = BindingParams::parse("nats", params, &Policy::NAMES);
+        params.and_then(|params| Subject::new(params, connector))
     }
 
     #[test]

@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use mesh::auth::Secret;
 use mesh::bindings::{BindingParams, refuse_redacted};
 use proto::registry::v1::FunctionBinding;
 use serde::Deserialize;
 use sha2::Sha256;
-use tokio::net::TcpStream;
 
 use super::address::Address;
-use super::http::{Answer, Http, refuses_all_requests, send};
+use super::http::{Answer, refuses_all_requests, send};
+use super::network::Connector;
 use super::{Away, Delivery, FaultScope, Outcome, Sink};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -87,20 +87,24 @@ impl Params {
 struct Webhook {
     params: Params,
     headers: HeaderMap,
-    http: Http,
+    connector: Connector,
 }
 
 /// Opens the receiver that the parameters name, for the results of the binding's function.
 pub(super) fn open(
     params: BindingParams<'_>,
-    http: &Http,
+    connector: Connector,
     binding: &FunctionBinding,
 ) -> Result<Box<dyn Sink>, String> {
-    Ok(Box::new(Webhook::new(params, http, binding)?))
+    Ok(Box::new(Webhook::new(params, connector, binding)?))
 }
 
 impl Webhook {
-    fn new(params: BindingParams<'_>, http: &Http, binding: &FunctionBinding) -> Result<Self, String> {
+    fn new(
+        params: BindingParams<'_>,
+        connector: Connector,
+        binding: &FunctionBinding,
+    ) -> Result<Self, String> {
         let params: Params = params.own()?;
         let context = |problem| format!("webhook: {problem}");
         params.check().map_err(context)?;
@@ -110,7 +114,7 @@ impl Webhook {
         if let Ok(function) = HeaderValue::try_from(format!("{}/{}", binding.module, binding.function)) {
             headers.insert(FUNCTION, function);
         }
-        Ok(Self { params, headers, http: http.clone() })
+        Ok(Self { params, headers, connector })
     }
 
     fn headers_for(&self, delivery: &Delivery) -> HeaderMap {
@@ -127,10 +131,10 @@ impl Webhook {
     }
 
     async fn post(&self, delivery: &Delivery) -> Result<Outcome, Away> {
-        let request = self.http.client().post(self.params.url.url().clone());
+        let request = self.connector.request(Method::POST, self.params.url.url().clone());
         let request = request.timeout(Duration::from_millis(self.params.timeout_ms));
         let request = request.headers(self.headers_for(delivery)).body(delivery.result.clone());
-        judge(&send(request, MAX_ANSWER).await?)
+        judge(&send(&self.connector, request, MAX_ANSWER).await?)
     }
 }
 
@@ -160,14 +164,14 @@ impl Sink for Webhook {
     /// Checks only that something listens. Whether results are accepted shows with the first one: there is no
     /// request that is known to have no effect.
     async fn probe(&self) -> Result<(), Away> {
-        let url = self.params.url.url();
-        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        let connect = TcpStream::connect((host, url.port_or_known_default().unwrap_or(80)));
-        let unreachable = |reason: &str| Away::new(FaultScope::Destination, reason).at(self.destination());
+        let connect = self.connector.connect(self.params.url.url());
         match tokio::time::timeout(PROBE_TIMEOUT, connect).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(unreachable(&error.to_string())),
-            Err(_) => Err(unreachable("it did not answer in time")),
+            Ok(Err(error)) => Err(Away::not_connected(&error).at(self.destination())),
+            Err(_) => {
+                let reason = "it did not answer in time";
+                Err(Away::new(FaultScope::Destination, reason).at(self.destination()))
+            }
         }
     }
 
@@ -187,13 +191,13 @@ mod tests {
 
     use super::*;
     use crate::kinds::Policy;
+    use crate::kinds::network::tests::denying;
 
     fn open(params: &str) -> Result<Webhook, String> {
-        let http = Http::new().expect("a client");
         let binding =
             FunctionBinding { module: "shop".into(), function: "order".into(), ..FunctionBinding::default() };
         BindingParams::parse("webhook", params, &Policy::NAMES)
-            .and_then(|params| Webhook::new(params, &http, &binding))
+            .and_then(|params| Webhook::new(params, denying().of("webhook", &binding), &binding))
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub fn config(database: &Database) -> Config {
         database_url: database.url(),
         registry: "local:registry".parse().expect("an endpoint"),
         removed_after_s: 2,
+        egress: mesh::testing::egress::loopback(),
         ..Config::default()
     }
 }

@@ -149,6 +149,39 @@ pub async fn a_function_calls_the_web(mesh: &Mesh) {
     user.delete("/v1/fn/web").await.expect(204);
 }
 
+pub async fn a_function_does_not_reach_the_mesh(mesh: &Mesh) {
+    let user = mesh.user();
+    user.create_module("egress").await;
+    user.create_function("egress", "caller", &guests::http_caller()).await;
+    let mut urls = vec![format!("{}/v1/mod", mesh.rest_url()), mesh.grpc_url()];
+    for admin in mesh.admin_addresses() {
+        urls.push(format!("http://{admin}/log"));
+        urls.push(format!("http://{}/log", admin.replace("127.0.0.1", "localhost")));
+        urls.push(format!("http://{}/log", admin.replace("127.0.0.1", "2130706433")));
+    }
+    if mesh.admin_addresses().len() > 1 {
+        urls.extend(mesh.services().into_values().map(|place| place.address));
+    }
+    for url in &urls {
+        let args = json!({ "url": url, "method": "PUT", "body": "off" });
+        let denied = user.invoke("egress", "caller", args).await.expect(422);
+        assert!(denied.detail().contains("cannot be reached"), "{url}: {}", denied.text);
+        let logs = user.get("/v1/fn/egress/caller/logs").await.expect(200);
+        assert!(logs.text.contains("it is one of the mesh's own ports"), "{url}: {}", logs.text);
+    }
+    let pages = mesh.admin_addresses();
+    let mut denied = 0.0;
+    for admin in pages {
+        let page = tests::client::http().get(format!("http://{admin}/metrics")).send().await.expect("a page");
+        let page = page.text().await.expect("a text");
+        let counters = page.lines().filter(|line| line.starts_with("funless_egress_denied_total{"));
+        let counters = counters.filter(|line| line.contains("kind=\"function\""));
+        denied += counters.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>();
+    }
+    assert!(denied >= urls.len() as f64, "{denied} of {} are counted", urls.len());
+    user.delete("/v1/fn/egress").await.expect(204);
+}
+
 pub async fn a_functions_own_errors_are_its_callers(mesh: &Mesh) {
     let user = mesh.user();
     user.create_module("errors").await;

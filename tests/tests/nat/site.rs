@@ -65,7 +65,8 @@ impl Site {
         let schedulers = format!("schedulers=[\"http://{scheduler}\"]");
         let cache = format!("cache_dir={}", folder.path().join("code-cache").display());
         let listen = format!("127.0.0.1:{}", WORKER_PORTS[0]);
-        let settings = ["name=hidden", "advertise=none", &to_registry, &schedulers, &cache];
+        let egress = format!("egress.allow=[\"{}\"]", network.here);
+        let settings = ["name=hidden", "advertise=none", &to_registry, &schedulers, &cache, &egress];
         let worker = storage.run("worker", &mut command, &listen, &settings);
         let site =
             Self { worker, scheduler: scheduling, _others: others, network, rest, grpc, _folder: folder };

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use bytes::Bytes;
 use mesh::deadline::Deadline;
+use mesh::egress::Egress;
 use mesh::receipt::{Receipt, micros};
 use mesh::shutdown::Tasks;
 use wasmtime::{Engine, Store};
@@ -53,9 +54,11 @@ pub(crate) struct Runtime {
 }
 
 impl Runtime {
-    /// A runtime that gets code from `source` and writes functions' logs to `logs`.
+    /// A runtime that gets code from `source` and writes functions' logs to `logs`. Functions connect to what `egress`
+    /// allows.
     pub(crate) fn new(
         config: &Config,
+        egress: Egress,
         source: CodeSource,
         logs: Logs,
         tasks: &Tasks,
@@ -68,7 +71,7 @@ impl Runtime {
         })?;
         let linker = host::linker(&engine).map_err(|error| anyhow::anyhow!("{error:#}"))?;
         let http_timeout = Duration::from_millis(config.http_timeout_ms);
-        let http = HttpClient::new(http_timeout, config.http_body_bytes);
+        let http = HttpClient::new(egress, http_timeout, config.http_body_bytes);
         let artifacts = Artifacts::open(&config.cache_dir, engine.clone())?;
         let limits = CompileLimits {
             memory_bytes: config.compile_memory_bytes,
@@ -111,6 +114,7 @@ impl Runtime {
         let _ticking = self.ticker.run();
         receipt.in_bytes = args.len() as u64;
         let input_len = i32::try_from(args.len()).map_err(|_| Error::BadRequest("args are too long"))?;
+        let outbound = self.http.outbound(&source.function);
         let console = Console::new(self.logs.clone(), source, limits.log_bytes);
         let guest = Guest::new(GuestOptions {
             command: matches!(code.entry, Entry::Command(_)),
@@ -119,6 +123,7 @@ impl Runtime {
             limits,
             console: console.clone(),
             http: self.http.clone(),
+            outbound,
             memory_total: self.metrics.guest_memory.clone(),
         });
         let mut store = Store::new(&self.engine, guest);

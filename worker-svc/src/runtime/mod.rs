@@ -23,5 +23,6 @@ mod unusable;
 
 pub(crate) use self::code_cache::{CodeCache, ReadyCode};
 pub use self::compiler::child::compile_if_asked;
+pub(crate) use self::host::EGRESS_KIND;
 pub(crate) use self::invoke::{Invocation, Runtime};
 pub(crate) use self::queue::Demand;

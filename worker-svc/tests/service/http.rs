@@ -115,6 +115,8 @@ async fn a_failed_request_has_status_0_and_no_body() {
         ("http://127.0.0.1:9/", "no header"),
         ("not a URI", ""),
         ("file:///etc/passwd", ""),
+        ("http://[fe80::1%25lo]/", ""),
+        ("http://[::1%lo]/", ""),
         ("", ""),
     ] {
         let wat = cleared(requesting(0, uri, headers, "", &check));

@@ -4,6 +4,7 @@
 mod abi;
 mod code;
 mod compile;
+mod egress;
 mod hostile;
 mod http;
 mod load;

@@ -10,7 +10,7 @@ const ONE: Shape = Shape { is_mesh: false, workers: 1, has_database_url: false }
 const SIX: Shape = Shape { is_mesh: true, workers: 1, has_database_url: false };
 
 /// Keys that `fl up` refuses in every shape, with what they contain.
-const REFUSED: [&str; 8] = [
+const REFUSED: [&str; 10] = [
     "server.listen",
     "server.admin_listen",
     "server.secret",
@@ -19,6 +19,8 @@ const REFUSED: [&str; 8] = [
     "server.stop_with_parent",
     "grpc_listen",
     "advertise",
+    "egress.allow",
+    "egress.mesh_ports",
 ];
 /// The same, of one service each. Endpoints of other services are among them.
 const REFUSED_OF: [(&str, &str); 13] = [
@@ -40,7 +42,7 @@ const REFUSED_OF: [(&str, &str); 13] = [
 const REFUSED_IN_ONE: [&str; 2] = ["server.drain_timeout_s", "telemetry"];
 
 /// Values of all kinds; one of them is valid for each key, and not its default.
-const VALUES: [&str; 16] = [
+const VALUES: [&str; 20] = [
     "1",
     "7",
     "70000",
@@ -55,6 +57,10 @@ const VALUES: [&str; 16] = [
     "\"json\"",
     "\"prometheus\"",
     "{zone=\"edge\"}",
+    "[\"*.example.org:443\"]",
+    "[9]",
+    "{shop={deny=[\"h\"]}}",
+    "{\"shop/order\"={deny=[\"h\"]}}",
     "\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"",
     "[\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"]",
 ];
@@ -70,6 +76,9 @@ fn base(service: &str, key: &str) -> Value {
             json!({ "server": server, "encryption_key": "ab".repeat(32) })
         }
         "scheduler" => json!({ "server": server, "prometheus_url": "http://p:9090" }),
+        "sink" | "worker" | "connector" => {
+            json!({ "server": server, "egress": { "proxy": "http://p:3128" } })
+        }
         _ => json!({ "server": server }),
     }
 }
@@ -83,9 +92,11 @@ fn keys<C: ServiceConfig>(table: &str) -> Vec<String> {
 }
 
 fn all_keys<C: ServiceConfig>() -> Vec<String> {
-    let tables = ["server", "server.tls", "server.client_tls", "telemetry"];
+    let mut tables = vec!["server", "server.tls", "server.client_tls", "telemetry"];
+    let keys_of_service = keys::<C>("");
+    tables.extend(["egress"].into_iter().filter(|table| keys_of_service.iter().any(|key| key == table)));
     let nested = tables.iter().flat_map(|table| keys::<C>(&format!("{table}.")));
-    let all: Vec<_> = keys::<C>("").into_iter().chain(nested).collect();
+    let all: Vec<_> = keys_of_service.iter().cloned().chain(nested).collect();
     all.into_iter().filter(|key| !tables.contains(&key.as_str())).collect()
 }
 

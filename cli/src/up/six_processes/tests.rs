@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
 use mesh::config::ServiceConfig;
@@ -78,7 +78,7 @@ fn what_services_would_fail_on_is_refused_before_they_start() {
         (&["--admin", "127.0.0.1:65534"], "--admin: too few ports follow"),
         (
             &["--set", "worker.nonsense=1"],
-            "worker: unknown key nonsense; expected one of server, telemetry, name",
+            "worker: unknown key nonsense; expected one of server, telemetry, egress, name",
         ),
         (&["--set", "sink.max_outbox_rows=0"], "sink: max_outbox_rows: expected at least 1"),
         (
@@ -128,4 +128,28 @@ async fn services_that_were_left_behind_are_waited_for() {
     assert!(futures::poll!(&mut free).is_pending(), "it is waited for");
     drained.await;
     free.await.expect("it is free");
+}
+
+#[test]
+fn egress_is_to_loopback_but_not_to_the_mesh_unless_strict() {
+    for (flags, expected) in [
+        (&[][..], json!(["127.0.0.0/8", "::1"])),
+        (&["--strict"], json!([])),
+        (&["--strict", "--allow-egress", "192.168.1.7:1883"], json!(["192.168.1.7:1883"])),
+        (&["--allow-egress", "broker.lan"], json!(["127.0.0.0/8", "::1", "broker.lan"])),
+    ] {
+        let (_folder, up) = up(flags);
+        let plans = plan(&up, &Profile::default()).expect("a plan");
+        let ports: BTreeSet<_> =
+            plans.iter().flat_map(|plan| [plan.listen.port(), plan.admin.port()]).collect();
+        let mut connecting = 0;
+        for plan in plans.iter().filter(|plan| !plan.config["egress"].is_null()) {
+            assert_eq!(plan.config["egress"]["allow"], expected, "{}", plan.name);
+            let denied: BTreeSet<u16> =
+                serde_json::from_value(plan.config["egress"]["mesh_ports"].clone()).expect("numbers");
+            assert!(denied.is_superset(&ports) && denied.contains(&4010), "{}: {denied:?}", plan.name);
+            connecting += 1;
+        }
+        assert_eq!(connecting, 3, "worker, connector and sink");
+    }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mesh::MAX_MESSAGE_BYTES;
+use mesh::egress::Outbound;
 use rumqttc::mqttbytes::Error as PacketError;
 use rumqttc::v5::mqttbytes::QoS as QoS5;
 use rumqttc::v5::mqttbytes::v5::{
@@ -11,9 +12,11 @@ use rumqttc::v5::mqttbytes::v5::{
     SubscribeReasonCode,
 };
 use rumqttc::{
-    ConnectReturnCode, NetworkOptions, Outgoing, Packet, Publish, QoS, SubscribeReasonCode as Granted, v5,
+    ConnectReturnCode, NetworkOptions, Outgoing, Packet, Publish, QoS, SubscribeReasonCode as Granted,
+    Transport, v5,
 };
 
+use super::dial::{BrokerDialer, Target};
 use super::params::{Params, Version};
 
 /// How often the broker is pinged. Its answer also shows which acknowledgements it has received.
@@ -60,7 +63,24 @@ pub(super) struct Message {
 }
 
 /// A client of one broker, which reconnects when it is polled.
-pub(super) enum Client {
+pub(super) struct Client<'a> {
+    params: &'a Params,
+    session: SessionOptions,
+    dialer: BrokerDialer<'a>,
+    /// The client of rumqttc knows where to connect to, or is connected.
+    is_dialled: bool,
+    protocol: Protocol,
+}
+
+/// How a client introduces itself.
+struct SessionOptions {
+    client_id: String,
+    /// The broker may send so many messages before it needs acknowledgements.
+    window: u16,
+    kind: SessionKind,
+}
+
+enum Protocol {
     /// MQTT 3.1.1.
     V311(rumqttc::AsyncClient, Box<rumqttc::EventLoop>),
     /// MQTT 5.
@@ -83,63 +103,127 @@ fn network() -> NetworkOptions {
     network
 }
 
-impl Client {
-    /// Not connected yet. The broker may send `window` messages before it needs acknowledgements.
-    pub(super) fn new(
-        params: &Params,
-        client_id: &str,
-        window: u16,
-        session: SessionKind,
-    ) -> Result<Self, String> {
-        match params.version {
-            Version::V5 => Self::v5(params, client_id, window, session),
-            Version::V311 => Self::v311(params, client_id, session),
-        }
-    }
+/// Where to connect to before that is known: nowhere.
+fn unknown() -> Target {
+    Target { host: "0.0.0.0".into(), port: 0, transport: Transport::Tcp }
+}
 
-    fn v5(params: &Params, client_id: &str, window: u16, session: SessionKind) -> Result<Self, String> {
-        let mut options = v5::MqttOptions::new(client_id, &params.host, params.port());
+impl SessionOptions {
+    fn v5(&self, params: &Params, target: Target) -> v5::MqttOptions {
+        let mut options = v5::MqttOptions::new(&self.client_id, target.host, target.port);
         options
-            .set_transport(params.transport()?)
+            .set_transport(target.transport)
             .set_keep_alive(KEEP_ALIVE)
             .set_manual_acks(true)
-            .set_clean_start(session == SessionKind::Clean)
-            .set_receive_maximum(Some(window))
+            .set_clean_start(self.kind == SessionKind::Clean)
+            .set_receive_maximum(Some(self.window))
             .set_max_packet_size(u32::try_from(MAX_MESSAGE_BYTES).ok())
             .set_outgoing_inflight_upper_limit(OUTGOING)
             .set_network_options(network());
-        if session == SessionKind::Persistent {
+        if self.kind == SessionKind::Persistent {
             options.set_session_expiry_interval(Some(params.session_expiry_s));
         }
         if let Some(username) = &params.username {
             let password = params.password.as_ref().map_or("", |password| password.expose());
             options.set_credentials(username, password);
         }
-        let (client, events) = v5::AsyncClient::new(options, REQUESTS);
-        Ok(Self::V5(client, Box::new(events)))
+        options
     }
 
-    fn v311(params: &Params, client_id: &str, session: SessionKind) -> Result<Self, String> {
-        let mut options = rumqttc::MqttOptions::new(client_id, &params.host, params.port());
+    fn v311(&self, params: &Params, target: Target) -> rumqttc::MqttOptions {
+        let mut options = rumqttc::MqttOptions::new(&self.client_id, target.host, target.port);
         options
-            .set_transport(params.transport()?)
+            .set_transport(target.transport)
             .set_keep_alive(KEEP_ALIVE)
             .set_manual_acks(true)
-            .set_clean_session(session == SessionKind::Clean)
+            .set_clean_session(self.kind == SessionKind::Clean)
             .set_max_packet_size(LARGEST_PACKET, LARGEST_PACKET)
             .set_inflight(OUTGOING);
         if let Some(username) = &params.username {
             let password = params.password.as_ref().map_or("", |password| password.expose());
             options.set_credentials(username, password);
         }
-        let (client, mut events) = rumqttc::AsyncClient::new(options, REQUESTS);
-        events.set_network_options(network());
-        Ok(Self::V311(client, Box::new(events)))
+        options
+    }
+}
+
+impl<'a> Client<'a> {
+    /// Not connected yet. The broker may send `window` messages before it needs acknowledgements.
+    pub(super) fn new(
+        params: &'a Params,
+        outbound: &'a Outbound,
+        client_id: &str,
+        window: u16,
+        kind: SessionKind,
+    ) -> Self {
+        let session = SessionOptions { client_id: client_id.to_owned(), window, kind };
+        let protocol = match params.version {
+            Version::V5 => {
+                let (client, events) = v5::AsyncClient::new(session.v5(params, unknown()), REQUESTS);
+                Protocol::V5(client, Box::new(events))
+            }
+            Version::V311 => {
+                let options = session.v311(params, unknown());
+                let (client, mut events) = rumqttc::AsyncClient::new(options, REQUESTS);
+                events.set_network_options(network());
+                Protocol::V311(client, Box::new(events))
+            }
+        };
+        let dialer = BrokerDialer::new(params, outbound);
+        Self { params, session, dialer, is_dialled: false, protocol }
     }
 
     /// The next event, if it is of interest. Connects if there is no connection; an error says why it was lost.
     /// Not cancel-safe.
     pub(super) async fn poll(&mut self) -> Result<Option<ClientEvent>, String> {
+        if !self.is_dialled {
+            let target = self.dialer.dial().await?;
+            match &mut self.protocol {
+                Protocol::V311(_, events) => events.mqtt_options = self.session.v311(self.params, target),
+                Protocol::V5(_, events) => events.options = self.session.v5(self.params, target),
+            }
+            self.is_dialled = true;
+        }
+        let polled = self.protocol.poll().await;
+        match &polled {
+            Ok(Some(ClientEvent::Disconnected)) => {
+                self.close();
+                self.dialer.finish().await;
+            }
+            Ok(_) => {}
+            Err(_) => self.is_dialled = false,
+        }
+        polled
+    }
+
+    /// Closes the connection.
+    pub(super) fn close(&mut self) {
+        self.is_dialled = false;
+        self.protocol.close();
+    }
+
+    /// Whether repeating a subscription has no effect.
+    pub(super) fn can_subscribe_again(&self) -> bool {
+        // With 3.1.1 the broker would send all retained messages again.
+        matches!(self.protocol, Protocol::V5(..))
+    }
+
+    /// Requests a subscription.
+    pub(super) fn subscribe(&self, topic: &str, qos: u8) -> Result<(), String> {
+        self.protocol.subscribe(topic, qos)
+    }
+
+    /// A handle that acknowledges packets.
+    pub(super) fn acknowledger(&self) -> Acknowledger {
+        match &self.protocol {
+            Protocol::V311(client, _) => Acknowledger::V311(client.clone()),
+            Protocol::V5(client, _) => Acknowledger::V5(client.clone()),
+        }
+    }
+}
+
+impl Protocol {
+    async fn poll(&mut self) -> Result<Option<ClientEvent>, String> {
         match self {
             Self::V311(_, events) => events.poll().await.map(event_v311).map_err(|error| {
                 // What was read before the connection broke is redelivered on the next one.
@@ -153,8 +237,7 @@ impl Client {
         }
     }
 
-    /// Closes the connection.
-    pub(super) fn close(&mut self) {
+    fn close(&mut self) {
         match self {
             Self::V311(_, events) => {
                 events.clean();
@@ -167,14 +250,7 @@ impl Client {
         }
     }
 
-    /// Whether repeating a subscription has no effect.
-    pub(super) fn can_subscribe_again(&self) -> bool {
-        // With 3.1.1 the broker would send all retained messages again.
-        matches!(self, Self::V5(..))
-    }
-
-    /// Requests a subscription.
-    pub(super) fn subscribe(&self, topic: &str, qos: u8) -> Result<(), String> {
+    fn subscribe(&self, topic: &str, qos: u8) -> Result<(), String> {
         let is_queued = match self {
             Self::V311(client, _) => {
                 let qos = if qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
@@ -188,14 +264,6 @@ impl Client {
             }
         };
         if is_queued { Ok(()) } else { Err(format!("{topic:?} cannot be subscribed to")) }
-    }
-
-    /// A handle that acknowledges packets.
-    pub(super) fn acknowledger(&self) -> Acknowledger {
-        match self {
-            Self::V311(client, _) => Acknowledger::V311(client.clone()),
-            Self::V5(client, _) => Acknowledger::V5(client.clone()),
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use mesh::backoff::Backoff;
 use mesh::bindings::HeldBinding;
+use mesh::egress::Outbound;
 
 use super::client::{Acknowledger, Client, ClientEvent, SessionKind};
 use super::params::{Params, Version};
@@ -25,7 +26,7 @@ pub(super) struct Connection<'a> {
 }
 
 struct State<'a> {
-    client: Client,
+    client: Client<'a>,
     params: &'a Params,
     held: &'a HeldBinding,
     backoff: Backoff,
@@ -43,11 +44,12 @@ impl<'a> Connection<'a> {
     /// Connects with the first [`Connection::next`].
     pub(super) fn new(
         params: &'a Params,
+        outbound: &'a Outbound,
         client_id: &str,
         window: u16,
         held: &'a HeldBinding,
-    ) -> Result<Self, String> {
-        let client = Client::new(params, client_id, window, SessionKind::Persistent)?;
+    ) -> Self {
+        let client = Client::new(params, outbound, client_id, window, SessionKind::Persistent);
         let acknowledger = client.acknowledger();
         let state = State {
             client,
@@ -61,7 +63,7 @@ impl<'a> Connection<'a> {
         };
         // A stream makes the wait for the next event cancel-safe, which polls are not.
         let events = stream::unfold(state, |mut state| async move { Some((state.next().await, state)) });
-        Ok(Self { events: events.boxed(), acknowledger })
+        Self { events: events.boxed(), acknowledger }
     }
 
     /// The next event. After an error, the next call makes another attempt to connect.
@@ -144,8 +146,8 @@ impl State<'_> {
 }
 
 /// Ends the session at the broker.
-pub(super) async fn end_session(params: &Params, client_id: &str) -> Result<(), String> {
-    let mut client = Client::new(params, client_id, 1, SessionKind::Clean)?;
+pub(super) async fn end_session(params: &Params, outbound: &Outbound, client_id: &str) -> Result<(), String> {
+    let mut client = Client::new(params, outbound, client_id, 1, SessionKind::Clean);
     let acknowledger = client.acknowledger();
     loop {
         match client.poll().await? {

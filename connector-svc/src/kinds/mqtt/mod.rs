@@ -10,6 +10,7 @@
 
 mod client;
 mod connection;
+mod dial;
 mod params;
 mod session;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod session_tests;
 use std::time::Duration;
 
 use mesh::bindings::{End, HeldBinding};
+use mesh::egress::Outbound;
 use mesh::hash::{Hash, Hasher};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -37,20 +39,18 @@ use crate::journal::Entry;
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Hands the messages to `intake` until the lease ends.
-pub(crate) async fn run(params: Params, intake: Intake, entries: Vec<Entry>, held: HeldBinding) {
+pub(crate) async fn run(
+    params: Params,
+    outbound: Outbound,
+    intake: Intake,
+    entries: Vec<Entry>,
+    held: HeldBinding,
+) {
     let client_id = format!("funless-{}", intake.binding_id());
     let window = intake.handling().max_in_flight;
-    let connection = match Connection::new(&params, &client_id, window, &held) {
-        Ok(connection) => connection,
-        Err(problem) => {
-            held.report.retrying(problem);
-            held.ended().await;
-            return;
-        }
-    };
     let mut subscriber = Subscriber {
         intake: &intake,
-        connection,
+        connection: Connection::new(&params, &outbound, &client_id, window, &held),
         session: Session::new(entries),
         status: ConnectionStatus::new(&held.report, intake.metrics()),
         handling: JoinSet::new(),
@@ -66,7 +66,8 @@ pub(crate) async fn run(params: Params, intake: Intake, entries: Vec<Entry>, hel
     drop(subscriber);
     if end == End::Removed {
         intake.mark_all_lost().await;
-        let ended = tokio::time::timeout(DISCONNECT_TIMEOUT, end_session(&params, &client_id)).await;
+        let ended =
+            tokio::time::timeout(DISCONNECT_TIMEOUT, end_session(&params, &outbound, &client_id)).await;
         if !matches!(ended, Ok(Ok(()))) {
             tracing::info!(
                 binding = intake.binding_id(),

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use mesh::auth::Secret;
 use mesh::bindings::refuse_redacted;
-use rumqttc::{TlsConfiguration, Transport};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::{Deserialize, Deserializer, de};
@@ -107,7 +106,7 @@ impl Params {
         if self.ca.is_some() && !self.uses_tls() {
             return Err("ca: expected \"tls\": true, or mqtts:// in host".into());
         }
-        self.transport()?;
+        self.tls()?;
         refuse_redacted([("password", self.password.as_ref().map(Secret::expose))])
     }
 
@@ -120,10 +119,10 @@ impl Params {
         self.tls == Some(true)
     }
 
-    /// The transport to the broker.
-    pub(super) fn transport(&self) -> Result<Transport, String> {
+    /// TLS with the broker, if it is used.
+    pub(super) fn tls(&self) -> Result<Option<Arc<rustls::ClientConfig>>, String> {
         if !self.uses_tls() {
-            return Ok(Transport::Tcp);
+            return Ok(None);
         }
         let config = match &self.ca {
             None => mesh::tls::web(),
@@ -140,7 +139,7 @@ impl Params {
                 rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
             }
         };
-        Ok(Transport::Tls(TlsConfiguration::Rustls(Arc::new(config))))
+        Ok(Some(Arc::new(config)))
     }
 }
 
@@ -230,17 +229,8 @@ mod tests {
                 (host, port, tls),
                 "{params}"
             );
-            let is_tls = matches!(parsed.transport().expect("it was checked"), Transport::Tls(_));
-            assert_eq!(is_tls, tls, "{params}");
+            assert_eq!(parsed.tls().expect("it was checked").is_some(), tls, "{params}");
         }
-    }
-
-    /// As the client joins host and port.
-    #[tokio::test]
-    async fn an_ipv6_address_needs_no_brackets_for_the_client() {
-        let params = parse(r#"{"host":"[::1]:1884","topic":"t"}"#).expect("valid");
-        let found = tokio::net::lookup_host(format!("{}:{}", params.host, params.port())).await;
-        assert_eq!(found.expect("resolved").next(), "[::1]:1884".parse().ok());
     }
 
     #[test]

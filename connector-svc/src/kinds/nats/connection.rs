@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::message::Acker;
-use async_nats::{ConnectOptions, Event as ClientEvent, jetstream};
+use async_nats::{ConnectOptions, Event as ClientEvent, ServerAddr, jetstream};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use mesh::backoff::Backoff;
 use mesh::bindings::HeldBinding;
+use mesh::egress::{ConnectError, Outbound};
 use tokio::sync::mpsc;
+use url::Url;
 
-use super::params::{Deliver, Params};
+use super::params::{DEFAULT_PORT, Deliver, Params};
 
 /// Waits between attempts to connect.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -59,8 +61,14 @@ pub(super) struct Connection<'a> {
     events: BoxStream<'a, Result<ConnectionEvent, ConnectionLost>>,
 }
 
+/// A server, and how it may be connected to.
+pub(super) struct Server {
+    pub(super) params: Params,
+    pub(super) outbound: Outbound,
+}
+
 struct State<'a> {
-    params: &'a Params,
+    server: &'a Server,
     consumer: &'a str,
     window: u16,
     held: &'a HeldBinding,
@@ -76,9 +84,9 @@ struct MessageStream {
 
 impl<'a> Connection<'a> {
     /// Connects with the first [`Connection::next`]. At most `window` messages are unacknowledged at a time.
-    pub(super) fn new(params: &'a Params, consumer: &'a str, window: u16, held: &'a HeldBinding) -> Self {
+    pub(super) fn new(server: &'a Server, consumer: &'a str, window: u16, held: &'a HeldBinding) -> Self {
         let backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-        let state = State { params, consumer, window, held, backoff, wait: None, stream: None };
+        let state = State { server, consumer, window, held, backoff, wait: None, stream: None };
         let events = stream::unfold(state, |mut state| async move { Some((state.next().await, state)) });
         Self { events: events.boxed() }
     }
@@ -110,11 +118,10 @@ impl State<'_> {
     async fn connect(&mut self) -> Result<Progress, String> {
         let (sender, events) = mpsc::channel(8);
         let attempt = async {
-            let jetstream = connect(self.params, Some(sender)).await?;
-            let stream = jetstream
-                .get_stream(&self.params.stream)
-                .await
-                .map_err(|error| format!("cannot read the stream {:?}: {error}", self.params.stream))?;
+            let jetstream = self.server.connect(Some(sender)).await?;
+            let stream = jetstream.get_stream(&self.server.params.stream).await.map_err(|error| {
+                format!("cannot read the stream {:?}: {error}", self.server.params.stream)
+            })?;
             let consumer: PullConsumer = stream
                 .create_consumer(self.config())
                 .await
@@ -147,8 +154,8 @@ impl State<'_> {
             ack_policy: AckPolicy::Explicit,
             ack_wait: ACK_WAIT,
             max_ack_pending: self.window.into(),
-            filter_subject: self.params.subject.clone(),
-            deliver_policy: match self.params.deliver {
+            filter_subject: self.server.params.subject.clone(),
+            deliver_policy: match self.server.params.deliver {
                 Deliver::All => DeliverPolicy::All,
                 Deliver::New => DeliverPolicy::New,
             },
@@ -194,43 +201,55 @@ fn read(message: jetstream::Message) -> Result<(Message, Acker), async_nats::Err
     Ok((message, acker))
 }
 
-async fn connect(
-    params: &Params,
-    sender: Option<mpsc::Sender<ClientEvent>>,
-) -> Result<jetstream::Context, String> {
-    // The caller reconnects by itself: a client that has lost its connection ends soon.
-    let mut options = ConnectOptions::new().connection_timeout(ATTEMPT_TIMEOUT).max_reconnects(1);
-    if let (Some(username), Some(password)) = (&params.username, &params.password) {
-        options = options.user_and_password(username.clone(), password.expose().to_owned());
-    }
-    if let Some(token) = &params.token {
-        options = options.token(token.expose().to_owned());
-    }
-    if params.url.starts_with("tls://") {
-        options = options.require_tls(true).tls_client_config(mesh::tls::web());
-    }
-    if let Some(sender) = sender {
-        options = options.event_callback(move |event| {
-            let sender = sender.clone();
-            async move {
-                // A receiver that is gone has made another connection.
-                let _ = sender.send(event).await;
-            }
-        });
-    }
-    let client = options.connect(&params.url).await.map_err(|error| match error.kind() {
-        async_nats::ConnectErrorKind::AuthorizationViolation
-        | async_nats::ConnectErrorKind::Authentication => {
-            "the server refuses the connection: not authorized".to_owned()
+impl Server {
+    async fn connect(&self, sender: Option<mpsc::Sender<ClientEvent>>) -> Result<jetstream::Context, String> {
+        let Params { url, username, password, token, .. } = &self.params;
+        let url = Url::parse(url).map_err(|error| format!("url {url:?}: {error}"))?;
+        let pinned = self.outbound.pin(&url, DEFAULT_PORT).await.map_err(|error| match error {
+            ConnectError::Denied(denied) => denied.to_string(),
+            ConnectError::Io(error) => format!("cannot reach the server: {error}"),
+        })?;
+        let servers = pinned.into_iter().map(ServerAddr::from_url).collect::<Result<Vec<_>, _>>();
+        let servers = servers.map_err(|error| error.to_string())?;
+        let tls = mesh::tls::web_for(url.host_str().unwrap_or_default());
+        // The caller reconnects by itself: a client that has lost its connection ends soon.
+        let mut options = ConnectOptions::new()
+            .connection_timeout(ATTEMPT_TIMEOUT)
+            .max_reconnects(servers.len())
+            .retain_servers_order()
+            // A server may name others, which nobody has checked.
+            .ignore_discovered_servers()
+            .require_tls(url.scheme() == "tls")
+            .tls_client_config(tls.map_err(|error| format!("{error:#}"))?);
+        if let (Some(username), Some(password)) = (username, password) {
+            options = options.user_and_password(username.clone(), password.expose().to_owned());
         }
-        _ => format!("cannot reach the server: {error}"),
-    })?;
-    Ok(jetstream::new(client))
+        if let Some(token) = token {
+            options = options.token(token.expose().to_owned());
+        }
+        if let Some(sender) = sender {
+            options = options.event_callback(move |event| {
+                let sender = sender.clone();
+                async move {
+                    // A receiver that is gone has made another connection.
+                    let _ = sender.send(event).await;
+                }
+            });
+        }
+        let client = options.connect(servers).await.map_err(|error| match error.kind() {
+            async_nats::ConnectErrorKind::AuthorizationViolation
+            | async_nats::ConnectErrorKind::Authentication => {
+                "the server refuses the connection: not authorized".to_owned()
+            }
+            _ => format!("cannot reach the server: {error}"),
+        })?;
+        Ok(jetstream::new(client))
+    }
 }
 
 /// Deletes the consumer, and with it its state on the server.
-pub(super) async fn delete_consumer(params: &Params, consumer: &str) -> Result<(), String> {
-    let jetstream = connect(params, None).await?;
-    let deleted = jetstream.delete_consumer_from_stream(consumer, &params.stream).await;
+pub(super) async fn delete_consumer(server: &Server, consumer: &str) -> Result<(), String> {
+    let jetstream = server.connect(None).await?;
+    let deleted = jetstream.delete_consumer_from_stream(consumer, &server.params.stream).await;
     deleted.map(drop).map_err(|error| error.to_string())
 }

@@ -12,11 +12,12 @@ use std::time::Duration;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::message::Acker;
 use mesh::bindings::{End, HeldBinding};
+use mesh::egress::Outbound;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
-use self::connection::{ACK_WAIT, Connection, ConnectionEvent, Message, Progress, delete_consumer};
+use self::connection::{ACK_WAIT, Connection, ConnectionEvent, Message, Progress, Server, delete_consumer};
 pub(crate) use self::params::Params;
 use super::connection_status::ConnectionStatus;
 use super::shutdown::{DISCONNECT_TIMEOUT, DRAIN_TIMEOUT, unless_panicked};
@@ -29,11 +30,19 @@ use crate::journal::Entry;
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Hands the messages to `intake` until the lease ends.
-pub(crate) async fn run(params: Params, intake: Intake, entries: Vec<Entry>, held: HeldBinding) {
+pub(crate) async fn run(
+    params: Params,
+    outbound: Outbound,
+    intake: Intake,
+    entries: Vec<Entry>,
+    held: HeldBinding,
+) {
+    let server = Server { params, outbound };
+    let params = &server.params;
     let own = format!("funless-{}", intake.binding_id());
     let consumer = params.durable.clone().unwrap_or_else(|| own.clone());
     let mut subscriber = Subscriber {
-        connection: Connection::new(&params, &consumer, intake.handling().max_in_flight, &held),
+        connection: Connection::new(&server, &consumer, intake.handling().max_in_flight, &held),
         status: ConnectionStatus::new(&held.report, intake.metrics()),
         intake: &intake,
         stream_created: 0,
@@ -58,7 +67,7 @@ pub(crate) async fn run(params: Params, intake: Intake, entries: Vec<Entry>, hel
     if end == End::Removed {
         intake.mark_all_lost().await;
         if consumer == own {
-            let deleted = tokio::time::timeout(DISCONNECT_TIMEOUT, delete_consumer(&params, &consumer)).await;
+            let deleted = tokio::time::timeout(DISCONNECT_TIMEOUT, delete_consumer(&server, &consumer)).await;
             if !matches!(deleted, Ok(Ok(()))) {
                 tracing::warn!(
                     consumer,

@@ -15,7 +15,7 @@ const URL: AddressParam = AddressParam {
 };
 
 /// Where NATS servers listen.
-const DEFAULT_PORT: u16 = 4222;
+pub(super) const DEFAULT_PORT: u16 = 4222;
 
 /// Which messages of which JetStream stream a binding consumes.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

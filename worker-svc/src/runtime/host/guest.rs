@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use mesh::egress::Outbound;
 use prometheus::IntGauge;
 use wasmtime::Memory;
 use wasmtime_wasi::p1::WasiP1Ctx;
@@ -39,13 +40,15 @@ pub(crate) struct GuestOptions {
     pub(crate) limits: Limits,
     pub(crate) console: Console,
     pub(crate) http: Arc<HttpClient>,
+    /// On whose behalf it sends HTTP requests.
+    pub(crate) outbound: Outbound,
     /// The linear memory of all guests, in bytes.
     pub(crate) memory_total: IntGauge,
 }
 
 impl Guest {
     pub(crate) fn new(options: GuestOptions) -> Self {
-        let GuestOptions { command, wasi, args, limits, console, http, memory_total } = options;
+        let GuestOptions { command, wasi, args, limits, console, http, outbound, memory_total } = options;
         let output = command.then(|| Output::new(limits.output_bytes));
         let wasi = wasi.then(|| {
             Box::new(match &output {
@@ -59,7 +62,7 @@ impl Guest {
             memory: None,
             instantiation: Duration::ZERO,
             io: FunctionIo::new(args, limits.output_bytes),
-            http: GuestHttp::new(http),
+            http: GuestHttp::new(http, outbound),
             wasi,
             output,
         }

@@ -8,22 +8,25 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use mesh::egress::{Egress, HttpError, HttpOptions, Outbound};
 use mesh::telemetry::{self, WebSpan};
 use tracing::Instrument as _;
 
-/// The `User-Agent` of a request whose guest sets none.
-const USER_AGENT: &str = concat!("funless-mesh/", env!("CARGO_PKG_VERSION"));
+/// How denials of egress are counted.
+pub(crate) const EGRESS_KIND: &str = "function";
 
 /// Sends the requests of all guests; they share its connections.
 #[derive(Debug)]
 pub(crate) struct HttpClient {
-    client: reqwest::Client,
+    client: mesh::egress::HttpClient,
+    egress: Egress,
     max_body: usize,
 }
 
 /// What the host keeps of one guest's requests.
 pub(super) struct GuestHttp {
     client: Arc<HttpClient>,
+    outbound: Outbound,
     /// What `__http_read` has not read yet of the last response to `__http_send`.
     pub(super) unread: Bytes,
     /// Requests so far.
@@ -47,29 +50,34 @@ pub(super) struct HttpResponse {
 }
 
 impl GuestHttp {
-    pub(super) fn new(client: Arc<HttpClient>) -> Self {
-        Self { client, unread: Bytes::new(), requests: 0 }
+    pub(super) fn new(client: Arc<HttpClient>, outbound: Outbound) -> Self {
+        Self { client, outbound, unread: Bytes::new(), requests: 0 }
     }
 
-    pub(super) fn client(&self) -> Arc<HttpClient> {
-        Arc::clone(&self.client)
+    /// The client, and on whose behalf it sends.
+    pub(super) fn client(&self) -> (Arc<HttpClient>, Outbound) {
+        (Arc::clone(&self.client), self.outbound.clone())
     }
 }
 
 impl HttpClient {
     /// A client whose requests may take `timeout`, and whose responses may have bodies of `max_body` bytes.
-    pub(crate) fn new(timeout: Duration, max_body: usize) -> reqwest::Result<Self> {
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(mesh::tls::web())
-            .timeout(timeout)
-            .user_agent(USER_AGENT)
-            .no_proxy()
-            .build()?;
-        Ok(Self { client, max_body })
+    pub(crate) fn new(egress: Egress, timeout: Duration, max_body: usize) -> reqwest::Result<Self> {
+        let options = HttpOptions { timeout: Some(timeout), connect_timeout: None, redirects: true };
+        Ok(Self { client: mesh::egress::HttpClient::new(&egress, options)?, egress, max_body })
+    }
+
+    /// The requests of a function, given as `module/name`.
+    pub(crate) fn outbound(&self, function: &str) -> Outbound {
+        self.egress.of(EGRESS_KIND, function)
     }
 
     /// The response, or why there is none.
-    pub(super) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, String> {
+    pub(super) async fn send(
+        &self,
+        outbound: &Outbound,
+        request: HttpRequest,
+    ) -> Result<HttpResponse, String> {
         let headers = parse_headers(&request.headers)?;
         let uri = std::str::from_utf8(&request.uri).map_err(|_| "the URI is not UTF-8")?;
         let uri = reqwest::Url::parse(uri).map_err(|error| format!("{uri:?} is not a URI: {error}"))?;
@@ -78,27 +86,29 @@ impl HttpClient {
         if !request.body.is_empty() {
             outgoing = outgoing.body(request.body);
         }
-        let response = self.exchange(outgoing, headers).instrument(span.span().clone()).await;
+        let response = self.exchange(outbound, outgoing, headers).instrument(span.span().clone()).await;
         match &response {
             Ok(response) => span.answered(response.status),
+            Err(RequestError::Http(HttpError::Denied(_))) => span.denied(),
             Err(_) => span.no_answer(),
         }
-        response
+        response.map_err(|error| error.to_string())
     }
 
     /// Sends a request within its span, and reads the response.
     async fn exchange(
         &self,
+        outbound: &Outbound,
         outgoing: reqwest::RequestBuilder,
         mut headers: HeaderMap,
-    ) -> Result<HttpResponse, String> {
+    ) -> Result<HttpResponse, RequestError> {
         telemetry::inject_current(&mut headers);
-        let sent = outgoing.headers(headers).send().await;
-        let mut response = sent.map_err(|error| with_causes(&error))?;
+        let outgoing = outgoing.headers(headers).build().map_err(HttpError::Failed)?;
+        let mut response = self.client.send(outbound, outgoing).await?;
         let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| with_causes(&error))? {
+        while let Some(chunk) = response.chunk().await.map_err(HttpError::Failed)? {
             if body.len() + chunk.len() > self.max_body {
-                return Err(format!("the body of the response is larger than {} bytes", self.max_body));
+                return Err(RequestError::TooLarge { max_bytes: self.max_body });
             }
             body.extend_from_slice(&chunk);
         }
@@ -106,8 +116,17 @@ impl HttpClient {
     }
 }
 
+/// A request without a response.
+#[derive(Debug, thiserror::Error)]
+enum RequestError {
+    #[error("{}", with_causes(.0))]
+    Http(#[from] HttpError),
+    #[error("the body of the response is larger than {max_bytes} bytes")]
+    TooLarge { max_bytes: usize },
+}
+
 /// An error with its causes: reqwest's own text does not say what happened.
-fn with_causes(error: &reqwest::Error) -> String {
+fn with_causes(error: &HttpError) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

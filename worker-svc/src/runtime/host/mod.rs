@@ -17,4 +17,5 @@ pub(super) use self::abi::HostCallError;
 pub(super) use self::calls::linker;
 pub(super) use self::console::Console;
 pub(super) use self::guest::{Guest, GuestOptions};
+pub(crate) use self::http::EGRESS_KIND;
 pub(super) use self::http::HttpClient;

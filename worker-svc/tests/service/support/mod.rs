@@ -60,10 +60,11 @@ impl Worker {
             timeout_ms: 20_000,
             // The test is not a worker.
             compiler: Some(env!("CARGO_BIN_EXE_worker-svc").into()),
+            egress: testing::egress::loopback(),
             ..Config::default()
         };
         change(&mut config);
-        let host = testing::host("worker");
+        let host = Host { resolver: testing::egress::resolver(&[]), ..testing::host("worker") };
         let service = App::start(config, host.clone()).await.expect("the worker starts");
         let channel = testing::serve_local(&host, &service);
         Self { registry, host, service, cache, channel }

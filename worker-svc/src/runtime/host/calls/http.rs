@@ -149,8 +149,8 @@ fn read_request(
 async fn send(caller: &mut Caller<'_, Guest>, request: HttpRequest) -> Option<HttpResponse> {
     let http = &mut caller.data_mut().http;
     http.requests += 1;
-    let client = http.client();
-    match client.send(request).await {
+    let (client, outbound) = http.client();
+    match client.send(&outbound, request).await {
         Ok(response) => Some(response),
         Err(reason) => {
             caller.data().console.log(format!("HTTP request failed: {reason}").as_bytes());

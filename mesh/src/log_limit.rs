@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// Limits a log line to one per interval.
 #[derive(Debug)]
-pub(crate) struct LogLimit {
+pub struct LogLimit {
     interval: Duration,
     state: Mutex<State>,
 }
@@ -20,12 +20,12 @@ struct State {
 
 impl LogLimit {
     /// One line per `interval`.
-    pub(crate) fn new(interval: Duration) -> Self {
+    pub fn new(interval: Duration) -> Self {
         Self { interval, state: Mutex::default() }
     }
 
     /// Whether to log at `now`: then the number of lines that were suppressed since the last one.
-    pub(crate) fn allow(&self, now: Instant) -> Option<u64> {
+    pub fn allow(&self, now: Instant) -> Option<u64> {
         let mut state = self.state.lock();
         if state.logged_at.is_some_and(|at| now.duration_since(at) < self.interval) {
             state.suppressed += 1;
