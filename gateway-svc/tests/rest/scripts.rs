@@ -16,7 +16,7 @@ fn script(name: &str) -> Value {
         "affinity": {"affinity": [], "antiaffinity": []},
     });
     let tags = json!({"default": {"blocks": [block], "followup": "fail"}});
-    json!({"name": name, "content": YAML, "script": {"content": YAML, "tags": tags}})
+    json!({"name": name, "owner": null, "content": YAML, "script": {"content": YAML, "tags": tags}})
 }
 
 fn created(name: &str) -> Value {
