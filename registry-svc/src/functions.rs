@@ -144,14 +144,12 @@ async fn changeable_function(
     name: &str,
 ) -> Result<Function> {
     let function = reached_function(reader, caller, module, name).await?;
-    match caller {
-        Caller::Subject(subject) if function.owner.is_empty() && *subject != function.creator => {
-            Err(RegistryError::PermissionDenied(
-                "only its creator and administrators may change or delete a function of a shared module",
-            ))
-        }
-        _ => Ok(function),
+    if caller.may_change_function(&function.owner, &function.creator) {
+        return Ok(function);
     }
+    Err(RegistryError::PermissionDenied(
+        "only its creator and administrators may change or delete a function of a shared module",
+    ))
 }
 
 /// Refuses a script that does not exist, because invocations that use it would fail.
