@@ -14,7 +14,8 @@
 //! - [`receipt`]: the cost of an invocation
 //!
 //! In addition, [`follow`] follows the registry's watch, [`bindings`] distributes bindings among the replicas
-//! of a service, [`dead_letters`] is shared by event sources and sinks, and `database` and `group_commit` are
+//! of a service, [`dead_letters`] is shared by event sources and sinks, [`wasm`] has the
+//! limits that the registry checks and workers reserve memory for, and `database` and `group_commit` are
 //! for services with a database.
 
 pub mod admin;
@@ -48,6 +49,7 @@ pub mod telemetry;
 pub mod testing;
 pub mod tls;
 pub mod tunnel;
+pub mod wasm;
 
 pub use auth::Caller;
 pub use channel::{Channel, Dialer};

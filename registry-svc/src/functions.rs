@@ -35,6 +35,7 @@ impl Registry {
 
         let upload = self.uploads.receive(chunks).await?;
         let upload = upload.ok_or_else(|| RegistryError::field("code", "can't be blank"))?;
+        upload.check_memory(&limits, self.max_memory_bytes)?;
 
         let mut write = self.store.write().await?;
         let module = reached_module(&write.read(), caller, &spec.module).await?;
@@ -106,6 +107,7 @@ impl Registry {
         function.limits = limits.or(function.limits);
         let former_code = function.code.clone().unwrap_or_default().hash;
         if let Some(upload) = upload {
+            upload.check_memory(&function.limits.unwrap_or_default(), self.max_memory_bytes)?;
             write.insert_code(&upload.code, &upload.bytes).await?;
             function.code = Some(upload.code);
         }

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 
 use mesh::config::{ServerConfig, ServiceConfig, TelemetryConfig};
 use mesh::endpoint::Endpoint;
+use mesh::wasm::{DEFAULT_MEMORY_BYTES, MAX_MEMORY_BYTES, PAGE_BYTES};
 use serde::{Deserialize, Deserializer};
 
-/// One page of WebAssembly's memory, in bytes.
-const PAGE: u64 = 64 << 10;
 /// The part of `MAX_MESSAGE_BYTES` that a message needs beside a result.
 const MESSAGE_OVERHEAD_BYTES: u64 = 1 << 20;
 /// All log lines that are kept have to fit into one message.
@@ -46,7 +45,8 @@ pub struct Config {
     pub cache_dir: PathBuf,
     /// The most invocations at once; more are refused as OVERLOADED.
     pub max_concurrent: usize,
-    /// Memory of one invocation in bytes: the default for functions, and the most.
+    /// Memory of one invocation in bytes: the default for functions, and the most. If it is more than the default,
+    /// the registry's `max_memory_bytes` has to be raised, too.
     pub memory_bytes: u64,
     /// Wall-clock time of one invocation in milliseconds: the default and the most.
     pub timeout_ms: u64,
@@ -86,7 +86,7 @@ impl Default for Config {
             advertise: Advertise::ListenAddress,
             cache_dir: "./.funless/code-cache".into(),
             max_concurrent: 256,
-            memory_bytes: 128 << 20,
+            memory_bytes: DEFAULT_MEMORY_BYTES,
             timeout_ms: 60_000,
             output_bytes: 6 << 20,
             log_bytes: 64 << 10,
@@ -194,11 +194,11 @@ impl ServiceConfig for Config {
         let max_output_bytes = mesh::MAX_MESSAGE_BYTES as u64 - MESSAGE_OVERHEAD_BYTES;
         let ranges = [
             ("max_concurrent", self.max_concurrent as u64, 1, 10_000),
-            ("memory_bytes", self.memory_bytes, PAGE, 4 << 30),
+            ("memory_bytes", self.memory_bytes, PAGE_BYTES, MAX_MEMORY_BYTES),
             ("timeout_ms", self.timeout_ms, 1, 24 * 3_600_000),
             ("output_bytes", self.output_bytes, 1, max_output_bytes),
             ("log_ring_bytes", self.log_ring_bytes as u64, 0, MAX_LOG_RING_BYTES),
-            ("stack_bytes", self.stack_bytes as u64, PAGE, 64 << 20),
+            ("stack_bytes", self.stack_bytes as u64, PAGE_BYTES, 64 << 20),
             ("compile_threads", self.compile_threads as u64, 1, 1024),
             ("total_memory_bytes", self.total_memory_bytes.unwrap_or(1), 1, u64::MAX),
             ("fetch_timeout_ms", self.fetch_timeout_ms, 1, 3_600_000),
