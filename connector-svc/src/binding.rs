@@ -13,7 +13,7 @@ pub(crate) struct BoundFunction {
     pub(crate) function_id: String,
     pub(crate) module: String,
     pub(crate) function: String,
-    /// See `funless.registry.v1.Module.owner`.
+    /// See `funless.registry.v1.FunctionBinding.owner`.
     pub(crate) owner: String,
 }
 

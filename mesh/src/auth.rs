@@ -47,6 +47,15 @@ impl Caller {
         }
     }
 
+    /// Whether the caller may change and delete a function, and read its logs: administrators, and the subject of
+    /// [`owner_of_function`].
+    pub fn may_change_function(&self, module_owner: &str, creator: &str) -> bool {
+        match self {
+            Self::Service | Self::Admin(_) => true,
+            Self::Subject(name) => name == owner_of_function(module_owner, creator),
+        }
+    }
+
     /// Returns `PermissionDenied` for users: only services of the mesh may call.
     pub fn only_services(&self) -> Result<(), Error> {
         match self {
@@ -109,6 +118,12 @@ impl Caller {
             _ => None,
         }
     }
+}
+
+/// The subject that a function belongs to, with its events, results, dead letters and logs: the owner of its module,
+/// or in a shared module its creator. Empty: unknown.
+pub fn owner_of_function<'a>(module_owner: &'a str, creator: &'a str) -> &'a str {
+    if module_owner.is_empty() { creator } else { module_owner }
 }
 
 /// A secret that never appears in logs or in `Debug` output.
@@ -220,6 +235,22 @@ mod tests {
         let ann = Caller::Subject("ann".into());
         assert!(ann.reaches("") && ann.reaches("ann") && !ann.reaches("bob"));
         assert!(Caller::Admin("root".into()).reaches("bob") && Caller::Service.reaches("bob"));
+    }
+
+    #[test]
+    fn a_function_belongs_to_the_owner_of_its_module_or_else_to_its_creator() {
+        let cases = [
+            ("ann", "root", true),
+            ("", "ann", true),
+            ("bob", "ann", false),
+            ("", "bob", false),
+            ("", "", false),
+        ];
+        for (module_owner, creator, expected) in cases {
+            let may = |caller: Caller| caller.may_change_function(module_owner, creator);
+            assert_eq!(may(Caller::Subject("ann".into())), expected, "{module_owner} {creator}");
+            assert!(may(Caller::Admin("root".into())) && may(Caller::Service));
+        }
     }
 
     #[test]

@@ -13,10 +13,12 @@
 //! - [`error`]: errors of calls
 //! - [`receipt`]: the cost of an invocation
 //!
-//! In addition, [`follow`] follows the registry's watch, [`contact`] tells whether the registry answers, [`bindings`] distributes bindings among the replicas
-//! of a service, [`dead_letters`] is shared by event sources and sinks, and `database` and `group_commit` are
-//! for services with a database. [`egress`] decides which addresses outside the mesh functions, sinks and event
-//! sources may connect to, and makes their connections.
+//! In addition, [`follow`] follows the registry's watch, [`contact`] tells whether the registry answers,
+//! [`bindings`] distributes bindings among the replicas of a service, [`dead_letters`] is shared by event sources
+//! and sinks, [`wasm`] has the limits that the registry checks and workers reserve memory for, and `database` and
+//! `group_commit` are for services with a database. [`egress`] decides which addresses outside the mesh functions,
+//! sinks and event sources may connect to, and makes their connections. [`clock`] follows the wall clock, and
+//! [`fair_limit`] limits concurrency fairly.
 
 pub mod admin;
 pub mod auth;
@@ -53,6 +55,7 @@ pub mod telemetry;
 pub mod testing;
 pub mod tls;
 pub mod tunnel;
+pub mod wasm;
 
 pub use auth::Caller;
 pub use channel::{Channel, Dialer};

@@ -52,6 +52,7 @@ impl App {
         let registry = Arc::new(Registry {
             store,
             uploads,
+            max_memory_bytes: config.max_memory_bytes,
             token_ttl_ms,
             max_params_bytes_per_subject: config.max_params_bytes_per_subject.into(),
             binding_lease_ms: config.binding_lease_ms,

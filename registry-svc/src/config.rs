@@ -3,6 +3,7 @@
 use mesh::auth::Secret;
 use mesh::config::{ServerConfig, ServiceConfig, TelemetryConfig};
 use mesh::database::DatabaseUrl;
+use mesh::wasm::{DEFAULT_MEMORY_BYTES, MAX_MEMORY_BYTES, PAGE_BYTES};
 use serde::Deserialize;
 
 use crate::keyring::Keyring;
@@ -32,6 +33,9 @@ pub struct Config {
     pub token_ttl_s: u64,
     /// The maximum size of a function's binary, in bytes.
     pub max_code_bytes: u32,
+    /// The memory of one invocation that workers allow at most, in bytes: the largest `memory_bytes` of the workers.
+    /// Code that begins with more memory can never run and is refused.
+    pub max_memory_bytes: u64,
     /// The memory for all uploads in progress, in bytes. Uploads that would exceed it are refused with
     /// OVERLOADED.
     pub upload_memory_bytes: u32,
@@ -63,6 +67,7 @@ impl Default for Config {
             admin_token: None,
             token_ttl_s: 14 * 24 * 3600,
             max_code_bytes: 64 << 20,
+            max_memory_bytes: DEFAULT_MEMORY_BYTES,
             upload_memory_bytes: 256 << 20,
             max_params_bytes_per_subject: 16 << 20,
             changes_kept: 10_000,
@@ -101,6 +106,9 @@ impl ServiceConfig for Config {
         ];
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(format!("{key}: expected at least 1"));
+        }
+        if !(PAGE_BYTES..=MAX_MEMORY_BYTES).contains(&self.max_memory_bytes) {
+            return Err(format!("max_memory_bytes: expected {PAGE_BYTES} to {MAX_MEMORY_BYTES}"));
         }
         if self.upload_memory_bytes < self.max_code_bytes {
             return Err("upload_memory_bytes: expected at least max_code_bytes".into());
@@ -163,6 +171,7 @@ mod tests {
         assert_invalid::<Config>(&[
             ("changes_kept", |c| c.changes_kept = 0),
             ("token_ttl_s", |c| c.token_ttl_s = 0),
+            ("max_memory_bytes: expected 65536 to 4294967296", |c| c.max_memory_bytes = 1),
             ("upload_memory_bytes", |c| c.upload_memory_bytes = 1),
             ("admin_token", |c| c.admin_token = Some(Secret::new(" "))),
             ("guest_token", |c| {

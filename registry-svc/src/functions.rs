@@ -35,6 +35,7 @@ impl Registry {
 
         let upload = self.uploads.receive(chunks).await?;
         let upload = upload.ok_or_else(|| RegistryError::field("code", "can't be blank"))?;
+        upload.check_memory(&limits, self.max_memory_bytes)?;
 
         let mut write = self.store.write().await?;
         let module = reached_module(&write.read(), caller, &spec.module).await?;
@@ -107,6 +108,7 @@ impl Registry {
         function.limits = limits.or(function.limits);
         let former_code = function.code.clone().unwrap_or_default().hash;
         if let Some(upload) = upload {
+            upload.check_memory(&function.limits.unwrap_or_default(), self.max_memory_bytes)?;
             write.insert_code(&upload.code, &upload.bytes).await?;
             function.code = Some(upload.code);
         }
@@ -149,14 +151,12 @@ async fn changeable_function(
     name: &str,
 ) -> Result<Function> {
     let function = reached_function(reader, caller, module, name).await?;
-    match caller {
-        Caller::Subject(subject) if function.owner.is_empty() && *subject != function.creator => {
-            Err(RegistryError::PermissionDenied(
-                "only its creator and administrators may change or delete a function of a shared module",
-            ))
-        }
-        _ => Ok(function),
+    if caller.may_change_function(&function.owner, &function.creator) {
+        return Ok(function);
     }
+    Err(RegistryError::PermissionDenied(
+        "only its creator and administrators may change or delete a function of a shared module",
+    ))
 }
 
 /// Refuses a script that does not exist, because invocations that use it would fail.

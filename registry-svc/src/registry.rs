@@ -13,6 +13,8 @@ use crate::store::Store;
 pub(crate) struct Registry {
     pub(crate) store: Store,
     pub(crate) uploads: Uploads,
+    /// The memory of one invocation that workers allow, in bytes.
+    pub(crate) max_memory_bytes: u64,
     /// How long issued tokens are valid, in milliseconds.
     pub(crate) token_ttl_ms: i64,
     /// The most bytes of stored parameters of one subject's functions.

@@ -15,14 +15,16 @@ const MAX_SCRIPT_BYTES: usize = 256 << 10;
 const MAX_NAMED_FUNCTIONS: usize = 5;
 
 impl Registry {
-    /// Stores a script. Returns the script and the revision.
-    pub(crate) async fn create_script(&self, script: Script) -> Result<(Script, u64)> {
+    /// Stores a script, which belongs to the caller. Returns the script and the revision.
+    pub(crate) async fn create_script(&self, caller: &Caller, script: Script) -> Result<(Script, u64)> {
         names::check_script(&script.name)?;
         check_content(&script.content)?;
         let mut write = self.store.write().await?;
         if write.read().script(&script.name).await?.is_some() {
             return Err(RegistryError::name_taken());
         }
+        refuse_kept_name(&write.read(), caller, &script.name).await?;
+        let script = Script { owner: owner(caller).to_owned(), ..script };
         write.insert_script(&script).await?;
         Ok((script, write.commit().await?))
     }
@@ -40,18 +42,22 @@ impl Registry {
         Ok(scripts)
     }
 
-    /// Deletes a script. Refuses to delete one that functions use unless `force` is set. Returns the
-    /// revision.
+    /// Deletes a script of the caller. Refuses to delete one that functions use unless `force` is set; then its
+    /// name is kept for its owner. Returns the revision.
     pub(crate) async fn delete_script(&self, caller: &Caller, name: &str, force: bool) -> Result<u64> {
         let mut write = self.store.write_removal().await?;
-        if find(&write.read(), name).await?.is_none() {
-            return Err(RegistryError::ScriptNotFound(name.to_owned()));
+        let script = find(&write.read(), name).await?;
+        let script = script.ok_or_else(|| RegistryError::ScriptNotFound(name.to_owned()))?;
+        if !may_delete(caller, &script.owner) {
+            return Err(RegistryError::PermissionDenied(
+                "only its owner and administrators may delete a script",
+            ));
         }
         let users = write.read().functions_with_script(name).await?;
         if !users.is_empty() && !force {
             return Err(RegistryError::ScriptInUse { name: name.to_owned(), users: in_words(caller, users) });
         }
-        write.delete_script(name).await?;
+        write.delete_script(name, !users.is_empty()).await?;
         Ok(write.commit().await?)
     }
 }
@@ -59,6 +65,34 @@ impl Registry {
 /// The script with this name, if it exists. Invalid names are not looked up.
 pub(crate) async fn find(reader: &Reader<'_>, name: &str) -> Result<Option<Script>> {
     Ok(if names::is_script(name) { reader.script(name).await? } else { None })
+}
+
+/// The owner of the scripts that this caller creates. Those of administrators are shared.
+fn owner(caller: &Caller) -> &str {
+    match caller {
+        Caller::Service | Caller::Admin(_) => "",
+        Caller::Subject(name) => name,
+    }
+}
+
+/// Whether the caller may delete a script of this owner.
+fn may_delete(caller: &Caller, script_owner: &str) -> bool {
+    match caller {
+        Caller::Service | Caller::Admin(_) => true,
+        Caller::Subject(name) => name == script_owner,
+    }
+}
+
+/// Refuses the name of another's deleted script while functions use it: with a new script of this name, the caller
+/// would decide where they run.
+async fn refuse_kept_name(reader: &Reader<'_>, caller: &Caller, name: &str) -> Result<()> {
+    let Some(former_owner) = reader.deleted_script_owner(name).await? else { return Ok(()) };
+    if may_delete(caller, &former_owner) || reader.functions_with_script(name).await?.is_empty() {
+        return Ok(());
+    }
+    let message =
+        "is that of a deleted script that functions use; only its owner and administrators may create it";
+    Err(RegistryError::field("name", message))
 }
 
 /// Names a few of the functions that the caller can access and counts the others.

@@ -78,6 +78,11 @@ impl Registry {
             let message = "is the creator of functions of a deleted subject; delete these functions first";
             return Err(RegistryError::field("name", message));
         }
+        if write.read().owns_scripts(name).await? {
+            let message = "is the owner of scripts of a deleted subject; delete these scripts first";
+            return Err(RegistryError::field("name", message));
+        }
+        write.disown_deleted_scripts(name).await?;
         let token = Secret::new(format!("{TOKEN_PREFIX}{}", Secret::random().expose()));
         let expires_at_ms = now_ms().saturating_add(self.token_ttl_ms);
         let subject = Subject { name: name.to_owned(), role: role.into(), expires_at_ms };

@@ -232,7 +232,7 @@ impl Contents {
         module.insert(function.name.clone(), Arc::new(function));
     }
 
-    fn put_script(&mut self, Script { name, content }: Script) {
+    fn put_script(&mut self, Script { name, content, .. }: Script) {
         let script = app::parse(&content).map(Arc::new).map_err(|problems| {
             let problem = problems.into_iter().next().map_or_else(String::new, |problem| problem.message);
             tracing::warn!(script = name, problem, "a stored script cannot be used");

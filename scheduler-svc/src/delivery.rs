@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use mesh::auth::owner_of_function;
 use mesh::backoff::Backoff;
 use mesh::deadline::Deadline;
 use mesh::{Channel, Error, MAX_MESSAGE_BYTES, Reason};
@@ -45,7 +46,7 @@ impl Delivery {
             result: result.clone(),
             module: function.module.clone(),
             function: function.name.clone(),
-            owner: function.owner.clone(),
+            owner: owner_of_function(&function.owner, &function.creator).to_owned(),
             sinks: function.sinks.iter().map(|sink| sink.id.clone()).collect(),
         };
         let deadline = deadline.min(Deadline::after(MAX_WAIT));

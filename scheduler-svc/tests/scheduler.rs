@@ -347,7 +347,7 @@ async fn an_incomplete_hello_is_refused() {
 
 fn function_with_sinks(name: &str) -> Function {
     let sink = |id: &str| Binding { id: id.into(), r#type: "couchdb".into(), params: "{}".into() };
-    Function { sinks: vec![sink("s1"), sink("s2")], owner: "ann".into(), ..function(name) }
+    Function { sinks: vec![sink("s1"), sink("s2")], creator: "ann".into(), ..function(name) }
 }
 
 #[tokio::test]

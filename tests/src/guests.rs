@@ -142,6 +142,21 @@ pub fn born_too_large() -> Vec<u8> {
     )
 }
 
+/// Takes a compiler minutes: a thousand locals change in a hundred loops inside each other.
+pub fn compiler_bomb() -> Vec<u8> {
+    let changes: String =
+        (1..=1000).map(|local| format!("(local.set {local} (local.get {local}))")).collect();
+    guest(
+        b"",
+        &format!(
+            "(local {}) {} {changes} {} (i32.const 0)",
+            "i32 ".repeat(1000),
+            "(loop ".repeat(100),
+            "(br_if 0 (local.get 0)))".repeat(100)
+        ),
+    )
+}
+
 /// Loops forever in its start function, before it is invoked.
 pub fn spinning_at_start() -> Vec<u8> {
     compile(

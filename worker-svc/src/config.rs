@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use mesh::config::{ServerConfig, ServiceConfig, TelemetryConfig};
 use mesh::egress::EgressConfig;
 use mesh::endpoint::Endpoint;
+use mesh::wasm::{DEFAULT_MEMORY_BYTES, MAX_MEMORY_BYTES, PAGE_BYTES};
 use serde::{Deserialize, Deserializer};
 
-/// One page of WebAssembly's memory, in bytes.
-const PAGE: u64 = 64 << 10;
 /// The part of `MAX_MESSAGE_BYTES` that a message needs beside a result.
 const MESSAGE_OVERHEAD_BYTES: u64 = 1 << 20;
 /// The compiler itself needs some memory.
@@ -56,7 +55,8 @@ pub struct Config {
     /// The most that one module may use of `max_concurrent`, as a percentage; the rest is for other modules. 100: no
     /// limit.
     pub max_percent_per_module: u8,
-    /// Memory of one invocation in bytes: the default for functions, and the most.
+    /// Memory of one invocation in bytes: the default for functions, and the most. If it is more than the default,
+    /// the registry's `max_memory_bytes` has to be raised, too.
     pub memory_bytes: u64,
     /// Wall-clock time of one invocation in milliseconds: the default and the most.
     pub timeout_ms: u64,
@@ -109,7 +109,7 @@ impl Default for Config {
             max_concurrent: 256,
             max_concurrent_per_function: 0,
             max_percent_per_module: 75,
-            memory_bytes: 128 << 20,
+            memory_bytes: DEFAULT_MEMORY_BYTES,
             timeout_ms: 60_000,
             output_bytes: 6 << 20,
             log_bytes: 64 << 10,
@@ -223,11 +223,11 @@ impl ServiceConfig for Config {
         let ranges = [
             ("max_concurrent", self.max_concurrent as u64, 1, 10_000),
             ("max_percent_per_module", self.max_percent_per_module.into(), 1, 100),
-            ("memory_bytes", self.memory_bytes, PAGE, 4 << 30),
+            ("memory_bytes", self.memory_bytes, PAGE_BYTES, MAX_MEMORY_BYTES),
             ("timeout_ms", self.timeout_ms, 1, 24 * 3_600_000),
             ("output_bytes", self.output_bytes, 1, max_output_bytes),
             ("log_ring_bytes", self.log_ring_bytes as u64, 0, MAX_LOG_RING_BYTES),
-            ("stack_bytes", self.stack_bytes as u64, PAGE, 64 << 20),
+            ("stack_bytes", self.stack_bytes as u64, PAGE_BYTES, 64 << 20),
             ("compile_threads", self.compile_threads as u64, 1, 1024),
             ("compile_memory_bytes", self.compile_memory_bytes, MIN_COMPILE_BYTES, 1 << 40),
             ("compile_cpu_s", self.compile_cpu_s, 1, 24 * 3600),

@@ -63,6 +63,12 @@ impl Overrides {
         self.those(|setting| setting.service == service && !setting.is_in_environment)
     }
 
+    /// The value of a service's key; the last one wins.
+    pub fn value(&self, service: &str, key: &str) -> Option<&str> {
+        let found = self.0.iter().rfind(|setting| setting.service == service && setting.key == key);
+        found.map(|setting| setting.value.as_str())
+    }
+
     fn those(&self, wanted: impl Fn(&&Setting) -> bool) -> Vec<String> {
         self.0.iter().filter(wanted).map(|setting| format!("{}={}", setting.key, setting.value)).collect()
     }

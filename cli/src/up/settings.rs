@@ -43,12 +43,18 @@ impl<'a> Settings<'a> {
 
     pub fn registry(&self) -> Value {
         let exposed = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
-        json!({
+        let mut settings = json!({
             "database_url": self.databases.registry,
             "guest_token": exposed(&self.profile.api_token),
             "admin_token": exposed(&self.profile.admin_token),
             "encryption_key": self.encryption_key.expose(),
-        })
+        });
+        // The registry accepts what the workers can run. A worker refuses a value that is no number.
+        let memory_bytes = self.overrides.value("worker", "memory_bytes");
+        if let Some(memory_bytes) = memory_bytes.and_then(|text| text.trim().parse::<u64>().ok()) {
+            settings["max_memory_bytes"] = memory_bytes.into();
+        }
+        settings
     }
 
     pub fn sink(&self) -> Value {

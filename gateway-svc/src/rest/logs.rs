@@ -72,6 +72,7 @@ struct LineView {
     responses(
         (status = 200, description = "The lines.", body = Data<Log>),
         (status = 400, description = "The query is malformed.", body = Failure),
+        (status = 403, description = "The function is another subject's, in a shared module.", body = Failure),
         (status = 404, description = "No such function.", body = Failure),
         CommonErrors,
     ))]

@@ -48,7 +48,7 @@ pub(super) async fn list_scripts(
     Ok(Json(Data { data: shown.buffered(AT_ONCE).collect().await }))
 }
 
-/// Stores a script, if the file is a valid one.
+/// Stores a script, if the file is a valid one. It belongs to the caller.
 ///
 /// Each problem of an invalid file is a separate message with its position.
 #[utoipa::path(post, path = "/v1/scripts/app", tag = "scripts",
@@ -81,7 +81,7 @@ pub(super) async fn create_script(
     let content = String::from_utf8(file).map_err(|_| ApiError::field("file", "is not UTF-8 text"))?;
 
     let deadline = Deadline::after(rest.request_timeout);
-    let script = Script { name, content };
+    let script = Script { name, content, ..Script::default() };
     let Created { reply, check } = scripts::create_script(&rest.channels, &caller, deadline, script).await?;
     let revision = rest.latest_revision.wrote(reply.revision);
     let data = ScriptCreated::new(reply.script.unwrap_or_default(), check);
@@ -109,12 +109,16 @@ pub(super) async fn get_script(
 }
 
 /// Deletes a script. Refused if functions use it, unless `force=true`.
+///
+/// Only its owner and administrators may delete it. While functions use the name of a deleted script, only they may
+/// create a script with this name.
 #[utoipa::path(delete, path = "/v1/scripts/app/{script}", tag = "scripts",
     params(("script" = String, Path, description = "The script's name."), DeleteScriptQuery),
     responses(
         (status = 204, description = "Deleted."),
         (status = 400, description = "`force` is neither true nor false, or a parameter is unknown.",
             body = Failure),
+        (status = 403, description = "It belongs to another subject.", body = Failure),
         (status = 404, description = "No such script.", body = Failure),
         (status = 409, description = "Functions use it; `errors.message` names them.", body = Failure),
         CommonErrors,

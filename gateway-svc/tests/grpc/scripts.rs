@@ -18,7 +18,9 @@ fn scripts(mesh: &Mesh) -> ScriptsClient<Channel> {
 }
 
 fn create(name: &str, content: &str) -> CreateScriptRequest {
-    CreateScriptRequest { script: Some(Script { name: name.into(), content: content.into() }) }
+    CreateScriptRequest {
+        script: Some(Script { name: name.into(), content: content.into(), ..Script::default() }),
+    }
 }
 
 fn refusal<T: std::fmt::Debug>(outcome: Result<T, Status>) -> Error {
@@ -31,7 +33,7 @@ async fn a_script_is_created_shown_and_deleted() {
         let mut scripts = scripts(&mesh);
         let created = scripts.create_script(with_token(ANN, create("s", YAML))).await.expect("created");
         assert_eq!(created.metadata().get(mesh::REVISION_HEADER).expect("a revision"), "1");
-        let script = Some(Script { name: "s".into(), content: YAML.into() });
+        let script = Some(Script { name: "s".into(), content: YAML.into(), ..Script::default() });
         let expected = CreateScriptResponse { script: script.clone(), revision: 1 };
         assert_eq!(created.into_inner(), expected);
         assert_eq!(mesh.registry.state.lock().caller, Some(Caller::Subject("ann".into())));

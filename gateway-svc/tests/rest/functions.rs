@@ -185,6 +185,12 @@ async fn creation_reports_the_state_of_the_code_on_the_workers() {
         let expected = json!({"name": "f", "workers": {"ready": ["w1"], "failed": failed}});
         assert_eq!((answer.status, answer.json()), (status, data(expected)));
     }
+    mesh.scheduler.state.lock().none_ready = true;
+    let update = mesh.ask("PUT", "/v1/fn/_/f", Body::Form(&[("code", WASM)])).await;
+    let workers = &update.json()["data"]["workers"];
+    let message = workers["message"].as_str().expect("a message when all workers refuse the code");
+    assert!(message.starts_with("no worker has the code ready, so the function cannot run"), "{message}");
+    assert_eq!(workers["failed"], json!([{"worker": "pi", "message": "it needs more memory"}]));
     let update = Form::new().text("code", WASM).text("wait_for_workers", "false");
     let answer = send(mesh.request("PUT", "/v1/fn/_/f").multipart(update)).await;
     assert_eq!(answer.json(), data(json!({"name": "f"})), "without waiting there is no state of the workers");

@@ -352,13 +352,16 @@ impl Scripts for FakeRegistry {
         let name = request.into_inner().name;
         let content = self.state.lock().scripts.get(&name).cloned();
         let content = content.ok_or_else(|| no(Reason::ScriptNotFound, &format!("no script {name}")))?;
-        Ok(Response::new(GetScriptResponse { script: Some(Script { name, content }) }))
+        Ok(Response::new(GetScriptResponse { script: Some(Script { name, content, ..Script::default() }) }))
     }
 
     async fn list_scripts(&self, request: Request<ListScriptsRequest>) -> Reply<ListScriptsResponse> {
         self.called(&request)?;
         let scripts = self.state.lock().scripts.clone();
-        let scripts = scripts.into_iter().map(|(name, content)| Script { name, content }).collect();
+        let scripts = scripts
+            .into_iter()
+            .map(|(name, content)| Script { name, content, ..Script::default() })
+            .collect();
         Ok(Response::new(ListScriptsResponse { scripts }))
     }
 

@@ -61,6 +61,8 @@ pub struct State {
     pub awaited: Vec<Bytes>,
     /// The workers that fail to prepare the code.
     pub code_failures: Vec<CodeFailure>,
+    /// Whether no worker prepares the code.
+    pub none_ready: bool,
     /// The error of `AwaitCode`.
     pub await_failure: Option<Error>,
     /// The workers to list. `None`: one worker, `w1`.
@@ -176,7 +178,8 @@ impl Cluster for FakeScheduler {
             Some(error) => Err(error.into()),
             None => {
                 let failed = state.code_failures.clone();
-                Ok(Response::new(AwaitCodeResponse { ready: vec!["w1".into()], failed }))
+                let ready = if state.none_ready { Vec::new() } else { vec!["w1".into()] };
+                Ok(Response::new(AwaitCodeResponse { ready, failed }))
             }
         }
     }

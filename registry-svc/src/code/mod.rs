@@ -1,6 +1,9 @@
 //! Receives and validates the binaries of functions.
 
+mod cost;
 mod imports;
+mod limits;
+mod outline;
 mod upload;
 mod validate;
 

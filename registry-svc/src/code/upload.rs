@@ -10,10 +10,10 @@ use futures::{Stream, StreamExt as _};
 use mesh::Error;
 use mesh::hash::Hasher;
 use prometheus::IntCounterVec;
-use proto::registry::v1::{Code, CodeKind};
+use proto::registry::v1::{Code, Limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::validate::{InvalidCode, validate};
+use super::validate::{InvalidCode, Valid, validate};
 use crate::error::{RegistryError, Result};
 
 /// An upload that sends nothing for this long is aborted.
@@ -36,7 +36,26 @@ pub(crate) struct Uploads {
 pub(crate) struct Upload {
     pub(crate) code: Code,
     pub(crate) bytes: Bytes,
+    /// The size with which its memory begins, in bytes.
+    memory_bytes: u64,
     _memory: OwnedSemaphorePermit,
+}
+
+impl Upload {
+    /// Refuses code that begins with more memory than the invocations of its function get.
+    pub(crate) fn check_memory(&self, limits: &Limits, max_memory_bytes: u64) -> Result<()> {
+        let (given, whose) = match limits.memory_bytes {
+            own if own != 0 && own < max_memory_bytes => (own, "the function's `memory_bytes`"),
+            _ => (max_memory_bytes, "`max_memory_bytes` of the registry"),
+        };
+        if self.memory_bytes <= given {
+            return Ok(());
+        }
+        let needed = self.memory_bytes;
+        let message =
+            format!("can never run: its memory begins with {needed} bytes; the limit is {given}, {whose}");
+        Err(RegistryError::field("code", message))
+    }
 }
 
 impl Uploads {
@@ -91,9 +110,9 @@ impl Uploads {
         }
         let Some(memory) = memory else { return Ok(None) };
         let bytes = bytes.freeze();
-        let kind = self.validate(bytes.clone()).await?;
+        let Valid { kind, memory_bytes } = self.validate(bytes.clone()).await?;
         let code = Code { hash: hasher.finish().to_bytes(), size: bytes.len() as u64, kind: kind.into() };
-        Ok(Some(Upload { code, bytes, _memory: memory }))
+        Ok(Some(Upload { code, bytes, memory_bytes, _memory: memory }))
     }
 
     /// Grows the reservation `memory` to at least `bytes`.
@@ -111,7 +130,7 @@ impl Uploads {
     }
 
     /// Validates the binary on a blocking thread, so that it does not delay requests.
-    async fn validate(&self, bytes: Bytes) -> Result<CodeKind> {
+    async fn validate(&self, bytes: Bytes) -> Result<Valid> {
         let _processor = self.processors.acquire().await.map_err(|_| RegistryError::UploadsFull)?;
         let checked = tokio::task::spawn_blocking(move || validate(&bytes)).await;
         let checked = checked.map_err(|panic| Error::internal(format!("validating code: {panic}")))?;

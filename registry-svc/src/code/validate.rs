@@ -3,9 +3,11 @@
 
 use proto::registry::v1::CodeKind;
 use wasmparser::types::{EntityType, Types};
-use wasmparser::{Encoding, Export, Import, Parser, Payload, Validator, WasmFeatures};
+use wasmparser::{Import, Validator, WasmFeatures};
 
 use super::imports::{self, FL_IMPS, Signature, WASI};
+use super::limits::Exceeded;
+use super::outline::Outline;
 
 const MAGIC: &[u8] = b"\0asm";
 
@@ -47,6 +49,10 @@ pub(super) enum InvalidCode {
     UnknownImport { module: String, name: String, kind: &'static str },
     #[error("imports `{module}.{name}` as {found}; expected {expected}")]
     WrongImport { module: String, name: String, found: String, expected: String },
+    #[error("is too complex to compile: {0}")]
+    TooComplex(Exceeded),
+    #[error("can never run: {0}")]
+    NeverRunnable(Exceeded),
 }
 
 impl From<wasmparser::Error> for InvalidCode {
@@ -55,46 +61,30 @@ impl From<wasmparser::Error> for InvalidCode {
     }
 }
 
-/// Validates a binary that should run on the workers and returns its kind.
-pub(super) fn validate(bytes: &[u8]) -> Result<CodeKind, InvalidCode> {
+/// What is known of a valid binary.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Valid {
+    pub(super) kind: CodeKind,
+    /// The size with which its memory begins, in bytes.
+    pub(super) memory_bytes: u64,
+}
+
+/// Validates a binary that should run on the workers. Its limits are checked first: validation takes time, too.
+pub(super) fn validate(bytes: &[u8]) -> Result<Valid, InvalidCode> {
     if bytes.is_empty() {
         return Err(InvalidCode::Empty);
     }
     if !bytes.starts_with(&MAGIC[..bytes.len().min(MAGIC.len())]) {
         return Err(InvalidCode::WrongMagic);
     }
-    let outline = outline(bytes)?;
+    let outline = Outline::read(bytes)?;
     let types = Validator::new_with_features(FEATURES).validate_all(bytes)?;
 
     let kind = recognise(&outline, &types)?;
     for import in &outline.imports {
         check_import(kind, import, &types)?;
     }
-    Ok(kind)
-}
-
-/// The imports and exports of a module.
-#[derive(Default)]
-struct Outline<'a> {
-    imports: Vec<Import<'a>>,
-    exports: Vec<Export<'a>>,
-}
-
-fn outline(bytes: &[u8]) -> Result<Outline<'_>, InvalidCode> {
-    let mut outline = Outline::default();
-    for payload in Parser::new(0).parse_all(bytes) {
-        match payload? {
-            Payload::Version { encoding: Encoding::Component, .. } => return Err(InvalidCode::Component),
-            Payload::ImportSection(section) => {
-                outline.imports = section.into_imports().collect::<Result<_, _>>()?;
-            }
-            Payload::ExportSection(section) => {
-                outline.exports = section.into_iter().collect::<Result<_, _>>()?;
-            }
-            _ => {}
-        }
-    }
-    Ok(outline)
+    Ok(Valid { kind, memory_bytes: outline.memory_bytes })
 }
 
 /// Detects the module's kind from its exports.
@@ -169,7 +159,7 @@ mod tests {
 
     fn check(text: &str) -> Result<CodeKind, String> {
         let binary = wat::parse_str(text).expect("valid WebAssembly");
-        validate(&binary).map_err(|invalid| invalid.to_string())
+        validate(&binary).map(|valid| valid.kind).map_err(|invalid| invalid.to_string())
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `funless.registry.v1.Scripts`. Scripts are shared by all callers.
+//! `funless.registry.v1.Scripts`. All callers may read them.
 
 use mesh::Caller;
 use proto::registry::v1::scripts_server::Scripts;
@@ -16,8 +16,9 @@ impl Scripts for Handler {
         &self,
         request: Request<CreateScriptRequest>,
     ) -> Result<Response<CreateScriptResponse>, Status> {
+        let caller = Caller::of(&request);
         let CreateScriptRequest { script } = request.into_inner();
-        let (script, revision) = self.registry.create_script(script.unwrap_or_default()).await?;
+        let (script, revision) = self.registry.create_script(&caller, script.unwrap_or_default()).await?;
         Ok(written(CreateScriptResponse { script: Some(script), revision }, revision))
     }
 

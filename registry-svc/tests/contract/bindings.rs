@@ -3,8 +3,8 @@
 use futures::stream;
 use mesh::{Caller, Reason};
 use proto::registry::v1::{
-    Binding, BindingList, BindingRole, CreateFunctionSpec, Function, GetFunctionRequest, HoldBindingsRequest,
-    UpdateFunctionSpec,
+    Binding, BindingList, BindingRole, CreateFunctionSpec, CreateModuleRequest, Function, GetFunctionRequest,
+    HoldBindingsRequest, UpdateFunctionSpec,
 };
 use registry_svc::Config;
 use tonic::Request;
@@ -16,6 +16,7 @@ use crate::support::{
 contract!(
     secrets_are_for_services,
     the_parameters_of_a_subject_are_limited,
+    bindings_belong_to_the_owner_of_the_module_or_else_to_the_creator,
     redacted_secrets_are_refused,
     an_unchanged_binding_keeps_its_id,
     bindings_need_an_encryption_key,
@@ -181,4 +182,20 @@ async fn bindings_need_an_encryption_key(database: Database) {
     for (refused, field) in [(updated, "events"), (created, "sinks")] {
         assert!(refused[0].0 == field && refused[0].1.contains("encryption_key"), "{refused:?}");
     }
+}
+
+async fn bindings_belong_to_the_owner_of_the_module_or_else_to_the_creator(database: Database) {
+    let registry = Registry::start(&database).await;
+    let module = CreateModuleRequest { name: "anns".into() };
+    registry.modules().create_module(as_subject("ann", module)).await.expect("created");
+    for (creator, module) in [(Caller::Subject("bob".into()), "_"), (Caller::Admin("root".into()), "anns")] {
+        let spec = CreateFunctionSpec { sinks: vec![binding("couchdb", "{}")], ..spec(module, "f") };
+        let parts = futures::stream::iter(create_parts(spec, &wasm("1")));
+        let request = creator.attach(Request::new(parts));
+        registry.functions().create_function(request).await.expect("created");
+    }
+    let held =
+        registry.bindings().hold_bindings(hold(BindingRole::Sink)).await.expect("bindings").into_inner();
+    let owners: Vec<_> = held.bindings.iter().map(|held| (&*held.module, &*held.owner)).collect();
+    assert_eq!(owners, [("_", "bob"), ("anns", "ann")]);
 }

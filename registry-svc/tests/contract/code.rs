@@ -3,7 +3,9 @@
 use mesh::Reason;
 use mesh::hash::Hash;
 use proto::registry::v1::code_store_client::CodeStoreClient;
-use proto::registry::v1::{DeleteFunctionRequest, FetchCodeRequest, UpdateFunctionSpec};
+use proto::registry::v1::{
+    CreateFunctionSpec, DeleteFunctionRequest, FetchCodeRequest, Limits, UpdateFunctionSpec,
+};
 use registry_svc::Config;
 
 use crate::support::{
@@ -17,6 +19,8 @@ contract!(
     invalid_code_is_not_stored,
     memory_for_uploads_is_bounded,
     only_services_fetch_code,
+    code_that_is_too_complex_to_compile_is_refused,
+    code_that_needs_more_memory_than_it_gets_is_refused,
 );
 
 async fn delete(registry: &Registry, name: &str) {
@@ -116,4 +120,71 @@ async fn only_services_fetch_code(database: Database) {
     assert_eq!(reason(fetched.map(|_| ())), Reason::PermissionDenied);
     assert_eq!(refused(registry.fetch_code(b"short").await)[0].0, "hash");
     assert_eq!(reason(registry.fetch_code(&[0; 32]).await), Reason::CodeNotFound);
+}
+
+async fn code_that_is_too_complex_to_compile_is_refused(database: Database) {
+    let registry = Registry::start(&database).await;
+    // A hundred loops inside each other, the innermost of which changes a thousand locals: 13 KB.
+    let changes: String =
+        (1..=1000).map(|local| format!("(local.set {local} (local.get {local}))")).collect();
+    let bomb = format!(
+        r#"(module (memory (export "memory") 1)
+            (func (export "__invoke") (param i32) (result i32) (local {}) {} {changes} {} (i32.const 0)))"#,
+        "i32 ".repeat(1000),
+        "(loop ".repeat(100),
+        "(br_if 0 (local.get 0)))".repeat(100),
+    );
+    let bomb = wat::parse_str(bomb).expect("valid WebAssembly");
+    registry.create(spec("_", "f"), &wasm("1")).await.expect("created");
+    let update = UpdateFunctionSpec { module: "_".into(), name: "f".into(), ..UpdateFunctionSpec::default() };
+    let refusals = [
+        refused(registry.create(spec("_", "g"), &bomb).await),
+        refused(registry.update(update, Some(&bomb)).await),
+    ];
+    for fields in refusals {
+        let expected = "is too complex to compile: function 0 has 100200100 units of estimated compilation cost; \
+                        the limit is 20000000";
+        assert_eq!(fields, [("code".to_owned(), expected.to_owned())]);
+    }
+    assert_eq!(reason(registry.fetch_code(Hash::of(&bomb).as_bytes()).await), Reason::CodeNotFound);
+}
+
+async fn code_that_needs_more_memory_than_it_gets_is_refused(database: Database) {
+    const PAGE: u64 = 64 << 10;
+    let registry = Registry::start_as(Config { max_memory_bytes: 10 * PAGE, ..config(&database) }).await;
+    let pages = |pages: u64| {
+        let entry = r#"(func (export "__invoke") (param i32) (result i32) (i32.const 0))"#;
+        wat::parse_str(format!(r#"(module (memory (export "memory") {pages}) {entry})"#))
+            .expect("valid WebAssembly")
+    };
+    let limited = |name: &str, memory_bytes| CreateFunctionSpec {
+        limits: Some(Limits { memory_bytes, ..Limits::default() }),
+        ..spec("_", name)
+    };
+    let cases = [
+        (0, 10, None),
+        (0, 11, Some("720896 bytes; the limit is 655360, `max_memory_bytes` of the registry")),
+        (3 * PAGE, 3, None),
+        (3 * PAGE - 1, 3, Some("196608 bytes; the limit is 196607, the function's `memory_bytes`")),
+        (20 * PAGE, 11, Some("720896 bytes; the limit is 655360, `max_memory_bytes` of the registry")),
+    ];
+    for (number, (limit, needed, expected)) in cases.into_iter().enumerate() {
+        let created = registry.create(limited(&format!("f{number}"), limit), &pages(needed)).await;
+        match expected {
+            None => drop(created.expect("created")),
+            Some(expected) => {
+                let message = format!("can never run: its memory begins with {expected}");
+                assert_eq!(refused(created), [("code".to_owned(), message)]);
+            }
+        }
+    }
+    // An update is checked against the limits that it sets, or else against the present ones.
+    let update = |memory_bytes: Option<u64>| UpdateFunctionSpec {
+        module: "_".into(),
+        name: "f2".into(),
+        limits: memory_bytes.map(|memory_bytes| Limits { memory_bytes, ..Limits::default() }),
+        ..UpdateFunctionSpec::default()
+    };
+    assert_eq!(refused(registry.update(update(None), Some(&pages(4))).await)[0].0, "code");
+    registry.update(update(Some(4 * PAGE)), Some(&pages(4))).await.expect("updated");
 }

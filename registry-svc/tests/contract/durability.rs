@@ -20,7 +20,7 @@ async fn a_restart_keeps_everything(database: Database) {
     let registry = Registry::start(&database).await;
     registry.create_module("m").await;
     let created = registry.create(spec("m", "f"), &wasm("1")).await.expect("created");
-    let script = Script { name: "s".into(), content: "x".into() };
+    let script = Script { name: "s".into(), content: "x".into(), ..Script::default() };
     let create = CreateScriptRequest { script: Some(script.clone()) };
     registry.scripts().create_script(create).await.expect("created");
     let ann = CreateSubjectRequest { name: "ann".into(), ..CreateSubjectRequest::default() };

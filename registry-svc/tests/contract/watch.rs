@@ -89,7 +89,7 @@ async fn a_watch_sends_a_snapshot_and_then_each_change(database: Database) {
     let delete = DeleteFunctionRequest { module: "new".into(), name: "h".into() };
     registry.functions().delete_function(delete).await.expect("deleted");
     registry.modules().delete_module(DeleteModuleRequest { name: "new".into() }).await.expect("deleted");
-    let script = Script { name: "s".into(), content: "x".into() };
+    let script = Script { name: "s".into(), content: "x".into(), ..Script::default() };
     registry.scripts().create_script(CreateScriptRequest { script: Some(script) }).await.expect("created");
     registry
         .scripts()
@@ -148,7 +148,8 @@ async fn a_watcher_that_is_too_far_behind_gets_a_snapshot(database: Database) {
 async fn a_shared_snapshot_is_not_too_old_for_the_log(database: Database) {
     let registry = Registry::start_as(Config { changes_kept: 3, ..config(&database) }).await;
     for number in 0..20 {
-        let script = Script { name: format!("s{number}"), content: "x".repeat(250 << 10) };
+        let script =
+            Script { name: format!("s{number}"), content: "x".repeat(250 << 10), ..Script::default() };
         registry
             .scripts()
             .create_script(CreateScriptRequest { script: Some(script) })

@@ -104,7 +104,7 @@ impl Registry {
 
     /// Creates a script with this name.
     pub async fn create_script(&self, name: &str) {
-        let script = Script { name: name.into(), content: "- default:".into() };
+        let script = Script { name: name.into(), content: "- default:".into(), ..Script::default() };
         let request = CreateScriptRequest { script: Some(script) };
         self.scripts().create_script(request).await.expect("created");
     }

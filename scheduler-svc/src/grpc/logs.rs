@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt as _};
-use mesh::Caller;
 use mesh::deadline::Deadline;
+use mesh::{Caller, Error, Reason};
 use proto::log::v1::{TailLogsRequest, TailLogsResponse};
 use proto::scheduler::v1::logs_server::Logs;
 use tokio_util::sync::CancellationToken;
@@ -52,9 +52,14 @@ impl Logs for LogsHandler {
         let (wait, callers) = (wait_deadline(&request), Deadline::of(&request));
         let mut wanted = request.into_inner();
         let TailLogsRequest { module, function, function_id, min_revision, .. } = &wanted;
-        self.revisions.wait_for(*min_revision, wait).await.map_err(mesh::Error::from)?;
+        self.revisions.wait_for(*min_revision, wait).await.map_err(Error::from)?;
         let function = self.catalog.find(&caller, function_id, module, function);
-        let function = function.map_err(mesh::Error::from)?;
+        let function = function.map_err(Error::from)?;
+        if !caller.may_change_function(&function.owner, &function.creator) {
+            let message =
+                "only its creator and administrators may read the logs of a function of a shared module";
+            return Err(Error::new(Reason::PermissionDenied, message).into());
+        }
         // Another function may get the name.
         wanted.function_id.clone_from(&function.id);
         let follows = wanted.follow;

@@ -95,13 +95,23 @@ async fn new_lines_are_streamed_from_workers_that_join_later_too() {
 }
 
 #[tokio::test]
-async fn only_callers_that_may_invoke_a_function_read_its_log() {
+async fn only_callers_that_may_change_a_function_read_its_log() {
     let stage = Stage::start().await;
     stage.registry.put(Function { owner: "ann".into(), ..function("f") });
     let as_user = |name: &str| Caller::Subject(name.into()).attach(Request::new(of_f()));
     eventually("the function is known", || async { tail(&stage, as_user("ann")).await.is_ok() }).await;
     let refused = tail(&stage, as_user("bob")).await.expect_err("it is not his");
     assert_eq!(Error::from(refused).reason, Reason::FunctionNotFound);
+
+    stage.registry.put(Function { creator: "ann".into(), ..function("f") });
+    eventually("the module is shared", || async {
+        let refused = tail(&stage, as_user("bob")).await.expect_err("he has not created it");
+        Error::from(refused).reason == Reason::PermissionDenied
+    })
+    .await;
+    tail(&stage, as_user("ann")).await.expect("she has created it");
+    let as_admin = Caller::Admin("root".into()).attach(Request::new(of_f()));
+    tail(&stage, as_admin).await.expect("administrators may");
 }
 
 #[tokio::test]

@@ -75,7 +75,7 @@ impl FakeRegistry {
 
     /// Puts a script. Gives the revision.
     pub fn put_script(&self, name: &str, content: &str) -> u64 {
-        let script = Script { name: name.into(), content: content.into() };
+        let script = Script { name: name.into(), content: content.into(), ..Script::default() };
         let mut state = self.state.lock();
         state.revision += 1;
         state.scripts.retain(|known| known.name != name);

@@ -75,7 +75,8 @@ pub async fn invalid_scripts_are_refused(mesh: &Mesh) {
     let connection = connect(mesh, mesh.user().token()).await;
     let mut scripts = ScriptsClient::new(connection);
     let create = |content: &str| {
-        let script = Some(Script { name: "called_script".into(), content: content.into() });
+        let script =
+            Some(Script { name: "called_script".into(), content: content.into(), ..Default::default() });
         CreateScriptRequest { script }
     };
     for text in ["", "- default:", "- t: [{workers: '*', strategy: best}]", "{"] {

@@ -13,11 +13,10 @@ use tests::{Client, Mesh, grpc, guests};
 pub async fn guests_end_with_their_own_errors(mesh: &Mesh) {
     let user = mesh.user();
     user.create_module("hostile").await;
-    let cases: [(&str, Vec<u8>, &str); 14] = [
+    let cases: [(&str, Vec<u8>, &str); 13] = [
         ("traps", guests::trapping(), "unreachable"),
         ("recurses", guests::recursing(), "stack"),
         ("eats_memory", guests::memory_hungry(), "memory"),
-        ("born_too_large", guests::born_too_large(), "memory"),
         ("responds_from_nowhere", guests::responding_from_nowhere(0x7fff_0000, 100), "memory"),
         ("responds_across_the_end", guests::responding_from_nowhere(65_530, 100), "memory"),
         ("wraps_around", guests::responding_from_nowhere(-1, -1), "memory"),
@@ -73,7 +72,7 @@ pub async fn binaries_that_cannot_run_are_refused(mesh: &Mesh) {
     // Pseudo-random but fixed, so that failures are reproducible.
     let noise: Vec<u8> = (0..5000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let framed = [b"\0asm\x01\0\0\0".as_slice(), &noise].concat();
-    let cases: [(&str, Vec<u8>, &str); 8] = [
+    let cases: [(&str, Vec<u8>, &str); 10] = [
         ("cut", hello[..hello.len() / 2].to_vec(), ""),
         ("cut_at_the_header", hello[..6].to_vec(), ""),
         ("noise", noise, "not WebAssembly"),
@@ -82,6 +81,8 @@ pub async fn binaries_that_cannot_run_are_refused(mesh: &Mesh) {
         ("no_exports", guests::without_exports(), "__invoke"),
         ("unknown_import", guests::importing_the_unknown(), "__launch_missiles"),
         ("empty", Vec::new(), "can't be blank"),
+        ("born_too_large", guests::born_too_large(), "4294967296 bytes; the limit is 134217728"),
+        ("compiler_bomb", guests::compiler_bomb(), "too complex to compile"),
     ];
     for (name, code, word) in cases {
         let answer = user.post_form("/v1/fn/refused", Upload::function(name, &code)).await.expect(422);

@@ -4,13 +4,12 @@
 //! fresh instance costs microseconds, and no more of them exist than may run at once.
 
 use anyhow::Context as _;
+use mesh::wasm::{MAX_INSTANCE_BYTES, MAX_TABLE_ELEMENTS, MAX_TABLES, PAGE_BYTES};
 use serde::{Deserialize, Serialize};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::backtrace::MAX_FRAMES;
 
-/// One page of WebAssembly's memory, in bytes.
-const PAGE: u64 = 64 << 10;
 /// Slots beyond those of the invocations that may run, for instances that are being torn down.
 const SPARE_SLOTS: usize = 4;
 /// Memory of a slot that stays mapped for the next instance, cleared, in bytes.
@@ -19,9 +18,6 @@ const TABLE_KEEP_RESIDENT: usize = 16 << 10;
 /// Slots that stay warm for functions that are not running.
 const WARM_SLOTS: usize = 32;
 const DECOMMIT_BATCH: usize = 8;
-const TABLES_PER_MODULE: u32 = 4;
-/// The most elements of one table.
-pub(crate) const TABLE_ELEMENTS: usize = 100_000;
 /// Stack for host functions, in bytes, in addition to the guest's own.
 const HOST_STACK: usize = 1 << 20;
 
@@ -69,7 +65,7 @@ pub(crate) fn with_layout(limits: EngineLimits, layout: PoolLayout) -> anyhow::R
         .max_wasm_stack(limits.stack_bytes)
         .async_stack_size(limits.stack_bytes + HOST_STACK);
     if layout != PoolLayout::OnDemand {
-        let memory_bytes = limits.memory_bytes.next_multiple_of(PAGE);
+        let memory_bytes = limits.memory_bytes.next_multiple_of(PAGE_BYTES);
         let memory_bytes = usize::try_from(memory_bytes).context("memory_bytes")?;
         let instances = u32::try_from(limits.instances + SPARE_SLOTS).context("max_concurrent")?;
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances, memory_bytes)));
@@ -89,7 +85,7 @@ fn code_settings(layout: PoolLayout, memory_bytes: u64) -> Config {
     let mut config = Config::new();
     config.epoch_interruption(true).wasm_multi_memory(false).wasm_memory64(false);
     if layout != PoolLayout::Full {
-        config.memory_reservation(memory_bytes.next_multiple_of(PAGE)).memory_guard_size(PAGE);
+        config.memory_reservation(memory_bytes.next_multiple_of(PAGE_BYTES)).memory_guard_size(PAGE_BYTES);
     }
     config
 }
@@ -98,11 +94,12 @@ fn pool(instances: u32, memory_bytes: usize) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_core_instances(instances)
         .total_memories(instances)
-        .total_tables(instances * TABLES_PER_MODULE)
+        .total_tables(instances * MAX_TABLES)
         .total_stacks(instances)
         .total_component_instances(0)
-        .max_tables_per_module(TABLES_PER_MODULE)
-        .table_elements(TABLE_ELEMENTS)
+        .max_tables_per_module(MAX_TABLES)
+        .table_elements(MAX_TABLE_ELEMENTS as usize)
+        .max_core_instance_size(MAX_INSTANCE_BYTES as usize)
         .max_memory_size(memory_bytes)
         .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT)
         .table_keep_resident(TABLE_KEEP_RESIDENT)

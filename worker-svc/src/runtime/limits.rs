@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use mesh::wasm::MAX_TABLE_ELEMENTS;
 use prometheus::IntGauge;
 use proto::registry::v1;
 use wasmtime::ResourceLimiter;
 
-use super::engine::TABLE_ELEMENTS;
 use crate::config::Config;
 
 /// The limits of one invocation.
@@ -99,7 +99,7 @@ impl ResourceLimiter for MemoryMeter {
     }
 
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= TABLE_ELEMENTS)
+        Ok(desired <= MAX_TABLE_ELEMENTS as usize)
     }
 }
 

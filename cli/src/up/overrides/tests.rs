@@ -198,6 +198,15 @@ fn a_setting_is_honoured_or_refused() {
 }
 
 #[test]
+fn the_last_value_of_a_key_wins() {
+    let settings = ["worker.memory_bytes=1", "sink.memory_bytes=2", "worker.memory_bytes=3", "worker.name=4"];
+    let settings = settings.map(|text| Setting::of_flag(text).expect("well-formed"));
+    let overrides = Overrides(settings.into());
+    assert_eq!(overrides.value("worker", "memory_bytes"), Some("3"));
+    assert_eq!(overrides.value("worker", "tag"), None);
+}
+
+#[test]
 fn variables_of_no_service_are_refused() {
     for variable in ["FUNLESS_WORKR_NAME", "FUNLESS_NAME"] {
         let error = Setting::of_variable(variable, "hunter2".into()).expect_err(variable).to_string();

@@ -128,7 +128,7 @@ pub(crate) struct CodeOnWorkers {
     /// Names of the workers that can run it.
     ready: Vec<String>,
     failed: Vec<WorkerFailure>,
-    /// Why the state is unknown.
+    /// Why the state is unknown, or that no worker has the code ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     message: Option<String>,
@@ -150,11 +150,17 @@ impl CodeOnWorkers {
     }
 }
 
+/// What a request that waited for workers learns if all of them refused the code.
+const NONE_READY: &str =
+    "no worker has the code ready, so the function cannot run; `failed` has the reason of each worker";
+
 impl From<AwaitCodeResponse> for CodeOnWorkers {
     fn from(reply: AwaitCodeResponse) -> Self {
+        let none = reply.ready.is_empty() && !reply.failed.is_empty();
         let failed = reply.failed.into_iter();
         let failed = failed.map(|failure| WorkerFailure { worker: failure.worker, message: failure.message });
-        Self { ready: reply.ready, failed: failed.collect(), message: None }
+        let message = none.then(|| NONE_READY.to_owned());
+        Self { ready: reply.ready, failed: failed.collect(), message }
     }
 }
 

@@ -11,6 +11,8 @@ use utoipa::ToSchema;
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ScriptView {
     name: String,
+    /// The subject that created it. Null: it is shared, and only administrators may delete it.
+    owner: Option<String>,
     /// The text, as uploaded.
     content: String,
     script: ParsedScript,
@@ -123,9 +125,10 @@ pub(crate) struct ProblemView {
 
 impl ScriptView {
     /// A script; `parsed` is its parsed content, if it could be parsed.
-    pub(super) fn new(Script { name, content }: Script, parsed: Option<AppScript>) -> Self {
+    pub(super) fn new(Script { name, content, owner }: Script, parsed: Option<AppScript>) -> Self {
         let tags = parsed.map(|script| script.items.into_iter().map(ParsedItem::by_tag).collect());
-        Self { name, content: content.clone(), script: ParsedScript { content, tags } }
+        let owner = Some(owner).filter(|owner| !owner.is_empty());
+        Self { name, owner, content: content.clone(), script: ParsedScript { content, tags } }
     }
 }
 
@@ -207,7 +210,7 @@ mod tests {
             AppItem { tag: "t".into(), blocks: vec![narrow, every.clone()], followup: "default".into() },
             AppItem { tag: "default".into(), blocks: vec![every], followup: "fail".into() },
         ];
-        let script = Script { name: "s".into(), content: "- t: []".into() };
+        let script = Script { name: "s".into(), content: "- t: []".into(), owner: "ann".into() };
         let shown = ScriptView::new(script, Some(AppScript { items }));
         let every = json!({
             "workers": "*",
@@ -227,6 +230,7 @@ mod tests {
         });
         let expected = json!({
             "name": "s",
+            "owner": "ann",
             "content": "- t: []",
             "script": {"content": "- t: []", "tags": tags},
         });

@@ -11,6 +11,10 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub name: String,
     pub content: String,
+    /// Empty: it is shared.
+    pub owner: String,
+    /// It was deleted while functions used it: its name is kept for its owner.
+    pub deleted: bool,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

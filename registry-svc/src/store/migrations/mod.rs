@@ -4,6 +4,7 @@ mod m0001_initial;
 mod m0002_leases;
 mod m0003_function_script;
 mod m0004_function_creator;
+mod m0005_script_owner;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -16,6 +17,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_leases::Migration),
             Box::new(m0003_function_script::Migration),
             Box::new(m0004_function_creator::Migration),
+            Box::new(m0005_script_owner::Migration),
         ]
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use mesh::auth::owner_of_function;
 use proto::registry::v1::{Binding, BindingRole, FunctionBinding};
 use sea_orm::sea_query::{Expr, Func};
 use sea_orm::{
@@ -56,11 +57,12 @@ impl Reader<'_> {
             let id = row.id.clone();
             match open(self.keyring, row) {
                 Ok(binding) => {
+                    let owner = owner_of_function(&module.owner, &function.creator).to_owned();
                     let binding = FunctionBinding {
                         function_id: function.id,
                         module: function.module,
                         function: function.name,
-                        owner: module.owner,
+                        owner,
                         binding: Some(binding),
                     };
                     bindings.order.push(id.clone());

@@ -57,7 +57,7 @@ pub(crate) struct Function {
     pub(crate) id: String,
     pub(crate) module: String,
     pub(crate) name: String,
-    /// See `funless.registry.v1.Module.owner`.
+    /// See `funless.registry.v1.FunctionBinding.owner`.
     pub(crate) owner: String,
 }
 
