@@ -190,12 +190,12 @@ async fn bindings_belong_to_the_owner_of_the_module_or_else_to_the_creator(datab
     registry.modules().create_module(as_subject("ann", module)).await.expect("created");
     for (creator, module) in [(Caller::Subject("bob".into()), "_"), (Caller::Admin("root".into()), "anns")] {
         let spec = CreateFunctionSpec { sinks: vec![binding("couchdb", "{}")], ..spec(module, "f") };
-        let parts = futures::stream::iter(create_parts(spec, &wasm("1")));
+        let parts = stream::iter(create_parts(spec, &wasm("1")));
         let request = creator.attach(Request::new(parts));
         registry.functions().create_function(request).await.expect("created");
     }
     let held =
-        registry.bindings().hold_bindings(hold(BindingRole::Sink)).await.expect("bindings").into_inner();
+        registry.hold(hold(BindingRole::Sink)).await.expect("bindings");
     let owners: Vec<_> = held.bindings.iter().map(|held| (&*held.module, &*held.owner)).collect();
     assert_eq!(owners, [("_", "bob"), ("anns", "ann")]);
 }
