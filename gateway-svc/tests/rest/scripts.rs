@@ -109,7 +109,8 @@ async fn a_script_with_warnings_is_stored() {
 async fn without_the_scheduler_scripts_are_shown_unparsed_and_not_stored() {
     let mesh = Mesh::start_with(|config| config.scheduler = nowhere()).await;
     mesh.registry.state.lock().scripts.insert("s".into(), YAML.into());
-    let unparsed = json!({"name": "s", "owner": null, "content": YAML, "script": {"content": YAML, "tags": null}});
+    let unparsed =
+        json!({"name": "s", "owner": null, "content": YAML, "script": {"content": YAML, "tags": null}});
     let answer = mesh.ask("GET", "/v1/scripts/app/s", Body::None).await;
     assert_eq!((answer.status, answer.published()), (200, data(unparsed.clone())));
     let answer = mesh.ask("GET", PATH, Body::None).await;
