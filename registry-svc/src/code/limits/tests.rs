@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::invalid::InvalidCode;
 use super::super::outline::Outline;
-use super::super::validate::{InvalidCode, validate};
+use super::super::validate::validate;
 use super::{Limit, TABLE_ELEMENTS, of_function, of_module};
 
 const LOCAL_GET: u8 = 0x20;
