@@ -92,8 +92,9 @@ impl Catalog {
     /// Waits until it has a snapshot that is at least at `revision`.
     pub async fn wait_for_revision(&self, revision: u64) {
         let mut newer = self.revision.subscribe();
-        // The sender lives as long as the catalog.
-        let _ = newer.wait_for(|_| self.has_reached(revision)).await;
+        // The sender lives as long as the catalog. The condition runs under the lock of the revision: taking it once
+        // more would be a deadlock if `apply` waited for it in between.
+        let _ = newer.wait_for(|known| known.is_some_and(|now| now >= revision)).await;
     }
 
     /// Waits until `function` is deleted or has other code.

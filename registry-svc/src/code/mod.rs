@@ -2,6 +2,7 @@
 
 mod cost;
 mod imports;
+mod invalid;
 mod limits;
 mod outline;
 mod upload;

@@ -8,9 +8,9 @@ use wasmparser::{
     Payload, RecGroup, SectionLimited, TypeRef,
 };
 
-use super::cost::{Arity, Refused, Totals, Types};
+use super::cost::{Arity, Totals, Types};
+use super::invalid::InvalidCode;
 use super::limits::{Place, TABLE_ELEMENTS, of_module};
-use super::validate::InvalidCode;
 
 /// What an import of a function, or a reference to a function, takes in an instance, in bytes.
 const FUNCTION_BYTES: u64 = 32;
@@ -34,15 +34,6 @@ pub(super) struct Outline<'a> {
     elements: u64,
     /// Functions to which there may be references.
     referenced: HashSet<u32>,
-}
-
-impl From<Refused> for InvalidCode {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Exceeded(exceeded) => Self::TooComplex(exceeded),
-            Refused::Malformed(error) => error.into(),
-        }
-    }
 }
 
 impl<'a> Outline<'a> {

@@ -13,7 +13,8 @@ use prometheus::IntCounterVec;
 use proto::registry::v1::{Code, Limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::validate::{InvalidCode, Valid, validate};
+use super::invalid::InvalidCode;
+use super::validate::{Valid, validate};
 use crate::error::{RegistryError, Result};
 
 /// An upload that sends nothing for this long is aborted.

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::invalid::InvalidCode;
 use super::super::outline::Outline;
-use super::super::validate::{InvalidCode, validate};
+use super::super::validate::validate;
 use super::{Limit, TABLE_ELEMENTS, of_function, of_module};
 
 const LOCAL_GET: u8 = 0x20;
@@ -334,4 +335,16 @@ fn the_loop_of_an_interpreter_is_accepted() {
     let body = [LOOP.to_vec(), repeat(&BLOCK, CASES), dispatch, cases, vec![END]].concat();
     let module = of(vec![function(LOCALS as u32, body)]);
     assert_eq!(validate(&module.binary()).map(drop), Ok(()));
+}
+
+#[test]
+fn the_documentation_has_each_limit() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let cases = of_functions().into_iter().chain(of_modules()).chain(of_instances());
+    for (Limit { what, max }, ..) in cases {
+        let what = if what == TABLE_ELEMENTS.what { "elements of one table" } else { what };
+        let row = format!("\n| {what} | {max} |\n");
+        assert!(page.contains(&row), "docs/configuration.md has no row {row:?}");
+    }
 }
