@@ -26,6 +26,7 @@ pub async fn run() -> anyhow::Result<()> {
     let port = tests::process::free_port();
     let mut child = Command::new(&sink)
         .args(["--set", &format!("server.listen=127.0.0.1:{port}"), "--set", "server.admin_listen=off"])
+        .args(["--set", "server.insecure=true"])
         .args(["--set", &format!("database_url=sqlite:{}/sink.db", data.path().display())])
         .args(["--set", "telemetry.log=error"])
         // There is no registry, so that accepted results stay in the outbox.

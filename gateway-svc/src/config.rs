@@ -95,6 +95,7 @@ impl Default for Config {
 
 impl ServiceConfig for Config {
     const NAME: &'static str = "gateway";
+    const INTERNAL: bool = false;
 
     fn server(&self) -> &ServerConfig {
         &self.server

@@ -189,7 +189,12 @@ impl Secret {
     /// Whether the headers carry this secret. Compares hashes, so that the comparison's timing reveals
     /// nothing about the secret.
     pub(crate) fn is_in(&self, headers: &HeaderMap) -> bool {
-        headers.get(SECRET).is_some_and(|value| Hash::of(value.as_bytes()) == Hash::of(self.0.as_bytes()))
+        headers.get(SECRET).is_some_and(|value| self.is(value.as_bytes()))
+    }
+
+    /// Whether this is the secret.
+    pub(crate) fn is(&self, shown: &[u8]) -> bool {
+        Hash::of(shown) == Hash::of(self.0.as_bytes())
     }
 }
 

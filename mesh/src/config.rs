@@ -36,6 +36,9 @@ pub trait ServiceConfig: DeserializeOwned {
     /// The service's name in the environment, in logs and in traces: `registry`.
     const NAME: &'static str;
 
+    /// Whether only services of the mesh call its port; otherwise users do, with tokens.
+    const INTERNAL: bool = true;
+
     /// The server's settings.
     fn server(&self) -> &ServerConfig;
     /// Logs and traces.
@@ -71,6 +74,8 @@ pub struct ServerConfig {
     /// The secret that services of one mesh show each other. Absent: every client that reaches the port is
     /// trusted.
     pub secret: Option<Secret>,
+    /// Serve without a secret and without mutual TLS, so that everyone who reaches the port may do everything.
+    pub insecure: bool,
     /// TLS of the service's ports; the admin port is always plain HTTP.
     pub tls: Option<ServerTlsConfig>,
     /// TLS for connections to other services.
@@ -87,6 +92,7 @@ impl Default for ServerConfig {
             stop_with_parent: false,
             drain_timeout_s: 30,
             secret: None,
+            insecure: false,
             tls: None,
             client_tls: None,
         }
@@ -98,6 +104,25 @@ impl ServerConfig {
     pub fn on_port(port: u16) -> Self {
         Self { listen: Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], port))), ..Self::default() }
     }
+}
+
+/// Refuses a port at which everyone may do everything, unless that is said to be wanted. The file system protects Unix
+/// sockets.
+pub(crate) fn refuse_open_port<C: ServiceConfig>(config: &C) -> Result<(), String> {
+    let ServerConfig { listen, secret, insecure, tls, .. } = config.server();
+    let is_protected = secret.is_some() || tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    if *insecure && is_protected {
+        return Err("server.insecure: expected false, since there is a secret or mutual TLS".into());
+    }
+    if !C::INTERNAL || is_protected || *insecure || matches!(listen, Listen::Unix(_)) {
+        return Ok(());
+    }
+    Err(format!(
+        "server.secret: expected the secret that the services of the mesh share, such as the output of \
+         `openssl rand -hex 32`, or mutual TLS (server.tls.client_ca); without them, everyone who reaches the port of \
+         the {} may do everything. If that is intended, set server.insecure=true",
+        C::NAME
+    ))
 }
 
 /// Where to listen: `address:port`, or `unix:/path`.
@@ -306,6 +331,33 @@ mod tests {
 
     fn read(toml: &str) -> Result<Config, String> {
         extract(&Figment::new().merge(Toml::string(toml)))
+    }
+
+    #[test]
+    fn an_open_port_is_refused() {
+        const SECRET: &str = "secret = 's'\n";
+        const MUTUAL_TLS: &str = "tls = { cert = 'c', key = 'k', client_ca = 'a' }\n";
+        const TLS: &str = "tls = { cert = 'c', key = 'k' }\n";
+        const UNIX: &str = "listen = 'unix:/run/x'\n";
+        const INSECURE: &str = "insecure = true\n";
+        for (server, expected) in [
+            ("", "server.secret: expected the secret"),
+            (TLS, "server.secret: expected the secret"),
+            (SECRET, ""),
+            (MUTUAL_TLS, ""),
+            (UNIX, ""),
+            (INSECURE, ""),
+            (&format!("{SECRET}{INSECURE}"), "server.insecure: expected false"),
+            (&format!("{MUTUAL_TLS}{INSECURE}"), "server.insecure: expected false"),
+        ] {
+            let config = read(&format!("[server]\n{server}")).expect("valid");
+            match refuse_open_port(&config) {
+                Ok(()) => assert_eq!(expected, "", "{server}"),
+                Err(problem) => {
+                    assert!(!expected.is_empty() && problem.starts_with(expected), "{server}: {problem}")
+                }
+            }
+        }
     }
 
     #[test]

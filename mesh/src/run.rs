@@ -72,6 +72,9 @@ where
         Ok(config) => config,
         Err(message) => return fail(&message),
     };
+    if let Err(message) = config::refuse_open_port(&config) {
+        return fail(&message);
+    }
     tls::install_crypto();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -135,7 +138,12 @@ where
     let stopped = CancellationToken::new();
     let admin_server = admin_listener.map(|listener| {
         let readiness = vec![(service.name, service.readiness.clone())];
-        let router = admin::router(vec![host.metrics.clone()], readiness, telemetry.log().clone());
+        let router = admin::router(
+            vec![host.metrics.clone()],
+            readiness,
+            telemetry.log().clone(),
+            server.secret.clone(),
+        );
         tokio::spawn(listener.serve(router, stopped.clone(), Duration::from_secs(1)))
     });
     let serving = service.readiness.serving();

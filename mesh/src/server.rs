@@ -13,7 +13,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode, Version};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, BodyStream, StreamBody};
 use opentelemetry::trace::TraceContextExt as _;
@@ -146,6 +146,7 @@ impl Grpc {
         show_permits(metrics, "grpc", config.max_concurrent, &permits);
         // A request passes the layers from top to bottom, its response from bottom to top.
         let stack = ServiceBuilder::new()
+            .layer(from_fn(require_http2))
             .layer(from_fn_with_state(self.begins_trace, continue_trace))
             .layer(from_fn_with_state(RpcMetrics::new(metrics), observe))
             .layer(from_fn_with_state(config.secret.clone(), identify_caller))
@@ -179,6 +180,16 @@ async fn report_health(
             return;
         }
     }
+}
+
+/// Refuses HTTP/1, of which gRPC makes no use: an HTTP client that somebody else directs, such as a function's, must not
+/// be able to make calls.
+async fn require_http2(request: Request, next: Next) -> Response {
+    if request.version() < Version::HTTP_2 {
+        let message = "this port is for gRPC, over HTTP/2 only\n";
+        return (StatusCode::HTTP_VERSION_NOT_SUPPORTED, message).into_response();
+    }
+    next.run(request).await
 }
 
 /// Counts the call and measures its duration up to the last byte of the response.

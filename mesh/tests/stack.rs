@@ -77,7 +77,7 @@ struct Stage {
     release: watch::Sender<bool>,
     database: Condition,
     metrics: prometheus::Registry,
-    _served: Vec<Served>,
+    served: Served,
     tasks: Tasks,
 }
 
@@ -105,7 +105,7 @@ async fn stage(config: &ServerConfig, secret: Option<&str>) -> Stage {
         ("tcp", channel(&served.endpoint)),
         ("tunnel", dialer.dial_tunnel("worker", near).await.expect("an open tunnel")),
     ];
-    Stage { channels, router, running, release, database, metrics, _served: vec![served], tasks }
+    Stage { channels, router, running, release, database, metrics, served, tasks }
 }
 
 async fn call(channel: &Channel, function: &str) -> Result<String, Error> {

@@ -100,6 +100,18 @@ fn errors_about_taken_ports_name_the_service_and_key() {
     }
 }
 
+#[test]
+fn a_service_that_everyone_could_call_does_not_start() {
+    for service in SERVICES.into_iter().filter(|service| *service != "gateway") {
+        let said = refusal(&mut program(service));
+        assert!(said.starts_with("error: server.secret: expected the secret"), "{service}: {said}");
+        assert!(
+            said.contains(&format!("the port of the {service}")) && said.contains("server.insecure=true"),
+            "{said}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn the_registry_warns_about_a_weak_token() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -110,6 +122,8 @@ async fn the_registry_warns_about_a_weak_token() {
         "database_url=sqlite::memory:",
         "--set",
         "server.admin_listen=off",
+        "--set",
+        "server.insecure=true",
         "--set",
         &listen,
     ]);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use mesh::auth::Secret;
 use mesh::config::{AdminListen, Listen, ServiceConfig};
 use mesh::egress::Resolver;
 use mesh::endpoint::Endpoint;
@@ -36,7 +37,7 @@ pub async fn run(options: &Up, profile: &Profile, telemetry: &Telemetry) -> anyh
         AdminListen::Off | AdminListen::Beside => None,
     };
 
-    let mut process = OneProcess::default();
+    let mut process = OneProcess { admin_token: profile.admin_token.clone(), ..OneProcess::default() };
     process.start_services(options, profile).await?;
     let mut sockets = JoinSet::new();
     let Gateway { rest, edge, limit, draining } = process.gateway()?;
@@ -70,6 +71,8 @@ struct Gateway {
 struct OneProcess {
     dialer: Dialer,
     services: Vec<RunningService>,
+    /// The administrator's, who may change log levels.
+    admin_token: Option<Secret>,
 }
 
 struct RunningService {
@@ -153,7 +156,12 @@ impl OneProcess {
             self.services.iter().map(|running| running.host.metrics.clone()).chain([of_process]).collect();
         let readiness =
             self.services.iter().map(|running| (running.service.name, running.service.readiness.clone()));
-        mesh::admin::router(registries, readiness.collect(), telemetry.log().clone())
+        mesh::admin::router(
+            registries,
+            readiness.collect(),
+            telemetry.log().clone(),
+            self.admin_token.clone(),
+        )
     }
 
     /// Ends when all services are ready.

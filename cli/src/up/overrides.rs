@@ -148,7 +148,7 @@ impl Setting {
             (_, key) if key.starts_with("server.client_tls") => {
                 "the services of `fl up` talk over loopback, without TLS; to use it, run each service by itself"
             }
-            (_, "server.secret") => "`fl up` makes a new secret at each start",
+            (_, "server.secret" | "server.insecure") => "`fl up` makes a new secret at each start",
             (_, "server.stop_with_parent") => "`fl up` stops its services itself, in order",
             (_, "registry" | "scheduler" | "schedulers" | "connector" | "sink") | ("worker", "advertise") => {
                 "the services of `fl up` find each other; to use others, run each service by itself"

@@ -64,7 +64,7 @@ where
 pub struct LogControl(reload::Handle<EnvFilter, Registry>);
 
 impl LogControl {
-    pub(super) fn new(handle: reload::Handle<EnvFilter, Registry>) -> Self {
+    pub(crate) fn new(handle: reload::Handle<EnvFilter, Registry>) -> Self {
         Self(handle)
     }
 

@@ -1,11 +1,14 @@
 //! Malformed requests: the stack refuses them with a reason, through every kind of channel.
 
 use bytes::Bytes;
+use http::Version;
 use http_body_util::{BodyExt as _, Full};
 use mesh::config::ServerConfig;
 use mesh::{Channel, Error, Reason};
 use prost::Message as _;
 use proto::worker::v1::ExecuteRequest;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
@@ -19,7 +22,8 @@ type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [u8], Reason);
 
 /// The status of a call with this body.
 async fn call(channel: &Channel, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Status {
-    let request = http::Request::post(path).header("content-type", "application/grpc");
+    let request =
+        http::Request::post(path).version(Version::HTTP_2).header("content-type", "application/grpc");
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     let body = Body::new(Full::new(Bytes::copy_from_slice(body)));
     let request = request.body(body).expect("a request");
@@ -37,6 +41,24 @@ async fn call(channel: &Channel, path: &str, headers: &[(&str, &str)], body: &[u
 fn message_to(function: &str) -> Vec<u8> {
     let message = ExecuteRequest { function: function.into(), ..ExecuteRequest::default() }.encode_to_vec();
     [&[0], &u32::try_from(message.len()).expect("short").to_be_bytes()[..], &message].concat()
+}
+
+#[tokio::test]
+async fn http_1_is_refused() {
+    let stage = stage(&ServerConfig::default(), None).await;
+    let port = stage.served.endpoint.port().expect("TCP");
+    let message = message_to("caller");
+    let head = format!(
+        "POST {EXECUTE} HTTP/1.1\r\nhost: x\r\ncontent-type: application/grpc\r\ncontent-length: {}\r\n\
+         connection: close\r\n\r\n",
+        message.len()
+    );
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.expect("a connection");
+    stream.write_all(&[head.as_bytes(), &message].concat()).await.expect("sent");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.expect("a response");
+    assert!(response.starts_with("HTTP/1.1 505"), "{response}");
+    assert!(response.ends_with("this port is for gRPC, over HTTP/2 only\n"), "{response}");
 }
 
 #[tokio::test]

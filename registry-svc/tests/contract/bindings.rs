@@ -194,8 +194,7 @@ async fn bindings_belong_to_the_owner_of_the_module_or_else_to_the_creator(datab
         let request = creator.attach(Request::new(parts));
         registry.functions().create_function(request).await.expect("created");
     }
-    let held =
-        registry.hold(hold(BindingRole::Sink)).await.expect("bindings");
+    let held = registry.hold(hold(BindingRole::Sink)).await.expect("bindings");
     let owners: Vec<_> = held.bindings.iter().map(|held| (&*held.module, &*held.owner)).collect();
     assert_eq!(owners, [("_", "bob"), ("anns", "ann")]);
 }

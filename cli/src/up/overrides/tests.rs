@@ -10,10 +10,11 @@ const ONE: Shape = Shape { is_mesh: false, workers: 1, has_database_url: false }
 const SIX: Shape = Shape { is_mesh: true, workers: 1, has_database_url: false };
 
 /// Keys that `fl up` refuses in every shape, with what they contain.
-const REFUSED: [&str; 10] = [
+const REFUSED: [&str; 11] = [
     "server.listen",
     "server.admin_listen",
     "server.secret",
+    "server.insecure",
     "server.tls",
     "server.client_tls",
     "server.stop_with_parent",
