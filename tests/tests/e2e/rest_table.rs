@@ -234,8 +234,9 @@ pub async fn scripts(mesh: &Mesh) {
         });
         json!({ "content": script, "tags": { "default": { "blocks": [block], "followup": "fail" } } })
     };
-    let shown = || json!({ "name": "rows_s", "content": script, "script": read() });
-    let created = || json!({ "name": "rows_s", "content": script, "script": read(), "warnings": [] });
+    let shown = || json!({ "name": "rows_s", "owner": "guest", "content": script, "script": read() });
+    let created =
+        || json!({ "name": "rows_s", "owner": "guest", "content": script, "script": read(), "warnings": [] });
     let lint = |content: &str| Json(json!({ "content": content }));
     let rows = vec![
         row("POST /v1/scripts/app", named("rows_s"), 201, data(created())),
