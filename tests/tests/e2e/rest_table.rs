@@ -235,11 +235,11 @@ pub async fn scripts(mesh: &Mesh) {
         json!({ "content": script, "tags": { "default": { "blocks": [block], "followup": "fail" } } })
     };
     let shown = || json!({ "name": "rows_s", "owner": "guest", "content": script, "script": read() });
-    let mut created = shown();
-    created["warnings"] = json!([]);
+    let created =
+        || json!({ "name": "rows_s", "owner": "guest", "content": script, "script": read(), "warnings": [] });
     let lint = |content: &str| Json(json!({ "content": content }));
     let rows = vec![
-        row("POST /v1/scripts/app", named("rows_s"), 201, data(created)),
+        row("POST /v1/scripts/app", named("rows_s"), 201, data(created())),
         row("POST /v1/scripts/app", named("rows_s"), 422, refused("name", TAKEN)),
         row("POST /v1/scripts/app", named("a/b"), 422, refused("name", SLASHES)),
         row("POST /v1/scripts/app", file("rows_t", ""), 422, refused("file", "can't be blank")),
