@@ -220,26 +220,28 @@ pub async fn updates_and_invocations(mesh: &Mesh) {
     check(&user, rows).await;
 }
 
+/// The script that the case creates, as the scheduler parses it.
+fn parsed(script: &str) -> Value {
+    let block = json!({
+        "workers": "*",
+        "strategy": "best-first",
+        "invalidate": { "capacity_used": "infinity", "max_concurrent_invocations": "infinity" },
+        "affinity": { "affinity": [], "antiaffinity": [] },
+    });
+    json!({ "content": script, "tags": { "default": { "blocks": [block], "followup": "fail" } } })
+}
+
 pub async fn scripts(mesh: &Mesh) {
     let script = "- default:\n    - workers: \"*\"\n";
     let file =
         |name: &str, script: &str| Form(Upload::default().text("name", name).file("file", script.as_bytes()));
     let named = |name: &str| file(name, script);
-    let read = || {
-        let block = json!({
-            "workers": "*",
-            "strategy": "best-first",
-            "invalidate": { "capacity_used": "infinity", "max_concurrent_invocations": "infinity" },
-            "affinity": { "affinity": [], "antiaffinity": [] },
-        });
-        json!({ "content": script, "tags": { "default": { "blocks": [block], "followup": "fail" } } })
-    };
-    let shown = || json!({ "name": "rows_s", "owner": "guest", "content": script, "script": read() });
-    let created =
-        || json!({ "name": "rows_s", "owner": "guest", "content": script, "script": read(), "warnings": [] });
+    let shown = || json!({ "name": "rows_s", "owner": "guest", "content": script, "script": parsed(script) });
+    let mut created = shown();
+    created["warnings"] = json!([]);
     let lint = |content: &str| Json(json!({ "content": content }));
     let rows = vec![
-        row("POST /v1/scripts/app", named("rows_s"), 201, data(created())),
+        row("POST /v1/scripts/app", named("rows_s"), 201, data(created)),
         row("POST /v1/scripts/app", named("rows_s"), 422, refused("name", TAKEN)),
         row("POST /v1/scripts/app", named("a/b"), 422, refused("name", SLASHES)),
         row("POST /v1/scripts/app", file("rows_t", ""), 422, refused("file", "can't be blank")),
