@@ -20,6 +20,8 @@ use tonic::{Request, Response, Status};
 
 use crate::wait;
 
+/// The gateway's call that verifies a token, client and server.
+const AUTHENTICATE: &str = "funless.registry.v1.Authentication/Authenticate";
 /// How long to wait for spans, which arrive in batches from several processes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -120,7 +122,7 @@ pub struct Trace {
 
 impl Trace {
     /// A tree with one line per span, `name (kind)`, with ` !` if it failed and ` ~` if it has links.
-    /// Siblings are sorted by start time. Spans whose parent was not received are at the top level.
+    /// Siblings are sorted by start time. The verification of tokens, which is cached for some seconds, is left out. Spans whose parent was not received are at the top level.
     pub fn tree(&self) -> String {
         self.tree_above(&HashSet::new())
     }
@@ -171,7 +173,7 @@ fn draw(
     depth: usize,
     tree: &mut String,
 ) {
-    for span in children.get(parent).into_iter().flatten() {
+    for span in children.get(parent).into_iter().flatten().filter(|span| span.name != AUTHENTICATE) {
         let failed = if span.failed { " !" } else { "" };
         let linked = if span.links.is_empty() { "" } else { " ~" };
         let line = format!("{} ({}){failed}{linked}", span.name, span.kind);

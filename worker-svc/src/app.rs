@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::preparation::Preparation;
 use crate::report::{Memberships, Reporter};
 use crate::running::RunningInvocations;
-use crate::runtime::limits::Limits;
+use crate::runtime::limits::{Limits, MemoryBudget};
 use crate::runtime::{EGRESS_KIND, Runtime};
 use crate::tunnel::Tunnels;
 
@@ -47,7 +47,9 @@ impl App {
         let logs = Logs::new(config.log_ring_bytes, metrics.log_bytes.clone());
         let services: Vec<_> = [&config.registry].into_iter().chain(&config.schedulers).collect();
         let egress = host.egress(&config.egress, &config.server, &services, &[EGRESS_KIND]);
-        let runtime = Runtime::new(&config, egress, source, logs.clone(), &tasks, metrics.clone())?;
+        let memory_total = load.measure().load.memory_total;
+        let budget = MemoryBudget::new(memory_total, metrics.guest_memory.clone());
+        let runtime = Runtime::new(&config, egress, budget, source, logs.clone(), &tasks, metrics.clone())?;
         let runtime = Arc::new(runtime);
         runtime.code.register_metrics(&host.metrics);
 
@@ -58,13 +60,7 @@ impl App {
         tasks.spawn(preparation.clone().run(runtime.code.clone()));
 
         let reporter = Reporter {
-            identity: WorkerIdentity {
-                id: uuid::Uuid::now_v7().to_string(),
-                name: config.name.clone(),
-                tag: config.tag.clone(),
-                address: address.as_ref().map(ToString::to_string).unwrap_or_default(),
-                labels: config.labels.clone().into_iter().collect(),
-            },
+            identity: identity(&config, address.as_ref()),
             load,
             preparation,
             draining: host.draining.clone(),
@@ -114,6 +110,17 @@ fn measured_load(
     mesh::metrics::register(&host.metrics, LoadGauges::new(Arc::clone(&load), &config.name));
     tasks.spawn(Arc::clone(&load).follow_cpu_use());
     Ok(load)
+}
+
+/// As which it joins schedulers.
+fn identity(config: &Config, address: Option<&Endpoint>) -> WorkerIdentity {
+    WorkerIdentity {
+        id: uuid::Uuid::now_v7().to_string(),
+        name: config.name.clone(),
+        tag: config.tag.clone(),
+        address: address.map(ToString::to_string).unwrap_or_default(),
+        labels: config.labels.clone().into_iter().collect(),
+    }
 }
 
 /// The address at which schedulers reach this worker.

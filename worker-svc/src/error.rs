@@ -17,6 +17,12 @@ pub(crate) enum Error {
     BadResponse(String),
     #[error("the function needs more memory than its limit of {limit} bytes")]
     MemoryLimit { limit: u64 },
+    #[error(
+        "the function needs more memory than is left of the {budget} bytes for all functions of the worker"
+    )]
+    MemoryOfWorker { budget: u64 },
+    #[error("nothing is left of the {budget} bytes of memory for all functions of the worker")]
+    NoMemoryToStart { budget: u64 },
     #[error("the function's output is larger than its limit of {limit} bytes")]
     OutputLimit { limit: u64 },
     #[error("the function's calls nest deeper than its stack limit of {limit} bytes allows")]
@@ -53,14 +59,17 @@ impl Error {
             Self::Trapped(_) => Reason::GuestTrapped,
             Self::BadReturnValue(_) => Reason::GuestExited,
             Self::BadResponse(_) => Reason::GuestBadResponse,
-            Self::MemoryLimit { .. } => Reason::GuestMemoryLimit,
+            Self::MemoryLimit { .. } | Self::MemoryOfWorker { .. } => Reason::GuestMemoryLimit,
             Self::OutputLimit { .. } => Reason::GuestOutputLimit,
             Self::StackLimit { .. } => Reason::GuestStackLimit,
             Self::TimeLimit { .. } | Self::CallersDeadline { .. } => Reason::DeadlineExceeded,
             Self::CodeUnusable(_) => Reason::CodeUnusable,
             Self::CodeNotFound => Reason::CodeNotFound,
             Self::CodeUnavailable(_) | Self::Draining => Reason::Unavailable,
-            Self::Overloaded | Self::ModuleShare(_) | Self::FunctionConcurrency { .. } => Reason::Overloaded,
+            Self::Overloaded
+            | Self::NoMemoryToStart { .. }
+            | Self::ModuleShare(_)
+            | Self::FunctionConcurrency { .. } => Reason::Overloaded,
             Self::BadRequest(_) => Reason::BadRequest,
             Self::Internal(_) => Reason::Internal,
         }
@@ -72,13 +81,16 @@ impl Error {
             Self::Trapped(_) => "trapped",
             Self::BadReturnValue(_) => "bad_return_value",
             Self::BadResponse(_) => "bad_response",
-            Self::MemoryLimit { .. } => "memory_limit",
+            Self::MemoryLimit { .. } | Self::MemoryOfWorker { .. } => "memory_limit",
             Self::OutputLimit { .. } => "output_limit",
             Self::StackLimit { .. } => "stack_limit",
             Self::TimeLimit { .. } | Self::CallersDeadline { .. } => "deadline_exceeded",
             Self::CodeUnusable(_) => "code_unusable",
             Self::CodeNotFound | Self::CodeUnavailable(_) => "code_unavailable",
-            Self::Overloaded | Self::ModuleShare(_) | Self::FunctionConcurrency { .. } => "overloaded",
+            Self::Overloaded
+            | Self::NoMemoryToStart { .. }
+            | Self::ModuleShare(_)
+            | Self::FunctionConcurrency { .. } => "overloaded",
             Self::Draining => "draining",
             Self::BadRequest(_) => "bad_request",
             Self::Internal(_) => "internal",
@@ -89,9 +101,10 @@ impl Error {
 impl From<Error> for mesh::Error {
     fn from(error: Error) -> Self {
         match &error {
-            Error::Overloaded | Error::ModuleShare(_) | Error::FunctionConcurrency { .. } => {
-                Self::overloaded(error.to_string(), RETRY_AFTER)
-            }
+            Error::Overloaded
+            | Error::NoMemoryToStart { .. }
+            | Error::ModuleShare(_)
+            | Error::FunctionConcurrency { .. } => Self::overloaded(error.to_string(), RETRY_AFTER),
             Error::Internal(context) => Self::internal(context),
             _ => Self::new(error.reason(), error.to_string()),
         }

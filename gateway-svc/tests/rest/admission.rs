@@ -6,7 +6,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::join_all;
-use http::Request;
+use http::{Request, Version};
 use mesh::testing::eventually;
 use mesh::{Error, Reason};
 use proto::registry::v1::ListModulesRequest;
@@ -102,7 +102,7 @@ async fn a_body_that_drips_is_cut_off_at_the_grpc_port() {
         // The prefix of a message of 32 bytes.
         let prefix = futures::stream::iter([Ok(Bytes::from_static(&[0, 0, 0, 0, 32]))]);
         let body = Body::from_stream(prefix.chain(dripping().into_data_stream()));
-        let request = Request::post(path).header("content-type", "application/grpc");
+        let request = Request::post(path).version(Version::HTTP_2).header("content-type", "application/grpc");
         let request = request.header("authorization", format!("Bearer {ANN}")).body(body).expect("a request");
         let response = edge.clone().oneshot(request).await.expect("answers");
         let status = response.headers().get("grpc-status").and_then(|code| code.to_str().ok());

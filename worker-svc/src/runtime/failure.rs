@@ -4,7 +4,7 @@ use wasmtime::{PoolConcurrencyLimitError, Trap};
 
 use super::backtrace;
 use super::host::{Guest, HostCallError};
-use super::limits::Limits;
+use super::limits::{Limits, MemoryRefusal};
 use crate::error::Error;
 
 /// Why a run ended without returning, while the functions in `frames` were running.
@@ -20,8 +20,11 @@ pub(super) fn of(
     if misuse == Some(&HostCallError::OutputLimit) {
         return Error::OutputLimit { limit: limits.output_bytes };
     }
-    if guest.meter.refused() {
-        return Error::MemoryLimit { limit: limits.memory_bytes };
+    match guest.meter.refusal() {
+        Some(MemoryRefusal::Limit) => return Error::MemoryLimit { limit: limits.memory_bytes },
+        Some(MemoryRefusal::NothingLeft { budget }) => return Error::MemoryOfWorker { budget },
+        Some(MemoryRefusal::NothingToStartWith { budget }) => return Error::NoMemoryToStart { budget },
+        None => {}
     }
     if error.is::<PoolConcurrencyLimitError>() {
         return Error::Internal(format!("the pool of instances is exhausted: {error:#}"));

@@ -19,7 +19,9 @@ pub(super) async fn call(
     let started = Instant::now();
     let instance = code.instance.instantiate_async(&mut *store).instrument(inner_span!("instantiate")).await;
     store.data_mut().instantiation = started.elapsed();
-    run(store, code, &instance?, input_len).instrument(inner_span!("run")).await
+    let instance = instance?;
+    store.data_mut().meter.begin_run();
+    run(store, code, &instance, input_len).instrument(inner_span!("run")).await
 }
 
 async fn run(

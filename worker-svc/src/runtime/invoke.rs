@@ -17,7 +17,7 @@ use super::compiler::{CompileLimits, Compiler};
 use super::engine::{self, EngineLimits};
 use super::entry::Entry;
 use super::host::{self, Console, Guest, GuestOptions, HttpClient};
-use super::limits::Limits;
+use super::limits::{Limits, MemoryBudget};
 use super::prepared::PreparedCode;
 use super::ticker::Ticker;
 use super::time_slices::{CpuUsage, SliceEnd, TimeSlices};
@@ -49,6 +49,7 @@ pub(crate) struct Runtime {
     time_slices: TimeSlices,
     http: Arc<HttpClient>,
     stack_bytes: usize,
+    budget: MemoryBudget,
     logs: Logs,
     metrics: Metrics,
 }
@@ -59,6 +60,7 @@ impl Runtime {
     pub(crate) fn new(
         config: &Config,
         egress: Egress,
+        budget: MemoryBudget,
         source: CodeSource,
         logs: Logs,
         tasks: &Tasks,
@@ -97,6 +99,7 @@ impl Runtime {
             http: Arc::new(http.context("the functions' HTTP client")?),
             stack_bytes: config.stack_bytes,
             engine,
+            budget,
             logs,
             metrics,
         })
@@ -124,7 +127,7 @@ impl Runtime {
             console: console.clone(),
             http: self.http.clone(),
             outbound,
-            memory_total: self.metrics.guest_memory.clone(),
+            budget: self.budget.clone(),
         });
         let mut store = Store::new(&self.engine, guest);
         store.limiter(|guest| &mut guest.meter);
@@ -142,7 +145,7 @@ impl Runtime {
             Ok(Err(error)) => match response::exit_code(&error) {
                 Some(0) => response::returned(&code.entry, store.data_mut(), 0),
                 // A guest that gets no more memory gives up in its own way: mostly it traps, or exits.
-                Some(code) if !store.data().meter.refused() => Ok(response::exited(code, &console)),
+                Some(code) if store.data().meter.refusal().is_none() => Ok(response::exited(code, &console)),
                 _ => {
                     let frames = backtrace::frames(&error);
                     let failure = failure::of(&error, &frames, store.data(), limits, self.stack_bytes);

@@ -1,5 +1,7 @@
 //! The limits of one invocation, and the measurement of its memory.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mesh::wasm::MAX_TABLE_ELEMENTS;
@@ -46,6 +48,48 @@ impl Limits {
     }
 }
 
+/// The memory for all guests together. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct MemoryBudget {
+    limit: u64,
+    used: Arc<AtomicU64>,
+    /// Shows what is used.
+    shown: IntGauge,
+}
+
+impl MemoryBudget {
+    /// A budget of `limit` bytes, whose use `shown` shows.
+    pub(crate) fn new(limit: u64, shown: IntGauge) -> Self {
+        Self { limit, used: Arc::default(), shown }
+    }
+
+    /// Takes `bytes`, if so many are left.
+    fn take(&self, bytes: usize) -> bool {
+        let take = |used: u64| used.checked_add(bytes as u64).filter(|used| *used <= self.limit);
+        let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
+        if taken {
+            self.shown.add(bytes as i64);
+        }
+        taken
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes as u64, Ordering::Relaxed);
+        self.shown.sub(bytes as i64);
+    }
+}
+
+/// Why a guest did not get memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MemoryRefusal {
+    /// Its own limit.
+    Limit,
+    /// Nothing is left of the memory for all guests, so that it did not begin to run.
+    NothingToStartWith { budget: u64 },
+    /// Nothing is left of the memory for all guests.
+    NothingLeft { budget: u64 },
+}
+
 /// Measures and limits a guest's memory and tables.
 #[derive(Debug)]
 pub(crate) struct MemoryMeter {
@@ -53,14 +97,16 @@ pub(crate) struct MemoryMeter {
     used: usize,
     /// What the last growth added, to be taken back if it fails.
     last_growth: usize,
-    refused: bool,
-    total: IntGauge,
+    /// Whether its code runs.
+    runs: bool,
+    refusal: Option<MemoryRefusal>,
+    budget: MemoryBudget,
 }
 
 impl MemoryMeter {
-    /// Limits the memory to `limit` bytes, and adds it to `total`.
-    pub(crate) fn new(limit: u64, total: IntGauge) -> Self {
-        Self { limit, used: 0, last_growth: 0, refused: false, total }
+    /// Limits the memory to `limit` bytes, and takes it from `budget`.
+    pub(crate) fn new(limit: u64, budget: MemoryBudget) -> Self {
+        Self { limit, used: 0, last_growth: 0, runs: false, refusal: None, budget }
     }
 
     /// The guest's memory in bytes. It is also the peak, since WebAssembly never frees memory.
@@ -68,33 +114,43 @@ impl MemoryMeter {
         self.used as u64
     }
 
-    /// Whether the guest has hit the limit.
-    pub(crate) fn refused(&self) -> bool {
-        self.refused
+    /// Its instance is complete.
+    pub(crate) fn begin_run(&mut self) {
+        self.runs = true;
     }
 
-    fn set_used(&mut self, used: usize) {
-        self.total.add(used as i64 - self.used as i64);
-        self.used = used;
+    /// Why the guest did not get the memory that it last asked for in vain.
+    pub(crate) fn refusal(&self) -> Option<MemoryRefusal> {
+        self.refusal
     }
 }
 
 impl ResourceLimiter for MemoryMeter {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        self.last_growth = 0;
         if desired as u64 > self.limit {
-            self.refused = true;
-            self.last_growth = 0;
+            self.refusal = Some(MemoryRefusal::Limit);
             return Ok(false);
         }
-        self.last_growth = desired - current;
-        self.set_used(self.used + self.last_growth);
+        let growth = desired - current;
+        if !self.budget.take(growth) {
+            let budget = self.budget.limit;
+            self.refusal = Some(match self.runs {
+                true => MemoryRefusal::NothingLeft { budget },
+                false => MemoryRefusal::NothingToStartWith { budget },
+            });
+            return Ok(false);
+        }
+        self.last_growth = growth;
+        self.used += growth;
         Ok(true)
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
         tracing::debug!(%error, "cannot grow the memory of a guest");
         let growth = std::mem::take(&mut self.last_growth);
-        self.set_used(self.used - growth);
+        self.budget.give_back(growth);
+        self.used -= growth;
         Ok(())
     }
 
@@ -105,7 +161,7 @@ impl ResourceLimiter for MemoryMeter {
 
 impl Drop for MemoryMeter {
     fn drop(&mut self) {
-        self.set_used(0);
+        self.budget.give_back(self.used);
     }
 }
 
@@ -131,19 +187,41 @@ mod tests {
         assert_eq!(asked(1, 2, 3), fewer);
     }
 
+    fn budget(limit: u64) -> MemoryBudget {
+        MemoryBudget::new(limit, IntGauge::new("total", "total").expect("well-formed"))
+    }
+
     #[test]
     fn memory_is_counted_until_the_end() {
-        let total = IntGauge::new("total", "total").expect("well-formed");
-        let mut meter = MemoryMeter::new(100, total.clone());
+        let budget = budget(1000);
+        let mut meter = MemoryMeter::new(100, budget.clone());
         assert!(meter.memory_growing(0, 60, None).expect("no error"));
-        assert!(!meter.refused());
+        assert_eq!(meter.refusal(), None);
         assert!(!meter.memory_growing(60, 120, None).expect("no error"));
-        assert!(meter.refused());
-        assert_eq!(total.get(), 60);
+        assert_eq!(meter.refusal(), Some(MemoryRefusal::Limit));
+        assert_eq!(budget.shown.get(), 60);
         assert!(meter.memory_growing(60, 90, None).expect("no error"));
         meter.memory_grow_failed(wasmtime::format_err!("no memory")).expect("no error");
-        assert_eq!((total.get(), meter.used()), (60, 60));
+        assert_eq!((budget.shown.get(), meter.used()), (60, 60));
         drop(meter);
-        assert_eq!(total.get(), 0);
+        assert_eq!((budget.shown.get(), budget.used.load(Ordering::Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn all_guests_share_a_budget() {
+        let budget = budget(100);
+        let [mut first, mut second] = [(); 2].map(|()| MemoryMeter::new(100, budget.clone()));
+        assert!(first.memory_growing(0, 60, None).expect("no error"));
+        assert!(!second.memory_growing(0, 60, None).expect("no error"));
+        assert_eq!(second.refusal(), Some(MemoryRefusal::NothingToStartWith { budget: 100 }));
+        assert!(second.memory_growing(0, 40, None).expect("no error"));
+        second.begin_run();
+        assert!(!second.memory_growing(40, 41, None).expect("no error"));
+        assert_eq!(second.refusal(), Some(MemoryRefusal::NothingLeft { budget: 100 }));
+        // What wasmtime refuses after that was not taken.
+        second.memory_grow_failed(wasmtime::format_err!("no memory")).expect("no error");
+        assert_eq!(second.used(), 40);
+        drop(first);
+        assert!(second.memory_growing(40, 100, None).expect("no error"));
     }
 }

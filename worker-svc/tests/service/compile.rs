@@ -196,6 +196,7 @@ async fn a_compiler_ends_with_its_worker() {
     registry.put_function("bomb", bomb(CPU_BOMB));
     let settings = [
         "server.listen=127.0.0.1:0".to_owned(),
+        "server.insecure=true".to_owned(),
         "server.admin_listen=off".to_owned(),
         format!("registry={}", registry.endpoint()),
         format!("schedulers=[\"{}\"]", nowhere()),

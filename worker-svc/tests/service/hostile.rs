@@ -11,7 +11,7 @@ use proto::worker::v1::ExecuteRequest;
 use proto::worker::v1::execution_client::ExecutionClient;
 use tokio::task::JoinSet;
 
-use crate::support::guests::{echo, funless, funless_with, hog, respond, spin};
+use crate::support::guests::{echo, funless, funless_with, hog, hold, respond, spin};
 use crate::support::{Worker, assert_failed, outcome, result, with_limits};
 
 /// Hostile functions, each with the reason and the message of its error.
@@ -148,6 +148,32 @@ async fn a_busy_module_leaves_places_for_others() {
     assert_eq!(outcome(client.execute(other).await), result("1"));
     spinners.shutdown().await;
     eventually("all have stopped", || async { worker.running() == 0.0 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_functions_together_get_no_more_than_the_memory_of_the_worker() {
+    const TOTAL: u64 = 10 << 20;
+    let worker = Worker::start_with(|config| config.total_memory_bytes = Some(TOTAL)).await;
+    let holding = worker.request(&hold(48), "");
+    let memory = async || worker.metric("funless_worker_guest_memory_bytes", None);
+    let mut holders = JoinSet::new();
+    // Each has 50 pages: 3.1 MiB.
+    for count in 1..=3 {
+        let (mut client, holding) = (worker.client(), holding.clone());
+        holders.spawn(async move { client.execute(holding).await });
+        eventually("it has its memory", || async { memory().await >= f64::from(count * 50 * 65_536) }).await;
+    }
+    let refused = worker.execute(holding).await.expect_err("there is not enough left");
+    assert_eq!(refused.reason, Reason::GuestMemoryLimit);
+    assert!(refused.message.contains("than is left of the 10485760 bytes for all functions"), "{refused}");
+    assert_eq!(worker.run(&echo(), "1").await, result("1"), "what needs less runs");
+    let large = worker
+        .request(&echo().replace(r#"(memory (export "memory") 2)"#, r#"(memory (export "memory") 40)"#), "");
+    let refused = worker.execute(large).await.expect_err("there is not enough to start with");
+    assert!(refused.reason == Reason::Overloaded && refused.not_started(), "{refused}");
+    assert!(memory().await <= TOTAL as f64);
+    holders.shutdown().await;
+    eventually("all memory is free", || async { memory().await == 0.0 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

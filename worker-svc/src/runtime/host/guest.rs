@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mesh::egress::Outbound;
-use prometheus::IntGauge;
 use wasmtime::Memory;
 use wasmtime_wasi::p1::WasiP1Ctx;
 
@@ -13,7 +12,7 @@ use super::console::Console;
 use super::http::{GuestHttp, HttpClient};
 use super::io::FunctionIo;
 use super::wasi::{self, Output};
-use crate::runtime::limits::{Limits, MemoryMeter};
+use crate::runtime::limits::{Limits, MemoryBudget, MemoryMeter};
 
 /// Everything that the host keeps for one running guest.
 pub(crate) struct Guest {
@@ -42,13 +41,13 @@ pub(crate) struct GuestOptions {
     pub(crate) http: Arc<HttpClient>,
     /// On whose behalf it sends HTTP requests.
     pub(crate) outbound: Outbound,
-    /// The linear memory of all guests, in bytes.
-    pub(crate) memory_total: IntGauge,
+    /// The linear memory of all guests.
+    pub(crate) budget: MemoryBudget,
 }
 
 impl Guest {
     pub(crate) fn new(options: GuestOptions) -> Self {
-        let GuestOptions { command, wasi, args, limits, console, http, outbound, memory_total } = options;
+        let GuestOptions { command, wasi, args, limits, console, http, outbound, budget } = options;
         let output = command.then(|| Output::new(limits.output_bytes));
         let wasi = wasi.then(|| {
             Box::new(match &output {
@@ -57,7 +56,7 @@ impl Guest {
             })
         });
         Self {
-            meter: MemoryMeter::new(limits.memory_bytes, memory_total),
+            meter: MemoryMeter::new(limits.memory_bytes, budget),
             console,
             memory: None,
             instantiation: Duration::ZERO,

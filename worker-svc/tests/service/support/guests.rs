@@ -60,6 +60,12 @@ pub fn hog() -> String {
     )
 }
 
+/// Grows its memory by `pages` and never returns; traps if it gets no memory.
+pub fn hold(pages: u32) -> String {
+    let grow = format!("(if (i32.eq (memory.grow (i32.const {pages})) (i32.const -1)) (then unreachable))");
+    funless("", &format!("{grow} (loop $again (br $again)) (i32.const 0)"))
+}
+
 /// A WASI command with two pages of memory that starts with `data` at address 0.
 pub fn command(data: &str, body: &str) -> String {
     let data: String = data.bytes().map(|byte| format!("\\{byte:02x}")).collect();
