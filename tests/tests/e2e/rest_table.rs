@@ -222,8 +222,8 @@ pub async fn updates_and_invocations(mesh: &Mesh) {
 
 pub async fn scripts(mesh: &Mesh) {
     let script = "- default:\n    - workers: \"*\"\n";
-    let file =
-        |name: &str, script: &str| Form(Upload::default().text("name", name).file("file", script.as_bytes()));
+    let form = |name: &str| Upload::default().text("name", name);
+    let file = |name: &str, script: &str| Form(form(name).file("file", script.as_bytes()));
     let named = |name: &str| file(name, script);
     let read = || {
         let block = json!({
@@ -234,9 +234,10 @@ pub async fn scripts(mesh: &Mesh) {
         });
         json!({ "content": script, "tags": { "default": { "blocks": [block], "followup": "fail" } } })
     };
-    let shown = || json!({ "name": "rows_s", "owner": "guest", "content": script, "script": read() });
+    let owner = "guest";
+    let shown = || json!({ "name": "rows_s", "owner": owner, "content": script, "script": read() });
     let created =
-        || json!({ "name": "rows_s", "owner": "guest", "content": script, "script": read(), "warnings": [] });
+        || json!({ "name": "rows_s", "owner": owner, "content": script, "script": read(), "warnings": [] });
     let lint = |content: &str| Json(json!({ "content": content }));
     let rows = vec![
         row("POST /v1/scripts/app", named("rows_s"), 201, data(created())),
@@ -244,7 +245,7 @@ pub async fn scripts(mesh: &Mesh) {
         row("POST /v1/scripts/app", named("a/b"), 422, refused("name", SLASHES)),
         row("POST /v1/scripts/app", file("rows_t", ""), 422, refused("file", "can't be blank")),
         row("POST /v1/scripts/app", file("rows_t", "- default:"), 422, Has(json!({ "errors": {} }))),
-        row("POST /v1/scripts/app", Form(Upload::default().text("name", "x")), 400, detail("Bad Request")),
+        row("POST /v1/scripts/app", Form(form("x")), 400, detail("Bad Request")),
         row("GET /v1/scripts/app/rows_s", NoBody, 200, data(shown())),
         row("GET /v1/scripts/app/rows_none", NoBody, 404, Has(json!({ "errors": {} }))),
         row("POST /v1/app/lint", lint(script), 200, data(json!({ "errors": [], "warnings": [] }))),
