@@ -220,24 +220,25 @@ pub async fn updates_and_invocations(mesh: &Mesh) {
     check(&user, rows).await;
 }
 
+/// How a script with one block for all workers is shown.
+fn parsed(content: &str) -> Value {
+    let block = json!({
+        "workers": "*",
+        "strategy": "best-first",
+        "invalidate": { "capacity_used": "infinity", "max_concurrent_invocations": "infinity" },
+        "affinity": { "affinity": [], "antiaffinity": [] },
+    });
+    json!({ "content": content, "tags": { "default": { "blocks": [block], "followup": "fail" } } })
+}
+
 pub async fn scripts(mesh: &Mesh) {
     let script = "- default:\n    - workers: \"*\"\n";
     let form = |name: &str| Upload::default().text("name", name);
     let file = |name: &str, script: &str| Form(form(name).file("file", script.as_bytes()));
     let named = |name: &str| file(name, script);
-    let read = || {
-        let block = json!({
-            "workers": "*",
-            "strategy": "best-first",
-            "invalidate": { "capacity_used": "infinity", "max_concurrent_invocations": "infinity" },
-            "affinity": { "affinity": [], "antiaffinity": [] },
-        });
-        json!({ "content": script, "tags": { "default": { "blocks": [block], "followup": "fail" } } })
-    };
     let owner = "guest";
-    let shown = || json!({ "name": "rows_s", "owner": owner, "content": script, "script": read() });
-    let created =
-        || json!({ "name": "rows_s", "owner": owner, "content": script, "script": read(), "warnings": [] });
+    let shown = || json!({ "name": "rows_s", "owner": owner, "content": script, "script": parsed(script) });
+    let created = || json!({ "name": "rows_s", "owner": owner, "content": script, "script": parsed(script), "warnings": [] });
     let lint = |content: &str| Json(json!({ "content": content }));
     let rows = vec![
         row("POST /v1/scripts/app", named("rows_s"), 201, data(created())),
