@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use prometheus::Registry;
 use tokio::sync::watch;
 
 use crate::contact::RegistryContact;
+use crate::metrics::read_gauge;
 
 /// The conditions under which a service is ready. It is not ready at first, and ready while every condition
 /// holds and it does not drain.
@@ -48,6 +50,14 @@ impl Readiness {
         let condition = self.condition(NOT_DRAINING);
         condition.set(true);
         condition
+    }
+
+    /// Registers a gauge that shows whether the service is ready.
+    pub fn show(&self, registry: &Registry) {
+        let ready = self.watch();
+        read_gauge(registry, "funless_ready", "1 while the service is ready.", &[], move || {
+            f64::from(u8::from(*ready.borrow()))
+        });
     }
 
     /// Watches whether the service is ready.
@@ -125,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_kept_condition_outlasts_an_outage() {
-        let (readiness, contact) = (Readiness::default(), RegistryContact::new(&prometheus::Registry::new()));
+        let (readiness, contact) = (Readiness::default(), RegistryContact::new(&Registry::new()));
         let registry = readiness.condition("registry").kept(contact.clone());
         let _serving = readiness.serving();
         registry.set(false);

@@ -125,7 +125,7 @@ where
     telemetry.register(&host.metrics);
     metrics::show_process(&host.metrics);
     let service = start(config, host.clone()).await?;
-    metrics::show_readiness(&host.metrics, &service.readiness);
+    service.readiness.show(&host.metrics);
     tracing::info!(address = %host.address, "{} serves", service.name);
     let mut sockets = vec![(listener.with_limit(limit.clone()), service.router)];
     for (name, router) in service.more {

@@ -13,7 +13,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
-use http::{HeaderMap, StatusCode, Version};
+use http::HeaderMap;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, BodyStream, StreamBody};
 use opentelemetry::trace::TraceContextExt as _;
@@ -32,6 +32,7 @@ use crate::config::ServerConfig;
 use crate::deadline::{Deadline, GRPC_TIMEOUT, parse_grpc_timeout};
 use crate::error::{self, Error, Reason};
 use crate::health::Readiness;
+use crate::http2::require_http2;
 use crate::metrics::{RpcMetrics, show_permits};
 use crate::reflection;
 use crate::shutdown::Tasks;
@@ -180,16 +181,6 @@ async fn report_health(
             return;
         }
     }
-}
-
-/// Refuses HTTP/1, of which gRPC makes no use: an HTTP client that somebody else directs, such as a function's, must not
-/// be able to make calls.
-async fn require_http2(request: Request, next: Next) -> Response {
-    if request.version() < Version::HTTP_2 {
-        let message = "this port is for gRPC, over HTTP/2 only\n";
-        return (StatusCode::HTTP_VERSION_NOT_SUPPORTED, message).into_response();
-    }
-    next.run(request).await
 }
 
 /// Counts the call and measures its duration up to the last byte of the response.

@@ -90,6 +90,9 @@ fn errors_about_taken_ports_name_the_service_and_key() {
         [("registry", "server.listen"), ("scheduler", "server.admin_listen"), ("gateway", "grpc_listen")]
     {
         let mut command = program(service);
+        if service != "gateway" {
+            command.args(["--set", "server.insecure=true"]);
+        }
         if key != "server.listen" {
             command.args(["--set", "server.listen=127.0.0.1:0"]);
         }

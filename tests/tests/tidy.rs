@@ -136,12 +136,13 @@ fn only_the_stores_use_sql() {
 
 #[test]
 fn only_the_rest_gateway_uses_http_statuses() {
-    // The gateway's metrics count statuses, the admin endpoints are for load balancers, and the others are
-    // HTTP clients.
+    // The gateway's metrics count statuses, the admin endpoints are for load balancers, gRPC ports refuse HTTP/1 in its
+    // own words, and the others are HTTP clients.
     let allowed = [
         "gateway-svc/src/rest",
         "gateway-svc/src/metrics.rs",
         "mesh/src/admin.rs",
+        "mesh/src/http2.rs",
         "sink-svc/src/kinds",
         "cli/",
         "bench/",

@@ -24,7 +24,7 @@ pub use self::capped::{Capped, OTHER};
 pub use self::durations::Durations;
 pub use self::ledgers::{LedgerMetrics, LedgerTotals};
 pub(crate) use self::page::page;
-pub use self::readings::{read_gauge, read_gauges, show_permits, show_process, show_readiness, show_usage};
+pub use self::readings::{read_gauge, read_gauges, show_permits, show_process, show_usage};
 pub use self::rpc::RpcMetrics;
 
 use crate::error::Reason;

@@ -11,7 +11,6 @@ use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use tokio::sync::Semaphore;
 
 use super::register;
-use crate::health::Readiness;
 
 /// Series: the values of the labels, and the value.
 type Series = Vec<(Vec<String>, f64)>;
@@ -119,14 +118,6 @@ pub fn show_usage(
     read_gauge(registry, "funless_permits_in_use", "Permits in use.", &labels, move || in_use() as f64);
     let help = "The maximum number of permits in use; further requests are refused as OVERLOADED.";
     read_gauge(registry, "funless_permits_limit", help, &labels, move || limit as f64);
-}
-
-/// Registers a gauge that shows whether a service is ready.
-pub fn show_readiness(registry: &Registry, readiness: &Readiness) {
-    let ready = readiness.watch();
-    read_gauge(registry, "funless_ready", "1 while the service is ready.", &[], move || {
-        f64::from(u8::from(*ready.borrow()))
-    });
 }
 
 /// Registers the metrics of this process and its version.
