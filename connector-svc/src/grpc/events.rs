@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use mesh::bindings::{Lookup, Question, forward};
+use mesh::paging::page;
 use mesh::{Caller, Channel};
 use proto::binding::v1::BindingStatus;
 use proto::connector::v1::events_client::EventsClient;
@@ -95,6 +96,9 @@ impl Events for EventsHandler {
         request: Request<ListEventLedgersRequest>,
     ) -> Result<Response<ListEventLedgersResponse>, Status> {
         let ledgers = self.journal.ledgers(&Caller::of(&request)).await.map_err(journal_error)?;
-        Ok(Response::new(ListEventLedgersResponse { ledgers }))
+        let ListEventLedgersRequest { page_size, page_token } = request.into_inner();
+        let (ledgers, next_page_token) =
+            page(ledgers, page_size, &page_token, |ledger| &ledger.binding_id, str::cmp);
+        Ok(Response::new(ListEventLedgersResponse { ledgers, next_page_token }))
     }
 }

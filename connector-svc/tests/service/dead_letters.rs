@@ -71,8 +71,10 @@ async fn letters_are_listed_in_pages_to_whom_they_concern() {
     }
 
     let ledgers = async |subject: &str| {
-        let listed =
-            connector.events().list_event_ledgers(as_subject(subject, ListEventLedgersRequest {})).await;
+        let listed = connector
+            .events()
+            .list_event_ledgers(as_subject(subject, ListEventLedgersRequest::default()))
+            .await;
         listed.expect("listed").into_inner().ledgers.len()
     };
     assert_eq!((ledgers("ann").await, ledgers("bob").await), (2, 1));

@@ -157,7 +157,8 @@ impl Connector {
     }
 
     pub async fn counts(&self, id: &str) -> EventCounts {
-        let ledgers = self.events().list_event_ledgers(ListEventLedgersRequest {}).await.expect("told");
+        let ledgers =
+            self.events().list_event_ledgers(ListEventLedgersRequest::default()).await.expect("told");
         let mut ledgers = ledgers.into_inner().ledgers.into_iter();
         ledgers.find(|ledger| ledger.binding_id == id).and_then(|ledger| ledger.counts).unwrap_or_default()
     }

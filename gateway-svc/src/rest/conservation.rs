@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use mesh::Caller;
+use mesh::{Caller, paging};
 use proto::connector::v1::{EventLedger, ListEventLedgersRequest};
 use proto::sink::v1::{ListSinkLedgersRequest, SinkLedger};
 use serde::Serialize;
@@ -77,16 +77,24 @@ pub(super) async fn get_conservation(
 }
 
 async fn event_ledgers(rest: &Rest, caller: &Caller) -> Result<Vec<Ledger<EventBalance>>, ApiError> {
-    let request = rest.request(caller, ListEventLedgersRequest {});
-    let reply = rest.channels.events().list_event_ledgers(request).await;
-    let ledgers = reply.map_err(|status| Role::Event.failed(status))?.into_inner().ledgers;
+    let ledgers = paging::all(async |page_token| {
+        let request = ListEventLedgersRequest { page_token, ..ListEventLedgersRequest::default() };
+        let reply =
+            rest.channels.events().list_event_ledgers(rest.request(caller, request)).await?.into_inner();
+        Ok((reply.ledgers, reply.next_page_token))
+    });
+    let ledgers = ledgers.await.map_err(|status| Role::Event.failed(status))?;
     Ok(ledgers.into_iter().map(Ledger::from).collect())
 }
 
 async fn sink_ledgers(rest: &Rest, caller: &Caller) -> Result<Vec<Ledger<SinkBalance>>, ApiError> {
-    let request = rest.request(caller, ListSinkLedgersRequest {});
-    let reply = rest.channels.sinks().list_sink_ledgers(request).await;
-    let ledgers = reply.map_err(|status| Role::Sink.failed(status))?.into_inner().ledgers;
+    let ledgers = paging::all(async |page_token| {
+        let request = ListSinkLedgersRequest { page_token, ..ListSinkLedgersRequest::default() };
+        let reply =
+            rest.channels.sinks().list_sink_ledgers(rest.request(caller, request)).await?.into_inner();
+        Ok((reply.ledgers, reply.next_page_token))
+    });
+    let ledgers = ledgers.await.map_err(|status| Role::Sink.failed(status))?;
     Ok(ledgers.into_iter().map(Ledger::from).collect())
 }
 

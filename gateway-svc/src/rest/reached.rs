@@ -1,7 +1,7 @@
 //! The functions that a caller has access to.
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use mesh::{Caller, Error, Reason};
+use mesh::{Caller, Error, Reason, paging};
 use proto::registry::v1::{Function, GetFunctionRequest, ListFunctionsRequest, ListModulesRequest};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -77,6 +77,11 @@ async fn all_functions(rest: &Rest, caller: &Caller) -> Result<Vec<Function>, Ap
 }
 
 async fn functions_of_module(rest: &Rest, caller: &Caller, module: String) -> Result<Vec<Function>, Error> {
-    let request = rest.request(caller, ListFunctionsRequest { module });
-    Ok(rest.channels.functions().list_functions(request).await?.into_inner().functions)
+    paging::all(async |page_token| {
+        let request = ListFunctionsRequest { module: module.clone(), page_token, page_size: 0 };
+        let reply =
+            rest.channels.functions().list_functions(rest.request(caller, request)).await?.into_inner();
+        Ok((reply.functions, reply.next_page_token))
+    })
+    .await
 }

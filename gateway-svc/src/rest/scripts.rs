@@ -6,8 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use futures::{StreamExt as _, stream};
 use http::StatusCode;
-use mesh::Caller;
 use mesh::deadline::Deadline;
+use mesh::{Caller, paging};
 use proto::registry::v1::{DeleteScriptRequest, GetScriptRequest, ListScriptsRequest, Script};
 use proto::scheduler::v1::AppScript;
 
@@ -41,8 +41,12 @@ pub(super) async fn list_scripts(
     State(rest): State<Rest>,
     User(caller): User,
 ) -> Result<Json<Data<Vec<ScriptView>>>, ApiError> {
-    let request = rest.request(&caller, ListScriptsRequest {});
-    let scripts = rest.channels.scripts().list_scripts(request).await?.into_inner().scripts;
+    let scripts = paging::all(async |page_token| {
+        let request = ListScriptsRequest { page_token, ..ListScriptsRequest::default() };
+        let reply = rest.channels.scripts().list_scripts(rest.request(&caller, request)).await?.into_inner();
+        Ok::<_, ApiError>((reply.scripts, reply.next_page_token))
+    })
+    .await?;
     let deadline = Deadline::after(rest.status_timeout);
     let shown = stream::iter(scripts).map(|script| show(&rest, &caller, deadline, script));
     Ok(Json(Data { data: shown.buffered(AT_ONCE).collect().await }))

@@ -292,7 +292,7 @@ async fn dead_letters_and_ledgers_are_limited_to_the_callers() {
         assert_eq!(listed.letters.len(), of_events);
         let listed = sinks.list_dead_letters(with_token(token, list())).await.expect("listed").into_inner();
         assert_eq!(listed.letters.len(), of_sinks);
-        let request = with_token(token, ListEventLedgersRequest {});
+        let request = with_token(token, ListEventLedgersRequest::default());
         let listed = EventsClient::new(channel()).list_event_ledgers(request).await.expect("listed");
         assert_eq!(listed.into_inner().ledgers.len(), ledgers);
     }

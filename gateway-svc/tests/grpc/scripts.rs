@@ -40,7 +40,8 @@ async fn a_script_is_created_shown_and_deleted() {
 
         let request = with_token(ROOT, GetScriptRequest { name: "s".into() });
         assert_eq!(scripts.get_script(request).await.expect("shown").into_inner().script, script);
-        let listed = scripts.list_scripts(with_token(ANN, ListScriptsRequest {})).await.expect("listed");
+        let listed =
+            scripts.list_scripts(with_token(ANN, ListScriptsRequest::default())).await.expect("listed");
         assert_eq!(listed.into_inner().scripts, Vec::from_iter(script));
         let request = with_token(ANN, DeleteScriptRequest { name: "s".into(), force: false });
         assert_eq!(scripts.delete_script(request).await.expect("deleted").into_inner().revision, 2);

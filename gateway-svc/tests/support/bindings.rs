@@ -160,7 +160,8 @@ impl Events for FakeConnector {
             function,
             counts: Some(counts),
         };
-        Ok(Response::new(ListEventLedgersResponse { ledgers: ledgers.into_iter().map(ledger).collect() }))
+        let ledgers = ledgers.into_iter().map(ledger).collect();
+        Ok(Response::new(ListEventLedgersResponse { ledgers, ..ListEventLedgersResponse::default() }))
     }
 }
 
@@ -194,6 +195,7 @@ impl Sinks for FakeSink {
             function,
             counts: Some(counts),
         };
-        Ok(Response::new(ListSinkLedgersResponse { ledgers: ledgers.into_iter().map(ledger).collect() }))
+        let ledgers = ledgers.into_iter().map(ledger).collect();
+        Ok(Response::new(ListSinkLedgersResponse { ledgers, ..ListSinkLedgersResponse::default() }))
     }
 }

@@ -273,7 +273,10 @@ impl Functions for FakeRegistry {
         let module = request.into_inner().module;
         let state = self.state.lock();
         let functions = state.modules.get(&module).ok_or_else(|| no(Reason::ModuleNotFound, &module))?;
-        Ok(Response::new(ListFunctionsResponse { functions: functions.values().cloned().collect() }))
+        Ok(Response::new(ListFunctionsResponse {
+            functions: functions.values().cloned().collect(),
+            ..ListFunctionsResponse::default()
+        }))
     }
 
     async fn update_function(
@@ -362,7 +365,7 @@ impl Scripts for FakeRegistry {
             .into_iter()
             .map(|(name, content)| Script { name, content, ..Script::default() })
             .collect();
-        Ok(Response::new(ListScriptsResponse { scripts }))
+        Ok(Response::new(ListScriptsResponse { scripts, ..ListScriptsResponse::default() }))
     }
 
     async fn delete_script(&self, request: Request<DeleteScriptRequest>) -> Reply<DeleteScriptResponse> {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt as _};
+use mesh::paging::page;
 use mesh::{Caller, Error};
 use proto::registry::v1::functions_server::Functions;
 use proto::registry::v1::{
@@ -13,6 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Handler, written};
 use crate::error::RegistryError;
+use crate::names;
 
 #[tonic::async_trait]
 impl Functions for Handler {
@@ -46,9 +48,11 @@ impl Functions for Handler {
         request: Request<ListFunctionsRequest>,
     ) -> Result<Response<ListFunctionsResponse>, Status> {
         let caller = Caller::of(&request);
-        let ListFunctionsRequest { module } = request.into_inner();
+        let ListFunctionsRequest { module, page_size, page_token } = request.into_inner();
         let functions = self.registry.list_functions(&caller, &module).await?;
-        Ok(Response::new(ListFunctionsResponse { functions }))
+        let (functions, next_page_token) =
+            page(functions, page_size, &page_token, |function| &function.name, names::order);
+        Ok(Response::new(ListFunctionsResponse { functions, next_page_token }))
     }
 
     async fn update_function(

@@ -1,6 +1,7 @@
 //! `funless.registry.v1.Scripts`. All callers may read them.
 
 use mesh::Caller;
+use mesh::paging::page;
 use proto::registry::v1::scripts_server::Scripts;
 use proto::registry::v1::{
     CreateScriptRequest, CreateScriptResponse, DeleteScriptRequest, DeleteScriptResponse, GetScriptRequest,
@@ -9,6 +10,7 @@ use proto::registry::v1::{
 use tonic::{Request, Response, Status};
 
 use super::{Handler, written};
+use crate::names;
 
 #[tonic::async_trait]
 impl Scripts for Handler {
@@ -32,10 +34,13 @@ impl Scripts for Handler {
 
     async fn list_scripts(
         &self,
-        _: Request<ListScriptsRequest>,
+        request: Request<ListScriptsRequest>,
     ) -> Result<Response<ListScriptsResponse>, Status> {
+        let ListScriptsRequest { page_size, page_token } = request.into_inner();
         let scripts = self.registry.list_scripts().await?;
-        Ok(Response::new(ListScriptsResponse { scripts }))
+        let (scripts, next_page_token) =
+            page(scripts, page_size, &page_token, |script| &script.name, names::order);
+        Ok(Response::new(ListScriptsResponse { scripts, next_page_token }))
     }
 
     async fn delete_script(

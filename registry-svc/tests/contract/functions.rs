@@ -60,10 +60,17 @@ async fn functions_are_created_read_and_deleted(database: Database) {
     assert_eq!(get(&registry, "_", "full").await.expect("the function exists"), function);
 
     registry.create(spec("_", "another"), &wasm("2")).await.expect("created");
-    let list = ListFunctionsRequest { module: "_".into() };
+    let list = ListFunctionsRequest { module: "_".into(), ..ListFunctionsRequest::default() };
     let listed = registry.functions().list_functions(list).await.expect("a list").into_inner().functions;
     assert_eq!(listed.iter().map(|function| &*function.name).collect::<Vec<_>>(), ["another", "full"]);
     assert_eq!(listed[1], function);
+    let pages = mesh::paging::all(async |page_token| {
+        let list = ListFunctionsRequest { module: "_".into(), page_size: 1, page_token };
+        let page = registry.functions().list_functions(list).await?.into_inner();
+        assert_eq!(page.functions.len(), 1);
+        Ok::<_, tonic::Status>((page.functions, page.next_page_token))
+    });
+    assert_eq!(pages.await.expect("pages"), listed);
     let module = registry.modules().get_module(GetModuleRequest { name: "_".into() }).await;
     assert_eq!(module.expect("a module").into_inner().functions, ["another", "full"]);
 

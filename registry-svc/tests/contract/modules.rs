@@ -91,7 +91,7 @@ async fn missing_modules_are_not_found(database: Database) {
         assert_eq!(reason(modules.get_module(get(name)).await), Reason::ModuleNotFound, "{name:?}");
         assert_eq!(reason(modules.rename_module(rename(name, "x")).await), Reason::ModuleNotFound);
         assert_eq!(reason(modules.delete_module(delete(name)).await), Reason::ModuleNotFound);
-        let functions = ListFunctionsRequest { module: name.into() };
+        let functions = ListFunctionsRequest { module: name.into(), ..ListFunctionsRequest::default() };
         assert_eq!(reason(registry.functions().list_functions(functions).await), Reason::ModuleNotFound);
     }
     let error = failure(modules.get_module(get("nothing")).await);

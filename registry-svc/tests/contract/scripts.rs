@@ -43,7 +43,7 @@ async fn scripts_are_created_read_and_deleted(database: Database) {
 
     let got = scripts.get_script(get("b")).await.expect("the script exists").into_inner();
     assert_eq!(got.script, Some(script("b", content)), "unchanged");
-    let listed = scripts.list_scripts(ListScriptsRequest {}).await.expect("a list").into_inner();
+    let listed = scripts.list_scripts(ListScriptsRequest::default()).await.expect("a list").into_inner();
     assert_eq!(listed.scripts, [script("a", content), script("b", content)]);
 
     let delete = DeleteScriptRequest { name: "b".into(), force: false };
@@ -144,7 +144,7 @@ async fn a_name_that_functions_use_is_kept_for_the_owner_of_the_deleted_script(d
 
     assert_eq!(reason(scripts.get_script(get("s")).await), Reason::ScriptNotFound);
     assert_eq!(reason(scripts.delete_script(as_admin(delete("s"))).await), Reason::ScriptNotFound);
-    let listed = scripts.list_scripts(ListScriptsRequest {}).await.expect("a list").into_inner();
+    let listed = scripts.list_scripts(ListScriptsRequest::default()).await.expect("a list").into_inner();
     assert!(listed.scripts.is_empty(), "{listed:?}");
     let update = UpdateFunctionSpec { module: "_".into(), name: "f".into(), ..UpdateFunctionSpec::default() };
     let again = registry.update(UpdateFunctionSpec { metadata, ..update.clone() }, None).await;

@@ -1,6 +1,7 @@
 //! `funless.sink.v1.Sinks`.
 
 use mesh::bindings::{Question, forward};
+use mesh::paging::page;
 use mesh::{Caller, Channel};
 use proto::binding::v1::BindingStatus;
 use proto::sink::v1::sinks_client::SinksClient;
@@ -61,6 +62,11 @@ impl Sinks for Handler {
         let caller = Caller::of(&request);
         let ledgers = self.outbox.ledgers().await?;
         let reached = ledgers.into_iter().filter(|ledger| caller.reaches(&ledger.owner));
-        Ok(Response::new(ListSinkLedgersResponse { ledgers: reached.map(|ledger| ledger.it).collect() }))
+        let mut reached: Vec<_> = reached.map(|ledger| ledger.it).collect();
+        reached.sort_by(|a, b| a.binding_id.cmp(&b.binding_id));
+        let ListSinkLedgersRequest { page_size, page_token } = request.into_inner();
+        let (ledgers, next_page_token) =
+            page(reached, page_size, &page_token, |ledger| &ledger.binding_id, str::cmp);
+        Ok(Response::new(ListSinkLedgersResponse { ledgers, next_page_token }))
     }
 }

@@ -97,7 +97,7 @@ async fn users_access_only_dead_letters_of_their_functions(database: Database) {
         let list = as_user(user, ListDeadLettersRequest::default());
         let letters = sink.dead_letters().list_dead_letters(list).await.expect("letters").into_inner();
         assert_eq!(letters.letters.len(), usize::from(reaches), "{user}");
-        let ledgers = sink.sinks().list_sink_ledgers(as_user(user, ListSinkLedgersRequest {})).await;
+        let ledgers = sink.sinks().list_sink_ledgers(as_user(user, ListSinkLedgersRequest::default())).await;
         assert_eq!(ledgers.expect("ledgers").into_inner().ledgers.len(), usize::from(reaches), "{user}");
         let get = as_user(user, GetDeadLetterRequest { id: id.clone() });
         let got = sink.dead_letters().get_dead_letter(get).await;

@@ -141,7 +141,8 @@ impl Sink {
 
     /// What became of a sink's results.
     pub async fn counts(&self, sink: &str) -> SinkCounts {
-        let ledgers = self.sinks().list_sink_ledgers(ListSinkLedgersRequest {}).await.expect("ledgers");
+        let ledgers =
+            self.sinks().list_sink_ledgers(ListSinkLedgersRequest::default()).await.expect("ledgers");
         let mut ledgers = ledgers.into_inner().ledgers.into_iter();
         ledgers.find(|ledger| ledger.binding_id == sink).and_then(|ledger| ledger.counts).unwrap_or_default()
     }

@@ -104,10 +104,10 @@ pub async fn call(connection: &Connection, row: &Row, scene: &Scene) -> Outcome 
             text(ClusterClient::new(connection).list_workers(ListWorkersRequest {}).await)
         }
         "connector.v1.Events" => {
-            text(EventsClient::new(connection).list_event_ledgers(ListEventLedgersRequest {}).await)
+            text(EventsClient::new(connection).list_event_ledgers(ListEventLedgersRequest::default()).await)
         }
         "sink.v1.Sinks" => {
-            text(SinksClient::new(connection).list_sink_ledgers(ListSinkLedgersRequest {}).await)
+            text(SinksClient::new(connection).list_sink_ledgers(ListSinkLedgersRequest::default()).await)
         }
         "connector.v1.DeadLetters" => event_letters(EventLetters::new(connection), name, scene).await,
         "sink.v1.DeadLetters" => result_letters(ResultLetters::new(connection), name, scene).await,
@@ -156,7 +156,9 @@ async fn functions(connection: Connection, method: &str, scene: &Scene) -> tonic
                 .await
                 .map(|created| format!("{created:?}"))
         }
-        "ListFunctions" => text(client.list_functions(ListFunctionsRequest { module }).await),
+        "ListFunctions" => text(
+            client.list_functions(ListFunctionsRequest { module, ..ListFunctionsRequest::default() }).await,
+        ),
         "GetFunction" => text(client.get_function(GetFunctionRequest { module, name }).await),
         "UpdateFunction" => {
             let spec = UpdateFunctionSpec { module, name, ..UpdateFunctionSpec::default() };
@@ -179,7 +181,7 @@ async fn scripts(
             let script = Some(Script { name, content: SCRIPT.into(), ..Script::default() });
             text(client.create_script(CreateScriptRequest { script }).await)
         }
-        "ListScripts" => text(client.list_scripts(ListScriptsRequest {}).await),
+        "ListScripts" => text(client.list_scripts(ListScriptsRequest::default()).await),
         "GetScript" => text(client.get_script(GetScriptRequest { name }).await),
         "DeleteScript" => text(client.delete_script(DeleteScriptRequest { name, force: true }).await),
         other => panic!("a new method: {other}"),
