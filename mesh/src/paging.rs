@@ -33,7 +33,10 @@ pub fn page<T: Message>(
 }
 
 /// The items of all pages. `get` returns the page with a token, and the token of the next one.
-pub async fn all<T, E>(mut get: impl AsyncFnMut(String) -> Result<(Vec<T>, String), E>) -> Result<Vec<T>, E> {
+pub async fn all<T, E, F>(mut get: impl FnMut(String) -> F) -> Result<Vec<T>, E>
+where
+    F: Future<Output = Result<(Vec<T>, String), E>>,
+{
     let (mut all, mut token) = (Vec::new(), String::new());
     loop {
         let (items, next) = get(token).await?;
@@ -52,10 +55,10 @@ mod tests {
     /// The pages of these names, which are their own keys.
     async fn pages(names: &[String], size: u32) -> Vec<Vec<String>> {
         let mut pages = Vec::new();
-        let all = all(async |token| {
+        let all = all(|token| {
             let (items, next) = page(names.to_vec(), size, &token, String::as_str, str::cmp);
             pages.push(items.clone());
-            Ok::<_, ()>((items, next))
+            std::future::ready(Ok::<_, ()>((items, next)))
         });
         assert_eq!(all.await.as_deref(), Ok(names), "nothing is missing and nothing comes twice");
         pages

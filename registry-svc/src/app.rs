@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mesh::database::{self, Maintain};
+use mesh::database::{self, DatabaseUrl, Maintain};
 use mesh::health::Readiness;
 use mesh::server::{Grpc, Service};
 use mesh::shutdown::Tasks;
@@ -22,6 +22,7 @@ use proto::registry::v1::watch_server::WatchServer;
 use crate::code::Uploads;
 use crate::config::Config;
 use crate::grpc::Handler;
+use crate::leases::Renewals;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::store::{Result, Store};
@@ -49,12 +50,19 @@ impl App {
         store.show(&host.metrics);
         let uploads = Uploads::new(config.max_code_bytes, config.upload_memory_bytes, metrics.uploads);
         let token_ttl_ms = i64::try_from(config.token_ttl_s.saturating_mul(1000)).unwrap_or(i64::MAX);
+        let renewals = match url {
+            DatabaseUrl::Postgres(_) => None,
+            DatabaseUrl::SqliteFile(_) | DatabaseUrl::SqliteMemory => {
+                Some(Renewals::new(config.binding_lease_ms))
+            }
+        };
         let registry = Arc::new(Registry {
             store,
             uploads,
             max_memory_bytes: config.max_memory_bytes,
             token_ttl_ms,
             max_params_bytes_per_subject: config.max_params_bytes_per_subject.into(),
+            renewals,
             binding_lease_ms: config.binding_lease_ms,
             unreadable_logged: Mutex::default(),
         });

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use crate::code::Uploads;
 use crate::error::{RegistryError, Result};
+use crate::leases::Renewals;
 use crate::store::Store;
 
 /// The registry without the network layer.
@@ -19,6 +20,8 @@ pub(crate) struct Registry {
     pub(crate) token_ttl_ms: i64,
     /// The most bytes of stored parameters of one subject's functions.
     pub(crate) max_params_bytes_per_subject: u64,
+    /// Renewals of leases, if the database is only for this process.
+    pub(crate) renewals: Option<Renewals>,
     /// How long leases of bindings last, in milliseconds.
     pub(crate) binding_lease_ms: u32,
     /// The ids of unreadable bindings that have been logged.

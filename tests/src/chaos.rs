@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -62,15 +63,13 @@ pub async fn run(plan: &Plan, progress: impl Fn(&str)) -> Outcome {
     let user = stage.mesh.user();
     let publisher = Publisher::new(stage.broker.port(), TOPIC);
     let start = Instant::now();
-    {
-        let publishing = publisher.publish(0..plan.messages, plan.per_second);
-        let mut publishing = std::pin::pin!(publishing);
-        let mut killing = std::pin::pin!(stage.kill_forever(plan, &progress));
-        tokio::select! {
-            () = &mut publishing => {}
-            () = &mut killing => {}
-        }
-    }
+    let published = AtomicBool::new(false);
+    let publishing = async {
+        publisher.publish(0..plan.messages, plan.per_second).await;
+        published.store(true, Ordering::Relaxed);
+    };
+    // Not cancelled: whatever was killed has to be started again.
+    tokio::join!(publishing, stage.kill_until(&published, plan, &progress));
     progress("all messages are published; no more kills");
     let ids = stage.ids(plan.messages, &progress).await;
     let took = start.elapsed();
@@ -103,13 +102,16 @@ impl Stage {
     }
 
     /// Kills each part once, in order, and then random ones.
-    async fn kill_forever(&mut self, plan: &Plan, progress: &impl Fn(&str)) {
+    async fn kill_until(&mut self, published: &AtomicBool, plan: &Plan, progress: &impl Fn(&str)) {
         let mut random = StdRng::seed_from_u64(plan.seed);
         let mut victims = vec!["connector", "scheduler", "worker", "worker-2", "sink", "registry", "store"];
         if plan.kill_broker {
             victims.push("broker");
         }
         for round in 0.. {
+            if published.load(Ordering::Relaxed) {
+                return;
+            }
             let victim = victims.get(round).copied();
             let victim = victim.unwrap_or_else(|| victims[random.random_range(0..victims.len())]);
             tokio::time::sleep(Duration::from_millis(random.random_range(PAUSE_MS))).await;

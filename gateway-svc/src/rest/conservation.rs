@@ -77,7 +77,7 @@ pub(super) async fn get_conservation(
 }
 
 async fn event_ledgers(rest: &Rest, caller: &Caller) -> Result<Vec<Ledger<EventBalance>>, ApiError> {
-    let ledgers = paging::all(async |page_token| {
+    let ledgers = paging::all(|page_token| async move {
         let request = ListEventLedgersRequest { page_token, ..ListEventLedgersRequest::default() };
         let reply =
             rest.channels.events().list_event_ledgers(rest.request(caller, request)).await?.into_inner();
@@ -88,7 +88,7 @@ async fn event_ledgers(rest: &Rest, caller: &Caller) -> Result<Vec<Ledger<EventB
 }
 
 async fn sink_ledgers(rest: &Rest, caller: &Caller) -> Result<Vec<Ledger<SinkBalance>>, ApiError> {
-    let ledgers = paging::all(async |page_token| {
+    let ledgers = paging::all(|page_token| async move {
         let request = ListSinkLedgersRequest { page_token, ..ListSinkLedgersRequest::default() };
         let reply =
             rest.channels.sinks().list_sink_ledgers(rest.request(caller, request)).await?.into_inner();

@@ -77,8 +77,9 @@ async fn all_functions(rest: &Rest, caller: &Caller) -> Result<Vec<Function>, Ap
 }
 
 async fn functions_of_module(rest: &Rest, caller: &Caller, module: String) -> Result<Vec<Function>, Error> {
-    paging::all(async |page_token| {
-        let request = ListFunctionsRequest { module: module.clone(), page_token, page_size: 0 };
+    let module = &*module;
+    paging::all(|page_token| async move {
+        let request = ListFunctionsRequest { module: module.to_owned(), page_token, page_size: 0 };
         let reply =
             rest.channels.functions().list_functions(rest.request(caller, request)).await?.into_inner();
         Ok((reply.functions, reply.next_page_token))

@@ -7,7 +7,7 @@ use axum::extract::State;
 use futures::{StreamExt as _, stream};
 use http::StatusCode;
 use mesh::deadline::Deadline;
-use mesh::{Caller, paging};
+use mesh::{Caller, Error, paging};
 use proto::registry::v1::{DeleteScriptRequest, GetScriptRequest, ListScriptsRequest, Script};
 use proto::scheduler::v1::AppScript;
 
@@ -41,15 +41,19 @@ pub(super) async fn list_scripts(
     State(rest): State<Rest>,
     User(caller): User,
 ) -> Result<Json<Data<Vec<ScriptView>>>, ApiError> {
-    let scripts = paging::all(async |page_token| {
-        let request = ListScriptsRequest { page_token, ..ListScriptsRequest::default() };
-        let reply = rest.channels.scripts().list_scripts(rest.request(&caller, request)).await?.into_inner();
-        Ok::<_, ApiError>((reply.scripts, reply.next_page_token))
-    })
-    .await?;
+    let scripts = all_scripts(&rest, &caller).await?;
     let deadline = Deadline::after(rest.status_timeout);
     let shown = stream::iter(scripts).map(|script| show(&rest, &caller, deadline, script));
     Ok(Json(Data { data: shown.buffered(AT_ONCE).collect().await }))
+}
+
+async fn all_scripts(rest: &Rest, caller: &Caller) -> Result<Vec<Script>, Error> {
+    paging::all(|page_token| async move {
+        let request = ListScriptsRequest { page_token, ..ListScriptsRequest::default() };
+        let reply = rest.channels.scripts().list_scripts(rest.request(caller, request)).await?.into_inner();
+        Ok((reply.scripts, reply.next_page_token))
+    })
+    .await
 }
 
 /// Stores a script, if the file is a valid one. It belongs to the caller.

@@ -79,7 +79,7 @@ impl Totals {
     pub(super) fn add(&mut self, types: &Types, index: u32, body: &FunctionBody<'_>) -> Result<(), Refused> {
         let place = Place::Function(index);
         let range = body.range();
-        of_function::BYTES.check(place, range.end - range.start)?;
+        of_function::BYTES.check(place, (range.end - range.start) as u64)?;
         let mut locals = u64::from(types.arity_of_function(index).params);
         for group in body.get_locals_reader()? {
             locals += u64::from(group?.0);

@@ -35,7 +35,7 @@ pub(super) enum InvalidCode {
 
 impl From<wasmparser::Error> for InvalidCode {
     fn from(error: wasmparser::Error) -> Self {
-        Self::Invalid { reason: error.message().to_owned(), offset: error.offset() }
+        Self::Invalid { reason: error.message().to_owned(), offset: error.offset() as u64 }
     }
 }
 

@@ -3,14 +3,18 @@
 //! A holder's leases expire together. The holder calls several times per lease duration, and each call renews
 //! all of its leases. Leases are not part of the registry's revisions.
 
+mod renewals;
 mod sharing;
 
 use std::collections::{HashMap, HashSet};
 
 use mesh::Caller;
 use mesh::endpoint::Endpoint;
-use proto::registry::v1::{BindingRole, FindHoldersResponse, HoldBindingsRequest, HoldBindingsResponse};
+use proto::registry::v1::{
+    BindingHolder, BindingRole, FindHoldersResponse, HoldBindingsRequest, HoldBindingsResponse,
+};
 
+pub(crate) use self::renewals::Renewals;
 use self::sharing::Holdings;
 use crate::error::{RegistryError, Result};
 use crate::names;
@@ -58,7 +62,7 @@ impl Registry {
     pub(crate) async fn release_bindings(&self, caller: &Caller, role: i32, holder: &str) -> Result<()> {
         caller.only_services()?;
         let write = self.store.lease(accept_role(role)?).await?;
-        write.delete_holder(holder).await?;
+        self.delete_holder(&write, holder).await?;
         Ok(write.commit().await?)
     }
 
@@ -66,7 +70,11 @@ impl Registry {
     pub(crate) async fn find_holders(&self, caller: &Caller, ids: &[String]) -> Result<FindHoldersResponse> {
         caller.only_services()?;
         let reader = self.store.read();
-        let holders = reader.find_holders(ids).await?;
+        let (now_ms, leased) = (reader.clock_ms().await?, reader.find_holders(ids).await?);
+        let leased = leased.into_iter().map(|(binding_id, holder)| (binding_id, self.latest(holder)));
+        let alive = leased.filter(|(_, holder)| holder.expires_at_ms > now_ms);
+        let holders =
+            alive.map(|(binding_id, holder)| BindingHolder { binding_id, address: holder.address }).collect();
         Ok(FindHoldersResponse { holders, existing: reader.existing_bindings(ids).await? })
     }
 
@@ -79,12 +87,14 @@ impl Registry {
             stopping: request.stopping,
             expires_at_ms: write.now_ms + lease_ms,
         };
-        let mut known = write.holders().await?;
+        let known = write.holders().await?;
+        let mut known: Vec<_> = known.into_iter().map(|holder| self.latest(holder)).collect();
         for other in &mut known {
             // Written while the clock was wrong. Who is alive renews it in time.
             if other.expires_at_ms > own.expires_at_ms {
+                let former = other.clone();
                 other.expires_at_ms = own.expires_at_ms;
-                write.put_holder(other).await?;
+                self.put_holder(write, other, Some(&former)).await?;
             }
         }
         let former = known.iter().find(|known| known.name == own.name);
@@ -94,20 +104,48 @@ impl Registry {
             // A new holder at the same address means that the former one has ended.
             let is_succeeded = starts && other.address == own.address;
             if is_succeeded || other.expires_at_ms + REMEMBERED_MS < write.now_ms {
-                write.delete_holder(&other.name).await?;
+                self.delete_holder(write, &other.name).await?;
             } else if other.expires_at_ms > write.now_ms {
                 alive.push(other.clone());
             } else if former
                 .is_some_and(|former| expired_in_same_outage(former, other, write.now_ms, lease_ms))
             {
                 let spared = Holder { expires_at_ms: own.expires_at_ms, ..other.clone() };
-                write.put_holder(&spared).await?;
+                self.put_holder(write, &spared, Some(other)).await?;
                 alive.push(spared);
             }
         }
-        write.put_holder(&own).await?;
+        self.put_holder(write, &own, former).await?;
         alive.push(own);
         Ok(alive)
+    }
+
+    /// The holder as it is stored, with its latest renewal.
+    fn latest(&self, stored: Holder) -> Holder {
+        match &self.renewals {
+            Some(renewals) => renewals.latest(stored),
+            None => stored,
+        }
+    }
+
+    /// Renews a holder. With renewals in memory, only a holder that differs from `former` in something else is written.
+    async fn put_holder(&self, write: &LeaseWrite, holder: &Holder, former: Option<&Holder>) -> Result<()> {
+        if let Some(renewals) = &self.renewals {
+            renewals.renew(holder);
+            let renewed =
+                former.map(|former| Holder { expires_at_ms: holder.expires_at_ms, ..former.clone() });
+            if renewed.as_ref() == Some(holder) {
+                return Ok(());
+            }
+        }
+        Ok(write.put_holder(holder).await?)
+    }
+
+    async fn delete_holder(&self, write: &LeaseWrite, name: &str) -> Result<()> {
+        if let Some(renewals) = &self.renewals {
+            renewals.remove(name);
+        }
+        Ok(write.delete_holder(name).await?)
     }
 
     /// Logs unreadable bindings, each one once, because holders call repeatedly.

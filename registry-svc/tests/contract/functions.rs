@@ -64,11 +64,14 @@ async fn functions_are_created_read_and_deleted(database: Database) {
     let listed = registry.functions().list_functions(list).await.expect("a list").into_inner().functions;
     assert_eq!(listed.iter().map(|function| &*function.name).collect::<Vec<_>>(), ["another", "full"]);
     assert_eq!(listed[1], function);
-    let pages = mesh::paging::all(async |page_token| {
+    let pages = mesh::paging::all(|page_token| {
         let list = ListFunctionsRequest { module: "_".into(), page_size: 1, page_token };
-        let page = registry.functions().list_functions(list).await?.into_inner();
-        assert_eq!(page.functions.len(), 1);
-        Ok::<_, tonic::Status>((page.functions, page.next_page_token))
+        let mut functions = registry.functions();
+        async move {
+            let page = functions.list_functions(list).await?.into_inner();
+            assert_eq!(page.functions.len(), 1);
+            Ok::<_, tonic::Status>((page.functions, page.next_page_token))
+        }
     });
     assert_eq!(pages.await.expect("pages"), listed);
     let module = registry.modules().get_module(GetModuleRequest { name: "_".into() }).await;

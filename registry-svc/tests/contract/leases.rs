@@ -18,6 +18,7 @@ use crate::support::{Database, Registry, binding, config, contract, reason, refu
 contract!(
     a_single_holder_gets_all_bindings_at_once,
     more_bindings_than_fit_into_a_message_are_held,
+    renewals_write_nothing_to_a_sqlite_file,
     two_holders_share_the_bindings,
     concurrent_holders_share_through_several_registries,
     a_dead_holder_loses_its_leases_when_they_expire,
@@ -126,6 +127,26 @@ async fn more_bindings_than_fit_into_a_message_are_held(database: Database) {
         registry.create(spec, &wasm("1")).await.expect("created");
     }
     assert_eq!(Holder::new("a").call(&registry).await, functions * PER_FUNCTION);
+}
+
+async fn renewals_write_nothing_to_a_sqlite_file(database: Database) {
+    let registry = Registry::start_as(short(&database)).await;
+    let ids = create(&registry, 3).await;
+    let mut holder = Holder::new("a");
+    for _ in 0..2 {
+        holder.call(&registry).await;
+    }
+    // The index of the write-ahead log is in shared memory, and readers change it.
+    let written =
+        || database.files().into_iter().filter(|(path, _)| !path.ends_with("-shm")).collect::<Vec<_>>();
+    let before = written();
+    for _ in 0..3 {
+        assert_eq!(holder.call(&registry).await, 3);
+    }
+    assert!(written() == before, "an idle mesh should not wear out the flash memory of a small machine");
+    assert_eq!(holder_of(&registry, &ids[0]).await.as_deref(), Some("local:a"));
+    let is_expired = async || holder_of(&registry, &ids[0]).await.is_none();
+    eventually("the leases expire nevertheless", is_expired).await;
 }
 
 async fn two_holders_share_the_bindings(database: Database) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use mesh::database;
-use proto::registry::v1::{BindingHolder, BindingRole};
+use proto::registry::v1::BindingRole;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait as _,
@@ -30,6 +30,17 @@ pub(crate) struct Holder {
     pub(crate) stopping: bool,
     /// When its leases expire, as Unix time in milliseconds.
     pub(crate) expires_at_ms: i64,
+}
+
+impl From<binding_holder::Model> for Holder {
+    fn from(row: binding_holder::Model) -> Self {
+        Self {
+            name: row.holder,
+            address: row.address,
+            stopping: row.stopping,
+            expires_at_ms: row.expires_at_ms,
+        }
+    }
 }
 
 /// A write to the leases of one role. Dropping it without a commit rolls it back.
@@ -59,20 +70,24 @@ impl Store {
 }
 
 impl Reader<'_> {
-    /// The current holders of those of these bindings that are leased.
-    pub(crate) async fn find_holders(&self, ids: &[String]) -> Result<Vec<BindingHolder>> {
-        let now_ms = clock_ms(&self.db).await?;
+    /// The time by which leases expire, as Unix time in milliseconds.
+    pub(crate) async fn clock_ms(&self) -> Result<i64> {
+        clock_ms(&self.db).await
+    }
+
+    /// The holders of those of these bindings that are leased, by binding, including those whose leases have expired.
+    pub(crate) async fn find_holders(&self, ids: &[String]) -> Result<Vec<(String, Holder)>> {
         let mut holders = Vec::new();
         for ids in ids.chunks(MAX_IDS) {
             let rows = binding_lease::Entity::find()
                 .find_also_related(binding_holder::Entity)
                 .filter(binding_lease::Column::BindingId.is_in(ids))
-                .filter(binding_holder::Column::ExpiresAtMs.gt(now_ms))
                 .all(&self.db)
                 .await?;
-            holders.extend(rows.into_iter().filter_map(|(lease, holder)| {
-                Some(BindingHolder { binding_id: lease.binding_id, address: holder?.address })
-            }));
+            holders.extend(
+                rows.into_iter()
+                    .filter_map(|(lease, holder)| Some((lease.binding_id, Holder::from(holder?)))),
+            );
         }
         Ok(holders)
     }
@@ -104,13 +119,7 @@ impl LeaseWrite {
             .filter(binding_holder::Column::Role.eq(i32::from(self.role)))
             .all(&self.transaction)
             .await?;
-        let holders = rows.into_iter().map(|row| Holder {
-            name: row.holder,
-            address: row.address,
-            stopping: row.stopping,
-            expires_at_ms: row.expires_at_ms,
-        });
-        Ok(holders.collect())
+        Ok(rows.into_iter().map(Holder::from).collect())
     }
 
     /// The holders of the role's leases by binding, including expired leases.
