@@ -22,10 +22,9 @@ use proto::registry::v1::watch_server::WatchServer;
 use crate::code::Uploads;
 use crate::config::Config;
 use crate::grpc::Handler;
-use crate::leases::Renewals;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
-use crate::store::{Result, Store};
+use crate::store::{Renewals, Result, Store};
 use crate::subjects::{self, BootstrapSubject};
 use crate::watch::SubscriptionServer;
 

@@ -7,8 +7,7 @@ use parking_lot::Mutex;
 
 use crate::code::Uploads;
 use crate::error::{RegistryError, Result};
-use crate::leases::Renewals;
-use crate::store::Store;
+use crate::store::{Renewals, Store};
 
 /// The registry without the network layer.
 pub(crate) struct Registry {

@@ -9,6 +9,7 @@ mod entity;
 mod migrations;
 mod notifications;
 mod queries;
+mod renewals;
 mod sealing;
 mod write;
 
@@ -29,6 +30,7 @@ pub(crate) use self::changes::LoggedChanges;
 pub(crate) use self::queries::bindings::RoleBindings;
 pub(crate) use self::queries::functions::FunctionBindings;
 pub(crate) use self::queries::leases::{Holder, LeaseWrite};
+pub(crate) use self::renewals::Renewals;
 pub(crate) use self::write::Write;
 use crate::keyring::Keyring;
 

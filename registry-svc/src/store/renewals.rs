@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use mesh::clock::now_ms;
 use parking_lot::Mutex;
 
-use crate::store::Holder;
+use super::Holder;
 
 /// When the leases of each holder expire, unless the database knows that.
 #[derive(Debug)]
@@ -25,16 +25,18 @@ impl Renewals {
     }
 
     /// The holder as it is stored, with its latest renewal.
-    pub(super) fn latest(&self, stored: Holder) -> Holder {
+    pub(crate) fn latest(&self, stored: Holder) -> Holder {
         let renewed = self.by_holder.lock().get(&stored.name).copied();
         Holder { expires_at_ms: renewed.unwrap_or(self.first_expires_at_ms), ..stored }
     }
 
-    pub(super) fn renew(&self, holder: &Holder) {
+    /// Remembers a renewal.
+    pub(crate) fn renew(&self, holder: &Holder) {
         self.by_holder.lock().insert(holder.name.clone(), holder.expires_at_ms);
     }
 
-    pub(super) fn remove(&self, name: &str) {
+    /// Forgets a holder.
+    pub(crate) fn remove(&self, name: &str) {
         self.by_holder.lock().remove(name);
     }
 }
