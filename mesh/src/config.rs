@@ -213,7 +213,7 @@ struct Arguments {
 /// Reads the configuration from this process' arguments and environment.
 pub fn load<C: ServiceConfig>() -> Result<C, String> {
     let arguments = Arguments::parse();
-    let mut figment = Figment::new();
+    let mut figment = default_listener::<C>()?;
     if let Some(path) = &arguments.config {
         if !path.is_file() {
             return Err(format!("--config: there is no file {}", path.display()));
@@ -226,6 +226,16 @@ pub fn load<C: ServiceConfig>() -> Result<C, String> {
     let prefix = format!("{VARIABLE_PREFIX}{}_", C::NAME.to_uppercase());
     figment = figment.merge(Env::prefixed(&prefix).split("__"));
     extract(&with_flags(figment, &arguments.set)?)
+}
+
+/// The service's own port, which it keeps if other keys of the table `server` are set.
+fn default_listener<C: ServiceConfig>() -> Result<Figment, String> {
+    let defaults: C = Figment::new().extract().map_err(|error| describe(&error))?;
+    let listen = match &defaults.server().listen {
+        Listen::Tcp(address) => address.to_string(),
+        Listen::Unix(path) => format!("unix:{}", path.display()),
+    };
+    Ok(Figment::from(("server.listen", listen)))
 }
 
 /// The service and the key that a variable sets; `None` if it does not start with `FUNLESS_`. Case does not
@@ -331,6 +341,19 @@ mod tests {
 
     fn read(toml: &str) -> Result<Config, String> {
         extract(&Figment::new().merge(Toml::string(toml)))
+    }
+
+    #[test]
+    fn a_service_keeps_its_port_if_another_key_of_the_server_is_set() {
+        for (toml, expected) in [
+            ("", "127.0.0.1:4001"),
+            ("[server]\nsecret = 's'", "127.0.0.1:4001"),
+            ("[server]\nlisten = '10.0.0.1:7'", "10.0.0.1:7"),
+        ] {
+            let figment = default_listener::<Config>().expect("valid").merge(Toml::string(toml));
+            let config: Config = extract(&figment).expect("valid");
+            assert_eq!(config.server.listen, expected.parse().expect("an address"), "{toml}");
+        }
     }
 
     #[test]

@@ -206,10 +206,18 @@ async fn handle(intake: Intake, entry: Entry, begun: Option<Span>) -> Result<(),
 /// away.
 async fn fire(params: &Params, intake: &Intake) -> Result<(Entry, Span), Abandoned> {
     let mut backoff = Backoff::reconnect();
-    let mut begun = None;
+    let (mut begun, mut clock_set_at) = (None, Timestamp::MIN);
     loop {
         let last = cursor(intake).await?;
-        let Some(at) = due(params, last).await else { continue };
+        // Times that the clock has skipped are missed, however near they are.
+        let after = match params.missed {
+            Missed::Skip => last.max(clock_set_at),
+            Missed::Once => last,
+        };
+        let Some(at) = due(params, after).await else {
+            clock_set_at = Timestamp::now();
+            continue;
+        };
         let span = begun.get_or_insert_with(|| intake.event_span(None));
         let key = format!("at:{}", at.as_millisecond());
         let entry = Entry {
