@@ -235,7 +235,8 @@ fn default_listener<C: ServiceConfig>() -> Result<Figment, String> {
         Listen::Tcp(address) => address.to_string(),
         Listen::Unix(path) => format!("unix:{}", path.display()),
     };
-    Ok(Figment::from(("server.listen", listen)))
+    // A pair of key and value would win over files and the environment, as flags do.
+    Ok(Figment::from(Serialized::default("server.listen", listen)))
 }
 
 /// The service and the key that a variable sets; `None` if it does not start with `FUNLESS_`. Case does not
