@@ -26,7 +26,6 @@ use crate::handling::{Handling, OnInvalid};
 use crate::invoker::Invoker;
 use crate::journal::{self, Change, DeadLetterRecord, Entry, Journal, Write};
 use crate::keyed_mutex::KeyedMutex;
-
 use crate::metrics::KindMetrics;
 use crate::retries::{Retries, Retry};
 use crate::trace::{Origin, event_span, keep_dead_lettered};

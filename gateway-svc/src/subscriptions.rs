@@ -1,13 +1,12 @@
 //! Subscriptions: responses that go on until the client cancels, its token is revoked, or this gateway drains.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use mesh::keyed_limit::{KeyedLimit, KeyedPermit};
 use mesh::metrics::show_permits;
 use mesh::{Caller, Error, Host};
-use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +26,7 @@ const REAUTHENTICATE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(crate) struct Subscriptions {
     permits: Arc<Semaphore>,
-    of_users: Arc<Mutex<HashMap<Caller, usize>>>,
+    of_users: KeyedLimit<Caller>,
     authenticator: Authenticator,
     draining: CancellationToken,
 }
@@ -37,7 +36,12 @@ impl Subscriptions {
     pub(crate) fn new(host: &Host, authenticator: Authenticator) -> Self {
         let permits = Arc::new(Semaphore::new(MAX_SUBSCRIPTIONS));
         show_permits(&host.metrics, "subscriptions", MAX_SUBSCRIPTIONS, &permits);
-        Self { permits, of_users: Arc::default(), authenticator, draining: host.draining.clone() }
+        Self {
+            permits,
+            of_users: KeyedLimit::new(MAX_OF_USER),
+            authenticator,
+            draining: host.draining.clone(),
+        }
     }
 
     /// Begins a subscription of `caller`, whose token is in `headers`. The future completes with the reason why the
@@ -58,35 +62,10 @@ impl Subscriptions {
         })
     }
 
-    fn permit(&self, caller: &Caller) -> Result<Permit, Error> {
+    fn permit(&self, caller: &Caller) -> Result<(OwnedSemaphorePermit, KeyedPermit<Caller>), Error> {
         let too_many = |whose| Error::overloaded(format!("too many subscriptions {whose}"), RETRY_AFTER);
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| too_many("in all"))?;
-        let mut of_users = self.of_users.lock();
-        let of_user = of_users.entry(caller.clone()).or_default();
-        if *of_user >= MAX_OF_USER {
-            return Err(too_many("of this user"));
-        }
-        *of_user += 1;
-        drop(of_users);
-        Ok(Permit { of_users: Arc::clone(&self.of_users), caller: caller.clone(), _permit: permit })
-    }
-}
-
-/// A subscription, counted until this is dropped.
-struct Permit {
-    of_users: Arc<Mutex<HashMap<Caller, usize>>>,
-    caller: Caller,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let mut of_users = self.of_users.lock();
-        if let Some(of_user) = of_users.get_mut(&self.caller) {
-            *of_user -= 1;
-            if *of_user == 0 {
-                of_users.remove(&self.caller);
-            }
-        }
+        let of_user = self.of_users.try_acquire(caller).ok_or_else(|| too_many("of this user"))?;
+        Ok((permit, of_user))
     }
 }

@@ -18,7 +18,7 @@
 //! and sinks, [`wasm`] has the limits that the registry checks and workers reserve memory for, and `database` and
 //! `group_commit` are for services with a database. [`egress`] decides which addresses outside the mesh functions,
 //! sinks and event sources may connect to, and makes their connections. [`clock`] follows the wall clock, and
-//! [`fair_limit`] limits concurrency fairly, and [`paging`] splits lists.
+//! [`fair_limit`] and [`keyed_limit`] limit concurrency, fairly and by key, and [`paging`] splits lists.
 
 pub mod admin;
 pub mod auth;
@@ -42,6 +42,7 @@ pub mod group_commit;
 pub mod hash;
 pub mod health;
 mod http2;
+pub mod keyed_limit;
 pub mod listener;
 pub mod log_limit;
 pub mod metrics;

@@ -1,11 +1,8 @@
 //! Admission control: as many invocations at once as configured, shared fairly by modules, and none while the worker
 //! drains.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use mesh::fair_limit::{FairLimit, FairPermit, Refusal};
-use parking_lot::Mutex;
+use mesh::keyed_limit::{KeyedLimit, KeyedPermit};
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +14,8 @@ use crate::running::{InvocationKey, RunningGuard, RunningInvocations};
 #[derive(Debug, Clone)]
 pub(crate) struct Admission {
     permits: FairLimit,
-    functions: FunctionLimit,
+    /// By the id of the function.
+    functions: KeyedLimit<String>,
     running: RunningInvocations,
     draining: CancellationToken,
 }
@@ -26,7 +24,7 @@ pub(crate) struct Admission {
 #[derive(Debug)]
 pub(crate) struct Admitted {
     _running: RunningGuard,
-    _of_function: Option<FunctionPermit>,
+    _of_function: KeyedPermit<String>,
     _permit: FairPermit,
 }
 
@@ -35,7 +33,7 @@ impl Admission {
     pub(crate) fn new(config: &Config, running: RunningInvocations, draining: CancellationToken) -> Self {
         Self {
             permits: FairLimit::new(config.max_concurrent, config.max_percent_per_module),
-            functions: FunctionLimit { limit: config.max_concurrent_per_function, running: Arc::default() },
+            functions: KeyedLimit::new(config.max_concurrent_per_function),
             running,
             draining,
         }
@@ -57,56 +55,14 @@ impl Admission {
         if self.draining.is_cancelled() {
             return Err(Error::Draining);
         }
-        let of_function = self.functions.acquire(function_id)?;
+        let of_function = self.functions.try_acquire(function_id);
+        let of_function = of_function.ok_or(Error::FunctionConcurrency { limit: self.functions.max() })?;
         let permit = self.permits.try_acquire(module).map_err(|refusal| match refusal {
             Refusal::Full => Error::Overloaded,
             Refusal::Share => Error::ModuleShare(module.to_owned()),
         })?;
         let running = self.running.begin(key, capacity_kb);
         Ok(Admitted { _running: running, _of_function: of_function, _permit: permit })
-    }
-}
-
-/// Limits the concurrency of each function.
-#[derive(Debug, Clone)]
-struct FunctionLimit {
-    /// 0: no limit.
-    limit: usize,
-    /// The running invocations, by the id of the function.
-    running: Arc<Mutex<HashMap<String, usize>>>,
-}
-
-#[derive(Debug)]
-struct FunctionPermit {
-    limit: FunctionLimit,
-    function_id: String,
-}
-
-impl FunctionLimit {
-    /// A permit for the function, unless it has all that it gets; `None` without a limit.
-    fn acquire(&self, function_id: &str) -> Result<Option<FunctionPermit>, Error> {
-        if self.limit == 0 {
-            return Ok(None);
-        }
-        let mut running = self.running.lock();
-        let count = running.entry(function_id.to_owned()).or_default();
-        if *count == self.limit {
-            return Err(Error::FunctionConcurrency { limit: self.limit });
-        }
-        *count += 1;
-        Ok(Some(FunctionPermit { limit: self.clone(), function_id: function_id.to_owned() }))
-    }
-}
-
-impl Drop for FunctionPermit {
-    fn drop(&mut self) {
-        let mut running = self.limit.running.lock();
-        if let Some(count) = running.get_mut(&self.function_id) {
-            *count -= 1;
-            if *count == 0 {
-                running.remove(&self.function_id);
-            }
-        }
     }
 }
 
@@ -160,6 +116,6 @@ mod tests {
         assert_eq!(take("d"), (13, Error::ModuleShare("busy".into())));
         drop(admit(&admission, "other", "e").expect("free for other modules"));
         drop(held);
-        assert!(admission.functions.running.lock().is_empty());
+        assert_eq!(admission.functions.keys(), 0);
     }
 }

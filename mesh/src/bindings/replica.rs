@@ -172,10 +172,8 @@ impl Replica {
                     }
                 }
             }
-            match &outcome {
-                Ok(_) => holding.set(true),
-                Err(error) if is_outage(error) => {}
-                Err(_) => holding.set(false),
+            if !outcome.as_ref().is_err_and(is_outage) {
+                holding.set(outcome.is_ok());
             }
             let wait = match outcome {
                 Ok(share) => {

@@ -1,13 +1,11 @@
 //! The addresses of clients, and how many connections each may have.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
 
-use parking_lot::Mutex;
 use prometheus::{IntCounter, Registry};
 
+use crate::keyed_limit::{KeyedLimit, KeyedPermit};
 use crate::metrics::int_counter;
 
 /// The network bits of an IPv6 address. One client usually has all addresses of such a network.
@@ -36,12 +34,16 @@ impl fmt::Display for ClientAddress {
 }
 
 /// Limits how many connections one address may have. Clones share the limit. The default is no limit.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ConnectionLimit {
-    /// 0: no limit.
-    max: usize,
-    open: Arc<Mutex<HashMap<ClientAddress, usize>>>,
+    connections: KeyedLimit<ClientAddress>,
     refused: Option<IntCounter>,
+}
+
+impl Default for ConnectionLimit {
+    fn default() -> Self {
+        Self { connections: KeyedLimit::new(0), refused: None }
+    }
 }
 
 impl ConnectionLimit {
@@ -54,22 +56,17 @@ impl ConnectionLimit {
             "Connections that were closed at once because their address had too many.",
             no_labels,
         );
-        Self { max, open: Arc::default(), refused: Some(refused.with_label_values(no_labels)) }
+        Self { connections: KeyedLimit::new(max), refused: Some(refused.with_label_values(no_labels)) }
     }
 
     /// Counts a connection of `address` until the returned value is dropped; `None` if it is one too many.
     pub(super) fn admit(&self, address: ClientAddress) -> Option<CountedConnection> {
-        let mut open = self.open.lock();
-        let connections = open.entry(address).or_default();
-        if self.max != 0 && *connections >= self.max {
-            drop(open);
-            tracing::debug!(%address, self.max, "an address has too many connections; another one is closed");
+        let permit = self.connections.try_acquire(&address);
+        if permit.is_none() {
+            tracing::debug!(%address, max = self.connections.max(), "an address has too many connections; another one is closed");
             self.refused.iter().for_each(IntCounter::inc);
-            return None;
         }
-        *connections += 1;
-        drop(open);
-        Some(CountedConnection { address, open: Arc::clone(&self.open) })
+        permit.map(|permit| CountedConnection { address, _permit: permit })
     }
 }
 
@@ -77,25 +74,13 @@ impl ConnectionLimit {
 #[derive(Debug)]
 pub(super) struct CountedConnection {
     address: ClientAddress,
-    open: Arc<Mutex<HashMap<ClientAddress, usize>>>,
+    _permit: KeyedPermit<ClientAddress>,
 }
 
 impl CountedConnection {
     /// The address of its client.
     pub(super) fn address(&self) -> ClientAddress {
         self.address
-    }
-}
-
-impl Drop for CountedConnection {
-    fn drop(&mut self) {
-        let mut open = self.open.lock();
-        if let Some(connections) = open.get_mut(&self.address) {
-            *connections -= 1;
-            if *connections == 0 {
-                open.remove(&self.address);
-            }
-        }
     }
 }
 
@@ -131,7 +116,7 @@ mod tests {
         assert_eq!(limit.refused.as_ref().map(IntCounter::get), Some(1));
         drop(first);
         assert!(limit.admit(address("192.0.2.1")).is_some(), "one has ended");
-        assert_eq!(limit.open.lock().len(), 1, "addresses without connections are forgotten");
+        assert_eq!(limit.connections.keys(), 1, "addresses without connections are forgotten");
         let unlimited = ConnectionLimit::new(0, &Registry::new());
         let open: Vec<_> = (0..5000).map(|_| unlimited.admit(address("::1"))).collect();
         assert!(open.iter().all(Option::is_some));
