@@ -17,7 +17,9 @@ async fn insert(db: &DatabaseConnection, ids: Range<i64>) -> Vec<i64> {
     let insert = |id: i64| async move {
         let outcome = async {
             let transaction = database::begin_write(db).await?;
-            let values = [id.into(), vec![7_u8; 64 << 10].into()];
+            // PostgreSQL would compress anything that is not random.
+            let payload = Vec::from_iter(std::iter::repeat_with(rand::random::<u8>).take(64 << 10));
+            let values = [id.into(), payload.into()];
             let backend = transaction.get_database_backend();
             let insert = "INSERT INTO item (id, payload) VALUES ($1, $2)";
             transaction.execute_raw(Statement::from_sql_and_values(backend, insert, values)).await?;

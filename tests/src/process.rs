@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub use rustix::process::Signal;
-use rustix::process::{Pid, kill_process, kill_process_group};
+use rustix::process::{Pid, kill_process, kill_process_group, test_kill_process_group};
 
 use crate::wait;
 
@@ -125,10 +125,12 @@ pub fn send_signal(pid: u32, signal: Signal) {
     let _ = kill_process(pid, signal);
 }
 
-/// Sends a signal to all processes of a process group.
-pub fn send_group_signal(group: u32, signal: Signal) {
-    let group = i32::try_from(group).ok().and_then(Pid::from_raw).expect("a process id");
-    let _ = kill_process_group(group, signal);
+/// Stops all processes of a process group, and waits until they have ended.
+pub async fn stop_group(group: u32) {
+    let id = i32::try_from(group).ok().and_then(Pid::from_raw).expect("a process id");
+    let _ = kill_process_group(id, Signal::TERM);
+    let ended = async || test_kill_process_group(id).is_err().then_some(());
+    wait::until(&format!("the process group {group} has ended"), END_TIMEOUT, ended).await;
 }
 
 /// A free port of the loopback interface, below the ephemeral port range of Linux, so that no outgoing

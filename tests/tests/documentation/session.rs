@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use tests::process::{Signal, free_of_mesh, repository, send_group_signal, workspace_binary};
+use tests::process::{free_of_mesh, repository, stop_group, workspace_binary};
 
 use crate::page::{self, Block};
 
@@ -152,7 +152,8 @@ pub async fn run(path: &str) {
     let mut child = command.spawn().expect("failed to run bash");
     let group = child.id();
     let status = tokio::task::spawn_blocking(move || child.wait()).await.expect("no panic").expect("a child");
-    send_group_signal(group, Signal::TERM);
+    // The next page uses the same ports.
+    stop_group(group).await;
     let printed = std::fs::read_to_string(&log).unwrap_or_default();
     assert!(status.success(), "{path}: {status}; the last block failed:\n{printed}");
 }
