@@ -1,9 +1,9 @@
 //! The data directory: tokens, the encryption key, databases. Whoever could put files there would be an administrator,
 //! so it and its secrets have to belong to this user.
 
-use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{ErrorKind, Read as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
@@ -17,13 +17,22 @@ const LOCK: &str = "lock";
 
 /// Write permission of the group and of others.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
+/// Any permission of theirs.
+const ACCESSIBLE_BY_OTHERS: u32 = 0o077;
 
-/// Creates the directory for its owner only, unless it exists. One that others can write to is refused.
+/// Creates the directory for its owner only, unless it exists. One that others can use is refused, but for an empty
+/// one, from which they are excluded.
 pub(super) fn prepare(dir: &Path) -> anyhow::Result<()> {
     let unusable = || format!("--data-dir: cannot use {}", dir.display());
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(unusable)?;
-    check_owner(&fs::metadata(dir).with_context(unusable)?)
-        .map_err(|problem| anyhow::anyhow!("--data-dir: {} {problem}", dir.display()))
+    let metadata = fs::metadata(dir).with_context(unusable)?;
+    check_owner(&metadata).map_err(|problem| anyhow::anyhow!("--data-dir: {} {problem}", dir.display()))?;
+    if metadata.mode() & ACCESSIBLE_BY_OTHERS != 0 {
+        let is_empty = fs::read_dir(dir).with_context(unusable)?.next().is_none();
+        ensure!(is_empty, "--data-dir: {0} can be used by others; run chmod 700 {0}", dir.display());
+        fs::set_permissions(dir, Permissions::from_mode(0o700)).with_context(unusable)?;
+    }
+    Ok(())
 }
 
 /// Locks the directory until the returned file is dropped: two meshes would overwrite each other's tokens.
@@ -117,12 +126,12 @@ fn check_owner(metadata: &Metadata) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
     fn set_mode(path: &Path, mode: u32) {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("ours");
     }
 
     #[test]
@@ -141,15 +150,22 @@ mod tests {
     }
 
     #[test]
-    fn what_others_can_write_is_refused() {
+    fn what_others_can_use_is_refused() {
         let dir = tempfile::tempdir().expect("a directory");
         set_mode(dir.path(), 0o777);
         let error = prepare(dir.path()).expect_err("open to all");
         assert!(error.to_string().contains("can be written by others"), "{error}");
         set_mode(dir.path(), 0o755);
-        prepare(dir.path()).expect("only we can write");
+        prepare(dir.path()).expect("nothing is in it");
+        assert_eq!(fs::metadata(dir.path()).expect("there").mode() & 0o777, 0o700);
 
         let config = dir.path().join(CONFIG);
+        fs::write(&config, "").expect("written");
+        for mode in [0o755, 0o750, 0o701] {
+            set_mode(dir.path(), mode);
+            let error = prepare(dir.path()).expect_err("others can use it");
+            assert!(error.to_string().contains("can be used by others; run chmod 700"), "{error}");
+        }
         fs::write(&config, "api_token=planted\nadmin_token=planted\n").expect("written");
         set_mode(&config, 0o666);
         let error = profile(dir.path(), String::new()).expect_err("open to all");

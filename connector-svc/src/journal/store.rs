@@ -10,7 +10,7 @@ use sea_orm::{ConnectionTrait as _, DatabaseConnection};
 use super::answer::{POLL_TIMEOUT, Result, within};
 use super::change::Write;
 use super::commit::Committer;
-use super::migrations;
+use super::{entity, migrations};
 
 /// The database, and the queue of writes to it.
 #[derive(Debug, Clone)]
@@ -24,8 +24,7 @@ impl Journal {
     /// Opens the database. PostgreSQL need not be available yet. A task of `tasks` commits writes until
     /// [`Journal::close`].
     pub(crate) async fn open(url: &DatabaseUrl, connections: u32, tasks: &Tasks) -> anyhow::Result<Self> {
-        let db = database::connect(url, connections, "funless-connector").await?;
-        database::close_at_end(&db, tasks);
+        let db = database::open(url, connections, "funless-connector", tasks).await?;
         let group = GroupCommit::start(tasks, Committer { db: db.clone() });
         Ok(Self { db, space: DiskSpace::of(url), group })
     }
@@ -37,7 +36,7 @@ impl Journal {
 
     /// Brings the schema up to date, whatever other replicas do at the same time.
     pub(crate) async fn migrate(&self) -> Result<()> {
-        database::migrate::<migrations::Migrator>(&self.db).await
+        database::migrate::<migrations::Migrator>(&self.db, &entity::tables()).await
     }
 
     /// Whether the database answers.

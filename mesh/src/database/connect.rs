@@ -1,30 +1,45 @@
 //! Opening a database.
 
-use std::fs::{DirBuilder, OpenOptions, Permissions};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sea_orm::sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sea_orm::sqlx::{ConnectOptions as _, Connection, Error as SqlxError};
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector, SqlxSqliteConnector};
 
-use super::error::is_busy;
-use super::{DatabaseUrl, statements};
-use crate::backoff::Backoff;
+use super::{DatabaseUrl, sqlite, statements};
+use crate::shutdown::Tasks;
 
 /// How long a call waits for a connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a writer waits for another process that writes to the same file.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a statement waits for a lock, in milliseconds.
 const LOCK_TIMEOUT_MS: &str = "10000";
 /// After how long PostgreSQL aborts the transaction of a replica that stopped in the middle of it, in milliseconds.
 const IDLE_TRANSACTION_TIMEOUT_MS: &str = "30000";
+
+/// Opens the database of a service, whose `tasks` look after it and close it at the end. See [`connect`].
+pub async fn open(
+    url: &DatabaseUrl,
+    connections: u32,
+    application: &str,
+    tasks: &Tasks,
+) -> anyhow::Result<DatabaseConnection> {
+    let db = connect(url, connections, application).await?;
+    let is_file = matches!(url, DatabaseUrl::SqliteFile(_));
+    if let DatabaseUrl::SqliteFile(path) = url {
+        sqlite::mark(path).await;
+        tasks.spawn_until_done(sqlite::keep_compact(path.clone(), tasks.stopping().clone()));
+    }
+    let closing = db.clone();
+    tasks.at_end(async move {
+        let closed = if is_file { sqlite::close(closing).await } else { closing.close().await };
+        if let Err(error) = closed {
+            tracing::warn!(%error, "the database could not be closed");
+        }
+    });
+    Ok(db)
+}
 
 /// Opens a pool of connections: to SQLite at once, to PostgreSQL with the first call. `application` names this service
 /// in PostgreSQL.
@@ -33,30 +48,20 @@ pub async fn connect(
     connections: u32,
     application: &str,
 ) -> anyhow::Result<DatabaseConnection> {
-    let mut db = open(url, connections, application).await?;
+    let mut db = open_pool(url, connections, application).await?;
     statements::trace(&mut db);
     Ok(db)
 }
 
-async fn open(url: &DatabaseUrl, connections: u32, application: &str) -> anyhow::Result<DatabaseConnection> {
+async fn open_pool(
+    url: &DatabaseUrl,
+    connections: u32,
+    application: &str,
+) -> anyhow::Result<DatabaseConnection> {
     match url {
         DatabaseUrl::SqliteFile(path) => {
-            prepare_file(path).with_context(|| format!("database_url: {}", path.display()))?;
-            let options = SqliteConnectOptions::new()
-                .filename(path)
-                .journal_mode(SqliteJournalMode::Wal)
-                // Committed writes survive a power failure.
-                .synchronous(SqliteSynchronous::Full)
-                .foreign_keys(true)
-                .busy_timeout(BUSY_TIMEOUT)
-                .disable_statement_logging();
-            let pool = SqlitePoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(ACQUIRE_TIMEOUT)
-                .after_release(|connection, _| Box::pin(is_out_of_transaction(connection)));
-            let pool = connect_sqlite(&pool, &options).await;
-            let pool = pool.with_context(|| format!("database_url: {}", path.display()))?;
-            Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
+            let opened = sqlite::open(path, connections).await;
+            opened.with_context(|| format!("database_url: {}", path.display()))
         }
         DatabaseUrl::SqliteMemory => {
             let options = SqliteConnectOptions::new().in_memory(true).foreign_keys(true);
@@ -88,38 +93,10 @@ async fn open(url: &DatabaseUrl, connections: u32, application: &str) -> anyhow:
 /// After a failed COMMIT, as on a full disk, SQLite has rolled back by itself, and the ROLLBACK that sqlx sends fails.
 /// sqlx still counts a transaction then, begins the next one with SAVEPOINT, and its commits release only that: they
 /// report success and write nothing.
-async fn is_out_of_transaction<C: Connection>(connection: &mut C) -> Result<bool, SqlxError> {
+pub(super) async fn is_out_of_transaction<C: Connection>(connection: &mut C) -> Result<bool, SqlxError> {
     if connection.is_in_transaction() {
         // Statements are executed in order: afterwards a rollback that was under way has ended.
         connection.ping().await?;
     }
     Ok(!connection.is_in_transaction())
-}
-
-/// Retries while another process creates the same database: there SQLite itself does not wait.
-async fn connect_sqlite(
-    pool: &SqlitePoolOptions,
-    options: &SqliteConnectOptions,
-) -> Result<SqlitePool, SqlxError> {
-    let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(100));
-    let patience = Instant::now() + BUSY_TIMEOUT;
-    loop {
-        match pool.clone().connect_with(options.clone()).await {
-            Err(error) if is_busy(&error) && Instant::now() < patience => {
-                tokio::time::sleep(backoff.next_wait()).await;
-            }
-            connected => return connected,
-        }
-    }
-}
-
-/// Creates the file and its directories, accessible to their owner only. SQLite gives its other files the same mode.
-fn prepare_file(path: &Path) -> std::io::Result<()> {
-    if let Some(parent) = path.parent()
-        && !parent.as_os_str().is_empty()
-    {
-        DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-    }
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    file.set_permissions(Permissions::from_mode(0o600))
 }

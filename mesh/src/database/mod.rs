@@ -6,6 +6,7 @@ mod error;
 mod maintain;
 mod pool;
 mod space;
+mod sqlite;
 mod statements;
 mod url;
 
@@ -16,9 +17,7 @@ use sea_orm::{
 use sea_orm_migration::sea_query::{ColumnDef, Table};
 use sea_orm_migration::{MigratorTrait, SchemaManager};
 
-use crate::shutdown::Tasks;
-
-pub use self::connect::connect;
+pub use self::connect::{connect, open};
 pub use self::error::{DatabaseError, Result};
 pub use self::maintain::{Maintain, maintain};
 pub use self::pool::show_pool;
@@ -28,8 +27,8 @@ pub use self::url::DatabaseUrl;
 /// The key of the advisory lock under which one of several replicas migrates a PostgreSQL database.
 const MIGRATION_LOCK: i64 = 0x0066_756e_6c65_7373;
 
-/// Migrates the schema. Replicas may do so at the same time.
-pub async fn migrate<M: MigratorTrait>(db: &DatabaseConnection) -> Result<()> {
+/// Migrates the schema, which has these tables. Replicas may do so at the same time.
+pub async fn migrate<M: MigratorTrait>(db: &DatabaseConnection, tables: &[&str]) -> Result<()> {
     let transaction = begin_write(db).await?;
     if transaction.get_database_backend() == DbBackend::Postgres {
         let lock = "SELECT pg_advisory_xact_lock($1)";
@@ -37,6 +36,19 @@ pub async fn migrate<M: MigratorTrait>(db: &DatabaseConnection) -> Result<()> {
         transaction.execute_raw(lock).await?;
     }
     M::up(&transaction, None).await?;
+    let schema = SchemaManager::new(&transaction);
+    let mut missing = Vec::new();
+    for table in tables {
+        if !schema.has_table(table).await? {
+            missing.push(*table);
+        }
+    }
+    if !missing.is_empty() {
+        let missing = missing.join(", ");
+        return Err(DatabaseError::Failed(format!(
+            "it lacks these tables, though it has had them: {missing}; restore a copy of it"
+        )));
+    }
     Ok(transaction.commit().await?)
 }
 
@@ -49,17 +61,6 @@ pub async fn add_traceparent(manager: &SchemaManager<'_>, tables: &[&'static str
         manager.alter_table(added).await?;
     }
     Ok(())
-}
-
-/// Closes the connections after all tasks have ended. SQLite then merges its write-ahead log into the database's file,
-/// so that the file alone is a complete copy.
-pub fn close_at_end(db: &DatabaseConnection, tasks: &Tasks) {
-    let db = db.clone();
-    tasks.at_end(async move {
-        if let Err(error) = db.close().await {
-            tracing::warn!(%error, "the database could not be closed");
-        }
-    });
 }
 
 /// Begins a transaction that writes.

@@ -65,8 +65,7 @@ impl Store {
             DatabaseUrl::Postgres(_) => Arc::default(),
             DatabaseUrl::SqliteFile(_) | DatabaseUrl::SqliteMemory => Arc::clone(&turn),
         };
-        let db = database::connect(url, connections, "funless-registry").await?;
-        database::close_at_end(&db, tasks);
+        let db = database::open(url, connections, "funless-registry", tasks).await?;
         Ok(Self {
             db,
             space: DiskSpace::of(url),
@@ -86,7 +85,7 @@ impl Store {
 
     /// Migrates the schema and encrypts bindings with the current key. Replicas may do so concurrently.
     pub(crate) async fn prepare(&self) -> Result<()> {
-        database::migrate::<migrations::Migrator>(&self.db).await?;
+        database::migrate::<migrations::Migrator>(&self.db, &entity::tables()).await?;
         self.seal_bindings().await
     }
 

@@ -88,8 +88,7 @@ impl Outbox {
         limit: Amount,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
-        let db = database::connect(url, connections, "funless-sink").await?;
-        database::close_at_end(&db, tasks);
+        let db = database::open(url, connections, "funless-sink", tasks).await?;
         let tables = Arc::new(Tables {
             db,
             capacity: Capacity::new(limit),
@@ -120,7 +119,7 @@ impl Outbox {
 
     /// Brings the schema up to date, whatever other replicas do at the same time.
     pub(crate) async fn migrate(&self) -> Result<(), DatabaseError> {
-        database::migrate::<migrations::Migrator>(&self.tables.db).await
+        database::migrate::<migrations::Migrator>(&self.tables.db, &entity::tables()).await
     }
 
     /// Reads how much is pending, since other replicas change that, too.
