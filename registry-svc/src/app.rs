@@ -22,6 +22,7 @@ use proto::registry::v1::watch_server::WatchServer;
 use crate::code::Uploads;
 use crate::config::Config;
 use crate::grpc::Handler;
+use crate::leases::KnownBindings;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::store::{Renewals, Result, Store};
@@ -63,6 +64,7 @@ impl App {
             max_params_bytes_per_subject: config.max_params_bytes_per_subject.into(),
             renewals,
             binding_lease_ms: config.binding_lease_ms,
+            known_bindings: KnownBindings::default(),
             unreadable_logged: Mutex::default(),
         });
 

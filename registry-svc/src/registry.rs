@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use crate::code::Uploads;
 use crate::error::{RegistryError, Result};
+use crate::leases::KnownBindings;
 use crate::store::{Renewals, Store};
 
 /// The registry without the network layer.
@@ -21,6 +22,8 @@ pub(crate) struct Registry {
     pub(crate) max_params_bytes_per_subject: u64,
     /// Renewals of leases, if the database is only for this process.
     pub(crate) renewals: Option<Renewals>,
+    /// The bindings that holders share, as last read.
+    pub(crate) known_bindings: KnownBindings,
     /// How long leases of bindings last, in milliseconds.
     pub(crate) binding_lease_ms: u32,
     /// The ids of unreadable bindings that have been logged.

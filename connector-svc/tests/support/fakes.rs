@@ -144,16 +144,24 @@ impl Bindings for FakeRegistry {
             return Err(Error::unavailable("the registry is away").into());
         }
         let exists = |id: &String| state.bindings.iter().any(|bound| id_of(bound) == id);
-        let removed = request.running.iter().filter(|id| !exists(id)).cloned().collect();
+        let (released, removed) = request.running.iter().cloned().partition(exists);
         let bindings = match state.closed_to.contains(&request.address) {
             true => Vec::new(),
             false => state.bindings.clone(),
         };
+        let released = if bindings.is_empty() { released } else { Vec::new() };
         for bound in &bindings {
             state.holders.insert(id_of(bound).to_owned(), request.address.clone());
         }
         let revision = state.revision;
-        let share = HoldBindingsResponse { bindings, removed, lease_ms: 2000, revision };
+        let share = HoldBindingsResponse {
+            bindings,
+            removed,
+            released,
+            lease_ms: 2000,
+            revision,
+            known_revision: revision,
+        };
         Ok(Response::new(Box::pin(once(Ok(share)))))
     }
 

@@ -99,6 +99,8 @@ pub struct Replica {
 struct HeldBindings {
     tasks: JoinSet<()>,
     by_id: HashMap<String, Running>,
+    /// The registry's revision as of which they are known; 0 for none.
+    known_revision: u64,
     /// How often the leases are renewed.
     renewal: Duration,
 }
@@ -137,7 +139,7 @@ impl Replica {
         let poke = Arc::new(Notify::new());
         let changed = Arc::clone(&poke);
         let follow = follow::follow(self.registry.clone(), following, move |_| changed.notify_one());
-        let mut held = HeldBindings { tasks: JoinSet::new(), by_id: HashMap::new(), renewal: FIRST_RENEWAL };
+        let mut held = HeldBindings::default();
         let reconcile = async {
             tokio::join!(follow, self.reconcile(&mut held, &holding, &poke, &run));
         };
@@ -203,6 +205,7 @@ impl Replica {
             address: self.address.to_string(),
             running: held.by_id.keys().cloned().collect(),
             stopping,
+            known_revision: held.known_revision,
         };
         let (asked, deadline) = (Instant::now(), Deadline::after(CALL_TIMEOUT));
         let request = deadline.attach(request);
@@ -225,20 +228,20 @@ impl Replica {
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        let removed: HashSet<_> = share.removed.into_iter().collect();
-        let mut desired: HashMap<_, _> = share
-            .bindings
-            .into_iter()
-            .filter_map(|binding| Some((binding.binding.as_ref()?.id.clone(), binding)))
-            .collect();
-        for (id, running) in &held.by_id {
-            let unchanged = desired.remove(id).is_some_and(|desired| desired == running.binding);
-            if !unchanged {
-                self.board.supersede(id);
-                running.request_end(if removed.contains(id) { End::Removed } else { End::HandOver });
+        held.known_revision = share.known_revision;
+        for (ids, end) in [(share.removed, End::Removed), (share.released, End::HandOver)] {
+            for id in ids {
+                self.end(held, &id, end);
             }
         }
-        for (id, binding) in desired {
+        for binding in share.bindings {
+            let Some(id) = binding.binding.as_ref().map(|binding| binding.id.clone()) else { continue };
+            if let Some(running) = held.by_id.get(&id) {
+                if running.binding != binding {
+                    self.end(held, &id, End::HandOver);
+                }
+                continue;
+            }
             let (end, ended) = watch::channel(None);
             let handle = HeldBinding {
                 end: ended.clone(),
@@ -249,6 +252,14 @@ impl Replica {
             let work = run(binding.clone(), handle);
             let task = held.tasks.spawn(run_until_stopped(id.clone(), work, ended, self.board.clone()));
             held.by_id.insert(id, Running { binding, end, task: task.id() });
+        }
+    }
+
+    /// Requests the end of a binding if it runs here.
+    fn end(&self, held: &HeldBindings, id: &str, reason: End) {
+        if let Some(running) = held.by_id.get(id) {
+            self.board.supersede(id);
+            running.request_end(reason);
         }
     }
 
@@ -296,6 +307,12 @@ impl Running {
     }
 }
 
+impl Default for HeldBindings {
+    fn default() -> Self {
+        Self { tasks: JoinSet::new(), by_id: HashMap::new(), known_revision: 0, renewal: FIRST_RENEWAL }
+    }
+}
+
 impl HeldBindings {
     fn remove_ended(&mut self) {
         while let Some(ended) = self.tasks.try_join_next_with_id() {
@@ -337,10 +354,11 @@ pub async fn share_of(
 ) -> Result<HoldBindingsResponse, Status> {
     let mut share = HoldBindingsResponse::default();
     while let Some(part) = parts.next().await {
-        let HoldBindingsResponse { bindings, removed, lease_ms, revision } = part?;
+        let HoldBindingsResponse { bindings, removed, released, lease_ms, revision, known_revision } = part?;
         share.bindings.extend(bindings);
         share.removed.extend(removed);
-        (share.lease_ms, share.revision) = (lease_ms, revision);
+        share.released.extend(released);
+        (share.lease_ms, share.revision, share.known_revision) = (lease_ms, revision, known_revision);
     }
     Ok(share)
 }

@@ -51,13 +51,13 @@ impl Bindings for Handler {
 
 /// Splits a share into parts that fit into messages.
 fn split(mut share: HoldBindingsResponse) -> Vec<HoldBindingsResponse> {
-    let (lease_ms, revision) = (share.lease_ms, share.revision);
     let bindings = std::mem::take(&mut share.bindings);
+    let empty = HoldBindingsResponse { removed: Vec::new(), released: Vec::new(), ..share.clone() };
     let (mut parts, mut bytes) = (vec![share], 0);
     for binding in bindings {
         let size = binding.encoded_len();
         if bytes > 0 && bytes + size > MAX_PART_BYTES {
-            parts.push(HoldBindingsResponse { lease_ms, revision, ..HoldBindingsResponse::default() });
+            parts.push(empty.clone());
             bytes = 0;
         }
         bytes += size;
@@ -83,8 +83,10 @@ mod tests {
         let share = |sizes: &[usize]| HoldBindingsResponse {
             bindings: sizes.iter().map(|size| bound(*size)).collect(),
             removed: vec!["gone".into()],
+            released: vec!["moved".into()],
             lease_ms: 6000,
             revision: 7,
+            known_revision: 6,
         };
         let (half, whole) = (MAX_PART_BYTES / 2, MAX_PART_BYTES);
         for (sizes, expected) in [
@@ -96,8 +98,10 @@ mod tests {
         ] {
             let parts = split(share(&sizes));
             assert_eq!(parts.iter().map(|part| part.bindings.len()).collect::<Vec<_>>(), expected);
-            assert!(parts.iter().all(|part| (part.lease_ms, part.revision) == (6000, 7)));
+            let numbers = |part: &HoldBindingsResponse| (part.lease_ms, part.revision, part.known_revision);
+            assert!(parts.iter().all(|part| numbers(part) == (6000, 7, 6)));
             assert_eq!(parts.iter().flat_map(|part| &part.removed).count(), 1);
+            assert_eq!(parts.iter().flat_map(|part| &part.released).count(), 1);
         }
     }
 }

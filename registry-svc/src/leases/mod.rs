@@ -3,6 +3,7 @@
 //! A holder's leases expire together. The holder calls several times per lease duration, and each call renews
 //! all of its leases. Leases are not part of the registry's revisions.
 
+mod known;
 mod sharing;
 
 use std::collections::{HashMap, HashSet};
@@ -13,6 +14,7 @@ use proto::registry::v1::{
     BindingHolder, BindingRole, FindHoldersResponse, HoldBindingsRequest, HoldBindingsResponse,
 };
 
+pub(crate) use self::known::KnownBindings;
 use self::sharing::Holdings;
 use crate::error::{RegistryError, Result};
 use crate::names;
@@ -35,24 +37,30 @@ impl Registry {
 
         let write = self.store.lease(role).await?;
         let holders = self.renew_holder(&write, &request).await?;
-        let bindings = write.read().bindings(role).await?;
-        // Read after the bindings, so that this revision includes the function of each of them.
-        let revision = write.read().revision().await?;
+        let known = self.known_bindings.read(&write.read(), role).await?;
+        let bindings = &known.bindings;
         let leases = write.leases().await?;
 
-        let holdings = holdings(&bindings, &leases, &holders);
-        let running = request.running.iter().map(String::as_str).collect();
+        let holdings = holdings(bindings, &leases, &holders);
+        let running: HashSet<_> = request.running.iter().map(String::as_str).collect();
         let share = holdings.share_of(&request.holder, &running);
         write.take_leases(&request.holder, &share.taken).await?;
         write.free_leases(&share.freed).await?;
         write.commit().await?;
 
-        self.log_unreadable(&bindings);
+        self.log_unreadable(bindings);
+        let is_news = |id: &&&str| !running.contains(**id) || known.has_changed(id, request.known_revision);
+        let news = share.run.iter().filter(is_news).filter_map(|id| bindings.readable.get(*id));
+        let run: HashSet<_> = share.run.iter().copied().collect();
+        let stopped = request.running.iter().filter(|id| !run.contains(id.as_str())).cloned();
+        let (released, removed) = stopped.partition(|id| bindings.contains(id));
         Ok(HoldBindingsResponse {
-            removed: request.running.iter().filter(|id| !bindings.contains(id)).cloned().collect(),
-            bindings: share.run.iter().filter_map(|id| bindings.readable.get(*id)).cloned().collect(),
+            bindings: news.cloned().collect(),
+            removed,
+            released,
             lease_ms: self.binding_lease_ms,
-            revision,
+            revision: known.newest_revision,
+            known_revision: known.revision,
         })
     }
 

@@ -31,7 +31,7 @@ async fn hold(registry: &Registry, running: &[&str]) -> HoldBindingsResponse {
         holder: "h".into(),
         address: "local:h".into(),
         running: running.iter().map(|&id| id.to_owned()).collect(),
-        stopping: false,
+        ..HoldBindingsRequest::default()
     };
     registry.hold(request).await.expect("held")
 }

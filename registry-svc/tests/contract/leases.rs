@@ -6,8 +6,8 @@ use std::time::Duration;
 use mesh::testing::eventually;
 use mesh::{Caller, Reason};
 use proto::registry::v1::{
-    BindingRole, CreateFunctionSpec, DeleteFunctionRequest, FindHoldersRequest, HoldBindingsRequest,
-    ReleaseBindingsRequest,
+    BindingList, BindingRole, CreateFunctionSpec, DeleteFunctionRequest, FindHoldersRequest,
+    HoldBindingsRequest, ReleaseBindingsRequest, UpdateFunctionSpec,
 };
 use registry_svc::Config;
 use tokio::time::Instant;
@@ -29,6 +29,7 @@ contract!(
     deleted_bindings_are_removed,
     leases_survive_an_outage_of_the_registry,
     leases_do_not_change_the_revision,
+    a_renewal_is_told_only_what_has_changed,
     requests_are_validated,
 );
 
@@ -292,6 +293,49 @@ async fn leases_do_not_change_the_revision(database: Database) {
     let revision = registry.create_module("m").await;
     assert_eq!(revision, 2, "creating the function was the first write");
     assert_eq!(watching.next().await.expect("a change").revision, revision);
+}
+
+async fn a_renewal_is_told_only_what_has_changed(database: Database) {
+    let registry = Registry::start(&database).await;
+    let mut ids = create(&registry, 2).await;
+    let event = |password: &str| binding("mqtt", &format!(r#"{{"topic":"t","password":"{password}"}}"#));
+    let with_password = CreateFunctionSpec { events: vec![event("old")], ..spec("_", "g") };
+    let created = registry.create(with_password, &wasm("1")).await.expect("created");
+    ids.push(created.function.expect("a function").events[0].id.clone());
+    let mut request = Holder::new("a").request;
+    let call = async |request: &mut HoldBindingsRequest| {
+        let held = registry.hold(request.clone()).await.expect("held");
+        request.known_revision = held.known_revision;
+        let bindings = held.bindings.into_iter().map(|held| held.binding.expect("a binding").id);
+        (Vec::from_iter(bindings), held.removed, held.released)
+    };
+    let nothing = Vec::new;
+    assert_eq!(call(&mut request).await, (ids.clone(), nothing(), nothing()));
+    request.running.clone_from(&ids);
+    assert_eq!(call(&mut request).await, (nothing(), nothing(), nothing()), "nothing has changed");
+    registry.create_module("m").await;
+    assert_eq!(call(&mut request).await, (nothing(), nothing(), nothing()), "no binding has changed");
+    let update = UpdateFunctionSpec {
+        module: "_".into(),
+        name: "g".into(),
+        events: Some(BindingList { bindings: vec![event("new")] }),
+        ..UpdateFunctionSpec::default()
+    };
+    registry.update(update, None).await.expect("updated");
+    assert_eq!(call(&mut request).await, (vec![ids[2].clone()], nothing(), nothing()), "one has changed");
+    request.running.retain(|id| *id != ids[1]);
+    assert_eq!(call(&mut request).await, (vec![ids[1].clone()], nothing(), nothing()), "one has ended");
+    request.running.clone_from(&ids);
+    let delete = DeleteFunctionRequest { module: "_".into(), name: "f0".into() };
+    registry.functions().delete_function(delete).await.expect("deleted");
+    assert_eq!(call(&mut request).await, (nothing(), vec![ids[0].clone()], nothing()));
+    request.running.retain(|id| *id != ids[0]);
+    Holder::new("b").call(&registry).await;
+    let (news, removed, released) = call(&mut request).await;
+    assert_eq!((news, removed, released.len()), (nothing(), nothing(), 1), "the other one gets its share");
+    request.known_revision = u64::MAX;
+    let (news, ..) = call(&mut request).await;
+    assert_eq!(news.len(), 1, "of a database that was restored from a copy");
 }
 
 async fn requests_are_validated(database: Database) {

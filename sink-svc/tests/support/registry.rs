@@ -117,17 +117,26 @@ impl Bindings for FakeRegistry {
         }
         let now = Instant::now();
         leases.retain(|id, (_, _, until)| *until > now && bindings.contains_key(id));
-        let removed = running.iter().filter(|id| !bindings.contains_key(*id)).cloned().collect();
+        let (mut released, removed): (Vec<_>, _) =
+            running.iter().cloned().partition(|id| bindings.contains_key(id));
         let mut share = Vec::new();
         for (id, binding) in bindings {
             let is_ours = leases.get(id).is_none_or(|(other, ..)| *other == holder);
             if is_ours && (!stopping || running.contains(id)) {
                 leases.insert(id.clone(), (holder.clone(), address.clone(), now + LEASE));
                 share.push(binding.clone());
+                released.retain(|released| released != id);
             }
         }
         let lease_ms = LEASE.as_millis() as u32;
-        let share = HoldBindingsResponse { bindings: share, removed, lease_ms, revision: 1 };
+        let share = HoldBindingsResponse {
+            bindings: share,
+            removed,
+            released,
+            lease_ms,
+            revision: 1,
+            known_revision: 0,
+        };
         Ok(Response::new(Box::pin(stream::once(async { Ok(share) }))))
     }
 
