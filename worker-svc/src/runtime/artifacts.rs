@@ -287,9 +287,9 @@ impl Artifacts {
         (index.len(), index.bytes())
     }
 
-    /// Whether another artifact would most likely exceed the bound.
-    pub(super) fn is_full(&self) -> bool {
-        self.shared.index.lock().is_full(self.shared.max_bytes)
+    /// Whether `more` artifacts would most likely exceed the bound.
+    pub(super) fn is_full(&self, more: usize) -> bool {
+        self.shared.index.lock().is_full(self.shared.max_bytes, more)
     }
 
     /// Ends when artifacts have come or gone. For one caller.

@@ -118,6 +118,8 @@ struct Inner {
     failed: Cache<Hash, Error>,
     in_flight: AllInFlight,
     artifacts: Artifacts,
+    /// Shared by the compilations whose artifacts are not stored yet.
+    unstored: Arc<()>,
     /// Code that cannot be used.
     unusable: Arc<UnusableCode>,
     source: CodeSource,
@@ -156,6 +158,7 @@ impl CodeCache {
             in_flight: Arc::default(),
             unusable: Arc::new(UnusableCode::open(artifacts.dir(), compiler.identity())?),
             artifacts,
+            unstored: Arc::default(),
             source,
             compiler,
             turns: Turns {
@@ -274,11 +277,16 @@ impl CodeCache {
             let mut guard = InFlightGuard { inner: &inner, hash, code: None };
             let prepared = inner.prepare(hash, &demanded, &cancelled).await;
             match &prepared {
-                Ok(ready) => guard.code = ready.as_ref().map(|ready| Arc::clone(&ready.code)),
+                Ok(Some((ready, _))) => guard.code = Some(Arc::clone(&ready.code)),
                 Err(error @ Error::CodeUnusable(_)) => inner.failed.insert(hash, error.clone()),
-                Err(_) => {}
+                Ok(None) | Err(_) => {}
             }
             drop(guard);
+            let prepared = prepared.map(|prepared| {
+                let (ready, level) = prepared?;
+                inner.metrics.found_code(level);
+                Some(ready)
+            });
             let _ = sender.send(prepared);
         };
         self.0.tasks.spawn(preparation.in_current_trace());
@@ -316,27 +324,30 @@ impl Inner {
         move |hash| loaded.contains(hash) || in_flight.lock().contains_key(hash)
     }
 
-    async fn prepare(&self, hash: Hash, demand: &Arc<Demand>, unused: &CancellationToken) -> Preparation {
+    /// Prepares code, and tells where it was found. Nothing: see `Preparation`.
+    async fn prepare(
+        &self,
+        hash: Hash,
+        demand: &Arc<Demand>,
+        unused: &CancellationToken,
+    ) -> Result<Option<(ReadyCode, CacheLevel)>, Error> {
         if let Some(reason) = self.unusable.reason(&hash) {
             return Err(Error::CodeUnusable(reason));
         }
         let mut phases = Phases::default();
-        let module = match self.load(hash, demand, &mut phases).await {
-            Some(module) => {
-                self.metrics.found_code(CacheLevel::Disk);
-                module
-            }
+        let (module, level) = match self.load(hash, demand, &mut phases).await {
+            Some(module) => (module, CacheLevel::Disk),
             None => {
                 let compiling = self.fetch_and_compile(hash, demand, &mut phases);
                 let compiled = unused.run_until_cancelled(compiling).await;
-                let Some(artifact) = compiled.unwrap_or(Err(Error::CodeNotFound))? else { return Ok(None) };
-                let module = self.keep(hash, artifact).await?;
-                self.metrics.found_code(CacheLevel::Registry);
-                module
+                let Some((artifact, _unstored)) = compiled.unwrap_or(Err(Error::CodeNotFound))? else {
+                    return Ok(None);
+                };
+                (self.keep(hash, artifact).await?, CacheLevel::Registry)
             }
         };
         let code = self.link(hash, &module).await?;
-        Ok(Some(ReadyCode { code: Arc::new(code), phases }))
+        Ok(Some((ReadyCode { code: Arc::new(code), phases }, level)))
     }
 
     /// Links a module. If that fails, it is remembered, and its artifact removed.

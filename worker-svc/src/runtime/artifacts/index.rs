@@ -94,10 +94,10 @@ impl ArtifactIndex {
         self.bytes
     }
 
-    /// Whether one more of average size would exceed `max_bytes`.
-    pub(super) fn is_full(&self, max_bytes: u64) -> bool {
+    /// Whether `more` of average size would exceed `max_bytes`.
+    pub(super) fn is_full(&self, max_bytes: u64, more: usize) -> bool {
         let average = self.bytes.checked_div(self.artifacts.len() as u64).unwrap_or_default();
-        self.bytes + average > max_bytes
+        self.bytes + average * more as u64 > max_bytes
     }
 
     /// What has to go so that all others take at most `max_bytes`: the least recently used that are not `in_use`.
@@ -192,11 +192,13 @@ mod tests {
     }
 
     #[test]
-    fn full_is_without_room_for_one_more() {
-        for (max_bytes, expected) in [(60, false), (59, true), (40, true)] {
-            assert_eq!(index("a 10 1, b 30 1").is_full(max_bytes), expected, "{max_bytes}");
+    fn full_is_without_room_for_more() {
+        for (max_bytes, more, expected) in
+            [(60, 1, false), (59, 1, true), (60, 2, true), (80, 2, false), (40, 1, true)]
+        {
+            assert_eq!(index("a 10 1, b 30 1").is_full(max_bytes, more), expected, "{max_bytes}, {more}");
         }
-        assert!(!ArtifactIndex::default().is_full(0), "it is not known how large artifacts are");
+        assert!(!ArtifactIndex::default().is_full(0, 1), "it is not known how large artifacts are");
     }
 
     #[test]

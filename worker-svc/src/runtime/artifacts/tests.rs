@@ -120,7 +120,7 @@ fn the_least_recently_used_artifacts_make_room() {
     assert!(written.expect("is there") > ago(1), "that it was used survives a restart");
     let new = keep(&artifacts, &numbered(3));
     assert_eq!(on_disk(&artifacts, &code), [true, true, false]);
-    assert!(artifacts.contains(&new) && artifacts.size().1 <= bytes && artifacts.is_full());
+    assert!(artifacts.contains(&new) && artifacts.size().1 <= bytes && artifacts.is_full(1));
 
     let artifacts = open_with(dir.path(), bytes * 2 / 3).expect("opens with a smaller bound");
     artifacts.maintain(&[], |hash| *hash == code[1]);

@@ -22,22 +22,24 @@ const SHORT_COMPILATION: Duration = Duration::from_secs(2);
 
 impl Inner {
     /// Returns the artifact of this code, which is compiled when it is its turn, unless nobody waits for it and the
-    /// disk has no room.
+    /// disk has no room. What comes with it is held until the artifact is stored.
     pub(super) async fn fetch_and_compile(
         &self,
         hash: Hash,
         demand: &Arc<Demand>,
         phases: &mut Phases,
-    ) -> Result<Option<File>, Error> {
+    ) -> Result<Option<(File, Arc<()>)>, Error> {
         let turn = wait_for_turn(&self.turns.compile, demand, phases).await;
-        if !demand.is_awaited() && self.artifacts.is_full() {
+        let unstored = Arc::clone(&self.unstored);
+        if !demand.is_awaited() && self.artifacts.is_full(Arc::strong_count(&unstored) - 1) {
             return Ok(None);
         }
         let code = self.fetch(hash, phases).await?;
         let started = Instant::now();
         let span = inner_span!("compile", funless.code.bytes = code.len());
         if let Some(ended) = self.compile_until_others_wait(turn, demand, &code).instrument(span).await {
-            return self.compiled(hash, ended, started, phases).await.map(Some);
+            let artifact = self.compiled(hash, ended, started, phases).await?;
+            return Ok(Some((artifact, unstored)));
         }
         tracing::debug!(%hash, "the compilation takes long: others go first");
         drop(code);
@@ -46,7 +48,8 @@ impl Inner {
         let started = Instant::now();
         let span = inner_span!("compile", funless.code.bytes = code.len());
         let ended = self.compiler.compile(&code).instrument(span).await;
-        self.compiled(hash, ended, started, phases).await.map(Some)
+        let artifact = self.compiled(hash, ended, started, phases).await?;
+        Ok(Some((artifact, unstored)))
     }
 
     async fn fetch(&self, hash: Hash, phases: &mut Phases) -> Result<BytesMut, Error> {
