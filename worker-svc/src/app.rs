@@ -58,6 +58,9 @@ impl App {
         let following = readiness.condition("registry").kept(RegistryContact::new(&host.metrics));
         tasks.spawn(follow::follow(registry, following, move |update| followed.apply(update)));
         tasks.spawn(preparation.clone().run(runtime.code.clone()));
+        tasks.spawn(runtime.code.clone().run());
+        let code = runtime.code.clone();
+        tasks.at_end(async move { code.remember_loaded().await });
 
         let reporter = Reporter {
             identity: identity(&config, address.as_ref()),

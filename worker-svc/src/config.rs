@@ -48,6 +48,9 @@ pub struct Config {
     /// The folder for compiled code, which is created if it is missing. It must belong to the user that runs
     /// the worker and be writable by no other user.
     pub cache_dir: PathBuf,
+    /// The most that compiled code in `cache_dir` may take, in bytes; at least `module_cache_bytes`. The least recently
+    /// used code is evicted first, and compiled again when it is called.
+    pub cache_bytes: u64,
     /// The most invocations at once; more are refused as OVERLOADED.
     pub max_concurrent: usize,
     /// The most invocations of one function at once; more are refused as OVERLOADED. 0: no limit.
@@ -70,6 +73,8 @@ pub struct Config {
     pub stack_bytes: usize,
     /// Memory for code that is ready to run, in bytes. The least recently used code is evicted first.
     pub module_cache_bytes: u64,
+    /// How long code stays in memory without being called, in seconds. Its next call loads it from `cache_dir`.
+    pub idle_code_s: u64,
     /// Threads that compile code: so many functions are compiled at once, each in a process with one thread, and one
     /// more that takes long. Default: half of the cores.
     pub compile_threads: usize,
@@ -106,6 +111,7 @@ impl Default for Config {
             schedulers: vec![local_port(4002)],
             advertise: Advertise::ListenAddress,
             cache_dir: "./.funless/code-cache".into(),
+            cache_bytes: 2 << 30,
             max_concurrent: 256,
             max_concurrent_per_function: 0,
             max_percent_per_module: 75,
@@ -116,6 +122,7 @@ impl Default for Config {
             log_ring_bytes: 4 << 20,
             stack_bytes: 1 << 20,
             module_cache_bytes: 512 << 20,
+            idle_code_s: 300,
             compile_threads: (cores() / 2).max(1),
             compile_memory_bytes: 1 << 30,
             compile_cpu_s: 60,
@@ -228,6 +235,8 @@ impl ServiceConfig for Config {
             ("output_bytes", self.output_bytes, 1, max_output_bytes),
             ("log_ring_bytes", self.log_ring_bytes as u64, 0, MAX_LOG_RING_BYTES),
             ("stack_bytes", self.stack_bytes as u64, PAGE_BYTES, 64 << 20),
+            ("cache_bytes", self.cache_bytes, self.module_cache_bytes, u64::MAX),
+            ("idle_code_s", self.idle_code_s, 1, 365 * 24 * 3600),
             ("compile_threads", self.compile_threads as u64, 1, 1024),
             ("compile_memory_bytes", self.compile_memory_bytes, MIN_COMPILE_BYTES, 1 << 40),
             ("compile_cpu_s", self.compile_cpu_s, 1, 24 * 3600),
@@ -296,6 +305,10 @@ mod tests {
             ("output_bytes: 16777216", |c| c.output_bytes = 16 << 20),
             ("log_ring_bytes: 16777216", |c| c.log_ring_bytes = 16 << 20),
             ("compile_memory_bytes: 1024 is out of range", |c| c.compile_memory_bytes = 1024),
+            ("cache_bytes: 536870911 is out of range; expected 536870912 to", |c| {
+                c.cache_bytes = (512 << 20) - 1
+            }),
+            ("idle_code_s: 0", |c| c.idle_code_s = 0),
             ("compile_cpu_s: 0", |c| c.compile_cpu_s = 0),
             ("compile_timeout_ms: 0", |c| c.compile_timeout_ms = 0),
         ]);

@@ -19,6 +19,17 @@ pub(crate) enum CacheLevel {
     Registry,
 }
 
+/// Why some code was evicted, and from which level of the code cache.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Eviction {
+    /// From memory: it was not called for long.
+    Idle,
+    /// From memory, for other code.
+    MemoryFull,
+    /// From disk, for other code.
+    DiskFull,
+}
+
 /// The reasons why compilations fail.
 pub(crate) const COMPILE_FAILURES: [&str; 7] =
     ["invalid", "memory", "cpu_time", "crashed", "timeout", "killed", "platform"];
@@ -54,6 +65,7 @@ pub(crate) struct Metrics {
     pub(crate) log_bytes: IntGauge,
     phases: HistogramVec,
     found: [IntCounter; 3],
+    evicted: [IntCounter; 3],
     failed_compilations: IntCounterVec,
 }
 
@@ -104,12 +116,17 @@ impl Metrics {
                 &["phase"],
             ),
             found: ["memory", "disk", "registry"].map(|level| found.with_label_values(&[level])),
+            evicted: evicted(registry),
             failed_compilations: failed_compilations(registry),
         }
     }
 
     pub(crate) fn found_code(&self, level: CacheLevel) {
         self.found[level as usize].inc();
+    }
+
+    pub(crate) fn evicted_code(&self, eviction: Eviction) {
+        self.evicted[eviction as usize].inc();
     }
 
     pub(crate) fn ended_phase(&self, phase: CodePhase, took: Duration) {
@@ -194,6 +211,18 @@ impl Drop for InvocationRecorder {
     fn drop(&mut self) {
         self.metrics.invocations.with_label_values(&[self.outcome]).inc();
     }
+}
+
+/// In the order of `Eviction`.
+fn evicted(registry: &Registry) -> [IntCounter; 3] {
+    let counter = int_counter(
+        registry,
+        "funless_worker_code_evicted_total",
+        "Code that was evicted from a level of the cache, by the reason.",
+        &["level", "reason"],
+    );
+    [["memory", "idle"], ["memory", "full"], ["disk", "full"]]
+        .map(|labels| counter.with_label_values(&labels))
 }
 
 /// With all reasons, so that the first failure is an increase.

@@ -1,8 +1,9 @@
 //! Prepares code before it is first called.
 //!
-//! Follows the registry: code that a function uses is fetched and compiled, code that no function uses any more is
-//! removed, and its compilation stopped. What a change has brought goes first, since whoever creates a function
-//! waits for its code; nobody waits for that of a snapshot. Schedulers get reports of what is prepared.
+//! Follows the registry: code that a function uses is fetched and compiled, and its artifact stored on disk; code that
+//! no function uses any more is removed, and its compilation stopped. What a change has brought goes first, since
+//! whoever creates a function waits for its code; nobody waits for that of a snapshot. Schedulers get reports of what
+//! is prepared.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -30,9 +31,22 @@ const LONGEST_WAIT_AFTER_FAULT: Duration = Duration::from_secs(60);
 pub(crate) enum CodeState {
     /// Not prepared yet.
     Pending,
+    /// Its artifact is on disk.
     Ready,
+    /// The disk has no room for its artifact: it is compiled when it is called.
+    Deferred,
     /// It cannot be prepared, with the reason.
     Failed(String),
+}
+
+impl CodeState {
+    /// Whether schedulers know of it.
+    pub(crate) fn is_reported(&self) -> bool {
+        match self {
+            Self::Ready | Self::Failed(_) => true,
+            Self::Pending | Self::Deferred => false,
+        }
+    }
 }
 
 /// All code that functions use. Cheap to clone.
@@ -51,6 +65,8 @@ struct CodeIndex {
     /// The code of each function, by the function's id.
     by_function: HashMap<String, Hash>,
     code: HashMap<Hash, UsedCode>,
+    /// Prepared code that somebody waits for. It may have been evicted since.
+    awaited_again: Vec<Hash>,
     /// Code that no function uses any more and that has to be removed.
     unused: Vec<Hash>,
     /// Whether there was a snapshot since the last sweep: artifacts of unused code can be removed.
@@ -109,7 +125,33 @@ impl CodeIndex {
         let code = self.code.entry(hash).or_insert(UsedCode { state: CodeState::Pending, demand });
         if awaited {
             code.demand.await_it();
+            if matches!(code.state, CodeState::Ready | CodeState::Deferred) {
+                self.awaited_again.push(hash);
+            }
         }
+    }
+
+    /// Updates the states of the code in `changed`, which may have been prepared or evicted, and of pending code. Code
+    /// that somebody waits for is pending again. Returns whether a state has changed.
+    fn update(&mut self, changed: HashSet<Hash>, is_prepared: impl Fn(&Hash) -> bool) -> bool {
+        let awaited: HashSet<Hash> = std::mem::take(&mut self.awaited_again).into_iter().collect();
+        let mut has_changed = false;
+        for (hash, code) in &mut self.code {
+            if code.state != CodeState::Pending && !changed.contains(hash) && !awaited.contains(hash) {
+                continue;
+            }
+            let state = match (&code.state, is_prepared(hash)) {
+                (CodeState::Pending | CodeState::Deferred, true) => CodeState::Ready,
+                (CodeState::Ready | CodeState::Deferred, false) if awaited.contains(hash) => {
+                    CodeState::Pending
+                }
+                (CodeState::Ready, false) => CodeState::Deferred,
+                _ => continue,
+            };
+            code.state = state;
+            has_changed = true;
+        }
+        has_changed
     }
 }
 
@@ -144,6 +186,11 @@ impl Preparation {
         index.code.iter().map(|(hash, code)| (*hash, code.state.clone())).collect()
     }
 
+    /// Another one than before if `states` has changed since then.
+    pub(crate) fn version(&self) -> u64 {
+        *self.0.changed.borrow()
+    }
+
     /// Changes when `states` changes.
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
         self.0.changed.subscribe()
@@ -160,6 +207,7 @@ impl Preparation {
         let mut started: HashSet<Hash> = HashSet::new();
         loop {
             self.remove_unused(&cache).await;
+            self.update(&cache);
             for (hash, demand) in self.pending() {
                 if started.insert(hash) {
                     preparing.push(self.prepare(&cache, hash, demand));
@@ -170,7 +218,16 @@ impl Preparation {
                     started.remove(&hash);
                 }
                 _ = changed.changed() => {}
+                () = cache.changed() => {}
             }
+        }
+    }
+
+    /// Updates the states of code that has been prepared or evicted. What is on disk when the worker starts is ready.
+    fn update(&self, cache: &CodeCache) {
+        let changed = cache.take_changed();
+        if self.0.index.lock().update(changed, |hash| cache.is_prepared(hash)) {
+            self.notify();
         }
     }
 
@@ -205,8 +262,9 @@ impl Preparation {
         let mut backoff = Backoff::reconnect();
         let mut after_fault = Backoff::new(FIRST_WAIT_AFTER_FAULT, LONGEST_WAIT_AFTER_FAULT);
         while self.is_used(&hash) {
-            let state = match cache.get(hash, &demand).await {
-                Ok(_) => CodeState::Ready,
+            let state = match cache.prepare(hash, &demand).await {
+                Ok(true) => CodeState::Ready,
+                Ok(false) => CodeState::Deferred,
                 Err(Error::CodeUnusable(reason)) => {
                     tracing::warn!(%hash, reason, "a function's code cannot be used");
                     CodeState::Failed(reason)
@@ -220,6 +278,10 @@ impl Preparation {
                 }
             };
             if let Some(code) = self.0.index.lock().code.get_mut(&hash) {
+                // Somebody has begun to wait for it.
+                if state == CodeState::Deferred && demand.is_awaited() {
+                    continue;
+                }
                 code.state = state;
             }
             self.notify();
@@ -273,6 +335,39 @@ mod tests {
         for (creator, owner, expected) in [("ann", "bob", "ann"), ("", "bob", "bob"), ("", "", "m")] {
             assert_eq!(subject_of(&function(creator, owner)), expected);
         }
+    }
+
+    #[test]
+    fn states_follow_the_disk() {
+        let mut index = CodeIndex::default();
+        let functions = vec![function("a", b"1"), function("b", b"2")];
+        index.apply(Update::Snapshot(Snapshot { functions, complete: true, ..Snapshot::default() }, 1));
+        let hash = Hash::of(b"1");
+        for (before, has_changed, is_prepared, function, expected) in [
+            (CodeState::Pending, false, true, "", CodeState::Ready),
+            (CodeState::Pending, true, false, "", CodeState::Pending),
+            (CodeState::Ready, false, false, "", CodeState::Ready),
+            (CodeState::Ready, true, true, "", CodeState::Ready),
+            (CodeState::Ready, true, false, "", CodeState::Deferred),
+            (CodeState::Ready, true, false, "a", CodeState::Pending),
+            (CodeState::Ready, false, false, "c", CodeState::Pending),
+            (CodeState::Ready, false, true, "c", CodeState::Ready),
+            (CodeState::Deferred, true, true, "", CodeState::Ready),
+            (CodeState::Deferred, true, false, "", CodeState::Deferred),
+            (CodeState::Deferred, false, false, "c", CodeState::Pending),
+            (CodeState::Failed("broken".into()), true, false, "c", CodeState::Failed("broken".into())),
+        ] {
+            let case = format!("{before:?}, {has_changed}, {is_prepared}, {function:?}");
+            index.code.get_mut(&hash).expect("used").state = before.clone();
+            if !function.is_empty() {
+                index.apply(Update::Changes(vec![put(function, b"1")], 2));
+            }
+            let changed = HashSet::from_iter(has_changed.then_some(hash));
+            let updated = index.update(changed, |code| *code == hash && is_prepared);
+            assert_eq!(index.code[&hash].state, expected, "{case}");
+            assert_eq!(updated, before != expected, "{case}");
+        }
+        assert_eq!(index.code[&Hash::of(b"2")].state, CodeState::Pending);
     }
 
     #[test]

@@ -205,28 +205,38 @@ impl Reporter {
     }
 
     fn report(&self, reported: &mut ReportedCode) -> Report {
-        Report {
-            load: Some(self.load.measure().load),
-            draining: self.is_leaving(),
-            ..reported.changes(self.preparation.states())
+        Report { load: Some(self.load.measure().load), draining: self.is_leaving(), ..self.changes(reported) }
+    }
+
+    /// What has changed since the last report. It costs nothing if nothing has.
+    fn changes(&self, reported: &mut ReportedCode) -> Report {
+        let version = Some(self.preparation.version());
+        if reported.version == version {
+            return Report::default();
         }
+        reported.version = version;
+        reported.changes(self.preparation.states())
     }
 }
 
 /// The states of code as they were last reported to one scheduler.
 #[derive(Debug, Default)]
-struct ReportedCode(HashMap<Hash, CodeState>);
+struct ReportedCode {
+    states: HashMap<Hash, CodeState>,
+    /// The version of these states. Nothing: not reported yet.
+    version: Option<u64>,
+}
 
 impl ReportedCode {
     /// A report of what has changed since then.
     fn changes(&mut self, now: HashMap<Hash, CodeState>) -> Report {
         let mut report = Report::default();
         for (hash, state) in &now {
-            if self.0.get(hash) == Some(state) {
+            if self.states.get(hash) == Some(state) {
                 continue;
             }
             match state {
-                CodeState::Pending => {}
+                CodeState::Pending | CodeState::Deferred => {}
                 CodeState::Ready => report.code_ready.push(hash.to_bytes()),
                 CodeState::Failed(message) => {
                     let message = message.clone();
@@ -234,12 +244,11 @@ impl ReportedCode {
                 }
             }
         }
-        let dropped = self.0.iter().filter(|(hash, state)| {
-            let was_reported = **state != CodeState::Pending;
-            was_reported && now.get(*hash).is_none_or(|state| *state == CodeState::Pending)
+        let dropped = self.states.iter().filter(|(hash, state)| {
+            state.is_reported() && !now.get(*hash).is_some_and(CodeState::is_reported)
         });
         report.code_dropped = dropped.map(|(hash, _)| hash.to_bytes()).collect();
-        self.0 = now;
+        self.states = now;
         report
     }
 }
@@ -258,18 +267,26 @@ mod tests {
             (hash("a"), CodeState::Ready),
             (hash("b"), CodeState::Pending),
             (hash("c"), CodeState::Failed("broken".into())),
+            (hash("d"), CodeState::Ready),
         ]);
         let report = reported.changes(states.clone());
-        assert_eq!(report.code_ready, [bytes("a")]);
+        let mut ready = report.code_ready.clone();
+        ready.sort();
+        let mut expected = [bytes("a"), bytes("d")];
+        expected.sort();
+        assert_eq!(ready, expected);
         assert_eq!(report.code_failed, [CodeProblem { hash: bytes("c"), message: "broken".into() }]);
         assert_eq!(reported.changes(states), Report::default());
 
-        let report =
-            reported.changes(HashMap::from([(hash("a"), CodeState::Pending), (hash("b"), CodeState::Ready)]));
+        let report = reported.changes(HashMap::from([
+            (hash("a"), CodeState::Pending),
+            (hash("b"), CodeState::Ready),
+            (hash("d"), CodeState::Deferred),
+        ]));
         assert_eq!(report.code_ready, [bytes("b")]);
         let mut dropped = report.code_dropped.clone();
         dropped.sort();
-        let mut expected = [bytes("a"), bytes("c")];
+        let mut expected = [bytes("a"), bytes("c"), bytes("d")];
         expected.sort();
         assert_eq!(dropped, expected);
     }

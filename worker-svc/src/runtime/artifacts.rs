@@ -4,36 +4,76 @@
 //! its settings, the processor. An artifact is machine code, so none is ever taken from the network, and the
 //! folder must belong to the worker's user alone. A SHA3-256 over the hash of the code and the artifact, at the
 //! artifact's end, reveals one that is damaged or that belongs to other code.
+//!
+//! All artifacts together are bounded: those of other engines go first, then the least recently used. The time of a
+//! file says when its artifact was last used, within minutes. Several workers may share a folder.
 
+mod foreign;
+mod index;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use mesh::hash::{Hash, Hasher};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 use wasmtime::{Engine, Module};
+
+use self::foreign::Foreign;
+use self::index::{Artifact, ArtifactIndex};
+use crate::metrics::{Eviction, Metrics};
 
 const EXTENSION: &str = "cwasm";
 /// The format of the files.
 const FORMAT: &[u8] = b"artifact, seal of code and artifact";
 const SEAL_BYTES: u64 = 32;
 const COPIED_BYTES: usize = 64 << 10;
-/// The age at which artifacts of other engines are removed.
-const FOREIGN_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+const TEMPORARY: &str = "tmp";
+/// The age at which a file that a worker has not finished is one that it never will.
+const ABANDONED_AGE: Duration = Duration::from_secs(3600);
 
-/// The artifacts of one engine.
+/// The artifacts of one engine. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Artifacts {
     dir: PathBuf,
     engine: Engine,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// The most that all files may take.
+    max_bytes: u64,
+    index: Mutex<ArtifactIndex>,
+    /// Locked while files change, so that the index agrees with them.
+    files: Mutex<Files>,
+    /// Notified when artifacts have come or gone.
+    changed: Notify,
+    metrics: Metrics,
+}
+
+struct Files {
+    foreign: Foreign,
+    /// The time of the folder when its files were last listed.
+    listed: Option<SystemTime>,
 }
 
 impl Artifacts {
     /// Creates the folder for this engine's artifacts if it is missing. Refuses one that other users own or may
-    /// write to.
-    pub(crate) fn open(cache_dir: &Path, engine: Engine) -> anyhow::Result<Self> {
+    /// write to. All files in `cache_dir` may take `max_bytes`.
+    pub(crate) fn open(
+        cache_dir: &Path,
+        engine: Engine,
+        max_bytes: u64,
+        metrics: Metrics,
+    ) -> anyhow::Result<Self> {
         let dir = cache_dir.join(compatibility(&engine).to_string());
         make_dir(&dir).with_context(|| format!("cache_dir: cannot create {}", dir.display()))?;
         // A file of this process tells which user runs it.
@@ -52,16 +92,32 @@ impl Artifacts {
                 found.mode() & 0o7777,
             );
         }
-        remove_foreign(cache_dir, &dir);
-        Ok(Self { dir, engine })
+        remove_abandoned(&dir);
+        let foreign = Foreign::find(cache_dir, &dir);
+        let shared = Shared {
+            max_bytes,
+            index: Mutex::default(),
+            files: Mutex::new(Files { foreign, listed: None }),
+            changed: Notify::new(),
+            metrics,
+        };
+        let this = Self { dir, engine, shared: Arc::new(shared) };
+        this.list(&mut this.shared.files.lock());
+        Ok(this)
     }
 
     /// Loads the artifact of this code, if there is one. Removes one that cannot be loaded. Blocks.
     pub(crate) fn load(&self, code: &Hash) -> Option<Module> {
         let path = self.path(code);
         match self.load_file(code, &path) {
-            Ok(module) => Some(module),
-            Err(error) if error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::NotFound) => None,
+            Ok((module, bytes)) => {
+                self.change_index(|index| index.insert(*code, Artifact::new(bytes, SystemTime::now())));
+                Some(module)
+            }
+            Err(error) if error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::NotFound) => {
+                self.change_index(|index| index.remove(code));
+                None
+            }
             Err(error) => {
                 tracing::warn!(%code, %error, "a compiled artifact is damaged, or of other code; compiling again");
                 self.remove(code);
@@ -70,15 +126,22 @@ impl Artifacts {
         }
     }
 
-    fn load_file(&self, code: &Hash, path: &Path) -> anyhow::Result<Module> {
+    fn load_file(&self, code: &Hash, path: &Path) -> anyhow::Result<(Module, u64)> {
         let mut file = File::open(path)?;
-        let artifact_bytes = file.metadata()?.len().checked_sub(SEAL_BYTES).context("it is too short")?;
+        let bytes = file.metadata()?.len();
+        let artifact_bytes = bytes.checked_sub(SEAL_BYTES).context("it is too short")?;
         let mut hasher = hasher_for(code);
         copy_hashed(&mut (&file).take(artifact_bytes), &mut io::sink(), &mut hasher)?;
         let mut seal = [0; SEAL_BYTES as usize];
         file.read_exact(&mut seal)?;
         anyhow::ensure!(hasher.finish().as_bytes() == &seal, "its hash does not match");
-        self.deserialize(file)
+        Ok((self.deserialize(file)?, bytes))
+    }
+
+    /// Loads an artifact that the compiler has written just now. Fails if the module does not fit into the engine's
+    /// pool. Blocks.
+    pub(crate) fn load_new(&self, artifact: &File) -> anyhow::Result<Module> {
+        self.deserialize(artifact.try_clone()?)
     }
 
     #[expect(unsafe_code, reason = "machine code is run as it is; see the safety comment")]
@@ -91,50 +154,152 @@ impl Artifacts {
         module.map_err(|error| anyhow::anyhow!("{error:#}"))
     }
 
-    /// Loads an artifact that the compiler has written to `file`, and stores it. One that cannot be stored is not
-    /// a failure. Blocks.
-    pub(crate) fn keep(&self, code: &Hash, mut file: File) -> anyhow::Result<Module> {
-        // Fails if the module does not fit into the engine's pool.
-        let module = self.deserialize(file.try_clone()?)?;
-        match self.store(code, &mut file) {
-            // Mapped from its file on disk: its clean pages cost no memory.
-            Ok(()) => Ok(self.load(code).unwrap_or(module)),
-            Err(error) => {
-                tracing::warn!(%code, %error, "cannot store a compiled artifact");
-                Ok(module)
-            }
+    /// Stores an artifact that the compiler has written just now, and loads it from there: its clean pages then cost no
+    /// memory. Others that are not `in_use` make room for it. Nothing if it cannot be stored. Blocks.
+    pub(crate) fn store_and_load(
+        &self,
+        code: &Hash,
+        mut artifact: File,
+        in_use: impl Fn(&Hash) -> bool,
+    ) -> Option<Module> {
+        if let Err(error) = self.store(code, &mut artifact) {
+            tracing::warn!(%code, %error, "cannot store a compiled artifact");
+            return None;
         }
+        self.trim(in_use);
+        self.load(code)
     }
 
     fn store(&self, code: &Hash, artifact: &mut File) -> io::Result<()> {
+        let (bytes, max_bytes) = (artifact.metadata()?.len() + SEAL_BYTES, self.shared.max_bytes);
+        if bytes > max_bytes {
+            let message = format!("it has {bytes} bytes, and cache_bytes allows {max_bytes} for all");
+            return Err(io::Error::other(message));
+        }
+        let _files = self.shared.files.lock();
         make_dir(&self.dir)?;
         artifact.seek(SeekFrom::Start(0))?;
         replace_file(&self.path(code), |file| {
             let mut hasher = hasher_for(code);
             copy_hashed(artifact, file, &mut hasher)?;
             file.write_all(hasher.finish().as_bytes())
-        })
+        })?;
+        self.change_index(|index| index.insert(*code, Artifact::new(bytes, SystemTime::now())));
+        Ok(())
     }
 
     /// Removes all artifacts but those of `used` code. Blocks.
     pub(crate) fn retain(&self, used: impl Fn(&Hash) -> bool) {
-        let Ok(entries) = fs::read_dir(&self.dir) else { return };
-        for path in entries.flatten().map(|entry| entry.path()) {
-            if let Some(code) = code_of(&path, EXTENSION)
-                && !used(&code)
-            {
-                let _ = fs::remove_file(path);
-            }
-        }
+        let mut files = self.shared.files.lock();
+        self.list(&mut files);
+        let all = self.shared.index.lock().all();
+        all.iter().filter(|code| !used(code)).for_each(|code| self.remove_file(code, &files));
     }
 
     /// Removes an artifact, if it is there. Blocks.
     pub(crate) fn remove(&self, code: &Hash) {
-        if let Err(error) = fs::remove_file(self.path(code))
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(%code, %error, "cannot remove a compiled artifact");
+        self.remove_file(code, &self.shared.files.lock());
+    }
+
+    fn remove_file(&self, code: &Hash, _files: &Files) {
+        match fs::remove_file(self.path(code)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%code, %error, "cannot remove a compiled artifact");
+            }
+            _ => self.change_index(|index| index.remove(code)),
         }
+    }
+
+    /// Removes what exceeds the bound. Artifacts that are `in_use` stay. Blocks.
+    pub(crate) fn trim(&self, in_use: impl Fn(&Hash) -> bool) {
+        let max_bytes = self.shared.max_bytes;
+        let mut files = self.shared.files.lock();
+        let own = self.shared.index.lock().bytes();
+        files.foreign.trim(max_bytes.saturating_sub(own));
+        let excess = self.shared.index.lock().excess(max_bytes, in_use);
+        for code in excess {
+            tracing::debug!(%code, "evicted from disk");
+            self.remove_file(&code, &files);
+            self.shared.metrics.evicted_code(Eviction::DiskFull);
+        }
+    }
+
+    /// The code in `used` was used lately. Notices what other workers have stored or removed, removes what exceeds the
+    /// bound, and writes to disk when artifacts were used. Blocks.
+    pub(crate) fn maintain(&self, used: &[Hash], in_use: impl Fn(&Hash) -> bool) {
+        let now = SystemTime::now();
+        let unwritten = {
+            let mut index = self.shared.index.lock();
+            used.iter().for_each(|code| index.used(code, now));
+            index.take_unwritten()
+        };
+        for (code, used_at) in unwritten {
+            let written = File::open(self.path(&code)).and_then(|file| file.set_modified(used_at));
+            if let Err(error) = written {
+                tracing::debug!(%code, %error, "cannot write when an artifact was used");
+            }
+        }
+        let time = fs::metadata(&self.dir).and_then(|dir| dir.modified()).ok();
+        let mut files = self.shared.files.lock();
+        if time != files.listed {
+            self.list(&mut files);
+        }
+        drop(files);
+        self.trim(in_use);
+    }
+
+    /// Lists the artifacts on disk.
+    fn list(&self, files: &mut Files) {
+        files.listed = fs::metadata(&self.dir).and_then(|dir| dir.modified()).ok();
+        let Ok(entries) = fs::read_dir(&self.dir) else { return };
+        let found: HashMap<_, _> = entries
+            .flatten()
+            .filter_map(|entry| {
+                let code = code_of(&entry.path(), EXTENSION)?;
+                let found = entry.metadata().ok()?;
+                Some((code, Artifact::new(found.len(), found.modified().ok()?)))
+            })
+            .collect();
+        self.change_index(|index| index.replace(found));
+    }
+
+    fn change_index(&self, change: impl FnOnce(&mut ArtifactIndex)) {
+        let mut index = self.shared.index.lock();
+        change(&mut index);
+        if index.has_changed() {
+            self.shared.changed.notify_one();
+        }
+    }
+
+    /// Whether this code has an artifact on disk.
+    pub(super) fn contains(&self, code: &Hash) -> bool {
+        self.shared.index.lock().contains(code)
+    }
+
+    /// The size of the artifact of this code, if it is on disk.
+    pub(super) fn bytes_of(&self, code: &Hash) -> Option<u64> {
+        self.shared.index.lock().bytes_of(code)
+    }
+
+    /// How many are on disk, and the size of all.
+    pub(super) fn size(&self) -> (usize, u64) {
+        let index = self.shared.index.lock();
+        (index.len(), index.bytes())
+    }
+
+    /// Whether `more` artifacts would most likely exceed the bound.
+    pub(super) fn is_full(&self, more: usize) -> bool {
+        self.shared.index.lock().is_full(self.shared.max_bytes, more)
+    }
+
+    /// Ends when artifacts have come or gone. For one caller.
+    pub(super) async fn changed(&self) {
+        self.shared.changed.notified().await;
+    }
+
+    /// The code whose artifacts have come or gone since the last call.
+    pub(super) fn take_changed(&self) -> HashSet<Hash> {
+        self.shared.index.lock().take_changed()
     }
 
     /// The folder of this engine's artifacts.
@@ -199,7 +364,7 @@ fn create_file(path: &Path) -> io::Result<File> {
 
 /// Replaces a file by one that `write` writes, all of it or nothing.
 pub(super) fn replace_file(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let temporary = path.with_file_name(format!("{}.tmp", uuid::Uuid::now_v7()));
+    let temporary = path.with_file_name(format!("{}.{TEMPORARY}", uuid::Uuid::now_v7()));
     let replaced = create_file(&temporary).and_then(|mut file| {
         write(&mut file)?;
         file.sync_all()?;
@@ -211,19 +376,23 @@ pub(super) fn replace_file(path: &Path, write: impl FnOnce(&mut File) -> io::Res
     replaced
 }
 
-/// Removes old artifacts of engines of other versions or settings.
-fn remove_foreign(cache_dir: &Path, own: &Path) {
-    let Ok(entries) = fs::read_dir(cache_dir) else { return };
+/// Removes files that a worker has begun to write when it was killed.
+fn remove_abandoned(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
         let path = entry.path();
-        let is_engines = entry.file_name().to_str().is_some_and(|name| hex::decode(name).is_ok());
-        let modified = entry.metadata().and_then(|metadata| metadata.modified());
-        let old = modified.ok().and_then(|at| at.elapsed().ok()).is_some_and(|age| age > FOREIGN_AGE);
-        if is_engines && old && path != own {
-            tracing::info!(path = %path.display(), "removing compiled code of another engine");
-            let _ = fs::remove_dir_all(path);
+        if path.extension().is_some_and(|extension| extension == TEMPORARY)
+            && age_of(&entry).is_some_and(|age| age > ABANDONED_AGE)
+        {
+            let _ = fs::remove_file(path);
         }
     }
+}
+
+/// How long ago a file or folder was last changed.
+pub(super) fn age_of(entry: &fs::DirEntry) -> Option<Duration> {
+    let modified = entry.metadata().and_then(|metadata| metadata.modified());
+    modified.ok()?.elapsed().ok()
 }
 
 /// A hash, stable between processes, of everything that decides whether `engine` can load an artifact.
@@ -242,93 +411,4 @@ pub(super) fn compatibility(engine: &Engine) -> Hash {
     std::hash::Hash::hash(&engine.precompile_compatibility_hash(), &mut stable);
     stable.0.update(FORMAT);
     stable.0.finish()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Compiles a function and keeps its artifact.
-    fn keep(artifacts: &Artifacts, wat: &str) -> Hash {
-        let code = wat::parse_str(wat).expect("well-formed");
-        let hash = Hash::of(&code);
-        let mut file = tempfile::tempfile().expect("a file");
-        let artifact = artifacts.engine.precompile_module(&code).expect("compiles");
-        file.write_all(&artifact).expect("writable");
-        artifacts.keep(&hash, file).expect("loads");
-        hash
-    }
-
-    const CODE: &str = r#"(module (func (export "f")))"#;
-
-    fn open(dir: &Path) -> anyhow::Result<Artifacts> {
-        Artifacts::open(&dir.join("cache"), Engine::default())
-    }
-
-    #[test]
-    fn damaged_artifacts_are_removed() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let artifacts = open(dir.path()).expect("opens");
-        assert!(artifacts.load(&Hash::of(b"missing")).is_none());
-        let code = keep(&artifacts, CODE);
-        let path = artifacts.path(&code);
-        let mode = |path: &Path| fs::metadata(path).expect("is there").mode() & 0o777;
-        assert_eq!((mode(&path), mode(&artifacts.dir)), (0o600, 0o700));
-        assert!(open(dir.path()).expect("opens again").load(&code).is_some(), "another process finds it");
-
-        let whole = fs::read(&path).expect("readable");
-        let mut flipped = whole.clone();
-        flipped[whole.len() / 2] ^= 1;
-        for damaged in [&whole[..whole.len() - 1], &whole[..10], &[], &flipped] {
-            fs::write(&path, damaged).expect("writable");
-            assert!(artifacts.load(&code).is_none());
-            assert!(!path.exists());
-        }
-    }
-
-    #[test]
-    fn an_artifact_is_bound_to_its_code() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let artifacts = open(dir.path()).expect("opens");
-        let (code, other) = (keep(&artifacts, CODE), keep(&artifacts, "(module)"));
-        fs::rename(artifacts.path(&other), artifacts.path(&code)).expect("ours");
-        assert!(artifacts.load(&code).is_none(), "that of other code is refused");
-        assert!(!artifacts.path(&code).exists());
-        keep(&artifacts, CODE);
-        assert!(artifacts.load(&code).is_some());
-    }
-
-    #[test]
-    fn an_artifact_that_cannot_be_stored_is_loaded() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let artifacts = open(dir.path()).expect("opens");
-        fs::remove_dir(&artifacts.dir).expect("empty");
-        fs::write(&artifacts.dir, "in the way").expect("writable");
-        let code = keep(&artifacts, CODE);
-        assert!(artifacts.load(&code).is_none());
-    }
-
-    #[test]
-    fn what_is_not_used_goes() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let artifacts = open(dir.path()).expect("opens");
-        let (code, other) = (keep(&artifacts, CODE), keep(&artifacts, "(module)"));
-        artifacts.retain(|hash| *hash == code);
-        assert!(artifacts.load(&code).is_some() && artifacts.load(&other).is_none());
-        artifacts.remove(&code);
-        artifacts.remove(&code);
-        assert!(artifacts.load(&code).is_none());
-    }
-
-    #[test]
-    fn a_directory_that_others_may_write_to_is_refused() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let artifacts = open(dir.path()).expect("opens");
-        for exposed in [dir.path().join("cache"), artifacts.dir] {
-            fs::set_permissions(&exposed, Permissions::from_mode(0o777)).expect("ours");
-            let error = open(dir.path()).err().expect("refused").to_string();
-            assert!(error.starts_with("cache_dir: ") && error.contains("mode 777"), "{error}");
-            fs::set_permissions(&exposed, Permissions::from_mode(0o700)).expect("ours");
-        }
-    }
 }

@@ -18,6 +18,7 @@ use super::engine::{self, EngineLimits};
 use super::entry::Entry;
 use super::host::{self, Console, Guest, GuestOptions, HttpClient};
 use super::limits::{Limits, MemoryBudget};
+use super::loaded::LoadedCode;
 use super::prepared::PreparedCode;
 use super::ticker::Ticker;
 use super::time_slices::{CpuUsage, SliceEnd, TimeSlices};
@@ -74,7 +75,8 @@ impl Runtime {
         let linker = host::linker(&engine).map_err(|error| anyhow::anyhow!("{error:#}"))?;
         let http_timeout = Duration::from_millis(config.http_timeout_ms);
         let http = HttpClient::new(egress, http_timeout, config.http_body_bytes);
-        let artifacts = Artifacts::open(&config.cache_dir, engine.clone())?;
+        let artifacts =
+            Artifacts::open(&config.cache_dir, engine.clone(), config.cache_bytes, metrics.clone())?;
         let limits = CompileLimits {
             memory_bytes: config.compile_memory_bytes,
             cpu_s: config.compile_cpu_s,
@@ -82,13 +84,15 @@ impl Runtime {
         };
         let program = config.compiler.clone();
         let compiler = Compiler::new(program, limits, layout, config.memory_bytes, artifacts.compatibility());
+        let idle = Duration::from_secs(config.idle_code_s);
         let code = CodeCache::new(CodeCacheParts {
             linker,
             artifacts,
             source,
             compiler,
             concurrency: config.compile_threads,
-            memory_bytes: config.module_cache_bytes,
+            loaded: LoadedCode::new(config.module_cache_bytes, idle, metrics.clone()),
+            worker: config.name.clone(),
             tasks: tasks.clone(),
             metrics: metrics.clone(),
         })?;

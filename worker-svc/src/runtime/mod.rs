@@ -12,6 +12,8 @@ mod host;
 mod instance;
 mod invoke;
 pub(crate) mod limits;
+mod loaded;
+mod loaded_list;
 mod prepared;
 mod queue;
 mod response;

@@ -1,5 +1,7 @@
 //! Code that is ready to run.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use wasmtime::{ExternType, InstancePre, Linker, Module, ModuleExport};
 
 use super::entry::{Entry, exports_function};
@@ -20,6 +22,8 @@ pub(crate) struct PreparedCode {
     pub(super) wasi: bool,
     /// Memory that it takes.
     pub(super) bytes: usize,
+    /// The period in which it was last used.
+    used_in: AtomicU64,
 }
 
 impl PreparedCode {
@@ -41,6 +45,19 @@ impl PreparedCode {
         let bytes = image.end.addr() - image.start.addr() + MODULE_OVERHEAD_BYTES;
         let instance =
             linker.instantiate_pre(module).map_err(|error| Error::CodeUnusable(format!("{error:#}")))?;
-        Ok(Self { instance, entry, memory, initialize, wasi, bytes })
+        Ok(Self { instance, entry, memory, initialize, wasi, bytes, used_in: AtomicU64::default() })
+    }
+
+    /// It is used in this period.
+    pub(super) fn use_in(&self, period: u64) {
+        // Written once a period: invocations on other cores keep what they have read.
+        if self.used_in() != period {
+            self.used_in.store(period, Ordering::Relaxed);
+        }
+    }
+
+    /// The period in which it was last used.
+    pub(super) fn used_in(&self) -> u64 {
+        self.used_in.load(Ordering::Relaxed)
     }
 }

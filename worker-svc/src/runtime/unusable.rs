@@ -17,6 +17,8 @@ use super::artifacts::{code_of, path_in, replace_file};
 const EXTENSION: &str = "unusable";
 /// The most code that is remembered; the oldest is forgotten.
 const MOST: usize = 10_000;
+/// The most of a reason that is remembered, in bytes.
+const MAX_REASON_BYTES: usize = 1000;
 
 /// The code that one compiler could not compile.
 #[derive(Debug)]
@@ -59,7 +61,7 @@ impl UnusableCode {
     fn read(&self, path: &Path) -> Option<String> {
         let text = fs::read_to_string(path).ok()?;
         let (compiler, reason) = text.split_once('\n')?;
-        (compiler == self.compiler).then(|| reason.to_owned())
+        (compiler == self.compiler).then(|| shortened(reason).to_owned())
     }
 
     /// Why this code cannot be compiled, if that is known.
@@ -69,6 +71,7 @@ impl UnusableCode {
 
     /// Remembers why this code cannot be compiled. Blocks.
     pub(super) fn remember(&self, code: Hash, reason: &str) {
+        let reason = shortened(reason);
         self.insert(code, reason.to_owned());
         let stored = replace_file(&path_in(&self.dir, &code, EXTENSION), |file| {
             write!(file, "{}\n{reason}", self.compiler)
@@ -101,6 +104,11 @@ impl UnusableCode {
     }
 }
 
+/// The beginning of a reason.
+fn shortened(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +133,18 @@ mod tests {
         assert_eq!(files(dir.path()), 1);
         assert_eq!(open(other).reason(&code), None, "another compiler tries again");
         assert_eq!(files(dir.path()), 0);
+    }
+
+    #[test]
+    fn long_reasons_are_shortened() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let open = || UnusableCode::open(dir.path(), Hash::of(b"compiler")).expect("opens");
+        let (unusable, code) = (open(), Hash::of(b"code"));
+        unusable.remember(code, &format!("a{}", "é".repeat(1000)));
+        let expected = format!("a{}", "é".repeat(499));
+        for unusable in [unusable, open()] {
+            assert_eq!(unusable.reason(&code), Some(expected.clone()));
+        }
     }
 
     #[test]

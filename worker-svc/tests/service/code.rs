@@ -143,7 +143,7 @@ async fn code_is_prepared_before_the_first_invocation_and_removed_after_use() {
     let old = worker.registry.put_function("f", compile(&respond("1")));
     eventually("it is prepared", || async { worker.found("registry") == 1.0 }).await;
     assert_eq!(worker.execute(request(old, "")).await, result("1"));
-    assert_eq!(worker.found("memory"), 1.0);
+    assert_eq!((worker.found("disk"), worker.compiled()), (1.0, 1.0));
 
     let new = worker.registry.put_function("f", compile(&respond("2")));
     eventually("the update is prepared", || async { worker.found("registry") == 2.0 }).await;

@@ -7,6 +7,7 @@ mod compile;
 mod egress;
 mod hostile;
 mod http;
+mod idle;
 mod load;
 mod logs;
 mod membership;

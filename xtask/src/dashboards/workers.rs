@@ -13,6 +13,7 @@ pub(super) fn dashboard() -> Dashboard {
         .row("Machines", machines())
         .row("Runs", runs())
         .row("Cold starts", cold_starts())
+        .row("Code in memory and on disk", cached_code())
         .row("Guests", guests())
 }
 
@@ -135,6 +136,29 @@ fn cold_starts() -> Vec<Panel> {
             .query(
                 format!("sum by (reason) (rate(funless_worker_failed_compilations_total{ON_CHOSEN}[$__rate_interval]))"),
                 "{{reason}}",
+            )
+            .width(12),
+    ]
+}
+
+fn cached_code() -> Vec<Panel> {
+    vec![
+        graph("Size", Unit::Bytes, "The least recently used code makes room for other code.")
+            .query(
+                format!("sum by (level) (funless_worker_code_cached_bytes{ON_CHOSEN})"),
+                "{{level}}",
+            )
+            .width(6),
+        graph("Functions", Unit::Count, "In memory is what was called lately, on disk what is compiled.")
+            .query(
+                format!("sum by (level) (funless_worker_code_cached{ON_CHOSEN})"),
+                "{{level}}",
+            )
+            .width(6),
+        graph("Evictions", Unit::PerSecond, "Idle code leaves memory. Code that leaves a full disk is compiled again when it is called.")
+            .query(
+                format!("sum by (level, reason) (rate(funless_worker_code_evicted_total{ON_CHOSEN}[$__rate_interval]))"),
+                "{{level}} {{reason}}",
             )
             .width(12),
     ]
