@@ -236,7 +236,8 @@ async fn a_run_that_was_lost_is_not_reported_as_not_started() {
     });
     eventually("it runs", || async { only.running() == 1 }).await;
     only.stop_serving();
-    assert_eq!(reason(call.await.expect("no panic")), Reason::WorkerLost);
+    let lost = call.await.expect("no panic").expect_err("lost");
+    assert_eq!(Error::from(lost).reason, Reason::WorkerLost);
 }
 
 #[tokio::test]
