@@ -5,24 +5,30 @@
 //! and no HTTP/2 framing. Clients cannot tell them apart. A [`Dialer`] makes channels from [`Endpoint`]s, so
 //! that only configuration decides what a service connects to.
 
+mod connect;
+mod frames;
+mod stream;
+
 use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::body::Body;
 use tonic::{ConnectError, Status, TimeoutExpired, transport};
 use tower::{Service, ServiceExt as _};
 use tracing::Instrument as _;
 
+use self::connect::Tcp;
+use self::stream::{ClientStream, PING_AFTER, SentRequests};
 use crate::auth::Secret;
 use crate::contact::RegistryContact;
 use crate::deadline::{GRPC_TIMEOUT, parse_grpc_timeout};
@@ -32,10 +38,6 @@ use crate::http2::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::telemetry::{self, RpcSpan};
 use crate::tls::ClientTls;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A peer whose host has vanished is detected within the sum of these two.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Makes channels. Clones share the services of this process.
 #[derive(Debug, Clone, Default)]
 pub struct Dialer {
@@ -59,7 +61,7 @@ impl Dialer {
         let kind = match endpoint {
             Endpoint::Local(name) => Kind::Local(self.local(name)),
             Endpoint::Tcp(uri) => Kind::Remote(self.dial_tcp(uri)?),
-            Endpoint::Unix(path) => Kind::Remote(dial_unix(path.clone())),
+            Endpoint::Unix(path) => Kind::Remote(dial_unix(Arc::from(path.as_path()))),
             Endpoint::Tunnel(_) => {
                 return Err(Error::unavailable(format!("{endpoint} is opened from its other end")));
             }
@@ -73,19 +75,19 @@ impl Dialer {
     where
         C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let mut connection = Some(TokioIo::new(connection));
+        let sent = SentRequests::default();
+        let mut connection = Some(TokioIo::new(ClientStream::new(connection, sent.clone())));
         let connect = tower::service_fn(move |_: http::Uri| {
             let closed = || io::Error::new(io::ErrorKind::NotConnected, "it is closed");
             std::future::ready(connection.take().ok_or_else(closed))
         });
         let endpoint = Endpoint::Tunnel(name.to_owned());
-        // The address is never used, but HTTP/2 requires an authority. Connecting only sends the first bytes;
-        // from then on keep-alive detects a peer that is gone, even while there are no calls.
-        let channel = with_keep_alive(transport::Endpoint::from_static("http://tunnel"))
+        // The address is never used, but HTTP/2 requires an authority. Connecting only sends the first bytes.
+        let transport = for_stream(transport::Endpoint::from_static("http://tunnel"))
             .connect_with_connector(connect)
             .await
-            .map_err(|error| failure(&endpoint, &error))?;
-        let (endpoint, kind) = (Arc::new(endpoint), Kind::Remote(channel));
+            .map_err(|error| failure(&endpoint, &error, false))?;
+        let (endpoint, kind) = (Arc::new(endpoint), Kind::Remote(Remote { transport, sent }));
         Ok(Channel { endpoint, kind, secret: self.secret.clone(), contact: None })
     }
 
@@ -98,40 +100,55 @@ impl Dialer {
         Arc::clone(self.locals.lock().entry(name.to_owned()).or_default())
     }
 
-    fn dial_tcp(&self, uri: &http::Uri) -> Result<transport::Channel, Error> {
-        let mut endpoint = with_keep_alive(transport::Endpoint::from(uri.clone()))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true);
-        if uri.scheme_str() == Some("https") {
-            let tls = self.tls.clone().unwrap_or_default().for_tonic();
-            endpoint = endpoint
-                .tls_config(tls)
-                .map_err(|error| Error::unavailable(format!("no TLS to {uri}: {error}")))?;
+    fn dial_tcp(&self, uri: &http::Uri) -> Result<Remote, Error> {
+        let (tcp, sent) = (Tcp::new(), SentRequests::default());
+        let counted = sent.clone();
+        if uri.scheme_str() != Some("https") {
+            let connect = tower::service_fn(move |to| {
+                let (tcp, sent) = (tcp.clone(), counted.clone());
+                async move { tcp.connect(to).await.map(|stream| TokioIo::new(ClientStream::new(stream, sent))) }
+            });
+            let endpoint = for_stream(transport::Endpoint::from(uri.clone()));
+            return Ok(Remote { transport: endpoint.connect_with_connector_lazy(connect), sent });
         }
-        Ok(endpoint.connect_lazy())
+        let no_tls = |error: String| Error::unavailable(format!("no TLS to {uri}: {error}"));
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let name = ServerName::try_from(host).map_err(|error| no_tls(error.to_string()))?;
+        let tls =
+            self.tls.clone().unwrap_or_default().connector().map_err(|error| no_tls(format!("{error:#}")))?;
+        let connect = tower::service_fn(move |to| {
+            let (tcp, tls, name, sent) = (tcp.clone(), tls.clone(), name.clone(), counted.clone());
+            async move {
+                let stream = tcp.connect_tls(to, tls, name).await?;
+                Ok::<_, Box<dyn StdError + Send + Sync>>(TokioIo::new(ClientStream::new(stream, sent)))
+            }
+        });
+        // tonic is given a connection that has TLS already.
+        let plain = format!("http://{}:{}", uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(443));
+        let plain = transport::Endpoint::from_shared(plain).map_err(|error| no_tls(error.to_string()))?;
+        let endpoint = for_stream(plain).origin(uri.clone());
+        Ok(Remote { transport: endpoint.connect_with_connector_lazy(connect), sent })
     }
 }
 
-/// Enables keep-alive: a peer on another machine may vanish silently.
-fn with_keep_alive(endpoint: transport::Endpoint) -> transport::Endpoint {
+/// Settings for a connection over a [`ClientStream`].
+fn for_stream(endpoint: transport::Endpoint) -> transport::Endpoint {
     endpoint
-        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
+        .http2_keep_alive_interval(PING_AFTER)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
 }
 
-fn dial_unix(path: PathBuf) -> transport::Channel {
+fn dial_unix(path: Arc<Path>) -> Remote {
+    let sent = SentRequests::default();
+    let counted = sent.clone();
     let connect = tower::service_fn(move |_: http::Uri| {
-        let path = path.clone();
-        async move { tokio::net::UnixStream::connect(path).await.map(TokioIo::new) }
+        let (path, sent) = (Arc::clone(&path), counted.clone());
+        async move { connect::unix(&path).await.map(|stream| TokioIo::new(ClientStream::new(stream, sent))) }
     });
     // The address is never used, but HTTP/2 requires an authority.
-    transport::Endpoint::from_static("http://unix.socket")
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .connect_with_connector_lazy(connect)
+    let endpoint = for_stream(transport::Endpoint::from_static("http://unix.socket"));
+    Remote { transport: endpoint.connect_with_connector_lazy(connect), sent }
 }
 
 /// A channel to another service, for the generated clients. Cheap to clone.
@@ -146,8 +163,15 @@ pub struct Channel {
 
 #[derive(Debug, Clone)]
 enum Kind {
-    Remote(transport::Channel),
+    Remote(Remote),
     Local(LocalSlot),
+}
+
+/// A channel to another process.
+#[derive(Debug, Clone)]
+struct Remote {
+    transport: transport::Channel,
+    sent: SentRequests,
 }
 
 impl Channel {
@@ -229,9 +253,9 @@ impl Channel {
     ) -> BoxFuture<'static, Result<http::Response<Body>, Status>> {
         let endpoint = Arc::clone(&self.endpoint);
         match &self.kind {
-            Kind::Remote(channel) => {
-                let channel = channel.clone();
-                Box::pin(async move { call_remote(&endpoint, channel, request).await.map_err(Status::from) })
+            Kind::Remote(remote) => {
+                let remote = remote.clone();
+                Box::pin(async move { call_remote(&endpoint, remote, request).await.map_err(Status::from) })
             }
             Kind::Local(slot) => {
                 let router = slot.get().cloned();
@@ -254,17 +278,18 @@ impl Channel {
 /// cover.
 async fn call_remote(
     endpoint: &Arc<Endpoint>,
-    channel: transport::Channel,
+    Remote { transport, sent }: Remote,
     request: http::Request<Body>,
 ) -> Result<http::Response<Body>, Error> {
     let timeout =
         request.headers().get(GRPC_TIMEOUT).and_then(|value| parse_grpc_timeout(value.to_str().ok()?));
-    let call = channel.oneshot(request);
+    let sent_before = sent.count();
+    let call = transport.oneshot(request);
     let outcome = match timeout {
         None => call.await,
         Some(timeout) => tokio::time::timeout(timeout, call).await.map_err(|_| too_late())?,
     };
-    let response = outcome.map_err(|error| failure(endpoint, &error))?;
+    let response = outcome.map_err(|error| failure(endpoint, &error, sent.count() == sent_before))?;
     // Once the response has begun, the call has started.
     let endpoint = Arc::clone(endpoint);
     let lost = move |status: Status| {
@@ -278,8 +303,9 @@ fn too_late() -> Error {
     Error::new(Reason::DeadlineExceeded, "the deadline passed before there was an answer")
 }
 
-/// Distinguishes calls that are known not to have started from those that may have.
-fn failure(endpoint: &Endpoint, error: &(dyn StdError + 'static)) -> Error {
+/// Distinguishes calls that are known not to have started from those that may have. `unsent`: the request did not leave
+/// this process.
+fn failure(endpoint: &Endpoint, error: &(dyn StdError + 'static), unsent: bool) -> Error {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(refused) = error.downcast_ref::<ConnectError>() {
@@ -301,8 +327,13 @@ fn failure(endpoint: &Endpoint, error: &(dyn StdError + 'static)) -> Error {
         }
         cause = error.source();
     }
-    let message = format!("the connection to {endpoint} broke: {}", root(error));
-    Error::new(Reason::ConnectionLost, message)
+    let root = root(error);
+    if unsent {
+        return Error::unavailable(format!(
+            "the connection to {endpoint} broke before the call was sent: {root}"
+        ));
+    }
+    Error::new(Reason::ConnectionLost, format!("the connection to {endpoint} broke: {root}"))
 }
 
 fn root<'a>(mut error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {

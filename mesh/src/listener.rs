@@ -15,12 +15,13 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use self::address::CountedConnection;
 pub use self::address::{ClientAddress, ConnectionLimit};
-use self::stream::ServerStream;
+use self::stream::{HasLeft, ServerStream, has_left};
 
 use crate::config::Listen;
 use crate::endpoint::Endpoint;
@@ -116,14 +117,21 @@ impl Listener {
                     let _ = stream.set_nodelay(true);
                     let client = Some(counted);
                     match self.tls.clone() {
-                        None => serve_connection(stream, client, router.clone(), &connections, cut.clone()),
+                        None => serve_connection(
+                            stream,
+                            has_left,
+                            client,
+                            router.clone(),
+                            &connections,
+                            cut.clone(),
+                        ),
                         Some(tls) => {
                             serve_tls(tls, stream, client, router.clone(), &connections, cut.clone())
                         }
                     }
                 }
                 Ok(Accepted::Unix(stream)) => {
-                    serve_connection(stream, None, router.clone(), &connections, cut.clone())
+                    serve_connection(stream, has_left, None, router.clone(), &connections, cut.clone())
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -161,7 +169,7 @@ pub async fn serve_one<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let connections = GracefulShutdown::new();
-    let mut connection = std::pin::pin!(serve_http(stream, None, router, connections.watcher()));
+    let mut connection = std::pin::pin!(serve_http(stream, |_| false, None, router, connections.watcher()));
     tokio::select! {
         () = &mut connection => return,
         () = draining.cancelled() => {}
@@ -183,6 +191,7 @@ async fn drain(connections: GracefulShutdown, drain_timeout: Duration) {
 /// Serves a connection in a task of its own. `connections` waits for it and `cut` ends it.
 fn serve_connection<S>(
     stream: S,
+    has_left: HasLeft<S>,
     client: Option<CountedConnection>,
     router: axum::Router,
     connections: &GracefulShutdown,
@@ -190,7 +199,7 @@ fn serve_connection<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let connection = serve_http(stream, client, router, connections.watcher());
+    let connection = serve_http(stream, has_left, client, router, connections.watcher());
     tokio::spawn(async move { cut.run_until_cancelled(connection).await });
 }
 
@@ -206,7 +215,8 @@ fn serve_tls(
     tokio::spawn(async move {
         match tokio::time::timeout(HEADER_READ_TIMEOUT, tls.accept(stream)).await {
             Ok(Ok(stream)) => {
-                cut.run_until_cancelled(serve_http(stream, client, router, watcher)).await;
+                let has_left = |stream: &TlsStream<TcpStream>| has_left(stream.get_ref().0);
+                cut.run_until_cancelled(serve_http(stream, has_left, client, router, watcher)).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake timed out"),
@@ -215,12 +225,17 @@ fn serve_tls(
 }
 
 /// Serves HTTP/1 or HTTP/2. Requests have the [`ClientAddress`] of a `client` as an extension.
-async fn serve_http<S>(stream: S, client: Option<CountedConnection>, router: axum::Router, watcher: Watcher)
-where
+async fn serve_http<S>(
+    stream: S,
+    has_left: HasLeft<S>,
+    client: Option<CountedConnection>,
+    router: axum::Router,
+    watcher: Watcher,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let builder = builder();
-    let stream = TokioIo::new(ServerStream::new(stream));
+    let stream = TokioIo::new(ServerStream::new(stream, has_left));
     let address = client.as_ref().map(CountedConnection::address);
     let service = router.map_request(move |mut request: http::Request<Incoming>| {
         if let Some(address) = address {

@@ -12,7 +12,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{DigitallySignedStruct, SignatureScheme};
 use serde::Deserialize;
-use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 /// Installs *ring* as the process' TLS crypto provider. May be called repeatedly.
 pub fn install_crypto() {
@@ -92,15 +91,24 @@ impl ClientTls {
         Ok(Self { ca: files.ca.as_ref().map(read).transpose()?, identity })
     }
 
-    pub(crate) fn for_tonic(&self) -> ClientTlsConfig {
-        let mut config = ClientTlsConfig::new();
+    /// Connects to HTTP/2 servers.
+    pub(crate) fn connector(&self) -> anyhow::Result<tokio_rustls::TlsConnector> {
+        install_crypto();
+        let mut roots = rustls::RootCertStore::empty();
         if let Some(ca) = &self.ca {
-            config = config.ca_certificate(Certificate::from_pem(ca));
+            let certificates: Vec<_> = CertificateDer::pem_slice_iter(ca).collect::<Result<_, _>>()?;
+            roots.add_parsable_certificates(certificates);
         }
-        if let Some((cert, key)) = &self.identity {
-            config = config.identity(Identity::from_pem(cert, key));
-        }
-        config
+        let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
+        let mut config = match &self.identity {
+            None => builder.with_no_client_auth(),
+            Some((cert, key)) => {
+                let chain = CertificateDer::pem_slice_iter(cert).collect::<Result<_, _>>()?;
+                builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key)?)?
+            }
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Arc::new(config).into())
     }
 }
 

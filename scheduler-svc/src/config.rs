@@ -17,7 +17,8 @@ pub struct Config {
     pub registry: Endpoint,
     /// The sink service, which takes the results of functions with sinks.
     pub sink: Endpoint,
-    /// How often workers report, in milliseconds. A worker that misses three reports is removed.
+    /// How often workers report, in milliseconds. A worker whose report is overdue for as long as this, and for one
+    /// second, is removed.
     pub report_interval_ms: u32,
     /// The longest time that an invocation may take with its retries, in milliseconds. The deadline of the
     /// caller and the limit of the function are usually shorter.

@@ -89,12 +89,13 @@ impl Dispatcher {
         receipt: &mut Receipt,
     ) -> Result<ExecuteResponse, Error> {
         let mut tried = Vec::new();
-        let mut last_failure = None;
+        let (mut last_failure, mut lost_on) = (None, None);
         loop {
             let began = Instant::now();
             let placement = self.place(invocation, &tried, &mut receipt.decision_id);
             receipt.schedule_us += micros(began.elapsed());
-            let placement = placement.map_err(|refusal| none_left(refusal, last_failure.take()))?;
+            let placement =
+                placement.map_err(|refusal| none_left(refusal, last_failure.take(), lost_on.take()))?;
             placement.worker.as_ref().clone_into(&mut receipt.worker);
             receipt.attempts += 1;
             let call = deadline.attach(request.clone());
@@ -109,12 +110,14 @@ impl Dispatcher {
                 }
             };
             let lost = failure.reason == Reason::ConnectionLost;
-            let idempotent =
-                invocation.function.metadata.as_ref().is_some_and(|metadata| metadata.idempotent);
-            if lost && !idempotent {
-                return Err(SchedulingError::WorkerLost { worker: placement.worker.to_string() }.into());
-            }
-            if !lost && !failure.not_started() {
+            if lost {
+                let idempotent =
+                    invocation.function.metadata.as_ref().is_some_and(|metadata| metadata.idempotent);
+                if !idempotent {
+                    return Err(worker_lost(&placement.worker));
+                }
+                lost_on.get_or_insert_with(|| Arc::clone(&placement.worker));
+            } else if !failure.not_started() {
                 return Err(failure);
             }
             tracing::debug!(worker = &*placement.worker, %failure, "trying another worker");
@@ -233,14 +236,20 @@ pub fn decide<C>(
     }
 }
 
-/// No worker is left to try. The failure of the last attempt says more than that.
-fn none_left(refusal: Refusal, last_failure: Option<Error>) -> Error {
-    match last_failure {
-        None => SchedulingError::Refused(refusal).into(),
-        Some(failure) if failure.reason == Reason::Overloaded => failure,
-        Some(failure) => {
+/// No worker is left to try. If a worker was lost, the function may have run there. Otherwise the failure of the last
+/// attempt says more than the refusal.
+fn none_left(refusal: Refusal, last_failure: Option<Error>, lost_on: Option<Arc<str>>) -> Error {
+    match (lost_on, last_failure) {
+        (Some(worker), _) => worker_lost(&worker),
+        (None, None) => SchedulingError::Refused(refusal).into(),
+        (None, Some(failure)) if failure.reason == Reason::Overloaded => failure,
+        (None, Some(failure)) => {
             tracing::warn!(%failure, "no worker could be reached");
             SchedulingError::NoneReachable.into()
         }
     }
+}
+
+fn worker_lost(worker: &Arc<str>) -> Error {
+    SchedulingError::WorkerLost { worker: worker.to_string() }.into()
 }

@@ -68,8 +68,8 @@ pub enum SchedulingError {
     /// None of the workers could be reached.
     #[error("no worker could be reached")]
     NoneReachable,
-    /// The worker was lost while it ran the function, which is not idempotent.
-    #[error("the worker {worker} was lost while it ran the function")]
+    /// The worker was lost after it got the call. The function is not idempotent, or no other worker could be tried.
+    #[error("the worker {worker} was lost while it may have been running the function")]
     WorkerLost {
         /// The worker's name.
         worker: String,

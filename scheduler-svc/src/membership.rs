@@ -39,8 +39,8 @@ impl Contact {
     }
 }
 
-/// A worker that misses this many reports is removed.
-const MISSED_REPORTS: u32 = 3;
+/// A worker whose report is overdue for this time, and for the time between two reports, is removed.
+const OVERDUE: Duration = Duration::from_secs(1);
 
 /// The cluster, shared by the streams that feed it and the invocations that use it.
 #[derive(Debug)]
@@ -141,12 +141,18 @@ impl Members {
 
     /// Removes workers whose stream is open but silent. Runs forever.
     pub async fn expire_silent(&self) {
-        let mut ticks = tokio::time::interval(self.report_interval);
+        let timeout = self.report_interval + self.report_interval.max(OVERDUE);
         loop {
-            ticks.tick().await;
-            let silent = self.cluster().expire(self.report_interval * MISSED_REPORTS, Instant::now());
+            let (now, oldest) = (Instant::now(), self.cluster().oldest_report());
+            let wait = oldest.map_or(timeout, |oldest| (oldest + timeout).saturating_duration_since(now));
+            tokio::time::sleep(wait).await;
+            if now.elapsed() > wait + OVERDUE {
+                // This process was stopped itself, and has to read what the workers have reported since then.
+                tokio::time::sleep(self.report_interval).await;
+            }
+            let silent = self.cluster().expire(timeout, Instant::now());
             for worker in &silent {
-                tracing::warn!(worker = &**worker, "worker has missed three reports and is removed");
+                tracing::warn!(worker = &**worker, "worker does not report and is removed");
                 self.count_change("lost");
             }
             if !silent.is_empty() {

@@ -224,6 +224,23 @@ async fn a_run_that_may_have_started_is_repeated_only_if_idempotent() {
 }
 
 #[tokio::test]
+async fn a_run_that_was_lost_is_not_reported_as_not_started() {
+    let stage = Stage::start().await;
+    let mut only = stage.worker("only", 500).await;
+    let metadata = Some(Metadata { idempotent: true, capacity_kb: 64, ..Metadata::default() });
+    let revision = stage.registry.put(Function { metadata, ..function("f") });
+    only.behave(Behaviour::Hang);
+    let call = tokio::spawn({
+        let channel = stage.channel.clone();
+        async move { InvocationsClient::new(channel).invoke(invocation_of("f", revision)).await }
+    });
+    eventually("it runs", || async { only.running() == 1 }).await;
+    only.stop_serving();
+    let lost = call.await.expect("no panic").expect_err("lost");
+    assert_eq!(Error::from(lost).reason, Reason::WorkerLost);
+}
+
+#[tokio::test]
 async fn a_failed_run_is_not_repeated() {
     let stage = Stage::start().await;
     let best = stage.worker("best", 500).await;

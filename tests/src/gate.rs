@@ -58,6 +58,11 @@ impl Gate {
             .await;
     }
 
+    /// How many calls have arrived so far.
+    pub fn arrivals(&self) -> usize {
+        *self.state.waiting.borrow()
+    }
+
     /// Responds to all waiting and future calls.
     pub fn open(&self) {
         self.state.open.send_replace(true);

@@ -125,6 +125,35 @@ pub fn send_signal(pid: u32, signal: Signal) {
     let _ = kill_process(pid, signal);
 }
 
+/// A paused process: it runs no more, but its files and connections stay open. It continues when this is dropped, also
+/// if the test fails.
+#[derive(Debug)]
+pub struct Paused {
+    pid: u32,
+    /// When the pause began.
+    pub since: Instant,
+}
+
+impl Paused {
+    /// Pauses a process, and waits until it has stopped.
+    pub async fn begin(pid: u32) -> Self {
+        send_signal(pid, Signal::STOP);
+        let this = Self { pid, since: Instant::now() };
+        wait::until("the process has stopped", END_TIMEOUT, async || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')).then_some(())
+        })
+        .await;
+        this
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        send_signal(self.pid, Signal::CONT);
+    }
+}
+
 /// Stops all processes of a process group, and waits until they have ended.
 pub async fn stop_group(group: u32) {
     let id = i32::try_from(group).ok().and_then(Pid::from_raw).expect("a process id");

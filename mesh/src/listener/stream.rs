@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -9,8 +10,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::HEADER_READ_TIMEOUT;
 
+/// The first bytes of a client of HTTP/2.
+const HTTP2: &[u8] = b"PRI";
 /// The length of the HTTP/2 connection preface.
 const PREFACE_BYTES: usize = 24;
 /// After the last byte has been sent, a peer that sends nothing for this long is disconnected ...
@@ -24,12 +29,27 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// It closes without losing its last bytes. The kernel resets a connection that is closed while its peer still sends,
 /// and then the peer often cannot read the response. So the stream first closes its own direction, and discards for a
 /// moment what still arrives.
+///
+/// Of HTTP/2, nothing is read that a peer has sent before it closed the connection: these are calls that nobody waits
+/// for. They would start when a process continues that was stopped for longer than its callers wait.
 pub(super) struct ServerStream<S> {
     stream: S,
+    has_left: HasLeft<S>,
+    is_http2: bool,
     /// `None` once enough bytes have been received.
     timeout: Option<Pin<Box<Sleep>>>,
     received: usize,
     lingering: Option<Lingering>,
+}
+
+/// Whether the peer of a stream has closed the connection. Unread bytes may be left.
+pub(super) type HasLeft<S> = fn(&S) -> bool;
+
+/// Asks the kernel whether the peer of a socket has closed the connection.
+pub(super) fn has_left(socket: &impl AsFd) -> bool {
+    let mut sockets = [PollFd::new(socket, PollFlags::RDHUP)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut sockets, Some(&now)).is_ok_and(|count| count > 0)
 }
 
 struct Lingering {
@@ -38,9 +58,9 @@ struct Lingering {
 }
 
 impl<S> ServerStream<S> {
-    pub(super) fn new(stream: S) -> Self {
+    pub(super) fn new(stream: S, has_left: HasLeft<S>) -> Self {
         let timeout = Some(Box::pin(sleep(HEADER_READ_TIMEOUT)));
-        Self { stream, timeout, received: 0, lingering: None }
+        Self { stream, has_left, is_http2: false, timeout, received: 0, lingering: None }
     }
 }
 
@@ -52,6 +72,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for ServerStream<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if self.received == 0 && buffer.filled()[before..].starts_with(HTTP2) {
+            self.is_http2 = true;
+        }
+        if self.is_http2 && buffer.filled().len() > before && (self.has_left)(&self.stream) {
+            // The end of the stream.
+            buffer.set_filled(before);
+            return read;
+        }
         let Some(timeout) = &mut self.timeout else { return read };
         if read.is_pending() {
             return timeout.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()));
@@ -130,14 +158,14 @@ mod tests {
         for sent in ["", "PRI * HTTP"] {
             let (mut client, server) = tokio::io::duplex(64);
             client.write_all(sent.as_bytes()).await.expect("room");
-            let mut stream = ServerStream::new(server);
+            let mut stream = ServerStream::new(server, |_| false);
             let mut buffer = vec![0; sent.len()];
             stream.read_exact(&mut buffer).await.expect("the sent bytes");
             let error = stream.read_u8().await.expect_err("no more bytes");
             assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{sent:?}");
         }
         let (mut client, server) = tokio::io::duplex(64);
-        let mut stream = ServerStream::new(server);
+        let mut stream = ServerStream::new(server, |_| false);
         client.write_all(&[b'x'; PREFACE_BYTES]).await.expect("room");
         stream.read_exact(&mut [0; PREFACE_BYTES]).await.expect("enough");
         let silence = tokio::time::timeout(2 * HEADER_READ_TIMEOUT, stream.read_u8()).await;
@@ -151,7 +179,7 @@ mod tests {
         let (client, server) = tokio::io::duplex(64);
         let peer = tokio::spawn(peer(client));
         let began = Instant::now();
-        ServerStream::new(server).shutdown().await.expect("it closes");
+        ServerStream::new(server, |_| false).shutdown().await.expect("it closes");
         peer.abort();
         began.elapsed()
     }

@@ -105,6 +105,11 @@ impl<C> Cluster<C> {
         Some(self.remove(index))
     }
 
+    /// When the worker that has been silent for the longest time reported.
+    pub fn oldest_report(&self) -> Option<Instant> {
+        self.members.iter().map(|member| member.last_report).min()
+    }
+
     /// Removes the workers that have not reported for `timeout`, and names them.
     pub fn expire(&mut self, timeout: Duration, now: Instant) -> Vec<Arc<str>> {
         let silent = |member: &Member<C>| now.saturating_duration_since(member.last_report) >= timeout;

@@ -254,10 +254,12 @@ fn silent_workers_are_removed() {
     let a = cluster.join(identity("a"), memory(1), (), start);
     cluster.join(identity("c"), memory(1), (), start);
     cluster.report("a", a, memory(1), start + 2 * SECOND);
+    assert_eq!(cluster.oldest_report(), Some(start));
     let silent = cluster.expire(3 * SECOND, start + 3 * SECOND);
     assert_eq!(silent.iter().map(|name| &**name).collect::<Vec<_>>(), ["b", "c"]);
     assert_eq!(cluster.names().iter().map(|name| &**name).collect::<Vec<_>>(), ["a"]);
     assert_eq!(cluster.workers().len(), 1);
+    assert_eq!(cluster.oldest_report(), Some(start + 2 * SECOND));
 }
 
 #[test]

@@ -6,12 +6,15 @@ mod commands;
 mod flow;
 mod kinds;
 mod outage;
+mod paused;
 mod poison;
 
 use std::process::ExitCode;
 
 use tests::harness::run_alone;
 use tests::{Shape, cases};
+
+const TWO_WORKERS: Shape = Shape { name: "two_workers", processes: Some(2), ..Shape::SIX_PROCESSES };
 
 fn main() -> ExitCode {
     let both = [Shape::ONE_PROCESS, Shape::SIX_PROCESSES];
@@ -37,8 +40,9 @@ fn main() -> ExitCode {
             &[Shape::SIX_PROCESSES],
             cases![
                 chaos::events_survive_the_death_of_everything,
-                chaos::events_keep_their_identity_without_a_key
+                chaos::events_keep_their_identity_without_a_key,
             ],
         ),
+        (&[TWO_WORKERS], cases![paused::events_survive_pauses]),
     ])
 }

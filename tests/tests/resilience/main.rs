@@ -4,6 +4,7 @@
 mod demo;
 mod drain;
 mod logs;
+mod paused;
 mod restart;
 mod tokens;
 mod workers;
@@ -41,7 +42,8 @@ fn main() -> ExitCode {
             cases![
                 restart::services_restart_in_any_order,
                 restart::all_services_die_at_once,
-                restart::a_killed_supervisor_leaves_nothing_behind
+                restart::a_killed_supervisor_leaves_nothing_behind,
+                paused::a_paused_scheduler_holds_no_calls
             ],
         ),
         (
@@ -50,7 +52,8 @@ fn main() -> ExitCode {
                 logs::a_clean_stop_loses_no_worker,
                 logs::lines_in_a_file_are_json_and_name_their_service,
                 workers::a_dying_worker_fails_only_what_it_ran,
-                workers::the_load_goes_on_when_a_worker_dies
+                workers::the_load_goes_on_when_a_worker_dies,
+                paused::a_paused_worker_fails_only_what_it_may_have_run
             ],
         ),
     ])

@@ -149,7 +149,8 @@ fn assert_clear_refusal(answer: &Answer) {
     assert!(answer.detail().contains("worker"), "{}", answer.text);
 }
 
-async fn two_workers(shape: Shape) -> Mesh {
+/// A mesh that both workers have joined.
+pub async fn two_workers(shape: Shape) -> Mesh {
     let mesh = Mesh::start(shape).await;
     wait::until("both workers have joined", Duration::from_secs(30), async || {
         (running_on_each(&mesh).await.len() == 2).then_some(())
@@ -159,7 +160,7 @@ async fn two_workers(shape: Shape) -> Mesh {
 }
 
 /// The number of invocations on each worker, as counted by the scheduler.
-async fn running_on_each(mesh: &Mesh) -> Vec<(String, usize)> {
+pub async fn running_on_each(mesh: &Mesh) -> Vec<(String, usize)> {
     let workers = workers(mesh).await.into_iter();
     workers.map(|worker| (worker.identity.unwrap_or_default().name, worker.in_flight as usize)).collect()
 }
