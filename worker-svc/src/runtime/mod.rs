@@ -15,6 +15,7 @@ pub(crate) mod limits;
 mod prepared;
 mod queue;
 mod response;
+mod run_queue;
 #[cfg(test)]
 pub(crate) mod testing;
 mod ticker;
@@ -24,5 +25,5 @@ mod unusable;
 pub(crate) use self::code_cache::{CodeCache, ReadyCode};
 pub use self::compiler::child::compile_if_asked;
 pub(crate) use self::host::EGRESS_KIND;
-pub(crate) use self::invoke::{Invocation, Runtime};
+pub(crate) use self::invoke::{Invocation, Runtime, RuntimeParts};
 pub(crate) use self::queue::Demand;
