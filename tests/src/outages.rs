@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+pub use self::calls::CallKind;
 use self::calls::Calls;
 use self::events::Events;
 pub use self::parts::PARTS;
 use self::parts::Parts;
-pub use self::report::{CallKind, CallRow, EventRow, Report, Row};
+pub use self::report::{CallRow, EventRow, Report, Row};
 use crate::chaos::settled;
 use crate::client::Upload;
 use crate::servers::{Couch, Mosquitto};

@@ -9,12 +9,39 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::report::CallKind;
 use crate::client::{Answer, Upload};
 use crate::{Client, guests};
 
 /// The number of invocations per second. Of each other kind there is one call per second.
 const PER_SECOND: u32 = 20;
+
+/// A kind of call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CallKind {
+    /// Invokes a function without a sink.
+    Invoke,
+    /// Invokes a function with a sink.
+    InvokeWithSink,
+    /// Lists functions.
+    Read,
+    /// Updates a function.
+    Write,
+}
+
+impl CallKind {
+    /// All kinds.
+    pub(super) const ALL: [Self; 4] = [Self::Invoke, Self::InvokeWithSink, Self::Read, Self::Write];
+
+    /// Its name in the table.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Invoke => "invocation",
+            Self::InvokeWithSink => "invocation with a sink",
+            Self::Read => "list of functions",
+            Self::Write => "update of a function",
+        }
+    }
+}
 
 /// One call, after its end.
 #[derive(Debug, Clone)]

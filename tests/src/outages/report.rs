@@ -7,20 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::Outage;
-use super::calls::Call;
-
-/// A kind of call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CallKind {
-    /// Invokes a function without a sink.
-    Invoke,
-    /// Invokes a function with a sink.
-    InvokeWithSink,
-    /// Lists functions.
-    Read,
-    /// Updates a function.
-    Write,
-}
+use super::calls::{Call, CallKind};
 
 /// What callers saw in all outages.
 #[derive(Debug)]
@@ -79,20 +66,6 @@ pub struct EventRow {
     /// How long it took from the start of the part until the store had the results of all messages that had been
     /// published before.
     pub caught_up: Duration,
-}
-
-impl CallKind {
-    const ALL: [Self; 4] = [Self::Invoke, Self::InvokeWithSink, Self::Read, Self::Write];
-
-    /// Its name in the table.
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Invoke => "invocation",
-            Self::InvokeWithSink => "invocation with a sink",
-            Self::Read => "list of functions",
-            Self::Write => "update of a function",
-        }
-    }
 }
 
 impl CallRow {
