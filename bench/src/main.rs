@@ -10,6 +10,7 @@ mod deliver;
 mod events;
 mod fl;
 mod invoke;
+mod neighbours;
 mod policy;
 mod traces;
 
@@ -29,6 +30,8 @@ enum Command {
     /// From MQTT messages to documents, and the outbox on its own. Needs the servers that `scripts/test`
     /// installs.
     Events(events::Options),
+    /// Invocations of one module, alone and beside another module that computes, logs or responds a lot.
+    Neighbours(neighbours::Options),
     /// Placement decisions of the scheduler alone, on one core.
     Policy(policy::Options),
     /// Warm invocations with 0 %, 1 % and 100 % of the traces.
@@ -41,6 +44,7 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Invoke(options) => invoke::run(&options).await,
         Command::Events(options) => events::run(&options).await,
+        Command::Neighbours(options) => neighbours::run(&options).await,
         Command::Policy(options) => policy::run(&options),
         Command::Traces(options) => traces::run(&options).await,
     }

@@ -429,6 +429,7 @@ impl Intake {
                 min_revision: shared.revision,
                 invocation_id: work.invocation_id.to_string(),
                 scheduling: None,
+                latest_revision: 0,
             };
             let Err(failure) = shared.invoker.invoke(request, None).await else {
                 return Ok(Outcome::Handled);

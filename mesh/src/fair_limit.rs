@@ -71,10 +71,22 @@ impl FairLimit {
         Ok(FairPermit { limit: self.clone(), module })
     }
 
+    /// Whether a module has permits that is not one of `these`.
+    pub fn is_held_by_others(&self, these: impl Fn(&str) -> bool) -> bool {
+        self.0.usage.lock().by_module.keys().any(|module| !these(module))
+    }
+
     /// Registers gauges of the permits for `what`: those in use, and their limit.
     pub fn show(&self, registry: &Registry, what: &str) {
         let inner = Arc::clone(&self.0);
         show_usage(registry, what, inner.limit, move || inner.usage.lock().total);
+    }
+}
+
+impl FairPermit {
+    /// The module that holds it.
+    pub fn module(&self) -> &Arc<str> {
+        &self.module
     }
 }
 
@@ -134,7 +146,10 @@ mod tests {
         assert_eq!(limit.try_acquire("busy").expect_err("its share"), Refusal::Share);
         let other = limit.try_acquire("other").expect("kept free for others");
         assert_eq!(limit.try_acquire("third").expect_err("full"), Refusal::Full);
+        assert_eq!(&**other.module(), "other");
+        assert!(limit.is_held_by_others(|module| module == "busy"));
         drop(other);
+        assert!(!limit.is_held_by_others(|module| module == "busy"));
         held.pop();
         drop(limit.try_acquire("busy").expect("free again"));
         drop(held);

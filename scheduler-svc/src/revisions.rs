@@ -17,6 +17,8 @@ use crate::error::SchedulingError;
 
 /// How long to wait if the caller sets no deadline, and how long for a registry that does not answer.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
+/// How long a wait for a revision takes before the registry is asked whether it answers, and how long that may take.
+const PROBE: Duration = Duration::from_secs(1);
 /// How long before the caller's deadline to answer.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(100);
 
@@ -27,6 +29,14 @@ pub struct Revisions {
     catalog: Arc<Catalog>,
     registry: RevisionsClient<Channel>,
     newest: Mutex<Newest>,
+    probed: Mutex<Probed>,
+}
+
+/// Whether the registry answered.
+#[derive(Debug, Default)]
+struct Probed {
+    answered: bool,
+    asked: Option<Instant>,
 }
 
 /// The registry's last answer.
@@ -45,7 +55,8 @@ pub fn wait_deadline<T>(request: &Request<T>) -> Deadline {
 impl Revisions {
     /// The revisions of `catalog`, which follows the service behind `registry`.
     pub fn new(catalog: Arc<Catalog>, registry: Channel) -> Self {
-        Self { catalog, registry: RevisionsClient::new(registry), newest: Mutex::default() }
+        let registry = RevisionsClient::new(registry);
+        Self { catalog, registry, newest: Mutex::default(), probed: Mutex::default() }
     }
 
     /// Waits until the catalog has reached the revision `wanted`. Refuses one that the registry has not given
@@ -75,6 +86,41 @@ impl Revisions {
         timeout_at(deadline.instant(), self.catalog.wait_for_revision(wanted))
             .await
             .map_err(|_| behind(false))
+    }
+
+    /// Like [`Self::wait_for`], but if the registry, or its database, turns out not to answer in the meantime, it does
+    /// not wait any longer: the catalog cannot catch up.
+    pub async fn wait_for_if_possible(&self, wanted: u64, deadline: Deadline) -> Result<(), SchedulingError> {
+        if self.catalog.has_reached(wanted) {
+            return Ok(());
+        }
+        tokio::select! {
+            reached = self.wait_for(wanted, deadline) => reached,
+            () = self.registry_is_silent() => Ok(()),
+        }
+    }
+
+    /// Completes when the registry does not answer.
+    async fn registry_is_silent(&self) {
+        loop {
+            tokio::time::sleep(PROBE).await;
+            if !self.registry_answers().await {
+                return;
+            }
+        }
+    }
+
+    /// Concurrent callers share an answer.
+    async fn registry_answers(&self) -> bool {
+        let arrived = Instant::now();
+        let mut probed = self.probed.lock().await;
+        if probed.asked.is_none_or(|asked| asked < arrived) {
+            let asked = Some(Instant::now());
+            let request = Deadline::after(PROBE).attach(GetRevisionRequest {});
+            let answered = self.registry.clone().get_revision(request).await.is_ok();
+            *probed = Probed { answered, asked };
+        }
+        probed.answered
     }
 
     async fn ask_until_answered(&self, wanted: u64, deadline: Deadline) -> u64 {

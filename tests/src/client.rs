@@ -63,7 +63,8 @@ impl Upload {
         self
     }
 
-    fn form(self) -> Form {
+    /// The form for a request.
+    pub(crate) fn form(self) -> Form {
         let form = self.texts.into_iter().fold(Form::new(), |form, (name, text)| form.text(name, text));
         self.files.into_iter().fold(form, |form, (name, content)| {
             let part = Part::bytes(content).file_name(format!("{name}.bin"));

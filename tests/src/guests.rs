@@ -85,6 +85,29 @@ pub fn spinning() -> Vec<u8> {
     guest(b"", "(loop $forever (br $forever)) (unreachable)")
 }
 
+/// Counts to this number, which takes about a nanosecond for each step, and returns null.
+pub fn computing(steps: u32) -> Vec<u8> {
+    guest(
+        b"null",
+        &format!(
+            "(local $step i32)
+            (loop $more
+                (local.set $step (i32.add (local.get $step) (i32.const 1)))
+                (br_if $more (i32.lt_u (local.get $step) (i32.const {steps}))))
+            (call $insert_response (global.get $data) (global.get $len))
+            (i32.const 0)"
+        ),
+    )
+}
+
+/// Logs lines of 1000 characters forever.
+pub fn flooding_log() -> Vec<u8> {
+    guest(
+        &[b'x'; 1000],
+        "(loop $forever (call $console_log (global.get $data) (global.get $len)) (br $forever)) (unreachable)",
+    )
+}
+
 /// Traps immediately.
 pub fn trapping() -> Vec<u8> {
     guest(b"", "(unreachable)")

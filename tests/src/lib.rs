@@ -8,6 +8,7 @@
 //! - [`collector`]: a collector for traces
 //! - [`servers`]: PostgreSQL, Mosquitto, NATS, Prometheus and PouchDB Server as CouchDB
 //! - [`chaos`]: events and results while parts are killed; [`publisher`]: publishes the events
+//! - [`outages`]: what callers see while a part of the mesh is away
 //! - [`harness`]: runs each case against each shape
 //!
 //! Everything that is started stops when its owner is dropped. Nothing here waits for a fixed time: it waits
@@ -23,6 +24,7 @@ pub mod grpc;
 pub mod guests;
 pub mod harness;
 mod mesh_up;
+pub mod outages;
 pub mod process;
 pub mod publisher;
 pub mod receiver;

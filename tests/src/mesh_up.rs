@@ -164,6 +164,11 @@ impl Mesh {
         self.postgres.as_ref()
     }
 
+    /// The PostgreSQL server, to stop and restart it.
+    pub fn postgres_mut(&mut self) -> Option<&mut Postgres> {
+        self.postgres.as_mut()
+    }
+
     /// The complete log and output.
     pub fn log(&self) -> String {
         self.fl.log()

@@ -1,6 +1,8 @@
 //! Admission control: as many invocations at once as configured, shared fairly by modules, and none while the worker
 //! drains.
 
+use std::sync::Arc;
+
 use mesh::fair_limit::{FairLimit, FairPermit, Refusal};
 use mesh::keyed_limit::{KeyedLimit, KeyedPermit};
 use prometheus::Registry;
@@ -25,7 +27,14 @@ pub(crate) struct Admission {
 pub(crate) struct Admitted {
     _running: RunningGuard,
     _of_function: KeyedPermit<String>,
-    _permit: FairPermit,
+    permit: FairPermit,
+}
+
+impl Admitted {
+    /// The module of the function.
+    pub(crate) fn module(&self) -> &Arc<str> {
+        self.permit.module()
+    }
 }
 
 impl Admission {
@@ -37,6 +46,11 @@ impl Admission {
             running,
             draining,
         }
+    }
+
+    /// The permits of all running invocations.
+    pub(crate) fn permits(&self) -> &FairLimit {
+        &self.permits
     }
 
     /// Registers the metrics of its permits.
@@ -62,7 +76,7 @@ impl Admission {
             Refusal::Share => Error::ModuleShare(module.to_owned()),
         })?;
         let running = self.running.begin(key, capacity_kb);
-        Ok(Admitted { _running: running, _of_function: of_function, _permit: permit })
+        Ok(Admitted { _running: running, _of_function: of_function, permit })
     }
 }
 

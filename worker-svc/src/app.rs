@@ -25,7 +25,7 @@ use crate::preparation::Preparation;
 use crate::report::{Memberships, Reporter};
 use crate::running::RunningInvocations;
 use crate::runtime::limits::{Limits, MemoryBudget};
-use crate::runtime::{EGRESS_KIND, Runtime};
+use crate::runtime::{EGRESS_KIND, Runtime, RuntimeParts};
 use crate::tunnel::Tunnels;
 
 /// The worker.
@@ -49,7 +49,12 @@ impl App {
         let egress = host.egress(&config.egress, &config.server, &services, &[EGRESS_KIND]);
         let memory_total = load.measure().load.memory_total;
         let budget = MemoryBudget::new(memory_total, metrics.guest_memory.clone());
-        let runtime = Runtime::new(&config, egress, budget, source, logs.clone(), &tasks, metrics.clone())?;
+        let admission = Admission::new(&config, running, host.draining.clone());
+        admission.register_metrics(&host.metrics);
+        let permits = admission.permits().clone();
+        let parts =
+            RuntimeParts { egress, permits, budget, source, logs: logs.clone(), metrics: metrics.clone() };
+        let runtime = Runtime::new(&config, parts, &tasks)?;
         let runtime = Arc::new(runtime);
         runtime.code.register_metrics(&host.metrics);
 
@@ -71,8 +76,6 @@ impl App {
             memberships: Memberships::new(readiness.condition("scheduler")),
         };
 
-        let admission = Admission::new(&config, running, host.draining.clone());
-        admission.register_metrics(&host.metrics);
         let execution = ExecutionHandler { admission, runtime, limits: Limits::of_worker(&config), metrics };
         let execution = ExecutionServer::new(execution)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)

@@ -90,6 +90,7 @@ impl DeadLettersHandler {
             invocation_id: letter.invocation_id,
             scheduling: None,
             min_revision: 0,
+            latest_revision: 0,
         };
         let (change, outcome) = match self.invoker.invoke(request, deadline).await {
             Ok(()) => (Change::Redriven(id), Ok(())),

@@ -75,7 +75,8 @@ pub(super) async fn invoke_function(
         function,
         args: json::present(args).map(|args| body.bytes_of(args)).unwrap_or_default(),
         scheduling: json::present(scheduling).map(read_scheduling).transpose()?,
-        min_revision: rest.latest_revision.at_least(seen),
+        min_revision: seen.number(),
+        latest_revision: rest.latest_revision.get(),
         invocation_id: invocation.clone(),
         function_id: String::new(),
     };

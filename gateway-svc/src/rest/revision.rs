@@ -20,7 +20,7 @@ impl LatestRevision {
         Revision(revision)
     }
 
-    /// The minimum revision that an invocation needs.
+    /// The minimum revision that a request needs.
     pub(super) fn at_least(&self, Revision(client): Revision) -> u64 {
         self.get().max(client)
     }
@@ -29,6 +29,13 @@ impl LatestRevision {
 /// A revision in a header; 0 if there is none.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Revision(u64);
+
+impl Revision {
+    /// The revision; 0 if there is none.
+    pub(super) fn number(self) -> u64 {
+        self.0
+    }
+}
 
 impl FromRequestParts<Rest> for Revision {
     type Rejection = ApiError;

@@ -286,23 +286,24 @@ async fn an_invocation_ends_if_its_client_disconnects() {
 #[tokio::test]
 async fn an_invocation_sees_the_writes_before_it() {
     let mesh = Mesh::start().await;
-    let min_revision = async |header: Option<&str>| {
+    let revisions = async |header: Option<&str>| {
         let mut request = mesh.request("POST", PATH);
         if let Some(header) = header {
             request = request.header("x-funless-revision", header);
         }
         assert_eq!(send(request.body(r#"{"args":1}"#)).await.status, 200);
-        mesh.scheduler.last_request().min_revision
+        let request = mesh.scheduler.last_request();
+        (request.min_revision, request.latest_revision)
     };
-    assert_eq!(min_revision(None).await, 0);
+    assert_eq!(revisions(None).await, (0, 0));
     let answer = mesh.ask("POST", "/v1/fn", Body::Json(r#"{"module":{"name":"m"}}"#)).await;
     assert_eq!(answer.header("x-funless-revision"), Some("1"));
     let answer = mesh.ask("DELETE", "/v1/fn/m", Body::None).await;
     assert_eq!((answer.header("x-funless-revision"), answer.published()), (Some("2"), Value::Null));
-    assert_eq!(min_revision(None).await, 2);
-    assert_eq!(min_revision(Some("7")).await, 7);
-    assert_eq!(min_revision(Some("1")).await, 2);
-    assert_eq!(min_revision(None).await, 2, "a client's revision affects only its own request");
+    assert_eq!(revisions(None).await, (0, 2));
+    assert_eq!(revisions(Some("7")).await, (7, 2));
+    assert_eq!(revisions(Some("1")).await, (1, 2));
+    assert_eq!(revisions(None).await, (0, 2), "a client's revision affects only its own request");
     let answer = send(mesh.request("POST", PATH).header("x-funless-revision", "new")).await;
     assert_eq!(answer.status, 400);
 }

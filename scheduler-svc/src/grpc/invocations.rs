@@ -65,6 +65,7 @@ impl InvocationsHandler {
     ) -> Result<InvokeResponse, Error> {
         let began = Instant::now();
         self.revisions.wait_for(invoke.min_revision, wait.min(deadline)).await?;
+        self.revisions.wait_for_if_possible(invoke.latest_revision, wait.min(deadline)).await?;
         receipt.schedule_us = micros(began.elapsed());
         let invocation_id = match &invoke.invocation_id {
             id if id.is_empty() => Uuid::now_v7().to_string(),

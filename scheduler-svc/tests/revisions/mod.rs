@@ -14,7 +14,7 @@ use proto::scheduler::v1::logs_client::LogsClient;
 use proto::scheduler::v1::policies_client::PoliciesClient;
 use proto::scheduler::v1::simulate_request::Policy;
 use proto::scheduler::v1::{
-    AwaitCodeRequest, DefaultPolicy, ExplainRequest, HypotheticalInvocation, SimulateRequest,
+    AwaitCodeRequest, DefaultPolicy, ExplainRequest, HypotheticalInvocation, InvokeRequest, SimulateRequest,
 };
 use tonic::Request;
 
@@ -125,7 +125,11 @@ async fn a_registry_that_is_away_is_named() {
     }
     let _worker = stage.worker("w", 1000).await;
     stage.invoke(invocation_of("f", revision)).await.expect("an old revision needs no registry");
+    let latest = InvokeRequest { latest_revision: revision + 1, ..invocation_of("f", revision) };
+    stage.invoke(latest.clone()).await.expect("nobody can catch up");
     stage.registry.set_silent(false);
     let refused = stage.invoke(invocation_of("f", 7)).await.expect_err("it is back");
+    assert_eq!(refused.reason, Reason::BadRequest, "{refused}");
+    let refused = stage.invoke(latest).await.expect_err("it is back");
     assert_eq!(refused.reason, Reason::BadRequest, "{refused}");
 }

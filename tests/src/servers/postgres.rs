@@ -12,8 +12,9 @@ use crate::process::{Running, Signal, free_port, is_root};
 #[derive(Debug)]
 pub struct Postgres {
     server: Running,
+    command: Command,
     port: u16,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Postgres {
@@ -31,17 +32,32 @@ impl Postgres {
         let port = free_port();
         let mut command = as_postgres("postgres");
         command.arg("-D").arg(&data).arg("-p").arg(port.to_string()).arg("-k").arg(&data);
-        // The data need not survive a crash of the machine.
-        for setting in ["fsync=off", "full_page_writes=off", "synchronous_commit=off"] {
+        // The data need not survive a crash of the machine, only one of the server.
+        for setting in ["fsync=off", "full_page_writes=off"] {
             command.arg("-c").arg(setting);
         }
-        let server = Running::start("postgres", &mut command, &folder.path().join("log"));
-        // SIGTERM would wait for clients to disconnect.
-        let mut server = server.stopped_by(Signal::INT);
+        let server = spawn(&mut command, &folder);
+        let mut this = Self { server, command, port, folder };
+        this.listens().await;
+        this
+    }
+
+    /// Stops the server at once, as in a crash: its connections break, and it has to recover when it is restarted.
+    pub async fn die(&mut self) {
+        self.server.signal(Signal::QUIT);
+        self.server.ended(START_TIMEOUT).await;
+    }
+
+    /// Restarts the server with the same data.
+    pub fn start_again(&mut self) {
+        self.server = spawn(&mut self.command, &self.folder);
+    }
+
+    /// Waits until the server accepts connections.
+    pub async fn listens(&mut self) {
         let mut ask = Command::new(program("pg_isready"));
-        ask.args(["-q", "-h", "127.0.0.1", "-U", "postgres", "-p", &port.to_string()]);
-        server.ready(START_TIMEOUT, async || ask.status().is_ok_and(|status| status.success())).await;
-        Self { server, port, _folder: folder }
+        ask.args(["-q", "-h", "127.0.0.1", "-U", "postgres", "-p", &self.port.to_string()]);
+        self.server.ready(START_TIMEOUT, async || ask.status().is_ok_and(|status| status.success())).await;
     }
 
     /// The URL of the database.
@@ -70,6 +86,12 @@ impl Postgres {
     pub fn process(&self) -> &Running {
         &self.server
     }
+}
+
+fn spawn(command: &mut Command, folder: &TempDir) -> Running {
+    let server = Running::start("postgres", command, &folder.path().join("log"));
+    // SIGTERM would wait for clients to disconnect.
+    server.stopped_by(Signal::INT)
 }
 
 fn init(data: &Path) {

@@ -4,6 +4,7 @@
 mod demo;
 mod drain;
 mod logs;
+mod outages;
 mod paused;
 mod restart;
 mod tokens;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         (
             &[Shape::SIX_PROCESSES],
             cases![
+                outages::callers_see_no_more_of_an_outage_than_they_have_to,
                 restart::services_restart_in_any_order,
                 restart::all_services_die_at_once,
                 restart::a_killed_supervisor_leaves_nothing_behind,

@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Admitted};
 use crate::error::Error;
 use crate::logs::LogSource;
 use crate::metrics::Metrics;
@@ -74,7 +74,7 @@ impl ExecutionHandler {
         let admitted = admitted.inspect_err(|error| self.metrics.refused(error))?;
         let mut recorder = self.metrics.start();
         let span = execute_span(&request);
-        let executing = self.execute_admitted(request, deadline, receipt);
+        let executing = self.execute_admitted(&admitted, request, deadline, receipt);
         let end = executing.instrument(span.clone()).await;
         recorder.ended(&end, receipt);
         record_end(&span, &end, receipt);
@@ -84,6 +84,7 @@ impl ExecutionHandler {
 
     async fn execute_admitted(
         &self,
+        admitted: &Admitted,
         request: ExecuteRequest,
         deadline: Option<Deadline>,
         receipt: &mut Receipt,
@@ -101,6 +102,7 @@ impl ExecutionHandler {
         receipt.load_us = micros(phases.load);
         Span::current().record("faas.coldstart", phases.is_cold());
         let invocation = Invocation {
+            module: Arc::clone(admitted.module()),
             source: LogSource {
                 function: format!("{}/{}", request.module, request.function),
                 function_id: request.function_id,

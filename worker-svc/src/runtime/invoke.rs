@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use mesh::deadline::Deadline;
 use mesh::egress::Egress;
+use mesh::fair_limit::FairLimit;
 use mesh::receipt::{Receipt, micros};
 use mesh::shutdown::Tasks;
 use wasmtime::{Engine, Store};
@@ -33,6 +34,8 @@ use crate::outcome::Outcome;
 /// One call of a function.
 #[derive(Debug)]
 pub(crate) struct Invocation {
+    /// The module of the function, which shares the CPU with others.
+    pub(crate) module: Arc<str>,
     /// What its log lines are labelled with.
     pub(crate) source: LogSource,
     /// One JSON value.
@@ -55,18 +58,25 @@ pub(crate) struct Runtime {
     metrics: Metrics,
 }
 
+/// What a runtime is made from.
+pub(crate) struct RuntimeParts {
+    /// What functions may connect to.
+    pub(crate) egress: Egress,
+    /// The permits of all running invocations.
+    pub(crate) permits: FairLimit,
+    /// The linear memory of all guests.
+    pub(crate) budget: MemoryBudget,
+    /// Where code is fetched from.
+    pub(crate) source: CodeSource,
+    /// Where functions' logs are written to.
+    pub(crate) logs: Logs,
+    pub(crate) metrics: Metrics,
+}
+
 impl Runtime {
-    /// A runtime that gets code from `source` and writes functions' logs to `logs`. Functions connect to what `egress`
-    /// allows.
-    pub(crate) fn new(
-        config: &Config,
-        egress: Egress,
-        budget: MemoryBudget,
-        source: CodeSource,
-        logs: Logs,
-        tasks: &Tasks,
-        metrics: Metrics,
-    ) -> anyhow::Result<Self> {
+    /// A runtime with the limits of `config`.
+    pub(crate) fn new(config: &Config, parts: RuntimeParts, tasks: &Tasks) -> anyhow::Result<Self> {
+        let RuntimeParts { egress, permits, budget, source, logs, metrics } = parts;
         let (engine, layout) = engine::build(EngineLimits {
             instances: config.max_concurrent,
             memory_bytes: config.memory_bytes,
@@ -99,7 +109,7 @@ impl Runtime {
         Ok(Self {
             code,
             ticker: Ticker::start(engine.clone())?,
-            time_slices: TimeSlices::new(config::cores()),
+            time_slices: TimeSlices::new(config::cores(), permits),
             http: Arc::new(http.context("the functions' HTTP client")?),
             stack_bytes: config.stack_bytes,
             engine,
@@ -117,7 +127,7 @@ impl Runtime {
         invocation: Invocation,
         receipt: &mut Receipt,
     ) -> Result<Outcome, Error> {
-        let Invocation { source, args, limits, deadline } = invocation;
+        let Invocation { module, source, args, limits, deadline } = invocation;
         let _ticking = self.ticker.run();
         receipt.in_bytes = args.len() as u64;
         let input_len = i32::try_from(args.len()).map_err(|_| Error::BadRequest("args are too long"))?;
@@ -140,7 +150,8 @@ impl Runtime {
 
         let (until, timeout) = run_deadline(deadline, limits);
         let (started, mut usage) = (Instant::now(), CpuUsage::new(self.metrics.guest_cpu.clone()));
-        let run = self.time_slices.run(&slice_end, &mut usage, instance::call(&mut store, code, input_len));
+        let call = instance::call(&mut store, code, input_len);
+        let run = self.time_slices.run(&module, &slice_end, &mut usage, call);
         let ended = tokio::time::timeout_at(until.instant(), run).await;
         record_usage(receipt, started.elapsed(), &usage, store.data());
         console.finish();

@@ -17,6 +17,7 @@ mod loaded_list;
 mod prepared;
 mod queue;
 mod response;
+mod run_queue;
 #[cfg(test)]
 pub(crate) mod testing;
 mod ticker;
@@ -26,5 +27,5 @@ mod unusable;
 pub(crate) use self::code_cache::{CodeCache, ReadyCode};
 pub use self::compiler::child::compile_if_asked;
 pub(crate) use self::host::EGRESS_KIND;
-pub(crate) use self::invoke::{Invocation, Runtime};
+pub(crate) use self::invoke::{Invocation, Runtime, RuntimeParts};
 pub(crate) use self::queue::Demand;

@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use wasmtime::Engine;
 
 /// The time between two ticks, which is the length of a time slice.
-const PERIOD: Duration = Duration::from_millis(1);
+pub(super) const PERIOD: Duration = Duration::from_millis(1);
 /// For how many ticks it goes on when nothing runs: a guest that starts within this time need not wake it.
 const LINGER: u32 = 200;
 
