@@ -36,3 +36,4 @@ mod trace;
 
 pub use app::App;
 pub use config::Config;
+pub use kinds::{MqttInvocation, MqttMessage, read_mqtt};

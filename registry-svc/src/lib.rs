@@ -39,5 +39,6 @@ mod subjects;
 mod watch;
 
 pub use app::App;
+pub use code::check_code;
 pub use config::Config;
 pub use mesh::database::DatabaseUrl;

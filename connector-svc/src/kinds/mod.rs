@@ -7,6 +7,8 @@ mod mqtt;
 mod nats;
 mod shutdown;
 
+pub use self::mqtt::fuzzing::{MqttInvocation, MqttMessage, read_mqtt};
+
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use mesh::bindings::HeldBinding;

@@ -9,3 +9,4 @@ mod upload;
 mod validate;
 
 pub(crate) use self::upload::Uploads;
+pub use self::validate::check_code;

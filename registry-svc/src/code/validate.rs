@@ -33,6 +33,12 @@ pub(super) struct Valid {
     pub(super) memory_bytes: u64,
 }
 
+/// Checks a binary as an upload does. Returns the size with which its memory begins, in bytes, or what is wrong with the
+/// binary. For fuzzers.
+pub fn check_code(bytes: &[u8]) -> Result<u64, String> {
+    validate(bytes).map(|valid| valid.memory_bytes).map_err(|invalid| invalid.to_string())
+}
+
 /// Validates a binary that should run on the workers. Its limits are checked first: validation takes time, too.
 pub(super) fn validate(bytes: &[u8]) -> Result<Valid, InvalidCode> {
     if bytes.is_empty() {

@@ -11,6 +11,7 @@
 mod client;
 mod connection;
 mod dial;
+pub(super) mod fuzzing;
 mod params;
 mod session;
 #[cfg(test)]
