@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use mesh::contact::RegistryContact;
 use mesh::endpoint::Endpoint;
-use mesh::health::Readiness;
+use mesh::health::{Condition, Readiness};
 use mesh::server::{Grpc, Service};
 use mesh::shutdown::Tasks;
-use mesh::{Host, MAX_MESSAGE_BYTES, follow};
+use mesh::{Channel, Host, MAX_MESSAGE_BYTES, follow};
 use proto::scheduler::v1::WorkerIdentity;
 use proto::worker::v1::execution_server::ExecutionServer;
 use proto::worker::v1::logs_server::LogsServer;
@@ -25,7 +25,7 @@ use crate::preparation::Preparation;
 use crate::report::{Memberships, Reporter};
 use crate::running::RunningInvocations;
 use crate::runtime::limits::{Limits, MemoryBudget};
-use crate::runtime::{EGRESS_KIND, Runtime, RuntimeParts};
+use crate::runtime::{CodeCache, EGRESS_KIND, Runtime, RuntimeParts};
 use crate::tunnel::Tunnels;
 
 /// The worker.
@@ -58,14 +58,8 @@ impl App {
         let runtime = Arc::new(runtime);
         runtime.code.register_metrics(&host.metrics);
 
-        let preparation = Preparation::new();
-        let followed = preparation.clone();
         let following = readiness.condition("registry").kept(RegistryContact::new(&host.metrics));
-        tasks.spawn(follow::follow(registry, following, move |update| followed.apply(update)));
-        tasks.spawn(preparation.clone().run(runtime.code.clone()));
-        tasks.spawn(runtime.code.clone().run());
-        let code = runtime.code.clone();
-        tasks.at_end(async move { code.remember_loaded().await });
+        let preparation = prepare_code(&runtime.code, registry, following, &tasks);
 
         let reporter = Reporter {
             identity: identity(&config, address.as_ref()),
@@ -102,6 +96,18 @@ impl App {
         }
         Ok(Service { name: "worker", router, more: Vec::new(), tasks, readiness })
     }
+}
+
+/// Prepares the code of all functions, and looks after what is prepared.
+fn prepare_code(code: &CodeCache, registry: Channel, following: Condition, tasks: &Tasks) -> Preparation {
+    let preparation = Preparation::new();
+    let followed = preparation.clone();
+    tasks.spawn(follow::follow(registry, following, move |update| followed.apply(update)));
+    tasks.spawn(preparation.clone().run(code.clone()));
+    tasks.spawn(code.clone().run());
+    let code = code.clone();
+    tasks.at_end(async move { code.remember_loaded().await });
+    preparation
 }
 
 /// Measures the load, and registers it as metrics.
