@@ -44,12 +44,12 @@ pub struct Surface {
 
 /// All surfaces.
 pub const SURFACES: [Surface; 6] = [
-    Surface { name: "code", open: code::open, generated: 2000 },
-    Surface { name: "host_calls", open: host_calls::open, generated: 300 },
-    Surface { name: "script", open: script::open, generated: 1000 },
-    Surface { name: "rest", open: rest::open, generated: 300 },
-    Surface { name: "mqtt", open: mqtt::open, generated: 2000 },
-    Surface { name: "modules", open: modules::open, generated: 20 },
+    Surface { name: "code", open: code::open, generated: 10_000 },
+    Surface { name: "host_calls", open: host_calls::open, generated: 500 },
+    Surface { name: "script", open: script::open, generated: 3000 },
+    Surface { name: "rest", open: rest::open, generated: 1000 },
+    Surface { name: "mqtt", open: mqtt::open, generated: 3000 },
+    Surface { name: "modules", open: modules::open, generated: 30 },
 ];
 
 /// Checks the message of an error.
