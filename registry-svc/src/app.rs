@@ -22,7 +22,7 @@ use proto::registry::v1::watch_server::WatchServer;
 use crate::code::Uploads;
 use crate::config::Config;
 use crate::grpc::Handler;
-use crate::leases::KnownBindings;
+use crate::known_bindings::KnownBindings;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::store::{Renewals, Result, Store};

@@ -27,6 +27,7 @@ mod error;
 mod functions;
 mod grpc;
 mod keyring;
+mod known_bindings;
 mod leases;
 mod metrics;
 mod modules;

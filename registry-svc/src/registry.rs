@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use crate::code::Uploads;
 use crate::error::{RegistryError, Result};
-use crate::leases::KnownBindings;
+use crate::known_bindings::KnownBindings;
 use crate::store::{Renewals, Store};
 
 /// The registry without the network layer.

@@ -1,18 +1,15 @@
 //! Opening a database.
 
-use std::time::Duration;
-
 use anyhow::Context as _;
+use sea_orm::sqlx::ConnectOptions as _;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use sea_orm::sqlx::{ConnectOptions as _, Connection, Error as SqlxError};
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector, SqlxSqliteConnector};
 
+use super::pool::{ACQUIRE_TIMEOUT, is_out_of_transaction};
 use super::{DatabaseUrl, sqlite, statements};
 use crate::shutdown::Tasks;
 
-/// How long a call waits for a connection.
-pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a statement waits for a lock, in milliseconds.
 const LOCK_TIMEOUT_MS: &str = "10000";
 /// After how long PostgreSQL aborts the transaction of a replica that stopped in the middle of it, in milliseconds.
@@ -86,17 +83,4 @@ async fn open_pool(
             Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool.connect_lazy_with(options)))
         }
     }
-}
-
-/// Whether a connection may be used again: one whose transaction was neither committed nor rolled back is closed.
-///
-/// After a failed COMMIT, as on a full disk, SQLite has rolled back by itself, and the ROLLBACK that sqlx sends fails.
-/// sqlx still counts a transaction then, begins the next one with SAVEPOINT, and its commits release only that: they
-/// report success and write nothing.
-pub(super) async fn is_out_of_transaction<C: Connection>(connection: &mut C) -> Result<bool, SqlxError> {
-    if connection.is_in_transaction() {
-        // Statements are executed in order: afterwards a rollback that was under way has ended.
-        connection.ping().await?;
-    }
-    Ok(!connection.is_in_transaction())
 }

@@ -1,9 +1,28 @@
-//! Metrics of the connection pool.
+//! The connection pool.
+
+use std::time::Duration;
 
 use prometheus::Registry;
+use sea_orm::sqlx::{Connection, Error as SqlxError};
 use sea_orm::{DatabaseConnection, DbBackend};
 
 use crate::metrics::{read_gauge, read_gauges};
+
+/// How long a call waits for a connection.
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whether a connection may be used again: one whose transaction was neither committed nor rolled back is closed.
+///
+/// After a failed COMMIT, as on a full disk, SQLite has rolled back by itself, and the ROLLBACK that sqlx sends fails.
+/// sqlx still counts a transaction then, begins the next one with SAVEPOINT, and its commits release only that: they
+/// report success and write nothing.
+pub(super) async fn is_out_of_transaction<C: Connection>(connection: &mut C) -> Result<bool, SqlxError> {
+    if connection.is_in_transaction() {
+        // Statements are executed in order: afterwards a rollback that was under way has ended.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
+}
 
 /// Shows in `registry` how many connections `db` has, and how many it may have. The pool does not say how many calls
 /// wait for a connection; calls wait when all of them are in use.

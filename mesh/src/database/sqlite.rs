@@ -22,8 +22,8 @@ use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbErr, SqlxSqliteConnect
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::connect::{ACQUIRE_TIMEOUT, is_out_of_transaction};
 use super::error::is_busy;
+use super::pool::{ACQUIRE_TIMEOUT, is_out_of_transaction};
 use crate::backoff::Backoff;
 
 /// The `user_version` of a file whose newest writes are in its log.

@@ -3,7 +3,6 @@
 //! A holder's leases expire together. The holder calls several times per lease duration, and each call renews
 //! all of its leases. Leases are not part of the registry's revisions.
 
-mod known;
 mod sharing;
 
 use std::collections::{HashMap, HashSet};
@@ -14,7 +13,6 @@ use proto::registry::v1::{
     BindingHolder, BindingRole, FindHoldersResponse, HoldBindingsRequest, HoldBindingsResponse,
 };
 
-pub(crate) use self::known::KnownBindings;
 use self::sharing::Holdings;
 use crate::error::{RegistryError, Result};
 use crate::names;

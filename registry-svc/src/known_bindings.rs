@@ -14,12 +14,12 @@ pub(crate) struct KnownBindings(Mutex<HashMap<BindingRole, Arc<Known>>>);
 
 /// The bindings of a role, read between two revisions: other replicas may write meanwhile.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(crate) struct Known {
     /// A revision that they include.
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
     /// A revision that includes them.
-    pub(super) newest_revision: u64,
-    pub(super) bindings: RoleBindings,
+    pub(crate) newest_revision: u64,
+    pub(crate) bindings: RoleBindings,
     /// By id, a revision that includes the latest change of the binding. Such a change is new to those who know an
     /// earlier revision.
     changed_at: HashMap<String, u64>,
@@ -27,7 +27,7 @@ pub(super) struct Known {
 
 impl KnownBindings {
     /// The bindings of this role. They are read only if there is a new revision.
-    pub(super) async fn read(&self, reader: &Reader<'_>, role: BindingRole) -> Result<Arc<Known>> {
+    pub(crate) async fn read(&self, reader: &Reader<'_>, role: BindingRole) -> Result<Arc<Known>> {
         let revision = reader.revision().await?;
         let former = self.0.lock().get(&role).cloned().unwrap_or_default();
         if former.revision == revision {
@@ -54,7 +54,7 @@ impl Known {
     }
 
     /// Whether a binding has changed for somebody who knows the bindings as of `known_revision`.
-    pub(super) fn has_changed(&self, id: &str, known_revision: u64) -> bool {
+    pub(crate) fn has_changed(&self, id: &str, known_revision: u64) -> bool {
         // Nobody knows a revision that does not exist yet: the database was restored from a copy.
         known_revision > self.newest_revision || self.changed_at.get(id).is_none_or(|at| *at > known_revision)
     }
