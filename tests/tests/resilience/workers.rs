@@ -59,10 +59,10 @@ pub async fn a_dying_worker_fails_only_what_it_ran(shape: Shape) {
     }
 }
 
-/// At 200 invocations per second a worker is killed: no invocation sent later fails, and the other worker
+/// At 100 invocations per second a worker is killed: no invocation sent later fails, and the other worker
 /// takes over.
 pub async fn the_load_goes_on_when_a_worker_dies(shape: Shape) {
-    const PER_SECOND: u32 = 200;
+    const PER_SECOND: u32 = 100;
     const BEFORE: u32 = PER_SECOND;
     const TOTAL: u32 = 5 * PER_SECOND;
     let mesh = two_workers(shape).await;

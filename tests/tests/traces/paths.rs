@@ -195,8 +195,8 @@ pub async fn a_guest_that_calls_out(shape: Shape) {
         format!("{}/far?token=secret", url.trim_end_matches('/').replace("http://", "http://user:word@"));
     let request = user.request(Method::POST, "/v1/fn/_/caller").json(&json!({ "args": { "url": target } }));
     let request = request.header("baggage", "tenant=ann").header("tracestate", "vendor=1");
-    // Compiling can take longer than the gateway caches a token, so authenticate again with another request.
-    user.get("/v1/fn/_/caller").await.expect(200);
+    // The first call loads the code. This one has no URL.
+    user.invoke("_", "caller", json!({})).await;
     let answer = user.send(request).await.expect(200);
     let trace_id = trace_of(&answer);
     let run = "
@@ -231,6 +231,8 @@ pub async fn a_failing_guest(shape: Shape) {
     let (mesh, collector) = traced(shape, &[]).await;
     let user = mesh.user();
     user.create_function("_", "trap", &guests::trapping()).await;
+    // The first call loads the code.
+    user.invoke("_", "trap", json!({})).await.expect(500);
     let answer = user.invoke("_", "trap", json!({})).await.expect(500);
     let expected = "
         POST /v1/fn/{module}/{function} (server) !
@@ -248,6 +250,7 @@ pub async fn a_failing_guest(shape: Shape) {
     assert_attributes(&trace, "POST /v1/fn/{module}/{function}", &[("error.type", "500")]);
 
     user.create_function("_", "fail", &guests::failing(b"no")).await;
+    user.invoke("_", "fail", json!({})).await.expect(422);
     let answer = user.invoke("_", "fail", json!({})).await.expect(422);
     let own_error = invocation("instantiate (internal)\nrun (internal)");
     let trace = collector.expect_tree(&trace_of(&answer), &own_error).await;
@@ -270,6 +273,8 @@ pub async fn a_dispatch_that_is_retried(shape: Shape) {
         workers["data"]["workers"].as_array()?.iter().find(|worker| worker["running"] == json!(1)).map(|_| ())
     })
     .await;
+    // The first call loads the code.
+    in_order(user.clone(), "f").await;
     let answer = in_order(user.clone(), "f").await;
     busy.abort();
     let (status, expected) = match shape.processes {
