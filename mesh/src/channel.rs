@@ -27,7 +27,7 @@ use tonic::{ConnectError, Status, TimeoutExpired, transport};
 use tower::{Service, ServiceExt as _};
 use tracing::Instrument as _;
 
-use self::connect::Tcp;
+use self::connect::{BoxError, Tcp};
 use self::stream::{ClientStream, PING_AFTER, SentRequests};
 use crate::auth::Secret;
 use crate::contact::RegistryContact;
@@ -101,33 +101,21 @@ impl Dialer {
     }
 
     fn dial_tcp(&self, uri: &http::Uri) -> Result<Remote, Error> {
-        let (tcp, sent) = (Tcp::new(), SentRequests::default());
-        let counted = sent.clone();
+        let tcp = Tcp::new();
         if uri.scheme_str() != Some("https") {
-            let connect = tower::service_fn(move |to| {
-                let (tcp, sent) = (tcp.clone(), counted.clone());
-                async move { tcp.connect(to).await.map(|stream| TokioIo::new(ClientStream::new(stream, sent))) }
-            });
-            let endpoint = for_stream(transport::Endpoint::from(uri.clone()));
-            return Ok(Remote { transport: endpoint.connect_with_connector_lazy(connect), sent });
+            let endpoint = transport::Endpoint::from(uri.clone());
+            return Ok(Remote::over(endpoint, move |to| tcp.clone().connect(to)));
         }
         let no_tls = |error: String| Error::unavailable(format!("no TLS to {uri}: {error}"));
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let name = ServerName::try_from(host).map_err(|error| no_tls(error.to_string()))?;
         let tls =
             self.tls.clone().unwrap_or_default().connector().map_err(|error| no_tls(format!("{error:#}")))?;
-        let connect = tower::service_fn(move |to| {
-            let (tcp, tls, name, sent) = (tcp.clone(), tls.clone(), name.clone(), counted.clone());
-            async move {
-                let stream = tcp.connect_tls(to, tls, name).await?;
-                Ok::<_, Box<dyn StdError + Send + Sync>>(TokioIo::new(ClientStream::new(stream, sent)))
-            }
-        });
         // tonic is given a connection that has TLS already.
         let plain = format!("http://{}:{}", uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(443));
         let plain = transport::Endpoint::from_shared(plain).map_err(|error| no_tls(error.to_string()))?;
-        let endpoint = for_stream(plain).origin(uri.clone());
-        Ok(Remote { transport: endpoint.connect_with_connector_lazy(connect), sent })
+        let connect = move |to| tcp.clone().connect_tls(to, tls.clone(), name.clone());
+        Ok(Remote::over(plain.origin(uri.clone()), connect))
     }
 }
 
@@ -140,15 +128,9 @@ fn for_stream(endpoint: transport::Endpoint) -> transport::Endpoint {
 }
 
 fn dial_unix(path: Arc<Path>) -> Remote {
-    let sent = SentRequests::default();
-    let counted = sent.clone();
-    let connect = tower::service_fn(move |_: http::Uri| {
-        let (path, sent) = (Arc::clone(&path), counted.clone());
-        async move { connect::unix(&path).await.map(|stream| TokioIo::new(ClientStream::new(stream, sent))) }
-    });
     // The address is never used, but HTTP/2 requires an authority.
-    let endpoint = for_stream(transport::Endpoint::from_static("http://unix.socket"));
-    Remote { transport: endpoint.connect_with_connector_lazy(connect), sent }
+    let endpoint = transport::Endpoint::from_static("http://unix.socket");
+    Remote::over(endpoint, move |_| connect::unix(Arc::clone(&path)))
 }
 
 /// A channel to another service, for the generated clients. Cheap to clone.
@@ -172,6 +154,23 @@ enum Kind {
 struct Remote {
     transport: transport::Channel,
     sent: SentRequests,
+}
+
+impl Remote {
+    /// A channel over connections that `connect` makes when they are needed.
+    fn over<F, S>(endpoint: transport::Endpoint, connect: impl Fn(http::Uri) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = Result<S, BoxError>> + Send + 'static,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let sent = SentRequests::default();
+        let counted = sent.clone();
+        let connect = tower::service_fn(move |to| {
+            let (connecting, sent) = (connect(to), counted.clone());
+            async move { connecting.await.map(|stream| TokioIo::new(ClientStream::new(stream, sent))) }
+        });
+        Self { transport: for_stream(endpoint).connect_with_connector_lazy(connect), sent }
+    }
 }
 
 impl Channel {

@@ -5,6 +5,7 @@ mod stream;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -117,21 +118,14 @@ impl Listener {
                     let _ = stream.set_nodelay(true);
                     let client = Some(counted);
                     match self.tls.clone() {
-                        None => serve_connection(
-                            stream,
-                            has_left,
-                            client,
-                            router.clone(),
-                            &connections,
-                            cut.clone(),
-                        ),
+                        None => serve_connection(stream, client, router.clone(), &connections, cut.clone()),
                         Some(tls) => {
                             serve_tls(tls, stream, client, router.clone(), &connections, cut.clone())
                         }
                     }
                 }
                 Ok(Accepted::Unix(stream)) => {
-                    serve_connection(stream, has_left, None, router.clone(), &connections, cut.clone())
+                    serve_connection(stream, None, router.clone(), &connections, cut.clone())
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -191,13 +185,12 @@ async fn drain(connections: GracefulShutdown, drain_timeout: Duration) {
 /// Serves a connection in a task of its own. `connections` waits for it and `cut` ends it.
 fn serve_connection<S>(
     stream: S,
-    has_left: HasLeft<S>,
     client: Option<CountedConnection>,
     router: axum::Router,
     connections: &GracefulShutdown,
     cut: CancellationToken,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
 {
     let connection = serve_http(stream, has_left, client, router, connections.watcher());
     tokio::spawn(async move { cut.run_until_cancelled(connection).await });

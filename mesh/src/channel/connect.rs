@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
@@ -13,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower::ServiceExt as _;
 
-type BoxError = Box<dyn StdError + Send + Sync>;
+pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// How long connecting may take, with TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -60,8 +61,8 @@ impl Tcp {
 }
 
 /// Connects to a Unix socket.
-pub(super) async fn unix(path: &Path) -> Result<UnixStream, BoxError> {
-    in_time(async { Ok(UnixStream::connect(path).await?) }).await
+pub(super) async fn unix(path: Arc<Path>) -> Result<UnixStream, BoxError> {
+    in_time(async { Ok(UnixStream::connect(&*path).await?) }).await
 }
 
 async fn in_time<T>(connect: impl Future<Output = Result<T, BoxError>>) -> Result<T, BoxError> {

@@ -23,15 +23,14 @@ pub async fn open(
     tasks: &Tasks,
 ) -> anyhow::Result<DatabaseConnection> {
     let db = connect(url, connections, application).await?;
-    let is_file = matches!(url, DatabaseUrl::SqliteFile(_));
     if let DatabaseUrl::SqliteFile(path) = url {
         sqlite::mark(path).await;
         tasks.spawn_until_done(sqlite::keep_compact(path.clone(), tasks.stopping().clone()));
+        tasks.at_end(sqlite::complete(db.clone()));
     }
     let closing = db.clone();
     tasks.at_end(async move {
-        let closed = if is_file { sqlite::close(closing).await } else { closing.close().await };
-        if let Err(error) = closed {
+        if let Err(error) = closing.close().await {
             tracing::warn!(%error, "the database could not be closed");
         }
     });

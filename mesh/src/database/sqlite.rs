@@ -18,7 +18,7 @@ use sea_orm::sqlx::sqlite::{
     SqlitePoolOptions, SqliteSynchronous,
 };
 use sea_orm::sqlx::{ConnectOptions as _, Connection as _, Error as SqlxError, query_scalar, raw_sql};
-use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbErr, SqlxSqliteConnector};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, SqlxSqliteConnector};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -97,11 +97,12 @@ fn try_again_later(path: &Path, outcome: Result<(), SqlxError>) {
     }
 }
 
-/// Closes the connections. The last one merges the log, so that the file alone is the whole database.
-pub(super) async fn close(db: DatabaseConnection) -> Result<(), DbErr> {
+/// Before the connections are closed. The last one merges the log, and then the file alone is the whole database.
+pub(super) async fn complete(db: DatabaseConnection) {
     // A checkpoint may have failed halfway.
-    db.execute_unprepared(COMPLETE).await?;
-    db.close().await
+    if let Err(error) = db.execute_unprepared(COMPLETE).await {
+        tracing::warn!(%error, "the database could not be marked as complete");
+    }
 }
 
 async fn checkpoint(path: &Path) -> Result<(), SqlxError> {
@@ -113,18 +114,20 @@ async fn checkpoint(path: &Path) -> Result<(), SqlxError> {
 
 async fn compact(path: &Path) -> Result<(), SqlxError> {
     let mut connection = options(path).busy_timeout(CHECKPOINT_PATIENCE).connect().await?;
-    let done = async {
-        let mut any = false;
-        while has_many_free_pages(&mut connection).await? {
-            raw_sql(COMPACT).execute(&mut connection).await?;
-            any = true;
-        }
-        // The file becomes shorter at a checkpoint.
-        if any { raw_sql(CHECKPOINT).execute(&mut connection).await.map(drop) } else { Ok(()) }
-    };
-    let done = done.await;
+    let freed = give_back(&mut connection).await;
     connection.close().await?;
-    done
+    // The file becomes shorter at a checkpoint.
+    if freed? { checkpoint(path).await } else { Ok(()) }
+}
+
+/// Gives free pages back, and tells whether there were any.
+async fn give_back(connection: &mut SqliteConnection) -> Result<bool, SqlxError> {
+    let mut freed = false;
+    while has_many_free_pages(connection).await? {
+        raw_sql(COMPACT).execute(&mut *connection).await?;
+        freed = true;
+    }
+    Ok(freed)
 }
 
 async fn has_many_free_pages(connection: &mut SqliteConnection) -> Result<bool, SqlxError> {

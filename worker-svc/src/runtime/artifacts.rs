@@ -92,7 +92,7 @@ impl Artifacts {
                 found.mode() & 0o7777,
             );
         }
-        remove_abandoned(&dir);
+        remove_old(&dir, TEMPORARY, ABANDONED_AGE, |_| false);
         let foreign = Foreign::find(cache_dir, &dir);
         let shared = Shared {
             max_bytes,
@@ -376,14 +376,13 @@ pub(super) fn replace_file(path: &Path, write: impl FnOnce(&mut File) -> io::Res
     replaced
 }
 
-/// Removes files that a worker has begun to write when it was killed.
-fn remove_abandoned(dir: &Path) {
+/// Removes the files in `dir` with this extension that are older than `max_age`, unless it `stays`.
+pub(super) fn remove_old(dir: &Path, extension: &str, max_age: Duration, stays: impl Fn(&Path) -> bool) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
         let path = entry.path();
-        if path.extension().is_some_and(|extension| extension == TEMPORARY)
-            && age_of(&entry).is_some_and(|age| age > ABANDONED_AGE)
-        {
+        let has_extension = path.extension().is_some_and(|found| found == extension);
+        if has_extension && !stays(&path) && age_of(&entry).is_some_and(|age| age > max_age) {
             let _ = fs::remove_file(path);
         }
     }

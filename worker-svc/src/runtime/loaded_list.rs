@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mesh::hash::Hash;
 
-use super::artifacts::{age_of, replace_file};
+use super::artifacts::{remove_old, replace_file};
 
 const EXTENSION: &str = "loaded";
 /// The age at which the lists of other workers are removed.
@@ -30,7 +30,7 @@ impl LoadedList {
     /// Reads the list in `dir` of the worker with this name, if there is one. Blocks.
     pub(super) fn open(dir: &Path, worker: &str) -> Self {
         let path = dir.join(format!("{worker}.{EXTENSION}"));
-        remove_old(dir, &path);
+        remove_old(dir, EXTENSION, MAX_AGE, |list| list == path);
         let text = fs::read_to_string(&path).unwrap_or_else(|error| {
             if error.kind() != io::ErrorKind::NotFound {
                 tracing::warn!(path = %path.display(), %error, "cannot read which code was in memory");
@@ -63,18 +63,6 @@ impl LoadedList {
         match written {
             Ok(()) => self.written = now,
             Err(error) => tracing::warn!(%error, "cannot remember beyond a restart which code is in memory"),
-        }
-    }
-}
-
-/// Removes the lists of workers that have not run for long.
-fn remove_old(dir: &Path, own: &Path) {
-    let Ok(entries) = fs::read_dir(dir) else { return };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        let is_list = path.extension().is_some_and(|extension| extension == EXTENSION);
-        if is_list && path != own && age_of(&entry).is_some_and(|age| age > MAX_AGE) {
-            let _ = fs::remove_file(path);
         }
     }
 }
