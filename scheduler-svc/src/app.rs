@@ -44,8 +44,7 @@ impl App {
         let following = readiness.condition("registry").kept(RegistryContact::new(&host.metrics));
         tasks.spawn(follow(registry, following, Arc::clone(&catalog), metrics.clone()));
 
-        let report_interval = Duration::from_millis(config.report_interval_ms.into());
-        let members = Arc::new(Members::new(report_interval, host.dialer.clone(), metrics.clone()));
+        let members = Arc::new(Members::new(&config, host.dialer.clone(), metrics.clone()));
         members.show(&host.metrics);
         catalog.show(&host.metrics);
         tasks.spawn({

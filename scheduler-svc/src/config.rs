@@ -20,6 +20,9 @@ pub struct Config {
     /// How often workers report, in milliseconds. A worker whose report is overdue for as long as this, and for one
     /// second, is removed.
     pub report_interval_ms: u32,
+    /// How long a scheduler that has just started waits for workers to join before it refuses an invocation for lack of
+    /// one, in milliseconds. 0: it does not wait.
+    pub join_grace_ms: u32,
     /// The longest time that an invocation may take with its retries, in milliseconds. The deadline of the
     /// caller and the limit of the function are usually shorter.
     pub max_invocation_ms: u64,
@@ -61,6 +64,7 @@ impl Default for Config {
             registry: Endpoint::loopback(4001),
             sink: Endpoint::loopback(4005),
             report_interval_ms: 1000,
+            join_grace_ms: 5000,
             max_invocation_ms: 15 * 60 * 1000,
             max_percent_per_module: 75,
             decisions_kept: 10_000,
@@ -107,6 +111,12 @@ impl ServiceConfig for Config {
     fn validate(&self) -> Result<(), String> {
         if self.report_interval_ms == 0 {
             return Err("report_interval_ms: expected at least 1".into());
+        }
+        if self.join_grace_ms > 60_000 {
+            return Err(format!(
+                "join_grace_ms: {} is out of range; expected 0 to 60000",
+                self.join_grace_ms
+            ));
         }
         if !(1..=100).contains(&self.max_percent_per_module) {
             let given = self.max_percent_per_module;
@@ -178,6 +188,7 @@ mod tests {
     fn errors_name_the_key() {
         assert_invalid::<Config>(&[
             ("report_interval_ms: ", |c| c.report_interval_ms = 0),
+            ("join_grace_ms: 60001 ", |c| c.join_grace_ms = 60_001),
             ("max_percent_per_module: 0", |c| c.max_percent_per_module = 0),
             ("decisions_kept: 0", |c| c.decisions_kept = 0),
             ("functions_in_metrics: 100001 ", |c| c.functions_in_metrics = 100_001),

@@ -2,7 +2,7 @@
 
 use std::mem::take;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mesh::deadline::Deadline;
 use mesh::receipt::{self, Receipt, micros};
@@ -22,6 +22,9 @@ use crate::invocation::PendingInvocation;
 use crate::membership::{Contact, Members};
 use crate::metrics::Metrics;
 use crate::policy::{self, Refusal};
+
+/// How long before the deadline an invocation is refused that waits for a worker to join: the caller learns why.
+const TIME_TO_REFUSE: Duration = Duration::from_millis(10);
 
 /// Sends invocations to workers. Clones share their state.
 #[derive(Debug, Clone)]
@@ -92,7 +95,7 @@ impl Dispatcher {
         let (mut last_failure, mut lost_on) = (None, None);
         loop {
             let began = Instant::now();
-            let placement = self.place(invocation, &tried, &mut receipt.decision_id);
+            let placement = self.place_or_wait(invocation, &tried, deadline, &mut receipt.decision_id).await;
             receipt.schedule_us += micros(began.elapsed());
             let placement =
                 placement.map_err(|refusal| none_left(refusal, last_failure.take(), lost_on.take()))?;
@@ -124,6 +127,26 @@ impl Dispatcher {
             self.metrics.count_retry(failure.reason);
             tried.push(placement.worker.to_string());
             last_failure = Some(failure);
+        }
+    }
+
+    /// Chooses a worker. A scheduler that has just started knows only the workers that have joined so far: if none of
+    /// them will do, it waits for others. Sets `decision_id`.
+    async fn place_or_wait(
+        &self,
+        invocation: &PendingInvocation,
+        tried: &[String],
+        deadline: Deadline,
+        decision_id: &mut String,
+    ) -> Result<Placement, Refusal> {
+        let mut expected_joins = self.members.expected_joins();
+        loop {
+            let placement = self.place(invocation, tried, decision_id);
+            let Some(joins) = &mut expected_joins else { return placement };
+            let may_change = matches!(placement, Err(Refusal::NoWorkers | Refusal::NoValidWorkers));
+            if !may_change || !joins.next(deadline.earlier(TIME_TO_REFUSE)).await {
+                return placement;
+            }
         }
     }
 

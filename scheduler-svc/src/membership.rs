@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use mesh::deadline::Deadline;
 use mesh::endpoint::Endpoint;
 use mesh::metrics::read_gauges;
 use mesh::{Channel, Dialer, Error, MAX_MESSAGE_BYTES, Reason};
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::cluster::{Cluster, CodeState, Member, SessionId};
+use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::policy::Worker;
 use crate::tunnels::{OpenTunnel, Tunnels};
@@ -51,6 +53,8 @@ pub struct Members {
     changed: watch::Sender<()>,
     /// The number of workers that have joined so far.
     joined: watch::Sender<u64>,
+    /// Until then, workers that were there before this scheduler started may still join.
+    settled_at: tokio::time::Instant,
     report_interval: Duration,
     dialer: Dialer,
     metrics: Metrics,
@@ -63,12 +67,35 @@ pub struct Session {
     id: SessionId,
 }
 
+/// The joins that a scheduler expects which has just started.
+#[derive(Debug)]
+pub struct ExpectedJoins {
+    joined: watch::Receiver<u64>,
+    until: tokio::time::Instant,
+}
+
+impl ExpectedJoins {
+    /// Waits for the next join, but not beyond `deadline`. False: there was none.
+    pub async fn next(&mut self, deadline: Deadline) -> bool {
+        let until = self.until.min(deadline.instant());
+        tokio::time::timeout_at(until, self.joined.changed()).await.is_ok_and(|joined| joined.is_ok())
+    }
+}
+
 impl Members {
     /// A new scheduler, without workers.
-    pub fn new(report_interval: Duration, dialer: Dialer, metrics: Metrics) -> Self {
-        let cluster = Mutex::new(Cluster::new(Uuid::now_v7().to_string()));
-        let (tunnels, changed, joined) = (Arc::default(), watch::Sender::new(()), watch::Sender::new(0));
-        Self { cluster, tunnels, changed, joined, report_interval, dialer, metrics }
+    pub fn new(config: &Config, dialer: Dialer, metrics: Metrics) -> Self {
+        let join_grace = Duration::from_millis(config.join_grace_ms.into());
+        Self {
+            cluster: Mutex::new(Cluster::new(Uuid::now_v7().to_string())),
+            tunnels: Arc::default(),
+            changed: watch::Sender::new(()),
+            joined: watch::Sender::new(0),
+            settled_at: tokio::time::Instant::now() + join_grace,
+            report_interval: Duration::from_millis(config.report_interval_ms.into()),
+            dialer,
+            metrics,
+        }
     }
 
     /// The cluster as it is now. Do not hold it across an await.
@@ -191,6 +218,12 @@ impl Members {
     /// Changes whenever a worker joins.
     pub fn joins(&self) -> watch::Receiver<u64> {
         self.joined.subscribe()
+    }
+
+    /// The joins to come, if this scheduler has just started.
+    pub fn expected_joins(&self) -> Option<ExpectedJoins> {
+        let is_settled = tokio::time::Instant::now() >= self.settled_at;
+        (!is_settled).then(|| ExpectedJoins { joined: self.joins(), until: self.settled_at })
     }
 
     fn count_change(&self, change: &str) {

@@ -17,7 +17,7 @@ use proto::scheduler::v1::{
 use scheduler_svc::Config;
 use tokio::task::JoinSet;
 
-use crate::support::{Behaviour, Stage, function, invocation_of};
+use crate::support::{Behaviour, Stage, function, invocation_of, patient};
 
 const MB: u64 = 1 << 20;
 
@@ -150,7 +150,7 @@ async fn decisions(stage: &Stage) -> Vec<Decision> {
 #[tokio::test]
 async fn a_load_that_was_recorded_is_placed_where_it_ran() {
     const SEED: u64 = 11;
-    let stage = Stage::start_with(Config { random_seed: Some(SEED), ..Config::default() }).await;
+    let stage = Stage::start_with(Config { random_seed: Some(SEED), ..patient() }).await;
     let decisions = record(&stage).await;
     let workers = MEMORY_KB.map(|(name, available_kb)| SimulatedWorker {
         memory_available: Some(available_kb << 10),

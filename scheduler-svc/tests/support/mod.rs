@@ -253,9 +253,10 @@ impl Delivery for FakeSink {
     }
 }
 
-/// A configuration with a long report interval, since fake workers report only when a test says so.
+/// A configuration with a long report interval, since fake workers report only when a test says so, and without a time
+/// for workers to join in.
 pub fn patient() -> Config {
-    Config { report_interval_ms: 60_000, ..Config::default() }
+    Config { report_interval_ms: 60_000, join_grace_ms: 0, ..Config::default() }
 }
 
 /// A scheduler with a fake registry. The sink service is not started.
