@@ -140,6 +140,8 @@ fn saturation() -> Vec<Panel> {
             .query("max by (service, instance) (funless_registry_unreachable_seconds)", "{{service}} {{instance}}"),
         graph("Checks of tokens", Unit::PerSecond, "At the gateway, by outcome. Throttled ones are of addresses that guess.")
             .query("sum by (outcome) (rate(funless_gateway_token_checks_total[$__rate_interval]))", "{{outcome}}"),
+        graph("Denied egress", Unit::PerSecond, "Connections of functions, event sources and sinks that the egress policy has denied.")
+            .query("sum by (service, kind) (rate(funless_egress_denied_total[$__rate_interval]))", "{{service}} {{kind}}"),
         graph("Uploads of code", Unit::PerSecond, "Functions that were created or updated.")
             .query("sum by (outcome) (rate(funless_registry_uploads_total[$__rate_interval]))", "{{outcome}}"),
         graph("Spans of traces", Unit::PerSecond, "Exported, or lost: the queue was full, or the collector did not take them.")
