@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::args::Target;
-use crate::profile::Profile;
+use crate::profile::{self, Profile};
 
 /// A mesh's REST surface, as one user.
 #[derive(Debug)]
@@ -36,14 +36,15 @@ impl Client {
         token_name: &str,
         token_of: impl FnOnce(&mut Profile) -> Option<Secret>,
     ) -> anyhow::Result<Self> {
+        let path = profile::locate(target.config.as_deref());
         let mut profile = match (&target.host, &target.token) {
             (Some(_), Some(_)) => Profile::default(),
-            _ => Profile::read(&target.config)?.unwrap_or_default(),
+            _ => Profile::read(&path)?.unwrap_or_default(),
         };
         let missing = |what: &str| {
             anyhow!(
-                "no {what} configured in {}; start a mesh here with `fl up`, or set --host and --token",
-                target.config.display()
+                "no {what} configured in {}; start a mesh here with `fl up`, use `fl cfg set`, or set --host and --token",
+                path.display()
             )
         };
         let token = target.token.clone().map(Secret::new).or_else(|| token_of(&mut profile));
@@ -158,18 +159,17 @@ impl Answer {
         if self.status.is_success() {
             return Ok(self.body);
         }
-        let Refusal { message, detail } = Refusal::read(&self.body);
+        let is_not_found = self.status == StatusCode::NOT_FOUND;
+        let refusal = Refusal { is_not_found, ..Refusal::read(&self.body) };
         let advice = match self.status {
             StatusCode::UNAUTHORIZED => Some("set another token with --token, or see `fl up`"),
             // The one conflict there is: a function of this name.
-            StatusCode::CONFLICT => Some("the function already exists; replace it with --update"),
+            StatusCode::CONFLICT => Some("the function already exists; replace it with `fl fn update`"),
             StatusCode::SERVICE_UNAVAILABLE if self.may_be_repeated() => Some("try again in a moment"),
             StatusCode::TOO_MANY_REQUESTS => Some("the mesh is busy; try again in a moment"),
             _ => None,
         };
-        let parts = [message, advice.map(str::to_owned)];
-        let message = parts.into_iter().flatten().collect::<Vec<_>>().join("; ");
-        Err(Refusal { message: Some(message).filter(|message| !message.is_empty()), detail }.into())
+        Err(advice.map(str::to_owned).into_iter().fold(refusal, Refusal::with_advice).into())
     }
 }
 
@@ -201,14 +201,23 @@ pub struct Refusal {
     pub message: Option<String>,
     /// What was wrong in general: the words of the REST surface, such as `Not Found`.
     detail: String,
+    /// What was named does not exist.
+    pub is_not_found: bool,
 }
 
 impl Refusal {
+    /// The refusal with a hint what to do about it.
+    pub fn with_advice(self, advice: String) -> Self {
+        let parts = [self.message, Some(advice)];
+        let message = parts.into_iter().flatten().collect::<Vec<_>>().join("; ");
+        Self { message: Some(message), ..self }
+    }
+
     /// Reads `{"errors":{"detail":"...","message":"..."}}` or `{"errors":{"field":["...", ...]}}`.
     fn read(body: &str) -> Self {
         let body: Value = serde_json::from_str(body).unwrap_or_default();
         let Some(errors) = body.get("errors").and_then(Value::as_object) else {
-            return Self { message: None, detail: "the mesh gave no reason".to_owned() };
+            return Self { message: None, detail: "the mesh gave no reason".to_owned(), is_not_found: false };
         };
         let text = |key: &str| errors.get(key).and_then(Value::as_str).map(str::to_owned);
         let fields = errors.iter().filter_map(|(field, messages)| {
@@ -216,7 +225,7 @@ impl Refusal {
             Some(format!("{field} {}", messages.join(", ")))
         });
         let detail = text("detail").unwrap_or_else(|| fields.collect::<Vec<_>>().join("; "));
-        Self { message: text("message"), detail }
+        Self { message: text("message"), detail, is_not_found: false }
     }
 }
 
@@ -260,7 +269,8 @@ mod tests {
             ),
             ("<html>", None, "the mesh gave no reason"),
         ] {
-            let expected = Refusal { message: message.map(str::to_owned), detail: detail.to_owned() };
+            let (message, detail) = (message.map(str::to_owned), detail.to_owned());
+            let expected = Refusal { message, detail, is_not_found: false };
             assert_eq!(Refusal::read(body), expected);
         }
     }

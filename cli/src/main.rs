@@ -6,21 +6,25 @@
 mod args;
 mod audit;
 mod bindings;
+mod cfg;
 mod client;
 mod dead_letters;
 mod functions;
+mod manual;
 mod modules;
+mod names;
 mod pipe;
 mod profile;
 mod scripts;
 mod states;
 mod table;
 mod up;
+mod users;
 mod workers;
 
 use std::process::ExitCode;
 
-use args::{Arguments, Audits, Command, Role};
+use args::{Admin, Arguments, Audits, Command, Role};
 use client::{Client, Refusal};
 
 fn main() -> ExitCode {
@@ -52,6 +56,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Up(options) => up::up(options).await,
         Command::Fn(command) => functions::run(command, &client()?).await,
         Command::Mod(command) => modules::run(command, &client()?).await,
+        Command::Admin(Admin::User(command)) => {
+            users::run(command, &Client::for_administrators(&arguments.target)?).await
+        }
+        Command::Cfg(command) => cfg::run(command, arguments.target.config.as_deref()),
+        Command::Completions { shell } => manual::complete(shell),
+        Command::Man { folder } => manual::write_pages(&folder),
         Command::Script(command) => scripts::run(command, &client()?).await,
         Command::Workers(options) => {
             workers::run(options, &Client::for_administrators(&arguments.target)?).await

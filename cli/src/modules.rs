@@ -1,53 +1,56 @@
 //! `fl mod`.
 
 use reqwest::Method;
-use serde::Deserialize;
 use serde_json::json;
 
 use crate::args::Modules;
-use crate::client::{Client, data};
-
-#[derive(Deserialize)]
-struct Named {
-    name: String,
-}
-
-#[derive(Deserialize)]
-struct Module {
-    functions: Vec<Named>,
-}
+use crate::client::Client;
+use crate::names;
 
 /// Runs one of the commands.
 pub async fn run(command: Modules, client: &Client) -> anyhow::Result<()> {
+    let module = match &command {
+        Modules::Get { name, .. } | Modules::Delete { name } | Modules::Update { name, .. } => name.clone(),
+        Modules::List { .. } | Modules::Create { .. } => String::new(),
+    };
+    match run_command(command, client).await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(names::suggest(error, client, &module, None).await),
+    }
+}
+
+async fn run_command(command: Modules, client: &Client) -> anyhow::Result<()> {
     match command {
-        Modules::List => {
-            let body = client.send(client.request(Method::GET, &["fn"])?).await?;
-            print_names(&data::<Vec<Named>>(&body)?);
-        }
-        Modules::Get { name } => {
-            let body = client.send(client.request(Method::GET, &["fn", &name])?).await?;
-            print_names(&data::<Module>(&body)?.functions);
+        Modules::List { count } => print_names(&names::modules(client).await?, count),
+        Modules::Get { name, count } => {
+            let functions = names::functions(client, &name).await?;
+            println!("Module: {name}");
+            println!("Functions:");
+            print_names(&functions, count);
         }
         Modules::Create { name } => {
             let body = json!({ "module": { "name": name } });
             client.send(client.request(Method::POST, &["fn"])?.json(&body)).await?;
-            println!("created {name}");
+            println!("Successfully created module {name}.");
         }
         Modules::Delete { name } => {
             client.send(client.request(Method::DELETE, &["fn", &name])?).await?;
-            println!("deleted {name}");
+            println!("Successfully deleted module {name}.");
         }
         Modules::Update { name, new_name } => {
             let body = json!({ "module": { "name": new_name } });
             client.send(client.request(Method::PUT, &["fn", &name])?.json(&body)).await?;
-            println!("renamed {name} to {new_name}");
+            println!("Successfully renamed module {name} to {new_name}.");
         }
     }
     Ok(())
 }
 
-fn print_names(names: &[Named]) {
+fn print_names(names: &[String], count: bool) {
     for name in names {
-        println!("{}", name.name);
+        println!("{name}");
+    }
+    if count {
+        println!("Count: {}", names.len());
     }
 }

@@ -4,10 +4,39 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use mesh::auth::Secret;
+
+/// The profile of the mesh that runs in this folder: `fl up` writes it.
+const OF_FOLDER: &str = ".funless/config";
+/// The profile of a user, in the home directory.
+const OF_USER: &str = ".fl/config";
+
+/// The profile to read: the given one, that of this folder, or that of the user. It need not exist.
+pub fn locate(given: Option<&Path>) -> PathBuf {
+    let of_folder = PathBuf::from(OF_FOLDER);
+    match given {
+        Some(path) => path.to_owned(),
+        None if of_folder.exists() => of_folder,
+        None => of_user().unwrap_or(of_folder),
+    }
+}
+
+/// The profile of the user; `None` without a home directory.
+pub fn of_user() -> Option<PathBuf> {
+    std::env::home_dir().map(|home| home.join(OF_USER))
+}
+
+/// The text of a profile; `None` when there is no such file.
+pub fn read_text(path: &Path) -> anyhow::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
 
 /// The lines of the file, `key=value`.
 #[derive(Debug, Default, Clone)]
@@ -23,12 +52,7 @@ pub struct Profile {
 impl Profile {
     /// Reads a profile; `None` when there is no such file.
     pub fn read(path: &Path) -> anyhow::Result<Option<Self>> {
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-        };
-        Ok(Some(Self::parse(&text)))
+        Ok(read_text(path)?.map(|text| Self::parse(&text)))
     }
 
     /// Parses lines of `key=value`. Other keys are left to other programs.

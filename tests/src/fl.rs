@@ -54,8 +54,13 @@ pub async fn typed(line: &str) -> Printed {
 /// Runs `fl` with only these arguments, in a folder without a mesh.
 pub async fn run(arguments: &[String]) -> Printed {
     let folder = tempfile::tempdir().expect("a temporary folder");
+    run_in(folder.path(), arguments).await
+}
+
+/// Runs `fl` with only these arguments in this folder, which is also the home directory.
+pub async fn run_in(folder: &Path, arguments: &[String]) -> Printed {
     let mut command = tokio::process::Command::new(workspace_binary("fl"));
-    command.args(arguments).current_dir(folder.path()).kill_on_drop(true);
+    command.args(arguments).current_dir(folder).env("HOME", folder).kill_on_drop(true);
     print(command).await
 }
 

@@ -33,7 +33,7 @@ pub fn warnings(answer: &str) -> anyhow::Result<Vec<String>> {
         failed.into_iter().map(|Failure { worker, message }| format!("{worker}: {message}")).collect();
     if ready.is_empty() && !failed.is_empty() {
         bail!(
-            "the function is stored, but no worker can run it; correct it, and use --update:\n  {}",
+            "the function is stored, but no worker can run it; correct it, and use `fl fn update`:\n  {}",
             failed.join("\n  ")
         );
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use crate::client::Client;
-use crate::functions::{Invocation, Upload, invoke_function, upload_function};
+use crate::functions::{Invocation, Mode, NewFunction, invoke_function, upload_function};
 use crate::profile::Profile;
 
 /// Compiled from `guest/hello` by `cargo xtask guests`.
@@ -22,8 +22,8 @@ pub async fn run(profile: &Profile) -> anyhow::Result<()> {
         HELLO.len().div_ceil(1024)
     );
     // The workers are not waited for, so that the first call is a cold one.
-    let upload = Upload { module: "_", name: "hello", wait: false, ..Upload::default() };
-    upload_function(&client, &upload, HELLO.to_vec(), true).await?;
+    let hello = NewFunction { module: "_", name: "hello", wait: false, ..NewFunction::default() };
+    upload_function(&client, &hello, HELLO.to_vec(), Mode::CreateOrUpdate).await?;
     let (answer, cold) = timed_call(&client).await?;
     let (_, warm) = timed_call(&client).await?;
     println!();

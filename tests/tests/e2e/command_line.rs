@@ -30,7 +30,7 @@ pub async fn functions_from_the_command_line(mesh: &Mesh) {
     ok(&["fn", "upload", "greet", &hello, "--module", "typed"]).await;
     let invoke = ["fn", "invoke", "greet", "--module", "typed", "--args", r#"{"name":"Ada"}"#];
     assert_eq!(ok(&invoke).await, r#"{"payload":"Hello Ada!"}"#);
-    assert_eq!(ok(&["mod", "get", "typed"]).await, "greet");
+    assert_eq!(ok(&["mod", "get", "typed"]).await, "Module: typed\nFunctions:\ngreet");
     ok(&["fn", "upload", "greet", &echo, "--module", "typed", "--update"]).await;
     assert_eq!(ok(&invoke).await, r#"{"name":"Ada"}"#);
     ok(&["fn", "delete", "greet", "--module", "typed"]).await;
@@ -50,7 +50,7 @@ pub async fn modules_from_the_command_line(mesh: &Mesh) {
     assert_eq!(ok(&["mod", "list"]).await, "_\ntyped_first");
     ok(&["mod", "update", "typed_first", "typed_second"]).await;
     assert_eq!(ok(&["mod", "list"]).await, "_\ntyped_second");
-    assert_eq!(ok(&["mod", "get", "typed_second"]).await, "");
+    assert_eq!(ok(&["mod", "get", "typed_second"]).await, "Module: typed_second\nFunctions:");
     ok(&["mod", "delete", "typed_second"]).await;
     assert_eq!(ok(&["mod", "list"]).await, "_");
 }
@@ -202,7 +202,7 @@ pub async fn mistakes_are_explained(mesh: &Mesh) {
     let hello = tests::process::repository().join("guest/hello.wasm").to_string_lossy().into_owned();
     let manifest = tests::process::repository().join("Cargo.toml").to_string_lossy().into_owned();
     let cases: [(&[&str], &str); 7] = [
-        (&["fn", "invoke", "nobody_knows_it"], "Not Found"),
+        (&["fn", "invoke", "nobody_knows_it"], "see `fl fn list _`"),
         (&["fn", "invoke", "f", "--args", "{"], "JSON"),
         (&["fn", "upload", "f", "/there/is/no.wasm"], "/there/is/no.wasm"),
         (&["fn", "upload", "f", &manifest], "WebAssembly"),

@@ -4,6 +4,7 @@ mod bindings;
 mod bodies;
 mod command_line;
 mod functions;
+mod funless_cli;
 mod grpc;
 mod hostile;
 mod names;
@@ -64,6 +65,11 @@ fn main() -> ExitCode {
         command_line::placements_from_the_command_line,
         command_line::workers_from_the_command_line,
         command_line::mistakes_are_explained,
+        funless_cli::modules_as_in_funless,
+        funless_cli::functions_as_in_funless,
+        funless_cli::users_as_in_funless,
+        funless_cli::profiles_as_in_funless,
+        funless_cli::completions_and_manual_pages,
         seen::responses_report_their_cost,
         seen::costs_from_the_command_line,
         seen::a_panic_is_in_the_functions_log,
