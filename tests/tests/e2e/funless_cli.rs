@@ -78,7 +78,7 @@ pub async fn functions_as_in_funless(mesh: &Mesh) {
         ("fn i first -m cli_g", "!did you mean cli_f?\nfl: error: Not Found"),
         ("fn delete first -m cli_f", "Successfully deleted function cli_f/first."),
         ("fn d second -m cli_f", "Successfully deleted function cli_f/second."),
-        ("fn d second -m cli_f", "!did you mean cli_f/third?\nfl: error: Not Found"),
+        ("fn d second -m cli_f", "!see `fl fn list cli_f`\nfl: error: Not Found"),
     ];
     expect(mesh, &user, &lines).await;
     let shown = typed(mesh, &user, "fn get third -m cli_f").await;
