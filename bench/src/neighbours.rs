@@ -1,8 +1,11 @@
 //! Measures invocations of one module, alone and beside another module that uses the worker as much as it can.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use reqwest::Response;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use tests::guests;
@@ -63,37 +66,60 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let mesh = Mesh { client: reqwest::Client::new(), fl: &fl };
     mesh.set_up().await?;
     for function in MEASURED {
-        mesh.measure(function, WARM_UP, Duration::ZERO).await?;
+        let warm_up = mesh.measure(function, WARM_UP, Duration::ZERO).await?;
+        ensure!(warm_up.errors == 0, "{} invocations of {function} fail alone", warm_up.errors);
     }
     // For each measured function: alone, and beside each load.
-    let mut times = vec![vec![Vec::new(); 1 + LOADS.len()]; MEASURED.len()];
+    let mut measured = vec![vec![Measured::default(); 1 + LOADS.len()]; MEASURED.len()];
     for _ in 0..options.rounds {
         for load in options.loads() {
             let busy = load.checked_sub(1).map(|load| mesh.busy(LOADS[load], options.copies));
             if busy.is_some() {
                 tokio::time::sleep(LEAD).await;
             }
-            for (function, times) in MEASURED.iter().zip(&mut times) {
+            for (function, measured) in MEASURED.iter().zip(&mut measured) {
                 let pause = Duration::from_millis(options.pause_ms);
-                times[load].extend(mesh.measure(function, options.requests, pause).await?);
+                measured[load].add(mesh.measure(function, options.requests, pause).await?);
             }
-            if let Some(mut busy) = busy {
+            if let Some((mut busy, results)) = busy {
+                for measured in &mut measured {
+                    measured[load].load_results += results.load(Ordering::Relaxed);
+                }
                 busy.shutdown().await;
                 tokio::time::sleep(LEAD / 4).await;
             }
         }
     }
-    for (function, times) in MEASURED.iter().zip(&mut times) {
-        report(options, function, times)?;
+    for (function, measured) in MEASURED.iter().zip(&mut measured) {
+        report(options, function, measured)?;
     }
     fl.stop().await
 }
 
+/// The outcomes of the invocations of one function beside one load.
+#[derive(Debug, Clone, Default)]
+struct Measured {
+    /// The durations of those with a result.
+    times: Vec<Duration>,
+    /// The number of those without.
+    errors: usize,
+    /// The number of the load's results meanwhile.
+    load_results: usize,
+}
+
+impl Measured {
+    fn add(&mut self, other: Self) {
+        self.times.extend(other.times);
+        self.errors += other.errors;
+        self.load_results += other.load_results;
+    }
+}
+
 /// Prints the times of one function: those without a load come first.
-fn report(options: &Options, function: &str, times: &mut [Vec<Duration>]) -> anyhow::Result<()> {
-    times.iter_mut().for_each(|times| times.sort_unstable());
+fn report(options: &Options, function: &str, measured: &mut [Measured]) -> anyhow::Result<()> {
+    measured.iter_mut().for_each(|measured| measured.times.sort_unstable());
     let percentile = |load: usize, percent: usize| {
-        let times = &times[load];
+        let times = &measured[load].times;
         times.get(times.len() * percent / 100).map(Duration::as_micros).context("no requests")
     };
     for load in options.loads() {
@@ -107,7 +133,9 @@ fn report(options: &Options, function: &str, times: &mut [Vec<Duration>]) -> any
                 "measured": function,
                 "beside": if load == 0 { "nothing" } else { LOADS[load - 1] },
                 "copies": options.copies,
-                "requests": times[load].len(),
+                "requests": measured[load].times.len() + measured[load].errors,
+                "errors": measured[load].errors,
+                "load_results": measured[load].load_results,
                 "p50_us": p50,
                 "p99_us": p99,
                 "p50_times": ratio(p50, p50_alone),
@@ -154,34 +182,42 @@ impl Mesh<'_> {
         request.bearer_auth(&self.fl.token).json(&json!({ "args": { "name": "FunLess" } }))
     }
 
-    /// The durations of invocations of the quiet module, one after the other.
-    async fn measure(&self, function: &str, count: u32, pause: Duration) -> anyhow::Result<Vec<Duration>> {
-        let mut times = Vec::new();
+    /// Invokes a function of the quiet module, one time after the other.
+    async fn measure(&self, function: &str, count: u32, pause: Duration) -> anyhow::Result<Measured> {
+        let mut measured = Measured::default();
         for _ in 0..count {
             let start = Instant::now();
-            let response = self.invocation(QUIET, function).send().await?.error_for_status()?;
-            let body: Value = response.json().await?;
-            times.push(start.elapsed());
-            ensure!(body.get("data").is_some(), "expected a result, got {body}");
+            let response = self.invocation(QUIET, function).send().await?;
+            if response.status().is_success() {
+                let body: Value = response.json().await?;
+                measured.times.push(start.elapsed());
+                ensure!(body.get("data").is_some(), "expected a result, got {body}");
+            } else {
+                measured.errors += 1;
+            }
             tokio::time::sleep(pause).await;
         }
-        Ok(times)
+        Ok(measured)
     }
 
-    /// Invokes a function of the busy module, so many at once, again and again, until this is dropped.
-    fn busy(&self, function: &str, copies: usize) -> JoinSet<()> {
-        let mut busy = JoinSet::new();
+    /// Invokes a function of the busy module, so many at once, again and again, until the tasks are dropped. Counts
+    /// their results.
+    fn busy(&self, function: &str, copies: usize) -> (JoinSet<()>, Arc<AtomicUsize>) {
+        let (mut busy, results) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
         for _ in 0..copies {
             let request = self.invocation(BUSY, function);
+            let results = Arc::clone(&results);
             busy.spawn(async move {
                 while let Some(request) = request.try_clone() {
                     // Some of these functions fail, when their time is over.
-                    if let Ok(response) = request.send().await {
-                        let _ = response.bytes().await;
+                    if let Ok(response) = request.send().await.and_then(Response::error_for_status)
+                        && response.bytes().await.is_ok()
+                    {
+                        results.fetch_add(1, Ordering::Relaxed);
                     }
                 }
             });
         }
-        busy
+        (busy, results)
     }
 }

@@ -3,6 +3,7 @@
 //! [`Grpc`] collects the gRPC services of one port and puts the stack around them. The result is an
 //! `axum::Router`, which is served on a socket or called by a local channel.
 
+use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +64,17 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Additional trailers of a response. A handler sets them as an extension of its response.
 #[derive(Debug, Clone, Default)]
 pub struct Trailers(pub HeaderMap);
+
+/// Something that is dropped once a response has been sent. A handler sets it as an extension of its response.
+#[derive(Clone)]
+pub struct UntilSent(#[expect(dead_code, reason = "it is only held")] Arc<dyn Any + Send + Sync>);
+
+impl UntilSent {
+    /// Drops `held` once the response has been sent.
+    pub fn new(held: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(held))
+    }
+}
 
 /// The gRPC services of one port.
 pub struct Grpc {
@@ -274,13 +286,19 @@ async fn limit_concurrency(State(permits): State<Arc<Semaphore>>, request: Reque
     })
 }
 
-/// Adds the handler's [`Trailers`] to the trailers of the response.
+/// Adds the handler's [`Trailers`] to the trailers of the response, and holds its [`UntilSent`] until the body ends.
 async fn send_trailers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    let Some(Trailers(mut more)) = response.extensions_mut().remove() else { return response };
+    let mut held: Option<UntilSent> = response.extensions_mut().remove();
+    let more: Option<Trailers> = response.extensions_mut().remove();
+    if held.is_none() && more.is_none() {
+        return response;
+    }
+    let Trailers(mut more) = more.unwrap_or_default();
     response.map(|body| {
         Body::new(body.map_frame(move |mut frame| {
             if let Some(trailers) = frame.trailers_mut() {
+                drop(held.take());
                 trailers.extend(std::mem::take(&mut more));
             }
             frame

@@ -6,6 +6,7 @@ use mesh::{Caller, Error};
 use proto::registry::v1::{CreateFunctionSpec, Function, Limits, Metadata, UpdateFunctionSpec};
 use uuid::Uuid;
 
+use crate::code::{self, stored_memory_bytes};
 use crate::error::{RegistryError, Result};
 use crate::modules::reached_module;
 use crate::names;
@@ -35,7 +36,7 @@ impl Registry {
 
         let upload = self.uploads.receive(chunks).await?;
         let upload = upload.ok_or_else(|| RegistryError::field("code", "can't be blank"))?;
-        upload.check_memory(&limits, self.max_memory_bytes)?;
+        code::check_memory("code", upload.memory_bytes, &limits, self.max_memory_bytes)?;
 
         let mut write = self.store.write().await?;
         let module = reached_module(&write.read(), caller, &spec.module).await?;
@@ -107,8 +108,13 @@ impl Registry {
         function.metadata = metadata.or(function.metadata);
         function.limits = limits.or(function.limits);
         let former_code = function.code.clone().unwrap_or_default().hash;
+        let new_limits = function.limits.unwrap_or_default();
+        if limits.is_some() && upload.is_none() {
+            let needed = stored_memory_bytes(&write.read(), &former_code).await?;
+            code::check_memory("memory_bytes", needed, &new_limits, self.max_memory_bytes)?;
+        }
         if let Some(upload) = upload {
-            upload.check_memory(&function.limits.unwrap_or_default(), self.max_memory_bytes)?;
+            code::check_memory("code", upload.memory_bytes, &new_limits, self.max_memory_bytes)?;
             write.insert_code(&upload.code, &upload.bytes).await?;
             function.code = Some(upload.code);
         }

@@ -24,7 +24,8 @@ use crate::metrics::Metrics;
 use crate::preparation::Preparation;
 use crate::report::{Memberships, Reporter};
 use crate::running::RunningInvocations;
-use crate::runtime::limits::{Limits, MemoryBudget};
+use crate::runtime::budget::MemoryBudget;
+use crate::runtime::limits::Limits;
 use crate::runtime::{CodeCache, EGRESS_KIND, Runtime, RuntimeParts};
 use crate::tunnel::Tunnels;
 
@@ -44,11 +45,11 @@ impl App {
 
         let registry = host.dialer.dial(&config.registry).context("registry")?;
         let source = CodeSource::new(registry.clone(), Duration::from_millis(config.fetch_timeout_ms));
-        let logs = Logs::new(config.log_ring_bytes, metrics.log_bytes.clone());
         let services: Vec<_> = [&config.registry].into_iter().chain(&config.schedulers).collect();
         let egress = host.egress(&config.egress, &config.server, &services, &[EGRESS_KIND]);
         let memory_total = load.measure().load.memory_total;
         let budget = MemoryBudget::new(memory_total, metrics.guest_memory.clone());
+        let logs = Logs::new(config.log_ring_bytes, budget.shown_by(metrics.log_bytes.clone()));
         let admission = Admission::new(&config, running, host.draining.clone());
         admission.register_metrics(&host.metrics);
         let permits = admission.permits().clone();
@@ -118,7 +119,7 @@ fn measured_load(
     running: RunningInvocations,
     metrics: &Metrics,
 ) -> anyhow::Result<Arc<LoadMeter>> {
-    let load = Arc::new(LoadMeter::new(config, running, metrics.guest_memory.clone())?);
+    let load = Arc::new(LoadMeter::new(config, running, metrics)?);
     mesh::metrics::register(&host.metrics, LoadGauges::new(Arc::clone(&load), &config.name));
     tasks.spawn(Arc::clone(&load).follow_cpu_use());
     Ok(load)

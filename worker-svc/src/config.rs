@@ -87,7 +87,8 @@ pub struct Config {
     pub compile_timeout_ms: u64,
     /// The program that compiles code: a worker of the same version. Default: this program.
     pub compiler: Option<PathBuf>,
-    /// Memory for all functions together, in bytes, as schedulers see it. Default: the memory of the worker's
+    /// Memory for all functions together, in bytes, as schedulers see it, with what the worker holds for them:
+    /// arguments, results, HTTP bodies, tables and log lines. Default: the memory of the worker's
     /// cgroup, or else of the machine.
     pub total_memory_bytes: Option<u64>,
     /// Timeout for fetching the code of one function from the registry, in milliseconds.

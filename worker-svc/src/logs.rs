@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use prometheus::IntGauge;
 use tokio::sync::watch;
+
+use crate::runtime::budget::{MemoryBudget, Reservation};
 
 /// Memory of a line beside its text, in bytes.
 const LINE_OVERHEAD: usize = 128;
@@ -20,7 +21,8 @@ struct Inner {
     /// How many lines there have been.
     count: watch::Sender<u64>,
     max_bytes: usize,
-    bytes_gauge: IntGauge,
+    /// What the memory of the lines is taken from.
+    budget: MemoryBudget,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +40,7 @@ pub(crate) struct Line {
     pub(crate) at_us: i64,
     pub(crate) text: String,
     pub(crate) source: Arc<LogSource>,
+    _reservation: Reservation,
 }
 
 /// The invocation that has logged a line.
@@ -71,25 +74,32 @@ pub(crate) struct LineBatch {
 }
 
 impl Logs {
-    /// Keeps `max_bytes` of lines, and sets `bytes_gauge` to how many it keeps.
-    pub(crate) fn new(max_bytes: usize, bytes_gauge: IntGauge) -> Self {
+    /// Keeps `max_bytes` of lines, as far as there is memory in `budget`.
+    pub(crate) fn new(max_bytes: usize, budget: MemoryBudget) -> Self {
         let (ring, count) = (Mutex::default(), watch::Sender::new(0));
-        Self(Arc::new(Inner { ring, count, max_bytes, bytes_gauge }))
+        Self(Arc::new(Inner { ring, count, max_bytes, budget }))
     }
 
-    /// Adds a line, and drops the oldest ones if there is no space.
+    /// Adds a line, and drops the oldest ones if there is no space, or else this one.
     pub(crate) fn push(&self, source: &Arc<LogSource>, text: String) {
-        let line = Arc::new(Line { at_us: now_us(), text, source: Arc::clone(source) });
+        let bytes = text.len() + source.bytes() + LINE_OVERHEAD;
         let mut ring = self.0.ring.lock();
-        ring.bytes += line.bytes();
-        ring.lines.push_back(line);
-        while ring.bytes > self.0.max_bytes
-            && let Some(oldest) = ring.lines.pop_front()
-        {
-            ring.bytes -= oldest.bytes();
-            ring.first += 1;
+        let reservation = loop {
+            let fits = ring.bytes + bytes <= self.0.max_bytes;
+            let reservation = if fits { self.0.budget.reserve(bytes).ok() } else { None };
+            if reservation.is_some() || !ring.drop_oldest() {
+                break reservation;
+            }
+        };
+        match reservation {
+            Some(_reservation) => {
+                let (at_us, source) = (now_us(), Arc::clone(source));
+                ring.bytes += bytes;
+                ring.lines.push_back(Arc::new(Line { at_us, text, source, _reservation }));
+            }
+            // There are no others then: readers miss this line.
+            None => ring.first += 1,
         }
-        self.0.bytes_gauge.set(i64::try_from(ring.bytes).unwrap_or(i64::MAX));
         self.0.count.send_replace(ring.end());
     }
 
@@ -124,13 +134,27 @@ impl Ring {
     fn end(&self) -> u64 {
         self.first + self.lines.len() as u64
     }
+
+    /// Drops the oldest line, if there is one.
+    fn drop_oldest(&mut self) -> bool {
+        let Some(oldest) = self.lines.pop_front() else { return false };
+        self.bytes -= oldest.bytes();
+        self.first += 1;
+        true
+    }
 }
 
 impl Line {
+    /// The memory that a line takes.
     fn bytes(&self) -> usize {
-        let LogSource { function, function_id, invocation_id, trace_id } = &*self.source;
-        let source = function.len() + function_id.len() + invocation_id.len() + trace_id.len();
-        self.text.len() + source + LINE_OVERHEAD
+        self.text.len() + self.source.bytes() + LINE_OVERHEAD
+    }
+}
+
+impl LogSource {
+    fn bytes(&self) -> usize {
+        let Self { function, function_id, invocation_id, trace_id } = self;
+        function.len() + function_id.len() + invocation_id.len() + trace_id.len()
     }
 }
 
@@ -141,11 +165,14 @@ fn now_us() -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use prometheus::IntGauge;
+
     use super::*;
 
+    /// Logs, and what shows how many bytes they keep.
     fn logs(max_bytes: usize) -> (Logs, IntGauge) {
         let bytes_gauge = IntGauge::new("bytes", "bytes").expect("well-formed");
-        (Logs::new(max_bytes, bytes_gauge.clone()), bytes_gauge)
+        (Logs::new(max_bytes, MemoryBudget::new(1 << 20, bytes_gauge.clone())), bytes_gauge)
     }
 
     fn texts(read: &LineBatch) -> Vec<&str> {
@@ -164,6 +191,32 @@ mod tests {
         logs.push(&source, "x".repeat(10_000));
         assert_eq!(logs.reader().read().lines.len(), 0, "a line over the limit is not kept");
         assert_eq!(bytes_gauge.get(), 0);
+    }
+
+    #[test]
+    fn lines_make_room_for_functions() {
+        const LINE: usize = LINE_OVERHEAD + 1;
+        let budget =
+            MemoryBudget::new(3 * LINE as u64, IntGauge::new("total", "total").expect("well-formed"));
+        let (logs, source) = (Logs::new(1 << 20, budget.clone()), Arc::new(LogSource::default()));
+        let mut reader = logs.reader();
+        for text in ["a", "b", "c"] {
+            logs.push(&source, text.into());
+        }
+        assert!(budget.reserve(1).is_err());
+        logs.push(&source, "d".into());
+        assert_eq!(texts(&logs.reader().read()), ["b", "c", "d"]);
+        // New lines get only what functions leave; those that are read are held until the reader drops them.
+        let held = logs.reader().read();
+        logs.push(&source, "e".into());
+        assert_eq!(logs.reader().read().lines.len(), 0);
+        drop(held);
+        let function = budget.reserve(2 * LINE).expect("dropped lines take no memory");
+        logs.push(&source, "f".into());
+        logs.push(&source, "g".into());
+        let read = reader.read();
+        assert_eq!((texts(&read), read.missed), (vec!["g"], 6));
+        drop((function, read));
     }
 
     #[tokio::test]

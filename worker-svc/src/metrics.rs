@@ -59,7 +59,7 @@ pub(crate) struct Metrics {
     runs: RunMetrics,
     /// CPU time of guests, in seconds.
     pub(crate) guest_cpu: Counter,
-    /// Linear memory of the running guests, in bytes.
+    /// Memory of the running guests, in bytes.
     pub(crate) guest_memory: IntGauge,
     /// Log lines that are kept, in bytes.
     pub(crate) log_bytes: IntGauge,
@@ -106,7 +106,7 @@ impl Metrics {
             ),
             guest_memory: of_worker(
                 "funless_worker_guest_memory_bytes",
-                "Linear memory of running invocations.",
+                "Memory of running invocations, with what the worker holds for them.",
             ),
             log_bytes: of_worker("funless_worker_log_bytes", "Bytes of functions' log lines that are kept."),
             phases: duration_histogram(

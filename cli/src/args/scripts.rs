@@ -13,7 +13,7 @@ pub enum Scripts {
         /// YAML file.
         file: PathBuf,
     },
-    /// List the scripts.
+    /// List the scripts and their owners. A script of an administrator is shared: it has none.
     List,
     /// Print a script.
     Get {

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::args::Scripts;
 use crate::client::{Answer, Client, data};
+use crate::table::Table;
 use problem::Problem;
 
 /// The path below `/v1`.
@@ -25,6 +26,8 @@ const TAKEN: &str = "has already been taken";
 #[derive(Deserialize)]
 struct Script {
     name: String,
+    /// Absent: it is shared.
+    owner: Option<String>,
     content: String,
 }
 
@@ -50,9 +53,7 @@ pub async fn run(command: Scripts, client: &Client) -> anyhow::Result<()> {
         }
         Scripts::List => {
             let body = client.send(client.request(Method::GET, &PATH)?).await?;
-            for script in data::<Vec<Script>>(&body)? {
-                println!("{}", script.name);
-            }
+            print!("{}", listed(data(&body)?));
         }
         Scripts::Get { name } => {
             let answer = client.ask(client.request(Method::GET, &one(&name))?).await?;
@@ -69,6 +70,15 @@ pub async fn run(command: Scripts, client: &Client) -> anyhow::Result<()> {
         Scripts::Simulate(options) => simulate::run(&options, client).await?,
     }
     Ok(())
+}
+
+/// The names of the scripts, and who owns them.
+fn listed(scripts: Vec<Script>) -> Table {
+    let mut table = Table::new(&["NAME", "OWNER"]);
+    for Script { name, owner, .. } in scripts {
+        table.row([name, owner.unwrap_or_else(|| "-".to_owned())]);
+    }
+    table
 }
 
 /// The path of a script below `/v1`.
@@ -121,4 +131,24 @@ async fn lint(client: &Client, file: &Path) -> anyhow::Result<()> {
 
 fn read(file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_are_listed_with_their_owners() {
+        let scripts = r#"{"data": [
+            {"name": "near", "owner": "ann", "content": "", "script": {}},
+            {"name": "shared one", "owner": null, "content": "", "script": {}}
+        ]}"#;
+        let expected = "\
+NAME        OWNER
+near        ann
+shared one  -
+";
+        assert_eq!(listed(data(scripts).expect("scripts")).to_string(), expected);
+        assert_eq!(listed(Vec::new()).to_string(), "");
+    }
 }

@@ -75,7 +75,7 @@ impl<'a> Outline<'a> {
             }
             Payload::MemorySection(section) => {
                 for memory in section {
-                    self.memory_bytes = self.memory_bytes.max(size(memory?));
+                    self.memory_bytes = self.memory_bytes.max(memory_size(memory?));
                 }
             }
             Payload::GlobalSection(section) => self.globals = section.count().into(),
@@ -163,7 +163,7 @@ impl<'a> Outline<'a> {
 }
 
 /// The size with which a memory begins, in bytes.
-fn size(memory: MemoryType) -> u64 {
+pub(super) fn memory_size(memory: MemoryType) -> u64 {
     let page_bytes =
         memory.page_size_log2.map_or(PAGE_BYTES, |log2| 1_u64.checked_shl(log2).unwrap_or(u64::MAX));
     memory.initial.saturating_mul(page_bytes)

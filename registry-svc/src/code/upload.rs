@@ -38,25 +38,31 @@ pub(crate) struct Upload {
     pub(crate) code: Code,
     pub(crate) bytes: Bytes,
     /// The size with which its memory begins, in bytes.
-    memory_bytes: u64,
+    pub(crate) memory_bytes: u64,
     _memory: OwnedSemaphorePermit,
 }
 
-impl Upload {
-    /// Refuses code that begins with more memory than the invocations of its function get.
-    pub(crate) fn check_memory(&self, limits: &Limits, max_memory_bytes: u64) -> Result<()> {
-        let (given, whose) = match limits.memory_bytes {
-            own if own != 0 && own < max_memory_bytes => (own, "the function's `memory_bytes`"),
-            _ => (max_memory_bytes, "`max_memory_bytes` of the registry"),
-        };
-        if self.memory_bytes <= given {
-            return Ok(());
-        }
-        let needed = self.memory_bytes;
-        let message =
-            format!("can never run: its memory begins with {needed} bytes; the limit is {given}, {whose}");
-        Err(RegistryError::field("code", message))
+/// Refuses code whose memory begins with `needed` bytes if the invocations of its function get less. The error is about
+/// `field`.
+pub(crate) fn check_memory(
+    field: &'static str,
+    needed: u64,
+    limits: &Limits,
+    max_memory_bytes: u64,
+) -> Result<()> {
+    let (given, whose) = match limits.memory_bytes {
+        own if own != 0 && own < max_memory_bytes => (own, "the function's `memory_bytes`"),
+        _ => (max_memory_bytes, "`max_memory_bytes` of the registry"),
+    };
+    if needed <= given {
+        return Ok(());
     }
+    let what =
+        if field == "code" { "can never run: its memory" } else { "is too low: the memory of the code" };
+    Err(RegistryError::field(
+        field,
+        format!("{what} begins with {needed} bytes; the limit is {given}, {whose}"),
+    ))
 }
 
 impl Uploads {

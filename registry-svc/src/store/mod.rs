@@ -28,6 +28,7 @@ use tokio::sync::{Mutex, watch};
 
 pub(crate) use self::changes::LoggedChanges;
 pub(crate) use self::queries::bindings::RoleBindings;
+pub(crate) use self::queries::code::CODE_CHUNK_BYTES;
 pub(crate) use self::queries::functions::FunctionBindings;
 pub(crate) use self::queries::leases::{Holder, LeaseWrite};
 pub(crate) use self::renewals::Renewals;

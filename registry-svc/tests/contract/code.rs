@@ -21,6 +21,7 @@ contract!(
     only_services_fetch_code,
     code_that_is_too_complex_to_compile_is_refused,
     code_that_needs_more_memory_than_it_gets_is_refused,
+    the_memory_of_stored_code_is_found_behind_long_sections,
 );
 
 async fn delete(registry: &Registry, name: &str) {
@@ -187,4 +188,47 @@ async fn code_that_needs_more_memory_than_it_gets_is_refused(database: Database)
     };
     assert_eq!(refused(registry.update(update(None), Some(&pages(4))).await)[0].0, "code");
     registry.update(update(Some(4 * PAGE)), Some(&pages(4))).await.expect("updated");
+    // Limits alone are checked against the stored code.
+    let refusal = refused(registry.update(update(Some(4 * PAGE - 1)), None).await);
+    let message = "is too low: the memory of the code begins with 262144 bytes; the limit is 262143, the function's \
+                   `memory_bytes`";
+    assert_eq!(refusal, [("memory_bytes".to_owned(), message.to_owned())]);
+    for enough in [4 * PAGE, 20 * PAGE, 0] {
+        registry.update(update(Some(enough)), None).await.expect("updated");
+    }
+}
+
+async fn the_memory_of_stored_code_is_found_behind_long_sections(database: Database) {
+    let registry = Registry::start_as(config(&database)).await;
+    let plain = wat::parse_str(
+        r#"(module (memory (export "memory") 3) (func (export "__invoke") (param i32) (result i32) (i32.const 0)))"#,
+    )
+    .expect("valid WebAssembly");
+    // Stored in chunks of 256 KiB: the section of the memory begins around the end of the first one, or later.
+    for (number, len) in (262_100..262_150).chain([1 << 20]).enumerate() {
+        let custom = [&[0][..], &leb(len), &[0], &vec![0; len as usize - 1]].concat();
+        let code = [&plain[..8], &custom, &plain[8..]].concat();
+        let name = format!("f{number}");
+        registry.create(spec("_", &name), &code).await.expect("created");
+        let update = |memory_bytes| UpdateFunctionSpec {
+            module: "_".into(),
+            name: name.clone(),
+            limits: Some(Limits { memory_bytes, ..Limits::default() }),
+            ..UpdateFunctionSpec::default()
+        };
+        registry.update(update(3 << 16), None).await.expect("updated");
+        let refusal = refused(registry.update(update((3 << 16) - 1), None).await);
+        assert!(refusal[0].1.contains("begins with 196608 bytes"), "{len}: {refusal:?}");
+    }
+}
+
+/// A number as WebAssembly writes it.
+fn leb(mut number: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
 }

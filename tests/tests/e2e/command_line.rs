@@ -86,7 +86,10 @@ pub async fn scripts_from_the_command_line(mesh: &Mesh) {
 
     assert_eq!(ok(mesh, &user, &["script", "create", "typed_s", &good]).await, "created typed_s");
     let listed = ok(mesh, &user, &["script", "list"]).await;
-    assert!(listed.lines().any(|name| name == "typed_s"), "{listed}");
+    let stored = user.get("/v1/scripts/app/typed_s").await.expect(200).json();
+    let owner = stored["data"]["owner"].as_str().expect("it belongs to the user");
+    let cells = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert!(listed.lines().any(|line| cells(line) == ["typed_s", owner]), "{owner}: {listed}");
     assert_eq!(ok(mesh, &user, &["script", "get", "typed_s"]).await, SCRIPT.trim_end());
     let cases: [(&[&str], &str); 5] = [
         (&["script", "create", "typed_s", &good], "fl script delete typed_s"),

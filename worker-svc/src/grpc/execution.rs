@@ -8,6 +8,7 @@ use mesh::deadline::Deadline;
 use mesh::hash::Hash;
 use mesh::inner_span;
 use mesh::receipt::{self, Receipt, micros};
+use mesh::server::UntilSent;
 use mesh::telemetry::current_trace_id;
 use proto::worker::v1::execute_response;
 use proto::worker::v1::execution_server::Execution;
@@ -22,8 +23,9 @@ use crate::logs::LogSource;
 use crate::metrics::Metrics;
 use crate::outcome::{self, Outcome};
 use crate::running::InvocationKey;
+use crate::runtime::budget::Reservation;
 use crate::runtime::limits::Limits;
-use crate::runtime::{Demand, Invocation, ReadyCode, Runtime};
+use crate::runtime::{self, Demand, Invocation, ReadyCode, Runtime};
 
 /// The arguments of a function whose caller gave none.
 const NO_ARGS: Bytes = Bytes::from_static(b"{}");
@@ -43,13 +45,16 @@ impl Execution for ExecutionHandler {
         let deadline = Deadline::of(&request);
         let mut receipt = Receipt::default();
         match self.run(request.into_inner(), deadline, &mut receipt).await {
-            Ok(outcome) => {
+            Ok((outcome, reservation)) => {
                 let outcome = match outcome {
                     Outcome::Result(result) => execute_response::Outcome::Result(result),
                     Outcome::FunctionError(message) => execute_response::Outcome::FunctionError(message),
                 };
                 let mut response = Response::new(ExecuteResponse { outcome: Some(outcome) });
                 receipt::attach(&mut response, &receipt);
+                if let Some(reservation) = reservation {
+                    response.extensions_mut().insert(UntilSent::new(reservation));
+                }
                 Ok(response)
             }
             Err(error) => {
@@ -67,7 +72,7 @@ impl ExecutionHandler {
         mut request: ExecuteRequest,
         deadline: Option<Deadline>,
         receipt: &mut Receipt,
-    ) -> Result<Outcome, Error> {
+    ) -> Result<(Outcome, Option<Reservation>), Error> {
         let key =
             InvocationKey { scheduler_id: take(&mut request.scheduler_id), tag: take(&mut request.tag) };
         let admitted = self.admission.admit(key, &request.module, &request.function_id, request.capacity_kb);
@@ -75,11 +80,14 @@ impl ExecutionHandler {
         let mut recorder = self.metrics.start();
         let span = execute_span(&request);
         let executing = self.execute_admitted(&admitted, request, deadline, receipt);
-        let end = executing.instrument(span.clone()).await;
+        let (end, reservation) = match executing.instrument(span.clone()).await {
+            Ok(response) => (Ok(response.outcome), response.reservation),
+            Err(error) => (Err(error), None),
+        };
         recorder.ended(&end, receipt);
         record_end(&span, &end, receipt);
         drop(admitted);
-        end
+        end.map(|outcome| (outcome, reservation))
     }
 
     async fn execute_admitted(
@@ -88,7 +96,8 @@ impl ExecutionHandler {
         request: ExecuteRequest,
         deadline: Option<Deadline>,
         receipt: &mut Receipt,
-    ) -> Result<Outcome, Error> {
+    ) -> Result<runtime::Response, Error> {
+        let args = self.runtime.hold(if request.args.is_empty() { NO_ARGS } else { request.args })?;
         let hash = request.code.as_ref().map(|code| Hash::try_from(code.hash.as_ref()));
         let Some(Ok(hash)) = hash else {
             return Err(Error::BadRequest("code.hash: expected the 32 bytes of a SHA3-256"));
@@ -109,7 +118,7 @@ impl ExecutionHandler {
                 invocation_id: request.invocation_id,
                 trace_id: current_trace_id().unwrap_or_default(),
             },
-            args: if request.args.is_empty() { NO_ARGS } else { request.args },
+            args,
             limits: self.limits.of_function(&request.limits.unwrap_or_default()),
             deadline,
         };

@@ -123,10 +123,11 @@ impl Collector for LoadGauges {
 
 #[cfg(test)]
 mod tests {
-    use prometheus::{IntGauge, Registry};
+    use prometheus::Registry;
 
     use super::*;
     use crate::config::Config;
+    use crate::metrics::Metrics;
     use crate::running::{InvocationKey, RunningInvocations};
 
     /// The number of running invocations by tag.
@@ -143,9 +144,8 @@ mod tests {
 
     #[test]
     fn the_number_of_tags_with_a_series_is_bounded() {
-        let (work, guests) =
-            (RunningInvocations::default(), IntGauge::new("guests", "guests").expect("well-formed"));
-        let meter = LoadMeter::new(&Config::default(), work.clone(), guests).expect("a measurable machine");
+        let (work, metrics) = (RunningInvocations::default(), Metrics::new(&Registry::new(), "w"));
+        let meter = LoadMeter::new(&Config::default(), work.clone(), &metrics).expect("a measurable machine");
         let registry = Registry::new();
         let gauges = LoadGauges::new(Arc::new(meter), "w");
         registry.register(Box::new(gauges)).expect("well-formed");

@@ -13,6 +13,7 @@ use tokio::time::{Instant, interval_at};
 use super::cgroup::{Cgroups, Memory};
 use super::cpu::CpuMeter;
 use crate::config::{self, Config};
+use crate::metrics::Metrics;
 use crate::running::RunningInvocations;
 
 /// CPU use is the average over this time. It is measured in one place for all readers, since it depends on
@@ -28,8 +29,10 @@ pub(crate) struct LoadMeter {
     /// Memory for functions, if configured.
     total_memory: Option<u64>,
     running: RunningInvocations,
-    /// Linear memory of the running guests, in bytes.
+    /// Memory of the running guests, in bytes.
     guest_memory: IntGauge,
+    /// Memory of the log lines that are kept, in bytes.
+    log_memory: IntGauge,
 }
 
 /// The load at one moment.
@@ -45,7 +48,7 @@ impl LoadMeter {
     pub(crate) fn new(
         config: &Config,
         running: RunningInvocations,
-        guest_memory: IntGauge,
+        metrics: &Metrics,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             machine: Mutex::new(System::new()?),
@@ -53,14 +56,16 @@ impl LoadMeter {
             cpu_use: AtomicU64::new(0),
             total_memory: config.total_memory_bytes,
             running,
-            guest_memory,
+            guest_memory: metrics.guest_memory.clone(),
+            log_memory: metrics.log_bytes.clone(),
         })
     }
 
     /// The load now.
     pub(crate) fn measure(&self) -> LoadSample {
-        let guests = u64::try_from(self.guest_memory.get()).unwrap_or(0);
-        let memory = for_functions(self.memory(), self.total_memory, guests);
+        let bytes = |gauge: &IntGauge| u64::try_from(gauge.get()).unwrap_or(0);
+        let (guests, logs) = (bytes(&self.guest_memory), bytes(&self.log_memory));
+        let memory = for_functions(self.memory(), self.total_memory, guests + logs);
         let work = self.running.snapshot();
         let average = System::load_average().ok();
         let load = |of: fn(&sysinfo::LoadAvg) -> f64| average.as_ref().map_or(0.0, of);
@@ -108,11 +113,11 @@ impl LoadMeter {
     }
 }
 
-/// The part of `memory` that is for functions, if `configured` bytes are and guests hold `guests` of them.
-/// What is available and what guests hold is what would be available if nothing ran.
-fn for_functions(memory: Memory, configured: Option<u64>, guests: u64) -> Memory {
+/// The part of `memory` that is for functions, if `configured` bytes are and `taken` of them are taken, by guests and
+/// by log lines that are kept. What is available and what guests hold is what would be available if nothing ran.
+fn for_functions(memory: Memory, configured: Option<u64>, taken: u64) -> Memory {
     let total = configured.map_or(memory.total, |configured| configured.min(memory.total));
-    let left = total.saturating_sub(guests);
+    let left = total.saturating_sub(taken);
     Memory { total, available: memory.available.min(left), free: memory.free.min(left) }
 }
 
@@ -122,21 +127,21 @@ mod tests {
 
     #[test]
     fn free_memory_is_a_part_of_the_total() {
-        let guest_memory = IntGauge::new("guests", "guests").expect("well-formed");
+        let metrics = Metrics::new(&prometheus::Registry::new(), "w");
         let meter = |total_memory_bytes| {
             let config = Config { total_memory_bytes, ..Config::default() };
-            LoadMeter::new(&config, RunningInvocations::default(), guest_memory.clone())
-                .expect("a measurable machine")
+            LoadMeter::new(&config, RunningInvocations::default(), &metrics).expect("a measurable machine")
         };
         let LoadSample { load, memory_free } = meter(None).measure();
         assert!(load.memory_total > 0 && load.memory_available <= load.memory_total && load.cpus > 0);
         assert!(memory_free <= load.memory_total, "{memory_free} {}", load.memory_total);
         assert!(load.load_1 >= 0.0 && load.load_15 >= 0.0);
 
-        guest_memory.set(300);
+        metrics.guest_memory.set(300);
+        metrics.log_bytes.set(50);
         let LoadSample { load, memory_free } = meter(Some(1000)).measure();
-        assert_eq!((load.memory_total, load.memory_available, load.memory_guests), (1000, 700, 300));
-        assert_eq!(memory_free, 700);
+        assert_eq!((load.memory_total, load.memory_available, load.memory_guests), (1000, 650, 300));
+        assert_eq!(memory_free, 650);
     }
 
     #[test]

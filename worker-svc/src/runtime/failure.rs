@@ -3,6 +3,7 @@
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 
 use super::backtrace;
+use super::budget::Exhausted;
 use super::host::{Guest, HostCallError};
 use super::limits::{Limits, MemoryRefusal};
 use crate::error::Error;
@@ -19,6 +20,9 @@ pub(super) fn of(
     let misuse = error.downcast_ref::<HostCallError>();
     if misuse == Some(&HostCallError::OutputLimit) {
         return Error::OutputLimit { limit: limits.output_bytes };
+    }
+    if let Some(Exhausted { budget }) = error.downcast_ref() {
+        return Error::MemoryOfWorker { budget: *budget };
     }
     match guest.meter.refusal() {
         Some(MemoryRefusal::Limit) => return Error::MemoryLimit { limit: limits.memory_bytes },

@@ -13,14 +13,16 @@ use mesh::shutdown::Tasks;
 use wasmtime::{Engine, Store};
 
 use super::artifacts::Artifacts;
+use super::budget::{Exhausted, HeldBytes, MemoryBudget};
 use super::code_cache::{CodeCache, CodeCacheParts};
 use super::compiler::{CompileLimits, Compiler};
 use super::engine::{self, EngineLimits};
 use super::entry::Entry;
 use super::host::{self, Console, Guest, GuestOptions, HttpClient};
-use super::limits::{Limits, MemoryBudget};
+use super::limits::Limits;
 use super::loaded::LoadedCode;
 use super::prepared::PreparedCode;
+use super::response::Response;
 use super::ticker::Ticker;
 use super::time_slices::{CpuUsage, SliceEnd, TimeSlices};
 use super::{backtrace, failure, instance, response};
@@ -29,7 +31,6 @@ use crate::config::{self, Config};
 use crate::error::Error;
 use crate::logs::{LogSource, Logs};
 use crate::metrics::Metrics;
-use crate::outcome::Outcome;
 
 /// One call of a function.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ pub(crate) struct Invocation {
     /// What its log lines are labelled with.
     pub(crate) source: LogSource,
     /// One JSON value.
-    pub(crate) args: Bytes,
+    pub(crate) args: HeldBytes,
     pub(crate) limits: Limits,
     /// When the caller stops waiting.
     pub(crate) deadline: Option<Deadline>,
@@ -64,7 +65,7 @@ pub(crate) struct RuntimeParts {
     pub(crate) egress: Egress,
     /// The permits of all running invocations.
     pub(crate) permits: FairLimit,
-    /// The linear memory of all guests.
+    /// The memory for all guests.
     pub(crate) budget: MemoryBudget,
     /// Where code is fetched from.
     pub(crate) source: CodeSource,
@@ -119,6 +120,11 @@ impl Runtime {
         })
     }
 
+    /// Holds the arguments of an invocation, from their arrival on.
+    pub(crate) fn hold(&self, args: Bytes) -> Result<HeldBytes, Error> {
+        HeldBytes::new(&self.budget, args).map_err(|Exhausted { budget }| Error::NoMemoryToStart { budget })
+    }
+
     /// Runs `code` once, and adds to `receipt` what that costs. Dropping the future stops the guest and
     /// frees its resources.
     pub(crate) async fn invoke(
@@ -126,13 +132,13 @@ impl Runtime {
         code: &PreparedCode,
         invocation: Invocation,
         receipt: &mut Receipt,
-    ) -> Result<Outcome, Error> {
+    ) -> Result<Response, Error> {
         let Invocation { module, source, args, limits, deadline } = invocation;
         let _ticking = self.ticker.run();
         receipt.in_bytes = args.len() as u64;
         let input_len = i32::try_from(args.len()).map_err(|_| Error::BadRequest("args are too long"))?;
         let outbound = self.http.outbound(&source.function);
-        let console = Console::new(self.logs.clone(), source, limits.log_bytes);
+        let console = Console::new(self.logs.clone(), source, limits.log_bytes, &self.budget);
         let guest = Guest::new(GuestOptions {
             command: matches!(code.entry, Entry::Command(_)),
             wasi: code.wasi,
@@ -150,31 +156,49 @@ impl Runtime {
 
         let (until, timeout) = run_deadline(deadline, limits);
         let (started, mut usage) = (Instant::now(), CpuUsage::new(self.metrics.guest_cpu.clone()));
-        let call = instance::call(&mut store, code, input_len);
+        let call = call(&mut store, code, input_len, &slice_end);
         let run = self.time_slices.run(&module, &slice_end, &mut usage, call);
         let ended = tokio::time::timeout_at(until.instant(), run).await;
         record_usage(receipt, started.elapsed(), &usage, store.data());
         console.finish();
-        let outcome = match ended {
-            Ok(Ok(value)) => response::returned(&code.entry, store.data_mut(), value),
-            Ok(Err(error)) => match response::exit_code(&error) {
-                Some(0) => response::returned(&code.entry, store.data_mut(), 0),
-                // A guest that gets no more memory gives up in its own way: mostly it traps, or exits.
-                Some(code) if store.data().meter.refusal().is_none() => Ok(response::exited(code, &console)),
-                _ => {
-                    let frames = backtrace::frames(&error);
-                    let failure = failure::of(&error, &frames, store.data(), limits, self.stack_bytes);
-                    if !matches!(failure, Error::Internal(_)) {
-                        console.failed(&failure, &frames);
-                    }
-                    Err(failure)
-                }
-            },
+        let response = match ended {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => self.unreturned(&error, store.data(), limits),
             Err(_) => Err(timeout),
         };
-        receipt.out_bytes = outcome.as_ref().map_or(0, Outcome::bytes);
-        outcome
+        receipt.out_bytes = response.as_ref().map_or(0, |response| response.outcome.bytes());
+        response
     }
+
+    /// What a guest said that ended without returning, or why it failed, which is logged.
+    fn unreturned(&self, error: &wasmtime::Error, guest: &Guest, limits: Limits) -> Result<Response, Error> {
+        // A guest that gets no more memory gives up in its own way: mostly it traps, or exits.
+        if let Some(code) = response::exit_code(error)
+            && guest.meter.refusal().is_none()
+        {
+            return Ok(response::exited(code, &guest.console).into());
+        }
+        let frames = backtrace::frames(error);
+        let failure = failure::of(error, &frames, guest, limits, self.stack_bytes);
+        if !matches!(failure, Error::Internal(_)) {
+            guest.console.failed(&failure, &frames);
+        }
+        Err(failure)
+    }
+}
+
+/// Calls a function, and checks its response.
+async fn call(
+    store: &mut Store<Guest>,
+    code: &PreparedCode,
+    input_len: i32,
+    slice_end: &SliceEnd,
+) -> wasmtime::Result<Result<Response, Error>> {
+    let value = match instance::call(store, code, input_len).await {
+        Err(error) if response::exit_code(&error) == Some(0) => 0,
+        returned => returned?,
+    };
+    Ok(response::returned(&code.entry, store.data_mut(), value, slice_end).await)
 }
 
 /// Adds to `receipt` what a run cost that took `elapsed`.

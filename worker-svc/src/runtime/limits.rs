@@ -1,15 +1,16 @@
 //! The limits of one invocation, and the measurement of its memory.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mesh::wasm::MAX_TABLE_ELEMENTS;
-use prometheus::IntGauge;
 use proto::registry::v1;
 use wasmtime::ResourceLimiter;
 
+use super::budget::{Exhausted, MemoryBudget, Reservation};
 use crate::config::Config;
+
+/// What an element of a table takes, in bytes: a pointer.
+const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
 
 /// The limits of one invocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,37 +49,6 @@ impl Limits {
     }
 }
 
-/// The memory for all guests together. Clones share it.
-#[derive(Debug, Clone)]
-pub(crate) struct MemoryBudget {
-    limit: u64,
-    used: Arc<AtomicU64>,
-    /// Shows what is used.
-    shown: IntGauge,
-}
-
-impl MemoryBudget {
-    /// A budget of `limit` bytes, whose use `shown` shows.
-    pub(crate) fn new(limit: u64, shown: IntGauge) -> Self {
-        Self { limit, used: Arc::default(), shown }
-    }
-
-    /// Takes `bytes`, if so many are left.
-    fn take(&self, bytes: usize) -> bool {
-        let take = |used: u64| used.checked_add(bytes as u64).filter(|used| *used <= self.limit);
-        let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
-        if taken {
-            self.shown.add(bytes as i64);
-        }
-        taken
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.used.fetch_sub(bytes as u64, Ordering::Relaxed);
-        self.shown.sub(bytes as i64);
-    }
-}
-
 /// Why a guest did not get memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MemoryRefusal {
@@ -94,22 +64,25 @@ pub(crate) enum MemoryRefusal {
 #[derive(Debug)]
 pub(crate) struct MemoryMeter {
     limit: u64,
+    /// The linear memory in bytes.
     used: usize,
+    /// For the memory and the tables.
+    reservation: Reservation,
     /// What the last growth added, to be taken back if it fails.
     last_growth: usize,
     /// Whether its code runs.
     runs: bool,
     refusal: Option<MemoryRefusal>,
-    budget: MemoryBudget,
 }
 
 impl MemoryMeter {
     /// Limits the memory to `limit` bytes, and takes it from `budget`.
-    pub(crate) fn new(limit: u64, budget: MemoryBudget) -> Self {
-        Self { limit, used: 0, last_growth: 0, runs: false, refusal: None, budget }
+    pub(crate) fn new(limit: u64, budget: &MemoryBudget) -> Self {
+        let reservation = budget.nothing();
+        Self { limit, used: 0, reservation, last_growth: 0, runs: false, refusal: None }
     }
 
-    /// The guest's memory in bytes. It is also the peak, since WebAssembly never frees memory.
+    /// The guest's linear memory in bytes. It is also the peak, since WebAssembly never frees memory.
     pub(crate) fn used(&self) -> u64 {
         self.used as u64
     }
@@ -123,6 +96,31 @@ impl MemoryMeter {
     pub(crate) fn refusal(&self) -> Option<MemoryRefusal> {
         self.refusal
     }
+
+    /// Whether there are `growth` bytes for it, which it then has.
+    fn take(&mut self, growth: usize) -> bool {
+        match self.reservation.grow(growth) {
+            Ok(()) => {
+                self.last_growth = growth;
+                true
+            }
+            Err(Exhausted { budget }) => {
+                self.refusal = Some(match self.runs {
+                    true => MemoryRefusal::NothingLeft { budget },
+                    false => MemoryRefusal::NothingToStartWith { budget },
+                });
+                false
+            }
+        }
+    }
+
+    /// Takes the last growth back, and returns it.
+    fn take_back(&mut self, error: &wasmtime::Error) -> usize {
+        tracing::debug!(%error, "cannot grow the memory or a table of a guest");
+        let growth = std::mem::take(&mut self.last_growth);
+        self.reservation.shrink(growth);
+        growth
+    }
 }
 
 impl ResourceLimiter for MemoryMeter {
@@ -133,40 +131,30 @@ impl ResourceLimiter for MemoryMeter {
             return Ok(false);
         }
         let growth = desired - current;
-        if !self.budget.take(growth) {
-            let budget = self.budget.limit;
-            self.refusal = Some(match self.runs {
-                true => MemoryRefusal::NothingLeft { budget },
-                false => MemoryRefusal::NothingToStartWith { budget },
-            });
-            return Ok(false);
-        }
-        self.last_growth = growth;
-        self.used += growth;
-        Ok(true)
+        let taken = self.take(growth);
+        self.used += if taken { growth } else { 0 };
+        Ok(taken)
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        tracing::debug!(%error, "cannot grow the memory of a guest");
-        let growth = std::mem::take(&mut self.last_growth);
-        self.budget.give_back(growth);
-        self.used -= growth;
+        self.used -= self.take_back(&error);
         Ok(())
     }
 
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= MAX_TABLE_ELEMENTS as usize)
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        self.last_growth = 0;
+        Ok(desired <= MAX_TABLE_ELEMENTS as usize && self.take((desired - current) * TABLE_ELEMENT_BYTES))
     }
-}
 
-impl Drop for MemoryMeter {
-    fn drop(&mut self) {
-        self.budget.give_back(self.used);
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.take_back(&error);
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::budget::tests::budget;
     use super::*;
 
     #[test]
@@ -187,30 +175,41 @@ mod tests {
         assert_eq!(asked(1, 2, 3), fewer);
     }
 
-    fn budget(limit: u64) -> MemoryBudget {
-        MemoryBudget::new(limit, IntGauge::new("total", "total").expect("well-formed"))
-    }
-
     #[test]
     fn memory_is_counted_until_the_end() {
-        let budget = budget(1000);
-        let mut meter = MemoryMeter::new(100, budget.clone());
+        let (budget, left) = (budget(1000), |budget: &MemoryBudget, left| budget.reserve(left).is_ok());
+        let mut meter = MemoryMeter::new(100, &budget);
         assert!(meter.memory_growing(0, 60, None).expect("no error"));
         assert_eq!(meter.refusal(), None);
         assert!(!meter.memory_growing(60, 120, None).expect("no error"));
         assert_eq!(meter.refusal(), Some(MemoryRefusal::Limit));
-        assert_eq!(budget.shown.get(), 60);
         assert!(meter.memory_growing(60, 90, None).expect("no error"));
         meter.memory_grow_failed(wasmtime::format_err!("no memory")).expect("no error");
-        assert_eq!((budget.shown.get(), meter.used()), (60, 60));
+        assert_eq!(meter.used(), 60);
+        assert!(left(&budget, 940) && !left(&budget, 941));
         drop(meter);
-        assert_eq!((budget.shown.get(), budget.used.load(Ordering::Relaxed)), (0, 0));
+        assert!(left(&budget, 1000));
+    }
+
+    #[test]
+    fn tables_are_counted_beside_the_memory() {
+        let budget = budget(1000);
+        let mut meter = MemoryMeter::new(100, &budget);
+        assert!(meter.memory_growing(0, 100, None).expect("no error"));
+        assert!(meter.table_growing(0, 100, None).expect("no error"));
+        assert!(meter.table_growing(100, 112, None).expect("no error"));
+        meter.table_grow_failed(wasmtime::format_err!("no memory")).expect("no error");
+        assert!(!meter.table_growing(100, 113, None).expect("no error"));
+        assert_eq!(meter.refusal(), Some(MemoryRefusal::NothingToStartWith { budget: 1000 }));
+        assert_eq!(meter.used(), 100, "tables are no linear memory");
+        assert!(budget.reserve(100).is_ok() && budget.reserve(101).is_err());
+        assert!(!meter.table_growing(0, MAX_TABLE_ELEMENTS as usize + 1, None).expect("no error"));
     }
 
     #[test]
     fn all_guests_share_a_budget() {
         let budget = budget(100);
-        let [mut first, mut second] = [(); 2].map(|()| MemoryMeter::new(100, budget.clone()));
+        let [mut first, mut second] = [(); 2].map(|()| MemoryMeter::new(100, &budget));
         assert!(first.memory_growing(0, 60, None).expect("no error"));
         assert!(!second.memory_growing(0, 60, None).expect("no error"));
         assert_eq!(second.refusal(), Some(MemoryRefusal::NothingToStartWith { budget: 100 }));

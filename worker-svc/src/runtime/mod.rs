@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod backtrace;
+pub(crate) mod budget;
 mod code_cache;
 mod compiler;
 mod engine;
@@ -11,6 +12,7 @@ mod failure;
 mod host;
 mod instance;
 mod invoke;
+mod json_check;
 pub(crate) mod limits;
 mod loaded;
 mod loaded_list;
@@ -29,3 +31,4 @@ pub use self::compiler::child::compile_if_asked;
 pub(crate) use self::host::EGRESS_KIND;
 pub(crate) use self::invoke::{Invocation, Runtime, RuntimeParts};
 pub(crate) use self::queue::Demand;
+pub(crate) use self::response::Response;

@@ -95,6 +95,17 @@ impl SliceEnd {
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(yield_once())))
         });
     }
+
+    /// Ends the slice before the host goes on to compute on behalf of the guest.
+    pub(super) async fn end_slice(&self) {
+        self.0.store(true, Ordering::Relaxed);
+        yield_once().await;
+    }
+
+    /// Whether the slice has ended since the last call.
+    pub(super) fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
 }
 
 /// Pends once, without a wake-up: whoever polls the guest knows when to poll it again.
@@ -129,7 +140,7 @@ impl TimeSlices {
                 *slice.as_mut().map_or(&mut unpaid, |slice| &mut slice.used) += cpu;
                 match polled {
                     Poll::Ready(output) => Poll::Ready(Some(output)),
-                    Poll::Pending if slice_end.0.swap(false, Ordering::Relaxed) => Poll::Ready(None),
+                    Poll::Pending if slice_end.take() => Poll::Ready(None),
                     Poll::Pending => {
                         // It waits for something, such as an HTTP response: others may compute.
                         slice = None;

@@ -16,8 +16,8 @@ use crate::support::guests::respond;
 use crate::support::scheduler::Scheduler;
 
 const TOTAL: u64 = 64 << 20;
-/// The memory of a guest in these tests: two pages.
-const GUEST: u64 = 128 << 10;
+/// The linear memory of a guest in these tests: two pages.
+const PAGES: u64 = 128 << 10;
 
 /// A worker, its scheduler, and a web server that holds back its responses until `open` is set.
 struct Fixture {
@@ -25,6 +25,8 @@ struct Fixture {
     scheduler: Scheduler,
     /// Invokes a function that waits for the web server.
     waiting: ExecuteRequest,
+    /// The memory of a guest that waits: its pages, its arguments, and the URI of its request.
+    guest_bytes: u64,
     open: watch::Sender<bool>,
     _gate: Served,
     _dir: TempDir,
@@ -53,7 +55,8 @@ impl Fixture {
         let gate = Served::start(router).await;
         let url = gate.endpoint.to_string();
         let waiting = worker.request(&requesting(0, &url, "", "", &return_status()), "");
-        Self { worker, scheduler, waiting, open, _gate: gate, _dir: dir }
+        let guest_bytes = PAGES + "{}".len() as u64 + url.len() as u64;
+        Self { worker, scheduler, waiting, guest_bytes, open, _gate: gate, _dir: dir }
     }
 
     /// Runs `request` for this scheduler and tag.
@@ -76,7 +79,8 @@ impl Fixture {
             .iter()
             .map(|&(scheduler, tag, running, kb)| ((scheduler.into(), tag.into()), (running, kb)))
             .collect();
-        let guests = expected.values().map(|(running, _)| u64::from(*running) * GUEST).sum::<u64>();
+        let guests =
+            expected.values().map(|(running, _)| u64::from(*running) * self.guest_bytes).sum::<u64>();
         let last = || self.scheduler.last_report().as_ref().map(load_of);
         eventually(what, || async {
             last().is_some_and(|load| running(&load) == expected && load.memory_guests == guests)
@@ -172,11 +176,11 @@ async fn metrics_agree_with_reports() {
     };
     let during = page();
     let is = |name: &str| value(&during, name, "");
-    assert_eq!((is("invocations_running"), is("guest_memory_bytes")), (1.0, GUEST as f64));
+    assert_eq!((is("invocations_running"), is("guest_memory_bytes")), (1.0, fixture.guest_bytes as f64));
     assert_eq!(value(&during, "tag_invocations_running", "tag=\"t\","), 1.0);
     assert_eq!(is("memory_total_bytes"), TOTAL as f64);
-    assert!(is("memory_available_bytes") <= (TOTAL - GUEST) as f64);
-    assert!(is("memory_free_bytes") <= (TOTAL - GUEST) as f64);
+    assert!(is("memory_available_bytes") <= (TOTAL - fixture.guest_bytes) as f64);
+    assert!(is("memory_free_bytes") <= (TOTAL - fixture.guest_bytes) as f64);
     assert!(is("cpus") >= 1.0);
     assert!((0.0..=1.0).contains(&is("cpu_use_ratio")));
     for load in ["load1", "load5", "load15"] {

@@ -2,6 +2,7 @@
 //! functions in WebAssembly text.
 
 mod abi;
+mod budget;
 mod code;
 mod compile;
 mod egress;

@@ -63,7 +63,7 @@ fn machines() -> Vec<Panel> {
             .thresholds(0.8, 0.95),
         graph("Load for each CPU", Unit::Count, "Runnable tasks of the machine, averaged over a minute.")
             .query("funless_worker_load1{worker=~\"$worker\"} / funless_worker_cpus", "{{worker}}"),
-        graph("Guests' memory", Unit::Bytes, "Linear memory of what runs.")
+        graph("Guests' memory", Unit::Bytes, "Of what runs, with what the worker holds for it.")
             .query("funless_worker_guest_memory_bytes{worker=~\"$worker\"}", "{{worker}}")
             .stacked(),
         graph("Invocations that run", Unit::Count, "By worker.")

@@ -9,13 +9,13 @@ use crate::store::entity::{code, code_chunk, function};
 use crate::store::{Reader, Result, Write};
 
 /// Binaries are stored and sent in chunks of this size, so that readers need not hold them in memory.
-const CHUNK_BYTES: usize = 256 << 10;
+pub(crate) const CODE_CHUNK_BYTES: usize = 256 << 10;
 
 impl Reader<'_> {
     /// The number of chunks of the binary with this hash; `None` if it does not exist.
     pub(crate) async fn code_chunks(&self, hash: &Hash) -> Result<Option<u32>> {
         let row = code::Entity::find_by_id(hash.as_bytes().to_vec()).one(&self.db).await?;
-        let chunks = |row: code::Model| row.size.cast_unsigned().div_ceil(CHUNK_BYTES as u64);
+        let chunks = |row: code::Model| row.size.cast_unsigned().div_ceil(CODE_CHUNK_BYTES as u64);
         Ok(row.map(|row| u32::try_from(chunks(row)).unwrap_or(u32::MAX)))
     }
 
@@ -40,7 +40,7 @@ impl Write {
             kind: Set(code.kind),
         };
         row.insert(&self.transaction).await?;
-        for (position, chunk) in (0..).zip(bytes.chunks(CHUNK_BYTES)) {
+        for (position, chunk) in (0..).zip(bytes.chunks(CODE_CHUNK_BYTES)) {
             let row = code_chunk::ActiveModel {
                 hash: Set(hash.clone()),
                 position: Set(position),

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use crate::error::Error;
 use crate::logs::{LogSource, Logs};
+use crate::runtime::budget::{Exhausted, HeldBuffer, MemoryBudget};
 use crate::runtime::excerpt::Tail;
 
 /// The last line of a log that is over its limit.
@@ -24,15 +25,16 @@ struct Lines {
     left: usize,
     full: bool,
     /// What a stream has written since its last line break.
-    unfinished: Vec<u8>,
+    unfinished: HeldBuffer,
     /// The end of what streams have written.
     tail: Tail,
 }
 
 impl Console {
-    /// A log of at most `limit` bytes, whose lines go to `logs`.
-    pub(crate) fn new(logs: Logs, source: LogSource, limit: usize) -> Self {
-        let (source, unfinished, tail) = (Arc::new(source), Vec::new(), Tail::default());
+    /// A log of at most `limit` bytes, whose lines go to `logs`. What is held until a line is complete is taken from
+    /// `budget`.
+    pub(crate) fn new(logs: Logs, source: LogSource, limit: usize, budget: &MemoryBudget) -> Self {
+        let (source, unfinished, tail) = (Arc::new(source), HeldBuffer::new(budget), Tail::default());
         Self(Arc::new(Mutex::new(Lines { logs, source, left: limit, full: false, unfinished, tail })))
     }
 
@@ -50,17 +52,18 @@ impl Console {
     }
 
     /// Logs what is written to a stream, line by line.
-    pub(super) fn write(&self, bytes: &[u8]) {
+    pub(super) fn write(&self, bytes: &[u8]) -> Result<(), Exhausted> {
         let mut lines = self.0.lock();
         lines.tail.extend(bytes);
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             // Nothing over the limit is kept.
             let kept = piece.len().min((lines.left + 1).saturating_sub(lines.unfinished.len()));
-            lines.unfinished.extend_from_slice(&piece[..kept]);
+            lines.unfinished.extend(&piece[..kept])?;
             if piece.ends_with(b"\n") {
                 lines.finish();
             }
         }
+        Ok(())
     }
 
     /// Logs what was written after the last line break.
@@ -76,7 +79,7 @@ impl Console {
 
 impl Lines {
     fn finish(&mut self) {
-        let line = std::mem::take(&mut self.unfinished);
+        let line = self.unfinished.take();
         self.log(&line);
     }
 
@@ -107,13 +110,19 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::budget::tests::budget;
+
+    fn write(console: &Console, bytes: &[u8]) {
+        console.write(bytes).expect("there is memory");
+    }
 
     /// The lines in the worker's log, which must be those that are kept.
     fn logged(limit: usize, write: impl FnOnce(&Console)) -> Vec<String> {
-        let logs = Logs::new(1 << 20, prometheus::IntGauge::new("bytes", "bytes").expect("well-formed"));
+        let budget = budget(1 << 20);
+        let logs = Logs::new(1 << 20, budget.clone());
         let source = LogSource { function: "m/f".into(), invocation_id: "i".into(), ..LogSource::default() };
         let log = crate::runtime::testing::capture_log(|| {
-            let console = Console::new(logs.clone(), source.clone(), limit);
+            let console = Console::new(logs.clone(), source.clone(), limit, &budget);
             write(&console);
             console.finish();
         });
@@ -128,8 +137,8 @@ mod tests {
     fn lines() {
         let lines = logged(100, |console| {
             console.log(b"whole\xff\nin two\r\n\n");
-            console.write(b"one\ntw");
-            console.write(b"o\r\n\nrest");
+            write(console, b"one\ntw");
+            write(console, b"o\r\n\nrest");
         });
         assert_eq!(lines, ["whole\u{fffd}", "in two", "one", "two", "rest"]);
     }
@@ -140,7 +149,7 @@ mod tests {
             logged(5, |console| (0..100).for_each(|_| console.log(b"1234"))),
             ["1234", "1", OVER_LIMIT]
         );
-        assert_eq!(logged(5, |console| console.write(&[b'x'; 1000])), ["xxxxx", OVER_LIMIT]);
+        assert_eq!(logged(5, |console| write(console, &[b'x'; 1000])), ["xxxxx", OVER_LIMIT]);
         assert_eq!(logged(8, |console| (0..2).for_each(|_| console.log(b"1234"))), ["1234", "1234"]);
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use mesh::egress::Outbound;
 use wasmtime::Memory;
 use wasmtime_wasi::p1::WasiP1Ctx;
@@ -12,7 +11,8 @@ use super::console::Console;
 use super::http::{GuestHttp, HttpClient};
 use super::io::FunctionIo;
 use super::wasi::{self, Output};
-use crate::runtime::limits::{Limits, MemoryBudget, MemoryMeter};
+use crate::runtime::budget::{HeldBytes, MemoryBudget};
+use crate::runtime::limits::{Limits, MemoryMeter};
 
 /// Everything that the host keeps for one running guest.
 pub(crate) struct Guest {
@@ -22,6 +22,8 @@ pub(crate) struct Guest {
     pub(crate) memory: Option<Memory>,
     /// How long instantiation took.
     pub(crate) instantiation: Duration,
+    /// What the host holds for it is taken from this.
+    pub(super) budget: MemoryBudget,
     pub(super) io: FunctionIo,
     pub(super) http: GuestHttp,
     wasi: Option<Box<WasiP1Ctx>>,
@@ -35,31 +37,32 @@ pub(crate) struct GuestOptions {
     pub(crate) command: bool,
     /// Whether it imports WASI.
     pub(crate) wasi: bool,
-    pub(crate) args: Bytes,
+    pub(crate) args: HeldBytes,
     pub(crate) limits: Limits,
     pub(crate) console: Console,
     pub(crate) http: Arc<HttpClient>,
     /// On whose behalf it sends HTTP requests.
     pub(crate) outbound: Outbound,
-    /// The linear memory of all guests.
+    /// The memory for all guests.
     pub(crate) budget: MemoryBudget,
 }
 
 impl Guest {
     pub(crate) fn new(options: GuestOptions) -> Self {
         let GuestOptions { command, wasi, args, limits, console, http, outbound, budget } = options;
-        let output = command.then(|| Output::new(limits.output_bytes));
+        let output = command.then(|| Output::new(&budget, limits.output_bytes));
         let wasi = wasi.then(|| {
             Box::new(match &output {
-                Some(output) => wasi::command(args.clone(), output.clone(), console.clone()),
+                Some(output) => wasi::command(args.bytes().clone(), output.clone(), console.clone()),
                 None => wasi::library(console.clone()),
             })
         });
         Self {
-            meter: MemoryMeter::new(limits.memory_bytes, budget),
+            meter: MemoryMeter::new(limits.memory_bytes, &budget),
             console,
             memory: None,
             instantiation: Duration::ZERO,
+            budget,
             io: FunctionIo::new(args, limits.output_bytes),
             http: GuestHttp::new(http, outbound),
             wasi,
@@ -73,18 +76,18 @@ impl Guest {
     }
 
     /// The response of a FunLess function, if it gave one.
-    pub(crate) fn take_response(&mut self) -> Option<Bytes> {
+    pub(crate) fn take_response(&mut self) -> Option<HeldBytes> {
         self.io.response.take()
     }
 
-    /// The error message of a FunLess function, empty if it gave none.
-    pub(crate) fn take_error(&mut self) -> String {
-        self.io.error.take().unwrap_or_default()
+    /// The error message of a FunLess function, if it gave one.
+    pub(crate) fn take_error(&mut self) -> Option<HeldBytes> {
+        self.io.error.take()
     }
 
     /// What a WASI command has written to its standard output.
-    pub(crate) fn take_output(&self) -> Bytes {
-        self.output.as_ref().map(Output::take).unwrap_or_default()
+    pub(crate) fn take_output(&self) -> Option<HeldBytes> {
+        self.output.as_ref().map(Output::take)
     }
 
     /// The state of WASI. A guest that imports none of it never asks for it.

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use mesh::egress::{Egress, HttpError, HttpOptions, Outbound};
 use mesh::telemetry::{self, WebSpan};
 use tracing::Instrument as _;
+
+use crate::runtime::budget::{Exhausted, HeldBuffer, HeldBytes, MemoryBudget};
 
 /// How denials of egress are counted.
 pub(crate) const EGRESS_KIND: &str = "function";
@@ -28,7 +29,7 @@ pub(super) struct GuestHttp {
     client: Arc<HttpClient>,
     outbound: Outbound,
     /// What `__http_read` has not read yet of the last response to `__http_send`.
-    pub(super) unread: Bytes,
+    pub(super) unread: Option<HeldBytes>,
     /// Requests so far.
     pub(super) requests: u32,
 }
@@ -36,22 +37,21 @@ pub(super) struct GuestHttp {
 /// A request as the guest passed it.
 pub(super) struct HttpRequest {
     pub(super) method: Method,
-    pub(super) uri: Bytes,
+    pub(super) uri: HeldBytes,
     /// `Name:value`, joined by line breaks.
-    pub(super) headers: Bytes,
-    pub(super) body: Bytes,
+    pub(super) headers: HeldBytes,
+    pub(super) body: HeldBytes,
 }
 
-/// A response. The default stands for a request that failed.
-#[derive(Default)]
+/// A response.
 pub(super) struct HttpResponse {
     pub(super) status: u16,
-    pub(super) body: Bytes,
+    pub(super) body: HeldBytes,
 }
 
 impl GuestHttp {
     pub(super) fn new(client: Arc<HttpClient>, outbound: Outbound) -> Self {
-        Self { client, outbound, unread: Bytes::new(), requests: 0 }
+        Self { client, outbound, unread: None, requests: 0 }
     }
 
     /// The client, and on whose behalf it sends.
@@ -72,57 +72,70 @@ impl HttpClient {
         self.egress.of(EGRESS_KIND, function)
     }
 
-    /// The response, or why there is none.
+    /// The response, whose body is taken from `budget`, or why there is none.
     pub(super) async fn send(
         &self,
         outbound: &Outbound,
+        budget: &MemoryBudget,
         request: HttpRequest,
-    ) -> Result<HttpResponse, String> {
+    ) -> Result<HttpResponse, RequestError> {
         let headers = parse_headers(&request.headers)?;
-        let uri = std::str::from_utf8(&request.uri).map_err(|_| "the URI is not UTF-8")?;
+        let uri = std::str::from_utf8(&request.uri).map_err(|_| "the URI is not UTF-8".to_owned())?;
         let uri = reqwest::Url::parse(uri).map_err(|error| format!("{uri:?} is not a URI: {error}"))?;
         let span = WebSpan::new(request.method.as_str(), &uri);
         let mut outgoing = self.client.request(request.method, uri);
         if !request.body.is_empty() {
-            outgoing = outgoing.body(request.body);
+            outgoing = outgoing.body(request.body.into_shared());
         }
-        let response = self.exchange(outbound, outgoing, headers).instrument(span.span().clone()).await;
+        let exchange = self.exchange(outbound, budget, outgoing, headers);
+        let response = exchange.instrument(span.span().clone()).await;
         match &response {
             Ok(response) => span.answered(response.status),
             Err(RequestError::Http(HttpError::Denied(_))) => span.denied(),
             Err(_) => span.no_answer(),
         }
-        response.map_err(|error| error.to_string())
+        response
     }
 
     /// Sends a request within its span, and reads the response.
     async fn exchange(
         &self,
         outbound: &Outbound,
+        budget: &MemoryBudget,
         outgoing: reqwest::RequestBuilder,
         mut headers: HeaderMap,
     ) -> Result<HttpResponse, RequestError> {
         telemetry::inject_current(&mut headers);
         let outgoing = outgoing.headers(headers).build().map_err(HttpError::Failed)?;
         let mut response = self.client.send(outbound, outgoing).await?;
-        let mut body = BytesMut::new();
+        let mut body = HeldBuffer::new(budget);
         while let Some(chunk) = response.chunk().await.map_err(HttpError::Failed)? {
             if body.len() + chunk.len() > self.max_body {
                 return Err(RequestError::TooLarge { max_bytes: self.max_body });
             }
-            body.extend_from_slice(&chunk);
+            body.extend(&chunk)?;
         }
-        Ok(HttpResponse { status: response.status().as_u16(), body: body.freeze() })
+        Ok(HttpResponse { status: response.status().as_u16(), body: body.take() })
     }
 }
 
 /// A request without a response.
 #[derive(Debug, thiserror::Error)]
-enum RequestError {
+pub(super) enum RequestError {
+    #[error("{0}")]
+    Malformed(String),
     #[error("{}", with_causes(.0))]
     Http(#[from] HttpError),
     #[error("the body of the response is larger than {max_bytes} bytes")]
     TooLarge { max_bytes: usize },
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
+}
+
+impl From<String> for RequestError {
+    fn from(problem: String) -> Self {
+        Self::Malformed(problem)
+    }
 }
 
 /// An error with its causes: reqwest's own text does not say what happened.

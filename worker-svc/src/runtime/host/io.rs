@@ -1,20 +1,19 @@
 //! Input and output of one FunLess function.
 
-use bytes::Bytes;
-
 use super::abi::HostCallError;
+use crate::runtime::budget::HeldBytes;
 
 /// The input, and the outputs so far.
 pub(super) struct FunctionIo {
-    pub(super) input: Bytes,
-    pub(super) response: Option<Bytes>,
-    pub(super) error: Option<String>,
+    pub(super) input: HeldBytes,
+    pub(super) response: Option<HeldBytes>,
+    pub(super) error: Option<HeldBytes>,
     output_limit: u64,
 }
 
 impl FunctionIo {
     /// Outputs may have `output_limit` bytes each.
-    pub(super) fn new(input: Bytes, output_limit: u64) -> Self {
+    pub(super) fn new(input: HeldBytes, output_limit: u64) -> Self {
         Self { input, response: None, error: None, output_limit }
     }
 

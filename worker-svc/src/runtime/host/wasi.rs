@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::WasiCtxBuilder;
@@ -15,6 +15,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use super::abi::HostCallError;
 use super::console::Console;
+use crate::runtime::budget::{HeldBuffer, HeldBytes, MemoryBudget};
 
 /// Bytes that a stream takes at once.
 const STREAM_CHUNK: usize = 64 << 10;
@@ -41,35 +42,32 @@ fn finish(mut wasi: WasiCtxBuilder) -> WasiP1Ctx {
 }
 
 fn log_to(console: Console) -> Stream {
-    Stream(Arc::new(move |bytes: &[u8]| {
-        console.write(bytes);
-        Ok(())
-    }))
+    Stream(Arc::new(move |bytes: &[u8]| Ok(console.write(bytes)?)))
 }
 
 /// What a command has written to stdout, up to its limit.
 #[derive(Debug, Clone)]
 pub(super) struct Output {
-    written: Arc<Mutex<BytesMut>>,
+    written: Arc<Mutex<HeldBuffer>>,
     limit: u64,
 }
 
 impl Output {
-    pub(super) fn new(limit: u64) -> Self {
-        Self { written: Arc::default(), limit }
+    /// Nothing, of at most `limit` bytes, which are taken from `budget`.
+    pub(super) fn new(budget: &MemoryBudget, limit: u64) -> Self {
+        Self { written: Arc::new(Mutex::new(HeldBuffer::new(budget))), limit }
     }
 
-    pub(super) fn take(&self) -> Bytes {
-        self.written.lock().split().freeze()
+    pub(super) fn take(&self) -> HeldBytes {
+        self.written.lock().take()
     }
 
-    fn append(&self, bytes: &[u8]) -> Result<(), HostCallError> {
+    fn append(&self, bytes: &[u8]) -> wasmtime::Result<()> {
         let mut written = self.written.lock();
         if (written.len() + bytes.len()) as u64 > self.limit {
-            return Err(HostCallError::OutputLimit);
+            return Err(HostCallError::OutputLimit.into());
         }
-        written.extend_from_slice(bytes);
-        Ok(())
+        Ok(written.extend(bytes)?)
     }
 }
 
@@ -77,7 +75,7 @@ impl Output {
 #[derive(Clone)]
 struct Stream(Arc<OnWrite>);
 
-type OnWrite = dyn Fn(&[u8]) -> Result<(), HostCallError> + Send + Sync;
+type OnWrite = dyn Fn(&[u8]) -> wasmtime::Result<()> + Send + Sync;
 
 impl IsTerminal for Stream {
     fn is_terminal(&self) -> bool {
@@ -97,7 +95,7 @@ impl StdoutStream for Stream {
 
 impl OutputStream for Stream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        (self.0)(&bytes).map_err(|error| StreamError::Trap(error.into()))
+        (self.0)(&bytes).map_err(StreamError::Trap)
     }
 
     fn flush(&mut self) -> StreamResult<()> {

@@ -1,8 +1,8 @@
 //! `__get_input_data`, `__insert_response` and `__insert_error`: the function's input and outputs.
 
-use bytes::Bytes;
 use wasmtime::{Caller, Linker};
 
+use crate::runtime::budget::HeldBytes;
 use crate::runtime::host::abi::{HostCallError, MODULE};
 use crate::runtime::host::guest::Guest;
 use crate::runtime::host::memory::Region;
@@ -26,14 +26,16 @@ fn get_input_data(mut caller: Caller<'_, Guest>, ptr: i32) -> wasmtime::Result<(
 /// Takes the response. The last one counts.
 fn insert_response(mut caller: Caller<'_, Guest>, ptr: i32, len: i32) -> wasmtime::Result<()> {
     let (bytes, guest) = output(&mut caller, Region::new("__insert_response", "the response", ptr, len))?;
-    guest.io.response = Some(Bytes::copy_from_slice(bytes));
+    guest.io.response = None;
+    guest.io.response = Some(HeldBytes::copy(&guest.budget, bytes)?);
     Ok(())
 }
 
 /// Takes the error message. The last one counts.
 fn insert_error(mut caller: Caller<'_, Guest>, ptr: i32, len: i32) -> wasmtime::Result<()> {
     let (bytes, guest) = output(&mut caller, Region::new("__insert_error", "the error message", ptr, len))?;
-    guest.io.error = Some(String::from_utf8_lossy(bytes).into_owned());
+    guest.io.error = None;
+    guest.io.error = Some(HeldBytes::copy(&guest.budget, bytes)?);
     Ok(())
 }
 

@@ -4,13 +4,13 @@
 //! knowing how much memory is reserved there. With `__http_send` and `__http_read` the guest gets the length
 //! first, and then reads.
 
-use bytes::{Buf as _, Bytes};
 use http::Method;
 use wasmtime::{Caller, Linker};
 
+use crate::runtime::budget::HeldBytes;
 use crate::runtime::host::abi::{HostCallError, MODULE};
 use crate::runtime::host::guest::Guest;
-use crate::runtime::host::http::{HttpRequest, HttpResponse};
+use crate::runtime::host::http::{HttpRequest, HttpResponse, RequestError};
 use crate::runtime::host::memory::Region;
 
 /// Pointer and length of a request's parts: URI, headers, body.
@@ -74,9 +74,11 @@ async fn http_request(
     status.access(caller)?;
     length.access(caller)?;
     let request = read_request(caller, CALL, method, parts)?;
-    let HttpResponse { status: code, body } = send(caller, request).await.unwrap_or_default();
+    let answer = send(caller, request).await?;
+    // 0: the request failed.
+    let (code, body) = answer.as_ref().map_or((0, &[][..]), |answer| (answer.status, &*answer.body));
     let buffer = Region::buffer(CALL, "a buffer for the response", response, body.len());
-    buffer.access(caller)?.0.copy_from_slice(&body);
+    buffer.access(caller)?.0.copy_from_slice(body);
     // After the body, so that they hold even where it overlaps them.
     write_u32(caller, length, buffer.len())?;
     status.access(caller)?.0.copy_from_slice(&code.to_le_bytes());
@@ -100,10 +102,14 @@ async fn http_send(
     let status = Region::buffer(CALL, "a buffer for the status", status, size_of::<u16>());
     status.access(caller)?;
     let request = read_request(caller, CALL, method, parts)?;
-    let response = send(caller, request).await;
-    let length =
-        response.as_ref().map_or(-1, |response| i32::try_from(response.body.len()).unwrap_or(i32::MAX));
-    let HttpResponse { status: code, body } = response.unwrap_or_default();
+    // The former response is not needed any more.
+    caller.data_mut().http.unread = None;
+    let (code, length, body) = match send(caller, request).await? {
+        Some(HttpResponse { status, body }) => {
+            (status, i32::try_from(body.len()).unwrap_or(i32::MAX), Some(body))
+        }
+        None => (0, -1, None),
+    };
     let (buffer, guest) = status.access(caller)?;
     buffer.copy_from_slice(&code.to_le_bytes());
     guest.http.unread = body;
@@ -114,8 +120,11 @@ async fn http_send(
 fn http_read(mut caller: Caller<'_, Guest>, ptr: i32, len: i32) -> wasmtime::Result<i32> {
     let region = Region::new("__http_read", "a buffer for the body", ptr, len);
     let (buffer, guest) = region.access(&mut caller)?;
-    let count = buffer.len().min(guest.http.unread.len());
-    guest.http.unread.copy_to_slice(&mut buffer[..count]);
+    let Some(unread) = &mut guest.http.unread else { return Ok(0) };
+    let count = unread.read(buffer);
+    if unread.is_empty() {
+        guest.http.unread = None;
+    }
     Ok(i32::try_from(count).unwrap_or(i32::MAX))
 }
 
@@ -124,17 +133,17 @@ fn read_request(
     call: &'static str,
     method: i32,
     parts: RequestParts,
-) -> Result<HttpRequest, HostCallError> {
+) -> wasmtime::Result<HttpRequest> {
     let method = match method {
         0 => Method::GET,
         1 => Method::POST,
         2 => Method::PUT,
         3 => Method::DELETE,
-        _ => return Err(HostCallError::UnknownMethod { call, method }),
+        _ => return Err(HostCallError::UnknownMethod { call, method }.into()),
     };
-    let mut copy = |what, (ptr, len): (i32, i32)| {
-        let (bytes, _) = Region::new(call, what, ptr, len).access(caller)?;
-        Ok(Bytes::copy_from_slice(bytes))
+    let mut copy = |what, (ptr, len): (i32, i32)| -> wasmtime::Result<HeldBytes> {
+        let (bytes, guest) = Region::new(call, what, ptr, len).access(caller)?;
+        Ok(HeldBytes::copy(&guest.budget, bytes)?)
     };
     let [uri, headers, body] = parts;
     Ok(HttpRequest {
@@ -146,15 +155,19 @@ fn read_request(
 }
 
 /// Sends a request of this guest. `None` if it failed; the guest's log then says why.
-async fn send(caller: &mut Caller<'_, Guest>, request: HttpRequest) -> Option<HttpResponse> {
-    let http = &mut caller.data_mut().http;
-    http.requests += 1;
-    let (client, outbound) = http.client();
-    match client.send(&outbound, request).await {
-        Ok(response) => Some(response),
-        Err(reason) => {
-            caller.data().console.log(format!("HTTP request failed: {reason}").as_bytes());
-            None
+async fn send(
+    caller: &mut Caller<'_, Guest>,
+    request: HttpRequest,
+) -> wasmtime::Result<Option<HttpResponse>> {
+    let guest = caller.data_mut();
+    guest.http.requests += 1;
+    let ((client, outbound), budget) = (guest.http.client(), guest.budget.clone());
+    match client.send(&outbound, &budget, request).await {
+        Ok(response) => Ok(Some(response)),
+        Err(RequestError::Exhausted(exhausted)) => Err(exhausted.into()),
+        Err(error) => {
+            caller.data().console.log(format!("HTTP request failed: {error}").as_bytes());
+            Ok(None)
         }
     }
 }
