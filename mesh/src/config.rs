@@ -5,23 +5,25 @@
 //! 1. the defaults in the service's `config.rs`
 //! 2. the TOML file named by `--config`
 //! 3. the environment: `FUNLESS_<SERVICE>_<KEY>`, with `__` where the file has a table, such as
-//!    `FUNLESS_REGISTRY_SERVER__LISTEN`
+//!    `FUNLESS_REGISTRY_SERVER__LISTEN`; or `FUNLESS_<SERVICE>_<KEY>_FILE`, which names a file with the value
 //! 4. flags: `--set KEY=VALUE`, with `.` where the file has a table, such as
 //!    `--set server.listen=127.0.0.1:4001`
 //!
 //! An unknown key or a value of the wrong type is an error before any port is opened. So is a `FUNLESS_...`
 //! variable that belongs to no service, since it would have no effect.
 
+mod files;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Parser as _;
 use figment::error::Kind;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use figment::{Figment, Source};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+pub use self::files::value_in_file;
 use crate::auth::Secret;
 pub use crate::telemetry::{LogFormat, TelemetryConfig};
 use crate::tls::{ClientTlsConfigFiles, ServerTlsConfig};
@@ -200,19 +202,29 @@ impl<'de> Deserialize<'de> for AdminListen {
 /// The command line of every service.
 #[derive(Debug, clap::Parser)]
 #[command(version, about = "A service of FunLess Mesh.")]
-struct Arguments {
+pub(crate) struct Arguments {
     /// The configuration file, TOML.
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Sets one key, such as server.listen=127.0.0.1:4001. May be repeated; wins over file and
     /// environment.
-    #[arg(long = "set", short, value_name = "KEY=VALUE")]
+    #[arg(long = "set", short, global = true, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// What to do instead of running the service.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
 }
 
-/// Reads the configuration from this process' arguments and environment.
-pub fn load<C: ServiceConfig>() -> Result<C, String> {
-    let arguments = Arguments::parse();
+/// What a service's program does instead of running the service.
+#[derive(Debug, Clone, Copy, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Asks the service that runs here with the same configuration whether it is ready. Exits with 0 if it is; else
+    /// says why not.
+    Healthcheck,
+}
+
+/// Reads the configuration from these arguments and the environment.
+pub(crate) fn load<C: ServiceConfig>(arguments: &Arguments) -> Result<C, String> {
     let mut figment = default_listener::<C>()?;
     if let Some(path) = &arguments.config {
         if !path.is_file() {
@@ -220,11 +232,16 @@ pub fn load<C: ServiceConfig>() -> Result<C, String> {
         }
         figment = figment.merge(Toml::file_exact(path));
     }
-    for (variable, _) in std::env::vars_os() {
+    let variables: Vec<_> = std::env::vars_os().collect();
+    for (variable, _) in &variables {
         service_of_variable(&variable.to_string_lossy())?;
     }
     let prefix = format!("{VARIABLE_PREFIX}{}_", C::NAME.to_uppercase());
-    figment = figment.merge(Env::prefixed(&prefix).split("__"));
+    let environment = Env::prefixed(&prefix).filter(|key| !files::names_a_file(key.as_str())).split("__");
+    figment = figment.merge(environment);
+    for value in files::values_in_files(C::NAME, &variables)? {
+        figment = figment.merge(value);
+    }
     extract(&with_flags(figment, &arguments.set)?)
 }
 

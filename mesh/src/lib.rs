@@ -41,6 +41,7 @@ pub mod follow;
 pub mod group_commit;
 pub mod hash;
 pub mod health;
+mod healthcheck;
 mod http2;
 pub mod keyed_limit;
 pub mod listener;

@@ -4,17 +4,18 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::Parser as _;
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::channel::Dialer;
-use crate::config::{self, Listen, ServerConfig, ServiceConfig};
+use crate::config::{self, Arguments, Command, Listen, ServerConfig, ServiceConfig};
 use crate::egress::{Egress, EgressConfig, Resolver};
 use crate::endpoint::Endpoint;
 use crate::listener::{ConnectionLimit, Listener};
 use crate::server::Service;
 use crate::tls::{ClientTls, ServerTlsConfig};
-use crate::{admin, metrics, shutdown, telemetry, tls};
+use crate::{admin, healthcheck, metrics, shutdown, telemetry, tls};
 
 /// The environment in which an `App` is started.
 #[derive(Debug, Clone)]
@@ -62,18 +63,26 @@ impl Host {
 }
 
 /// The `main` function of a service: reads the configuration and runs the service that `start` builds until
-/// the process is asked to stop.
+/// the process is asked to stop; or does what a command of the arguments says instead.
 pub fn run<C, F>(start: impl FnOnce(C, Host) -> F) -> ExitCode
 where
     C: ServiceConfig,
     F: Future<Output = anyhow::Result<Service>>,
 {
-    let config: C = match config::load() {
+    let arguments = Arguments::parse();
+    let config: C = match config::load(&arguments) {
         Ok(config) => config,
         Err(message) => return fail(&message),
     };
     if let Err(message) = config::refuse_open_port(&config) {
         return fail(&message);
+    }
+    match arguments.command {
+        Some(Command::Healthcheck) => match healthcheck::run(config.server()) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(message) => return fail(&message),
+        },
+        None => {}
     }
     tls::install_crypto();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

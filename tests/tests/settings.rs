@@ -47,6 +47,7 @@ fn every_key_is_read_from_files_the_environment_and_flags() {
         let keys = keys(service);
         assert!(keys.len() > 20, "{service}: {keys:?}");
         for key in keys {
+            assert!(!key.ends_with("_file"), "{key}: variables that end like this name files");
             let variable = format!("FUNLESS_{service}_{}", key.replace('.', "__")).to_uppercase();
             std::fs::write(&file, format!("{key} = {NONSENSE}\n")).expect("a file");
             let mut text = String::new();

@@ -207,7 +207,7 @@ fn the_readme_contains_the_main_commands() {
     for command in ["cargo run --release --bin fl -- up --demo", "scripts/test"] {
         assert!(readme.contains(command), "README.md does not contain {command:?}");
     }
-    for program in ["scripts/test", "scripts/chaos", ".ci/run"] {
+    for program in ["scripts/test", "scripts/chaos", "scripts/images", ".ci/run"] {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = fs::metadata(repository().join(program)).unwrap().permissions().mode();
         assert_ne!(mode & 0o111, 0, "{program} is not executable");

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, ensure};
 
-use crate::{dashboards, workspace};
+use crate::{chart, dashboards, workspace};
 
 /// A generated file.
 #[derive(Debug)]
@@ -25,6 +25,12 @@ pub(crate) fn dashboards() -> anyhow::Result<Vec<Generated>> {
     dashboards::all().into_iter().map(file).collect()
 }
 
+/// The Helm chart and the rules for the Prometheus Operator.
+pub(crate) fn chart() -> anyhow::Result<Vec<Generated>> {
+    let files = chart::files()?.into_iter();
+    Ok(files.map(|(path, content)| Generated { path, content, task: "chart" }).collect())
+}
+
 /// The OpenAPI document of the REST API.
 pub(crate) fn openapi() -> anyhow::Result<Generated> {
     let content = format!("{}\n", gateway_svc::openapi().to_pretty_json()?);
@@ -34,8 +40,11 @@ pub(crate) fn openapi() -> anyhow::Result<Generated> {
 impl Generated {
     /// Writes the file.
     pub(crate) fn write(&self) -> anyhow::Result<()> {
-        fs::write(workspace::root().join(&self.path), &self.content)
-            .with_context(|| format!("cannot write {}", self.path))
+        let path = workspace::root().join(&self.path);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        fs::write(path, &self.content).with_context(|| format!("cannot write {}", self.path))
     }
 
     /// Fails unless the file is what would be written.
@@ -54,11 +63,13 @@ mod tests {
     #[test]
     fn committed_files_are_up_to_date() {
         let mut files = dashboards().expect("dashboards are serializable");
+        let dashboards = files.len();
         files.push(openapi().expect("the document is serializable"));
+        files.extend(chart().expect("deploy/k8s has what the chart needs"));
         let problems: Vec<_> =
             files.iter().filter_map(|file| file.check().err()).map(|error| format!("{error:#}")).collect();
         assert!(problems.is_empty(), "{}", problems.join("\n"));
         let folder = fs::read_dir(workspace::root().join("deploy/grafana/dashboards")).expect("a folder");
-        assert_eq!(folder.count(), files.len() - 1, "a dashboard that nothing writes");
+        assert_eq!(folder.count(), dashboards, "a dashboard that nothing writes");
     }
 }

@@ -9,6 +9,7 @@
 // A command line tool talks to its user.
 #![allow(clippy::print_stdout)]
 
+mod chart;
 mod dashboards;
 mod docs;
 mod generated;
@@ -25,6 +26,12 @@ use self::generated::Generated;
 enum Task {
     /// Write deploy/grafana/dashboards from xtask/src/dashboards
     Dashboards {
+        /// Write nothing; fail unless the files are up to date
+        #[arg(long)]
+        check: bool,
+    },
+    /// Write deploy/helm and the rules for the Prometheus Operator from deploy/k8s and deploy/prometheus
+    Chart {
         /// Write nothing; fail unless the files are up to date
         #[arg(long)]
         check: bool,
@@ -57,6 +64,7 @@ fn main() -> anyhow::Result<()> {
     }
     match Task::parse() {
         Task::Dashboards { check } => write_or_check(generated::dashboards()?, check),
+        Task::Chart { check } => write_or_check(generated::chart()?, check),
         Task::Openapi { check } => write_or_check(vec![generated::openapi()?], check),
         Task::Guests { check: true, .. } => guests::check_hello(),
         Task::Guests { update_hello: true, .. } => guests::update_hello(),

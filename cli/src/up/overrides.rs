@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 
-use mesh::config::{SERVICES, service_of_variable};
+use mesh::config::{SERVICES, service_of_variable, value_in_file};
 
 use crate::args::Up;
 
@@ -97,6 +97,9 @@ impl Setting {
         let Some((service, key)) = service_of_variable(name).map_err(anyhow::Error::msg)? else {
             return Ok(None);
         };
+        if let Some((key, value)) = value_in_file(name, &key, &value).map_err(anyhow::Error::msg)? {
+            return Ok(Some(Self { origin: name.to_owned(), service, key, value, is_in_environment: true }));
+        }
         let value = value.into_string().map_err(|_| anyhow::anyhow!("{name}: the value is not UTF-8"))?;
         Ok(Some(Self { origin: name.to_owned(), service, key, value, is_in_environment: true }))
     }

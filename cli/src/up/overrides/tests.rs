@@ -217,6 +217,19 @@ fn variables_of_no_service_are_refused() {
 }
 
 #[test]
+fn variables_name_files_with_values() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tag");
+    std::fs::write(&path, "kitchen\n").expect("a file");
+    let setting = Setting::of_variable("FUNLESS_WORKER_TAG_FILE", path.clone().into_os_string());
+    let setting = setting.expect("a file").expect("a setting");
+    assert_eq!((setting.service, setting.key.as_str(), setting.value.as_str()), ("worker", "tag", "kitchen"));
+    let refused = Setting::of_variable("FUNLESS_REGISTRY_ADMIN_TOKEN_FILE", path.into_os_string());
+    let problem = refused.expect("a file").expect("a setting").problem(ONE).expect("it is refused");
+    assert!(problem.contains("tokens"), "{problem}");
+}
+
+#[test]
 fn a_refusal_does_not_show_the_value() {
     for text in ["registry.server.secret=hunter2", "nonsense=hunter2"] {
         let outcome = Setting::of_flag(text).and_then(|setting| setting.check(ONE));

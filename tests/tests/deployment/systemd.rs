@@ -1,4 +1,4 @@
-//! Tests `deploy/systemd`: systemd accepts the files, the service is sandboxed, and its commands run.
+//! The systemd unit of the whole mesh: systemd accepts it, it is sandboxed, and its commands run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use tempfile::TempDir;
 use tests::client::http;
 use tests::process::{Running, free_of_mesh, free_port, repository, without_authorities, workspace_binary};
 
-/// Where the unit expects `fl`.
-const INSTALLED_FL: &str = "/usr/local/bin/fl";
+/// How the unit starts `fl`, which systemd finds in /usr/local/bin and /usr/bin.
+const INSTALLED_FL: &str = "ExecStart=fl ";
 /// The maximum exposure level of the service, from 0, not exposed, to 100.
-const MOST_EXPOSED: &str = "25";
+pub const MOST_EXPOSED: &str = "25";
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 const UNIT: &str = "funless.service";
@@ -20,13 +20,14 @@ const DROP_IN: &str = "tls.conf";
 /// The path where systemd looks for the drop-in.
 const DROP_IN_PATH: &str = "funless.service.d/tls.conf";
 
-fn read(file: &str) -> String {
+/// The text of a file in deploy/systemd.
+pub fn read(file: &str) -> String {
     let path = repository().join("deploy/systemd").join(file);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The values of a directive. Lines may be continued with a backslash.
-fn values(text: &str, directive: &str) -> Vec<String> {
+pub fn values(text: &str, directive: &str) -> Vec<String> {
     let text = text.replace("\\\n", "");
     let of_directive = |line: &str| Some(line.strip_prefix(directive)?.strip_prefix('=')?.trim().to_owned());
     text.lines().filter_map(of_directive).collect()
@@ -36,14 +37,14 @@ fn values(text: &str, directive: &str) -> Vec<String> {
 fn arguments(text: &str) -> Vec<String> {
     let command = values(text, "ExecStart").pop().expect("an ExecStart line");
     let mut words = command.split_whitespace().map(str::to_owned);
-    assert_eq!(words.next().as_deref(), Some(INSTALLED_FL), "{command}");
+    assert_eq!(words.next().as_deref(), Some("fl"), "{command}");
     words.collect()
 }
 
 /// Copies the unit, with or without the drop-in, and replaces its `fl` with the one of this workspace.
 fn unit(with_drop_in: bool) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let fl = workspace_binary("fl").display().to_string();
+    let fl = format!("ExecStart={} ", workspace_binary("fl").display());
     let copy = |file: &str, to: &str| {
         let path = folder.path().join(to);
         fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
@@ -58,7 +59,7 @@ fn unit(with_drop_in: bool) -> (TempDir, PathBuf) {
 }
 
 /// Runs systemd-analyze; `None` if it is not installed.
-fn systemd_analyze(arguments: &[&str], unit: &Path) -> Option<Output> {
+pub fn systemd_analyze(arguments: &[&str], unit: &Path) -> Option<Output> {
     match Command::new("systemd-analyze").args(arguments).arg(unit).output() {
         Ok(output) => Some(output),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
@@ -66,7 +67,8 @@ fn systemd_analyze(arguments: &[&str], unit: &Path) -> Option<Output> {
     }
 }
 
-fn said(output: &Output) -> String {
+/// What a program has printed.
+pub fn said(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
 }
 
