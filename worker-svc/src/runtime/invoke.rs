@@ -139,6 +139,7 @@ impl Runtime {
         let input_len = i32::try_from(args.len()).map_err(|_| Error::BadRequest("args are too long"))?;
         let outbound = self.http.outbound(&source.function);
         let console = Console::new(self.logs.clone(), source, limits.log_bytes, &self.budget);
+        let slice_end = SliceEnd::default();
         let guest = Guest::new(GuestOptions {
             command: matches!(code.entry, Entry::Command(_)),
             wasi: code.wasi,
@@ -148,10 +149,10 @@ impl Runtime {
             http: self.http.clone(),
             outbound,
             budget: self.budget.clone(),
+            slice_end: slice_end.clone(),
         });
         let mut store = Store::new(&self.engine, guest);
         store.limiter(|guest| &mut guest.meter);
-        let slice_end = SliceEnd::default();
         slice_end.watch(&mut store);
 
         let (until, timeout) = run_deadline(deadline, limits);
