@@ -13,7 +13,6 @@ use mesh::shutdown::Tasks;
 use wasmtime::{Engine, Store};
 
 use super::artifacts::Artifacts;
-use super::budget::{Exhausted, HeldBytes, MemoryBudget};
 use super::code_cache::{CodeCache, CodeCacheParts};
 use super::compiler::{CompileLimits, Compiler};
 use super::engine::{self, EngineLimits};
@@ -26,6 +25,7 @@ use super::response::Response;
 use super::ticker::Ticker;
 use super::time_slices::{CpuUsage, SliceEnd, TimeSlices};
 use super::{backtrace, failure, instance, response};
+use crate::budget::{Exhausted, HeldBytes, MemoryBudget};
 use crate::code_source::CodeSource;
 use crate::config::{self, Config};
 use crate::error::Error;

@@ -2,12 +2,12 @@
 
 use wasmtime_wasi::I32Exit;
 
-use super::budget::{HeldBytes, Reservation};
 use super::entry::Entry;
 use super::excerpt;
 use super::host::{Console, Guest};
 use super::json_check::JsonCheck;
 use super::time_slices::{MUCH_WORK_BYTES, SliceEnd};
+use crate::budget::{HeldBytes, Reservation};
 use crate::error::Error;
 use crate::outcome::Outcome;
 
@@ -107,8 +107,8 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::super::budget::tests::budget;
     use super::*;
+    use crate::budget::tests::budget;
 
     #[test]
     fn long_error_messages_are_cut_and_marked() {

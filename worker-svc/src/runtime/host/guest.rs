@@ -11,7 +11,7 @@ use super::console::Console;
 use super::http::{GuestHttp, HttpClient};
 use super::io::FunctionIo;
 use super::wasi::{self, Output};
-use crate::runtime::budget::{HeldBytes, MemoryBudget};
+use crate::budget::{HeldBytes, MemoryBudget};
 use crate::runtime::limits::{Limits, MemoryMeter};
 use crate::runtime::time_slices::SliceEnd;
 
