@@ -15,6 +15,7 @@ use proto::worker::v1::execution_server::ExecutionServer;
 use proto::worker::v1::logs_server::LogsServer;
 
 use crate::admission::Admission;
+use crate::budget::MemoryBudget;
 use crate::code_source::CodeSource;
 use crate::config::{Advertise, Config};
 use crate::grpc::{ExecutionHandler, LogsHandler};
@@ -24,7 +25,6 @@ use crate::metrics::Metrics;
 use crate::preparation::Preparation;
 use crate::report::{Memberships, Reporter};
 use crate::running::RunningInvocations;
-use crate::runtime::budget::MemoryBudget;
 use crate::runtime::limits::Limits;
 use crate::runtime::{CodeCache, EGRESS_KIND, Runtime, RuntimeParts};
 use crate::tunnel::Tunnels;

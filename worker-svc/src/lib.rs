@@ -20,6 +20,7 @@
 
 mod admission;
 mod app;
+mod budget;
 mod code_source;
 mod config;
 mod error;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::runtime::budget::{MemoryBudget, Reservation};
+use crate::budget::{MemoryBudget, Reservation};
 
 /// Memory of a line beside its text, in bytes.
 const LINE_OVERHEAD: usize = 128;

@@ -18,12 +18,12 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
 use crate::admission::{Admission, Admitted};
+use crate::budget::Reservation;
 use crate::error::Error;
 use crate::logs::LogSource;
 use crate::metrics::Metrics;
 use crate::outcome::{self, Outcome};
 use crate::running::InvocationKey;
-use crate::runtime::budget::Reservation;
 use crate::runtime::limits::Limits;
 use crate::runtime::{self, Demand, Invocation, ReadyCode, Runtime};
 

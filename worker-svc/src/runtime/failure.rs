@@ -3,9 +3,9 @@
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 
 use super::backtrace;
-use super::budget::Exhausted;
 use super::host::{Guest, HostCallError};
 use super::limits::{Limits, MemoryRefusal};
+use crate::budget::Exhausted;
 use crate::error::Error;
 
 /// Why a run ended without returning, while the functions in `frames` were running.

@@ -13,7 +13,6 @@ use mesh::shutdown::Tasks;
 use wasmtime::{Engine, Store};
 
 use super::artifacts::Artifacts;
-use super::budget::{Exhausted, HeldBytes, MemoryBudget};
 use super::code_cache::{CodeCache, CodeCacheParts};
 use super::compiler::{CompileLimits, Compiler};
 use super::engine::{self, EngineLimits};
@@ -26,6 +25,7 @@ use super::response::Response;
 use super::ticker::Ticker;
 use super::time_slices::{CpuUsage, SliceEnd, TimeSlices};
 use super::{backtrace, failure, instance, response};
+use crate::budget::{Exhausted, HeldBytes, MemoryBudget};
 use crate::code_source::CodeSource;
 use crate::config::{self, Config};
 use crate::error::Error;
@@ -139,6 +139,7 @@ impl Runtime {
         let input_len = i32::try_from(args.len()).map_err(|_| Error::BadRequest("args are too long"))?;
         let outbound = self.http.outbound(&source.function);
         let console = Console::new(self.logs.clone(), source, limits.log_bytes, &self.budget);
+        let slice_end = SliceEnd::default();
         let guest = Guest::new(GuestOptions {
             command: matches!(code.entry, Entry::Command(_)),
             wasi: code.wasi,
@@ -148,10 +149,10 @@ impl Runtime {
             http: self.http.clone(),
             outbound,
             budget: self.budget.clone(),
+            slice_end: slice_end.clone(),
         });
         let mut store = Store::new(&self.engine, guest);
         store.limiter(|guest| &mut guest.meter);
-        let slice_end = SliceEnd::default();
         slice_end.watch(&mut store);
 
         let (until, timeout) = run_deadline(deadline, limits);

@@ -6,7 +6,7 @@ use mesh::wasm::MAX_TABLE_ELEMENTS;
 use proto::registry::v1;
 use wasmtime::ResourceLimiter;
 
-use super::budget::{Exhausted, MemoryBudget, Reservation};
+use crate::budget::{Exhausted, MemoryBudget, Reservation};
 use crate::config::Config;
 
 /// What an element of a table takes, in bytes: a pointer.
@@ -154,8 +154,8 @@ impl ResourceLimiter for MemoryMeter {
 
 #[cfg(test)]
 mod tests {
-    use super::super::budget::tests::budget;
     use super::*;
+    use crate::budget::tests::budget;
 
     #[test]
     fn a_functions_limits_are_capped_by_the_workers() {

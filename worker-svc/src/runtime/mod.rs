@@ -2,7 +2,6 @@
 
 mod artifacts;
 mod backtrace;
-pub(crate) mod budget;
 mod code_cache;
 mod compiler;
 mod engine;

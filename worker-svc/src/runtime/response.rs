@@ -2,12 +2,12 @@
 
 use wasmtime_wasi::I32Exit;
 
-use super::budget::{HeldBytes, Reservation};
 use super::entry::Entry;
 use super::excerpt;
 use super::host::{Console, Guest};
 use super::json_check::JsonCheck;
-use super::time_slices::SliceEnd;
+use super::time_slices::{MUCH_WORK_BYTES, SliceEnd};
+use crate::budget::{HeldBytes, Reservation};
 use crate::error::Error;
 use crate::outcome::Outcome;
 
@@ -15,9 +15,6 @@ use crate::outcome::Outcome;
 const QUOTED_BYTES: usize = 80;
 /// The maximum length of a function's error message, in bytes.
 const MAX_ERROR_BYTES: usize = 64 << 10;
-
-/// Bytes of a response that are checked in one time slice.
-const PIECE_BYTES: usize = 64 << 10;
 
 /// What a function says, and what the worker holds for it.
 #[derive(Debug)]
@@ -78,9 +75,9 @@ pub(super) fn exited(code: i32, console: &Console) -> Outcome {
 async fn json(response: HeldBytes, slice_end: &SliceEnd) -> Result<Response, Error> {
     let mut check = JsonCheck::new(&response);
     loop {
-        match check.advance(PIECE_BYTES) {
+        match check.advance(MUCH_WORK_BYTES) {
             Ok(true) => break,
-            Ok(false) => slice_end.end_slice().await,
+            Ok(false) => slice_end.before_work_on(MUCH_WORK_BYTES).await,
             Err(mistake) => {
                 let quoted = excerpt::beginning(&response, QUOTED_BYTES);
                 let what = format!("the function's response is not valid JSON: {mistake} in {quoted:?}");
@@ -110,8 +107,8 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::super::budget::tests::budget;
     use super::*;
+    use crate::budget::tests::budget;
 
     #[test]
     fn long_error_messages_are_cut_and_marked() {

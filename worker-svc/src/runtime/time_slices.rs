@@ -25,6 +25,8 @@ use super::ticker;
 
 /// Ticks that a guest runs before it gets time slices. The first tick may end at once.
 const FREE_TICKS: u64 = 2;
+/// So many bytes are much work for the host.
+pub(super) const MUCH_WORK_BYTES: usize = 64 << 10;
 /// For how long a thread is left to the modules that do not compute for long, after an invocation of one was seen.
 const LEFT_TO_OTHERS: Duration = Duration::from_secs(1);
 
@@ -96,8 +98,11 @@ impl SliceEnd {
         });
     }
 
-    /// Ends the slice before the host goes on to compute on behalf of the guest.
-    pub(super) async fn end_slice(&self) {
+    /// Ends the slice before the host works on `bytes` bytes on behalf of the guest, if these are many.
+    pub(super) async fn before_work_on(&self, bytes: usize) {
+        if bytes < MUCH_WORK_BYTES {
+            return;
+        }
         self.0.store(true, Ordering::Relaxed);
         yield_once().await;
     }

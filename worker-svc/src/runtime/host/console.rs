@@ -5,9 +5,9 @@ use std::sync::Arc;
 use mesh::printable;
 use parking_lot::Mutex;
 
+use crate::budget::{Exhausted, HeldBuffer, MemoryBudget};
 use crate::error::Error;
 use crate::logs::{LogSource, Logs};
-use crate::runtime::budget::{Exhausted, HeldBuffer, MemoryBudget};
 use crate::runtime::excerpt::Tail;
 
 /// The last line of a log that is over its limit.
@@ -110,7 +110,7 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::budget::tests::budget;
+    use crate::budget::tests::budget;
 
     fn write(console: &Console, bytes: &[u8]) {
         console.write(bytes).expect("there is memory");

@@ -11,13 +11,16 @@ use super::console::Console;
 use super::http::{GuestHttp, HttpClient};
 use super::io::FunctionIo;
 use super::wasi::{self, Output};
-use crate::runtime::budget::{HeldBytes, MemoryBudget};
+use crate::budget::{HeldBytes, MemoryBudget};
 use crate::runtime::limits::{Limits, MemoryMeter};
+use crate::runtime::time_slices::SliceEnd;
 
 /// Everything that the host keeps for one running guest.
 pub(crate) struct Guest {
     pub(crate) meter: MemoryMeter,
     pub(crate) console: Console,
+    /// Ends its time slices.
+    pub(super) slice_end: SliceEnd,
     /// Known once there is an instance.
     pub(crate) memory: Option<Memory>,
     /// How long instantiation took.
@@ -45,11 +48,13 @@ pub(crate) struct GuestOptions {
     pub(crate) outbound: Outbound,
     /// The memory for all guests.
     pub(crate) budget: MemoryBudget,
+    pub(crate) slice_end: SliceEnd,
 }
 
 impl Guest {
     pub(crate) fn new(options: GuestOptions) -> Self {
-        let GuestOptions { command, wasi, args, limits, console, http, outbound, budget } = options;
+        let GuestOptions { command, wasi, args, limits, console, http, outbound, budget, slice_end } =
+            options;
         let output = command.then(|| Output::new(&budget, limits.output_bytes));
         let wasi = wasi.then(|| {
             Box::new(match &output {
@@ -60,6 +65,7 @@ impl Guest {
         Self {
             meter: MemoryMeter::new(limits.memory_bytes, &budget),
             console,
+            slice_end,
             memory: None,
             instantiation: Duration::ZERO,
             budget,

@@ -11,7 +11,7 @@ use mesh::egress::{Egress, HttpError, HttpOptions, Outbound};
 use mesh::telemetry::{self, WebSpan};
 use tracing::Instrument as _;
 
-use crate::runtime::budget::{Exhausted, HeldBuffer, HeldBytes, MemoryBudget};
+use crate::budget::{Exhausted, HeldBuffer, HeldBytes, MemoryBudget};
 
 /// How denials of egress are counted.
 pub(crate) const EGRESS_KIND: &str = "function";

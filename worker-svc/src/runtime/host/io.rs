@@ -1,7 +1,7 @@
 //! Input and output of one FunLess function.
 
 use super::abi::HostCallError;
-use crate::runtime::budget::HeldBytes;
+use crate::budget::HeldBytes;
 
 /// The input, and the outputs so far.
 pub(super) struct FunctionIo {

@@ -15,7 +15,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use super::abi::HostCallError;
 use super::console::Console;
-use crate::runtime::budget::{HeldBuffer, HeldBytes, MemoryBudget};
+use crate::budget::{HeldBuffer, HeldBytes, MemoryBudget};
 
 /// Bytes that a stream takes at once.
 const STREAM_CHUNK: usize = 64 << 10;

@@ -7,7 +7,7 @@
 use http::Method;
 use wasmtime::{Caller, Linker};
 
-use crate::runtime::budget::HeldBytes;
+use crate::budget::HeldBytes;
 use crate::runtime::host::abi::{HostCallError, MODULE};
 use crate::runtime::host::guest::Guest;
 use crate::runtime::host::http::{HttpRequest, HttpResponse, RequestError};
