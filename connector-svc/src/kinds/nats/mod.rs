@@ -181,7 +181,7 @@ impl Subscriber<'_> {
         });
     }
 
-    fn receive(&mut self, message: Message, acker: Acker) {
+    fn receive(&mut self, mut message: Message, acker: Acker) {
         self.status.active();
         let key = key(self.stream_created, message.sequence);
         if let Some(former) = self.running.get_mut(&key) {
@@ -201,10 +201,10 @@ impl Subscriber<'_> {
         };
         self.running.insert(key.clone(), Some(acker));
         let intake = self.intake.clone();
+        let (held, event) = (message.held.take(), event(message));
         self.handling.spawn(async move {
-            let mut message = message;
-            let _held = message.held.take();
-            let outcome = intake.handle(event(message), arrival).await;
+            let outcome = intake.handle(event, arrival).await;
+            drop(held);
             HandledEvent { key, outcome }
         });
     }

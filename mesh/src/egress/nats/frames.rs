@@ -230,6 +230,9 @@ fn malformed(line: &[u8]) -> Violation {
 
 #[cfg(test)]
 mod tests {
+    use rand::rngs::StdRng;
+    use rand::{RngExt as _, SeedableRng as _};
+
     use super::*;
 
     const INFO: &str = "INFO {\"port\":4222}\r\n";
@@ -320,6 +323,45 @@ mod tests {
         assert_eq!(passed(b"+OK\r\n", 1), Err(Violation::NoInfo));
         let error = shown("\u{1b}[2J").to_string();
         assert_eq!(error, "the server sent a line that is not NATS: \"\\u{1b}[2J\"");
+    }
+
+    /// The client reads what passes as it was read here: read again, it passes as it is.
+    #[test]
+    fn what_passes_is_read_in_one_way() {
+        let parts = [
+            "MSG a 1 ",
+            "HMSG a 1 ",
+            "MSG a  0 r ",
+            "0",
+            "2",
+            "+4 ",
+            "12",
+            " ",
+            "\r\n",
+            "\r",
+            "\n",
+            "NATS/1.0\r\n\r\n",
+            "hi",
+            "PING",
+            "+OK\r\n",
+            "-ERR ",
+            "INFO {}\r\n",
+            "INFO ",
+            "{\"a\":1}",
+        ];
+        let mut random = StdRng::seed_from_u64(7);
+        let mut accepted = 0;
+        for _ in 0..20_000 {
+            let parts = (0..random.random_range(1..12)).map(|_| parts[random.random_range(0..parts.len())]);
+            let bytes = format!("{INFO}{}", parts.collect::<String>());
+            let (piece, all) = (random.random_range(1..9), passed(bytes.as_bytes(), bytes.len()));
+            assert_eq!(passed(bytes.as_bytes(), piece), all, "{bytes:?} in pieces of {piece}");
+            if let Ok(first) = all {
+                assert_eq!(passed(first.as_bytes(), piece), Ok(first.clone()), "{bytes:?}");
+                accepted += usize::from(first.len() > INFO.len());
+            }
+        }
+        assert!(accepted > 1000, "{accepted} inputs pass");
     }
 
     #[test]
