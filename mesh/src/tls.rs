@@ -5,12 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{DigitallySignedStruct, SignatureScheme};
 use serde::Deserialize;
 
 /// Installs *ring* as the process' TLS crypto provider. May be called repeatedly.
@@ -119,18 +116,6 @@ pub fn web() -> rustls::ClientConfig {
     rustls::ClientConfig::builder().with_root_certificates(web_roots()).with_no_client_auth()
 }
 
-/// Like [`web`], for a client that connects to an address of `host`: certificates have to be for `host`.
-pub fn web_for(host: &str) -> anyhow::Result<rustls::ClientConfig> {
-    install_crypto();
-    let host = host.trim_matches(['[', ']']).to_owned();
-    let name = ServerName::try_from(host).context("not the name of a server")?;
-    let verifier = WebPkiServerVerifier::builder(Arc::new(web_roots())).build()?;
-    Ok(rustls::ClientConfig::builder()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(VerifierFor { name, verifier }))
-        .with_no_client_auth())
-}
-
 fn web_roots() -> rustls::RootCertStore {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -138,48 +123,6 @@ fn web_roots() -> rustls::RootCertStore {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     roots
-}
-
-/// Verifies that a certificate is for a name, whatever the client has connected to.
-#[derive(Debug)]
-struct VerifierFor {
-    name: ServerName<'static>,
-    verifier: Arc<WebPkiServerVerifier>,
-}
-
-impl ServerCertVerifier for VerifierFor {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        self.verifier.verify_server_cert(certificate, intermediates, &self.name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
-    }
 }
 
 impl std::fmt::Debug for ClientTls {

@@ -3,6 +3,7 @@
 use async_nats::HeaderMap;
 use async_nats::jetstream::stream::Config;
 use mesh::testing::eventually;
+use mesh::testing::nats::HostileNats;
 use serde_json::{Value, json};
 
 use crate::support::fakes::Reply;
@@ -114,4 +115,69 @@ async fn a_missing_stream_is_reported() {
     let connector = stage.connector().await;
     let message = connector.retrying("n").await;
     assert!(message.contains("cannot read the stream \"NO\""), "{message}");
+}
+
+#[tokio::test]
+async fn users_are_shown_to_the_server() {
+    let (named, token) = (
+        Nats::start_with(&["--user", "u", "--pass", "p\"@"]).await,
+        Nats::start_with(&["--auth", "a token"]).await,
+    );
+    let stage = Stage::new();
+    let binding = |server: &Nats, more: Value| {
+        let mut params = json!({ "url": server.url(), "stream": "NO" });
+        params.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        params
+    };
+    let known = "cannot read the stream \"NO\"";
+    let refused = "the server refuses the connection: not authorized";
+    let cases = [
+        ("a", binding(&named, json!({ "username": "u", "password": "p\"@" })), known),
+        ("b", binding(&named, json!({ "username": "u", "password": "p" })), refused),
+        ("c", binding(&named, json!({})), refused),
+        ("d", binding(&token, json!({ "token": "a token" })), known),
+        ("e", binding(&token, json!({ "token": "another" })), refused),
+    ];
+    for (id, params, _) in &cases {
+        stage.registry.bind(id, "nats", params);
+    }
+    let connector = stage.connector().await;
+    for (id, _, expected) in cases {
+        let message = connector.retrying(id).await;
+        assert!(message.contains(expected), "{id}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn a_hostile_server_is_read_up_to_a_limit() {
+    let (stage, mut servers) = (Stage::new(), Vec::new());
+    for (start, more, expected) in [
+        ("INFO {\"a\":\"", "a", "the server sent a control line of more than 65536 bytes"),
+        (
+            "INFO {\"max_payload\":999}\r\nPONG\r\nMSG a 1 314572800\r\n",
+            "a",
+            "the server sent a message of 314572800 bytes",
+        ),
+        (
+            "INFO {\"max_payload\":999}\r\nPONG\r\nMSG a 0 2000000\r\n",
+            "a",
+            "the server sent a reply of 2000000 bytes",
+        ),
+        (
+            "INFO {\"max_payload\":999}\r\nPONG\r\n",
+            "-ERR\r\n",
+            "the server sent a line that is not NATS: \"-ERR\"",
+        ),
+    ] {
+        let (server, id) = (HostileNats::start(start, more).await, servers.len().to_string());
+        let url = format!("nats://127.0.0.1:{}", server.port);
+        stage.registry.bind(&id, "nats", &json!({ "url": url, "stream": "S" }));
+        servers.push((id, server, expected));
+    }
+    let connector = stage.connector().await;
+    for (id, server, expected) in servers {
+        let message = connector.retrying(&id).await;
+        assert!(message.contains(expected), "{message}");
+        server.assert_few_read();
+    }
 }

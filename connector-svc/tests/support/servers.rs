@@ -102,14 +102,20 @@ impl Mosquitto {
 /// A NATS server with JetStream.
 pub struct Nats {
     pub port: u16,
+    arguments: &'static [&'static str],
     folder: TempDir,
     program: Option<Program>,
 }
 
 impl Nats {
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// One with more arguments.
+    pub async fn start_with(arguments: &'static [&'static str]) -> Self {
         let (port, folder) = (free_port(), tempfile::tempdir().expect("a directory"));
-        let mut server = Self { port, folder, program: None };
+        let mut server = Self { port, arguments, folder, program: None };
         server.start_again().await;
         server
     }
@@ -127,7 +133,7 @@ impl Nats {
     pub async fn start_again(&mut self) {
         let mut command = Command::new("nats-server");
         command.env("PATH", path()).args(["-a", "127.0.0.1", "-p", &self.port.to_string(), "-js", "-sd"]);
-        command.arg(self.folder.path());
+        command.arg(self.folder.path()).args(self.arguments);
         self.program = Some(Program::start(command, self.port, &self.folder.path().join("log")).await);
     }
 

@@ -3,7 +3,7 @@
 //! - `config`: the table `egress`; `rule`: its rules
 //! - `class`: classes of addresses; `decide`: the decision
 //! - `resolver`: look-ups of names
-//! - `http`: the HTTP client
+//! - `http`: the HTTP client; `nats`: connections to NATS servers
 //!
 //! A name is resolved, each of its addresses is decided on, and only an allowed one is connected to: no second
 //! look-up can answer differently.
@@ -12,6 +12,7 @@ mod class;
 mod config;
 mod decide;
 mod http;
+mod nats;
 mod resolver;
 mod rule;
 
@@ -23,12 +24,12 @@ use std::time::Duration;
 use prometheus::{IntCounterVec, Registry};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
-use url::Url;
 
 pub use self::config::{EgressConfig, ProxyUrl, Restriction};
 pub use self::decide::Denied;
 use self::decide::{Destination, decide};
 pub use self::http::{HttpClient, HttpError, HttpOptions, USER_AGENT};
+pub use self::nats::{HeldPayload, NATS_PORT, NatsConnection, NatsUser, Payloads, Violation};
 pub use self::resolver::Resolver;
 pub use self::rule::{Ports, Rule};
 use crate::log_limit::LogLimit;
@@ -114,19 +115,6 @@ impl Outbound {
     pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
         let addresses = self.resolve(host, port).await?;
         Ok(TcpStream::connect(addresses.as_slice()).await?)
-    }
-
-    /// The URL with each of the addresses that its host may be connected to instead of the host. For clients that look
-    /// up names themselves.
-    pub async fn pin(&self, url: &Url, default_port: u16) -> Result<Vec<Url>, ConnectError> {
-        let host = url.host_str().unwrap_or_default();
-        let port = url.port_or_known_default().unwrap_or(default_port);
-        let addresses = self.resolve(host, port).await?;
-        let pinned = addresses.into_iter().filter_map(|address| {
-            let mut url = url.clone();
-            url.set_ip_host(address.ip()).ok().map(|()| url)
-        });
-        Ok(pinned.collect())
     }
 
     async fn allowed_addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {

@@ -7,6 +7,7 @@ pub mod database;
 #[cfg(feature = "database")]
 pub mod disk;
 pub mod egress;
+pub mod nats;
 #[cfg(feature = "database")]
 pub mod postgres;
 pub mod spans;

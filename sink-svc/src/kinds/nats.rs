@@ -3,17 +3,18 @@
 //! The message has the invocation's id as its `Nats-Msg-Id`, so that the stream recognises repeats within its
 //! duplicate window.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::context::{Context, GetStreamByNameErrorKind, PublishError, PublishErrorKind};
-use async_nats::{
-    ConnectError, ConnectErrorKind, ConnectOptions, HeaderMap, HeaderValue, ServerAddr, jetstream,
-};
+use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions, HeaderMap, HeaderValue, jetstream};
 use mesh::auth::Secret;
 use mesh::bindings::{BindingParams, refuse_redacted};
+use mesh::egress::{NatsConnection, NatsUser};
 use mesh::telemetry;
+use percent_encoding::percent_decode_str;
 use proto::registry::v1::FunctionBinding;
 use serde::Deserialize;
 use tokio::sync::Mutex;
@@ -25,8 +26,6 @@ use super::{Away, Delivery, FaultScope, Outcome, Sink};
 use crate::trace::publish_span;
 
 const FORM: &str = "nats://host:4222 or tls://host:4222";
-/// Where NATS servers listen.
-const DEFAULT_PORT: u16 = 4222;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the stream may take to acknowledge a message.
 const ACK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -64,6 +63,25 @@ impl Params {
             ("password", self.password.as_ref().map(Secret::expose)),
         ])
     }
+
+    /// Who connects to the server. In a URL, a name without a password is a token.
+    fn user(&self) -> NatsUser {
+        let url = self.url.url();
+        let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        match (&self.token, &self.username, &self.password) {
+            (Some(token), ..) => NatsUser::Token(token.clone()),
+            (None, Some(username), Some(password)) => {
+                NatsUser::Named { username: username.clone(), password: password.clone() }
+            }
+            _ => match (url.username(), url.password()) {
+                ("", None) => NatsUser::Anonymous,
+                (token, None) => NatsUser::Token(Secret::new(decoded(token))),
+                (username, Some(password)) => {
+                    NatsUser::Named { username: decoded(username), password: Secret::new(decoded(password)) }
+                }
+            },
+        }
+    }
 }
 
 fn is_subject(subject: &str) -> bool {
@@ -80,7 +98,14 @@ struct Subject {
     params: Params,
     connector: Connector,
     /// The connection, if there is one. It is made on first use, and again when it is lost.
-    context: Mutex<Option<Context>>,
+    connected: Mutex<Option<Connected>>,
+}
+
+/// A client, and its connection.
+#[derive(Debug, Clone)]
+struct Connected {
+    context: Context,
+    connection: Arc<NatsConnection>,
 }
 
 /// Opens the subject that the parameters name.
@@ -96,54 +121,42 @@ impl Subject {
     fn new(params: BindingParams<'_>, connector: Connector) -> Result<Self, String> {
         let params: Params = params.own()?;
         params.check().map_err(|problem| format!("nats: {problem}"))?;
-        Ok(Self { params, connector, context: Mutex::default() })
+        Ok(Self { params, connector, connected: Mutex::default() })
     }
 
     /// The connection. An error if it is down.
-    async fn connected(&self) -> Result<Context, Away> {
-        let mut connection = self.context.lock().await;
-        match connection.as_ref().map(|context| context.client().connection_state()) {
-            Some(State::Connected) => {}
+    async fn connected(&self) -> Result<Connected, Away> {
+        let mut connected = self.connected.lock().await;
+        if let Some(known) = connected.as_ref() {
+            let violation = known.connection.violation().map(|violation| violation.to_string());
             // Each binding has its own connection; the server may have closed only this one. The next one is made to
             // what the name resolves to by then.
-            Some(State::Pending | State::Disconnected) => {
-                *connection = None;
-                return Err(self.away(FaultScope::Binding, "the connection is lost"));
+            if violation.is_some() || known.context.client().connection_state() != State::Connected {
+                *connected = None;
+                let reason = violation.unwrap_or_else(|| "the connection is lost".to_owned());
+                return Err(self.away(FaultScope::Binding, reason));
             }
-            None => *connection = Some(self.connect().await?),
+            return Ok(known.clone());
         }
-        connection.clone().ok_or_else(|| self.away(FaultScope::Binding, "the connection is lost"))
+        Ok(connected.insert(self.connect().await?).clone())
     }
 
-    async fn connect(&self) -> Result<Context, Away> {
-        let url = self.params.url.url();
-        let pinned = self.connector.outbound().pin(url, DEFAULT_PORT).await;
-        let pinned = pinned.map_err(|error| Away::not_connected(&error).at(self.params.url.origin()))?;
-        let servers = pinned.into_iter().map(ServerAddr::from_url).collect::<Result<Vec<_>, _>>();
-        let servers = servers.map_err(|error| self.away(FaultScope::Binding, error))?;
-        let tls = mesh::tls::web_for(url.host_str().unwrap_or_default());
-        let mut options = ConnectOptions::new()
+    async fn connect(&self) -> Result<Connected, Away> {
+        let (outbound, url) = (self.connector.outbound(), self.params.url.url());
+        let opened = NatsConnection::open(outbound, url, self.params.user(), None).await;
+        let connection = opened.map_err(|error| Away::not_connected(&error).at(self.params.url.origin()))?;
+        let options = ConnectOptions::with_token(connection.token().expose().to_owned())
             .name("funless-sink")
             .connection_timeout(CONNECT_TIMEOUT)
-            // A server may name others, which nobody has checked.
-            .ignore_discovered_servers()
-            .retain_servers_order()
-            .max_reconnects(servers.len())
-            .require_tls(url.scheme() == "tls")
-            .tls_client_config(tls.map_err(|error| self.away(FaultScope::Binding, error))?);
-        if let Some(token) = self.params.token.as_ref().map(Secret::expose) {
-            options = options.token(token.to_owned());
-        }
-        if let (Some(username), Some(password)) =
-            (&self.params.username, self.params.password.as_ref().map(Secret::expose))
-        {
-            options = options.user_and_password(username.clone(), password.to_owned());
-        }
-        let connected = options.connect(servers).await;
-        let client = connected.map_err(|error| self.away(fault_scope(&error), connect_error(&error)))?;
+            .max_reconnects(1)
+            .connect(connection.address());
+        let client = options.await.map_err(|error| match connection.violation() {
+            Some(violation) => self.away(FaultScope::Destination, violation),
+            None => self.away(fault_scope(&error), connect_error(&error)),
+        })?;
         let mut context = jetstream::new(client);
         context.set_timeout(ACK_TIMEOUT);
-        Ok(context)
+        Ok(Connected { context, connection: Arc::new(connection) })
     }
 
     fn away(&self, scope: FaultScope, reason: impl std::fmt::Display) -> Away {
@@ -158,7 +171,7 @@ impl Subject {
         let Ok(id) = delivery.invocation_id.parse::<HeaderValue>() else {
             return Ok(Outcome::refused("the invocation's id cannot stand in a header"));
         };
-        let context = self.connected().await?;
+        let Connected { context, connection } = self.connected().await?;
         let span =
             publish_span("nats", &self.params.subject, &self.params.url.origin(), delivery.result.len());
         let mut headers = span.in_scope(trace_headers);
@@ -167,7 +180,13 @@ impl Subject {
             let subject = self.params.subject.clone();
             context.publish_with_headers(subject, headers, delivery.result.clone()).await?.await
         };
-        let published = published.instrument(span.clone()).await;
+        let published = tokio::select! {
+            published = published.instrument(span.clone()) => published,
+            violation = connection.violated() => {
+                telemetry::failed(&span, "not_taken");
+                return Err(self.away(FaultScope::Binding, violation));
+            }
+        };
         if published.is_err() {
             telemetry::failed(&span, "not_taken");
         }
@@ -235,11 +254,14 @@ impl Sink for Subject {
     }
 
     async fn probe(&self) -> Result<(), Away> {
-        let context = self.connected().await?;
-        match context.stream_by_subject(self.params.subject.as_str()).await {
-            Err(error) if error.kind() == GetStreamByNameErrorKind::NotFound => Err(self.no_stream()),
-            // A user who may publish need not be allowed to look up streams.
-            Ok(_) | Err(_) => Ok(()),
+        let Connected { context, connection } = self.connected().await?;
+        tokio::select! {
+            found = context.stream_by_subject(self.params.subject.as_str()) => match found {
+                Err(error) if error.kind() == GetStreamByNameErrorKind::NotFound => Err(self.no_stream()),
+                // A user who may publish need not be allowed to look up streams.
+                Ok(_) | Err(_) => Ok(()),
+            },
+            violation = connection.violated() => Err(self.away(FaultScope::Binding, violation)),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use futures::StreamExt as _;
 use mesh::testing::eventually;
+use mesh::testing::nats::HostileNats;
 use proto::binding::v1::BindingState;
 
 use crate::support::servers::Nats;
@@ -56,4 +57,61 @@ async fn results_become_messages_and_an_outage_loses_none() {
     assert_eq!(messages.len(), 40);
     assert!(messages.iter().all(|(id, payload)| *id == format!("i{payload}")));
     assert_conserved(&database).await;
+}
+
+#[tokio::test]
+async fn users_are_shown_to_the_server() {
+    let (world, database) = (World::new(), Database::sqlite());
+    let named_server = Nats::start_with(&["--user", "u", "--pass", "p@ss"]).await;
+    let token_server = Nats::start_with(&["--auth", "a token"]).await;
+    let (named, token) = (named_server.url(), token_server.url());
+    let in_url = |url: &str, user: &str| url.replace("nats://", &format!("nats://{user}@"));
+    let (known, refused) = ("no stream takes the subject s", "authorization violation");
+    let cases = [
+        ("a", named.clone(), r#","username":"u","password":"p@ss""#, known),
+        ("b", named.clone(), r#","username":"u","password":"p""#, refused),
+        ("c", in_url(&named, "u:p%40ss"), "", known),
+        ("d", named.clone(), "", refused),
+        ("e", token.clone(), r#","token":"a token""#, known),
+        ("f", in_url(&token, "a%20token"), "", known),
+        ("g", in_url(&token, "another"), "", refused),
+    ];
+    for (id, url, more, _) in &cases {
+        world.registry.put(id, "nats", &format!(r#"{{"url":"{url}","subject":"s"{more}}}"#));
+    }
+    let sink = world.start(&database).await;
+    for (id, _, _, expected) in cases {
+        let message = sink.eventually_is(id, BindingState::Retrying).await;
+        assert!(message.ends_with(expected), "{id}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn a_hostile_server_is_read_up_to_a_limit() {
+    let (world, database, mut servers) = (World::new(), Database::sqlite(), Vec::new());
+    for (start, more, expected) in [
+        ("INFO {\"a\":\"", "a", "the server sent a control line of more than 65536 bytes"),
+        (
+            "INFO {\"max_payload\":999}\r\nPONG\r\nMSG a 0 314572800\r\n",
+            "a",
+            "the server sent a reply of 314572800 bytes",
+        ),
+        (
+            "INFO {\"max_payload\":999}\r\nPONG\r\n",
+            "-ERR\r\n",
+            "the server sent a line that is not NATS: \"-ERR\"",
+        ),
+    ] {
+        let (server, id) = (HostileNats::start(start, more).await, servers.len().to_string());
+        let params = format!(r#"{{"url":"nats://127.0.0.1:{}","subject":"s"}}"#, server.port);
+        world.registry.put(&id, "nats", &params);
+        servers.push((id, server, expected));
+    }
+    let sink = world.start(&database).await;
+    for (id, server, expected) in servers {
+        sink.take(&id, "i", "1").await;
+        let message = sink.eventually_is(&id, BindingState::Retrying).await;
+        assert!(message.contains(expected), "{message}");
+        server.assert_few_read();
+    }
 }

@@ -72,12 +72,18 @@ impl Drop for Couch {
 pub struct Nats {
     server: Option<Child>,
     port: u16,
+    arguments: &'static [&'static str],
     folder: TempDir,
 }
 
 impl Nats {
     pub async fn start() -> Self {
-        let mut nats = Self { server: None, port: free_port(), folder: folder() };
+        Self::start_with(&[]).await
+    }
+
+    /// One with more arguments.
+    pub async fn start_with(arguments: &'static [&'static str]) -> Self {
+        let mut nats = Self { server: None, port: free_port(), arguments, folder: folder() };
         nats.listen().await;
         nats
     }
@@ -86,6 +92,7 @@ impl Nats {
     pub async fn listen(&mut self) {
         let mut command = Command::new("nats-server");
         command.args(["-js", "-a", "127.0.0.1", "-p", &self.port.to_string(), "-sd"]).arg(self.folder.path());
+        command.args(self.arguments);
         self.server = Some(spawn(&mut command));
         wait_for_port(self.port).await;
     }

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::message::Acker;
-use async_nats::{ConnectOptions, Event as ClientEvent, ServerAddr, jetstream};
+use async_nats::{ConnectOptions, Event as ClientEvent, jetstream};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use mesh::backoff::Backoff;
 use mesh::bindings::HeldBinding;
-use mesh::egress::{ConnectError, Outbound};
+use mesh::egress::{ConnectError, HeldPayload, NatsConnection, Outbound, Payloads};
 use tokio::sync::mpsc;
 use url::Url;
 
-use super::params::{DEFAULT_PORT, Deliver, Params};
+use super::params::{Deliver, Params};
 
 /// Waits between attempts to connect.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -25,6 +25,9 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const ACK_WAIT: Duration = Duration::from_secs(30);
 /// How often the server sends a heartbeat when there are no messages.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Messages without a payload that may wait to be read.
+const HEARTBEATS: usize = 64;
 
 /// What happens on a connection.
 pub(super) enum ConnectionEvent {
@@ -51,6 +54,8 @@ pub(super) struct Message {
     pub(super) sequence: u64,
     pub(super) payload: Bytes,
     pub(super) headers: Vec<(String, String)>,
+    /// Counts the payload until it is dropped.
+    pub(super) held: Option<HeldPayload>,
 }
 
 /// Why the connection was lost, or could not be established.
@@ -75,18 +80,35 @@ struct State<'a> {
     backoff: Backoff,
     wait: Option<Duration>,
     stream: Option<MessageStream>,
+    payloads: Payloads,
 }
 
 struct MessageStream {
     messages: pull::Stream,
     events: mpsc::Receiver<ClientEvent>,
+    connection: NatsConnection,
+}
+
+/// A client, and its connection.
+struct Connected {
+    jetstream: jetstream::Context,
+    connection: NatsConnection,
 }
 
 impl<'a> Connection<'a> {
     /// Connects with the first [`Connection::next`]. At most `window` messages are unacknowledged at a time.
     pub(super) fn new(server: &'a Server, consumer: &'a str, window: u16, held: &'a HeldBinding) -> Self {
         let backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-        let state = State { server, consumer, window, held, backoff, wait: None, stream: None };
+        let state = State {
+            server,
+            consumer,
+            window,
+            held,
+            backoff,
+            wait: None,
+            stream: None,
+            payloads: Payloads::default(),
+        };
         let events = stream::unfold(state, |mut state| async move { Some((state.next().await, state)) });
         Self { events: events.boxed() }
     }
@@ -118,34 +140,50 @@ impl State<'_> {
     async fn connect(&mut self) -> Result<Progress, String> {
         let (sender, events) = mpsc::channel(8);
         let attempt = async {
-            let jetstream = self.server.connect(Some(sender)).await?;
-            let stream = jetstream.get_stream(&self.server.params.stream).await.map_err(|error| {
-                format!("cannot read the stream {:?}: {error}", self.server.params.stream)
-            })?;
-            let consumer: PullConsumer = stream
-                .create_consumer(self.config())
-                .await
-                .map_err(|error| format!("cannot create the consumer: {error}"))?;
-            let info = stream.cached_info();
-            let progress = Progress {
-                stream_created: info.created.unix_timestamp_nanos(),
-                first: info.state.first_sequence,
-                acknowledged: consumer.cached_info().ack_floor.stream_sequence,
+            let Connected { jetstream, connection } =
+                self.server.connect(sender, self.subscription_capacity(), self.payloads.clone()).await?;
+            let subscribed = tokio::select! {
+                violation = connection.violated() => Err(violation.to_string()),
+                subscribed = self.subscribe(&jetstream) => subscribed,
             };
-            let messages = consumer
-                .stream()
-                .max_messages_per_batch(usize::from(self.window))
-                .heartbeat(HEARTBEAT)
-                .messages()
-                .await
-                .map_err(|error| format!("cannot read messages: {error}"))?;
-            Ok::<_, String>((progress, messages))
+            let (progress, messages) = subscribed?;
+            Ok::<_, String>((progress, MessageStream { messages, events, connection }))
         };
         let attempt = tokio::time::timeout(ATTEMPT_TIMEOUT, attempt).await;
-        let (progress, messages) = attempt.map_err(|_| "the server does not answer")??;
+        let (progress, stream) = attempt.map_err(|_| "the server does not answer")??;
         self.backoff.reset();
-        self.stream = Some(MessageStream { messages, events });
+        self.stream = Some(stream);
         Ok(progress)
+    }
+
+    async fn subscribe(&self, jetstream: &jetstream::Context) -> Result<(Progress, pull::Stream), String> {
+        let stream = jetstream
+            .get_stream(&self.server.params.stream)
+            .await
+            .map_err(|error| format!("cannot read the stream {:?}: {error}", self.server.params.stream))?;
+        let consumer: PullConsumer = stream
+            .create_consumer(self.config())
+            .await
+            .map_err(|error| format!("cannot create the consumer: {error}"))?;
+        let info = stream.cached_info();
+        let progress = Progress {
+            stream_created: info.created.unix_timestamp_nanos(),
+            first: info.state.first_sequence,
+            acknowledged: consumer.cached_info().ack_floor.stream_sequence,
+        };
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(usize::from(self.window))
+            .heartbeat(HEARTBEAT)
+            .messages()
+            .await
+            .map_err(|error| format!("cannot read messages: {error}"))?;
+        Ok((progress, messages))
+    }
+
+    /// Messages that the client holds: those that the server may send, and a few heartbeats.
+    fn subscription_capacity(&self) -> usize {
+        usize::from(self.window) + HEARTBEATS
     }
 
     fn config(&self) -> pull::Config {
@@ -168,23 +206,29 @@ impl MessageStream {
     async fn next(&mut self) -> Result<(Message, Acker), String> {
         loop {
             tokio::select! {
+                violation = self.connection.violated() => return Err(violation.to_string()),
                 Some(event) = self.events.recv() => match event {
                     ClientEvent::Disconnected | ClientEvent::Closed => {
-                        return Err("the connection to the server is lost".into());
+                        let violation = self.connection.violation().map(|violation| violation.to_string());
+                        return Err(violation.unwrap_or_else(|| "the connection to the server is lost".into()));
                     }
                     event => tracing::debug!(%event, "NATS"),
                 },
                 message = self.messages.next() => {
                     let message = message.ok_or("the server ended the stream of messages")?;
                     let message = message.map_err(|error| format!("cannot read messages: {error}"))?;
-                    return read(message).map_err(|error| format!("a message cannot be read: {error}"));
+                    let held = self.connection.claim(message.payload.len());
+                    return read(message, held).map_err(|error| format!("a message cannot be read: {error}"));
                 }
             }
         }
     }
 }
 
-fn read(message: jetstream::Message) -> Result<(Message, Acker), async_nats::Error> {
+fn read(
+    message: jetstream::Message,
+    held: Option<HeldPayload>,
+) -> Result<(Message, Acker), async_nats::Error> {
     let info = message.info()?;
     let (stream, sequence) = (info.stream.to_owned(), info.stream_sequence);
     let (message, acker) = message.split();
@@ -197,59 +241,57 @@ fn read(message: jetstream::Message) -> Result<(Message, Acker), async_nats::Err
         sequence,
         headers: headers.collect(),
         payload: message.payload,
+        held,
     };
     Ok((message, acker))
 }
 
 impl Server {
-    async fn connect(&self, sender: Option<mpsc::Sender<ClientEvent>>) -> Result<jetstream::Context, String> {
-        let Params { url, username, password, token, .. } = &self.params;
+    /// The client sends its events to `sender`, and holds at most `capacity` messages of a subscription.
+    async fn connect(
+        &self,
+        sender: mpsc::Sender<ClientEvent>,
+        capacity: usize,
+        payloads: Payloads,
+    ) -> Result<Connected, String> {
+        let url = &self.params.url;
         let url = Url::parse(url).map_err(|error| format!("url {url:?}: {error}"))?;
-        let pinned = self.outbound.pin(&url, DEFAULT_PORT).await.map_err(|error| match error {
+        let opened = NatsConnection::open(&self.outbound, &url, self.params.user(), Some(payloads)).await;
+        let connection = opened.map_err(|error| match error {
             ConnectError::Denied(denied) => denied.to_string(),
-            ConnectError::Io(error) => format!("cannot reach the server: {error}"),
+            ConnectError::Io(error) => format!("cannot connect to the server: {error}"),
         })?;
-        let servers = pinned.into_iter().map(ServerAddr::from_url).collect::<Result<Vec<_>, _>>();
-        let servers = servers.map_err(|error| error.to_string())?;
-        let tls = mesh::tls::web_for(url.host_str().unwrap_or_default());
         // The caller reconnects by itself: a client that has lost its connection ends soon.
-        let mut options = ConnectOptions::new()
+        let options = ConnectOptions::with_token(connection.token().expose().to_owned())
             .connection_timeout(ATTEMPT_TIMEOUT)
-            .max_reconnects(servers.len())
-            .retain_servers_order()
-            // A server may name others, which nobody has checked.
-            .ignore_discovered_servers()
-            .require_tls(url.scheme() == "tls")
-            .tls_client_config(tls.map_err(|error| format!("{error:#}"))?);
-        if let (Some(username), Some(password)) = (username, password) {
-            options = options.user_and_password(username.clone(), password.expose().to_owned());
-        }
-        if let Some(token) = token {
-            options = options.token(token.expose().to_owned());
-        }
-        if let Some(sender) = sender {
-            options = options.event_callback(move |event| {
+            .max_reconnects(1)
+            .subscription_capacity(capacity)
+            .event_callback(move |event| {
                 let sender = sender.clone();
                 async move {
                     // A receiver that is gone has made another connection.
                     let _ = sender.send(event).await;
                 }
             });
-        }
-        let client = options.connect(servers).await.map_err(|error| match error.kind() {
+        let client = options.connect(connection.address()).await.map_err(|error| match error.kind() {
             async_nats::ConnectErrorKind::AuthorizationViolation
             | async_nats::ConnectErrorKind::Authentication => {
                 "the server refuses the connection: not authorized".to_owned()
             }
-            _ => format!("cannot reach the server: {error}"),
+            _ => match connection.violation() {
+                Some(violation) => format!("cannot connect to the server: {violation}"),
+                None => format!("cannot connect to the server: {error}"),
+            },
         })?;
-        Ok(jetstream::new(client))
+        Ok(Connected { jetstream: jetstream::new(client), connection })
     }
 }
 
 /// Deletes the consumer, and with it its state on the server.
 pub(super) async fn delete_consumer(server: &Server, consumer: &str) -> Result<(), String> {
-    let jetstream = server.connect(None).await?;
+    let (sender, _) = mpsc::channel(1);
+    let connected = server.connect(sender, HEARTBEATS, Payloads::default()).await?;
+    let jetstream = &connected.jetstream;
     let deleted = jetstream.delete_consumer_from_stream(consumer, &server.params.stream).await;
     deleted.map(drop).map_err(|error| error.to_string())
 }

@@ -115,7 +115,10 @@ impl Subscriber<'_> {
         // Several times within the server's timeout.
         let mut progress = tokio::time::interval(ACK_WAIT / 3);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // A server that keeps to the consumer's limit does not reach it, unless the stream was made anew.
+        let most = 2 * usize::from(self.intake.handling().max_in_flight);
         loop {
+            let has_capacity = self.handling.len() + self.acknowledging.len() < most;
             tokio::select! {
                 end = held.ended() => return end,
                 Some(handled) = self.handling.join_next() => match self.handled(unless_panicked(handled)) {
@@ -126,7 +129,7 @@ impl Subscriber<'_> {
                 Some(acknowledged) = self.acknowledging.join_next() => {
                     self.acknowledged(unless_panicked(acknowledged));
                 }
-                event = self.connection.next() => match event {
+                event = self.connection.next(), if has_capacity => match event {
                     Ok(ConnectionEvent::Connected(progress)) => self.connected(&progress),
                     Ok(ConnectionEvent::Message(message)) => self.receive(message.0, message.1),
                     Err(lost) => self.disconnected(lost.0),
@@ -178,7 +181,7 @@ impl Subscriber<'_> {
         });
     }
 
-    fn receive(&mut self, message: Message, acker: Acker) {
+    fn receive(&mut self, mut message: Message, acker: Acker) {
         self.status.active();
         let key = key(self.stream_created, message.sequence);
         if let Some(former) = self.running.get_mut(&key) {
@@ -198,8 +201,10 @@ impl Subscriber<'_> {
         };
         self.running.insert(key.clone(), Some(acker));
         let intake = self.intake.clone();
+        let (held, event) = (message.held.take(), event(message));
         self.handling.spawn(async move {
-            let outcome = intake.handle(event(message), arrival).await;
+            let outcome = intake.handle(event, arrival).await;
+            drop(held);
             HandledEvent { key, outcome }
         });
     }

@@ -2,6 +2,7 @@
 
 use mesh::auth::Secret;
 use mesh::bindings::refuse_redacted;
+use mesh::egress::{NATS_PORT, NatsUser};
 use serde::Deserialize;
 
 use crate::handling::{self, Handling};
@@ -13,9 +14,6 @@ const URL: AddressParam = AddressParam {
     schemes: &["nats", "tls"],
     credentials: "username and password, or into token",
 };
-
-/// Where NATS servers listen.
-pub(super) const DEFAULT_PORT: u16 = 4222;
 
 /// Which messages of which JetStream stream a binding consumes.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -64,12 +62,23 @@ impl Params {
         Origin::Broker { system: "nats", subscription: subscription.clone() }
     }
 
+    /// Who connects to the server.
+    pub(super) fn user(&self) -> NatsUser {
+        match (&self.token, &self.username, &self.password) {
+            (Some(token), ..) => NatsUser::Token(token.clone()),
+            (None, Some(username), Some(password)) => {
+                NatsUser::Named { username: username.clone(), password: password.clone() }
+            }
+            _ => NatsUser::Anonymous,
+        }
+    }
+
     /// Writes the URL out, with scheme and port.
     fn resolve_url(&mut self) -> Result<(), String> {
         let Address { scheme, host, port } = URL.parse(&self.url)?;
         let host = if host.contains(':') { format!("[{host}]") } else { host };
-        let url = format!("{}://{host}:{}", scheme.unwrap_or("nats"), port.unwrap_or(DEFAULT_PORT));
-        url.parse::<async_nats::ServerAddr>().map_err(|error| format!("url {:?}: {error}", self.url))?;
+        let url = format!("{}://{host}:{}", scheme.unwrap_or("nats"), port.unwrap_or(NATS_PORT));
+        url.parse::<url::Url>().map_err(|error| format!("url {:?}: {error}", self.url))?;
         self.url = url;
         Ok(())
     }
