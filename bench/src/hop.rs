@@ -15,10 +15,11 @@ use mesh::endpoint::Endpoint;
 use mesh::health::Readiness;
 use mesh::listener::Listener;
 use mesh::receipt::{self, Receipt};
-use mesh::server::Grpc;
+use mesh::server::{Grpc, Service};
 use mesh::shutdown::Tasks;
 use mesh::telemetry::{self, Traced as _};
-use mesh::{Channel, Dialer};
+use mesh::{Caller, Channel, Dialer};
+use proto::Execute;
 use proto::registry::v1::{Code, Limits};
 use proto::worker::v1::execute_response::Outcome;
 use proto::worker::v1::execution_client::ExecutionClient;
@@ -62,17 +63,26 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     let (secret, tasks) = (Secret::random(), Tasks::default());
     let config = ServerConfig { secret: Some(secret.clone()), ..ServerConfig::default() };
     let metrics = mesh::metrics::registry_of("worker");
-    let router = Grpc::default().service(ExecutionServer::new(Worker)).build(
-        &config,
-        &metrics,
-        &Readiness::default(),
-        &tasks,
-    );
+    let readiness = Readiness::default();
+    let (router, methods) = Grpc::default()
+        .service(ExecutionServer::new(Worker))
+        .method::<Execute, _>(|request| async { Worker.execute(request).await })
+        .build_with_methods(&config, &metrics, &readiness, &tasks);
+    let service = Service {
+        name: "worker",
+        router: router.clone(),
+        methods: Some(methods),
+        more: Vec::new(),
+        tasks: tasks.clone(),
+        readiness,
+    };
     let dialer = Dialer::new(Some(secret), None);
-    dialer.provide("worker", router.clone());
+    dialer.provide_service("worker", &service);
+    let local = dialer.dial(&Endpoint::Local("worker".to_owned()))?;
     let mut cases = vec![
         ("handler", "generated client and server, nothing around them", bare()),
-        ("local", "within the process", through(dialer.dial(&Endpoint::Local("worker".to_owned()))?)),
+        ("local", "within the process, as the mesh's own calls", directly(local.clone())),
+        ("local, encoded", "within the process, by a generated client", through(local)),
     ];
     let remote = [
         ("unix", "Unix socket", Listen::Unix(sockets.path().join("worker.sock"))),
@@ -142,13 +152,28 @@ fn cpu_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).expect("a process's time is not negative")
 }
 
-/// Calls through `channel`, within the caller's trace.
+/// Calls the method as a type, within the caller's trace.
+fn directly(channel: Channel) -> Call {
+    let trace = telemetry::parent_of(&trace());
+    Box::new(move || {
+        let (channel, trace) = (channel.clone(), trace.clone());
+        let call = async move {
+            let deadline = Deadline::after(TIMEOUT);
+            check(&channel.unary::<Execute>(request(), deadline, &Caller::Service).await?)
+        };
+        Box::pin(call.traced(tracing::Span::none(), trace))
+    })
+}
+
+/// The headers with the caller's trace.
+fn trace() -> http::HeaderMap {
+    let name = http::HeaderName::from_static("traceparent");
+    http::HeaderMap::from_iter([(name, http::HeaderValue::from_static(TRACE))])
+}
+
+/// Calls through `channel` with a generated client, within the caller's trace.
 fn through(channel: Channel) -> Call {
-    let headers = http::HeaderMap::from_iter([(
-        http::HeaderName::from_static("traceparent"),
-        http::HeaderValue::from_static(TRACE),
-    )]);
-    let trace = telemetry::parent_of(&headers);
+    let trace = telemetry::parent_of(&trace());
     Box::new(move || {
         let (mut client, trace) = (ExecutionClient::new(channel.clone()), trace.clone());
         let call = async move { client.execute(Deadline::after(TIMEOUT).attach(request())).await };

@@ -9,6 +9,7 @@ mod body;
 mod connect;
 mod frames;
 mod stream;
+mod unary;
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -36,6 +37,7 @@ use crate::deadline::{GRPC_TIMEOUT, parse_grpc_timeout};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Reason};
 use crate::http2::{CONNECTION_WINDOW, STREAM_WINDOW};
+use crate::server::{self, LocalMethods};
 use crate::telemetry::{self, RpcSpan};
 use crate::tls::ClientTls;
 
@@ -48,7 +50,14 @@ pub struct Dialer {
 }
 
 /// Filled when the service has been built: services of one process may refer to each other in a cycle.
-type LocalSlot = Arc<OnceLock<axum::Router>>;
+type LocalSlot = Arc<OnceLock<Provided>>;
+
+/// A service of this process.
+#[derive(Debug)]
+struct Provided {
+    router: axum::Router,
+    methods: Option<LocalMethods>,
+}
 
 impl Dialer {
     /// A dialer whose channels send `secret` and use `tls`.
@@ -94,7 +103,13 @@ impl Dialer {
 
     /// Serves `router` at `local:name`. The first router of a name wins.
     pub fn provide(&self, name: &str, router: axum::Router) {
-        self.local(name).get_or_init(|| router);
+        self.local(name).get_or_init(|| Provided { router, methods: None });
+    }
+
+    /// Like [`Dialer::provide`], with the methods that can be called directly.
+    pub fn provide_service(&self, name: &str, service: &server::Service) {
+        let provided = || Provided { router: service.router.clone(), methods: service.methods.clone() };
+        self.local(name).get_or_init(provided);
     }
 
     fn local(&self, name: &str) -> LocalSlot {
@@ -205,7 +220,9 @@ impl Service<http::Request<Body>> for Channel {
         if let Some(secret) = &self.secret {
             secret.put(request.headers_mut());
         }
-        let span = self.span_of(&request);
+        // A subscription, the only call without a deadline, has no span: it is long-lived.
+        let has_deadline = request.headers().contains_key(GRPC_TIMEOUT);
+        let span = has_deadline.then(|| self.span_of(request.uri().path())).flatten();
         entered(span.as_ref()).in_scope(|| telemetry::inject_current(request.headers_mut()));
         Box::pin(self.clone().exchange(request, span))
     }
@@ -217,13 +234,12 @@ fn entered(span: Option<&RpcSpan>) -> Span {
 }
 
 impl Channel {
-    /// The span of a call in a sampled trace. A subscription, the only call without a deadline, has none: it is
-    /// long-lived.
-    fn span_of(&self, request: &http::Request<Body>) -> Option<RpcSpan> {
-        if !telemetry::is_sampled() || !request.headers().contains_key(GRPC_TIMEOUT) {
+    /// The span of a call to the method at `path`, in a sampled trace.
+    fn span_of(&self, path: &str) -> Option<RpcSpan> {
+        if !telemetry::is_sampled() {
             return None;
         }
-        let span = telemetry::client_span(request.uri().path(), &self.endpoint);
+        let span = telemetry::client_span(path, &self.endpoint);
         (!span.span().is_disabled()).then_some(span)
     }
 
@@ -253,10 +269,10 @@ impl Channel {
         match &self.kind {
             Kind::Remote(remote) => call_remote(&self.endpoint, remote.clone(), request).await,
             Kind::Local(slot) => {
-                let Some(router) = slot.get().cloned() else {
+                let Some(Provided { router, .. }) = slot.get() else {
                     return Err(Error::unavailable(format!("{} has not started", self.endpoint)));
                 };
-                match router.oneshot(request).await {
+                match router.clone().oneshot(request).await {
                     Ok(response) => Ok(response.map(Body::new)),
                     Err(never) => match never {},
                 }

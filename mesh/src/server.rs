@@ -4,22 +4,28 @@
 //! `axum::Router`, which is served on a socket or called by a local channel.
 
 mod body;
+mod http;
+mod local;
 mod services;
 mod stack;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use ::http::HeaderMap;
 use axum::extract::Request;
 use futures::future::BoxFuture;
-use http::HeaderMap;
 use prometheus::Registry;
+use proto::Method;
 use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic_health::ServingStatus;
 
 pub use self::body::until;
+use self::local::Handlers;
+pub use self::local::LocalMethods;
+pub(crate) use self::local::{Answered, Handler, LocalCall};
 pub use self::services::ServiceFuture;
 use self::services::Services;
 use self::stack::Stack;
@@ -37,6 +43,8 @@ pub struct Service {
     pub name: &'static str,
     /// The router that is served at `server.listen`, or through a local channel.
     pub router: axum::Router,
+    /// The methods that services of the same process call directly.
+    pub methods: Option<LocalMethods>,
     /// The routers of other listeners, by the listener's name.
     pub more: Vec<(&'static str, axum::Router)>,
     /// Its background tasks.
@@ -52,6 +60,7 @@ pub struct Trailers(pub HeaderMap);
 /// The gRPC services of one port.
 pub struct Grpc {
     services: Services,
+    handlers: Handlers,
     names: Vec<&'static str>,
     begins_trace: fn(&str) -> bool,
     reflects: fn(&str) -> bool,
@@ -69,6 +78,7 @@ impl Default for Grpc {
     fn default() -> Self {
         Self {
             services: Services::default(),
+            handlers: Handlers::default(),
             names: Vec::new(),
             begins_trace: |_| false,
             reflects: |_| true,
@@ -114,8 +124,8 @@ impl Grpc {
     pub fn service<S>(mut self, service: S) -> Self
     where
         S: tower::Service<
-                http::Request<Body>,
-                Response = http::Response<Body>,
+                ::http::Request<Body>,
+                Response = ::http::Response<Body>,
                 Error = Infallible,
                 Future = ServiceFuture,
             > + NamedService
@@ -129,6 +139,19 @@ impl Grpc {
         self
     }
 
+    /// Services of the same process call `M` with `handler`, which is also part of a service of this port.
+    #[must_use]
+    pub fn method<M: Method, F>(
+        mut self,
+        handler: impl Fn(tonic::Request<M::Request>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Answered<M>> + Send + 'static,
+    {
+        self.handlers.add::<M>(Arc::new(move |request| Box::pin(handler(request))));
+        self
+    }
+
     /// Adds health and reflection, and puts the stack around all services.
     pub fn build(
         self,
@@ -137,6 +160,17 @@ impl Grpc {
         readiness: &Readiness,
         tasks: &Tasks,
     ) -> axum::Router {
+        self.build_with_methods(config, metrics, readiness, tasks).0
+    }
+
+    /// Like [`Grpc::build`], with the methods for services of the same process.
+    pub fn build_with_methods(
+        self,
+        config: &ServerConfig,
+        metrics: &Registry,
+        readiness: &Readiness,
+        tasks: &Tasks,
+    ) -> (axum::Router, LocalMethods) {
         let (reporter, health) = tonic_health::server::health_reporter();
         let (reflection, reflection_v1alpha) = reflection::services(&self.names, self.reflects);
         tasks.spawn(report_health(reporter, self.names, readiness.clone()));
@@ -157,10 +191,12 @@ impl Grpc {
             permits,
             readiness: readiness.clone(),
         });
-        axum::Router::new().fallback_service(tower::service_fn(move |request| {
+        let methods = LocalMethods { stack: Arc::clone(&stack), handlers: Arc::new(self.handlers) };
+        let router = axum::Router::new().fallback_service(tower::service_fn(move |request| {
             let answer = Arc::clone(&stack).serve(request);
             async { Ok::<_, Infallible>(answer.await) }
-        }))
+        }));
+        (router, methods)
     }
 }
 
