@@ -9,6 +9,7 @@
 mod deliver;
 mod events;
 mod fl;
+mod hop;
 mod invoke;
 mod neighbours;
 mod policy;
@@ -30,6 +31,8 @@ enum Command {
     /// From MQTT messages to documents, and the outbox on its own. Needs the servers that `scripts/test`
     /// installs.
     Events(events::Options),
+    /// The CPU time of a call from one service to another, within a process and over sockets.
+    Hop(hop::Options),
     /// Invocations of one module, alone and beside another module that computes, logs or responds a lot.
     Neighbours(neighbours::Options),
     /// Placement decisions of the scheduler alone, on one core.
@@ -44,6 +47,7 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Invoke(options) => invoke::run(&options).await,
         Command::Events(options) => events::run(&options).await,
+        Command::Hop(options) => hop::run(&options),
         Command::Neighbours(options) => neighbours::run(&options).await,
         Command::Policy(options) => policy::run(&options),
         Command::Traces(options) => traces::run(&options).await,

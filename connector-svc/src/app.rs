@@ -79,7 +79,7 @@ impl App {
                     .max_encoding_message_size(MAX_MESSAGE_BYTES),
             )
             .build(&config.server, &host.metrics, &readiness, &tasks);
-        Ok(Service { name: "connector", router, more: Vec::new(), tasks, readiness })
+        Ok(Service { name: "connector", router, methods: None, more: Vec::new(), tasks, readiness })
     }
 }
 

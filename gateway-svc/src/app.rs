@@ -48,6 +48,13 @@ impl App {
         let edge = edge::router(&config, &host, upstream, &channels, &readiness, &tasks);
         let rest = rest::router(&config, &host, channels, authenticator, subscriptions, latest_revision);
 
-        Ok(Service { name: Config::NAME, router: rest, more: vec![(GRPC_LISTENER, edge)], tasks, readiness })
+        Ok(Service {
+            name: Config::NAME,
+            router: rest,
+            methods: None,
+            more: vec![(GRPC_LISTENER, edge)],
+            tasks,
+            readiness,
+        })
     }
 }

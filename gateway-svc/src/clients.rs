@@ -11,7 +11,6 @@ use proto::registry::v1::modules_client::ModulesClient;
 use proto::registry::v1::scripts_client::ScriptsClient;
 use proto::registry::v1::subjects_client::SubjectsClient;
 use proto::scheduler::v1::cluster_client::ClusterClient;
-use proto::scheduler::v1::invocations_client::InvocationsClient;
 use proto::scheduler::v1::logs_client::LogsClient;
 use proto::scheduler::v1::policies_client::PoliciesClient;
 use proto::sink::v1::dead_letters_client::DeadLettersClient as SinkDeadLettersClient;
@@ -87,8 +86,6 @@ clients! {
     subjects: SubjectsClient to registry;
     /// Verifies tokens.
     authentication: AuthenticationClient to registry;
-    /// Runs functions.
-    invocations: InvocationsClient to scheduler;
     /// The scheduler's view of the workers.
     cluster: ClusterClient to scheduler;
     /// Checks, explains and simulates policies.

@@ -14,8 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
-use axum::response::Response;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HOST};
 use mesh::channel::Channel;
@@ -38,7 +36,6 @@ use proto::scheduler::v1::logs_server::LogsServer;
 use proto::scheduler::v1::policies_server::PoliciesServer;
 use proto::sink::v1::dead_letters_server::DeadLettersServer as SinkDeadLettersServer;
 use proto::sink::v1::sinks_server::SinksServer;
-use tonic::Status;
 use tonic::body::Body;
 
 use crate::Config;
@@ -139,6 +136,7 @@ pub(crate) fn router(
     // Clients authenticate with tokens, not with the mesh's secret.
     let server = ServerConfig { secret: None, ..config.server.clone() };
     Grpc::default()
+        .filter(refuse_unknown_methods)
         .admit(admission(config, &registry.authenticator))
         .begin_traces(|path| audience(path).is_some() && !SUBSCRIPTIONS.contains(&path))
         .reflect(serves)
@@ -156,7 +154,6 @@ pub(crate) fn router(
         .service(sink.forward::<SinksServer<()>>())
         .service(sink.forward::<SinkDeadLettersServer<()>>())
         .build(&server, &host.metrics, readiness, tasks)
-        .layer(from_fn(refuse_unknown_methods))
 }
 
 /// The user of a call. An extension of calls that need a token.
@@ -182,14 +179,14 @@ fn admission(config: &Config, authenticator: &Authenticator) -> Admission {
 
 /// Runs before the stack, so that unknown paths never become metric labels and internal headers from clients
 /// never reach the stack.
-async fn refuse_unknown_methods(mut request: Request, next: Next) -> Response {
+fn refuse_unknown_methods(request: &mut Request) -> Result<(), Error> {
     let path = request.uri().path();
     if !serves(path) {
         let message = format!("this port has no method {path}; reflection lists those that it has");
-        return Status::from(Error::new(Reason::Unimplemented, message)).into_http();
+        return Err(Error::new(Reason::Unimplemented, message));
     }
     remove_internal(request.headers_mut());
-    next.run(request).await
+    Ok(())
 }
 
 fn remove_internal(headers: &mut HeaderMap) {

@@ -5,9 +5,11 @@
 //! and no HTTP/2 framing. Clients cannot tell them apart. A [`Dialer`] makes channels from [`Endpoint`]s, so
 //! that only configuration decides what a service connects to.
 
+mod body;
 mod connect;
 mod frames;
 mod stream;
+mod unary;
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -17,7 +19,6 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
-use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
@@ -25,8 +26,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::body::Body;
 use tonic::{ConnectError, Status, TimeoutExpired, transport};
 use tower::{Service, ServiceExt as _};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
+use self::body::ResponseBody;
 use self::connect::{BoxError, Tcp};
 use self::stream::{ClientStream, PING_AFTER, SentRequests};
 use crate::auth::Secret;
@@ -35,6 +37,7 @@ use crate::deadline::{GRPC_TIMEOUT, parse_grpc_timeout};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Reason};
 use crate::http2::{CONNECTION_WINDOW, STREAM_WINDOW};
+use crate::server::{self, LocalMethods};
 use crate::telemetry::{self, RpcSpan};
 use crate::tls::ClientTls;
 
@@ -47,7 +50,14 @@ pub struct Dialer {
 }
 
 /// Filled when the service has been built: services of one process may refer to each other in a cycle.
-type LocalSlot = Arc<OnceLock<axum::Router>>;
+type LocalSlot = Arc<OnceLock<Provided>>;
+
+/// A service of this process.
+#[derive(Debug)]
+struct Provided {
+    router: axum::Router,
+    methods: Option<LocalMethods>,
+}
 
 impl Dialer {
     /// A dialer whose channels send `secret` and use `tls`.
@@ -93,7 +103,13 @@ impl Dialer {
 
     /// Serves `router` at `local:name`. The first router of a name wins.
     pub fn provide(&self, name: &str, router: axum::Router) {
-        self.local(name).get_or_init(|| router);
+        self.local(name).get_or_init(|| Provided { router, methods: None });
+    }
+
+    /// Like [`Dialer::provide`], with the methods that can be called directly.
+    pub fn provide_service(&self, name: &str, service: &server::Service) {
+        let provided = || Provided { router: service.router.clone(), methods: service.methods.clone() };
+        self.local(name).get_or_init(provided);
     }
 
     fn local(&self, name: &str) -> LocalSlot {
@@ -205,78 +221,80 @@ impl Service<http::Request<Body>> for Channel {
             secret.put(request.headers_mut());
         }
         // A subscription, the only call without a deadline, has no span: it is long-lived.
-        let has_span = telemetry::is_sampled() && request.headers().contains_key(GRPC_TIMEOUT);
-        let call = has_span.then(|| telemetry::client_span(request.uri().path(), &self.endpoint));
-        let Some(call) = call.filter(|call| !call.span().is_disabled()) else {
-            telemetry::inject_current(request.headers_mut());
-            return self.send(request);
-        };
-        call.span().in_scope(|| telemetry::inject_current(request.headers_mut()));
-        let answer = call.span().in_scope(|| self.send(request));
-        Box::pin(traced(answer, call.clone()).instrument(call.span().clone()))
+        let has_deadline = request.headers().contains_key(GRPC_TIMEOUT);
+        let span = has_deadline.then(|| self.span_of(request.uri().path())).flatten();
+        entered(span.as_ref()).in_scope(|| telemetry::inject_current(request.headers_mut()));
+        Box::pin(self.clone().exchange(request, span))
     }
 }
 
-/// Records the status of a call in its span.
-async fn traced(
-    answer: impl Future<Output = Result<http::Response<Body>, Status>>,
-    call: RpcSpan,
-) -> Result<http::Response<Body>, Status> {
-    let response = answer.await.inspect_err(|status| call.ended(status.code()))?;
-    call.ended_with(response.headers());
-    Ok(response.map(|body| Body::new(call.within(body))))
+/// The span to enter.
+fn entered(span: Option<&RpcSpan>) -> Span {
+    span.map_or_else(Span::none, |span| span.span().clone())
 }
 
 impl Channel {
-    fn send(&self, request: http::Request<Body>) -> BoxFuture<'static, Result<http::Response<Body>, Status>> {
-        let answer = self.send_to_kind(request);
-        let Some(contact) = self.contact.clone() else { return answer };
-        Box::pin(async move {
-            let status = match answer.await {
-                Ok(response) => return Ok(response),
-                Err(status) => status,
-            };
-            let error = Error::from(&status);
-            if error.reason != Reason::Unavailable {
-                return Err(status);
-            }
-            tracing::debug!(%error, "a call did not reach the registry");
-            contact.set(false);
-            Err(RegistryContact::error().into())
-        })
+    /// The span of a call to the method at `path`, in a sampled trace.
+    fn span_of(&self, path: &str) -> Option<RpcSpan> {
+        if !telemetry::is_sampled() {
+            return None;
+        }
+        let span = telemetry::client_span(path, &self.endpoint);
+        (!span.span().is_disabled()).then_some(span)
     }
 
-    fn send_to_kind(
-        &self,
+    /// Sends a request within its span, which ends with the response.
+    async fn exchange(
+        self,
         request: http::Request<Body>,
-    ) -> BoxFuture<'static, Result<http::Response<Body>, Status>> {
-        let endpoint = Arc::clone(&self.endpoint);
+        span: Option<RpcSpan>,
+    ) -> Result<http::Response<Body>, Status> {
+        let sent = self.send(request).instrument(entered(span.as_ref())).await;
+        let response = sent.map_err(|error| {
+            let status = self.failed(error);
+            span.iter().for_each(|span| span.ended(status.code()));
+            status
+        })?;
+        if let Some(span) = &span {
+            span.ended_with(response.headers());
+        }
+        let remote = matches!(self.kind, Kind::Remote(_)).then_some(self.endpoint);
+        if span.is_none() && remote.is_none() {
+            return Ok(response);
+        }
+        Ok(response.map(|body| Body::new(ResponseBody { body, remote, span })))
+    }
+
+    async fn send(&self, request: http::Request<Body>) -> Result<http::Response<Body>, Error> {
         match &self.kind {
-            Kind::Remote(remote) => {
-                let remote = remote.clone();
-                Box::pin(async move { call_remote(&endpoint, remote, request).await.map_err(Status::from) })
-            }
+            Kind::Remote(remote) => call_remote(&self.endpoint, remote.clone(), request).await,
             Kind::Local(slot) => {
-                let router = slot.get().cloned();
-                Box::pin(async move {
-                    let Some(router) = router else {
-                        return Err(Error::unavailable(format!("{endpoint} has not started")).into());
-                    };
-                    let request = request.map(axum::body::Body::new);
-                    match router.oneshot(request).await {
-                        Ok(response) => Ok(response.map(Body::new)),
-                        Err(never) => match never {},
-                    }
-                })
+                let Some(Provided { router, .. }) = slot.get() else {
+                    return Err(Error::unavailable(format!("{} has not started", self.endpoint)));
+                };
+                match router.clone().oneshot(request).await {
+                    Ok(response) => Ok(response.map(Body::new)),
+                    Err(never) => match never {},
+                }
             }
         }
+    }
+
+    /// The status of a call that failed with this error. It may lose the contact.
+    fn failed(&self, error: Error) -> Status {
+        let Some(contact) = self.contact.as_ref().filter(|_| error.reason == Reason::Unavailable) else {
+            return error.into();
+        };
+        tracing::debug!(%error, "a call did not reach the registry");
+        contact.set(false);
+        RegistryContact::error().into()
     }
 }
 
 /// Calls a remote service. The deadline includes the wait for a connection, which tonic's own timer does not
 /// cover.
 async fn call_remote(
-    endpoint: &Arc<Endpoint>,
+    endpoint: &Endpoint,
     Remote { transport, sent }: Remote,
     request: http::Request<Body>,
 ) -> Result<http::Response<Body>, Error> {
@@ -288,14 +306,7 @@ async fn call_remote(
         None => call.await,
         Some(timeout) => tokio::time::timeout(timeout, call).await.map_err(|_| too_late())?,
     };
-    let response = outcome.map_err(|error| failure(endpoint, &error, sent.count() == sent_before))?;
-    // Once the response has begun, the call has started.
-    let endpoint = Arc::clone(endpoint);
-    let lost = move |status: Status| {
-        let message = format!("the connection to {endpoint} broke: {}", status.message());
-        Status::from(Error::new(Reason::ConnectionLost, message))
-    };
-    Ok(response.map(|body| Body::new(body.map_err(lost))))
+    outcome.map_err(|error| failure(endpoint, &error, sent.count() == sent_before))
 }
 
 fn too_late() -> Error {

@@ -1,7 +1,6 @@
 //! HTTP/2, of both sides of a connection.
 
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::{StatusCode, Version};
 
@@ -11,10 +10,8 @@ pub(crate) const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// Refuses HTTP/1, of which gRPC makes no use: an HTTP client that somebody else directs, such as a function's, must not
 /// be able to make calls.
-pub(crate) async fn require_http2(request: Request, next: Next) -> Response {
-    if request.version() < Version::HTTP_2 {
-        let message = "this port is for gRPC, over HTTP/2 only\n";
-        return (StatusCode::HTTP_VERSION_NOT_SUPPORTED, message).into_response();
-    }
-    next.run(request).await
+pub(crate) fn refusal_of_http1(request: &Request) -> Option<Response> {
+    let message = "this port is for gRPC, over HTTP/2 only\n";
+    let refused = request.version() < Version::HTTP_2;
+    refused.then(|| (StatusCode::HTTP_VERSION_NOT_SUPPORTED, message).into_response())
 }

@@ -11,13 +11,15 @@ use mesh::deadline::Deadline;
 use mesh::endpoint::Endpoint;
 use mesh::health::{Condition, Readiness};
 use mesh::listener::{Listener, serve_one};
-use mesh::server::Grpc;
+use mesh::server::{Grpc, Service};
 use mesh::shutdown::Tasks;
+use mesh::telemetry::current_trace_id;
 use mesh::testing::{Served, eventually};
 use mesh::{Caller, Channel, Dialer, Error, Reason};
 use opentelemetry::trace::{TraceContextExt as _, TracerProvider as _};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use proto::Execute;
 use proto::worker::v1::execute_response::Outcome;
 use proto::worker::v1::execution_client::ExecutionClient;
 use proto::worker::v1::execution_server::{Execution, ExecutionServer};
@@ -63,15 +65,33 @@ impl Execution for FakeWorker {
             }
             "caller" => format!("{:?}", Caller::of(&request)),
             "deadline" => format!("{}", Deadline::of(&request).is_some()),
-            "trace" => format!("{:?}", request.metadata().get("traceparent")),
+            "trace" => match request.metadata().get("traceparent") {
+                Some(header) => format!("{header:?}"),
+                None => current_trace_id().unwrap_or_default(),
+            },
             other => panic!("{other}?"),
         };
         Ok(Response::new(ExecuteResponse { outcome: Some(Outcome::FunctionError(answer)) }))
     }
 }
 
+/// A channel, and whether the method is called as a type.
+#[derive(Clone)]
+struct Way {
+    channel: Channel,
+    typed: bool,
+}
+
+impl std::ops::Deref for Way {
+    type Target = Channel;
+
+    fn deref(&self) -> &Channel {
+        &self.channel
+    }
+}
+
 struct Stage {
-    channels: Vec<(&'static str, Channel)>,
+    channels: Vec<(&'static str, Way)>,
     router: axum::Router,
     running: Arc<watch::Sender<usize>>,
     release: watch::Sender<bool>,
@@ -81,7 +101,8 @@ struct Stage {
     tasks: Tasks,
 }
 
-/// A fake worker behind the stack, reached in the process, over TCP and through a tunnel.
+/// A fake worker behind the stack, reached in the process, over TCP and through a tunnel, by generated clients and as a
+/// typed method.
 async fn stage(config: &ServerConfig, secret: Option<&str>) -> Stage {
     mesh::tls::install_crypto();
     let running = Arc::new(watch::Sender::new(0));
@@ -91,31 +112,55 @@ async fn stage(config: &ServerConfig, secret: Option<&str>) -> Stage {
     let database = readiness.condition("database");
     database.set(true);
     let _ = readiness.serving();
-    let router =
-        Grpc::default().service(ExecutionServer::new(worker)).build(config, &metrics, &readiness, &tasks);
+    let direct = worker.clone();
+    let (router, methods) = Grpc::default()
+        .service(ExecutionServer::new(worker))
+        .method::<Execute, _>(move |request| {
+            let worker = direct.clone();
+            async move { worker.execute(request).await }
+        })
+        .build_with_methods(config, &metrics, &readiness, &tasks);
+    let service = Service {
+        name: "worker",
+        router: router.clone(),
+        methods: Some(methods),
+        more: Vec::new(),
+        tasks: tasks.clone(),
+        readiness,
+    };
 
     let dialer = Dialer::new(secret.map(Secret::new), None);
-    dialer.provide("worker", router.clone());
+    dialer.provide_service("worker", &service);
     let served = Served::start(router.clone()).await;
-    let channel = |endpoint: &Endpoint| dialer.dial(endpoint).expect("a valid endpoint");
+    let way =
+        |endpoint: &Endpoint, typed| Way { channel: dialer.dial(endpoint).expect("a valid endpoint"), typed };
+    let local = Endpoint::Local("worker".into());
     let (near, far, _) = mesh::testing::tunnel();
     tokio::spawn(serve_one(far, router.clone(), CancellationToken::new(), Duration::from_secs(5)));
     let channels = vec![
-        ("local", channel(&Endpoint::Local("worker".into()))),
-        ("tcp", channel(&served.endpoint)),
-        ("tunnel", dialer.dial_tunnel("worker", near).await.expect("an open tunnel")),
+        ("local", way(&local, false)),
+        ("tcp", way(&served.endpoint, false)),
+        (
+            "tunnel",
+            Way { channel: dialer.dial_tunnel("worker", near).await.expect("an open tunnel"), typed: false },
+        ),
+        ("typed local", way(&local, true)),
+        ("typed tcp", way(&served.endpoint, true)),
     ];
     Stage { channels, router, running, release, database, metrics, served, tasks }
 }
 
-async fn call(channel: &Channel, function: &str) -> Result<String, Error> {
-    call_within(channel, function, Duration::from_secs(10)).await
+async fn call(way: &Way, function: &str) -> Result<String, Error> {
+    call_within(way, function, Duration::from_secs(10)).await
 }
 
-async fn call_within(channel: &Channel, function: &str, limit: Duration) -> Result<String, Error> {
+async fn call_within(way: &Way, function: &str, limit: Duration) -> Result<String, Error> {
     let request = ExecuteRequest { function: function.into(), ..ExecuteRequest::default() };
-    let response =
-        ExecutionClient::new(channel.clone()).execute(Deadline::after(limit).attach(request)).await?;
+    let deadline = Deadline::after(limit);
+    let response = match way.typed {
+        true => way.unary::<Execute>(request, deadline, &Caller::Service).await?,
+        false => ExecutionClient::new(way.channel.clone()).execute(deadline.attach(request)).await?,
+    };
     match response.into_inner().outcome {
         Some(Outcome::FunctionError(answer)) => Ok(answer),
         other => panic!("{other:?}"),
@@ -210,7 +255,7 @@ async fn the_secret_is_required_except_for_health() {
                 true => assert_eq!(outcome.as_deref(), Ok("Service"), "{kind}"),
                 false => assert_eq!(outcome.expect_err("refused").reason, Reason::PermissionDenied, "{kind}"),
             }
-            let mut health = HealthClient::new(channel.clone());
+            let mut health = HealthClient::new(channel.channel.clone());
             health.check(HealthCheckRequest::default()).await.expect("health is for everyone");
         }
     }
@@ -219,7 +264,7 @@ async fn the_secret_is_required_except_for_health() {
 #[tokio::test]
 async fn health_follows_readiness() {
     let stage = stage(&ServerConfig::default(), None).await;
-    let mut health = HealthClient::new(stage.channels[0].1.clone());
+    let mut health = HealthClient::new(stage.channels[0].1.channel.clone());
     for ready in [true, false, true] {
         stage.database.set(ready);
         let expected = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
@@ -241,8 +286,14 @@ async fn health_follows_readiness() {
 
 #[tokio::test]
 async fn calls_are_counted_by_outcome() {
+    for kind in ["tcp", "typed local"] {
+        calls_are_counted(kind).await;
+    }
+}
+
+async fn calls_are_counted(kind: &str) {
     let stage = stage(&ServerConfig::default(), None).await;
-    let channel = &stage.channels[1].1;
+    let (_, channel) = stage.channels.iter().find(|(name, _)| *name == kind).expect("a kind");
     call(channel, "caller").await.expect("served");
     call(channel, "fail").await.expect_err("refused");
     let counted = |code: &str| {
@@ -265,6 +316,7 @@ async fn draining_finishes_running_calls_and_refuses_new_ones() {
     let server =
         tokio::spawn(listener.serve(stage.router.clone(), draining.clone(), Duration::from_secs(10)));
     let channel = Dialer::default().dial(&endpoint).expect("a valid endpoint");
+    let channel = Way { channel, typed: false };
     let running = tokio::spawn({
         let channel = channel.clone();
         async move { call(&channel, "wait").await }
@@ -286,6 +338,7 @@ async fn a_crashed_peer_differs_from_one_that_was_never_reached() {
     let stage = stage(&ServerConfig::default(), None).await;
     let unreachable =
         Dialer::default().dial(&"http://127.0.0.1:1".parse().expect("an endpoint")).expect("dials later");
+    let unreachable = Way { channel: unreachable, typed: true };
     let unreached = call(&unreachable, "wait").await.expect_err("nothing listens there");
     assert!(unreached.not_started(), "{unreached:?}");
 
@@ -301,6 +354,7 @@ async fn a_crashed_peer_differs_from_one_that_was_never_reached() {
     });
     let channel =
         Dialer::default().dial(&format!("http://{proxy}").parse().expect("an endpoint")).expect("dials");
+    let channel = Way { channel, typed: true };
     let running = tokio::spawn(async move { call(&channel, "wait").await });
     eventually("the call runs", || async { *stage.running.borrow() == 1 }).await;
     link.abort();
@@ -316,6 +370,7 @@ async fn unix_sockets_serve_and_stale_ones_are_replaced() {
     drop(std::os::unix::net::UnixListener::bind(&path).expect("a stale socket"));
     let listener = Listener::bind(&Listen::Unix(path)).await.expect("replaced");
     let channel = Dialer::default().dial(&listener.endpoint().expect("bound")).expect("dials");
+    let channel = Way { channel, typed: false };
     let draining = CancellationToken::new();
     let server = tokio::spawn(listener.serve(stage.router.clone(), draining.clone(), Duration::from_secs(5)));
     assert_eq!(call(&channel, "caller").await.as_deref(), Ok("Service"));

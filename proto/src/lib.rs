@@ -8,8 +8,10 @@
 #![allow(clippy::all, clippy::too_many_lines)]
 
 mod codec;
+mod method;
 
 pub use codec::Codec;
+pub use method::{Execute, Invoke, Method};
 
 /// Reasons of errors.
 pub mod error {

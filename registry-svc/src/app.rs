@@ -83,7 +83,7 @@ impl App {
         let subscriptions = Arc::new(SubscriptionServer::new(Arc::clone(&registry), metrics.watchers));
         let handler = Arc::new(Handler { registry, subscriptions, draining: host.draining.clone() });
         let router = services(&handler).build(&config.server, &host.metrics, &readiness, &tasks);
-        Ok(Service { name: "registry", router, more: Vec::new(), tasks, readiness })
+        Ok(Service { name: "registry", router, methods: None, more: Vec::new(), tasks, readiness })
     }
 }
 

@@ -9,8 +9,9 @@ use mesh::health::{Condition, Readiness};
 use mesh::server::{Grpc, Service};
 use mesh::shutdown::Tasks;
 use mesh::{Channel, Host, MAX_MESSAGE_BYTES};
+use proto::Invoke;
 use proto::scheduler::v1::cluster_server::ClusterServer;
-use proto::scheduler::v1::invocations_server::InvocationsServer;
+use proto::scheduler::v1::invocations_server::{Invocations, InvocationsServer};
 use proto::scheduler::v1::logs_server::LogsServer;
 use proto::scheduler::v1::membership_server::MembershipServer;
 use proto::scheduler::v1::policies_server::PoliciesServer;
@@ -88,26 +89,28 @@ impl App {
             dispatcher,
         );
         let cluster = ClusterHandler::new(members, catalog, revisions, seen_problem);
-        let router = services(invocations, policies, logs, cluster, membership).build(
-            &config.server,
-            &host.metrics,
-            &readiness,
-            &tasks,
-        );
-        Ok(Service { name: "scheduler", router, more: Vec::new(), tasks, readiness })
+        let services = services(Arc::new(invocations), policies, logs, cluster, membership);
+        let (router, methods) =
+            services.build_with_methods(&config.server, &host.metrics, &readiness, &tasks);
+        Ok(Service { name: "scheduler", router, methods: Some(methods), more: Vec::new(), tasks, readiness })
     }
 }
 
 fn services(
-    invocations: InvocationsHandler,
+    invocations: Arc<InvocationsHandler>,
     policies: PoliciesHandler,
     logs: LogsHandler,
     cluster: ClusterHandler,
     membership: MembershipHandler,
 ) -> Grpc {
+    let direct = Arc::clone(&invocations);
     Grpc::default()
+        .method::<Invoke, _>(move |request| {
+            let invocations = Arc::clone(&direct);
+            async move { Invocations::invoke(&*invocations, request).await }
+        })
         .service(
-            InvocationsServer::new(invocations)
+            InvocationsServer::from_arc(invocations)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
         )

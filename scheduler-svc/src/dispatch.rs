@@ -101,8 +101,7 @@ impl Dispatcher {
                 placement.map_err(|refusal| none_left(refusal, last_failure.take(), lost_on.take()))?;
             placement.worker.as_ref().clone_into(&mut receipt.worker);
             receipt.attempts += 1;
-            let call = deadline.attach(request.clone());
-            let failure = match placement.contact.execution().execute(call).await {
+            let failure = match placement.contact.execute(request.clone(), deadline).await {
                 Ok(response) => {
                     add_worker_costs(receipt, receipt::of(response.metadata()));
                     return Ok(response.into_inner());

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use mesh::deadline::Deadline;
 use mesh::endpoint::Endpoint;
 use mesh::metrics::read_gauges;
-use mesh::{Channel, Dialer, Error, MAX_MESSAGE_BYTES, Reason};
+use mesh::{Caller, Channel, Dialer, Error, MAX_MESSAGE_BYTES, Reason};
 use parking_lot::{Mutex, MutexGuard};
 use prometheus::Registry;
+use proto::Execute;
 use proto::scheduler::v1::{CodeFailure, Hello, Report};
-use proto::worker::v1::execution_client::ExecutionClient;
 use proto::worker::v1::logs_client::LogsClient;
+use proto::worker::v1::{ExecuteRequest, ExecuteResponse};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -28,11 +29,13 @@ use crate::tunnels::{OpenTunnel, Tunnels};
 pub struct Contact(Channel);
 
 impl Contact {
-    /// A client that runs functions there.
-    pub fn execution(&self) -> ExecutionClient<Channel> {
-        ExecutionClient::new(self.0.clone())
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    /// Runs a function there.
+    pub async fn execute(
+        &self,
+        request: ExecuteRequest,
+        deadline: Deadline,
+    ) -> Result<tonic::Response<ExecuteResponse>, tonic::Status> {
+        self.0.unary::<Execute>(request, deadline, &Caller::Service).await
     }
 
     /// A client that reads the logs of functions there.

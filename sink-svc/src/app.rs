@@ -69,7 +69,7 @@ impl App {
             lookup: Lookup { board, registry, dialer: host.dialer.clone(), address: host.address.clone() },
         };
         let router = services(handler).build(&config.server, &host.metrics, &readiness, &tasks);
-        Ok(Service { name: "sink", router, more: Vec::new(), tasks, readiness })
+        Ok(Service { name: "sink", router, methods: None, more: Vec::new(), tasks, readiness })
     }
 }
 

@@ -10,8 +10,9 @@ use mesh::health::{Condition, Readiness};
 use mesh::server::{Grpc, Service};
 use mesh::shutdown::Tasks;
 use mesh::{Channel, Host, MAX_MESSAGE_BYTES, follow};
+use proto::Execute;
 use proto::scheduler::v1::WorkerIdentity;
-use proto::worker::v1::execution_server::ExecutionServer;
+use proto::worker::v1::execution_server::{Execution as _, ExecutionServer};
 use proto::worker::v1::logs_server::LogsServer;
 
 use crate::admission::Admission;
@@ -72,17 +73,20 @@ impl App {
         };
 
         let execution = ExecutionHandler { admission, runtime, limits: Limits::of_worker(&config), metrics };
-        let execution = ExecutionServer::new(execution)
+        let execution = Arc::new(execution);
+        let direct = Arc::clone(&execution);
+        let execution = ExecutionServer::from_arc(execution)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let logs = LogsHandler { logs, worker: config.name.clone(), draining: host.draining.clone() };
         let logs = LogsServer::new(logs).max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let router = Grpc::default().service(execution).service(logs).build(
-            &config.server,
-            &host.metrics,
-            &readiness,
-            &tasks,
-        );
+        let services =
+            Grpc::default().service(execution).service(logs).method::<Execute, _>(move |request| {
+                let execution = Arc::clone(&direct);
+                async move { execution.execute(request).await }
+            });
+        let (router, methods) =
+            services.build_with_methods(&config.server, &host.metrics, &readiness, &tasks);
 
         let tunnels = address.is_none().then(|| Tunnels {
             router: router.clone(),
@@ -95,7 +99,7 @@ impl App {
             // It ends by itself, after it has left the scheduler.
             tasks.spawn_until_done(reporter.clone().run(channel, tunnels.clone()));
         }
-        Ok(Service { name: "worker", router, more: Vec::new(), tasks, readiness })
+        Ok(Service { name: "worker", router, methods: Some(methods), more: Vec::new(), tasks, readiness })
     }
 }
 

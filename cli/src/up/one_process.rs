@@ -125,7 +125,7 @@ impl OneProcess {
         let limit = ConnectionLimit::new(config.server().max_connections_per_address, &host.metrics);
         let service = start(config, host.clone()).await.with_context(|| format!("{name} does not start"))?;
         service.readiness.show(&host.metrics);
-        self.dialer.provide(name, service.router.clone());
+        self.dialer.provide_service(name, &service);
         let serving = service.readiness.serving();
         self.services.push(RunningService { service, host, limit, serving });
         Ok(())

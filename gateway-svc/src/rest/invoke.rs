@@ -5,7 +5,9 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use mesh::Caller;
+use mesh::deadline::Deadline;
 use mesh::receipt::Receipt;
+use proto::Invoke;
 use proto::scheduler::v1::invoke_response::Outcome;
 use proto::scheduler::v1::{DefaultPolicy, InvokeRequest, Scheduling, scheduling::Language};
 use serde_json::value::RawValue;
@@ -102,8 +104,8 @@ struct Invoked {
 }
 
 async fn invoke(rest: &Rest, caller: &Caller, request: InvokeRequest) -> Invoked {
-    let request = rest.request(caller, request);
-    let reply = match rest.channels.invocations().invoke(request).await {
+    let deadline = Deadline::after(rest.request_timeout);
+    let reply = match rest.channels.scheduler.unary::<Invoke>(request, deadline, caller).await {
         Ok(reply) => reply,
         Err(status) => {
             let (decision, receipt) = (decision_of(&status), mesh::receipt::of(status.metadata()));

@@ -12,7 +12,7 @@ use opentelemetry::trace::TraceId;
 use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Metric, MetricFamily};
-use prometheus::{HistogramOpts, HistogramVec, Registry};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, Registry};
 
 use super::readings::{gauge, gauges, pair};
 use super::{BUCKETS, register};
@@ -63,12 +63,23 @@ impl Durations {
 
     /// Records a duration, with its trace if that is exported.
     pub fn observe(&self, labels: &[&str], seconds: f64, trace: Option<TraceId>) {
-        self.histograms.with_label_values(labels).observe(seconds);
-        let Some(trace_id) = trace else { return };
+        self.series(labels).observe(seconds);
+        if let Some(trace_id) = trace {
+            self.keep_exemplar(labels, seconds, trace_id);
+        }
+    }
+
+    /// The series with these labels.
+    pub(super) fn series(&self, labels: &[impl AsRef<str> + std::fmt::Debug]) -> Histogram {
+        self.histograms.with_label_values(labels)
+    }
+
+    /// Keeps a recorded duration as the exemplar of its bucket.
+    pub(super) fn keep_exemplar(&self, labels: &[impl AsRef<str>], seconds: f64, trace_id: TraceId) {
         // Any recent trace will do: if another thread holds the lock, skip this one.
         let Some(mut latest) = self.exemplars.latest.try_lock() else { return };
         let bucket = BUCKETS.partition_point(|bound| *bound < seconds);
-        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        let labels = labels.iter().map(|label| label.as_ref().to_owned()).collect();
         latest.entry(labels).or_default()[bucket] = Some(Exemplar { trace_id, seconds, at_ms: now_ms() });
     }
 

@@ -26,6 +26,7 @@ pub use self::ledgers::{LedgerMetrics, LedgerTotals};
 pub(crate) use self::page::page;
 pub use self::readings::{read_gauge, read_gauges, show_permits, show_process, show_usage};
 pub use self::rpc::RpcMetrics;
+pub(crate) use self::rpc::RpcObservation;
 
 use crate::error::Reason;
 

@@ -1,11 +1,11 @@
 //! Metrics of every gRPC server: calls by status code, their duration, and calls in progress.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use opentelemetry::trace::TraceId;
-use prometheus::{IntGaugeVec, Registry};
+use prometheus::{Histogram, IntGauge, IntGaugeVec, Registry};
 use prost::Message as _;
 use tonic::Code;
 
@@ -14,40 +14,70 @@ use super::{Durations, int_gauge};
 /// The metrics of a gRPC server.
 #[derive(Debug, Clone)]
 pub struct RpcMetrics {
-    duration: Durations,
-    in_flight: IntGaugeVec,
-    /// The paths that are used as labels. All others count as [`UNKNOWN`].
-    known: Arc<HashSet<String>>,
+    /// The methods whose paths are used as labels.
+    known: Arc<HashMap<String, Arc<MethodMetrics>>>,
+    /// All others, which count as [`UNKNOWN`].
+    unknown: Arc<MethodMetrics>,
 }
 
 const UNKNOWN: &str = "unknown";
+/// gRPC's codes are numbered from 0.
+const CODES: usize = 17;
+
+/// The metrics of one method. A series is there from the first call that needs it.
+#[derive(Debug)]
+struct MethodMetrics {
+    rpc: String,
+    all_durations: Durations,
+    all_in_flight: IntGaugeVec,
+    in_flight: OnceLock<IntGauge>,
+    /// By code.
+    durations: [OnceLock<Histogram>; CODES],
+}
 
 impl RpcMetrics {
     /// Registers the metrics.
     pub fn new(registry: &Registry) -> Self {
+        let durations = Durations::new(
+            registry,
+            "funless_rpc_server_duration_seconds",
+            "Time from the arrival of a call to the end of its response.",
+            &["rpc", "code"],
+        );
+        let in_flight = int_gauge(registry, "funless_rpc_server_in_flight", "Calls in progress.", &["rpc"]);
+        let method = |rpc: String| {
+            Arc::new(MethodMetrics {
+                rpc,
+                all_durations: durations.clone(),
+                all_in_flight: in_flight.clone(),
+                in_flight: OnceLock::new(),
+                durations: Default::default(),
+            })
+        };
         let descriptors = [proto::FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET];
-        Self {
-            known: Arc::new(descriptors.into_iter().flat_map(methods).collect()),
-            duration: Durations::new(
-                registry,
-                "funless_rpc_server_duration_seconds",
-                "Time from the arrival of a call to the end of its response.",
-                &["rpc", "code"],
-            ),
-            in_flight: int_gauge(registry, "funless_rpc_server_in_flight", "Calls in progress.", &["rpc"]),
-        }
+        let known = descriptors.into_iter().flat_map(methods).map(|rpc| (rpc.clone(), method(rpc)));
+        Self { known: Arc::new(known.collect()), unknown: method(UNKNOWN.to_owned()) }
     }
 
     /// Starts the observation of a call to the path `rpc`.
     pub(crate) fn start(&self, rpc: &str) -> RpcObservation {
-        let rpc = if self.known.contains(rpc) { rpc } else { UNKNOWN };
-        self.in_flight.with_label_values(&[rpc]).inc();
-        RpcObservation {
-            metrics: self.clone(),
-            rpc: rpc.to_owned(),
-            started: Instant::now(),
-            code: Code::Cancelled,
-            trace: None,
+        let method = Arc::clone(self.known.get(rpc).unwrap_or(&self.unknown));
+        method.in_flight().inc();
+        RpcObservation { method, started: Instant::now(), code: Code::Cancelled, trace: None }
+    }
+}
+
+impl MethodMetrics {
+    fn in_flight(&self) -> &IntGauge {
+        self.in_flight.get_or_init(|| self.all_in_flight.with_label_values(&[self.rpc.as_str()]))
+    }
+
+    fn observe(&self, code: Code, seconds: f64, trace: Option<TraceId>) {
+        let labels = || [self.rpc.clone(), format!("{code:?}")];
+        let series = self.durations[code as usize].get_or_init(|| self.all_durations.series(&labels()));
+        series.observe(seconds);
+        if let Some(trace) = trace {
+            self.all_durations.keep_exemplar(&labels(), seconds, trace);
         }
     }
 }
@@ -68,8 +98,7 @@ fn methods(descriptors: &[u8]) -> Vec<String> {
 
 /// The observation of one call; recorded on drop.
 pub(crate) struct RpcObservation {
-    metrics: RpcMetrics,
-    rpc: String,
+    method: Arc<MethodMetrics>,
     started: Instant,
     /// Cancelled until the response has a status.
     code: Code,
@@ -89,16 +118,29 @@ impl RpcObservation {
 
 impl Drop for RpcObservation {
     fn drop(&mut self) {
-        let code = format!("{:?}", self.code);
-        let seconds = self.started.elapsed().as_secs_f64();
-        self.metrics.duration.observe(&[&self.rpc, &code], seconds, self.trace);
-        self.metrics.in_flight.with_label_values(&[self.rpc.as_str()]).dec();
+        self.method.observe(self.code, self.started.elapsed().as_secs_f64(), self.trace);
+        self.method.in_flight().dec();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_code_has_a_series() {
+        let (registry, codes) = (Registry::new(), 0..CODES);
+        let metrics = RpcMetrics::new(&registry);
+        for code in codes.clone() {
+            metrics.start("/funless.worker.v1.Execution/Execute").ended_with(Code::from_i32(code as i32));
+        }
+        let page = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).expect("text");
+        for code in codes {
+            let count = format!("_count{{code=\"{:?}\"", Code::from_i32(code as i32));
+            assert!(page.contains(&count), "{count} is missing in {page}");
+        }
+        assert_eq!(Code::from_i32(CODES as i32), Code::Unknown, "there are no more codes");
+    }
 
     #[test]
     fn only_known_methods_are_labels() {

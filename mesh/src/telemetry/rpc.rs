@@ -1,10 +1,6 @@
 //! The spans of gRPC calls, on the client and on the server.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use http::HeaderMap;
-use http_body::{Frame, SizeHint};
 use tonic::Code;
 use tracing::Span;
 use tracing::field::Empty;
@@ -84,11 +80,6 @@ impl RpcSpan {
         }
     }
 
-    /// Wraps the response's body, which is produced within the span. The call ends with the body's trailers.
-    pub(crate) fn within<B>(self, body: B) -> RpcBody<B> {
-        RpcBody { body, call: self }
-    }
-
     /// Records the call's status.
     pub(crate) fn ended(&self, code: Code) {
         self.span.record("rpc.grpc.status_code", code as i32);
@@ -96,38 +87,5 @@ impl RpcSpan {
             self.span.record("otel.status_code", "ERROR");
             self.span.record("error.type", format_args!("{code:?}"));
         }
-    }
-}
-
-/// A body that is polled within the span of its call.
-pub(crate) struct RpcBody<B> {
-    body: B,
-    call: RpcSpan,
-}
-
-impl<B: http_body::Body + Unpin> http_body::Body for RpcBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let Self { body, call } = &mut *self;
-        let polled = call.span.in_scope(|| Pin::new(body).poll_frame(context));
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(trailers) = frame.trailers_ref()
-        {
-            call.ended_with(trailers);
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

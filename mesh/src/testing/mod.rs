@@ -38,7 +38,7 @@ pub fn host(name: &str) -> Host {
 
 /// Serves `service` within this process, and returns a channel to it.
 pub fn serve_local(host: &Host, service: &Service) -> Channel {
-    host.dialer.provide(service.name, service.router.clone());
+    host.dialer.provide_service(service.name, service);
     let _ = service.readiness.serving();
     host.dialer.dial(&Endpoint::Local(service.name.to_owned())).expect("a local endpoint")
 }
