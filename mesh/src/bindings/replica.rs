@@ -138,7 +138,7 @@ impl Replica {
     {
         let poke = Arc::new(Notify::new());
         let changed = Arc::clone(&poke);
-        let follow = follow::follow(self.registry.clone(), following, move |_| changed.notify_one());
+        let follow = follow::follow_revisions(self.registry.clone(), following, move || changed.notify_one());
         let mut held = HeldBindings::default();
         let reconcile = async {
             tokio::join!(follow, self.reconcile(&mut held, &holding, &poke, &run));
@@ -180,7 +180,12 @@ impl Replica {
             let wait = match outcome {
                 Ok(share) => {
                     backoff.reset();
+                    let running = held.by_id.len();
                     self.apply(share, held, run);
+                    if held.by_id.len() > running {
+                        // The registry may have more, which it did not assign at once.
+                        poke.notify_one();
+                    }
                     self.board.passes().complete(pass);
                     held.renewal
                 }

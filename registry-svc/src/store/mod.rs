@@ -27,7 +27,7 @@ use sea_orm::{
 use tokio::sync::{Mutex, watch};
 
 pub(crate) use self::changes::LoggedChanges;
-pub(crate) use self::queries::bindings::RoleBindings;
+pub(crate) use self::queries::bindings::{BindingCursor, RoleBindings};
 pub(crate) use self::queries::functions::FunctionBindings;
 pub(crate) use self::queries::leases::{Holder, LeaseWrite};
 pub(crate) use self::renewals::Renewals;

@@ -157,7 +157,7 @@ impl Registry {
 
     /// Watches the registry on behalf of `caller`.
     pub async fn watch(&self, caller: &Caller) -> Watching {
-        let request = caller.attach(Request::new(WatchRequest {}));
+        let request = caller.attach(Request::new(WatchRequest::default()));
         let stream = WatchClient::new(self.channel.clone()).watch(request).await.expect("a watch");
         Watching { stream: stream.into_inner() }
     }
