@@ -181,6 +181,7 @@ mod tests {
     use proto::registry::v1::{Binding, FunctionBinding};
 
     use super::*;
+    use crate::store::tests::store;
 
     fn bindings(params: &[(&str, &str)]) -> RoleBindings {
         let mut bindings = RoleBindings::default();
@@ -190,6 +191,36 @@ mod tests {
             bindings.readable.insert((*id).into(), bound);
         }
         bindings
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_cancelled_leaves_what_it_has_read_to_the_next_one() {
+        let store = store().await;
+        for function in 0..40 {
+            store.put_events(&format!("f{function:02}"), 32).await;
+        }
+        let known = KnownBindings::default();
+        let reader = store.read();
+        let begun = || {
+            let roles = known.0.lock();
+            let begun = roles.get(&BindingRole::Event).and_then(|reading| reading.begun.as_ref());
+            begun.map_or(0, |begun| begun.bindings.order.len())
+        };
+        for expected in [500, 1000] {
+            let mut call = Box::pin(known.read(&reader, BindingRole::Event));
+            while begun() < expected {
+                assert!(futures::poll!(&mut call).is_pending());
+                tokio::task::yield_now().await;
+            }
+        }
+        // A function that has been read already changes in the meantime.
+        store.put_events("a", 1).await;
+        let all = known.read(&reader, BindingRole::Event).await.expect("read");
+        assert_eq!(all.bindings.order.len(), 40 * 32);
+        assert!(all.revision < all.newest_revision, "it may not include the change");
+        let all = known.read(&reader, BindingRole::Event).await.expect("read");
+        assert_eq!(all.bindings.order.len(), 40 * 32 + 1);
+        assert_eq!(all.bindings.readable[&all.bindings.order[0]].function, "a", "ordered by function");
     }
 
     #[test]

@@ -11,6 +11,8 @@ mod notifications;
 mod queries;
 mod renewals;
 mod sealing;
+#[cfg(test)]
+pub(crate) mod tests;
 mod write;
 
 use std::sync::Arc;

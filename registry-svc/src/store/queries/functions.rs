@@ -115,17 +115,7 @@ impl Reader<'_> {
         // It comes first, whatever the order of the others is.
         let first = if after.is_empty() { self.function(module, DEFAULT_MODULE).await? } else { None };
         let after = if after == DEFAULT_MODULE { "" } else { after };
-        // By bytes, as SQLite sorts: PostgreSQL would sort by locale.
-        let name = match self.db.get_database_backend() {
-            DbBackend::Postgres => Expr::cust(r#""function"."name" COLLATE "C""#),
-            _ => Expr::col((function::Entity, function::Column::Name)),
-        };
-        let next = rows()
-            .filter(function::Column::Module.eq(module))
-            .filter(function::Column::Name.ne(DEFAULT_MODULE))
-            .filter(name.clone().gt(after))
-            .order_by_asc(name)
-            .limit(limit);
+        let next = by_name(self.db.get_database_backend(), module, after).limit(limit);
         let mut functions = Vec::from_iter(first);
         functions.extend(self.load(next).await?);
         functions.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
@@ -267,6 +257,20 @@ impl Write {
     }
 }
 
+/// Those of a module after a name, without the default one.
+fn by_name(database: DbBackend, module: &str, after: &str) -> Select<function::Entity> {
+    // By bytes, as SQLite sorts: PostgreSQL would sort by locale.
+    let name = match database {
+        DbBackend::Postgres => Expr::cust(r#""function"."name" COLLATE "C""#),
+        _ => Expr::col((function::Entity, function::Column::Name)),
+    };
+    rows()
+        .filter(function::Column::Module.eq(module))
+        .filter(function::Column::Name.ne(DEFAULT_MODULE))
+        .filter(name.clone().gt(after))
+        .order_by_asc(name)
+}
+
 fn has_name(module: &str, name: &str) -> Condition {
     Condition::all().add(function::Column::Module.eq(module)).add(function::Column::Name.eq(name))
 }
@@ -303,5 +307,39 @@ fn to_function(keyring: &Keyring, row: FunctionRow, bindings: Vec<binding::Model
         created_at_ms: row.created_at_ms,
         updated_at_ms: row.updated_at_ms,
         creator: row.creator,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::{ConnectionTrait as _, QueryTrait as _, Statement};
+
+    use super::*;
+    use crate::store::tests::store;
+
+    /// How SQLite finds the rows of a query.
+    async fn plan(functions: Select<function::Entity>) -> Vec<String> {
+        let store = store().await;
+        let Statement { sql, values, .. } = functions.build(DbBackend::Sqlite);
+        let explain = format!("EXPLAIN QUERY PLAN {sql}");
+        let explain =
+            Statement::from_sql_and_values(DbBackend::Sqlite, explain, values.into_iter().flatten());
+        let steps = store.db.query_all_raw(explain).await.expect("a plan");
+        steps.iter().map(|step| step.try_get("", "detail").expect("a text")).collect()
+    }
+
+    #[tokio::test]
+    async fn a_page_reads_its_own_rows_only() {
+        let by_id = rows().filter(function::Column::Id.gt("x")).order_by_asc(function::Column::Id).limit(10);
+        for (pages, index) in [
+            (by_name(DbBackend::Sqlite, "m", "x").limit(10), "(module=? AND name>?)"),
+            (by_id, "(id>?)"),
+            (rows().filter(has_name("m", "x")), "(module=? AND name=?)"),
+        ] {
+            let plan = plan(pages).await;
+            assert!(plan.iter().any(|step| step.contains(index)), "{plan:?}");
+            let reads_all = |step: &String| step.starts_with("SCAN") || step.contains("TEMP B-TREE");
+            assert!(!plan.iter().any(reads_all), "{plan:?}");
+        }
     }
 }
