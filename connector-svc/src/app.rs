@@ -1,6 +1,7 @@
 //! Where the connector's parts are wired together.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mesh::bindings::{HeldBinding, Lookup, Replica, Report};
@@ -15,6 +16,7 @@ use mesh::{Caller, Host, MAX_MESSAGE_BYTES};
 use proto::connector::v1::dead_letters_server::DeadLettersServer;
 use proto::connector::v1::events_server::EventsServer;
 use proto::registry::v1::{BindingRole, FunctionBinding};
+use tokio::sync::Semaphore;
 
 use crate::binding::BoundFunction;
 use crate::config::Config;
@@ -29,6 +31,9 @@ use crate::sweep::keep_sweeping;
 
 /// How long opening a binding's journal may take before its status says so.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The maximum number of bindings that open their journal at once: as many as share a transaction.
+const OPENED_AT_ONCE: usize = 512;
 
 /// The connector.
 #[derive(Debug)]
@@ -57,13 +62,18 @@ impl App {
         let board = replica.board();
         let services = [&config.registry, &config.scheduler];
         let egress = host.egress(&config.egress, &config.server, &services, &kinds::BROKERS);
-        let runner =
-            Runner { journal: journal.clone(), invoker: invoker.clone(), metrics: metrics.clone(), egress };
+        let runner = Arc::new(Runner {
+            journal: journal.clone(),
+            invoker: invoker.clone(),
+            metrics: metrics.clone(),
+            egress,
+            opening: Semaphore::new(OPENED_AT_ONCE),
+        });
         let following = readiness.condition("registry").kept(RegistryContact::new(&host.metrics));
         let (holding, stopping) = (readiness.condition("bindings"), tasks.stopping().clone());
         tasks.spawn_until_done(async move {
             let journal = runner.journal.clone();
-            let run = move |bound, held| runner.clone().run(bound, held);
+            let run = move |bound, held| Arc::clone(&runner).run(bound, held);
             replica.run(following, holding, stopping, run).await;
             journal.close();
         });
@@ -83,18 +93,19 @@ impl App {
     }
 }
 
-/// What every binding needs to run.
-#[derive(Clone)]
+/// What every binding needs to run. Bindings share it.
 struct Runner {
     journal: Journal,
     invoker: Invoker,
     metrics: Metrics,
     egress: Egress,
+    /// The turns to open the journal.
+    opening: Semaphore,
 }
 
 impl Runner {
     /// Runs a binding until its lease ends.
-    async fn run(self, bound: FunctionBinding, held: HeldBinding) {
+    async fn run(self: Arc<Self>, bound: FunctionBinding, held: HeldBinding) {
         let source = match kinds::read(&bound.binding.clone().unwrap_or_default()) {
             Ok(source) => source,
             Err(problem) => {
@@ -109,12 +120,19 @@ impl Runner {
         let metrics = self.metrics.of(&bound.kind);
         let described = (source.origin.clone(), source.handling.clone());
         let _running = metrics.count_binding(source.handling.max_in_flight);
-        let intake = Intake::open(bound, described, held.revision, self.journal, self.invoker, metrics);
         let opened = async {
-            let intake = intake.await?;
-            // Read after it is open: from then on no former holder begins events.
-            let entries = intake.entries().await;
-            Ok::<_, Closed>((intake, entries))
+            // It is never closed.
+            let _turn = self.opening.acquire().await.ok();
+            // Boxed, so that a binding that waits or runs does not take the memory.
+            let opened = Box::pin(async {
+                let (journal, invoker) = (self.journal.clone(), self.invoker.clone());
+                let open = Intake::open(bound, described, held.revision, journal, invoker, metrics);
+                let intake = open.await?;
+                // Read after it is open: from then on no former holder begins events.
+                let entries = intake.entries().await;
+                Ok::<_, Closed>((intake, entries))
+            });
+            opened.await
         };
         let opened = tokio::select! {
             opened = opened => opened,
@@ -152,5 +170,19 @@ impl Maintain for DatabaseMaintenance {
         let ledgers = self.journal.ledgers(&Caller::Service).await?;
         self.metrics.ledgers.set(&ledgers.iter().map(totals).collect::<Vec<_>>());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_binding_that_runs_takes_little_memory() {
+        fn run_size<F: Future>(_: impl FnOnce(Arc<Runner>, FunctionBinding, HeldBinding) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = run_size(Runner::run);
+        assert!(size <= 2 << 10, "{size} bytes");
     }
 }

@@ -201,7 +201,8 @@ impl Intake {
 
     /// The binding is removed: its events in flight are lost.
     pub(crate) async fn mark_all_lost(&self) {
-        match tokio::time::timeout(MARK_LOST_TIMEOUT, self.write(Change::MarkAllLost)).await {
+        let written = Box::pin(self.write(Change::MarkAllLost));
+        match tokio::time::timeout(MARK_LOST_TIMEOUT, written).await {
             Ok(Ok(events)) => self.shared.metrics.lost.inc_by(events),
             // The sweep finds them later.
             Ok(Err(_)) | Err(_) => {

@@ -21,11 +21,26 @@ pub enum Update {
 
 /// Follows the registry forever and passes each update to `take`, in order. A lost stream is reopened and
 /// starts with a new snapshot. `following` holds while the stream is up.
-pub async fn follow(registry: Channel, following: Condition, mut take: impl FnMut(Update) + Send) {
+pub async fn follow(registry: Channel, following: Condition, take: impl FnMut(Update) + Send) {
+    follow_with(registry, WatchRequest::default(), following, take).await;
+}
+
+/// Like [`follow`], without the contents: `changed` is called when something may have changed.
+pub async fn follow_revisions(registry: Channel, following: Condition, mut changed: impl FnMut() + Send) {
+    let request = WatchRequest { only_revisions: true };
+    follow_with(registry, request, following, |_| changed()).await;
+}
+
+async fn follow_with(
+    registry: Channel,
+    request: WatchRequest,
+    following: Condition,
+    mut take: impl FnMut(Update) + Send,
+) {
     let mut client = WatchClient::new(registry).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let mut backoff = Backoff::reconnect();
     loop {
-        let lost = follow_once(&mut client, &following, &mut backoff, &mut take).await;
+        let lost = follow_once(&mut client, request, &following, &mut backoff, &mut take).await;
         following.set(false);
         let wait = backoff.next_wait();
         tracing::debug!(%lost, ?wait, "the registry's watch ended; reconnecting");
@@ -35,11 +50,12 @@ pub async fn follow(registry: Channel, following: Condition, mut take: impl FnMu
 
 async fn follow_once(
     client: &mut WatchClient<Channel>,
+    request: WatchRequest,
     following: &Condition,
     backoff: &mut Backoff,
     take: &mut (impl FnMut(Update) + Send),
 ) -> Error {
-    let mut stream = match client.watch(WatchRequest {}).await {
+    let mut stream = match client.watch(request).await {
         Ok(response) => response.into_inner(),
         Err(status) => return status.into(),
     };

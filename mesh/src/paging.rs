@@ -16,20 +16,45 @@ pub fn page<T: Message>(
     key: impl Fn(&T) -> &str,
     order: impl Fn(&str, &str) -> Ordering,
 ) -> (Vec<T>, String) {
-    let size = if size == 0 { usize::MAX } else { size as usize };
-    let (mut page, mut bytes) = (Vec::new(), 0_usize);
+    let mut page = Page::new(size);
     for item in items {
         if !token.is_empty() && order(key(&item), token) != Ordering::Greater {
             continue;
         }
-        bytes = bytes.saturating_add(item.encoded_len());
-        if page.len() == size || (bytes > MAX_PAGE_BYTES && !page.is_empty()) {
-            let next = page.last().map(|last| key(last).to_owned());
-            return (page, next.unwrap_or_default());
+        if !page.add(item) {
+            let next = page.items.last().map(|last| key(last).to_owned());
+            return (page.items, next.unwrap_or_default());
         }
-        page.push(item);
     }
-    (page, String::new())
+    (page.items, String::new())
+}
+
+/// A page that is filled item by item.
+#[derive(Debug)]
+pub struct Page<T> {
+    /// The items so far.
+    pub items: Vec<T>,
+    bytes: usize,
+    size: usize,
+}
+
+impl<T: Message> Page<T> {
+    /// An empty page of at most `size` items (0: any number).
+    pub fn new(size: u32) -> Self {
+        let size = if size == 0 { usize::MAX } else { size as usize };
+        Self { items: Vec::new(), bytes: 0, size }
+    }
+
+    /// Adds the next item. False: the page is full, and the item belongs to the next one.
+    pub fn add(&mut self, item: T) -> bool {
+        self.bytes = self.bytes.saturating_add(item.encoded_len());
+        let is_full =
+            self.items.len() == self.size || (self.bytes > MAX_PAGE_BYTES && !self.items.is_empty());
+        if !is_full {
+            self.items.push(item);
+        }
+        !is_full
+    }
 }
 
 /// The items of all pages. `get` returns the page with a token, and the token of the next one.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use futures::Stream;
+use mesh::paging::Page;
 use mesh::{Caller, Error};
 use proto::registry::v1::{CreateFunctionSpec, Function, Limits, Metadata, UpdateFunctionSpec};
 use uuid::Uuid;
@@ -13,6 +14,9 @@ use crate::names;
 use crate::registry::Registry;
 use crate::scripts;
 use crate::store::{FunctionBindings, Reader};
+
+/// How many functions of a list are read from the database at once.
+const READ_AT_ONCE: u32 = 1000;
 
 impl Registry {
     /// Creates a function with the code in `chunks`. Returns the function and the revision.
@@ -64,13 +68,35 @@ impl Registry {
         reached_function(&snapshot.read(), caller, module, name).await
     }
 
-    /// The functions of a module, sorted by name.
-    pub(crate) async fn list_functions(&self, caller: &Caller, module: &str) -> Result<Vec<Function>> {
+    /// The functions of a module after the one with the name `after`, sorted by name, as many as a page of at most `size`
+    /// (0: any number) takes. Returns the name after which the next page begins, too; empty for the last page.
+    pub(crate) async fn list_functions(
+        &self,
+        caller: &Caller,
+        module: &str,
+        size: u32,
+        after: String,
+    ) -> Result<(Vec<Function>, String)> {
         let snapshot = self.store.snapshot().await?;
-        reached_module(&snapshot.read(), caller, module).await?;
-        let mut functions = snapshot.read().functions_of(module).await?;
-        functions.sort_by(|a, b| names::order(&a.name, &b.name));
-        Ok(functions)
+        let reader = snapshot.read();
+        reached_module(&reader, caller, module).await?;
+        // One more shows whether there is a next page.
+        let limit = if size == 0 { READ_AT_ONCE } else { READ_AT_ONCE.min(size.saturating_add(1)) };
+        let (mut page, mut after) = (Page::new(size), after);
+        loop {
+            let functions = reader.functions_by_name(module, &after, limit.into()).await?;
+            let is_end = functions.len() < limit as usize;
+            for function in functions {
+                let name = function.name.clone();
+                if !page.add(function) {
+                    return Ok((page.items, after));
+                }
+                after = name;
+            }
+            if is_end {
+                return Ok((page.items, String::new()));
+            }
+        }
     }
 
     /// Changes what `spec` sets, and the code if `chunks` has any. Returns the function and the revision.

@@ -1,19 +1,43 @@
 //! The bindings as last read from the database. Holders call every few seconds, and bindings seldom change.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use proto::registry::v1::BindingRole;
+use proto::registry::v1::change::Change;
 
-use crate::store::{Reader, Result, RoleBindings};
+use crate::store::{BindingCursor, Reader, Result, RoleBindings};
+
+/// How many bindings are read at once.
+const READ_AT_ONCE: u64 = 500;
+/// How many revisions are read at once. Their changes may be large.
+const READ_REVISIONS: u64 = 32;
+/// After more revisions than these, all bindings are read again.
+const MAX_REVISIONS: u64 = 500;
 
 /// The bindings of each role as last read.
 #[derive(Debug, Default)]
-pub(crate) struct KnownBindings(Mutex<HashMap<BindingRole, Arc<Known>>>);
+pub(crate) struct KnownBindings(Mutex<HashMap<BindingRole, Reading>>);
+
+/// What is known of one role.
+#[derive(Debug, Default)]
+struct Reading {
+    known: Arc<Known>,
+    /// What has been read of all bindings. A call whose deadline passes leaves it to the next one, which goes on.
+    begun: Option<Begun>,
+}
+
+/// A part of all bindings, read since a revision.
+#[derive(Debug, Clone, Default)]
+struct Begun {
+    revision: u64,
+    bindings: RoleBindings,
+    next: BindingCursor,
+}
 
 /// The bindings of a role, read between two revisions: other replicas may write meanwhile.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Known {
     /// A revision that they include.
     pub(crate) revision: u64,
@@ -26,18 +50,93 @@ pub(crate) struct Known {
 }
 
 impl KnownBindings {
-    /// The bindings of this role. They are read only if there is a new revision.
+    /// The bindings of this role. Only those of functions that have changed since the last call are read. One call at a
+    /// time: its caller has the lock for leases.
     pub(crate) async fn read(&self, reader: &Reader<'_>, role: BindingRole) -> Result<Arc<Known>> {
         let revision = reader.revision().await?;
-        let former = self.0.lock().get(&role).cloned().unwrap_or_default();
+        let former = Arc::clone(&self.0.lock().entry(role).or_default().known);
         if former.revision == revision {
             return Ok(former);
         }
-        let bindings = reader.bindings(role).await?;
-        let known = Arc::new(former.followed_by(bindings, revision, reader.revision().await?));
-        self.0.lock().insert(role, Arc::clone(&known));
+        let known = match changed_functions(reader, former.revision, revision).await? {
+            Some(functions) => {
+                let functions: Vec<_> = functions.iter().map(String::as_str).collect();
+                let bindings = reader.bindings_of(role, &functions).await?;
+                let newest_revision = reader.revision().await?;
+                let mut known = self.take(role, former);
+                Arc::make_mut(&mut known).change(&functions, bindings, revision, newest_revision);
+                known
+            }
+            None => {
+                let (bindings, since) = self.read_all(reader, role, revision).await?;
+                Arc::new(former.followed_by(bindings, since, reader.revision().await?))
+            }
+        };
+        self.0.lock().entry(role).or_default().known = Arc::clone(&known);
         Ok(known)
     }
+
+    /// Takes what is known out, so that it can be changed without a copy.
+    fn take(&self, role: BindingRole, former: Arc<Known>) -> Arc<Known> {
+        self.0.lock().entry(role).or_default().known = Arc::default();
+        former
+    }
+
+    /// Reads all bindings, or those that the calls before have not read. Returns the revision when that began, too.
+    async fn read_all(
+        &self,
+        reader: &Reader<'_>,
+        role: BindingRole,
+        revision: u64,
+    ) -> Result<(RoleBindings, u64)> {
+        loop {
+            let next = {
+                let mut roles = self.0.lock();
+                let begun = &mut roles.entry(role).or_default().begun;
+                begun.get_or_insert_with(|| Begun { revision, ..Begun::default() }).next.clone()
+            };
+            let mut part = RoleBindings::default();
+            let next = reader.read_bindings(role, next, READ_AT_ONCE, &mut part).await?;
+            let mut roles = self.0.lock();
+            let reading = roles.entry(role).or_default();
+            let Some(begun) = &mut reading.begun else { continue };
+            begun.bindings.extend(part);
+            match next {
+                Some(next) => begun.next = next,
+                None => {
+                    let Begun { revision, bindings, .. } = reading.begun.take().unwrap_or_default();
+                    return Ok((bindings, revision));
+                }
+            }
+        }
+    }
+}
+
+/// The functions that have changed between two revisions, or `None` if that is not known.
+async fn changed_functions(reader: &Reader<'_>, after: u64, until: u64) -> Result<Option<BTreeSet<String>>> {
+    // A database that was restored from a copy may be back at an earlier revision.
+    if after == 0 || after > until || until - after > MAX_REVISIONS {
+        return Ok(None);
+    }
+    let (mut functions, mut seen) = (BTreeSet::new(), after);
+    while seen < until {
+        let revisions = reader.changes_after(seen, READ_REVISIONS).await?;
+        if revisions.is_empty() {
+            return Ok(None);
+        }
+        for logged in revisions {
+            let Some(set) = logged.changes.filter(|_| logged.revision == seen + 1) else { return Ok(None) };
+            seen = logged.revision;
+            functions.extend(set.changes.into_iter().filter_map(|change| match change.change? {
+                Change::FunctionPut(function) => Some(function.id),
+                Change::FunctionDeleted(function) => Some(function.id),
+                // Those of a module's functions come one by one.
+                Change::ModulePut(_) | Change::ModuleDeleted(_) => None,
+                Change::ScriptPut(_) | Change::ScriptDeleted(_) => None,
+            }));
+        }
+    }
+    Ok(Some(functions))
 }
 
 impl Known {
@@ -53,6 +152,23 @@ impl Known {
         Self { revision, newest_revision, bindings, changed_at }
     }
 
+    /// Replaces the bindings of these functions, which are ordered, by `bindings`.
+    fn change(&mut self, functions: &[&str], bindings: RoleBindings, revision: u64, newest_revision: u64) {
+        let former = self.bindings.remove(functions);
+        let changed_at = &mut self.changed_at;
+        let mut former_changes = HashMap::new();
+        for id in former.keys() {
+            former_changes.extend(changed_at.remove_entry(id));
+        }
+        for (id, binding) in &bindings.readable {
+            let same = former.get(id).filter(|former| *former == binding);
+            let at = same.and_then(|_| former_changes.get(id).copied()).unwrap_or(newest_revision);
+            changed_at.insert(id.clone(), at);
+        }
+        self.bindings.insert(bindings);
+        (self.revision, self.newest_revision) = (revision, newest_revision);
+    }
+
     /// Whether a binding has changed for somebody who knows the bindings as of `known_revision`.
     pub(crate) fn has_changed(&self, id: &str, known_revision: u64) -> bool {
         // Nobody knows a revision that does not exist yet: the database was restored from a copy.
@@ -65,6 +181,7 @@ mod tests {
     use proto::registry::v1::{Binding, FunctionBinding};
 
     use super::*;
+    use crate::store::tests::store;
 
     fn bindings(params: &[(&str, &str)]) -> RoleBindings {
         let mut bindings = RoleBindings::default();
@@ -74,6 +191,73 @@ mod tests {
             bindings.readable.insert((*id).into(), bound);
         }
         bindings
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_cancelled_leaves_what_it_has_read_to_the_next_one() {
+        let store = store().await;
+        for function in 0..40 {
+            store.put_events(&format!("f{function:02}"), 32).await;
+        }
+        let known = KnownBindings::default();
+        let reader = store.read();
+        let begun = || {
+            let roles = known.0.lock();
+            let begun = roles.get(&BindingRole::Event).and_then(|reading| reading.begun.as_ref());
+            begun.map_or(0, |begun| begun.bindings.order.len())
+        };
+        for expected in [500, 1000] {
+            let mut call = Box::pin(known.read(&reader, BindingRole::Event));
+            while begun() < expected {
+                assert!(futures::poll!(&mut call).is_pending());
+                tokio::task::yield_now().await;
+            }
+        }
+        // A function that has been read already changes in the meantime.
+        store.put_events("a", 1).await;
+        let all = known.read(&reader, BindingRole::Event).await.expect("read");
+        assert_eq!(all.bindings.order.len(), 40 * 32);
+        assert!(all.revision < all.newest_revision, "it may not include the change");
+        let all = known.read(&reader, BindingRole::Event).await.expect("read");
+        assert_eq!(all.bindings.order.len(), 40 * 32 + 1);
+        assert_eq!(all.bindings.readable[&all.bindings.order[0]].function, "a", "ordered by function");
+    }
+
+    #[test]
+    fn only_the_bindings_of_changed_functions_are_replaced() {
+        let bound = |id: &str, function: &str, params: &str| {
+            let binding = Binding { id: id.into(), params: params.into(), ..Binding::default() };
+            FunctionBinding {
+                function_id: function.into(),
+                binding: Some(binding),
+                ..FunctionBinding::default()
+            }
+        };
+        let of = |bound: Vec<FunctionBinding>| {
+            let mut bindings = RoleBindings::default();
+            for bound in bound {
+                let id = bound.binding.clone().unwrap_or_default().id;
+                bindings.order.push(id.clone());
+                bindings.readable.insert(id, bound);
+            }
+            bindings
+        };
+        let all = vec![bound("1", "a", ""), bound("2", "c", ""), bound("3", "c", ""), bound("4", "d", "")];
+        let mut known = Known::default().followed_by(of(all), 5, 5);
+        // Of c, one binding is gone, one has changed, and one is new; b is new, d is deleted.
+        let new = of(vec![bound("6", "b", ""), bound("3", "c", "x"), bound("5", "c", "")]);
+        known.change(&["b", "c", "d"], new, 6, 7);
+        assert_eq!(known.bindings.order, ["1", "6", "3", "5"], "by function");
+        assert_eq!((known.revision, known.newest_revision), (6, 7));
+        let changed = |revision: u64| {
+            let ids = known.bindings.order.iter().filter(|id| known.has_changed(id, revision));
+            ids.map(String::as_str).collect::<String>()
+        };
+        assert_eq!((changed(0), changed(5), changed(7)), ("1635".into(), "635".into(), String::new()));
+        known.change(&["c"], of(vec![bound("3", "c", "x")]), 8, 8);
+        assert_eq!(known.bindings.order, ["1", "6", "3"]);
+        assert!(!known.has_changed("3", 7), "it is the same");
+        assert_eq!(known.bindings.readable.len(), 3);
     }
 
     #[test]

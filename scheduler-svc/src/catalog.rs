@@ -50,18 +50,20 @@ impl Default for Catalog {
 impl Catalog {
     /// Applies an update of the watch.
     pub fn apply(&self, update: Update) {
-        let mut contents = self.contents.write();
         let revision = match update {
             Update::Snapshot(snapshot, revision) => {
-                *contents = Contents::of(snapshot);
+                // Before the lock is taken: with many functions it takes long, and so does dropping the former ones.
+                let contents = Contents::of(snapshot);
+                let former = std::mem::replace(&mut *self.contents.write(), contents);
+                drop(former);
                 revision
             }
             Update::Changes(changes, revision) => {
+                let mut contents = self.contents.write();
                 changes.into_iter().for_each(|change| contents.apply(change));
                 revision
             }
         };
-        drop(contents);
         self.revision.send_replace(Some(revision));
     }
 

@@ -6,7 +6,7 @@
 //! is prepared.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -60,11 +60,18 @@ struct Inner {
     changed: watch::Sender<u64>,
 }
 
+/// All code that functions use. Changes cost the same with many functions as with few.
 #[derive(Debug, Default)]
 struct CodeIndex {
     /// The code of each function, by the function's id.
     by_function: HashMap<String, Hash>,
     code: HashMap<Hash, UsedCode>,
+    /// Pending code that may be on disk already.
+    unchecked: Vec<Hash>,
+    /// Code to prepare.
+    to_prepare: Vec<Hash>,
+    /// Where each scheduler's changes are collected.
+    subscribers: Vec<Weak<Mutex<HashSet<Hash>>>>,
     /// Prepared code that somebody waits for. It may have been evicted since.
     awaited_again: Vec<Hash>,
     /// Code that no function uses any more and that has to be removed.
@@ -78,77 +85,134 @@ struct CodeIndex {
 struct UsedCode {
     state: CodeState,
     demand: Arc<Demand>,
+    /// How many functions use it.
+    functions: usize,
 }
+
+/// Code whose state has changed. The changes since the last look are collected.
+#[derive(Debug)]
+pub(crate) struct CodeChanges(Arc<Mutex<HashSet<Hash>>>);
 
 impl CodeIndex {
     fn apply(&mut self, update: Update) {
-        match update {
+        let released = match update {
             Update::Snapshot(snapshot, _) => {
                 self.by_function.clear();
+                self.code.values_mut().for_each(|code| code.functions = 0);
                 for function in &snapshot.functions {
                     self.put(function, Demand::background);
                 }
                 self.sweep = true;
+                self.code.keys().copied().collect()
             }
             Update::Changes(changes, _) => {
-                for change in changes {
-                    self.apply_change(change);
-                }
+                let released = changes.into_iter().filter_map(|change| self.apply_change(change));
+                released.collect::<Vec<_>>()
+            }
+        };
+        for hash in released {
+            if self.code.get(&hash).is_some_and(|code| code.functions == 0) {
+                self.code.remove(&hash);
+                self.unused.push(hash);
+                self.changed(hash);
             }
         }
-        let used: HashSet<Hash> = self.by_function.values().copied().collect();
-        let unused = &mut self.unused;
-        self.code.retain(|hash, _| {
-            let keep = used.contains(hash);
-            if !keep {
-                unused.push(*hash);
-            }
-            keep
-        });
     }
 
-    fn apply_change(&mut self, change: v1::Change) {
+    /// Returns the code that a function does not use any more.
+    fn apply_change(&mut self, change: v1::Change) -> Option<Hash> {
         match change.change {
             Some(Change::FunctionPut(function)) => self.put(&function, Demand::awaited),
             Some(Change::FunctionDeleted(deleted)) => {
-                self.by_function.remove(&deleted.id);
+                let former = self.by_function.remove(&deleted.id);
+                self.release(former)
             }
-            _ => {}
+            _ => None,
         }
     }
 
-    fn put(&mut self, function: &Function, demand: impl FnOnce(&str) -> Arc<Demand>) {
-        let Some((id, hash)) = code_of(function) else { return };
-        self.by_function.insert(id, hash);
+    fn release(&mut self, hash: Option<Hash>) -> Option<Hash> {
+        if let Some(code) = self.code.get_mut(&hash?) {
+            code.functions = code.functions.saturating_sub(1);
+        }
+        hash
+    }
+
+    /// Returns the function's former code.
+    fn put(&mut self, function: &Function, demand: impl FnOnce(&str) -> Arc<Demand>) -> Option<Hash> {
+        let (id, hash) = code_of(function)?;
+        let former = self.by_function.insert(id, hash);
         let demand = demand(subject_of(function));
         let awaited = demand.is_awaited();
-        let code = self.code.entry(hash).or_insert(UsedCode { state: CodeState::Pending, demand });
+        let unchecked = &mut self.unchecked;
+        let code = self.code.entry(hash).or_insert_with(|| {
+            unchecked.push(hash);
+            UsedCode { state: CodeState::Pending, demand, functions: 0 }
+        });
+        code.functions += 1;
         if awaited {
             code.demand.await_it();
             if matches!(code.state, CodeState::Ready | CodeState::Deferred) {
                 self.awaited_again.push(hash);
             }
         }
+        self.release(former)
     }
 
-    /// Updates the states of the code in `changed`, which may have been prepared or evicted, and of pending code. Code
-    /// that somebody waits for is pending again. Returns whether a state has changed.
-    fn update(&mut self, changed: HashSet<Hash>, is_prepared: impl Fn(&Hash) -> bool) -> bool {
+    /// Tells all schedulers of a change.
+    fn changed(&mut self, hash: Hash) {
+        self.subscribers.retain(|subscriber| {
+            let subscriber = subscriber.upgrade();
+            subscriber.is_some_and(|changes| {
+                changes.lock().insert(hash);
+                true
+            })
+        });
+    }
+
+    /// Sets the state of code that is still used.
+    fn set(&mut self, hash: Hash, state: CodeState) {
+        if let Some(code) = self.code.get_mut(&hash) {
+            code.state = state;
+            self.changed(hash);
+        }
+    }
+
+    /// The code to prepare, with who wants it.
+    fn take_to_prepare(&mut self) -> Vec<(Hash, Arc<Demand>)> {
+        let hashes = std::mem::take(&mut self.to_prepare);
+        let pending = hashes.into_iter().filter_map(|hash| {
+            let code = self.code.get(&hash).filter(|code| code.state == CodeState::Pending)?;
+            Some((hash, Arc::clone(&code.demand)))
+        });
+        pending.collect()
+    }
+
+    /// Updates the states of the code in `changed`, which may have been prepared or evicted, and of new code. Code that
+    /// somebody waits for is pending again. Returns whether a state has changed.
+    fn update(&mut self, mut changed: HashSet<Hash>, is_prepared: impl Fn(&Hash) -> bool) -> bool {
         let awaited: HashSet<Hash> = std::mem::take(&mut self.awaited_again).into_iter().collect();
+        changed.extend(std::mem::take(&mut self.unchecked));
+        changed.extend(&awaited);
         let mut has_changed = false;
-        for (hash, code) in &mut self.code {
-            if code.state != CodeState::Pending && !changed.contains(hash) && !awaited.contains(hash) {
-                continue;
-            }
-            let state = match (&code.state, is_prepared(hash)) {
+        for hash in changed {
+            let Some(code) = self.code.get(&hash) else { continue };
+            let state = match (&code.state, is_prepared(&hash)) {
                 (CodeState::Pending | CodeState::Deferred, true) => CodeState::Ready,
-                (CodeState::Ready | CodeState::Deferred, false) if awaited.contains(hash) => {
+                (CodeState::Ready | CodeState::Deferred, false) if awaited.contains(&hash) => {
                     CodeState::Pending
                 }
                 (CodeState::Ready, false) => CodeState::Deferred,
+                (CodeState::Pending, false) => {
+                    self.to_prepare.push(hash);
+                    continue;
+                }
                 _ => continue,
             };
-            code.state = state;
+            if state == CodeState::Pending {
+                self.to_prepare.push(hash);
+            }
+            self.set(hash, state);
             has_changed = true;
         }
         has_changed
@@ -180,18 +244,22 @@ impl Preparation {
         self.notify();
     }
 
-    /// The state of all code.
-    pub(crate) fn states(&self) -> HashMap<Hash, CodeState> {
+    /// The changes from now on. At first, all code has changed.
+    pub(crate) fn changes(&self) -> CodeChanges {
+        let mut index = self.0.index.lock();
+        let changes = Arc::new(Mutex::new(index.code.keys().copied().collect()));
+        index.subscribers.push(Arc::downgrade(&changes));
+        CodeChanges(changes)
+    }
+
+    /// The code that has changed since the last call, with its state; `None` if it is not used any more.
+    pub(crate) fn take(&self, changes: &CodeChanges) -> Vec<(Hash, Option<CodeState>)> {
         let index = self.0.index.lock();
-        index.code.iter().map(|(hash, code)| (*hash, code.state.clone())).collect()
+        let hashes = std::mem::take(&mut *changes.0.lock());
+        hashes.into_iter().map(|hash| (hash, index.code.get(&hash).map(|code| code.state.clone()))).collect()
     }
 
-    /// Another one than before if `states` has changed since then.
-    pub(crate) fn version(&self) -> u64 {
-        *self.0.changed.borrow()
-    }
-
-    /// Changes when `states` changes.
+    /// Changes when the state of some code changes.
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
         self.0.changed.subscribe()
     }
@@ -208,7 +276,8 @@ impl Preparation {
         loop {
             self.remove_unused(&cache).await;
             self.update(&cache);
-            for (hash, demand) in self.pending() {
+            let to_prepare = self.0.index.lock().take_to_prepare();
+            for (hash, demand) in to_prepare {
                 if started.insert(hash) {
                     preparing.push(self.prepare(&cache, hash, demand));
                 }
@@ -216,6 +285,8 @@ impl Preparation {
             tokio::select! {
                 Some(hash) = preparing.next() => {
                     started.remove(&hash);
+                    // A new function may use it since it was given up.
+                    self.0.index.lock().to_prepare.push(hash);
                 }
                 _ = changed.changed() => {}
                 () = cache.changed() => {}
@@ -229,12 +300,6 @@ impl Preparation {
         if self.0.index.lock().update(changed, |hash| cache.is_prepared(hash)) {
             self.notify();
         }
-    }
-
-    fn pending(&self) -> Vec<(Hash, Arc<Demand>)> {
-        let index = self.0.index.lock();
-        let pending = index.code.iter().filter(|(_, code)| code.state == CodeState::Pending);
-        pending.map(|(hash, code)| (*hash, Arc::clone(&code.demand))).collect()
     }
 
     async fn remove_unused(&self, cache: &CodeCache) {
@@ -277,13 +342,11 @@ impl Preparation {
                     continue;
                 }
             };
-            if let Some(code) = self.0.index.lock().code.get_mut(&hash) {
-                // Somebody has begun to wait for it.
-                if state == CodeState::Deferred && demand.is_awaited() {
-                    continue;
-                }
-                code.state = state;
+            // Somebody has begun to wait for it.
+            if state == CodeState::Deferred && demand.is_awaited() && self.is_used(&hash) {
+                continue;
             }
+            self.0.index.lock().set(hash, state);
             self.notify();
             break;
         }
@@ -371,12 +434,39 @@ mod tests {
     }
 
     #[test]
+    fn a_change_among_many_functions_concerns_only_its_code() {
+        let preparation = Preparation::new();
+        let functions = (0..1000_u32).map(|n| function(&n.to_string(), &n.to_le_bytes())).collect();
+        preparation.apply(Update::Snapshot(Snapshot { functions, ..Snapshot::default() }, 1));
+        let changes = preparation.changes();
+        assert_eq!(preparation.take(&changes).len(), 1000, "at first, all code is new");
+        let looked_at = || {
+            let count = std::cell::Cell::new(0);
+            preparation.0.index.lock().update(HashSet::new(), |_| {
+                count.set(count.get() + 1);
+                false
+            });
+            let to_prepare = preparation.0.index.lock().take_to_prepare();
+            (count.get(), to_prepare.len(), preparation.take(&changes).len())
+        };
+        assert_eq!(looked_at(), (1000, 1000, 0), "nothing is prepared yet");
+        assert_eq!(looked_at(), (0, 0, 0));
+        preparation.apply(Update::Changes(vec![put("new", b"new")], 2));
+        assert_eq!(looked_at(), (1, 1, 0));
+        preparation.0.index.lock().set(Hash::of(b"new"), CodeState::Ready);
+        assert_eq!(preparation.take(&changes), [(Hash::of(b"new"), Some(CodeState::Ready))]);
+        preparation.apply(Update::Changes(vec![deleted("new")], 3));
+        assert_eq!(preparation.take(&changes), [(Hash::of(b"new"), None)]);
+        assert_eq!(looked_at(), (0, 0, 0));
+    }
+
+    #[test]
     fn code_is_used_while_any_function_uses_it() {
         let mut index = CodeIndex::default();
         let functions = vec![function("a", b"1"), function("b", b"1"), function("c", b"2")];
         index.apply(Update::Snapshot(Snapshot { functions, complete: true, ..Snapshot::default() }, 1));
         assert_eq!(index.code.len(), 2);
-        index.apply(Update::Changes(vec![deleted("a")], 2));
+        index.apply(Update::Changes(vec![deleted("a"), put("b", b"1")], 2));
         assert!(index.unused.is_empty(), "b still uses it");
         index.apply(Update::Changes(vec![put("b", b"3"), put("d", b"4")], 3));
         assert_eq!(index.unused, [Hash::of(b"1")]);

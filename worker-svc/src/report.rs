@@ -20,7 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::load::LoadMeter;
-use crate::preparation::{CodeState, Preparation};
+use crate::preparation::{CodeChanges, CodeState, Preparation};
 use crate::tunnel::Tunnels;
 
 /// Reports that are queued for a scheduler.
@@ -150,7 +150,7 @@ impl Reporter {
     ) -> Result<Infallible, Error> {
         let (reports, outgoing) = mpsc::channel(QUEUED_REPORTS);
         let mut changed = self.preparation.watch();
-        let mut reported = ReportedCode::default();
+        let mut reported = ReportedCode::new(&self.preparation);
         let report = Some(self.report(&mut reported));
         let hello = Hello { identity: Some(self.identity.clone()), report };
         let lost = || Error::unavailable("the scheduler closed the stream");
@@ -205,50 +205,44 @@ impl Reporter {
     }
 
     fn report(&self, reported: &mut ReportedCode) -> Report {
-        Report { load: Some(self.load.measure().load), draining: self.is_leaving(), ..self.changes(reported) }
-    }
-
-    /// What has changed since the last report. It costs nothing if nothing has.
-    fn changes(&self, reported: &mut ReportedCode) -> Report {
-        let version = Some(self.preparation.version());
-        if reported.version == version {
-            return Report::default();
-        }
-        reported.version = version;
-        reported.changes(self.preparation.states())
+        let changed = self.preparation.take(&reported.changes);
+        let report = reported.report(changed);
+        Report { load: Some(self.load.measure().load), draining: self.is_leaving(), ..report }
     }
 }
 
-/// The states of code as they were last reported to one scheduler.
-#[derive(Debug, Default)]
+/// What one scheduler knows of the code.
+#[derive(Debug)]
 struct ReportedCode {
+    changes: CodeChanges,
+    /// The states that were last reported.
     states: HashMap<Hash, CodeState>,
-    /// The version of these states. Nothing: not reported yet.
-    version: Option<u64>,
 }
 
 impl ReportedCode {
-    /// A report of what has changed since then.
-    fn changes(&mut self, now: HashMap<Hash, CodeState>) -> Report {
+    /// Nothing is reported yet.
+    fn new(preparation: &Preparation) -> Self {
+        Self { changes: preparation.changes(), states: HashMap::new() }
+    }
+
+    /// A report of what has changed since then. It costs nothing if nothing has.
+    fn report(&mut self, changed: Vec<(Hash, Option<CodeState>)>) -> Report {
         let mut report = Report::default();
-        for (hash, state) in &now {
-            if self.states.get(hash) == Some(state) {
-                continue;
-            }
+        for (hash, state) in changed {
+            let state = state.filter(CodeState::is_reported);
+            let former = match &state {
+                Some(state) => self.states.insert(hash, state.clone()),
+                None => self.states.remove(&hash),
+            };
             match state {
-                CodeState::Pending | CodeState::Deferred => {}
-                CodeState::Ready => report.code_ready.push(hash.to_bytes()),
-                CodeState::Failed(message) => {
-                    let message = message.clone();
+                state if state == former => {}
+                Some(CodeState::Failed(message)) => {
                     report.code_failed.push(CodeProblem { hash: hash.to_bytes(), message });
                 }
+                Some(_) => report.code_ready.push(hash.to_bytes()),
+                None => report.code_dropped.push(hash.to_bytes()),
             }
         }
-        let dropped = self.states.iter().filter(|(hash, state)| {
-            state.is_reported() && !now.get(*hash).is_some_and(CodeState::is_reported)
-        });
-        report.code_dropped = dropped.map(|(hash, _)| hash.to_bytes()).collect();
-        self.states = now;
         report
     }
 }
@@ -261,33 +255,28 @@ mod tests {
     fn only_changes_are_reported() {
         let hash = |name: &str| Hash::of(name.as_bytes());
         let bytes = |name: &str| hash(name).to_bytes();
-        let mut reported = ReportedCode::default();
+        let mut reported = ReportedCode::new(&Preparation::new());
 
-        let states = HashMap::from([
-            (hash("a"), CodeState::Ready),
-            (hash("b"), CodeState::Pending),
-            (hash("c"), CodeState::Failed("broken".into())),
-            (hash("d"), CodeState::Ready),
-        ]);
-        let report = reported.changes(states.clone());
-        let mut ready = report.code_ready.clone();
-        ready.sort();
-        let mut expected = [bytes("a"), bytes("d")];
-        expected.sort();
-        assert_eq!(ready, expected);
+        let states = vec![
+            (hash("a"), Some(CodeState::Ready)),
+            (hash("b"), Some(CodeState::Pending)),
+            (hash("c"), Some(CodeState::Failed("broken".into()))),
+            (hash("d"), Some(CodeState::Ready)),
+            (hash("e"), None),
+        ];
+        let report = reported.report(states.clone());
+        assert_eq!(report.code_ready, [bytes("a"), bytes("d")]);
         assert_eq!(report.code_failed, [CodeProblem { hash: bytes("c"), message: "broken".into() }]);
-        assert_eq!(reported.changes(states), Report::default());
+        assert!(report.code_dropped.is_empty());
+        assert_eq!(reported.report(states), Report::default());
 
-        let report = reported.changes(HashMap::from([
-            (hash("a"), CodeState::Pending),
-            (hash("b"), CodeState::Ready),
-            (hash("d"), CodeState::Deferred),
-        ]));
+        let report = reported.report(vec![
+            (hash("a"), Some(CodeState::Pending)),
+            (hash("b"), Some(CodeState::Ready)),
+            (hash("c"), None),
+            (hash("d"), Some(CodeState::Deferred)),
+        ]);
         assert_eq!(report.code_ready, [bytes("b")]);
-        let mut dropped = report.code_dropped.clone();
-        dropped.sort();
-        let mut expected = [bytes("a"), bytes("c"), bytes("d")];
-        expected.sort();
-        assert_eq!(dropped, expected);
+        assert_eq!(report.code_dropped, [bytes("a"), bytes("c"), bytes("d")]);
     }
 }

@@ -1,21 +1,28 @@
 //! The database, and the queue of writes to it.
 
+use std::sync::Arc;
+
 use mesh::backoff::Backoff;
 use mesh::database::{self, DatabaseError, DatabaseUrl, DiskSpace};
 use mesh::group_commit::{Closed, GroupCommit};
 use mesh::shutdown::Tasks;
 use prometheus::Registry;
 use sea_orm::{ConnectionTrait as _, DatabaseConnection};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::answer::{POLL_TIMEOUT, Result, within};
 use super::change::Write;
 use super::commit::Committer;
 use super::{entity, migrations};
 
+/// The maximum number of reads that wait for a connection.
+const READS_AT_ONCE: usize = 16;
+
 /// The database, and the queue of writes to it.
 #[derive(Debug, Clone)]
 pub(crate) struct Journal {
     pub(super) db: DatabaseConnection,
+    reads: Arc<Semaphore>,
     space: DiskSpace,
     group: GroupCommit<Write, u64>,
 }
@@ -26,7 +33,14 @@ impl Journal {
     pub(crate) async fn open(url: &DatabaseUrl, connections: u32, tasks: &Tasks) -> anyhow::Result<Self> {
         let db = database::open(url, connections, "funless-connector", tasks).await?;
         let group = GroupCommit::start(tasks, Committer { db: db.clone() });
-        Ok(Self { db, space: DiskSpace::of(url), group })
+        Ok(Self { db, reads: Arc::new(Semaphore::new(READS_AT_ONCE)), space: DiskSpace::of(url), group })
+    }
+
+    /// Waits for the turn to read: when many bindings start at the same time, most of them would take memory and wait
+    /// for a connection for too long.
+    pub(super) async fn turn_to_read(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.reads.acquire().await.ok()
     }
 
     /// Shows in `metrics` how many connections there are.

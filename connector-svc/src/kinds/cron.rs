@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use croner::Cron;
+use croner::errors::CronError;
 use croner::parser::{CronParser, Year};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Zoned};
@@ -40,8 +41,6 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 /// When to fire.
 #[derive(Debug, Clone)]
 pub(crate) struct Params {
-    /// The schedule as it was given.
-    expression: String,
     schedule: Schedule,
     missed: Missed,
     /// The function's argument. Absent: the scheduled time.
@@ -86,13 +85,12 @@ impl Params {
         let (spec, handling): (ScheduleSpec, _) = handling::read("cron", params, handling::COMMON_PARAMS)?;
         let schedule = Schedule::parse(&spec.schedule, &spec.timezone);
         let schedule = schedule.map_err(|problem| format!("cron: {problem}"))?;
-        let ScheduleSpec { schedule: expression, missed, args, .. } = spec;
-        Ok((Self { expression, schedule, missed, args }, handling))
+        Ok((Self { schedule, missed: spec.missed, args: spec.args }, handling))
     }
 
     /// How traces describe it.
     pub(crate) fn origin(&self) -> Origin {
-        Origin::Timer { schedule: self.expression.clone() }
+        Origin::Timer { schedule: self.schedule.expression.clone() }
     }
 
     fn args(&self, at: Timestamp) -> Value {
@@ -100,10 +98,12 @@ impl Params {
     }
 }
 
-/// The times of a cron expression in a time zone.
+/// The times of a cron expression in a time zone. The expression is parsed whenever times are asked for, since it takes
+/// several kilobytes once it is parsed, and most schedules seldom fire.
 #[derive(Debug, Clone)]
 struct Schedule {
-    times: Cron,
+    /// As it was given.
+    expression: String,
     timezone: TimeZone,
 }
 
@@ -111,11 +111,10 @@ impl Schedule {
     fn parse(expression: &str, timezone: &str) -> Result<Self, String> {
         let timezone = TimeZone::get(timezone)
             .map_err(|_| format!("timezone {timezone:?}: expected a name such as \"Europe/Rome\""))?;
-        let parser = CronParser::builder().year(Year::Disallowed).build();
-        let times = parser.parse(expression).map_err(|error| {
+        times(expression).map_err(|error| {
             format!("schedule {expression:?}: expected 5 or 6 fields of a cron expression: {error}")
         })?;
-        let schedule = Self { times, timezone };
+        let schedule = Self { expression: expression.to_owned(), timezone };
         if schedule.next_after(Timestamp::now()).is_none() {
             return Err(format!("schedule {expression:?}: it never fires"));
         }
@@ -137,18 +136,22 @@ impl Schedule {
     }
 
     fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
-        let next = self.times.find_next_occurrence(&self.zoned(time), false);
+        let next = times(&self.expression).ok()?.find_next_occurrence(&self.zoned(time), false);
         next.ok().map(|next| next.timestamp())
     }
 
     fn last_until(&self, time: Timestamp) -> Option<Timestamp> {
-        let last = self.times.find_previous_occurrence(&self.zoned(time), true);
+        let last = times(&self.expression).ok()?.find_previous_occurrence(&self.zoned(time), true);
         last.ok().map(|last| last.timestamp())
     }
 
     fn zoned(&self, time: Timestamp) -> Zoned {
         time.to_zoned(self.timezone.clone())
     }
+}
+
+fn times(expression: &str) -> Result<Cron, CronError> {
+    CronParser::builder().year(Year::Disallowed).build().parse(expression)
 }
 
 /// Hands the firings to `intake` until the lease ends.
@@ -204,11 +207,13 @@ async fn handle(intake: Intake, entry: Entry, begun: Option<Span>) -> Result<(),
 ///
 /// It does not wait for the lease: the cursor admits one firing only, and schedules go on while the registry is
 /// away.
+///
+/// What it does when it fires is boxed: most of the time, most schedules wait.
 async fn fire(params: &Params, intake: &Intake) -> Result<(Entry, Span), Abandoned> {
     let mut backoff = Backoff::reconnect();
     let (mut begun, mut clock_set_at) = (None, Timestamp::MIN);
     loop {
-        let last = cursor(intake).await?;
+        let last = Box::pin(cursor(intake)).await?;
         // Times that the clock has skipped are missed, however near they are.
         let after = match params.missed {
             Missed::Skip => last.max(clock_set_at),
@@ -232,7 +237,7 @@ async fn fire(params: &Params, intake: &Intake) -> Result<(Entry, Span), Abandon
         };
         let (from, to) = (last.as_millisecond(), at.as_millisecond());
         let advance = Change::Advance { epoch: intake.epoch(), from, to, entry: entry.clone() };
-        match intake.try_write(advance).await? {
+        match Box::pin(intake.try_write(advance)).await? {
             Ok(0) => {
                 telemetry::failed(span, "abandoned");
                 return Err(Abandoned);
@@ -364,6 +369,18 @@ mod tests {
         {
             assert_eq!(is_ahead(now + SignedDuration::from_secs(ahead_s), now), expected, "{ahead_s} s");
         }
+    }
+
+    #[test]
+    fn a_schedule_that_waits_takes_little_memory() {
+        fn run_size<F: Future>(_: impl FnOnce(Params, Intake, Vec<Entry>, HeldBinding) -> F) -> usize {
+            size_of::<F>()
+        }
+        fn fire_size<'a, F: Future>(_: impl FnOnce(&'a Params, &'a Intake) -> F) -> usize {
+            size_of::<F>()
+        }
+        let (run, fire) = (run_size(run), fire_size(fire));
+        assert!(run <= 1 << 10 && fire <= 2 << 10, "{run} and {fire} bytes");
     }
 
     #[test]

@@ -237,7 +237,8 @@ async fn a_failed_invocation_has_its_decision_id() {
 async fn a_watch_is_forwarded_until_the_gateway_drains() {
     let mesh = Mesh::start().await;
     let mut watch = WatchClient::new(mesh.edge.channel());
-    let mut updates = watch.watch(with_token(ANN, WatchRequest {})).await.expect("watching").into_inner();
+    let mut updates =
+        watch.watch(with_token(ANN, WatchRequest::default())).await.expect("watching").into_inner();
     let first = updates.message().await.expect("open").expect("a snapshot");
     assert!(matches!(first.body, Some(Body::Snapshot(Snapshot { complete: true, .. }))), "{first:?}");
 
@@ -259,7 +260,7 @@ async fn subscriptions_are_limited_by_user() {
     let mut client = WatchClient::new(mesh.edge.channel());
     let mut watches = Vec::new();
     let refused = loop {
-        match client.watch(with_token(ANN, WatchRequest {})).await {
+        match client.watch(with_token(ANN, WatchRequest::default())).await {
             Ok(watch) => watches.push(watch.into_inner()),
             Err(refused) => break Error::from(&refused),
         }
@@ -268,10 +269,10 @@ async fn subscriptions_are_limited_by_user() {
     assert_eq!(refused.message, "too many subscriptions of this user");
     assert_eq!((refused.reason, refused.retry_after), (Reason::Overloaded, Some(Duration::from_secs(5))));
     // Others are not affected, and one that ends makes room.
-    client.watch(with_token(ROOT, WatchRequest {})).await.expect("root's first");
+    client.watch(with_token(ROOT, WatchRequest::default())).await.expect("root's first");
     drop(watches.pop());
     eventually("there is room", async || {
-        client.clone().watch(with_token(ANN, WatchRequest {})).await.is_ok()
+        client.clone().watch(with_token(ANN, WatchRequest::default())).await.is_ok()
     })
     .await;
 }
@@ -312,7 +313,8 @@ async fn without_the_registry_calls_are_unavailable() {
 async fn one_process_forwards_without_sockets() {
     let mesh = Mesh::start_in_one_process().await;
     let mut watch = WatchClient::new(mesh.edge.channel());
-    let mut updates = watch.watch(with_token(ROOT, WatchRequest {})).await.expect("watching").into_inner();
+    let mut updates =
+        watch.watch(with_token(ROOT, WatchRequest::default())).await.expect("watching").into_inner();
     assert!(updates.message().await.expect("open").is_some());
     let outcome = modules(&mesh).get_module(with_token(ANN, GetModuleRequest { name: "nope".into() })).await;
     assert_eq!(reason(outcome), Reason::ModuleNotFound);

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -138,7 +139,7 @@ impl Replica {
     {
         let poke = Arc::new(Notify::new());
         let changed = Arc::clone(&poke);
-        let follow = follow::follow(self.registry.clone(), following, move |_| changed.notify_one());
+        let follow = follow::follow_revisions(self.registry.clone(), following, move || changed.notify_one());
         let mut held = HeldBindings::default();
         let reconcile = async {
             tokio::join!(follow, self.reconcile(&mut held, &holding, &poke, &run));
@@ -180,7 +181,12 @@ impl Replica {
             let wait = match outcome {
                 Ok(share) => {
                     backoff.reset();
+                    let running = held.by_id.len();
                     self.apply(share, held, run);
+                    if held.by_id.len() > running {
+                        // The registry may have more, which it did not assign at once.
+                        poke.notify_one();
+                    }
                     self.board.passes().complete(pass);
                     held.renewal
                 }
@@ -249,7 +255,7 @@ impl Replica {
                 revision: share.revision,
                 report: self.board.enter(&id),
             };
-            let work = run(binding.clone(), handle);
+            let work = Box::pin(run(binding.clone(), handle));
             let task = held.tasks.spawn(run_until_stopped(id.clone(), work, ended, self.board.clone()));
             held.by_id.insert(id, Running { binding, end, task: task.id() });
         }
@@ -327,9 +333,11 @@ impl HeldBindings {
 }
 
 /// Runs `work` until it was told to stop. If it ends by itself, waits before it is restarted.
+///
+/// `work` is boxed, because a future that is an argument and then awaited takes its room twice.
 async fn run_until_stopped(
     id: String,
-    work: impl Future<Output = ()>,
+    work: Pin<Box<impl Future<Output = ()>>>,
     end: watch::Receiver<Option<End>>,
     board: StatusBoard,
 ) {
@@ -391,4 +399,23 @@ pub async fn find_holders(
         Ok((holder.binding_id, endpoint))
     });
     holders.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_takes_the_room_of_its_work_once() {
+        let work = Box::pin(async {
+            let room = [0_u8; 8 << 10];
+            task::yield_now().await;
+            assert!(room.iter().all(|byte| *byte == 0));
+        });
+        let (_end, ended) = watch::channel(Some(End::Removed));
+        let task = run_until_stopped("b".into(), work, ended, StatusBoard::default());
+        let size = size_of_val(&task);
+        assert!(size <= 2 << 10, "{size} bytes");
+        task.await;
+    }
 }

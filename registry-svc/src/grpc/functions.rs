@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt as _};
-use mesh::paging::page;
 use mesh::{Caller, Error};
 use proto::registry::v1::functions_server::Functions;
 use proto::registry::v1::{
@@ -14,7 +13,6 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Handler, written};
 use crate::error::RegistryError;
-use crate::names;
 
 #[tonic::async_trait]
 impl Functions for Handler {
@@ -49,9 +47,8 @@ impl Functions for Handler {
     ) -> Result<Response<ListFunctionsResponse>, Status> {
         let caller = Caller::of(&request);
         let ListFunctionsRequest { module, page_size, page_token } = request.into_inner();
-        let functions = self.registry.list_functions(&caller, &module).await?;
         let (functions, next_page_token) =
-            page(functions, page_size, &page_token, |function| &function.name, names::order);
+            self.registry.list_functions(&caller, &module, page_size, page_token).await?;
         Ok(Response::new(ListFunctionsResponse { functions, next_page_token }))
     }
 

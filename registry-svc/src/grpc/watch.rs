@@ -17,7 +17,9 @@ impl Watch for Handler {
     type WatchStream = BoxStream<'static, Result<WatchResponse, Status>>;
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let subscription = Arc::clone(&self.subscriptions).subscribe(Caller::of(&request));
+        let caller = Caller::of(&request);
+        let WatchRequest { only_revisions } = request.into_inner();
+        let subscription = Arc::clone(&self.subscriptions).subscribe(caller, only_revisions);
         // The stream ends after an error.
         let responses = stream::unfold(Some(subscription), async |subscription| {
             let mut subscription = subscription?;

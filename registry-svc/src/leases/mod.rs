@@ -155,10 +155,12 @@ impl Registry {
     /// Logs unreadable bindings, each one once, because holders call repeatedly.
     fn log_unreadable(&self, bindings: &RoleBindings) {
         let mut logged = self.unreadable_logged.lock();
-        for (id, (name, cause)) in &bindings.unreadable {
+        for (id, unreadable) in &bindings.unreadable {
             if logged.insert(id.clone()) {
                 tracing::error!(
-                    binding = id, function = name, %cause,
+                    binding = id,
+                    function = format!("{}/{}", unreadable.module, unreadable.function),
+                    cause = %unreadable.cause,
                     "a binding cannot be decrypted and does not run; add its key to former_encryption_keys \
                      and restart, or update the function with the binding's parameters"
                 );

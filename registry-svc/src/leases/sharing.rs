@@ -6,6 +6,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+/// How many bindings a holder takes in one call, which has to end in time. It calls again at once.
+const MAX_TAKEN: usize = 1000;
+
 /// The leases and holders at one point in time.
 #[derive(Debug, Default)]
 pub(super) struct Holdings<'a> {
@@ -56,7 +59,7 @@ impl<'a> Holdings<'a> {
         let keep = if is_sharer { kept(own.len(), free.len(), lacked_by_others, least, most) } else { 0 };
         let take = if is_sharer { taken(keep, free.len(), lacked_by_others, least, most) } else { 0 };
         own.truncate(keep);
-        free.truncate(take);
+        free.truncate(take.min(MAX_TAKEN));
 
         let run: HashSet<_> = own.iter().chain(&free).copied().collect();
         let is_own = |(_, of): &(&&str, &&str)| **of == holder;

@@ -11,6 +11,8 @@ mod notifications;
 mod queries;
 mod renewals;
 mod sealing;
+#[cfg(test)]
+pub(crate) mod tests;
 mod write;
 
 use std::sync::Arc;
@@ -27,7 +29,7 @@ use sea_orm::{
 use tokio::sync::{Mutex, watch};
 
 pub(crate) use self::changes::LoggedChanges;
-pub(crate) use self::queries::bindings::RoleBindings;
+pub(crate) use self::queries::bindings::{BindingCursor, RoleBindings};
 pub(crate) use self::queries::code::CODE_CHUNK_BYTES;
 pub(crate) use self::queries::functions::FunctionBindings;
 pub(crate) use self::queries::leases::{Holder, LeaseWrite};

@@ -12,6 +12,7 @@ mod holders;
 mod leases;
 mod modules;
 mod replicas;
+mod scale;
 mod scripts;
 mod subjects;
 mod watch;

@@ -157,7 +157,12 @@ impl Registry {
 
     /// Watches the registry on behalf of `caller`.
     pub async fn watch(&self, caller: &Caller) -> Watching {
-        let request = caller.attach(Request::new(WatchRequest {}));
+        self.watch_as(caller, WatchRequest::default()).await
+    }
+
+    /// Watches what `request` asks for on behalf of `caller`.
+    pub async fn watch_as(&self, caller: &Caller, request: WatchRequest) -> Watching {
+        let request = caller.attach(Request::new(request));
         let stream = WatchClient::new(self.channel.clone()).watch(request).await.expect("a watch");
         Watching { stream: stream.into_inner() }
     }

@@ -206,7 +206,7 @@ async fn subjects(
 
 /// The whole snapshot.
 async fn watch(connection: Connection) -> tonic::Result<String> {
-    let mut watch = WatchClient::new(connection).watch(WatchRequest {}).await?.into_inner();
+    let mut watch = WatchClient::new(connection).watch(WatchRequest::default()).await?.into_inner();
     let mut snapshot = String::new();
     while let Some(message) = watch.message().await? {
         snapshot.push_str(&format!("{message:?}"));

@@ -25,7 +25,8 @@ use tonic_prost::ProstCodec;
 pub async fn a_client_made_from_the_protos(mesh: &Mesh) {
     let user = mesh.admin().create_subject("grpc_user").await;
     let connection = connect(mesh, user.token()).await;
-    let mut watch = WatchClient::new(connection.clone()).watch(WatchRequest {}).await.expect("a watch");
+    let mut watch =
+        WatchClient::new(connection.clone()).watch(WatchRequest::default()).await.expect("a watch");
     let mut known = snapshot(watch.get_mut()).await;
     assert!(known.contains(&"_".to_owned()), "{known:?}");
 
@@ -93,7 +94,7 @@ pub async fn requests_without_a_token_are_refused(mesh: &Mesh) {
     for token in [None, Some("nonsense"), Some("")] {
         let connection = connect(mesh, token).await;
         let modules = ModulesClient::new(connection.clone()).list_modules(ListModulesRequest {}).await;
-        let watch = WatchClient::new(connection.clone()).watch(WatchRequest {}).await;
+        let watch = WatchClient::new(connection.clone()).watch(WatchRequest::default()).await;
         let invoke = call(&connection, InvokeRequest::default()).await;
         let spec = CreateFunctionSpec { module: "_".into(), name: "f".into(), ..Default::default() };
         let create = create_function(&connection, spec, &guests::hello()).await;

@@ -15,11 +15,12 @@ impl Journal {
     /// The events of a binding, in the order in which they came: those in flight, and those that have
     /// ended and of which the source may not know it.
     pub(crate) async fn entries(&self, binding_id: &str) -> Result<Vec<Entry>> {
+        let _turn = self.turn_to_read().await;
         let rows = in_flight::Entity::find()
             .filter(in_flight::Column::BindingId.eq(binding_id))
             .order_by_asc(in_flight::Column::Id)
             .all(&self.db);
-        let rows = answered(rows).await?;
+        let rows = answered(Box::pin(rows)).await?;
         rows.into_iter().map(to_entry).collect()
     }
 
@@ -37,7 +38,9 @@ impl Journal {
 
     /// Where the cursor of a binding stands.
     pub(crate) async fn cursor(&self, binding_id: &str) -> Result<Option<i64>> {
-        let row = answered(cursor::Entity::find_by_id(binding_id).one(&self.db)).await?;
+        let _turn = self.turn_to_read().await;
+        let row = cursor::Entity::find_by_id(binding_id).one(&self.db);
+        let row = answered(Box::pin(row)).await?;
         Ok(row.map(|row| row.value))
     }
 }

@@ -67,8 +67,8 @@ pub(crate) async fn run(
     drop(subscriber);
     if end == End::Removed {
         intake.mark_all_lost().await;
-        let ended =
-            tokio::time::timeout(DISCONNECT_TIMEOUT, end_session(&params, &outbound, &client_id)).await;
+        let ended = Box::pin(end_session(&params, &outbound, &client_id));
+        let ended = tokio::time::timeout(DISCONNECT_TIMEOUT, ended).await;
         if !matches!(ended, Ok(Ok(()))) {
             tracing::info!(
                 binding = intake.binding_id(),

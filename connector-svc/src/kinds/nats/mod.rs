@@ -67,7 +67,8 @@ pub(crate) async fn run(
     if end == End::Removed {
         intake.mark_all_lost().await;
         if consumer == own {
-            let deleted = tokio::time::timeout(DISCONNECT_TIMEOUT, delete_consumer(&server, &consumer)).await;
+            let deleted = Box::pin(delete_consumer(&server, &consumer));
+            let deleted = tokio::time::timeout(DISCONNECT_TIMEOUT, deleted).await;
             if !matches!(deleted, Ok(Ok(()))) {
                 tracing::warn!(
                     consumer,

@@ -5,6 +5,7 @@ mod m0002_leases;
 mod m0003_function_script;
 mod m0004_function_creator;
 mod m0005_script_owner;
+mod m0006_function_order;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -18,6 +19,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_function_script::Migration),
             Box::new(m0004_function_creator::Migration),
             Box::new(m0005_script_owner::Migration),
+            Box::new(m0006_function_order::Migration),
         ]
     }
 }

@@ -1,4 +1,4 @@
-//! Bindings. Only `bindings` returns them with their secrets.
+//! Bindings. Only [`RoleBindings`] has them with their secrets.
 
 use std::collections::HashMap;
 
@@ -6,10 +6,11 @@ use mesh::auth::owner_of_function;
 use proto::registry::v1::{Binding, BindingRole, FunctionBinding};
 use sea_orm::sea_query::{Expr, Func};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Set,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, EntityTrait as _, JoinType, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, RelationTrait as _, Select, Set,
 };
 
+use super::MAX_IDS;
 use crate::binding_identity::{is_same, is_same_source};
 use crate::keyring::{Keyring, Unreadable};
 use crate::redaction::redact;
@@ -19,63 +20,146 @@ use crate::store::{DatabaseError, Reader, Result, Write};
 /// What callers see of parameters that cannot be decrypted.
 const UNREADABLE: &str = r#"{"unreadable":"encrypted under a key that the registry does not have"}"#;
 
-/// The bindings of all functions in one role.
-#[derive(Debug, Default)]
+/// Bindings of functions in one role.
+#[derive(Debug, Default, Clone)]
 pub(crate) struct RoleBindings {
     /// The ids of the readable bindings, ordered by function and position.
     pub(crate) order: Vec<String>,
     /// The readable bindings by id, with their secrets.
     pub(crate) readable: HashMap<String, FunctionBinding>,
-    /// The other bindings by id: the function, and why the parameters cannot be decrypted.
-    pub(crate) unreadable: HashMap<String, (String, Unreadable)>,
+    /// The other bindings by id.
+    pub(crate) unreadable: HashMap<String, UnreadableBinding>,
 }
+
+/// A binding whose parameters cannot be decrypted.
+#[derive(Debug, Clone)]
+pub(crate) struct UnreadableBinding {
+    pub(crate) function_id: String,
+    pub(crate) module: String,
+    pub(crate) function: String,
+    pub(crate) cause: Unreadable,
+}
+
+/// Where a list of bindings goes on: after this function and position.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct BindingCursor {
+    function_id: String,
+    position: i32,
+}
+
+/// The id, function, position, type and parameters of a binding; the function's module, name and creator; the module's
+/// owner.
+type Row = (String, String, i32, String, String, String, String, String, String);
 
 impl RoleBindings {
     /// Whether there is a binding with this id.
     pub(crate) fn contains(&self, id: &str) -> bool {
         self.readable.contains_key(id) || self.unreadable.contains_key(id)
     }
+
+    /// Adds bindings of functions that come after those of the others.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.order.extend(other.order);
+        self.readable.extend(other.readable);
+        self.unreadable.extend(other.unreadable);
+    }
+
+    /// Removes the bindings of these functions, which are ordered. Returns the readable ones.
+    pub(crate) fn remove(&mut self, functions: &[&str]) -> HashMap<String, FunctionBinding> {
+        let is_of_them = |function: &str| functions.binary_search(&function).is_ok();
+        self.unreadable.retain(|_, unreadable| !is_of_them(&unreadable.function_id));
+        let removed: HashMap<_, _> =
+            self.readable.extract_if(|_, bound| is_of_them(&bound.function_id)).collect();
+        if !removed.is_empty() {
+            self.order.retain(|id| !removed.contains_key(id));
+        }
+        removed
+    }
+
+    /// Inserts bindings of functions that have none here.
+    pub(crate) fn insert(&mut self, other: Self) {
+        let (mut order, mut new) = (Vec::new(), other.order.into_iter().peekable());
+        let function_of = |id: &String| other.readable.get(id).map(|bound| &bound.function_id);
+        if new.peek().is_some() {
+            for id in std::mem::take(&mut self.order) {
+                let function = self.readable.get(&id).map(|bound| &bound.function_id);
+                while let Some(next) = new.next_if(|next| function_of(next) < function) {
+                    order.push(next);
+                }
+                order.push(id);
+            }
+            order.extend(new);
+            self.order = order;
+        }
+        self.readable.extend(other.readable);
+        self.unreadable.extend(other.unreadable);
+    }
+
+    fn push(&mut self, keyring: &Keyring, row: Row) {
+        let (id, function_id, _, r#type, stored, module, function, creator, owner) = row;
+        match keyring.open(&id, &stored) {
+            Ok(params) => {
+                let owner = owner_of_function(&owner, &creator).to_owned();
+                let binding = Some(Binding { id: id.clone(), r#type, params });
+                let bound = FunctionBinding { function_id, module, function, owner, binding };
+                self.order.push(id.clone());
+                self.readable.insert(id, bound);
+            }
+            Err(cause) => {
+                self.unreadable.insert(id, UnreadableBinding { function_id, module, function, cause });
+            }
+        }
+    }
 }
 
 impl Reader<'_> {
-    /// The bindings of all functions in this role.
-    pub(crate) async fn bindings(&self, role: BindingRole) -> Result<RoleBindings> {
-        let rows = binding::Entity::find()
-            .find_also_related(function::Entity)
-            .and_also_related(module::Entity)
-            .filter(binding::Column::Role.eq(i32::from(role)))
-            .order_by_asc(binding::Column::FunctionId)
-            .order_by_asc(binding::Column::Position)
-            .all(&self.db)
-            .await?;
+    /// Adds the next bindings of all functions in this role to `bindings`, at most `limit`, ordered by function. Returns
+    /// where the list goes on; `None` at its end.
+    pub(crate) async fn read_bindings(
+        &self,
+        role: BindingRole,
+        after: BindingCursor,
+        limit: u64,
+        bindings: &mut RoleBindings,
+    ) -> Result<Option<BindingCursor>> {
+        use binding::Column;
+        let same_function = Condition::all()
+            .add(Column::FunctionId.eq(&after.function_id))
+            .add(Column::Position.gt(after.position));
+        let is_after = Condition::any().add(Column::FunctionId.gt(&after.function_id)).add(same_function);
+        let rows = binding_rows(role).filter(is_after).limit(limit).into_tuple::<Row>().all(&self.db).await?;
+        let is_full = rows.len() as u64 == limit;
+        let last = rows.last().filter(|_| is_full);
+        let next = last.map(|row| BindingCursor { function_id: row.1.clone(), position: row.2 });
+        rows.into_iter().for_each(|row| bindings.push(self.keyring, row));
+        Ok(next)
+    }
+
+    /// The bindings of these functions in this role.
+    pub(crate) async fn bindings_of(&self, role: BindingRole, functions: &[&str]) -> Result<RoleBindings> {
         let mut bindings = RoleBindings::default();
-        for (row, function, module) in rows {
-            // Foreign keys guarantee that both exist.
-            let (Some(function), Some(module)) = (function, module) else {
-                return Err(DatabaseError::Failed(format!("the binding {} has lost its function", row.id)));
-            };
-            let id = row.id.clone();
-            match open(self.keyring, row) {
-                Ok(binding) => {
-                    let owner = owner_of_function(&module.owner, &function.creator).to_owned();
-                    let binding = FunctionBinding {
-                        function_id: function.id,
-                        module: function.module,
-                        function: function.name,
-                        owner,
-                        binding: Some(binding),
-                    };
-                    bindings.order.push(id.clone());
-                    bindings.readable.insert(id, binding);
-                }
-                Err(cause) => {
-                    let name = format!("{}/{}", function.module, function.name);
-                    bindings.unreadable.insert(id, (name, cause));
-                }
-            }
+        for functions in functions.chunks(MAX_IDS) {
+            let of_these = binding::Column::FunctionId.is_in(functions.iter().copied());
+            let rows = binding_rows(role).filter(of_these).into_tuple::<Row>().all(&self.db).await?;
+            rows.into_iter().for_each(|row| bindings.push(self.keyring, row));
         }
         Ok(bindings)
     }
+}
+
+/// Selects the columns of [`Row`]. Foreign keys guarantee that each binding has a function and a module.
+fn binding_rows(role: BindingRole) -> Select<binding::Entity> {
+    use binding::Column;
+    binding::Entity::find()
+        .select_only()
+        .columns([Column::Id, Column::FunctionId, Column::Position, Column::Type, Column::Params])
+        .columns([function::Column::Module, function::Column::Name, function::Column::Creator])
+        .column(module::Column::Owner)
+        .join(JoinType::InnerJoin, binding::Relation::Function.def())
+        .join(JoinType::InnerJoin, function::Relation::Module.def())
+        .filter(Column::Role.eq(i32::from(role)))
+        .order_by_asc(Column::FunctionId)
+        .order_by_asc(Column::Position)
 }
 
 impl Reader<'_> {

@@ -5,13 +5,17 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use proto::registry::v1::change::Change;
 use proto::registry::v1::{Binding, BindingRole, Code, Function, FunctionDeleted, Limits, Metadata};
+use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _,
-    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait as _, DbBackend, DbErr,
+    EntityTrait as _, FromQueryResult, IntoActiveModel as _, JoinType, PaginatorTrait as _, QueryFilter as _,
+    QueryOrder as _, QueryResult, QuerySelect as _, RelationTrait as _, Select,
 };
 
+use super::MAX_IDS;
 use super::bindings::to_redacted_binding;
 use crate::keyring::Keyring;
+use crate::names::DEFAULT_MODULE;
 use crate::store::entity::{binding, code, function, module};
 use crate::store::{DatabaseError, Reader, Result, Write};
 
@@ -22,27 +26,111 @@ pub(crate) struct FunctionBindings {
     pub(crate) sinks: Option<Vec<Binding>>,
 }
 
+/// A function with what other tables have of it.
+struct FunctionRow {
+    function: function::Model,
+    owner: String,
+    code_size: i64,
+    code_kind: i32,
+}
+
+/// Reads the columns of [`rows`] by their positions: to find each by its name is most of the work with many functions.
+impl FromQueryResult for FunctionRow {
+    fn from_query_result(row: &QueryResult, _: &str) -> Result<Self, DbErr> {
+        let function = function::Model {
+            id: row.try_get_by_index(0)?,
+            module: row.try_get_by_index(1)?,
+            name: row.try_get_by_index(2)?,
+            code_hash: row.try_get_by_index(3)?,
+            tag: row.try_get_by_index(4)?,
+            capacity_kb: row.try_get_by_index(5)?,
+            idempotent: row.try_get_by_index(6)?,
+            script: row.try_get_by_index(7)?,
+            memory_bytes: row.try_get_by_index(8)?,
+            timeout_ms: row.try_get_by_index(9)?,
+            output_bytes: row.try_get_by_index(10)?,
+            revision: row.try_get_by_index(11)?,
+            created_at_ms: row.try_get_by_index(12)?,
+            updated_at_ms: row.try_get_by_index(13)?,
+            creator: row.try_get_by_index(14)?,
+        };
+        Ok(Self {
+            function,
+            owner: row.try_get_by_index(15)?,
+            code_size: row.try_get_by_index(16)?,
+            code_kind: row.try_get_by_index(17)?,
+        })
+    }
+}
+
+/// Selects the columns that [`FunctionRow`] reads. Foreign keys guarantee that each function has a module and code.
+fn rows() -> Select<function::Entity> {
+    use function::Column;
+    let own = [
+        Column::Id,
+        Column::Module,
+        Column::Name,
+        Column::CodeHash,
+        Column::Tag,
+        Column::CapacityKb,
+        Column::Idempotent,
+        Column::Script,
+        Column::MemoryBytes,
+        Column::TimeoutMs,
+        Column::OutputBytes,
+        Column::Revision,
+        Column::CreatedAtMs,
+        Column::UpdatedAtMs,
+        Column::Creator,
+    ];
+    function::Entity::find()
+        .select_only()
+        .columns(own)
+        .column(module::Column::Owner)
+        .column(code::Column::Size)
+        .column(code::Column::Kind)
+        .join(JoinType::InnerJoin, function::Relation::Module.def())
+        .join(JoinType::InnerJoin, function::Relation::Code.def())
+}
+
 impl Reader<'_> {
     /// The function with this name. The secrets of bindings are redacted in all functions returned here.
     pub(crate) async fn function(&self, module: &str, name: &str) -> Result<Option<Function>> {
-        let is_it =
-            Condition::all().add(function::Column::Module.eq(module)).add(function::Column::Name.eq(name));
-        Ok(self.load_functions(is_it).await?.pop())
+        Ok(self.load(rows().filter(has_name(module, name))).await?.pop())
     }
 
     /// The functions of a module, unordered.
     pub(crate) async fn functions_of(&self, module: &str) -> Result<Vec<Function>> {
-        self.load_functions(Condition::all().add(function::Column::Module.eq(module))).await
+        self.load(rows().filter(function::Column::Module.eq(module))).await
     }
 
-    /// All functions, unordered.
-    pub(crate) async fn functions(&self) -> Result<Vec<Function>> {
-        self.load_functions(Condition::all()).await
+    /// The next functions of a module after the one with the name `after`, at most `limit`; see [`crate::names::order`].
+    /// The first ones if `after` is empty.
+    pub(crate) async fn functions_by_name(
+        &self,
+        module: &str,
+        after: &str,
+        limit: u64,
+    ) -> Result<Vec<Function>> {
+        // It comes first, whatever the order of the others is.
+        let first = if after.is_empty() { self.function(module, DEFAULT_MODULE).await? } else { None };
+        let after = if after == DEFAULT_MODULE { "" } else { after };
+        let next = by_name(self.db.get_database_backend(), module, after).limit(limit);
+        let mut functions = Vec::from_iter(first);
+        functions.extend(self.load(next).await?);
+        functions.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(functions)
+    }
+
+    /// The next functions after the one with the id `after`, at most `limit`, ordered by id.
+    pub(crate) async fn functions_by_id(&self, after: &str, limit: u64) -> Result<Vec<Function>> {
+        let next = rows().filter(function::Column::Id.gt(after)).order_by_asc(function::Column::Id);
+        self.load(next.limit(limit)).await
     }
 
     /// The functions that use this script, unordered.
     pub(crate) async fn functions_with_script(&self, script: &str) -> Result<Vec<Function>> {
-        self.load_functions(Condition::all().add(function::Column::Script.eq(script))).await
+        self.load(rows().filter(function::Column::Script.eq(script))).await
     }
 
     /// Whether the subject with this name, which may have been deleted, has created a function.
@@ -74,28 +162,24 @@ impl Reader<'_> {
         Ok(names)
     }
 
-    async fn load_functions(&self, filter: Condition) -> Result<Vec<Function>> {
-        let rows = function::Entity::find()
-            .find_also_related(module::Entity)
-            .find_also_related(code::Entity)
-            .filter(filter.clone())
-            .all(&self.db)
-            .await?;
-        let bindings = binding::Entity::find()
-            .inner_join(function::Entity)
-            .filter(filter)
-            .order_by_asc(binding::Column::Position)
-            .all(&self.db)
-            .await?;
+    async fn load(&self, functions: Select<function::Entity>) -> Result<Vec<Function>> {
+        let rows = functions.into_model::<FunctionRow>().all(&self.db).await?;
         let mut bindings_of = HashMap::<String, Vec<binding::Model>>::new();
-        for binding in bindings {
-            bindings_of.entry(binding.function_id.clone()).or_default().push(binding);
+        for rows in rows.chunks(MAX_IDS) {
+            let bindings = binding::Entity::find()
+                .filter(binding::Column::FunctionId.is_in(rows.iter().map(|row| &*row.function.id)))
+                .order_by_asc(binding::Column::Position)
+                .all(&self.db)
+                .await?;
+            for binding in bindings {
+                bindings_of.entry(binding.function_id.clone()).or_default().push(binding);
+            }
         }
         let functions = rows.into_iter().map(|row| {
-            let bindings = bindings_of.remove(&row.0.id).unwrap_or_default();
+            let bindings = bindings_of.remove(&row.function.id).unwrap_or_default();
             to_function(self.keyring, row, bindings)
         });
-        functions.collect()
+        Ok(functions.collect())
     }
 }
 
@@ -173,24 +257,39 @@ impl Write {
     }
 }
 
-fn to_function(
-    keyring: &Keyring,
-    (row, module, code): (function::Model, Option<module::Model>, Option<code::Model>),
-    bindings: Vec<binding::Model>,
-) -> Result<Function> {
-    // Foreign keys guarantee that both exist.
-    let (Some(module), Some(code)) = (module, code) else {
-        return Err(DatabaseError::Failed(format!("the function {} has lost its module or code", row.id)));
+/// Those of a module after a name, without the default one.
+fn by_name(database: DbBackend, module: &str, after: &str) -> Select<function::Entity> {
+    // By bytes, as SQLite sorts: PostgreSQL would sort by locale.
+    let name = match database {
+        DbBackend::Postgres => Expr::cust(r#""function"."name" COLLATE "C""#),
+        _ => Expr::col((function::Entity, function::Column::Name)),
     };
+    rows()
+        .filter(function::Column::Module.eq(module))
+        .filter(function::Column::Name.ne(DEFAULT_MODULE))
+        .filter(name.clone().gt(after))
+        .order_by_asc(name)
+}
+
+fn has_name(module: &str, name: &str) -> Condition {
+    Condition::all().add(function::Column::Module.eq(module)).add(function::Column::Name.eq(name))
+}
+
+fn to_function(keyring: &Keyring, row: FunctionRow, bindings: Vec<binding::Model>) -> Function {
+    let FunctionRow { function: row, owner, code_size, code_kind } = row;
     let (events, sinks): (Vec<_>, Vec<_>) =
         bindings.into_iter().partition(|binding| binding.role == i32::from(BindingRole::Event));
     let redacted = |rows: Vec<_>| rows.into_iter().map(|row| to_redacted_binding(keyring, row)).collect();
-    Ok(Function {
+    Function {
         id: row.id,
         module: row.module,
         name: row.name,
-        owner: module.owner,
-        code: Some(Code { hash: Bytes::from(code.hash), size: code.size.cast_unsigned(), kind: code.kind }),
+        owner,
+        code: Some(Code {
+            hash: Bytes::from(row.code_hash),
+            size: code_size.cast_unsigned(),
+            kind: code_kind,
+        }),
         metadata: Some(Metadata {
             tag: row.tag,
             capacity_kb: row.capacity_kb.cast_unsigned(),
@@ -208,5 +307,39 @@ fn to_function(
         created_at_ms: row.created_at_ms,
         updated_at_ms: row.updated_at_ms,
         creator: row.creator,
-    })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::{ConnectionTrait as _, QueryTrait as _, Statement};
+
+    use super::*;
+    use crate::store::tests::store;
+
+    /// How SQLite finds the rows of a query.
+    async fn plan(functions: Select<function::Entity>) -> Vec<String> {
+        let store = store().await;
+        let Statement { sql, values, .. } = functions.build(DbBackend::Sqlite);
+        let explain = format!("EXPLAIN QUERY PLAN {sql}");
+        let explain =
+            Statement::from_sql_and_values(DbBackend::Sqlite, explain, values.into_iter().flatten());
+        let steps = store.db.query_all_raw(explain).await.expect("a plan");
+        steps.iter().map(|step| step.try_get("", "detail").expect("a text")).collect()
+    }
+
+    #[tokio::test]
+    async fn a_page_reads_its_own_rows_only() {
+        let by_id = rows().filter(function::Column::Id.gt("x")).order_by_asc(function::Column::Id).limit(10);
+        for (pages, index) in [
+            (by_name(DbBackend::Sqlite, "m", "x").limit(10), "(module=? AND name>?)"),
+            (by_id, "(id>?)"),
+            (rows().filter(has_name("m", "x")), "(module=? AND name=?)"),
+        ] {
+            let plan = plan(pages).await;
+            assert!(plan.iter().any(|step| step.contains(index)), "{plan:?}");
+            let reads_all = |step: &String| step.starts_with("SCAN") || step.contains("TEMP B-TREE");
+            assert!(!plan.iter().any(reads_all), "{plan:?}");
+        }
+    }
 }

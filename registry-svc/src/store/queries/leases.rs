@@ -12,6 +12,7 @@ use sea_orm::{
 };
 use tokio::sync::OwnedMutexGuard;
 
+use super::MAX_IDS;
 use crate::keyring::Keyring;
 use crate::store::entity::{binding, binding_holder, binding_lease};
 use crate::store::{DatabaseError, Reader, Result, Store};
@@ -19,8 +20,6 @@ use mesh::clock::now_ms;
 
 /// The key of the PostgreSQL advisory lock for writing leases; the role is added to it.
 const LEASES_LOCK: i64 = 0x0066_756e_6c65_6173;
-/// The maximum number of ids in one statement, because databases limit the number of bind parameters.
-const MAX_IDS: usize = 1000;
 
 /// A replica that runs bindings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,11 +124,14 @@ impl LeaseWrite {
     /// The holders of the role's leases by binding, including expired leases.
     pub(crate) async fn leases(&self) -> Result<HashMap<String, String>> {
         let rows = binding_lease::Entity::find()
+            .select_only()
+            .columns([binding_lease::Column::BindingId, binding_lease::Column::Holder])
             .inner_join(binding_holder::Entity)
             .filter(binding_holder::Column::Role.eq(i32::from(self.role)))
+            .into_tuple()
             .all(&self.transaction)
             .await?;
-        Ok(rows.into_iter().map(|row| (row.binding_id, row.holder)).collect())
+        Ok(rows.into_iter().collect())
     }
 
     /// Inserts or updates a holder.

@@ -7,3 +7,6 @@ pub(super) mod leases;
 pub(super) mod modules;
 pub(super) mod scripts;
 pub(super) mod subjects;
+
+/// The maximum number of ids in one statement, because databases limit the number of bind parameters.
+const MAX_IDS: usize = 1000;
