@@ -8,9 +8,9 @@
 use http::{HeaderMap, HeaderValue};
 use proto::registry::v1::Role;
 use serde::{Deserialize, Deserializer};
+use subtle::ConstantTimeEq as _;
 
 use crate::error::{Error, Reason};
-use crate::hash::Hash;
 
 /// Replaces a secret in output.
 pub const REDACTED: &str = "***";
@@ -186,15 +186,14 @@ impl Secret {
         }
     }
 
-    /// Whether the headers carry this secret. Compares hashes, so that the comparison's timing reveals
-    /// nothing about the secret.
+    /// Whether the headers carry this secret.
     pub(crate) fn is_in(&self, headers: &HeaderMap) -> bool {
         headers.get(SECRET).is_some_and(|value| self.is(value.as_bytes()))
     }
 
-    /// Whether this is the secret.
+    /// Whether this is the secret. The comparison's timing reveals nothing about it but its length.
     pub(crate) fn is(&self, shown: &[u8]) -> bool {
-        Hash::of(shown) == Hash::of(self.0.as_bytes())
+        self.0.as_bytes().ct_eq(shown).into()
     }
 }
 
