@@ -25,7 +25,15 @@ pub fn parse<'a, T: Deserialize<'a>>(arguments: &'a [u8]) -> Result<T, String> {
 /// What a function returned.
 ///
 /// A `Result` is a value that can be serialised, too. The inherent method is for all `Result`s, since the compiler
-/// prefers it; the trait's method is for other values.
+/// prefers it; the trait's method is for other values. So an error that can be serialised, but not displayed, is not
+/// taken for a part of the result:
+///
+/// ```compile_fail
+/// #[funless::function]
+/// fn fails() -> Result<u8, Vec<u8>> {
+///     Ok(1)
+/// }
+/// ```
 pub struct Returned<T>(pub T);
 
 impl<T, E> Returned<Result<T, E>> {
