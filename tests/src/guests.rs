@@ -14,6 +14,12 @@ pub fn echo() -> Vec<u8> {
     compiled("echo")
 }
 
+/// Written with the published SDK of FunLess. Returns `{"payload":"Hello N!"}` for `{"name":N}`, and for `url` what
+/// it gets for a POST of `this`: `{"status":...,"body":...}`. Fails without both.
+pub fn published_sdk() -> Vec<u8> {
+    compiled("published-sdk")
+}
+
 /// Calls the given `url` and returns `{"status":...,"body":...}`.
 pub fn http_caller() -> Vec<u8> {
     compiled("http-caller")

@@ -18,7 +18,14 @@ const OUT: &str = "target/guests";
 const HELLO: &str = "guest/hello.wasm";
 const RECORD: &str = "guest/hello.wasm.source";
 /// What `hello` is built from.
-const HELLO_SOURCES: &[&str] = &["guest/Cargo.toml", "guest/Cargo.lock", "guest/hello"];
+const HELLO_SOURCES: &[&str] = &[
+    "guest/Cargo.toml",
+    "guest/Cargo.lock",
+    "guest/hello",
+    "guest/sdk/Cargo.toml",
+    "guest/sdk/src",
+    "guest/sdk/macros",
+];
 
 /// Compiles the functions, unless nothing has changed since the last time.
 pub(crate) fn build() -> anyhow::Result<()> {
@@ -108,7 +115,8 @@ fn is_wasm(path: &Path) -> bool {
 
 fn files_below(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for path in files_in(folder)? {
+    // Not what cargo has built.
+    for path in files_in(folder)?.into_iter().filter(|path| !path.ends_with("target")) {
         if path.is_dir() {
             files.extend(files_below(&path)?);
         } else {

@@ -1,17 +1,42 @@
 //! Greets: `{"name":"Ada"}` gives `{"payload":"Hello Ada!"}`.
 
-use fl_wasm_rs::prelude::*;
-use serde_json::{json, Value};
+use serde::{Deserialize, Serialize};
 
-/// Exports [`fl_main`] to the platform.
-#[derive(FLFunction)]
-pub struct Hello;
+/// Whom to greet.
+#[derive(Deserialize)]
+pub struct Person {
+    name: String,
+}
 
-/// Without a `name` that is text, it fails.
-pub fn fl_main(args: Value) -> FLResult {
-    std::panic::set_hook(Box::new(|panic| console_log(&panic.to_string())));
-    let name = args.get("name").and_then(Value::as_str);
-    let name = name.ok_or_else(|| FLError::ExecError("a \"name\" is needed, as text".into()))?;
-    console_log(&format!("greeting {name}"));
-    Ok(json!({ "payload": format!("Hello {name}!") }))
+/// The greeting.
+#[derive(Serialize)]
+pub struct Greeting {
+    payload: String,
+}
+
+/// Greets a person.
+#[funless::function]
+pub fn hello(person: Person) -> Greeting {
+    log::info!("greeting {}", person.name);
+    Greeting { payload: format!("Hello {}!", person.name) }
+}
+
+#[cfg(test)]
+mod tests {
+    use funless::serde_json::json;
+    use funless::testing::Host;
+
+    #[test]
+    fn greets() {
+        let invocation = Host::new().invoke::<super::hello>(json!({ "name": "Ada" }));
+        assert_eq!(invocation.result, Ok(json!({ "payload": "Hello Ada!" })));
+        assert_eq!(invocation.log, ["INFO greeting Ada"]);
+    }
+
+    #[test]
+    fn needs_a_name() {
+        let invocation = Host::new().invoke::<super::hello>(json!({}));
+        let error = "invalid arguments: missing field `name` at line 1 column 1";
+        assert_eq!(invocation.result, Err(error.to_owned()));
+    }
 }

@@ -149,6 +149,27 @@ pub async fn a_function_calls_the_web(mesh: &Mesh) {
     user.delete("/v1/fn/web").await.expect(204);
 }
 
+/// It was not made for this platform.
+pub async fn a_function_of_the_published_sdk_runs(mesh: &Mesh) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let url = format!("http://{}/", listener.local_addr().expect("a bound address"));
+    let router = Router::new().route("/", post(async |body: String| format!("got {body}")));
+    let server = tokio::spawn(async { axum::serve(listener, router).await });
+
+    let user = mesh.user();
+    user.create_module("published").await;
+    user.create_function("published", "f", &guests::published_sdk()).await;
+    let hello = user.result("published", "f", json!({ "name": "Ada" })).await;
+    assert_eq!(hello, json!({ "payload": "Hello Ada!" }));
+    let called = user.result("published", "f", json!({ "url": url })).await;
+    assert_eq!(called, json!({ "status": 200, "body": "got this" }));
+    let failed = user.invoke("published", "f", json!({})).await.expect(422);
+    assert_eq!(failed.detail(), "Error: error while executing function: a \"name\" is needed, as text");
+    server.abort();
+    let _ = server.await;
+    user.delete("/v1/fn/published").await.expect(204);
+}
+
 pub async fn a_function_does_not_reach_the_mesh(mesh: &Mesh) {
     let user = mesh.user();
     user.create_module("egress").await;
@@ -187,7 +208,7 @@ pub async fn a_functions_own_errors_are_its_callers(mesh: &Mesh) {
     user.create_module("errors").await;
     user.create_function("errors", "hello", &guests::hello()).await;
     let answer = user.invoke("errors", "hello", json!({})).await.expect(422);
-    assert_eq!(answer.detail(), "Error: error while executing function: a \"name\" is needed, as text");
+    assert_eq!(answer.detail(), "Error: invalid arguments: missing field `name` at line 1 column 1");
     for (name, code, detail) in [
         ("plain", guests::failing(b"no tea"), "Error: no tea"),
         ("silent", guests::returning(1), "Error: "),

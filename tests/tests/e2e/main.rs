@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         functions::an_unknown_revision_is_refused_at_once,
         functions::arguments_and_results_travel_byte_for_byte,
         functions::a_function_calls_the_web,
+        functions::a_function_of_the_published_sdk_runs,
         functions::a_function_does_not_reach_the_mesh,
         functions::a_functions_own_errors_are_its_callers,
         functions::instances_share_nothing,

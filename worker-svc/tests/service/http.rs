@@ -79,6 +79,35 @@ async fn methods_headers_and_bodies() {
 }
 
 #[tokio::test]
+async fn more_methods_when_the_guest_gets_the_length_first() {
+    let (worker, server) = (Worker::start().await, serve().await);
+    let uri = format!("{}/echo", server.endpoint);
+    let send = |method: i32, then: &str| {
+        let body = format!(
+            "(local $length i32)
+             (local.set $length (call $send (i32.const {STATUS}) (i32.const {method}) (i32.const 0) (i32.const {})
+               (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))
+             {then}",
+            uri.len()
+        );
+        funless(&uri, &body)
+    };
+    let respond = "(drop (call $read (i32.const 1000) (local.get $length)))
+         (call $respond (i32.const 1000) (local.get $length))
+         (i32.const 0)";
+    for (number, method) in [(0, "GET"), (3, "DELETE"), (4, "PATCH"), (6, "OPTIONS")] {
+        let expected = result(&format!("\"{method} none \""));
+        assert_eq!(worker.run(&send(number, respond), "").await, expected);
+    }
+    let head = send(5, &format!("(if (local.get $length) (then unreachable)) {}", return_status()));
+    assert_failed(worker.run(&head, "").await, Reason::GuestExited, "returned 200,");
+    for number in [7, -1] {
+        let words = format!("__http_send was given the unknown method {number};");
+        assert_failed(worker.run(&send(number, respond), "").await, Reason::GuestTrapped, &words);
+    }
+}
+
+#[tokio::test]
 async fn requests_have_a_user_agent_unless_the_guest_sets_one() {
     let (worker, server) = (Worker::start().await, serve().await);
     let uri = format!("{}/agent", server.endpoint);

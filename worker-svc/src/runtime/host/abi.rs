@@ -12,7 +12,10 @@ pub(crate) enum HostCallError {
     OutOfBounds { call: &'static str, what: &'static str, ptr: u32, len: u32, size: usize },
     #[error("{call} was called by a function that exports no memory")]
     NoMemory { call: &'static str },
-    #[error("{call} was given the unknown method {method}; expected 0 GET, 1 POST, 2 PUT or 3 DELETE")]
+    #[error(
+        "{call} was given the unknown method {method}; expected 0 GET, 1 POST, 2 PUT or 3 DELETE, and in \
+         __http_send also 4 PATCH, 5 HEAD or 6 OPTIONS"
+    )]
     UnknownMethod { call: &'static str, method: i32 },
     #[error("the output limit is exceeded")]
     OutputLimit,

@@ -13,6 +13,9 @@ use crate::runtime::host::guest::Guest;
 use crate::runtime::host::http::{HttpRequest, HttpResponse, RequestError};
 use crate::runtime::host::memory::Region;
 
+/// The call that also takes methods which the published SDK does not have.
+const HTTP_SEND: &str = "__http_send";
+
 /// Pointer and length of a request's parts: URI, headers, body.
 type RequestParts = [(i32, i32); 3];
 
@@ -41,7 +44,7 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     )?;
     linker.func_wrap_async(
         MODULE,
-        "__http_send",
+        HTTP_SEND,
         |mut caller: Caller<'_, Guest>,
          (status, method, uri, uri_len, headers, headers_len, body, body_len): (
             i32,
@@ -98,10 +101,9 @@ async fn http_send(
     method: i32,
     parts: RequestParts,
 ) -> wasmtime::Result<i32> {
-    const CALL: &str = "__http_send";
-    let status = Region::buffer(CALL, "a buffer for the status", status, size_of::<u16>());
+    let status = Region::buffer(HTTP_SEND, "a buffer for the status", status, size_of::<u16>());
     status.access(caller)?;
-    let request = read_request(caller, CALL, method, parts)?;
+    let request = read_request(caller, HTTP_SEND, method, parts)?;
     // The former response is not needed any more.
     caller.data_mut().http.unread = None;
     let (code, length, body) = match send(caller, request).await? {
@@ -134,11 +136,14 @@ fn read_request(
     method: i32,
     parts: RequestParts,
 ) -> wasmtime::Result<HttpRequest> {
-    let method = match method {
-        0 => Method::GET,
-        1 => Method::POST,
-        2 => Method::PUT,
-        3 => Method::DELETE,
+    let method = match (method, call) {
+        (0, _) => Method::GET,
+        (1, _) => Method::POST,
+        (2, _) => Method::PUT,
+        (3, _) => Method::DELETE,
+        (4, HTTP_SEND) => Method::PATCH,
+        (5, HTTP_SEND) => Method::HEAD,
+        (6, HTTP_SEND) => Method::OPTIONS,
         _ => return Err(HostCallError::UnknownMethod { call, method }.into()),
     };
     let mut copy = |what, (ptr, len): (i32, i32)| -> wasmtime::Result<HeldBytes> {
