@@ -19,8 +19,11 @@ pub fn run(command: Cfg, given: Option<&Path>) -> anyhow::Result<()> {
         Cfg::Set { key, value } => {
             let path = given.map(Path::to_owned).or_else(profile::of_user);
             let path = path.context("there is no home directory; name a file with --config")?;
+            let value = if value == "-" { read_line()? } else { value };
             set(&path, key, &value)?;
-            println!("Key {} set to {value} in config (path {}).", key.as_str(), path.display());
+            // Secrets do not belong on screens and in logs.
+            let shown = if key == ProfileKey::ApiHost { format!(" to {value}") } else { String::new() };
+            println!("Key {} set{shown} in config (path {}).", key.as_str(), path.display());
             let used = profile::locate(given);
             if used != path {
                 eprintln!("warning: in this folder, {} takes precedence", used.display());
@@ -28,6 +31,13 @@ pub fn run(command: Cfg, given: Option<&Path>) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A line of the standard input.
+fn read_line() -> anyhow::Result<String> {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).context("cannot read the value from the standard input")?;
+    Ok(line.trim_end_matches(['\n', '\r']).to_owned())
 }
 
 fn set(path: &Path, key: ProfileKey, value: &str) -> anyhow::Result<()> {
@@ -47,18 +57,18 @@ fn key_of(line: &str) -> &str {
 }
 
 fn value_of(text: &str, key: ProfileKey) -> Option<&str> {
-    let line = text.lines().find(|line| key_of(line) == key.as_str())?;
+    // As for all commands, the last one counts.
+    let line = text.lines().rfind(|line| key_of(line) == key.as_str())?;
     line.split_once('=').map(|(_, value)| value.trim())
 }
 
 /// The text with this value for this key. Other lines stay as they are.
 fn with_value(text: &str, key: ProfileKey, value: &str) -> String {
     let line = format!("{}={value}", key.as_str());
-    let mut lines: Vec<_> = text.lines().collect();
-    match lines.iter_mut().find(|line| key_of(line) == key.as_str()) {
-        Some(old) => *old = &line,
-        None => lines.push(&line),
-    }
+    let is_old = |line: &&str| key_of(line) == key.as_str();
+    let place = text.lines().position(|line| is_old(&line));
+    let mut lines: Vec<_> = text.lines().filter(|line| !is_old(line)).collect();
+    lines.insert(place.unwrap_or(lines.len()), &line);
     lines.join("\n") + "\n"
 }
 
@@ -74,6 +84,9 @@ mod tests {
         assert_eq!(set(""), "api_token=t=1\n");
         assert_eq!(set("api_host=h"), "api_host=h\napi_token=t=1\n");
         assert_eq!(set("# mine\n api_token = old\nother=1\n"), "# mine\napi_token=t=1\nother=1\n");
+        let twice = "api_token=a\nother=1\napi_token=b\n";
+        assert_eq!(value_of(twice, ProfileKey::ApiToken), Some("b"), "the last one counts");
+        assert_eq!(set(twice), "api_token=t=1\nother=1\n");
         assert_eq!(value_of(&set(""), ProfileKey::ApiToken), Some("t=1"));
         assert_eq!(value_of("api_token", ProfileKey::ApiToken), None);
     }

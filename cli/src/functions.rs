@@ -17,7 +17,7 @@ use crate::names;
 
 /// Runs one of the commands.
 pub async fn run(command: Functions, client: &Client) -> anyhow::Result<()> {
-    let (module, function) = named(&command);
+    let (module, function) = named(&command)?;
     match run_command(command, client).await {
         Ok(()) => Ok(()),
         Err(error) => Err(names::suggest(error, client, &module, function.as_deref()).await),
@@ -28,7 +28,7 @@ async fn run_command(command: Functions, client: &Client) -> anyhow::Result<()> 
     match command {
         Functions::List { module } => list(client, module).await,
         Functions::Get { function } => {
-            let (module, name) = function.parts();
+            let (module, name) = function.parts()?;
             let body = client.send(client.request(Method::GET, &["fn", module, name])?).await?;
             println!("{}", serde_json::to_string_pretty(&data::<Value>(&body)?)?);
             Ok(())
@@ -39,7 +39,7 @@ async fn run_command(command: Functions, client: &Client) -> anyhow::Result<()> 
         Functions::Invoke(invoke) => invoke::run(invoke, client).await,
         Functions::Logs(options) => logs::run(options, client).await,
         Functions::Delete { function } => {
-            let (module, name) = function.parts();
+            let (module, name) = function.parts()?;
             client.send(client.request(Method::DELETE, &["fn", module, name])?).await?;
             println!("Successfully deleted function {module}/{name}.");
             Ok(())
@@ -48,20 +48,20 @@ async fn run_command(command: Functions, client: &Client) -> anyhow::Result<()> 
 }
 
 /// The module that a command names, and the function that it wants to exist there.
-fn named(command: &Functions) -> (String, Option<String>) {
+fn named(command: &Functions) -> anyhow::Result<(String, Option<String>)> {
     let (module, function) = match command {
         Functions::List { module } => (module.as_deref().unwrap_or("_"), None),
-        Functions::Upload { upload, .. } => (upload.function.parts().0, None),
+        Functions::Upload { upload, .. } => (upload.function.parts()?.0, None),
         Functions::Update(Upload { function, .. })
         | Functions::Invoke(Invoke { function, .. })
         | Functions::Logs(Logs { function, .. })
         | Functions::Get { function }
         | Functions::Delete { function } => {
-            let (module, name) = function.parts();
+            let (module, name) = function.parts()?;
             (module, Some(name))
         }
     };
-    (module.to_owned(), function.map(str::to_owned))
+    Ok((module.to_owned(), function.map(str::to_owned)))
 }
 
 /// Prints the names of functions, as MODULE/NAME.

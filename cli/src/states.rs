@@ -47,7 +47,7 @@ pub async fn run(role: Role, command: Bindings, client: &Client) -> anyhow::Resu
             }
         }
         Bindings::Status { function } => {
-            let (module, name) = function.parts();
+            let (module, name) = function.parts()?;
             let body = client.send(client.request(Method::GET, &["fn", module, name])?).await?;
             let Function { events, sinks } = data(&body)?;
             let bindings = match role {

@@ -31,9 +31,17 @@ struct Reading {
 /// A part of all bindings, read since a revision.
 #[derive(Debug, Clone, Default)]
 struct Begun {
-    revision: u64,
+    since: Revision,
     bindings: RoleBindings,
     next: BindingCursor,
+}
+
+/// A revision, and what tells it from another one with the same number: the database may have lost the last revisions,
+/// and have got others since.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Revision {
+    number: u64,
+    fingerprint: Option<u64>,
 }
 
 /// The bindings of a role, read between two revisions: other replicas may write meanwhile.
@@ -41,6 +49,7 @@ struct Begun {
 pub(crate) struct Known {
     /// A revision that they include.
     pub(crate) revision: u64,
+    fingerprint: Option<u64>,
     /// A revision that includes them.
     pub(crate) newest_revision: u64,
     pub(crate) bindings: RoleBindings,
@@ -53,27 +62,32 @@ impl KnownBindings {
     /// The bindings of this role. Only those of functions that have changed since the last call are read. One call at a
     /// time: its caller has the lock for leases.
     pub(crate) async fn read(&self, reader: &Reader<'_>, role: BindingRole) -> Result<Arc<Known>> {
-        let revision = reader.revision().await?;
-        let former = Arc::clone(&self.0.lock().entry(role).or_default().known);
-        if former.revision == revision {
-            return Ok(former);
-        }
-        let known = match changed_functions(reader, former.revision, revision).await? {
-            Some(functions) => {
-                let functions: Vec<_> = functions.iter().map(String::as_str).collect();
-                let bindings = reader.bindings_of(role, &functions).await?;
-                let newest_revision = reader.revision().await?;
-                let mut known = self.take(role, former);
-                Arc::make_mut(&mut known).change(&functions, bindings, revision, newest_revision);
-                known
+        loop {
+            let revision = Revision::newest(reader).await?;
+            let former = Arc::clone(&self.0.lock().entry(role).or_default().known);
+            let is_past = former.is_past_of(reader).await?;
+            if is_past && former.revision == revision.number {
+                return Ok(former);
             }
-            None => {
+            let changed = match is_past {
+                true => changed_functions(reader, former.revision, revision.number).await?,
+                false => None,
+            };
+            let Some(functions) = changed else {
+                // While all are read, some change. The next round reads these: what is missing here may exist.
                 let (bindings, since) = self.read_all(reader, role, revision).await?;
-                Arc::new(former.followed_by(bindings, since, reader.revision().await?))
-            }
-        };
-        self.0.lock().entry(role).or_default().known = Arc::clone(&known);
-        Ok(known)
+                let known = former.followed_by(bindings, since, reader.revision().await?);
+                self.0.lock().entry(role).or_default().known = Arc::new(known);
+                continue;
+            };
+            let functions: Vec<_> = functions.iter().map(String::as_str).collect();
+            let bindings = reader.bindings_of(role, &functions).await?;
+            let newest_revision = reader.revision().await?;
+            let mut known = self.take(role, former);
+            Arc::make_mut(&mut known).change(&functions, bindings, revision, newest_revision);
+            self.0.lock().entry(role).or_default().known = Arc::clone(&known);
+            return Ok(known);
+        }
     }
 
     /// Takes what is known out, so that it can be changed without a copy.
@@ -87,13 +101,19 @@ impl KnownBindings {
         &self,
         reader: &Reader<'_>,
         role: BindingRole,
-        revision: u64,
-    ) -> Result<(RoleBindings, u64)> {
+        since: Revision,
+    ) -> Result<(RoleBindings, Revision)> {
+        let begun = self.0.lock().entry(role).or_default().begun.as_ref().map(|begun| begun.since);
+        if let Some(since) = begun
+            && !since.is_past_of(reader).await?
+        {
+            self.0.lock().entry(role).or_default().begun = None;
+        }
         loop {
             let next = {
                 let mut roles = self.0.lock();
                 let begun = &mut roles.entry(role).or_default().begun;
-                begun.get_or_insert_with(|| Begun { revision, ..Begun::default() }).next.clone()
+                begun.get_or_insert_with(|| Begun { since, ..Begun::default() }).next.clone()
             };
             let mut part = RoleBindings::default();
             let next = reader.read_bindings(role, next, READ_AT_ONCE, &mut part).await?;
@@ -104,11 +124,23 @@ impl KnownBindings {
             match next {
                 Some(next) => begun.next = next,
                 None => {
-                    let Begun { revision, bindings, .. } = reading.begun.take().unwrap_or_default();
-                    return Ok((bindings, revision));
+                    let Begun { since, bindings, .. } = reading.begun.take().unwrap_or_default();
+                    return Ok((bindings, since));
                 }
             }
         }
+    }
+}
+
+impl Revision {
+    async fn newest(reader: &Reader<'_>) -> Result<Self> {
+        let number = reader.revision().await?;
+        Ok(Self { number, fingerprint: reader.fingerprint(number).await? })
+    }
+
+    /// Whether the database has it.
+    async fn is_past_of(self, reader: &Reader<'_>) -> Result<bool> {
+        Ok(self.number > 0 && reader.fingerprint(self.number).await? == self.fingerprint)
     }
 }
 
@@ -140,20 +172,34 @@ async fn changed_functions(reader: &Reader<'_>, after: u64, until: u64) -> Resul
 }
 
 impl Known {
-    fn followed_by(&self, bindings: RoleBindings, revision: u64, newest_revision: u64) -> Self {
+    /// Whether the database has the revision that this includes.
+    async fn is_past_of(&self, reader: &Reader<'_>) -> Result<bool> {
+        Revision { number: self.revision, fingerprint: self.fingerprint }.is_past_of(reader).await
+    }
+
+    fn followed_by(&self, bindings: RoleBindings, since: Revision, newest_revision: u64) -> Self {
         let change = |(id, binding)| match self.bindings.readable.get(id) {
             // A database that was restored from a copy may be back at an earlier revision.
-            Some(former) if former == binding && self.revision < revision => self.changed_at.get(id).copied(),
+            Some(former) if former == binding && self.revision < since.number => {
+                self.changed_at.get(id).copied()
+            }
             _ => None,
         };
         let readable = bindings.readable.iter();
         let changed_at =
             readable.map(|entry| (entry.0.clone(), change(entry).unwrap_or(newest_revision))).collect();
-        Self { revision, newest_revision, bindings, changed_at }
+        let Revision { number: revision, fingerprint } = since;
+        Self { revision, fingerprint, newest_revision, bindings, changed_at }
     }
 
     /// Replaces the bindings of these functions, which are ordered, by `bindings`.
-    fn change(&mut self, functions: &[&str], bindings: RoleBindings, revision: u64, newest_revision: u64) {
+    fn change(
+        &mut self,
+        functions: &[&str],
+        bindings: RoleBindings,
+        revision: Revision,
+        newest_revision: u64,
+    ) {
         let former = self.bindings.remove(functions);
         let changed_at = &mut self.changed_at;
         let mut former_changes = HashMap::new();
@@ -166,7 +212,8 @@ impl Known {
             changed_at.insert(id.clone(), at);
         }
         self.bindings.insert(bindings);
-        (self.revision, self.newest_revision) = (revision, newest_revision);
+        (self.revision, self.fingerprint) = (revision.number, revision.fingerprint);
+        self.newest_revision = newest_revision;
     }
 
     /// Whether a binding has changed for somebody who knows the bindings as of `known_revision`.
@@ -182,6 +229,10 @@ mod tests {
 
     use super::*;
     use crate::store::tests::store;
+
+    fn at(number: u64) -> Revision {
+        Revision { number, fingerprint: None }
+    }
 
     fn bindings(params: &[(&str, &str)]) -> RoleBindings {
         let mut bindings = RoleBindings::default();
@@ -216,11 +267,33 @@ mod tests {
         // A function that has been read already changes in the meantime.
         store.put_events("a", 1).await;
         let all = known.read(&reader, BindingRole::Event).await.expect("read");
-        assert_eq!(all.bindings.order.len(), 40 * 32);
-        assert!(all.revision < all.newest_revision, "it may not include the change");
-        let all = known.read(&reader, BindingRole::Event).await.expect("read");
-        assert_eq!(all.bindings.order.len(), 40 * 32 + 1);
+        assert_eq!(
+            all.bindings.order.len(),
+            40 * 32 + 1,
+            "with the change: what is missing counts as removed"
+        );
+        assert_eq!(all.revision, all.newest_revision);
         assert_eq!(all.bindings.readable[&all.bindings.order[0]].function, "a", "ordered by function");
+    }
+
+    /// After a failover, a database may lack the last revisions, and get others with the same numbers.
+    #[tokio::test]
+    async fn a_database_that_has_lost_revisions_is_read_anew() {
+        let (lost, kept) = (store().await, store().await);
+        let known = KnownBindings::default();
+        for name in ["a", "b"] {
+            lost.put_events(name, 1).await;
+        }
+        let before = known.read(&lost.read(), BindingRole::Event).await.expect("read");
+        for name in ["a", "c", "d"] {
+            kept.put_events(name, 1).await;
+        }
+        assert_eq!(before.revision, 2);
+        let after = known.read(&kept.read(), BindingRole::Event).await.expect("read");
+        let mut functions: Vec<_> =
+            after.bindings.readable.values().map(|bound| bound.function.as_str()).collect();
+        functions.sort_unstable();
+        assert_eq!(functions, ["a", "c", "d"]);
     }
 
     #[test]
@@ -243,10 +316,10 @@ mod tests {
             bindings
         };
         let all = vec![bound("1", "a", ""), bound("2", "c", ""), bound("3", "c", ""), bound("4", "d", "")];
-        let mut known = Known::default().followed_by(of(all), 5, 5);
+        let mut known = Known::default().followed_by(of(all), at(5), 5);
         // Of c, one binding is gone, one has changed, and one is new; b is new, d is deleted.
         let new = of(vec![bound("6", "b", ""), bound("3", "c", "x"), bound("5", "c", "")]);
-        known.change(&["b", "c", "d"], new, 6, 7);
+        known.change(&["b", "c", "d"], new, at(6), 7);
         assert_eq!(known.bindings.order, ["1", "6", "3", "5"], "by function");
         assert_eq!((known.revision, known.newest_revision), (6, 7));
         let changed = |revision: u64| {
@@ -254,7 +327,7 @@ mod tests {
             ids.map(String::as_str).collect::<String>()
         };
         assert_eq!((changed(0), changed(5), changed(7)), ("1635".into(), "635".into(), String::new()));
-        known.change(&["c"], of(vec![bound("3", "c", "x")]), 8, 8);
+        known.change(&["c"], of(vec![bound("3", "c", "x")]), at(8), 8);
         assert_eq!(known.bindings.order, ["1", "6", "3"]);
         assert!(!known.has_changed("3", 7), "it is the same");
         assert_eq!(known.bindings.readable.len(), 3);
@@ -262,11 +335,11 @@ mod tests {
 
     #[test]
     fn a_change_is_news_to_those_who_know_an_earlier_revision() {
-        let first = Known::default().followed_by(bindings(&[("a", "1"), ("b", "1")]), 5, 5);
+        let first = Known::default().followed_by(bindings(&[("a", "1"), ("b", "1")]), at(5), 5);
         // A write of another replica between the two revisions may be included or not.
-        let second = first.followed_by(bindings(&[("a", "1"), ("b", "2"), ("c", "1")]), 7, 8);
-        let third = second.followed_by(bindings(&[("a", "1"), ("b", "2")]), 9, 9);
-        let restored = third.followed_by(bindings(&[("a", "1"), ("b", "1")]), 6, 6);
+        let second = first.followed_by(bindings(&[("a", "1"), ("b", "2"), ("c", "1")]), at(7), 8);
+        let third = second.followed_by(bindings(&[("a", "1"), ("b", "2")]), at(9), 9);
+        let restored = third.followed_by(bindings(&[("a", "1"), ("b", "1")]), at(6), 6);
         for (known, revision, expected) in [
             (&first, 0, "ab"),
             (&first, 5, ""),

@@ -61,6 +61,7 @@ impl SubscriptionServer {
         if let Some(snapshot) = shared.upgrade()
             && snapshot.revision >= at_least
             && newest.saturating_sub(snapshot.revision) <= SHARED_FOR
+            && !snapshot.has_failed()
         {
             return Ok(snapshot);
         }

@@ -15,7 +15,7 @@ pub enum Cfg {
     Set {
         /// Key.
         key: ProfileKey,
-        /// New value.
+        /// New value, or `-` to read it from the standard input.
         value: String,
     },
 }

@@ -10,15 +10,21 @@ pub struct FunctionName {
     /// Function: NAME or MODULE/NAME.
     #[arg(value_name = "FUNCTION")]
     given: String,
-    /// Module of a function given as NAME.
-    #[arg(long, short, alias = "namespace", default_value = "_")]
-    module: String,
+    /// Module of a function given as NAME. Default: `_`.
+    #[arg(long, short, alias = "namespace")]
+    module: Option<String>,
 }
 
 impl FunctionName {
     /// Its module and its name.
-    pub fn parts(&self) -> (&str, &str) {
-        self.given.split_once('/').unwrap_or((&self.module, &self.given))
+    pub fn parts(&self) -> anyhow::Result<(&str, &str)> {
+        let Some((module, name)) = self.given.split_once('/') else {
+            return Ok((self.module.as_deref().unwrap_or("_"), &self.given));
+        };
+        if let Some(other) = self.module.as_deref().filter(|other| *other != module) {
+            anyhow::bail!("{}: --module {other} names another module", self.given);
+        }
+        Ok((module, name))
     }
 }
 

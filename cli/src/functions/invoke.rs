@@ -68,7 +68,7 @@ impl Invocation {
             (None, true) => Policy::Default,
             (None, false) => Policy::Own,
         };
-        let (module, name) = invoke.function.parts();
+        let (module, name) = invoke.function.parts()?;
         let args = arguments(invoke.json, invoke.args)?;
         Ok(Self { module: module.to_owned(), name: name.to_owned(), args, policy })
     }

@@ -33,7 +33,7 @@ struct Line {
 
 /// Shows the log, and with `--follow` goes on until Ctrl-C.
 pub async fn run(options: Logs, client: &Client) -> anyhow::Result<()> {
-    let (module, name) = options.function.parts();
+    let (module, name) = options.function.parts()?;
     let mut query = Vec::new();
     query.extend(options.follow.then(|| ("follow", "true".to_owned())));
     query.extend(options.lines.map(|lines| ("lines", lines.to_string())));

@@ -26,7 +26,7 @@ pub enum Mode {
 /// Uploads what the command line names, and says what became of it.
 pub async fn run(options: Upload, mode: Mode, client: &Client) -> anyhow::Result<()> {
     let Upload { function, file, tag, capacity, script, events, sinks, no_wait } = options;
-    let (module, name) = function.parts();
+    let (module, name) = function.parts()?;
     let bindings = Bindings::read(events.as_deref(), sinks.as_deref())?;
     let code = read_code(&file)?;
     let mut metadata = serde_json::Map::new();

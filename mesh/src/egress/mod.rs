@@ -29,7 +29,9 @@ pub use self::config::{EgressConfig, ProxyUrl, Restriction};
 pub use self::decide::Denied;
 use self::decide::{Destination, decide};
 pub use self::http::{HttpClient, HttpError, HttpOptions, USER_AGENT};
-pub use self::nats::{HeldPayload, NATS_PORT, NatsConnection, NatsUser, Payloads, Violation};
+pub use self::nats::{
+    HeldPayload, MAX_PAYLOAD_BYTES, NATS_PORT, NatsConnection, NatsUser, Payloads, Violation,
+};
 pub use self::resolver::Resolver;
 pub use self::rule::{Ports, Rule};
 use crate::log_limit::LogLimit;

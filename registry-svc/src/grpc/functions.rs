@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Handler, written};
 use crate::error::RegistryError;
+use crate::names;
 
 #[tonic::async_trait]
 impl Functions for Handler {
@@ -47,6 +48,9 @@ impl Functions for Handler {
     ) -> Result<Response<ListFunctionsResponse>, Status> {
         let caller = Caller::of(&request);
         let ListFunctionsRequest { module, page_size, page_token } = request.into_inner();
+        if !page_token.is_empty() && !names::is_name(&page_token) {
+            return Err(Error::field("page_token", "expected the next_page_token of the page before").into());
+        }
         let (functions, next_page_token) =
             self.registry.list_functions(&caller, &module, page_size, page_token).await?;
         Ok(Response::new(ListFunctionsResponse { functions, next_page_token }))

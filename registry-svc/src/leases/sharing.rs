@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-/// How many bindings a holder takes in one call, which has to end in time. It calls again at once.
+/// How many bindings that do not run here a holder takes in one call, which has to end in time. It calls again at once.
 const MAX_TAKEN: usize = 1000;
 
 /// The leases and holders at one point in time.
@@ -59,7 +59,8 @@ impl<'a> Holdings<'a> {
         let keep = if is_sharer { kept(own.len(), free.len(), lacked_by_others, least, most) } else { 0 };
         let take = if is_sharer { taken(keep, free.len(), lacked_by_others, least, most) } else { 0 };
         own.truncate(keep);
-        free.truncate(take.min(MAX_TAKEN));
+        let running_here = free.iter().take_while(|binding| running.contains(**binding)).count();
+        free.truncate(take.min(running_here + MAX_TAKEN));
 
         let run: HashSet<_> = own.iter().chain(&free).copied().collect();
         let is_own = |(_, of): &(&&str, &&str)| **of == holder;
@@ -205,6 +206,22 @@ mod tests {
             3 => (0..20_u8).prop_map(Step::Create),
             1 => (0..20_u8).prop_map(Step::Delete),
         ]
+    }
+
+    #[test]
+    fn a_call_takes_few_new_bindings_and_stops_none_that_runs() {
+        let ids: Vec<_> = (0..5000).map(|number| format!("{number:04}")).collect();
+        let bindings: Vec<_> = ids.iter().map(String::as_str).collect();
+        let share = |running: &[&str]| {
+            let holdings =
+                Holdings { bindings: bindings.clone(), sharers: ["h"].into(), ..Holdings::default() };
+            holdings.share_of("h", &running.iter().copied().collect()).run
+        };
+        assert!(share(&[]) == bindings[..1000]);
+        // The leases are gone, as after a failover that has lost them.
+        assert!(share(&bindings) == bindings);
+        let run = share(&bindings[3000..]);
+        assert!(run.len() == 3000 && run[1000..] == bindings[3000..]);
     }
 
     proptest! {

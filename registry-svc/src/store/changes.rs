@@ -1,5 +1,7 @@
 //! The change log: the changes of each recent revision.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use prost::Message as _;
 use proto::registry::v1::ChangeSet;
 use sea_orm::{
@@ -60,6 +62,18 @@ impl Reader<'_> {
             .all(&self.db)
             .await?;
         rows.into_iter().map(decode).collect()
+    }
+}
+
+impl Reader<'_> {
+    /// Tells the changes of this revision from others. `None` if they are not in the log.
+    pub(crate) async fn fingerprint(&self, revision: u64) -> Result<Option<u64>> {
+        let row = change_log::Entity::find_by_id(revision.cast_signed()).one(&self.db).await?;
+        Ok(row.map(|row| {
+            let mut hasher = DefaultHasher::new();
+            row.body.hash(&mut hasher);
+            hasher.finish()
+        }))
     }
 }
 

@@ -43,6 +43,13 @@ impl SharedSnapshot {
         Ok(Self { revision, read, _reading: AbortOnDropHandle::new(tokio::spawn(reading)) })
     }
 
+    /// Whether its end cannot be read any more.
+    pub(super) fn has_failed(&self) -> bool {
+        let progress = self.read.borrow();
+        let is_complete = progress.parts.last().is_some_and(|part| part.complete);
+        !is_complete && (progress.failure.is_some() || self.read.has_changed().is_err())
+    }
+
     /// The part with this index. Waits until it has been read.
     pub(super) async fn part(&self, index: usize) -> store::Result<Arc<Snapshot>> {
         let mut read = self.read.clone();

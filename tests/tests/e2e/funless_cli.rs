@@ -74,6 +74,7 @@ pub async fn functions_as_in_funless(mesh: &Mesh) {
         ("fn i cli_f/first --json [1,null]", "[1,null]"),
         (r#"fn i first --namespace cli_f -a {"a":1}"#, r#"{"a":1}"#),
         ("fn i first -m cli_f -j a=1", "!fl: error: --json a=1: expected JSON"),
+        ("fn i cli_f/first -m other", "!fl: error: cli_f/first: --module other names another module"),
         ("fn i frist -m cli_f", "!did you mean cli_f/first?\nfl: error: Not Found"),
         ("fn i first -m cli_g", "!did you mean cli_f?\nfl: error: Not Found"),
         ("fn delete first -m cli_f", "Successfully deleted function cli_f/first."),
@@ -134,7 +135,8 @@ pub async fn profiles_as_in_funless(mesh: &Mesh) {
         run(&format!("cfg set api_host {host}")).await.out,
         format!("Key api_host set to {host} in config (path {path}).")
     );
-    run(&format!("c s api_token {token}")).await;
+    let set = run(&format!("c s api_token {token}")).await.out;
+    assert_eq!(set, format!("Key api_token set in config (path {path})."), "without the secret");
     assert_eq!(run("config g api_token").await.out, format!("api_token={token}"));
     assert!(run("mod list").await.out.starts_with('_'), "the profile names the mesh");
     assert_eq!(run("cfg set colour red").await.code, Some(2));

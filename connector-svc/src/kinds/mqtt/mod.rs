@@ -6,7 +6,8 @@
 //! At most `max_in_flight` events are handled at once. With MQTT 5 and QoS 1 the broker knows this limit.
 //! Otherwise the connection is not read while the limit is reached. Then no pings are sent either, and the broker
 //! closes the connection when functions take longer than its keep-alive timeout. That costs a reconnect, but no
-//! message of QoS 1.
+//! message of QoS 1. The same holds for large messages, of which at most [`MAX_PAYLOAD_BYTES`] and one more are handled at
+//! once.
 
 mod client;
 mod connection;
@@ -20,7 +21,7 @@ mod session_tests;
 use std::time::Duration;
 
 use mesh::bindings::{End, HeldBinding};
-use mesh::egress::Outbound;
+use mesh::egress::{MAX_PAYLOAD_BYTES, Outbound};
 use mesh::hash::{Hash, Hasher};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -55,6 +56,7 @@ pub(crate) async fn run(
         session: Session::new(entries),
         status: ConnectionStatus::new(&held.report, intake.metrics()),
         handling: JoinSet::new(),
+        handled_bytes: 0,
         cleanups: JoinSet::new(),
     };
     let end = subscriber.run(&held).await;
@@ -83,6 +85,8 @@ pub(crate) async fn run(
 struct HandledEvent {
     /// The packet that it came with, and its number there; `None` if it is not to be acknowledged.
     packet: Option<(u16, u64)>,
+    /// The length of its payload.
+    bytes: usize,
     outcome: Result<Option<Uuid>, Abandoned>,
 }
 
@@ -93,6 +97,8 @@ struct Subscriber<'a> {
     session: Session,
     status: ConnectionStatus<'a>,
     handling: JoinSet<HandledEvent>,
+    /// The length of the payloads of the events that are being handled.
+    handled_bytes: usize,
     cleanups: JoinSet<()>,
 }
 
@@ -100,7 +106,8 @@ impl Subscriber<'_> {
     async fn run(&mut self, held: &HeldBinding) -> End {
         let mut cleanup = tokio::time::interval(CLEANUP_INTERVAL);
         loop {
-            let has_capacity = self.handling.len() <= usize::from(self.intake.handling().max_in_flight);
+            let has_capacity = self.handling.len() <= usize::from(self.intake.handling().max_in_flight)
+                && self.handled_bytes < MAX_PAYLOAD_BYTES;
             tokio::select! {
                 end = held.ended() => return end,
                 Some(handled) = self.handling.join_next() => match self.handled(unless_panicked(handled)) {
@@ -167,14 +174,16 @@ impl Subscriber<'_> {
     }
 
     fn handle(&mut self, message: Message, arrival: Arrival, packet: Option<(u16, u64)>) {
-        let intake = self.intake.clone();
+        let (intake, bytes) = (self.intake.clone(), message.payload.len());
+        self.handled_bytes += bytes;
         self.handling.spawn(async move {
             let outcome = intake.handle(event(message), arrival).await;
-            HandledEvent { packet, outcome }
+            HandledEvent { packet, bytes, outcome }
         });
     }
 
     fn handled(&mut self, handled: HandledEvent) -> Result<(), Abandoned> {
+        self.handled_bytes -= handled.bytes;
         if let (Some((packet, number)), Some(id)) = (handled.packet, handled.outcome?)
             && self.session.ended(packet, number, id)
         {

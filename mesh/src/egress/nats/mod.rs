@@ -26,7 +26,7 @@ use url::Url;
 use self::frames::Frames;
 pub use self::frames::{MAX_LINE_BYTES, Violation};
 use self::payloads::Unclaimed;
-pub use self::payloads::{HeldPayload, Payloads};
+pub use self::payloads::{HeldPayload, MAX_PAYLOAD_BYTES, Payloads};
 use self::relay::{BUFFER_BYTES, Opened, Relay};
 use super::{ConnectError, Outbound};
 use crate::auth::Secret;

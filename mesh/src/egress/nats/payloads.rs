@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 /// How many bytes of payloads a binding holds, give or take a buffer: 64 messages of the size that servers accept
 /// unless they are told otherwise.
-const MAX_PAYLOAD_BYTES: usize = 64 << 20;
+pub const MAX_PAYLOAD_BYTES: usize = 64 << 20;
 
 /// The payloads of one binding, those in the client and those that are being handled. Clones share it.
 #[derive(Debug, Clone, Default)]
