@@ -74,10 +74,14 @@ impl KnownBindings {
                 false => None,
             };
             let Some(functions) = changed else {
-                // While all are read, some change. The next round reads these: what is missing here may exist.
                 let (bindings, since) = self.read_all(reader, role, revision).await?;
-                let known = former.followed_by(bindings, since, reader.revision().await?);
-                self.0.lock().entry(role).or_default().known = Arc::new(known);
+                let newest = Revision::newest(reader).await?;
+                let known = Arc::new(former.followed_by(bindings, since, newest.number));
+                self.0.lock().entry(role).or_default().known = Arc::clone(&known);
+                if since == newest {
+                    return Ok(known);
+                }
+                // Some have changed meanwhile, and what is missing here may exist. The next round reads these.
                 continue;
             };
             let functions: Vec<_> = functions.iter().map(String::as_str).collect();

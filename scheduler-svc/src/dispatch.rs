@@ -138,15 +138,15 @@ impl Dispatcher {
         deadline: Deadline,
         decision_id: &mut String,
     ) -> Result<Placement, Refusal> {
-        let mut expected_joins = self.members.expected_joins();
-        loop {
-            let placement = self.place(invocation, tried, decision_id);
-            let Some(joins) = &mut expected_joins else { return placement };
-            let may_change = matches!(placement, Err(Refusal::NoWorkers | Refusal::NoValidWorkers));
-            if !may_change || !joins.next(deadline.earlier(TIME_TO_REFUSE)).await {
-                return placement;
-            }
+        if let Some(mut joins) = self.members.expected_joins().filter(|_| tried.is_empty()) {
+            // Only the choice that counts is remembered.
+            let may_change = || {
+                let outcome = self.hypothesize(invocation).choice.outcome;
+                matches!(outcome, Err(Refusal::NoWorkers | Refusal::NoValidWorkers))
+            };
+            while may_change() && joins.next(deadline.earlier(TIME_TO_REFUSE)).await {}
         }
+        self.place(invocation, tried, decision_id)
     }
 
     /// Chooses a worker and reserves memory there in one step, under one lock. Sets `decision_id`.
