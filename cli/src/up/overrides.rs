@@ -1,5 +1,6 @@
 //! What a user says to single services, with `--set` and in the environment: each key is honoured or refused.
 
+use std::collections::HashSet;
 use std::env;
 use std::ffi::OsString;
 
@@ -24,6 +25,8 @@ struct Setting {
     key: String,
     value: String,
     is_in_environment: bool,
+    /// It is the text of a file, even if it consists of digits.
+    is_text: bool,
 }
 
 /// What decides whether a setting means something.
@@ -46,6 +49,7 @@ impl Overrides {
         for (name, value) in env::vars_os() {
             settings.extend(Setting::of_variable(&name.to_string_lossy(), value)?);
         }
+        check_once(&settings)?;
         for text in &options.set {
             settings.push(Setting::of_flag(text)?);
         }
@@ -70,8 +74,24 @@ impl Overrides {
     }
 
     fn those(&self, wanted: impl Fn(&&Setting) -> bool) -> Vec<String> {
-        self.0.iter().filter(wanted).map(|setting| format!("{}={}", setting.key, setting.value)).collect()
+        let shown = |Setting { key, value, is_text, .. }: &Setting| match is_text {
+            true => format!("{key}={}", serde_json::Value::from(value.as_str())),
+            false => format!("{key}={value}"),
+        };
+        self.0.iter().filter(wanted).map(shown).collect()
     }
+}
+
+/// Refuses a key that the environment sets both with its value and with a file.
+fn check_once(settings: &[Setting]) -> anyhow::Result<()> {
+    let mut keys = HashSet::new();
+    for Setting { origin, service, key, .. } in settings {
+        anyhow::ensure!(
+            keys.insert((service, key)),
+            "{origin}: {key} of the {service} is set twice, with its value and with a file; expected one of them"
+        );
+    }
+    Ok(())
 }
 
 impl Setting {
@@ -81,7 +101,8 @@ impl Setting {
         let setting = parts.and_then(|((service, key), value)| {
             let service = known(service)?;
             let (origin, key) = (format!("--set {service}.{key}"), key.to_owned());
-            Some(Self { origin, service, key, value: value.to_owned(), is_in_environment: false })
+            let value = value.to_owned();
+            Some(Self { origin, service, key, value, is_in_environment: false, is_text: false })
         });
         setting.ok_or_else(|| {
             let path = text.split_once('=').map_or(text, |(path, _)| path);
@@ -98,10 +119,13 @@ impl Setting {
             return Ok(None);
         };
         if let Some((key, value)) = value_in_file(name, &key, &value).map_err(anyhow::Error::msg)? {
-            return Ok(Some(Self { origin: name.to_owned(), service, key, value, is_in_environment: true }));
+            let is_text = !value.starts_with(['[', '{', '"']);
+            let origin = name.to_owned();
+            return Ok(Some(Self { origin, service, key, value, is_in_environment: true, is_text }));
         }
         let value = value.into_string().map_err(|_| anyhow::anyhow!("{name}: the value is not UTF-8"))?;
-        Ok(Some(Self { origin: name.to_owned(), service, key, value, is_in_environment: true }))
+        let origin = name.to_owned();
+        Ok(Some(Self { origin, service, key, value, is_in_environment: true, is_text: false }))
     }
 
     /// Refuses what would have no effect, or contradict what `fl up` does by itself.

@@ -177,22 +177,6 @@ async fn a_slow_function_slows_the_broker() {
     }
 }
 
-#[tokio::test]
-async fn large_messages_wait_at_the_broker_while_many_are_handled() {
-    const LARGE: usize = 9 << 20;
-    let (broker, stage, connector) = bound(json!({})).await;
-    stage.scheduler.behave(|_| Reply::Wait);
-    let file = Mosquitto::write(stage.folder(), "large", &format!("\"{}\"", "x".repeat(LARGE)));
-    for _ in 0..9 {
-        broker.publish(&["-t", "a", "-f", &file]);
-    }
-    // Seven leave room in 64 MiB.
-    eventually("eight run", async || stage.scheduler.running() == 8).await;
-    stage.scheduler.let_go(9);
-    connector.settled("b", 9).await;
-    assert_eq!(stage.scheduler.most_running(), 8);
-}
-
 /// Publishes each line of a file.
 pub async fn publish_lines(broker: &Mosquitto, file: &str) {
     let input = std::fs::File::open(file).expect("a file");

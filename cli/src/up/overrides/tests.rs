@@ -224,6 +224,14 @@ fn variables_name_files_with_values() {
     let setting = Setting::of_variable("FUNLESS_WORKER_TAG_FILE", path.clone().into_os_string());
     let setting = setting.expect("a file").expect("a setting");
     assert_eq!((setting.service, setting.key.as_str(), setting.value.as_str()), ("worker", "tag", "kitchen"));
+    let digits = folder.path().join("digits");
+    std::fs::write(&digits, "0042").expect("a file");
+    let text = Setting::of_variable("FUNLESS_WORKER_TAG_FILE", digits.into_os_string()).expect("a file");
+    let plain = Setting::of_variable("FUNLESS_WORKER_TAG", "0042".into()).expect("text");
+    let settings: Vec<_> = text.into_iter().chain(plain).collect();
+    let error = check_once(&settings).expect_err("two values").to_string();
+    assert!(error.starts_with("FUNLESS_WORKER_TAG: tag of the worker is set twice"), "{error}");
+    assert_eq!(Overrides(settings).of("worker"), [r#"tag="0042""#, "tag=0042"]);
     let refused = Setting::of_variable("FUNLESS_REGISTRY_ADMIN_TOKEN_FILE", path.into_os_string());
     let problem = refused.expect("a file").expect("a setting").problem(ONE).expect("it is refused");
     assert!(problem.contains("tokens"), "{problem}");

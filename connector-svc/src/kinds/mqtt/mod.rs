@@ -106,8 +106,8 @@ impl Subscriber<'_> {
     async fn run(&mut self, held: &HeldBinding) -> End {
         let mut cleanup = tokio::time::interval(CLEANUP_INTERVAL);
         loop {
-            let has_capacity = self.handling.len() <= usize::from(self.intake.handling().max_in_flight)
-                && self.handled_bytes < MAX_PAYLOAD_BYTES;
+            let max_in_flight = self.intake.handling().max_in_flight;
+            let has_capacity = has_capacity(self.handling.len(), self.handled_bytes, max_in_flight);
             tokio::select! {
                 end = held.ended() => return end,
                 Some(handled) = self.handling.join_next() => match self.handled(unless_panicked(handled)) {
@@ -207,6 +207,11 @@ impl Subscriber<'_> {
     }
 }
 
+/// Whether another message may be read, while so many events are handled whose payloads have so many bytes.
+fn has_capacity(events: usize, bytes: usize, max_in_flight: u16) -> bool {
+    events <= usize::from(max_in_flight) && bytes < MAX_PAYLOAD_BYTES
+}
+
 fn event(message: Message) -> Event {
     Event {
         payload: message.payload,
@@ -229,4 +234,22 @@ fn fingerprint(message: &Message) -> Hash {
         hasher.update(part);
     }
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_events_and_few_bytes_are_handled_at_once() {
+        for (events, bytes, expected) in [
+            (0, 0, true),
+            (64, MAX_PAYLOAD_BYTES - 1, true),
+            (65, 0, false),
+            (4, MAX_PAYLOAD_BYTES, false),
+            (5, MAX_PAYLOAD_BYTES + (16 << 20), false),
+        ] {
+            assert_eq!(has_capacity(events, bytes, 64), expected, "{events} events, {bytes} bytes");
+        }
+    }
 }

@@ -217,7 +217,7 @@ impl MessageStream {
                 message = self.messages.next() => {
                     let message = message.ok_or("the server ended the stream of messages")?;
                     let message = message.map_err(|error| format!("cannot read messages: {error}"))?;
-                    let held = self.connection.claim(message.payload.len());
+                    let held = self.connection.claim(message.length);
                     return read(message, held).map_err(|error| format!("a message cannot be read: {error}"));
                 }
             }

@@ -61,6 +61,8 @@ pub(super) struct Frames {
     info: Option<ServerInfo>,
     /// Complete lines.
     lines: u64,
+    /// The length of the subjects of messages that are not replies, since they were last counted.
+    subjects: usize,
 }
 
 /// What is still to come of a message.
@@ -83,22 +85,23 @@ pub(super) struct ServerInfo {
 }
 
 impl Frames {
-    /// Appends to `passed` what passes of the next bytes, and returns how much of it belongs to payloads that are not
-    /// replies.
+    /// Appends to `passed` what passes of the next bytes, and returns how much of it the client keeps of messages that
+    /// are not replies: subjects, headers and payloads.
     pub(super) fn pass(&mut self, mut bytes: &[u8], passed: &mut Vec<u8>) -> Result<usize, Violation> {
-        let mut payloads = 0;
+        let mut kept = 0;
         while !bytes.is_empty() {
             bytes = match &mut self.message {
                 Message { skipped: 0, .. } => self.pass_line(bytes, passed)?,
                 message => {
-                    let before = message.payload;
+                    let before = message.header + message.payload;
                     let others = message.pass(bytes, passed)?;
-                    payloads += if message.is_reply { 0 } else { before - message.payload };
+                    let after = message.header + message.payload;
+                    kept += if message.is_reply { 0 } else { before - after };
                     others
                 }
             };
         }
-        Ok(payloads)
+        Ok(kept + std::mem::take(&mut self.subjects))
     }
 
     /// What the first INFO line has said.
@@ -185,6 +188,9 @@ impl Frames {
         }
         let skipped = bytes - total + b"\r\n".len();
         let is_reply = sid == REPLIES;
+        if !is_reply {
+            self.subjects += arguments[0].len() + arguments.get(2).map_or(0, |reply_to| reply_to.len());
+        }
         self.message = Message { header: header_bytes, header_lines: 0, payload: kept, skipped, is_reply };
         Some(Ok(()))
     }
@@ -365,12 +371,12 @@ mod tests {
     }
 
     #[test]
-    fn payloads_are_counted() {
+    fn messages_are_counted() {
         for (bytes, expected) in [
-            ("MSG a 1 5\r\nhello\r\n", 5),
-            ("HMSG a 1 12 14\r\nNATS/1.0\r\n\r\nhi\r\n", 2),
+            ("MSG a 1 5\r\nhello\r\n", 6),
+            ("HMSG a 1 to 12 14\r\nNATS/1.0\r\n\r\nhi\r\n", 17),
             ("MSG a 0 5\r\nhello\r\n", 0),
-            ("MSG a 1 0\r\n\r\nMSG a 1 500\r\nhello", 5),
+            ("MSG a 1 0\r\n\r\nMSG a 1 500\r\nhello", 7),
             ("PING\r\n", 0),
         ] {
             let (mut frames, mut passed) = (Frames::default(), Vec::new());

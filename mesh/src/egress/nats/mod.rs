@@ -108,7 +108,8 @@ impl NatsConnection {
         &self.token
     }
 
-    /// A payload that the client has handed over, of this many bytes. It counts until it is dropped.
+    /// A message that the client has handed over: the bytes of its subjects, headers and payload. It counts until it is
+    /// dropped.
     pub fn claim(&self, bytes: usize) -> Option<HeldPayload> {
         self.unclaimed.as_ref().map(|unclaimed| unclaimed.claim(bytes))
     }

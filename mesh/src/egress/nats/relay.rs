@@ -18,6 +18,8 @@ use crate::auth::Secret;
 pub(super) const BUFFER_BYTES: usize = 32 << 10;
 /// How long a client may take to show its token.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait after a connection could not be accepted.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Clients that may try to show a token at once.
 const MAX_CLIENTS: usize = 16;
 
@@ -53,27 +55,40 @@ struct Client {
 impl Relay {
     /// Ends only with its task: as long as the client exists, nobody else listens where it connects to.
     pub(super) async fn run(self, opened: Opened) {
-        if let Ok(mut client) = self.client(&opened).await {
-            // The client is there until the report is.
-            match forward(&mut client, opened, self.unclaimed.as_ref()).await {
-                Ok(()) => {}
-                Err(Failure::Violation(violation)) => drop(self.report.send_replace(Some(violation))),
-                Err(Failure::Io(error)) => tracing::debug!(%error, "the connection to a NATS server is lost"),
-            }
+        let mut client = self.client(&opened).await;
+        // The client is there until the report is.
+        match forward(&mut client, opened, self.unclaimed.as_ref()).await {
+            Ok(()) => {}
+            Err(Failure::Violation(violation)) => drop(self.report.send_replace(Some(violation))),
+            Err(Failure::Io(error)) => tracing::debug!(%error, "the connection to a NATS server is lost"),
         }
-        while self.listener.accept().await.is_ok() {
+        drop(client);
+        loop {
             // The client has lost its connection and tries again; a new one is made elsewhere.
+            drop(self.accept().await);
+        }
+    }
+
+    /// Accepts a connection. Without files for it, for example, the next one may succeed.
+    async fn accept(&self) -> TcpStream {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => return stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a relay of NATS cannot accept a connection; trying again");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+            }
         }
     }
 
     /// Waits for the client with the token. Others are disconnected.
-    async fn client(&self, opened: &Opened) -> io::Result<Client> {
+    async fn client(&self, opened: &Opened) -> Client {
         let mut clients = JoinSet::new();
         loop {
             tokio::select! {
-                accepted = self.listener.accept(), if clients.len() < MAX_CLIENTS => {
-                    let (stream, greeting) = (accepted?.0, opened.greeting.clone());
-                    let introduced = introduce(stream, greeting);
+                stream = self.accept(), if clients.len() < MAX_CLIENTS => {
+                    let introduced = introduce(stream, opened.greeting.clone());
                     clients.spawn(tokio::time::timeout(CLIENT_TIMEOUT, introduced));
                 }
                 Some(introduced) = clients.join_next() => {
@@ -81,7 +96,7 @@ impl Relay {
                     match self.connect_line(&client.connect, opened.uses_tls) {
                         Some(connect) => {
                             client.connect = connect;
-                            return Ok(client);
+                            return client;
                         }
                         None => tracing::warn!("a stranger has connected to a relay of NATS; it is disconnected"),
                     }
@@ -93,7 +108,9 @@ impl Relay {
     /// The CONNECT line for the server. `None` if the client has not shown the token.
     fn connect_line(&self, line: &str, uses_tls: bool) -> Option<String> {
         let mut options: Map<String, Value> = serde_json::from_str(line.strip_prefix("CONNECT ")?).ok()?;
-        if options.remove("auth_token")?.as_str() != Some(self.token.expose()) {
+        let is_client =
+            options.remove("auth_token")?.as_str().is_some_and(|token| self.token.is(token.as_bytes()));
+        if !is_client {
             return None;
         }
         match &self.user {

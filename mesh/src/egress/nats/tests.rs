@@ -255,12 +255,12 @@ async fn payloads_are_read_while_there_is_room() {
         loop {
             tokio::select! {
                 read = client.read(&mut buffer) => received += read.expect("it is open"),
-                () = hostile.stalls() => return (received - before) * 1000 / message.len(),
+                () = hostile.stalls() => return (received - before) * 1001 / message.len(),
             }
         }
     };
     let first = until_stalled().await;
-    assert!((64 << 20..65 << 20).contains(&first), "{first} bytes of payloads have arrived");
+    assert!((64 << 20..65 << 20).contains(&first), "{first} bytes of messages have arrived");
     drop(connection.claim(1 << 20));
     // The buffer that was too much at first is missing now.
     let more = until_stalled().await;
