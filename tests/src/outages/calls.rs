@@ -138,8 +138,9 @@ async fn call(user: &Client, kind: CallKind, number: u32) -> Call {
 
 fn describe(answer: &Answer) -> String {
     let body = serde_json::from_str::<serde_json::Value>(&answer.text).unwrap_or_default();
-    match body["errors"]["detail"].as_str() {
-        Some(message) => format!("{} {message}", answer.status),
-        None => format!("{} {}", answer.status, answer.text),
+    match (body["errors"]["detail"].as_str(), body["errors"]["message"].as_str()) {
+        (Some(detail), Some(message)) => format!("{} {detail} ({message})", answer.status),
+        (Some(detail), None) => format!("{} {detail}", answer.status),
+        (None, _) => format!("{} {}", answer.status, answer.text),
     }
 }
