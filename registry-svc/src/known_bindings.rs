@@ -39,8 +39,8 @@ struct Begun {
 /// A revision, and what tells it from another one with the same number: the database may have lost the last revisions,
 /// and have got others since.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Revision {
-    number: u64,
+pub(crate) struct Revision {
+    pub(crate) number: u64,
     fingerprint: Option<u64>,
 }
 
@@ -48,8 +48,7 @@ struct Revision {
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Known {
     /// A revision that they include.
-    pub(crate) revision: u64,
-    fingerprint: Option<u64>,
+    pub(crate) since: Revision,
     /// A revision that includes them.
     pub(crate) newest_revision: u64,
     pub(crate) bindings: RoleBindings,
@@ -65,12 +64,11 @@ impl KnownBindings {
         loop {
             let revision = Revision::newest(reader).await?;
             let former = Arc::clone(&self.0.lock().entry(role).or_default().known);
-            let is_past = former.is_past_of(reader).await?;
-            if is_past && former.revision == revision.number {
+            if former.since == revision {
                 return Ok(former);
             }
-            let changed = match is_past {
-                true => changed_functions(reader, former.revision, revision.number).await?,
+            let changed = match former.since.is_past_of(reader).await? {
+                true => changed_functions(reader, former.since.number, revision.number).await?,
                 false => None,
             };
             let Some(functions) = changed else {
@@ -176,15 +174,10 @@ async fn changed_functions(reader: &Reader<'_>, after: u64, until: u64) -> Resul
 }
 
 impl Known {
-    /// Whether the database has the revision that this includes.
-    async fn is_past_of(&self, reader: &Reader<'_>) -> Result<bool> {
-        Revision { number: self.revision, fingerprint: self.fingerprint }.is_past_of(reader).await
-    }
-
     fn followed_by(&self, bindings: RoleBindings, since: Revision, newest_revision: u64) -> Self {
         let change = |(id, binding)| match self.bindings.readable.get(id) {
             // A database that was restored from a copy may be back at an earlier revision.
-            Some(former) if former == binding && self.revision < since.number => {
+            Some(former) if former == binding && self.since.number < since.number => {
                 self.changed_at.get(id).copied()
             }
             _ => None,
@@ -192,18 +185,11 @@ impl Known {
         let readable = bindings.readable.iter();
         let changed_at =
             readable.map(|entry| (entry.0.clone(), change(entry).unwrap_or(newest_revision))).collect();
-        let Revision { number: revision, fingerprint } = since;
-        Self { revision, fingerprint, newest_revision, bindings, changed_at }
+        Self { since, newest_revision, bindings, changed_at }
     }
 
     /// Replaces the bindings of these functions, which are ordered, by `bindings`.
-    fn change(
-        &mut self,
-        functions: &[&str],
-        bindings: RoleBindings,
-        revision: Revision,
-        newest_revision: u64,
-    ) {
+    fn change(&mut self, functions: &[&str], bindings: RoleBindings, since: Revision, newest_revision: u64) {
         let former = self.bindings.remove(functions);
         let changed_at = &mut self.changed_at;
         let mut former_changes = HashMap::new();
@@ -216,8 +202,7 @@ impl Known {
             changed_at.insert(id.clone(), at);
         }
         self.bindings.insert(bindings);
-        (self.revision, self.fingerprint) = (revision.number, revision.fingerprint);
-        self.newest_revision = newest_revision;
+        (self.since, self.newest_revision) = (since, newest_revision);
     }
 
     /// Whether a binding has changed for somebody who knows the bindings as of `known_revision`.
@@ -276,7 +261,7 @@ mod tests {
             40 * 32 + 1,
             "with the change: what is missing counts as removed"
         );
-        assert_eq!(all.revision, all.newest_revision);
+        assert_eq!(all.since.number, all.newest_revision);
         assert_eq!(all.bindings.readable[&all.bindings.order[0]].function, "a", "ordered by function");
     }
 
@@ -292,7 +277,7 @@ mod tests {
         for name in ["a", "c", "d"] {
             kept.put_events(name, 1).await;
         }
-        assert_eq!(before.revision, 2);
+        assert_eq!(before.since.number, 2);
         let after = known.read(&kept.read(), BindingRole::Event).await.expect("read");
         let mut functions: Vec<_> =
             after.bindings.readable.values().map(|bound| bound.function.as_str()).collect();
@@ -325,7 +310,7 @@ mod tests {
         let new = of(vec![bound("6", "b", ""), bound("3", "c", "x"), bound("5", "c", "")]);
         known.change(&["b", "c", "d"], new, at(6), 7);
         assert_eq!(known.bindings.order, ["1", "6", "3", "5"], "by function");
-        assert_eq!((known.revision, known.newest_revision), (6, 7));
+        assert_eq!((known.since.number, known.newest_revision), (6, 7));
         let changed = |revision: u64| {
             let ids = known.bindings.order.iter().filter(|id| known.has_changed(id, revision));
             ids.map(String::as_str).collect::<String>()

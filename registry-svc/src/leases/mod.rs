@@ -58,7 +58,7 @@ impl Registry {
             released,
             lease_ms: self.binding_lease_ms,
             revision: known.newest_revision,
-            known_revision: known.revision,
+            known_revision: known.since.number,
         })
     }
 

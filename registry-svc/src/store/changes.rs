@@ -63,9 +63,7 @@ impl Reader<'_> {
             .await?;
         rows.into_iter().map(decode).collect()
     }
-}
 
-impl Reader<'_> {
     /// Tells the changes of this revision from others. `None` if they are not in the log.
     pub(crate) async fn fingerprint(&self, revision: u64) -> Result<Option<u64>> {
         let row = change_log::Entity::find_by_id(revision.cast_signed()).one(&self.db).await?;
