@@ -2,7 +2,7 @@
 //!
 //! - `config`: the table `egress`; `rule`: its rules
 //! - `class`: classes of addresses; `decide`: the decision
-//! - `resolver`: look-ups of names
+//! - `resolver`: look-ups of names; `connect`: connections to one of several addresses
 //! - `http`: the HTTP client; `nats`: connections to NATS servers
 //!
 //! A name is resolved, each of its addresses is decided on, and only an allowed one is connected to: no second
@@ -10,6 +10,7 @@
 
 mod class;
 mod config;
+mod connect;
 mod decide;
 mod http;
 mod nats;
@@ -26,6 +27,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 pub use self::config::{EgressConfig, ProxyUrl, Restriction};
+use self::connect::connect_to_any;
 pub use self::decide::Denied;
 use self::decide::{Destination, decide};
 pub use self::http::{HttpClient, HttpError, HttpOptions, USER_AGENT};
@@ -113,10 +115,10 @@ impl Outbound {
         })
     }
 
-    /// Connects to a host. Several addresses are tried one after the other.
+    /// Connects to one of the addresses of a host.
     pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
         let addresses = self.resolve(host, port).await?;
-        Ok(TcpStream::connect(addresses.as_slice()).await?)
+        Ok(connect_to_any(&addresses).await?)
     }
 
     async fn allowed_addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
