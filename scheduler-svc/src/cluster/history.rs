@@ -12,8 +12,8 @@ use std::sync::Arc;
 use super::SessionId;
 use crate::policy::{Memory, Update, Worker, WorkerStatus};
 
-/// The records of a chunk, which readers share.
-const CHUNK: usize = 128;
+/// The records of a chunk, which readers share. Few, since a decision that frees a chunk takes longer.
+const CHUNK: usize = 32;
 
 /// A point in the history: the number of records before it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
