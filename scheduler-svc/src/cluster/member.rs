@@ -1,15 +1,16 @@
 //! One worker that is in.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use bytes::Bytes;
 use proto::scheduler::v1::{Report, WorkerIdentity, WorkerLoad};
 
-use crate::policy::{KB, Memory, TagCounts, Worker};
+use super::history::Recorded;
+use crate::policy::{KB, Memory, TagCounts, TagUpdate, Update, Worker};
 
 /// Names the session of a worker, from its `Hello` to the end of its stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId(pub(super) u64);
 
 /// What the scheduler knows of a worker and policies do not need.
@@ -33,6 +34,8 @@ pub struct Member<C> {
     /// The reservations behind the last measurement of the guests' memory.
     measured_reservations: MeasuredReservations,
     failed: HashMap<Bytes, String>,
+    /// What the history has of it.
+    pub(super) recorded: Recorded,
 }
 
 /// Memory and CPU of a worker.
@@ -132,6 +135,7 @@ impl<C> Member<C> {
         contact: C,
         own: Reservations,
         now: Instant,
+        recorded: Recorded,
     ) -> Self {
         Self {
             session,
@@ -144,6 +148,7 @@ impl<C> Member<C> {
             others: Reservations::default(),
             measured_reservations: MeasuredReservations::default(),
             failed: HashMap::new(),
+            recorded,
         }
     }
 
@@ -177,20 +182,20 @@ impl<C> Member<C> {
         (self.identity.id, self.own)
     }
 
-    /// Applies a report to the scheduler with this id, which is the measurement with this number.
+    /// Applies a report to the scheduler with this id, which is the measurement with this number. `warm` is the
+    /// code that is prepared there. Gives the worker's tags.
     pub(super) fn apply_report(
         &mut self,
-        worker: &mut Worker,
+        warm: &mut HashSet<Bytes>,
         scheduler_id: &str,
         report: Report,
         now: Instant,
         number: u64,
-    ) {
+    ) -> TagCounts {
         self.last_report = now;
         self.load = report.load.unwrap_or_default();
-        worker.draining = report.draining;
         for hash in report.code_dropped {
-            worker.warm.remove(&hash);
+            warm.remove(&hash);
             self.failed.remove(&hash);
         }
         for problem in report.code_failed {
@@ -198,7 +203,7 @@ impl<C> Member<C> {
         }
         for hash in report.code_ready {
             self.failed.remove(&hash);
-            worker.warm.insert(hash);
+            warm.insert(hash);
         }
         self.others = Reservations::default();
         let mut reported_own = 0_u64;
@@ -210,23 +215,21 @@ impl<C> Member<C> {
                 self.others.add(&work.tag, work.running, bytes);
             }
         }
-        worker.running = self.own.invocations + self.others.invocations;
-        worker.tags = self.own.tags.clone();
-        for (tag, count) in self.others.tags.iter() {
-            worker.tags.add(tag, count);
-        }
         if self.measured.is_none() {
             self.count_measured(reported_own, number);
         }
-        self.update_memory(worker);
+        let mut tags = self.own.tags.clone();
+        for (tag, count) in self.others.tags.iter() {
+            tags.add(tag, count);
+        }
+        tags
     }
 
     /// Applies what Prometheus has measured, which is the measurement with this number. `None`: it has
     /// nothing recent, and reports count.
-    pub(super) fn apply_measured(&mut self, worker: &mut Worker, measured: Option<Measured>, number: u64) {
+    pub(super) fn apply_measured(&mut self, measured: Option<Measured>, number: u64) {
         self.measured = measured;
         self.count_measured(0, number);
-        self.update_memory(worker);
     }
 
     /// The guests' memory was measured. A report may still count reservations of this scheduler that were
@@ -238,30 +241,30 @@ impl<C> Member<C> {
     }
 
     /// Reserves memory for an invocation.
-    pub(super) fn reserve(&mut self, worker: &mut Worker, tag: &str, bytes: u64) {
+    pub(super) fn reserve(&mut self, tag: &str, bytes: u64) {
         self.own.add(tag, 1, bytes);
-        worker.running += 1;
-        worker.tags.add(tag, 1);
-        self.update_memory(worker);
     }
 
     /// Releases a reservation that was made after `after` measurements.
-    pub(super) fn release(&mut self, worker: &mut Worker, tag: &str, bytes: u64, after: u64) {
+    pub(super) fn release(&mut self, tag: &str, bytes: u64, after: u64) {
         self.own.remove(tag, bytes);
         self.measured_reservations.release(bytes, after);
-        worker.running -= 1;
-        worker.tags.remove_one(tag);
-        self.update_memory(worker);
+    }
+
+    /// The state of the worker as policies see it.
+    pub(super) fn update<'a>(&self, draining: bool, tags: TagUpdate<'a>) -> Update<'a> {
+        let running = self.own.invocations + self.others.invocations;
+        Update { memory: self.memory(), running, draining, tags }
     }
 
     /// What can still be reserved: the memory that would be free if nothing ran, less what is reserved or
     /// what guests hold, whichever is more.
-    fn update_memory(&self, worker: &mut Worker) {
+    fn memory(&self) -> Option<Memory> {
         let Measured { memory_total: total, memory_available, memory_guests, .. } = self.measurements();
         let idle = memory_available.saturating_add(memory_guests).min(total);
         let reserved = self.own.bytes.saturating_add(self.others.bytes);
         let available =
             idle.saturating_sub(reserved.max(self.measured_reservations.still_held(memory_guests)));
-        worker.memory = (total > 0).then_some(Memory { total, available });
+        (total > 0).then_some(Memory { total, available })
     }
 }

@@ -7,10 +7,23 @@ use rand::SeedableRng as _;
 use rand::rngs::Xoshiro256PlusPlus;
 
 use super::*;
+use crate::cluster::{MemberList, Version};
 use crate::invocation::Policy;
 use crate::policy::app::Script;
-use crate::policy::testing::{CODE, cluster, script};
-use crate::policy::{Memory, Requirements, Worker, arbitrary, choose};
+use crate::policy::testing::{CODE, chosen_among, cluster, script};
+use crate::policy::{Memory, Requirements, Worker, arbitrary};
+
+/// A decision, and what the workers were like.
+struct Made {
+    decision: Decision,
+    statuses: Vec<WorkerStatus>,
+}
+
+impl Made {
+    fn explain(&self) -> Explanation {
+        explain("id".into(), &self.decision, &self.statuses)
+    }
+}
 
 /// A decision for a function with this tag. The default policy has no name.
 fn decision(
@@ -18,22 +31,27 @@ fn decision(
     (tag, capacity_kb): (&str, u64),
     workers: &[Worker],
     tried: &[String],
-) -> Decision {
+) -> Made {
     let (name, script) = policy;
     let requirements = Requirements { tag, capacity: capacity_kb * KB, code: &CODE };
-    let choice = choose(&script, &requirements, workers, tried, &mut Xoshiro256PlusPlus::seed_from_u64(1));
+    let rng = &mut Xoshiro256PlusPlus::seed_from_u64(1);
+    let choice = chosen_among(workers, &script, &requirements, tried, rng);
     let metadata = Metadata { tag: tag.into(), capacity_kb, ..Metadata::default() };
     let function =
         Function { module: "m".into(), name: "f".into(), metadata: Some(metadata), ..Function::default() };
-    Decision {
+    let names = workers.iter().map(|worker| Arc::clone(&worker.name)).collect();
+    let decision = Decision {
         function: Arc::new(function),
         policy: Policy { name: name.map(Arc::from), script: Arc::new(script) },
-        names: workers.iter().map(|worker| Arc::clone(&worker.name)).collect(),
-        choice: Arc::new(choice),
+        members: Arc::new(MemberList { names, sessions: Vec::new() }),
+        tried: tried.into(),
+        choice,
+        version: Version::default(),
         at_ms: 5,
         at: Instant::now(),
         ended: None,
-    }
+    };
+    Made { decision, statuses: workers.iter().map(Worker::status).collect() }
 }
 
 fn cluster_kb(text: &str) -> Vec<Worker> {
@@ -64,9 +82,8 @@ fn lines_of(explanation: &Explanation) -> String {
 }
 
 #[track_caller]
-fn check(decision: &Decision, expected: &str) {
-    let explanation = explain("id".into(), decision);
-    assert_eq!(lines_of(&explanation).trim(), expected.trim());
+fn check(made: &Made, expected: &str) {
+    assert_eq!(lines_of(&made.explain()).trim(), expected.trim());
 }
 
 const SCRIPT: &str = "\
@@ -138,7 +155,7 @@ t (fail)
 fn the_verdicts_are_those_of_the_evaluation() {
     let workers = cluster_kb("a 20/99, b 5/99, c 30/99, d 30/99");
     let policy = (Some("s"), script("- t: [{workers: [b]}, {workers: [c, b, a, d, e], strategy: platform}]"));
-    let explanation = explain("id".into(), &decision(policy, ("t", 10), &workers, &[]));
+    let explanation = decision(policy, ("t", 10), &workers, &[]).explain();
     let block = &explanation.items[0].blocks[1];
     let verdicts: Vec<_> = block.workers.iter().map(|worker| (&*worker.worker, worker.verdict())).collect();
     let expected = [
@@ -157,7 +174,7 @@ fn the_verdicts_are_those_of_the_evaluation() {
 fn an_explanation_has_all_of_the_decision() {
     let workers = cluster_kb("a 20/99");
     let made = decision((Some("s"), script(SCRIPT)), ("u", 10), &workers, &[]);
-    let explanation = Explanation { items: Vec::new(), ..explain("id".into(), &made) };
+    let explanation = Explanation { items: Vec::new(), ..made.explain() };
     let expected = Explanation {
         decision_id: "id".into(),
         at_ms: 5,
@@ -188,7 +205,7 @@ b: the default policy takes the worker with the most memory available
     c: has 5 KB available, 10 KB are needed
 ",
     );
-    let none = explain(String::new(), &decision(platform(), ("t", 10), &cluster_kb("a 5/9"), &[]));
+    let none = decision(platform(), ("t", 10), &cluster_kb("a 5/9"), &[]).explain();
     assert_eq!(none.summary, "no worker: the default policy allows none of the workers");
     assert_eq!((&*none.refusal, &*none.worker, &*none.script), ("no_valid_workers", "", ""));
 }
@@ -208,7 +225,7 @@ fn a_refusal_says_why() {
         ),
         ("a 9/9", "t", "no worker: the script s allows none of the workers", "no_valid_workers", 1),
     ] {
-        let explanation = explain(String::new(), &decision(named(), (tag, 10), &cluster_kb(workers), &[]));
+        let explanation = decision(named(), (tag, 10), &cluster_kb(workers), &[]).explain();
         assert_eq!((&*explanation.summary, &*explanation.refusal), (summary, refusal));
         assert_eq!((explanation.items.len(), &*explanation.worker), (items, ""));
     }
@@ -218,14 +235,12 @@ fn a_refusal_says_why() {
 fn the_followup_is_explained_only_if_it_was_evaluated() {
     let workers = cluster_kb("a 20/99, f 99/99 x=1");
     let followed = |tag| {
-        let explanation =
-            explain(String::new(), &decision((Some("s"), script(SCRIPT)), (tag, 10), &workers, &[]));
+        let explanation = decision((Some("s"), script(SCRIPT)), (tag, 10), &workers, &[]).explain();
         explanation.items.into_iter().map(|item| item.tag).collect::<Vec<_>>()
     };
     assert_eq!(followed("t"), ["t"], "f is valid for it");
     assert_eq!(followed("u"), ["default"]);
-    let none =
-        explain(String::new(), &decision((Some("s"), script(SCRIPT)), ("t", 10), &cluster_kb("a 9/9"), &[]));
+    let none = decision((Some("s"), script(SCRIPT)), ("t", 10), &cluster_kb("a 9/9"), &[]).explain();
     let tags: Vec<_> = none.items.iter().map(|item| &*item.tag).collect();
     assert_eq!(tags, ["t", "default"]);
 }
@@ -238,8 +253,8 @@ proptest! {
         (tag, capacity) in arbitrary::requirements(),
         tried in arbitrary::tried(),
     ) {
-        let decision = decision((Some("s"), script), (tag, capacity), &workers, &tried);
-        let explanation = explain("id".into(), &decision);
+        let made = decision((Some("s"), script), (tag, capacity), &workers, &tried);
+        let (explanation, decision) = (made.explain(), &made.decision);
         let blocks = || explanation.items.iter().flat_map(|item| &item.blocks);
         let all = || blocks().flat_map(|block| &block.workers);
         let chosen: Vec<_> = all()
@@ -252,7 +267,7 @@ proptest! {
         prop_assert_eq!(explanation.worker.is_empty(), !explanation.refusal.is_empty());
         prop_assert!(all().all(|worker| !worker.reason.is_empty()));
         // Nobody who is there is passed over: what was not reached comes after the choice.
-        let is_there = |worker: &&ExplainedWorker| decision.names.iter().any(|name| **name == *worker.worker);
+        let is_there = |worker: &&ExplainedWorker| decision.members.names.iter().any(|name| **name == *worker.worker);
         let not_reached = all().filter(is_there).map(|worker| worker.verdict() == wire::Verdict::NotReached);
         prop_assert!(not_reached.is_sorted(), "{}", lines_of(&explanation));
         prop_assert!(explanation.items.len() <= 2);
