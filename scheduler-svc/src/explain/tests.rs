@@ -33,12 +33,12 @@ fn decision(
     tried: &[String],
 ) -> Made {
     let (name, script) = policy;
-    let requirements = Requirements { tag, capacity: capacity_kb * KB, code: &CODE };
-    let rng = &mut Xoshiro256PlusPlus::seed_from_u64(1);
-    let choice = chosen_among(workers, &script, &requirements, tried, rng);
     let metadata = Metadata { tag: tag.into(), capacity_kb, ..Metadata::default() };
     let function =
         Function { module: "m".into(), name: "f".into(), metadata: Some(metadata), ..Function::default() };
+    let requirements = Requirements { tag, capacity: capacity_kb_of(&function) * KB, code: &CODE };
+    let rng = &mut Xoshiro256PlusPlus::seed_from_u64(1);
+    let choice = chosen_among(workers, &script, &requirements, tried, rng);
     let names = workers.iter().map(|worker| Arc::clone(&worker.name)).collect();
     let decision = Decision {
         function: Arc::new(function),
