@@ -23,8 +23,8 @@ pub use bindings::{Bindings, OfFunctions, Role};
 pub use cfg::{Cfg, ProfileKey};
 pub use dead_letters::{DeadLetters, LetterFilter, Letters};
 pub use functions::{
-    Create, FunctionName, Functions, Invoke, Logs, New, Source, SourceFunctions, Update, UpdateSource,
-    Upload, UploadOptions,
+    Create, FunctionName, Functions, Invoke, Logs, New, Source, SourceFunctions, UpdateSource, Upload,
+    UploadOptions,
 };
 pub use modules::Modules;
 pub use scripts::{Explain, Scripts, Simulate};
