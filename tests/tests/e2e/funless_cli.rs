@@ -100,6 +100,7 @@ pub async fn functions_as_in_funless(mesh: &Mesh) {
 }
 
 /// `fl fn new|build|create` and `fl template`, which the published command line has with a Docker image for each language.
+#[allow(clippy::too_many_lines, reason = "a row for each command line")]
 pub async fn sources_as_in_funless(mesh: &Mesh) {
     let user = mesh.admin().create_subject("author").await;
     let home = tempfile::tempdir().expect("a temporary folder");
