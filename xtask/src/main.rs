@@ -3,6 +3,7 @@
 //! - `dashboards`: the Grafana dashboards
 //! - `docs`: the API documentation
 //! - `guests`: the functions in `guest/`
+//! - `reference`: pages of the book in `docs/`
 //! - `generated`: files that are committed, and written from the code
 //! - `workspace`: where the files are, and running `cargo`
 
@@ -14,6 +15,7 @@ mod dashboards;
 mod docs;
 mod generated;
 mod guests;
+mod reference;
 mod workspace;
 
 use clap::Parser as _;
@@ -42,6 +44,13 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Write docs/reference from the code: configuration, gRPC and REST, and the command line of `fl`; renew the blocks in
+    /// docs/ that are copies of files
+    Reference {
+        /// Write nothing; fail unless the files are up to date
+        #[arg(long)]
+        check: bool,
+    },
     /// Compile the functions in guest/ to WebAssembly, into target/guests
     ///
     /// Either of two toolchains will do: rustup's with the target wasm32-unknown-unknown, or Debian's rustc-web, which
@@ -66,6 +75,10 @@ fn main() -> anyhow::Result<()> {
         Task::Dashboards { check } => write_or_check(generated::dashboards()?, check),
         Task::Chart { check } => write_or_check(generated::chart()?, check),
         Task::Openapi { check } => write_or_check(vec![generated::openapi()?], check),
+        Task::Reference { check } => {
+            write_or_check(generated::reference()?, check)?;
+            reference::command_line(check)
+        }
         Task::Guests { check: true, .. } => guests::check_hello(),
         Task::Guests { update_hello: true, .. } => guests::update_hello(),
         Task::Guests { .. } => guests::build(),
