@@ -31,8 +31,9 @@ fn write_command(page: &mut String, command: &Command, level: usize) {
     let about = command.get_long_about().or_else(|| command.get_about());
     paragraphs(page, &sentence(&about.map(ToString::to_string).unwrap_or_default()));
     let usage = command.clone().render_usage().to_string();
-    let usage = usage.trim_start_matches("Usage:").lines().map(str::trim).collect::<Vec<_>>().join("\n");
-    let _ = write!(page, "\n```text\n{usage}\n```\n");
+    let usages = usage.trim_start_matches("Usage:").lines().map(str::trim).filter(|line| !line.is_empty());
+    let usages: Vec<_> = usages.map(|line| format!("`{line}`")).collect();
+    paragraphs(page, &format!("Usage: {}", usages.join(", or ")));
     let aliases: Vec<_> = command.get_visible_aliases().map(|alias| format!("`{alias}`")).collect();
     match aliases.len() {
         0 => {}
