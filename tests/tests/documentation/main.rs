@@ -52,11 +52,18 @@ mod pages {
         "guest/README.md",
     ];
     /// The pages that share a session.
-    const BOOK: [&str; 5] = [
+    const BOOK: [&str; 12] = [
         "docs/quick-start.md",
         "docs/migrating.md",
         "docs/functions/README.md",
         "docs/functions/rust.md",
+        "docs/functions/fl-wasm-rs.md",
+        "docs/functions/javascript.md",
+        "docs/functions/assemblyscript.md",
+        "docs/functions/python.md",
+        "docs/functions/c.md",
+        "docs/functions/zig.md",
+        "docs/functions/go.md",
         "docs/troubleshooting.md",
     ];
     /// The gateway's tests run the commands of these pages.
