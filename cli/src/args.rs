@@ -126,6 +126,9 @@ pub enum Command {
     Man {
         /// Folder.
         folder: PathBuf,
+        /// Write one page of Markdown, `fl.md`, instead.
+        #[arg(long)]
+        markdown: bool,
     },
     /// The former name of `fl audit events`.
     #[command(hide = true)]

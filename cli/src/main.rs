@@ -65,7 +65,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Template(command) => templates::run(command).await,
         Command::Cfg(command) => cfg::run(command, arguments.target.config.as_deref()),
         Command::Completions { shell } => manual::complete(shell),
-        Command::Man { folder } => manual::write_pages(&folder),
+        Command::Man { folder, markdown } => manual::write_pages(&folder, markdown),
         Command::Script(command) => scripts::run(command, &client()?).await,
         Command::Workers(options) => {
             workers::run(options, &Client::for_administrators(&arguments.target)?).await

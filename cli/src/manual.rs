@@ -1,5 +1,7 @@
 //! `fl completions` and `fl man`: what shells and `man` know of this program.
 
+mod markdown;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -21,9 +23,13 @@ pub fn complete(shell: Shell) -> anyhow::Result<()> {
     }
 }
 
-/// Writes a page for each command into the folder.
-pub fn write_pages(folder: &Path) -> anyhow::Result<()> {
+/// Writes a page for each command into the folder, or one page of Markdown.
+pub fn write_pages(folder: &Path, as_markdown: bool) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    clap_mangen::generate_to(Arguments::command(), folder)
-        .with_context(|| format!("cannot write the pages to {}", folder.display()))
+    let written = if as_markdown {
+        fs::write(folder.join("fl.md"), markdown::page(Arguments::command()))
+    } else {
+        clap_mangen::generate_to(Arguments::command(), folder)
+    };
+    written.with_context(|| format!("cannot write the pages to {}", folder.display()))
 }

@@ -67,18 +67,14 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let on_loopback = |port: u16| {
-            let uri = format!("http://127.0.0.1:{port}");
-            Endpoint::Tcp(uri.parse().expect("the address is well-formed"))
-        };
         Self {
             server: ServerConfig::on_port(4000),
             telemetry: TelemetryConfig::default(),
             grpc_listen: Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 4010))),
-            registry: on_loopback(4001),
-            scheduler: on_loopback(4002),
-            connector: on_loopback(4004),
-            sink: on_loopback(4005),
+            registry: Endpoint::loopback(4001),
+            scheduler: Endpoint::loopback(4002),
+            connector: Endpoint::loopback(4004),
+            sink: Endpoint::loopback(4005),
             max_args_bytes: 8_000_000,
             max_code_bytes: 64 << 20,
             token_cache_s: 4,

@@ -97,6 +97,11 @@ const ALLOWED: &[(&str, Audience)] = &[
     ("/funless.sink.v1.DeadLetters/PurgeDeadLetters", Audience::Users),
 ];
 
+/// The methods that clients may call at the gRPC port, and whether they require an administrator's token.
+pub fn client_methods() -> impl Iterator<Item = (&'static str, bool)> {
+    ALLOWED.iter().map(|(method, audience)| (*method, *audience == Audience::Admins))
+}
+
 /// Health and reflection, which need no token. Older clients, such as those in Python, support only v1alpha.
 const OPEN: &[&str] = &[
     "/grpc.health.v1.Health/Check",

@@ -27,4 +27,5 @@ mod unknown_tokens;
 
 pub use app::App;
 pub use config::Config;
+pub use edge::client_methods;
 pub use rest::openapi;

@@ -1,4 +1,7 @@
-//! Checks invariants of ARCHITECTURE.md in the source text.
+//! Checks invariants of ARCHITECTURE.md in the source text, and the links of the documentation.
+
+#[path = "tidy/links.rs"]
+mod links;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

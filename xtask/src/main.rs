@@ -4,6 +4,7 @@
 //! - `docs`: the API documentation
 //! - `guests`: the functions in `guest/`
 //! - `quickjs`: the engine of JavaScript functions
+//! - `reference`: pages of the book in `docs/`
 //! - `generated`: files that are committed, and written from the code
 //! - `workspace`: where the files are, and running `cargo`
 
@@ -16,6 +17,7 @@ mod docs;
 mod generated;
 mod guests;
 mod quickjs;
+mod reference;
 mod workspace;
 
 use clap::Parser as _;
@@ -41,6 +43,13 @@ enum Task {
     /// Write gateway-svc/openapi.json from the gateway's routes
     Openapi {
         /// Write nothing; fail unless the file is up to date
+        #[arg(long)]
+        check: bool,
+    },
+    /// Write docs/reference from the code: configuration, gRPC and REST, and the command line of `fl`; renew the blocks in
+    /// docs/ that are copies of files
+    Reference {
+        /// Write nothing; fail unless the files are up to date
         #[arg(long)]
         check: bool,
     },
@@ -74,6 +83,10 @@ fn main() -> anyhow::Result<()> {
         Task::Dashboards { check } => write_or_check(generated::dashboards()?, check),
         Task::Chart { check } => write_or_check(generated::chart()?, check),
         Task::Openapi { check } => write_or_check(vec![generated::openapi()?], check),
+        Task::Reference { check } => {
+            write_or_check(generated::reference()?, check)?;
+            reference::command_line(check)
+        }
         Task::Guests { check: true, .. } => guests::check_hello(),
         Task::Guests { update_hello: true, .. } => guests::update_hello(),
         Task::Guests { .. } => guests::build(),

@@ -1,5 +1,8 @@
 //! Errors of requests: the only mapping of reasons to HTTP statuses and bodies.
 
+#[cfg(test)]
+mod documented;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
