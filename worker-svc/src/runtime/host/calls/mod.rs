@@ -8,7 +8,7 @@ use wasmtime::{Engine, Linker};
 
 use super::guest::Guest;
 
-/// All functions that guests can import.
+/// All functions that modules can import.
 pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     data::link(&mut linker)?;
