@@ -1,7 +1,9 @@
 //! Receives and validates the binaries of functions.
 
+mod component;
 mod cost;
 mod imports;
+mod interfaces;
 mod invalid;
 mod limits;
 mod outline;
