@@ -10,7 +10,7 @@ use super::interfaces::Interface;
 use super::invalid::InvalidCode;
 use super::limits::{Place, of_component};
 use super::outline::Outline;
-use super::validate::{FEATURES, Valid};
+use super::valid::{FEATURES, Valid};
 
 const HANDLER: &str = "wasi:http/incoming-handler";
 const COMMAND: &str = "wasi:cli/run";

@@ -9,6 +9,7 @@ mod limits;
 mod outline;
 mod stored;
 mod upload;
+mod valid;
 mod validate;
 
 pub(crate) use self::stored::stored_memory_bytes;

@@ -3,36 +3,19 @@
 
 use proto::registry::v1::CodeKind;
 use wasmparser::types::{EntityType, Types};
-use wasmparser::{Import, Parser, Validator, WasmFeatures};
+use wasmparser::{Import, Parser, Validator};
 
 use super::component;
 use super::imports::{self, FL_IMPS, Signature, WASI};
 use super::invalid::InvalidCode;
 use super::outline::Outline;
+use super::valid::{FEATURES, Valid};
 
 const MAGIC: &[u8] = b"\0asm";
 
 const INVOKE: &str = "__invoke";
 const START: &str = "_start";
 const MEMORY: &str = "memory";
-
-/// The features that wasmtime 48 accepts by default when built like the workers build it: without garbage
-/// collection, and therefore without exceptions. In addition, an instance has exactly one memory, which is
-/// not shared and has 32-bit addresses, because host calls can address nothing else.
-pub(super) const FEATURES: WasmFeatures = WasmFeatures::WASM3
-    .difference(WasmFeatures::GC_TYPES)
-    .difference(WasmFeatures::EXCEPTIONS)
-    .difference(WasmFeatures::THREADS)
-    .difference(WasmFeatures::MULTI_MEMORY)
-    .difference(WasmFeatures::MEMORY64);
-
-/// What is known of a valid binary.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Valid {
-    pub(super) kind: CodeKind,
-    /// The size with which its memory begins, in bytes. Of a component: with which all memories begin.
-    pub(super) memory_bytes: u64,
-}
 
 /// Checks a binary as an upload does. Returns the size with which its memory begins, in bytes, or what is wrong with the
 /// binary. For fuzzers.

@@ -11,10 +11,10 @@ use wasmtime::component::{Component, InstancePre};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
-use super::host::{Guest, HostCallError, HttpCall, HttpResponse, Linkers, WasiUse};
-use super::response::{self, Response};
+use super::host::{Guest, HostCallError, HttpCall, HttpResponse, Linkers, WasiUse, limit_component};
+use super::response::{self, HttpAnswer, Response};
 use super::time_slices::SliceEnd;
-use crate::budget::{HeldBuffer, HeldBytes, MemoryBudget};
+use crate::budget::{HeldBuffer, MemoryBudget};
 use crate::error::Error;
 
 /// A component that is linked.
@@ -23,20 +23,6 @@ pub(super) enum PreparedComponent {
     Handler(ProxyPre<Guest>),
     /// It exports `wasi:cli/run`.
     Command(CommandPre<Guest>),
-}
-
-/// How a component has responded to a request.
-#[derive(Debug)]
-pub(super) enum HttpAnswer {
-    Response {
-        status: u16,
-        body: HeldBytes,
-    },
-    /// An error in place of a response.
-    Error(String),
-    /// The body has ended early.
-    Incomplete(String),
-    None,
 }
 
 impl PreparedComponent {
@@ -71,7 +57,7 @@ impl PreparedComponent {
         store: &mut Store<Guest>,
         slice_end: &SliceEnd,
     ) -> wasmtime::Result<Result<Response, Error>> {
-        Guest::limit_component(store);
+        limit_component(store);
         match self {
             Self::Handler(handler) => {
                 let answer = handle(store, handler).await?;

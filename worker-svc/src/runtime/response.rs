@@ -2,7 +2,6 @@
 
 use wasmtime_wasi::I32Exit;
 
-use super::component::HttpAnswer;
 use super::entry::Entry;
 use super::excerpt;
 use super::host::{Console, Guest};
@@ -25,6 +24,20 @@ pub(crate) struct Response {
     pub(crate) outcome: Outcome,
     /// `None`: next to nothing.
     pub(crate) reservation: Option<Reservation>,
+}
+
+/// How a component has responded to a request.
+#[derive(Debug)]
+pub(super) enum HttpAnswer {
+    Response {
+        status: u16,
+        body: HeldBytes,
+    },
+    /// An error in place of a response.
+    Error(String),
+    /// The body has ended early.
+    Incomplete(String),
+    None,
 }
 
 /// What a function says that returned `value`. It is checked in time slices, like those that the function had.

@@ -1,6 +1,6 @@
-//! What a component can import: WASI 0.2, with standard streams and HTTP requests only.
+//! What the host keeps for a component: the state of WASI 0.2, with standard streams and HTTP requests only.
 //!
-//! What the host keeps for a component outside of the memory of the worker is small: so many handles, each with so many
+//! What it takes outside of the memory of the worker is small: so many handles, each with so many
 //! bytes at most.
 
 use bytes::Bytes;
@@ -9,16 +9,15 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::Full;
 use mesh::telemetry;
 use tokio::sync::oneshot;
-use wasmtime::component::{Linker, Resource, ResourceTable};
-use wasmtime::{Engine, Store};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
+use wasmtime::Store;
+use wasmtime::component::{Resource, ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxView};
+use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
-use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView};
 
-use super::guest::Guest;
 use super::outgoing::OutgoingHttp;
 
 /// Handles to what the host keeps for a component, the most.
@@ -61,6 +60,36 @@ impl ComponentHost {
     pub(super) fn http_requests(&self) -> u32 {
         self.outgoing.requests
     }
+
+    /// Its configuration.
+    pub(super) fn config(&self) -> &WasiConfigVariables {
+        &self.config
+    }
+
+    /// What `wasmtime-wasi` works on.
+    pub(super) fn wasi(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+
+    /// What `wasmtime-wasi-http` works on.
+    pub(super) fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.outgoing, table: &mut self.table, ctx: &mut self.http }
+    }
+
+    /// Prepares a call whose request has the arguments as its body.
+    pub(super) fn http_call(&mut self, args: Bytes) -> wasmtime::Result<HttpCall> {
+        let request = request(args)?;
+        let (sender, response) = oneshot::channel();
+        let mut http = self.http();
+        let request = http.new_incoming_request(Scheme::Http, request)?;
+        let outparam = http.new_response_outparam(sender)?;
+        Ok(HttpCall { request, outparam, response })
+    }
+
+    /// Drops what the host keeps for it. It has returned.
+    pub(super) fn drop_resources(&mut self) {
+        self.table = table();
+    }
 }
 
 fn table() -> ResourceTable {
@@ -69,40 +98,10 @@ fn table() -> ResourceTable {
     table
 }
 
-/// All that components can import.
-pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
-    let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    wasmtime_wasi_config::add_to_linker(&mut linker, config)?;
-    Ok(linker)
-}
-
-fn config(guest: &mut Guest) -> WasiConfig<'_> {
-    WasiConfig::from(&guest.component().config)
-}
-
-impl Guest {
-    /// Limits what the component in `store` makes the host do in one call.
-    pub(crate) fn limit_component(store: &mut Store<Self>) {
-        store.set_hostcall_fuel(MAX_CALL_BYTES);
-        store.set_max_component_handles(MAX_HANDLES);
-    }
-
-    /// Prepares a call whose request has the arguments as its body.
-    pub(crate) fn http_call(&mut self) -> wasmtime::Result<HttpCall> {
-        let request = request(self.io.input.bytes().clone())?;
-        let (sender, response) = oneshot::channel();
-        let mut http = self.http();
-        let request = http.new_incoming_request(Scheme::Http, request)?;
-        let outparam = http.new_response_outparam(sender)?;
-        Ok(HttpCall { request, outparam, response })
-    }
-
-    /// Drops what the host keeps for a component that has returned.
-    pub(crate) fn drop_resources(&mut self) {
-        self.component().table = table();
-    }
+/// Limits what the component in `store` makes the host do in one call.
+pub(crate) fn limit_component<T>(store: &mut Store<T>) {
+    store.set_hostcall_fuel(MAX_CALL_BYTES);
+    store.set_max_component_handles(MAX_HANDLES);
 }
 
 /// The request with which a component is invoked.
@@ -115,18 +114,4 @@ fn request(args: Bytes) -> wasmtime::Result<Request<Full<Bytes>>> {
     let mut request = Request::builder().method(Method::POST).uri("/").body(Full::new(args))?;
     *request.headers_mut() = headers;
     Ok(request)
-}
-
-impl WasiView for Guest {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        let ComponentHost { wasi, table, .. } = self.component();
-        WasiCtxView { ctx: wasi, table }
-    }
-}
-
-impl WasiHttpView for Guest {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let ComponentHost { http, table, outgoing, .. } = self.component();
-        WasiHttpCtxView { hooks: outgoing, table, ctx: http }
-    }
 }

@@ -7,7 +7,7 @@ use mesh::egress::Outbound;
 use wasmtime::Memory;
 use wasmtime_wasi::p1::WasiP1Ctx;
 
-use super::component::ComponentHost;
+use super::component::{ComponentHost, HttpCall};
 use super::console::Console;
 use super::http::{GuestHttp, HttpClient};
 use super::io::FunctionIo;
@@ -143,6 +143,17 @@ impl Guest {
             Wasi::Preview1(wasi) => wasi,
             Wasi::None | Wasi::Preview2(_) => unreachable!("a module that imports WASI has it"),
         }
+    }
+
+    /// Prepares the call of a component that handles HTTP requests.
+    pub(crate) fn http_call(&mut self) -> wasmtime::Result<HttpCall> {
+        let args = self.io.input.bytes().clone();
+        self.component().http_call(args)
+    }
+
+    /// Drops what the host keeps for a component that has returned.
+    pub(crate) fn drop_resources(&mut self) {
+        self.component().drop_resources();
     }
 
     /// The state of a component.

@@ -17,7 +17,7 @@ mod outgoing;
 mod wasi;
 
 pub(super) use self::abi::HostCallError;
-pub(super) use self::component::{HttpCall, HttpResponse};
+pub(super) use self::component::{HttpCall, HttpResponse, limit_component};
 pub(super) use self::console::Console;
 pub(super) use self::guest::{Guest, GuestOptions, WasiUse};
 pub(crate) use self::http::EGRESS_KIND;
@@ -33,6 +33,6 @@ pub(super) struct Linkers {
 
 impl Linkers {
     pub(super) fn new(engine: &Engine) -> wasmtime::Result<Self> {
-        Ok(Self { module: calls::linker(engine)?, component: component::linker(engine)? })
+        Ok(Self { module: calls::linker(engine)?, component: calls::component::linker(engine)? })
     }
 }

@@ -1,5 +1,6 @@
 //! The host functions, by concern: what each does when a guest calls it.
 
+pub(super) mod component;
 mod console;
 mod data;
 mod http;
