@@ -12,6 +12,7 @@ use proto::log::v1::TailLogsRequest;
 use proto::registry::v1::Limits;
 use proto::worker::v1::ExecuteRequest;
 use proto::worker::v1::logs_client::LogsClient;
+use tokio::net::TcpListener;
 
 use crate::support::components::{command, echo, handler, handler_with, respond};
 use crate::support::{Worker, assert_failed, function_error, nowhere, request, result, with_limits};
@@ -180,7 +181,10 @@ async fn requests_obey_the_egress_policy_and_are_counted() {
 #[tokio::test]
 async fn a_server_that_does_not_answer_is_an_error_of_the_component() {
     let worker = Worker::start().await;
-    let code = handler_with("/", "127.0.0.1:9", "", FETCH);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let nobody = listener.local_addr().expect("bound").to_string();
+    drop(listener);
+    let code = handler_with("/", &nobody, "", FETCH);
     assert_eq!(worker.execute(add(&worker, code, "")).await, result(CONNECTION_REFUSED));
 }
 
