@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use futures::FutureExt as _;
 use mesh::deadline::Deadline;
 use mesh::egress::Egress;
 use mesh::fair_limit::FairLimit;
@@ -16,11 +17,10 @@ use super::artifacts::Artifacts;
 use super::code_cache::{CodeCache, CodeCacheParts};
 use super::compiler::{CompileLimits, Compiler};
 use super::engine::{self, EngineLimits};
-use super::entry::Entry;
-use super::host::{self, Console, Guest, GuestOptions, HttpClient};
+use super::host::{Console, Guest, GuestOptions, HttpClient, Linkers};
 use super::limits::Limits;
 use super::loaded::LoadedCode;
-use super::prepared::PreparedCode;
+use super::prepared::{PreparedCode, Program};
 use super::response::Response;
 use super::ticker::Ticker;
 use super::time_slices::{CpuUsage, SliceEnd, TimeSlices};
@@ -83,7 +83,7 @@ impl Runtime {
             memory_bytes: config.memory_bytes,
             stack_bytes: config.stack_bytes,
         })?;
-        let linker = host::linker(&engine).map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        let linkers = Linkers::new(&engine).map_err(|error| anyhow::anyhow!("{error:#}"))?;
         let http_timeout = Duration::from_millis(config.http_timeout_ms);
         let http = HttpClient::new(egress, http_timeout, config.http_body_bytes);
         let artifacts =
@@ -97,7 +97,7 @@ impl Runtime {
         let compiler = Compiler::new(program, limits, layout, config.memory_bytes, artifacts.compatibility());
         let idle = Duration::from_secs(config.idle_code_s);
         let code = CodeCache::new(CodeCacheParts {
-            linker,
+            linkers,
             artifacts,
             source,
             compiler,
@@ -141,8 +141,7 @@ impl Runtime {
         let console = Console::new(self.logs.clone(), source, limits.log_bytes, &self.budget);
         let slice_end = SliceEnd::default();
         let guest = Guest::new(GuestOptions {
-            command: matches!(code.entry, Entry::Command(_)),
-            wasi: code.wasi,
+            wasi: code.wasi(),
             args,
             limits,
             console: console.clone(),
@@ -195,11 +194,16 @@ async fn call(
     input_len: i32,
     slice_end: &SliceEnd,
 ) -> wasmtime::Result<Result<Response, Error>> {
-    let value = match instance::call(store, code, input_len).await {
+    let module = match &code.program {
+        Program::Module(module) => module,
+        // On the heap, so that calls of modules do not become larger.
+        Program::Component(component) => return component.call(store, slice_end).boxed().await,
+    };
+    let value = match instance::call(store, module, input_len).await {
         Err(error) if response::exit_code(&error) == Some(0) => 0,
         returned => returned?,
     };
-    Ok(response::returned(&code.entry, store.data_mut(), value, slice_end).await)
+    Ok(response::returned(&module.entry, store.data_mut(), value, slice_end).await)
 }
 
 /// Adds to `receipt` what a run cost that took `elapsed`.

@@ -5,6 +5,7 @@ mod abi;
 mod budget;
 mod code;
 mod compile;
+mod components;
 mod egress;
 mod hostile;
 mod http;

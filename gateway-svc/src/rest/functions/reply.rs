@@ -23,7 +23,7 @@ pub(crate) struct FunctionView {
     hash: Option<String>,
     /// Size of the binary in bytes.
     size: u64,
-    /// `funless` or `wasi_command`.
+    /// `funless`, `wasi_command`, `http_component` or `command_component`.
     kind: &'static str,
     metadata: MetadataView,
     limits: LimitsView,
@@ -68,6 +68,8 @@ impl FunctionView {
                 CodeKind::Unspecified => "unknown",
                 CodeKind::Funless => "funless",
                 CodeKind::WasiCommand => "wasi_command",
+                CodeKind::HttpComponent => "http_component",
+                CodeKind::CommandComponent => "command_component",
             },
             metadata: function.metadata.unwrap_or_default().into(),
             limits: function.limits.unwrap_or_default().into(),

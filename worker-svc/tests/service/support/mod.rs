@@ -1,5 +1,6 @@
 //! A worker under test and its environment.
 
+pub mod components;
 pub mod guests;
 pub mod registry;
 pub mod scheduler;

@@ -1,5 +1,6 @@
 //! The host functions, by concern: what each does when a guest calls it.
 
+pub(super) mod component;
 mod console;
 mod data;
 mod http;
@@ -8,7 +9,7 @@ use wasmtime::{Engine, Linker};
 
 use super::guest::Guest;
 
-/// All functions that guests can import.
+/// All functions that modules can import.
 pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     data::link(&mut linker)?;
