@@ -104,8 +104,12 @@ async fn console_of(options: &Up, profile: &Profile) -> anyhow::Result<Vec<Strin
         return Ok(vec![format!("{address}   (sign in with a token)")]);
     }
     let client = Client::at(&host, profile.admin_token.clone().context("no token")?)?;
-    let link = client.console_link().await?;
-    Ok(link.map_or_else(Vec::new, |link| vec![address, format!("sign in once, within 10 minutes: {link}")]))
+    Ok(match client.console_link().await {
+        Ok(Some(link)) => vec![address, format!("sign in once, within 10 minutes: {link}")],
+        Ok(None) => Vec::new(),
+        // The mesh serves, even if this program does not reach it at its own address.
+        Err(_) => vec![address],
+    })
 }
 
 /// Says where things are and what to type next.

@@ -1,17 +1,23 @@
 //! What an administrator does.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tests::browser::Browser;
-use tests::{Mesh, guests};
+use tests::{Mesh, guests, wait};
 
 use crate::site::{hello, link, page_of, signed_in};
 
+const LIMIT: Duration = Duration::from_secs(30);
+
 pub async fn from_signing_in_to_signing_out(mesh: &Mesh) {
     // The link that `fl up` prints is of the same kind.
-    let printed = mesh.log();
-    let printed =
-        printed.lines().find_map(|line| line.split_once("within 10 minutes: ")).map(|(_, link)| link);
-    let printed = printed.expect("fl up prints a link").trim().to_owned();
+    let printed = wait::until("fl up has printed a link", LIMIT, async || {
+        let log = mesh.log();
+        let (_, link) = log.lines().find_map(|line| line.split_once("within 10 minutes: "))?;
+        Some(link.trim().to_owned())
+    })
+    .await;
     let browser = Browser::start(&mesh.rest_url()).await;
     browser.open_url(&printed).await;
     assert_eq!(browser.path().await, "/console");

@@ -15,7 +15,7 @@ pub async fn are_redriven_and_purged(mesh: &Mesh) {
     let (admin, receiver) = (mesh.admin(), Receiver::start().await);
     // The webhook refuses for good, so each result becomes a dead letter.
     receiver.answer_with(400);
-    let sinks = json!([{ "type": "webhook", "params": { "url": receiver.url() } }]);
+    let sinks = json!([{ "type": "webhook", "params": { "url": receiver.url(), "max_attempts": 1 } }]);
     admin.create_module("posting").await;
     let upload = Upload::function("poster", &guests::hello()).text("sinks", sinks.to_string());
     admin.post_form("/v1/fn/posting", upload).await;

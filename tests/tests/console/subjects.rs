@@ -2,7 +2,6 @@
 
 use http::Method;
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
-use tests::client::http;
 use tests::{Mesh, guests};
 
 use crate::site::{link, page_of, signed_in};
@@ -47,10 +46,8 @@ pub async fn see_what_is_theirs(mesh: &Mesh) {
 /// The same without a browser, which would not send such requests.
 pub async fn forged_requests_are_refused(mesh: &Mesh) {
     let no_redirects = reqwest::redirect::Policy::none();
-    let http = {
-        http();
-        reqwest::Client::builder().no_proxy().redirect(no_redirects).build().expect("a client")
-    };
+    mesh::tls::install_crypto();
+    let http = reqwest::Client::builder().no_proxy().redirect(no_redirects).build().expect("a client");
     let url = |path: &str| format!("{}{path}", mesh.rest_url());
 
     let page = http.get(url("/console/functions")).send().await.expect("a response");
