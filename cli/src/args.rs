@@ -117,6 +117,12 @@ pub enum Command {
     /// Check that nothing was lost.
     #[command(subcommand)]
     Audit(Audits),
+    /// Print a link that signs in to the console once.
+    Console {
+        /// Sign in as the administrator.
+        #[arg(long)]
+        admin: bool,
+    },
     /// Print a script that completes commands in a shell.
     Completions {
         /// Shell.

@@ -83,6 +83,21 @@ impl Client {
         Ok(self.http.request(method, url).bearer_auth(self.token.expose()))
     }
 
+    /// A link that signs in to the console once, as this user. `None` if the gateway serves no console.
+    pub async fn console_link(&self) -> anyhow::Result<Option<String>> {
+        #[derive(Deserialize)]
+        struct Link {
+            path: String,
+        }
+        let request = self.http.post(format!("{}/console/links", self.base)).bearer_auth(self.token.expose());
+        let answer = self.ask(request).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let body = answer.success()?;
+        Ok(Some(format!("{}{}", self.base, data::<Link>(&body)?.path)))
+    }
+
     /// Sends a request and gives the body of a success as it came.
     pub async fn send(&self, request: RequestBuilder) -> anyhow::Result<String> {
         self.ask(request).await?.success()

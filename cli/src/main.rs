@@ -8,6 +8,7 @@ mod audit;
 mod bindings;
 mod cfg;
 mod client;
+mod console;
 mod dead_letters;
 mod functions;
 mod manual;
@@ -64,6 +65,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Template(command) => templates::run(command).await,
         Command::Cfg(command) => cfg::run(command, arguments.target.config.as_deref()),
+        Command::Console { admin: false } => console::run(&client()?).await,
+        Command::Console { admin: true } => {
+            console::run(&Client::for_administrators(&arguments.target)?).await
+        }
         Command::Completions { shell } => manual::complete(shell),
         Command::Man { folder, markdown } => manual::write_pages(&folder, markdown),
         Command::Script(command) => scripts::run(command, &client()?).await,

@@ -1,11 +1,16 @@
 //! The gateway's configuration.
 
+mod console;
+
 use std::net::SocketAddr;
 
 use mesh::MAX_MESSAGE_BYTES;
 use mesh::config::{Listen, ServerConfig, ServiceConfig, TelemetryConfig};
 use mesh::endpoint::Endpoint;
 use serde::Deserialize;
+
+pub use console::ConsoleConfig;
+pub(crate) use console::TRACE_ID;
 
 /// The maximum of `token_cache_s`.
 const MAX_TOKEN_CACHE_S: u64 = 4;
@@ -63,6 +68,8 @@ pub struct Config {
     /// How long reading a function waits for the state of its events and sinks, and reading a script for the
     /// scheduler to parse it, in milliseconds. After that, the state is reported as unknown.
     pub status_timeout_ms: u64,
+    /// The console at `/console` of the REST port.
+    pub console: ConsoleConfig,
 }
 
 impl Default for Config {
@@ -85,6 +92,7 @@ impl Default for Config {
             wait_for_workers_timeout_s: 60,
             binding_timeout_s: 3,
             status_timeout_ms: 500,
+            console: ConsoleConfig::default(),
         }
     }
 }
@@ -136,7 +144,7 @@ impl ServiceConfig for Config {
                 self.status_timeout_ms
             ));
         }
-        Ok(())
+        self.console.validate()
     }
 
     fn more_listeners(&self) -> Vec<(&'static str, Listen)> {
@@ -146,6 +154,7 @@ impl ServiceConfig for Config {
 
 #[cfg(test)]
 mod tests {
+    use mesh::auth::Secret;
     use mesh::testing::config::assert_invalid;
 
     use super::*;
@@ -160,6 +169,11 @@ mod tests {
             ("max_code_bytes", |c| c.max_code_bytes = 0),
             ("request_timeout_s: expected 1 to", |c| c.request_timeout_s = 0),
             ("status_timeout_ms: expected 1 to", |c| c.status_timeout_ms = 60_000),
+            ("console.key: expected 64 hexadecimal digits", |c| c.console.key = Some(Secret::new("short"))),
+            ("console.trace_url: expected an http", |c| {
+                c.console.trace_url = Some("javascript:{trace_id}".into())
+            }),
+            ("console.trace_url: expected an http", |c| c.console.trace_url = Some("http://traces".into())),
         ]);
     }
 }

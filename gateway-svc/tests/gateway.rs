@@ -1,5 +1,6 @@
 //! The gateway as its clients see it, in front of fake gRPC services.
 
+mod console;
 mod grpc;
 mod rest;
 mod support;

@@ -144,6 +144,7 @@ fn only_the_rest_gateway_uses_http_statuses() {
     // own words, and the others are HTTP clients.
     let allowed = [
         "gateway-svc/src/rest",
+        "gateway-svc/src/console",
         "gateway-svc/src/metrics.rs",
         "mesh/src/admin.rs",
         "mesh/src/http2.rs",

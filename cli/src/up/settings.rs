@@ -29,6 +29,7 @@ pub struct Settings<'a> {
     places: Places,
     databases: Databases,
     encryption_key: Secret,
+    console_key: Secret,
     overrides: Overrides,
 }
 
@@ -38,7 +39,8 @@ impl<'a> Settings<'a> {
         let overrides = Overrides::new(options)?;
         let (databases, encryption_key) =
             (Databases::of(options)?, data_dir::encryption_key(&options.data_dir)?);
-        Ok(Self { options, profile, places, databases, encryption_key, overrides })
+        let console_key = data_dir::console_key(&options.data_dir)?;
+        Ok(Self { options, profile, places, databases, encryption_key, console_key, overrides })
     }
 
     pub fn registry(&self) -> Value {
@@ -94,6 +96,7 @@ impl<'a> Settings<'a> {
             "scheduler": self.places.scheduler,
             "connector": self.places.connector,
             "sink": self.places.sink,
+            "console": { "enabled": true, "key": self.console_key.expose() },
         })
     }
 

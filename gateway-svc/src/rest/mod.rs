@@ -9,6 +9,7 @@ mod events;
 mod explain;
 mod extract;
 mod functions;
+mod invocations;
 mod invoke;
 mod json;
 mod linger;
@@ -41,6 +42,7 @@ pub use router::{openapi, router};
 use crate::Config;
 use crate::auth::Authenticator;
 use crate::clients::Channels;
+use crate::recent::RecentInvocations;
 use crate::revision::LatestRevision;
 use crate::subscriptions::Subscriptions;
 
@@ -63,6 +65,7 @@ struct Parts {
     binding_timeout: Duration,
     status_timeout: Duration,
     subscriptions: Subscriptions,
+    recent: RecentInvocations,
 }
 
 impl Rest {
@@ -85,6 +88,7 @@ impl Rest {
             binding_timeout: Duration::from_secs(config.binding_timeout_s),
             status_timeout: Duration::from_millis(config.status_timeout_ms),
             subscriptions,
+            recent: RecentInvocations::default(),
         };
         Self { parts: Arc::new(parts) }
     }

@@ -25,8 +25,8 @@ use super::stack::{
 };
 use super::upload::BESIDE_CODE_BYTES;
 use super::{
-    Rest, conservation, dead_letters, events, explain, functions, invoke, logs, modules, scripts, simulate,
-    sinks, subjects, workers,
+    Rest, conservation, dead_letters, events, explain, functions, invocations, invoke, logs, modules,
+    scripts, simulate, sinks, subjects, workers,
 };
 use crate::Config;
 use crate::auth::Authenticator;
@@ -52,6 +52,7 @@ fn api() -> OpenApiRouter<Rest> {
             invoke::invoke_function
         ))
         .routes(routes!(logs::read_logs))
+        .routes(routes!(invocations::list_invocations))
         .routes(routes!(events::list_events))
         .routes(routes!(sinks::list_sinks))
         .routes(routes!(conservation::get_conservation))

@@ -9,6 +9,7 @@ mod dead_letters;
 mod docs;
 mod explain;
 mod functions;
+mod invocations;
 mod invoke;
 mod logs;
 mod modules;

@@ -63,6 +63,7 @@ fn query(route: &str, scene: &Scene) -> String {
     let Scene { module, function, decision, .. } = scene;
     match route {
         "GET /v1/scripts/app/{script}/explain" => format!("?decision={decision}"),
+        "GET /v1/invocations" => format!("?module={module}"),
         "GET /v1/dead-letters" | "DELETE /v1/dead-letters" => format!("?module={module}&function={function}"),
         _ => String::new(),
     }

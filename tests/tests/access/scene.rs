@@ -116,7 +116,7 @@ impl Scene {
             "subject" if is_created => {
                 drop(cast.client(Who::Administrator).create_subject(&scene.subject).await)
             }
-            "decision" => {
+            "decision" | "invocation" => {
                 owner.create_module(&scene.module).await;
                 scene.create_script(owner).await;
                 scene.create_function(owner, &guests::responding(b"1"), &[]).await;
