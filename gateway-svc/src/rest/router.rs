@@ -25,8 +25,8 @@ use super::stack::{
 };
 use super::upload::BESIDE_CODE_BYTES;
 use super::{
-    Rest, conservation, dead_letters, events, explain, functions, invoke, logs, modules, scripts, simulate,
-    sinks, subjects, workers,
+    Rest, conservation, dead_letters, events, explain, functions, invoke, logs, modules, scripts, services,
+    simulate, sinks, subjects, workers,
 };
 use crate::Config;
 use crate::auth::Authenticator;
@@ -69,6 +69,8 @@ fn api() -> OpenApiRouter<Rest> {
         .routes(routes!(simulate::simulate))
         .routes(routes!(subjects::list_subjects, subjects::create_subject))
         .routes(routes!(subjects::delete_subject))
+        .routes(routes!(subjects::rotate_token))
+        .routes(routes!(services::get_status))
 }
 
 /// The routes without a token.
