@@ -15,6 +15,7 @@ mod modules;
 mod names;
 mod pipe;
 mod profile;
+mod project;
 mod scripts;
 mod states;
 mod table;
