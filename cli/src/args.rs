@@ -1,11 +1,14 @@
 //! The command line.
 
 mod admin;
+mod apply;
 mod bindings;
 mod cfg;
 mod dead_letters;
+mod deploy;
 mod functions;
 mod modules;
+mod output;
 mod scripts;
 mod up;
 
@@ -14,15 +17,18 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub use admin::{Admin, Users};
+pub use apply::Apply;
 pub use bindings::{Bindings, OfFunctions, Role};
 pub use cfg::{Cfg, ProfileKey};
 pub use dead_letters::{DeadLetters, LetterFilter, Letters};
+pub use deploy::{Cluster, Deploy, Docker, Files, Kubernetes};
 pub use functions::{Functions, Invoke, Logs, Upload};
 pub use modules::Modules;
+pub use output::{Check, Format, Listing, Output, Quiet};
 pub use scripts::{Explain, Scripts, Simulate};
 pub use up::Up;
 
@@ -44,19 +50,38 @@ impl Arguments {
     pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut command = Self::command();
         let matches = command.try_get_matches_from_mut(words)?;
-        if let Some(up) = matches.subcommand_matches("up") {
-            // The environment and a profile are for all commands of a shell; a flag is for this one.
-            let is_flag = |name: &&str| up.value_source(name) == Some(ValueSource::CommandLine);
-            if let Some(flag) = ["host", "token", "config"].into_iter().find(is_flag) {
-                let message = format!(
-                    "--{flag} is for commands that use a mesh, and `fl up` runs one: addresses are --http and --grpc, \
-                     its tokens are in the file `config` of --data-dir, and settings of services are --set and \
-                     FUNLESS_<SERVICE>_<KEY>"
-                );
-                return Err(command.error(ErrorKind::ArgumentConflict, message));
-            }
+        if let Some(message) = flag_without_meaning(&matches) {
+            return Err(command.error(ErrorKind::ArgumentConflict, message));
         }
         Self::from_arg_matches(&matches)
+    }
+}
+
+/// What is wrong with a flag of commands that use a mesh, given to one that does not.
+fn flag_without_meaning(matches: &ArgMatches) -> Option<String> {
+    let mut names = Vec::new();
+    let mut last = matches;
+    while let Some((name, more)) = last.subcommand() {
+        names.push(name);
+        last = more;
+    }
+    // The environment and a profile are for all commands of a shell; a flag is for this one.
+    let is_given = |flag: &&str| last.value_source(flag) == Some(ValueSource::CommandLine);
+    let given = |flags: &[&'static str]| flags.iter().copied().find(is_given);
+    match names.as_slice() {
+        ["up"] => given(&["host", "token", "config"]).map(|flag| {
+            format!(
+                "--{flag} is for commands that use a mesh, and `fl up` runs one: addresses are --http and --grpc, its \
+                 tokens are in the file `config` of --data-dir, and settings of services are --set and \
+                 FUNLESS_<SERVICE>_<KEY>"
+            )
+        }),
+        ["admin", "deploy", ..] | ["completions" | "man"] => given(&["host", "token", "config"])
+            .map(|flag| format!("--{flag} is for commands that use a mesh, and `fl {}` does not", names.join(" "))),
+        ["cfg", ..] => given(&["host", "token"]).map(|flag| {
+            format!("--{flag} is for commands that use a mesh, and `fl cfg` does not; --config names the profile")
+        }),
+        _ => None,
     }
 }
 
@@ -86,7 +111,7 @@ pub enum Command {
     /// Manage modules.
     #[command(subcommand)]
     Mod(Modules),
-    /// Manage the users of a mesh. Requires an administrator's token.
+    /// Manage the users of a mesh, which requires an administrator's token, or deploy one.
     #[command(subcommand, visible_alias = "a")]
     Admin(Admin),
     /// Manage the profile: the address of a mesh, and tokens.
@@ -95,8 +120,12 @@ pub enum Command {
     /// Manage APP scripts, which control where functions run.
     #[command(subcommand)]
     Script(Scripts),
+    /// Show the services of a mesh and their versions, its workers, and what is wrong; fails if something is.
+    Status(Check),
     /// Show the workers and their load. Requires an administrator's token.
     Workers(Workers),
+    /// Make the modules, functions, scripts, events and sinks of a mesh what files say.
+    Apply(Apply),
     /// Show the status of event sources.
     #[command(subcommand)]
     Events(Bindings),
@@ -121,32 +150,23 @@ pub enum Command {
     },
     /// The former name of `fl audit events`.
     #[command(hide = true)]
-    Conservation {
-        /// Print the response as JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Conservation(Check),
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Audits {
     /// Check that every event and result is accounted for; fails if the counters do not add up.
-    Events {
-        /// Print the response as JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Events(Check),
 }
 
 /// Options of `fl workers`.
 #[derive(Debug, Args)]
 pub struct Workers {
-    /// Refresh every second until Ctrl-C.
-    #[arg(long)]
+    /// Refresh every second until Ctrl-C. JSON is then a line each time, and YAML a document.
+    #[arg(long, conflicts_with = "quiet")]
     pub watch: bool,
-    /// Print the response as JSON; with --watch, one per line.
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub listing: Listing,
 }
 
 #[cfg(test)]
@@ -208,6 +228,39 @@ mod tests {
             ("--token t up", false),
             ("up --config services.toml", false),
             ("--config p fn invoke f", true),
+            ("--config p cfg get api_host", true),
+            ("cfg get api_host --host h", false),
+            ("completions fish --token t", false),
+            ("mod ls -o yaml", true),
+            ("mod ls --json -o yaml", false),
+            ("mod ls -q --json", false),
+            ("mod ls -c -q", false),
+            ("mod g m -q", true),
+            ("mod create m -q", true),
+            ("mod create m -o json", false),
+            ("fn invoke f -o json", false),
+            ("fn list -o table", true),
+            ("fn get m/f -o table", true),
+            ("fn get m/f -q", false),
+            ("fn up f f.wasm -q", true),
+            ("workers --watch -q", false),
+            ("audit events -q", true),
+            ("status -o json", true),
+            ("status -q -o json", false),
+            ("script simulate s --workers w --load l --all --json", false),
+            ("script simulate s --workers w --load l -o yaml", true),
+            ("a u r ann --grace 1h", true),
+            ("admin user rotate", false),
+            ("apply -f a -f b --diff --prune", true),
+            ("apply", false),
+            ("apply -f a --diff --no-wait", false),
+            ("admin deploy docker up", true),
+            ("a deploy d u --dir d", true),
+            ("a deploy k8s down --overlay istio --context c", true),
+            ("a deploy k u --no-wait", true),
+            ("a deploy k u --overlay none", false),
+            ("a deploy d u --host h", false),
+            ("a deploy d u --volumes", false),
         ];
         for (line, expected) in cases {
             let words = std::iter::once("fl").chain(line.split(' ')).map(OsString::from);

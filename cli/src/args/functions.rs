@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::output::{Listing, Output, Quiet};
+
 /// A function by its name.
 #[derive(Debug, Args)]
 pub struct FunctionName {
@@ -35,12 +37,16 @@ pub enum Functions {
     List {
         /// Only those of this module.
         module: Option<String>,
+        #[command(flatten)]
+        listing: Listing,
     },
-    /// Show a function as JSON.
+    /// Show a function, by default as JSON.
     #[command(visible_alias = "g")]
     Get {
         #[command(flatten)]
         function: FunctionName,
+        #[command(flatten)]
+        output: Output,
     },
     /// Create a function from a WebAssembly binary.
     #[command(visible_alias = "up")]
@@ -64,6 +70,8 @@ pub enum Functions {
     Delete {
         #[command(flatten)]
         function: FunctionName,
+        #[command(flatten)]
+        quiet: Quiet,
     },
 }
 
@@ -93,6 +101,8 @@ pub struct Upload {
     /// Return before the workers have prepared the code.
     #[arg(long)]
     pub no_wait: bool,
+    #[command(flatten)]
+    pub quiet: Quiet,
 }
 
 /// Options of `fl fn logs`.

@@ -3,14 +3,16 @@
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use reqwest::multipart::{Form, Part};
+use reqwest::multipart::Form;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::progress::Progress;
 use super::readiness;
 use crate::args::Upload;
 use crate::bindings::{self, Bindings, UploadReport};
 use crate::client::Client;
+use crate::output::{note, warn};
 
 /// Whether a function is created or replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub enum Mode {
 
 /// Uploads what the command line names, and says what became of it.
 pub async fn run(options: Upload, mode: Mode, client: &Client) -> anyhow::Result<()> {
-    let Upload { function, file, tag, capacity, script, events, sinks, no_wait } = options;
+    let Upload { function, file, tag, capacity, script, events, sinks, no_wait, quiet } = options;
     let (module, name) = function.parts()?;
     let bindings = Bindings::read(events.as_deref(), sinks.as_deref())?;
     let code = read_code(&file)?;
@@ -33,18 +35,18 @@ pub async fn run(options: Upload, mode: Mode, client: &Client) -> anyhow::Result
     metadata.extend(tag.map(|tag| ("tag".to_owned(), json!(tag))));
     metadata.extend(capacity.map(|kb| ("capacity".to_owned(), json!(kb))));
     metadata.extend(script.map(|script| ("script".to_owned(), json!(script))));
-    let upload = NewFunction { module, name, metadata, bindings, wait: !no_wait };
+    let upload = NewFunction { module, name, metadata, bindings, wait: !no_wait, is_quiet: quiet.quiet };
     let Uploaded { done, answer } = upload_function(client, &upload, code, mode).await?;
-    println!("Successfully {done} function {module}/{name} 👌");
+    quiet.done(&format!("Successfully {done} function {module}/{name} 👌"))?;
     for warning in readiness::warnings(&answer)? {
-        eprintln!("warning: {warning}");
+        warn(&warning);
     }
     let UploadReport { lines, any_refused } = bindings::report_unless_connected(&answer)?;
     if !lines.is_empty() {
-        eprintln!("warning: not all events and sinks are connected:");
+        warn("not all events and sinks are connected:");
     }
     for line in lines {
-        eprintln!("  {line}");
+        note(&format!("  {line}"));
     }
     if any_refused {
         bail!(
@@ -62,11 +64,13 @@ pub struct NewFunction<'a> {
     pub metadata: serde_json::Map<String, Value>,
     pub bindings: Bindings,
     pub wait: bool,
+    /// Show no progress.
+    pub is_quiet: bool,
 }
 
 impl NewFunction<'_> {
-    fn form(&self, code: Vec<u8>) -> anyhow::Result<Form> {
-        let code = Part::bytes(code).file_name("code.wasm").mime_str("application/wasm")?;
+    fn form(&self, code: Vec<u8>, progress: &Progress) -> anyhow::Result<Form> {
+        let code = progress.part(code).file_name("code.wasm").mime_str("application/wasm")?;
         let mut form = Form::new().text("name", self.name.to_owned()).part("code", code);
         if !self.metadata.is_empty() {
             form = form.text("metadata", serde_json::to_string(&self.metadata)?);
@@ -90,7 +94,9 @@ pub async fn upload_function(
     code: Vec<u8>,
     mode: Mode,
 ) -> anyhow::Result<Uploaded> {
-    let form = upload.form(code)?;
+    let full_name = format!("{}/{}", upload.module, upload.name);
+    let progress = Progress::of(&full_name, code.len(), upload.is_quiet);
+    let form = upload.form(code, &progress)?;
     let updates = match mode {
         Mode::Create => false,
         Mode::Update => true,

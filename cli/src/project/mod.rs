@@ -7,4 +7,4 @@ mod language;
 mod manifest;
 
 pub use self::language::Language;
-pub use self::manifest::{Binding, Build, Manifest};
+pub use self::manifest::{Binding, Build, Manifest, parse_toml};

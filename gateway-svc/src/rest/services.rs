@@ -52,7 +52,7 @@ struct WorkerCounts {
     responses((status = 200, description = "The state of the mesh.", body = Data<MeshStatus>), CommonErrors))]
 pub(super) async fn get_status(
     State(rest): State<Rest>,
-    User(_): User,
+    User(_caller): User,
 ) -> Result<Json<Data<MeshStatus>>, ApiError> {
     let channels = &rest.channels;
     let ask = async |name, client| {

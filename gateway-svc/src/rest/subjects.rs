@@ -6,15 +6,15 @@ use http::StatusCode;
 use proto::registry::v1::{
     CreateSubjectRequest, DeleteSubjectRequest, ListSubjectsRequest, RotateTokenRequest,
 };
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Rest;
 use super::error::{ApiError, CommonErrors, Failure};
 use super::extract::{Admin, JsonBody, Names, Query};
 use super::json;
 use super::period::Period;
-use super::schema::{Data, Name, SubjectBody};
+use super::schema::{Data, Name, RotateTokenQuery, SubjectBody};
 
 /// A subject with its new token.
 #[derive(Debug, Serialize, ToSchema)]
@@ -22,17 +22,6 @@ pub(super) struct SubjectWithToken {
     name: String,
     /// Shown only in this response.
     token: String,
-}
-
-/// Options of a rotation.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct RotateTokenQuery {
-    /// How long the token before remains valid: a number of seconds, or a number with a unit: `90s`, `15m`, `12h`, `7d`.
-    /// At most 30 days. Absent: it ends at once.
-    #[param(value_type = Option<String>, example = "1h")]
-    grace: Option<Period>,
 }
 
 /// Lists the subjects, ordered by name.
