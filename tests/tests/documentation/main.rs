@@ -26,6 +26,7 @@ fn main() -> ExitCode {
                 pages::few_code_blocks_are_skipped,
                 pages::readme,
                 pages::app_scripts,
+                pages::apply,
                 pages::configuration,
                 pages::events,
                 pages::observability,
@@ -41,9 +42,10 @@ mod pages {
     use super::{Couch, Mosquitto, Shape, page, session};
 
     /// The pages that the cases below run.
-    const PAGES: [&str; 7] = [
+    const PAGES: [&str; 8] = [
         "README.md",
         "docs/app-scripts.md",
+        "docs/apply.md",
         "docs/configuration.md",
         "docs/events.md",
         "docs/observability.md",
@@ -73,6 +75,10 @@ mod pages {
 
     pub(super) async fn app_scripts(_: Shape) {
         session::run("docs/app-scripts.md").await;
+    }
+
+    pub(super) async fn apply(_: Shape) {
+        session::run("docs/apply.md").await;
     }
 
     pub(super) async fn configuration(_: Shape) {
