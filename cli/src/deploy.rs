@@ -25,7 +25,7 @@ pub async fn run(command: Deploy) -> anyhow::Result<()> {
             let file = existing(&files, "compose/compose.yaml", "fl admin deploy docker up")?;
             let compose = Program::DOCKER.found().await?;
             let volumes: &[&str] = if volumes { &["--volumes"] } else { &[] };
-            compose.run(&[&["compose", "--file", &file, "down"], volumes].concat()).await
+            compose.run(&[&["compose", "--file", &file, "down"][..], volumes].concat()).await
         }
         Deploy::Kubernetes(Kubernetes::Up { files, cluster, no_wait }) => {
             kubernetes_up(&files, &cluster, no_wait).await

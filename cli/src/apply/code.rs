@@ -3,15 +3,23 @@
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use tokio::process::Command;
 
 use super::tree::Function;
 
 /// Builds a function and reads its code.
 pub async fn build(function: &Function) -> anyhow::Result<Vec<u8>> {
-    let build = function.manifest.build.as_ref().filter(|build| build.command.is_none());
-    let Some(build) = build else {
-        bail!("{}: cannot build it", function.folder.display());
+    let Some(build) = &function.manifest.build else {
+        bail!("{}: expected `build.output`", function.origin.file.display());
     };
+    if let Some(command) = &build.command {
+        let mut shell = Command::new("sh");
+        let output = shell.args(["-c", command]).current_dir(&function.folder).output().await?;
+        if !output.status.success() {
+            let error = String::from_utf8_lossy(&output.stderr);
+            bail!("`{command}` in {} failed: {}\n{error}", function.folder.display(), output.status);
+        }
+    }
     read(&function.folder.join(&build.output))
 }
 

@@ -106,7 +106,7 @@ impl Findings {
         for Binding { module, function, r#type, message, .. } in broken.by_ref().take(MAX_NAMED) {
             let message = message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
             self.problems.push(finding(
-                format!("the {noun} {type} of {module}/{function} is not connected{message}", type = r#type),
+                format!("the {noun} {kind} of {module}/{function} is not connected{message}", kind = r#type),
                 format!("see `fl {noun}s status {module}/{function}`"),
             ));
         }

@@ -33,7 +33,7 @@ impl Folder {
 
 async fn apply(mesh: &Mesh, user: &Client, folder: &Folder, flags: &[&str]) -> Printed {
     let path = folder.path().to_string_lossy().into_owned();
-    fl(mesh, user, &[&["apply", "--file", &path], flags].concat()).await
+    fl(mesh, user, &[&["apply", "--file", &path][..], flags].concat()).await
 }
 
 /// Applies the folder, and asserts what is printed.
