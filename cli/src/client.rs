@@ -189,7 +189,7 @@ fn refuses(error: &reqwest::Error) -> bool {
 }
 
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    std::iter::successors(error.source(), |cause| cause.source())
+    std::iter::successors(error.source(), |&cause| cause.source())
 }
 
 /// The cause that says most.
@@ -272,9 +272,6 @@ fn advice(status: StatusCode, reason: Option<&str>, may_be_repeated: bool) -> Op
             "the function already exists; replace it with `fl fn update`"
         }
         (StatusCode::CONFLICT, Some("SCRIPT_IN_USE")) => "--force deletes it anyway",
-        (StatusCode::FORBIDDEN, _) => {
-            "its owner and administrators may do this: give their token with --token"
-        }
         (StatusCode::SERVICE_UNAVAILABLE, _) if may_be_repeated => "try again in a moment",
         (StatusCode::TOO_MANY_REQUESTS, _) => "the mesh is busy; try again in a moment",
         (StatusCode::GATEWAY_TIMEOUT, Some("DEADLINE_EXCEEDED")) => {

@@ -180,7 +180,7 @@ fn of_bindings(
     // It is unknown which secrets the mesh has.
     let has_secrets = json!(wanted) != Value::from(new);
     let what = format!("{}, whose secrets may differ", part.name());
-    (has_secrets && !are_known).then(|| Difference::new(part, &what, old_text, new_text))
+    (has_secrets && !are_known).then(|| Difference::new(part, &what, "***", "those of the file"))
 }
 
 #[cfg(test)]
