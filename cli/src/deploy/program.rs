@@ -23,8 +23,7 @@ impl Program {
     pub const DOCKER: Self = Self {
         name: "docker",
         check: &["compose", "version"],
-        missing: "install Docker Engine: https://docs.docker.com/engine/install, or on Debian: apt install docker.io \
-                  docker-compose",
+        missing: "install Docker Engine with Compose: https://docs.docker.com/engine/install",
         broken: "install the plugin Compose: https://docs.docker.com/compose/install/linux",
     };
     /// The client of Kubernetes.
