@@ -45,8 +45,11 @@ impl Findings {
         findings.bindings("event", &seen.events);
         findings.bindings("sink", &seen.sinks);
         if seen.dead_letters > 0 {
-            let more = if seen.has_more_dead_letters { "more than " } else { "" };
-            let what = format!("{more}{} dead letters are kept", seen.dead_letters);
+            let what = match (seen.dead_letters, seen.has_more_dead_letters) {
+                (1, false) => "1 dead letter is kept".to_owned(),
+                (count, false) => format!("{count} dead letters are kept"),
+                (count, true) => format!("more than {count} dead letters are kept"),
+            };
             findings.notes.push(finding(what, "see `fl dead-letters list`"));
         }
         findings
