@@ -10,6 +10,7 @@ mod functions;
 mod modules;
 mod output;
 mod scripts;
+mod templates;
 mod up;
 
 use std::ffi::OsString;
@@ -26,10 +27,14 @@ pub use bindings::{Bindings, OfFunctions, Role};
 pub use cfg::{Cfg, ProfileKey};
 pub use dead_letters::{DeadLetters, LetterFilter, Letters};
 pub use deploy::{Cluster, Deploy, Docker, Files, Kubernetes};
-pub use functions::{Functions, Invoke, Logs, Upload};
+pub use functions::{
+    Create, FunctionName, Functions, Invoke, Logs, New, Source, SourceFunctions, Update, UpdateSource,
+    Upload, UploadOptions,
+};
 pub use modules::Modules;
 pub use output::{Check, Format, Listing, Output, Quiet};
 pub use scripts::{Explain, Scripts, Simulate};
+pub use templates::Templates;
 pub use up::Up;
 
 /// FunLess Mesh: serverless functions on WebAssembly.
@@ -76,7 +81,7 @@ fn flag_without_meaning(matches: &ArgMatches) -> Option<String> {
                  FUNLESS_<SERVICE>_<KEY>"
             )
         }),
-        ["admin", "deploy", ..] | ["completions" | "man"] => given(&["host", "token", "config"])
+        ["admin", "deploy", ..] | ["completions" | "man"] | ["template", ..] | ["fn", "new" | "build"] => given(&["host", "token", "config"])
             .map(|flag| format!("--{flag} is for commands that use a mesh, and `fl {}` does not", names.join(" "))),
         ["cfg", ..] => given(&["host", "token"]).map(|flag| {
             format!("--{flag} is for commands that use a mesh, and `fl cfg` does not; --config names the profile")
@@ -95,8 +100,8 @@ pub struct Target {
     /// administrator.
     #[arg(long, global = true, env = "FL_API_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub token: Option<String>,
-    /// Profile: a file with the lines `api_host=`, `api_token=` and `admin_token=`. Default: .funless/config, as written
-    /// by `fl up`, or else ~/.fl/config.
+    /// Profile: a file with the lines `api_host=`, `api_token=` and `admin_token=`. Default: .funless/config here or
+    /// above, as written by `fl up`, or else ~/.fl/config.
     #[arg(long, global = true, env = "FL_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -105,15 +110,18 @@ pub struct Target {
 pub enum Command {
     /// Run the whole mesh on this machine.
     Up(Up),
-    /// Manage and invoke functions.
+    /// Write, manage and invoke functions.
     #[command(subcommand)]
-    Fn(Functions),
+    Fn(FunctionCommands),
     /// Manage modules.
     #[command(subcommand)]
     Mod(Modules),
     /// Manage the users of a mesh, which requires an administrator's token, or deploy one.
     #[command(subcommand, visible_alias = "a")]
     Admin(Admin),
+    /// List the templates of functions, and get more.
+    #[command(subcommand)]
+    Template(Templates),
     /// Manage the profile: the address of a mesh, and tokens.
     #[command(subcommand, visible_alias = "c", alias = "config")]
     Cfg(Cfg),
@@ -151,6 +159,15 @@ pub enum Command {
     /// The former name of `fl audit events`.
     #[command(hide = true)]
     Conservation(Check),
+}
+
+/// The commands of `fl fn`.
+#[derive(Debug, Subcommand)]
+pub enum FunctionCommands {
+    #[command(flatten)]
+    Source(SourceFunctions),
+    #[command(flatten)]
+    OfMesh(Functions),
 }
 
 #[derive(Debug, Subcommand)]
@@ -259,6 +276,24 @@ mod tests {
         ("a deploy k u --overlay none", false),
         ("a deploy d u --host h", false),
         ("a deploy d u --volumes", false),
+        ("fn update", true),
+        ("fn update f", false),
+        ("fn update -m m", false),
+        ("fn u --no-wait -l rust", true),
+        ("fn update f f.wasm -l rust", false),
+        ("fn new f -l rust -t templates -o out", true),
+        ("fn n f --lang js", true),
+        ("fn new f", false),
+        ("fn build f dir -l js -d out", true),
+        ("fn b", true),
+        ("fn build f", false),
+        ("fn build f dir -l cobol", false),
+        ("fn create f dir --language rust -m m", true),
+        ("fn c", true),
+        ("fn create f", false),
+        ("template list -d dir", true),
+        ("template pull https://example.org/t.git -o . -f", true),
+        ("template pull", true),
     ];
 
     #[test]

@@ -1,7 +1,9 @@
 //! The languages that functions are written in.
 
 use std::fmt;
+use std::path::Path;
 
+use anyhow::bail;
 use clap::ValueEnum;
 use serde::Deserialize;
 
@@ -28,6 +30,33 @@ pub enum Language {
 }
 
 impl Language {
+    /// The one that the files in a folder tell.
+    pub fn detect(folder: &Path) -> anyhow::Result<Self> {
+        let signs = [
+            ("Cargo.toml", Self::Rust),
+            ("assembly/main.ts", Self::AssemblyScript),
+            ("assembly/index.ts", Self::AssemblyScript),
+            ("src/index.ts", Self::TypeScript),
+            ("index.ts", Self::TypeScript),
+            ("src/index.js", Self::JavaScript),
+            ("index.js", Self::JavaScript),
+            ("app.py", Self::Python),
+            ("src/main.zig", Self::Zig),
+            ("src/main.c", Self::C),
+            ("main.c", Self::C),
+            ("go.mod", Self::Go),
+        ];
+        if let Some((_, language)) = signs.iter().find(|(file, _)| folder.join(file).is_file()) {
+            return Ok(*language);
+        }
+        let files: Vec<_> = signs.iter().map(|(file, _)| *file).collect();
+        bail!(
+            "{} has no source of a function: expected function.toml with a language, or one of {}",
+            folder.display(),
+            files.join(", ")
+        )
+    }
+
     /// Its name for people.
     pub fn title(self) -> &'static str {
         match self {

@@ -13,6 +13,7 @@ mod operators;
 mod owners;
 mod rest_table;
 mod seen;
+mod templates;
 
 use std::process::ExitCode;
 
@@ -78,6 +79,9 @@ fn main() -> ExitCode {
         apply::what_cannot_be_applied_changes_nothing,
         operators::tokens_are_rotated,
         operators::a_mesh_says_what_is_wrong,
+        funless_cli::sources_as_in_funless,
+        templates::functions_of_all_languages_run,
+        templates::a_project_is_created_and_updated,
         seen::responses_report_their_cost,
         seen::costs_from_the_command_line,
         seen::a_panic_is_in_the_functions_log,
