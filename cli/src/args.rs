@@ -28,8 +28,8 @@ pub use cfg::{Cfg, ProfileKey};
 pub use dead_letters::{DeadLetters, LetterFilter, Letters};
 pub use deploy::{Cluster, Deploy, Docker, Files, Kubernetes};
 pub use functions::{
-    Create, FunctionName, Functions, Invoke, Logs, New, Source, SourceFunctions, Update, UpdateSource,
-    Upload, UploadOptions,
+    Create, FunctionName, Functions, Invoke, Logs, New, Source, SourceFunctions, UpdateSource, Upload,
+    UploadOptions,
 };
 pub use modules::Modules;
 pub use output::{Check, Format, Listing, Output, Quiet};

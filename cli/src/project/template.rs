@@ -1,7 +1,6 @@
 //! Templates of functions: those of this program, and folders.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
@@ -98,6 +97,7 @@ pub fn of_folder(dir: &Path) -> anyhow::Result<Option<Vec<String>>> {
 mod tests {
     use super::super::manifest::Manifest;
     use super::*;
+    use std::fs;
 
     #[test]
     fn every_template_is_complete() {
