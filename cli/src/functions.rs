@@ -2,7 +2,9 @@
 
 mod invoke;
 mod logs;
+mod progress;
 mod readiness;
+mod shown;
 mod source;
 mod upload;
 mod waterfall;
@@ -10,13 +12,16 @@ mod waterfall;
 use std::path::Path;
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use self::invoke::{Invocation, invoke_function};
+pub use self::progress::Progress;
+pub use self::readiness::warnings as warnings_about_workers;
 pub use self::upload::{Mode, NewFunction, upload_function};
-use crate::args::{FunctionName, Functions, Invoke, Logs, SourceFunctions, UpdateSource};
+use crate::args::{FunctionName, Functions, Invoke, Listing, Logs, Output, SourceFunctions, UpdateSource};
 use crate::client::{Client, data};
 use crate::names;
+use crate::output::{self, lines};
 
 /// Runs one of the commands that need no mesh.
 pub async fn run_without_mesh(command: SourceFunctions) -> anyhow::Result<()> {
@@ -37,12 +42,11 @@ pub async fn run(command: Functions, client: &Client) -> anyhow::Result<()> {
 
 async fn run_command(command: Functions, client: &Client) -> anyhow::Result<()> {
     match command {
-        Functions::List { module } => list(client, module).await,
-        Functions::Get { function } => {
+        Functions::List { module, listing } => list(client, module, listing).await,
+        Functions::Get { function, output } => {
             let (module, name) = function.parts()?;
             let body = client.send(client.request(Method::GET, &["fn", module, name])?).await?;
-            println!("{}", serde_json::to_string_pretty(&data::<Value>(&body)?)?);
-            Ok(())
+            get(&body, output)
         }
         Functions::Upload { upload, update: false } => upload::run(upload, Mode::Create, client).await,
         Functions::Upload { upload, update: true } => upload::run(upload, Mode::CreateOrUpdate, client).await,
@@ -53,11 +57,10 @@ async fn run_command(command: Functions, client: &Client) -> anyhow::Result<()> 
         Functions::Create(options) => source::upload(options, Mode::Create, client).await,
         Functions::Invoke(invoke) => invoke::run(invoke, client).await,
         Functions::Logs(options) => logs::run(options, client).await,
-        Functions::Delete { function } => {
+        Functions::Delete { function, quiet } => {
             let (module, name) = function.parts()?;
             client.send(client.request(Method::DELETE, &["fn", module, name])?).await?;
-            println!("Successfully deleted function {module}/{name}.");
-            Ok(())
+            quiet.done(&format!("Successfully deleted function {module}/{name}."))
         }
     }
 }
@@ -69,7 +72,7 @@ fn named(command: &Functions) -> anyhow::Result<(String, Option<String>)> {
         Ok((module.to_owned(), name.to_owned()))
     };
     let (module, function) = match command {
-        Functions::List { module } => return Ok((module.as_deref().unwrap_or("_").to_owned(), None)),
+        Functions::List { module, .. } => return Ok((module.as_deref().unwrap_or("_").to_owned(), None)),
         Functions::Upload { upload, .. } => return Ok((of(&upload.function)?.0, None)),
         Functions::Create(options) => return Ok((source::named(options)?.0, None)),
         Functions::Update(update) => match update.function() {
@@ -78,22 +81,37 @@ fn named(command: &Functions) -> anyhow::Result<(String, Option<String>)> {
         },
         Functions::Invoke(Invoke { function, .. })
         | Functions::Logs(Logs { function, .. })
-        | Functions::Get { function }
-        | Functions::Delete { function } => of(function)?,
+        | Functions::Get { function, .. }
+        | Functions::Delete { function, .. } => of(function)?,
     };
     Ok((module, Some(function)))
 }
 
 /// Prints the names of functions, as MODULE/NAME.
-async fn list(client: &Client, module: Option<String>) -> anyhow::Result<()> {
+async fn list(client: &Client, module: Option<String>, listing: Listing) -> anyhow::Result<()> {
     let modules = match module {
         Some(module) => vec![module],
         None => names::modules(client).await?,
     };
+    let mut functions = Vec::new();
     for module in modules {
-        for name in names::functions(client, &module).await? {
-            println!("{module}/{name}");
-        }
+        let names = names::functions(client, &module).await?.into_iter();
+        functions.extend(names.map(|name| json!({ "module": module, "name": name })));
     }
-    Ok(())
+    let full_names = |functions: &Value| {
+        let functions = functions.as_array().into_iter().flatten();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        functions.map(|it| format!("{}/{}", text(&it["module"]), text(&it["name"]))).collect::<Vec<_>>()
+    };
+    // No single response has them all.
+    let response = json!({ "data": functions });
+    listing.show(&response.to_string(), full_names, || Ok(lines(full_names(&response["data"]))))
+}
+
+/// Prints a function: unless something else is asked for, as JSON for people.
+fn get(response: &str, output: Output) -> anyhow::Result<()> {
+    match output.format() {
+        None => output::raw(&format!("{}\n", serde_json::to_string_pretty(&data::<Value>(response)?)?)),
+        Some(_) => output.show(response, || shown::text(response)),
+    }
 }

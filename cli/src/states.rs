@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 
 use reqwest::Method;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::args::{Bindings, OfFunctions, Role};
 use crate::client::{Client, data};
+use crate::names;
+use crate::output::each;
 use crate::table::Table;
 
 /// An event or a sink as the mesh tells of it.
 #[derive(Debug, Deserialize)]
-struct Binding {
+pub struct Binding {
     /// Only in lists.
     #[serde(default)]
     module: String,
@@ -30,39 +33,43 @@ struct Binding {
 }
 
 #[derive(Deserialize)]
-struct Function {
-    events: Vec<Binding>,
-    sinks: Vec<Binding>,
+struct Function<'a> {
+    #[serde(borrow)]
+    events: &'a RawValue,
+    #[serde(borrow)]
+    sinks: &'a RawValue,
 }
 
 /// Runs one of the commands for events or for sinks.
 pub async fn run(role: Role, command: Bindings, client: &Client) -> anyhow::Result<()> {
     match command {
-        Bindings::List { of, json } => {
+        Bindings::List { of, listing } => {
             let request = client.query(Method::GET, &[plural(role)], &query(of))?;
             let body = client.send(request).await?;
-            match json {
-                true => println!("{body}"),
-                false => print!("{}", list(role, data(&body)?)),
-            }
+            listing.show(&body, each("id"), || Ok(format!("{:#}", list(role, data(&body)?))))
         }
-        Bindings::Status { function } => {
+        Bindings::Status { function, listing } => {
             let (module, name) = function.parts()?;
-            let body = client.send(client.request(Method::GET, &["fn", module, name])?).await?;
+            let body = client.send(client.request(Method::GET, &["fn", module, name])?).await;
+            let body = match body {
+                Ok(body) => body,
+                Err(error) => return Err(names::suggest(error, client, module, Some(name)).await),
+            };
             let Function { events, sinks } = data(&body)?;
             let bindings = match role {
                 Role::Event => events,
                 Role::Sink => sinks,
             };
-            if bindings.is_empty() {
-                println!("{module}/{name} has no {}", plural(role));
-            }
-            for binding in bindings {
-                print!("{}", status(role, &binding));
-            }
+            let text = || {
+                let bindings: Vec<Binding> = serde_json::from_str(bindings.get())?;
+                if bindings.is_empty() {
+                    return Ok(format!("{module}/{name} has no {}\n", plural(role)));
+                }
+                Ok(bindings.iter().map(|binding| format!("{:#}", status(role, binding))).collect())
+            };
+            listing.show(&format!("{{\"data\":{bindings}}}"), each("id"), text)
         }
     }
-    Ok(())
 }
 
 /// The functions that are asked for, as a query.
@@ -137,8 +144,8 @@ fn or_dash(text: Option<&str>) -> String {
     text.unwrap_or("-").to_owned()
 }
 
-/// All that is known of one.
-fn status(role: Role, binding: &Binding) -> Table {
+/// All that is known of a binding.
+pub fn status(role: Role, binding: &Binding) -> Table {
     let last = match role {
         Role::Event => "last event",
         Role::Sink => "last delivery",

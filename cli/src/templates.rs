@@ -4,29 +4,31 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use serde_json::json;
 use tokio::process::Command;
 
-use crate::args::Templates;
+use crate::args::{Listing, Templates};
+use crate::output::{each, lines};
 use crate::project::{Template, run_program, spinner, template};
 
 /// Runs one of the commands.
 pub async fn run(command: Templates) -> anyhow::Result<()> {
     match command {
-        Templates::List { template_dir } => list(&template_dir),
+        Templates::List { template_dir, listing } => list(&template_dir, listing),
         Templates::Pull { repository, out_dir, force } => pull(repository.as_deref(), &out_dir, force).await,
     }
 }
 
 /// Lists the templates of a folder and those of this program.
-fn list(dir: &Path) -> anyhow::Result<()> {
+fn list(dir: &Path, listing: Listing) -> anyhow::Result<()> {
     let of_folder = template::of_folder(dir)?.unwrap_or_default();
     let names: BTreeSet<_> = of_folder.into_iter().chain(template::embedded()).collect();
-    println!("Available templates:");
-    for name in names {
-        println!("- {name}");
-    }
-    println!();
-    Ok(())
+    let response = json!({ "data": names.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>() });
+    let text = || {
+        let names = lines(names.iter().map(|name| format!("- {name}")));
+        Ok(format!("Available templates:\n{names}\n"))
+    };
+    listing.show(&response.to_string(), each("name"), text)
 }
 
 /// Copies templates into the folder `template` below `out`.

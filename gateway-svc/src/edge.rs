@@ -78,6 +78,7 @@ const ALLOWED: &[(&str, Audience)] = &[
     ("/funless.registry.v1.Subjects/CreateSubject", Audience::Admins),
     ("/funless.registry.v1.Subjects/ListSubjects", Audience::Admins),
     ("/funless.registry.v1.Subjects/DeleteSubject", Audience::Admins),
+    ("/funless.registry.v1.Subjects/RotateToken", Audience::Admins),
     ("/funless.scheduler.v1.Invocations/Invoke", Audience::Users),
     ("/funless.scheduler.v1.Logs/TailLogs", Audience::Users),
     ("/funless.scheduler.v1.Cluster/ListWorkers", Audience::Admins),

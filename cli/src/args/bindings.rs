@@ -4,6 +4,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::functions::FunctionName;
+use super::output::Listing;
 
 #[derive(Debug, Subcommand)]
 pub enum Bindings {
@@ -11,14 +12,15 @@ pub enum Bindings {
     List {
         #[command(flatten)]
         of: OfFunctions,
-        /// Print the response as JSON.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        listing: Listing,
     },
     /// Show the details of those of one function.
     Status {
         #[command(flatten)]
         function: FunctionName,
+        #[command(flatten)]
+        listing: Listing,
     },
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::output::{Listing, Output, Quiet};
 use crate::project::Language;
 
 /// A function by its name.
@@ -37,12 +38,16 @@ pub enum Functions {
     List {
         /// Only those of this module.
         module: Option<String>,
+        #[command(flatten)]
+        listing: Listing,
     },
-    /// Show a function as JSON.
+    /// Show a function, by default as JSON.
     #[command(visible_alias = "g")]
     Get {
         #[command(flatten)]
         function: FunctionName,
+        #[command(flatten)]
+        output: Output,
     },
     /// Compile a function and upload it.
     ///
@@ -73,6 +78,8 @@ pub enum Functions {
     Delete {
         #[command(flatten)]
         function: FunctionName,
+        #[command(flatten)]
+        quiet: Quiet,
     },
 }
 
@@ -139,6 +146,8 @@ pub struct Create {
     /// Return before the workers have prepared the code.
     #[arg(long)]
     pub no_wait: bool,
+    #[command(flatten)]
+    pub quiet: Quiet,
 }
 
 /// What is uploaded, and what is to be known of it.
@@ -194,7 +203,7 @@ impl Update {
         if let (Some(function), Some(file)) = (function, file) {
             return Ok(UpdateSource::File(Upload { function, file, options }));
         }
-        let UploadOptions { tag, capacity, script, events, sinks, no_wait } = options;
+        let UploadOptions { tag, capacity, script, events, sinks, no_wait, quiet } = options;
         let given = [
             ("--tag", tag.is_some()),
             ("--capacity", capacity.is_some()),
@@ -205,7 +214,7 @@ impl Update {
         if let Some((flag, _)) = given.iter().find(|(_, is_given)| *is_given) {
             anyhow::bail!("{flag} needs FUNCTION and FILE; without them, function.toml says it");
         }
-        Ok(UpdateSource::Project(Create { name: None, dir: None, module: None, language, no_wait }))
+        Ok(UpdateSource::Project(Create { name: None, dir: None, module: None, language, no_wait, quiet }))
     }
 }
 
@@ -231,6 +240,8 @@ pub struct UploadOptions {
     /// Return before the workers have prepared the code.
     #[arg(long)]
     pub no_wait: bool,
+    #[command(flatten)]
+    pub quiet: Quiet,
 }
 
 /// Options of `fl fn logs`.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::output::Listing;
+
 #[derive(Debug, Subcommand)]
 pub enum Templates {
     /// List the templates.
@@ -11,6 +13,8 @@ pub enum Templates {
         /// Folder whose folder `template` has templates beside those of fl.
         #[arg(long, short = 'd', value_name = "DIR", default_value = ".")]
         template_dir: PathBuf,
+        #[command(flatten)]
+        listing: Listing,
     },
     /// Copy templates into the folder `template`.
     Pull {

@@ -9,8 +9,9 @@ use serde_json::json;
 
 use super::letter::Page;
 use super::{MOST, PATH, query};
-use crate::args::{LetterFilter, Role};
+use crate::args::{LetterFilter, Quiet, Role};
 use crate::client::{Client, data};
+use crate::output::note;
 
 /// How many are tried with one request: functions run for them, and the answer comes when all have ended.
 const AT_ONCE: usize = 20;
@@ -29,7 +30,7 @@ struct Failure {
 }
 
 /// Redrives the letters that are named.
-pub async fn some(client: &Client, ids: Vec<String>) -> anyhow::Result<()> {
+pub async fn some(client: &Client, ids: Vec<String>, quiet: Quiet) -> anyhow::Result<()> {
     let count = ids.len();
     let mut failed = 0;
     for id in ids {
@@ -41,10 +42,10 @@ pub async fn some(client: &Client, ids: Vec<String>) -> anyhow::Result<()> {
             _ => answer.success().map(|_| ()).map(Ok)?,
         };
         match outcome {
-            Ok(()) => println!("redriven {id}"),
+            Ok(()) => quiet.done(&format!("redriven {id}"))?,
             Err(why) => {
                 failed += 1;
-                eprintln!("{id}: {why}");
+                note(&format!("{id}: {why}"));
             }
         }
     }
@@ -52,7 +53,7 @@ pub async fn some(client: &Client, ids: Vec<String>) -> anyhow::Result<()> {
 }
 
 /// Redrives all that are there when it begins, each once: what fails again stays a dead letter.
-pub async fn all(client: &Client, filter: LetterFilter) -> anyhow::Result<()> {
+pub async fn all(client: &Client, filter: LetterFilter, quiet: Quiet) -> anyhow::Result<()> {
     let by_role = list(client, filter).await?;
     let count = by_role.values().map(Vec::len).sum();
     let (mut redriven, mut failed) = (0, 0);
@@ -64,12 +65,14 @@ pub async fn all(client: &Client, filter: LetterFilter) -> anyhow::Result<()> {
             redriven += done.redriven;
             failed += done.failures.len();
             for Failure { id, reason } in done.failures {
-                eprintln!("{id}: {reason}");
+                note(&format!("{id}: {reason}"));
             }
-            eprintln!("{redriven} of {count} redriven");
+            if !quiet.quiet {
+                note(&format!("{redriven} of {count} redriven"));
+            }
         }
     }
-    println!("redriven {redriven}");
+    quiet.done(&format!("redriven {redriven}"))?;
     not_all(failed, count)
 }
 
@@ -108,7 +111,8 @@ mod tests {
     #[tokio::test]
     async fn each_letter_is_redriven_once_whatever_becomes_of_the_others() {
         let mesh = FakeMesh::start(2500, 30).await;
-        let error = all(&mesh.client, LetterFilter::default()).await.expect_err("some fail again");
+        let error =
+            all(&mesh.client, LetterFilter::default(), Quiet::default()).await.expect_err("some fail again");
         assert_eq!(error.to_string(), "30 of 2530 were not redriven");
         let left = mesh.letters();
         assert!(left.iter().all(|letter| letter.is_poison), "what fails again stays");
@@ -120,10 +124,11 @@ mod tests {
     async fn named_dead_letters_are_grouped_by_role() {
         let mesh = FakeMesh::start(2, 1).await;
         let ids = ["0", "2", "9", "1"].map(str::to_owned).to_vec();
-        let error = some(&mesh.client, ids).await.expect_err("one is poison and one is not there");
+        let error =
+            some(&mesh.client, ids, Quiet::default()).await.expect_err("one is poison and one is not there");
         assert_eq!(error.to_string(), "2 of 4 were not redriven");
         assert_eq!(mesh.letters().len(), 1);
         let of_sinks = LetterFilter { role: Some(Role::Sink), ..LetterFilter::default() };
-        all(&mesh.client, of_sinks).await.expect("there is nothing of sinks to do");
+        all(&mesh.client, of_sinks, Quiet::default()).await.expect("there is nothing of sinks to do");
     }
 }

@@ -39,29 +39,34 @@ pub async fn build(options: Source) -> anyhow::Result<()> {
 
 /// Compiles a function and uploads it, with what its manifest says.
 pub async fn upload(options: Create, mode: Mode, client: &Client) -> anyhow::Result<()> {
-    let Create { name, dir, module, language, no_wait } = options;
+    let Create { name, dir, module, language, no_wait, quiet } = options;
     let (project, name) = open(name, dir, language)?;
     let manifest = project.manifest.as_ref();
     let module = module.or_else(|| manifest.map(|manifest| manifest.module.clone()));
     let module = module.unwrap_or_else(|| Manifest::DEFAULT_MODULE.to_owned());
     Manifest::check_name(&module).map_err(anyhow::Error::msg)?;
-    let mut upload = NewFunction { module: &module, name: &name, wait: !no_wait, ..NewFunction::default() };
+    let mut upload = NewFunction {
+        module: &module,
+        name: &name,
+        wait: !no_wait,
+        is_quiet: quiet.quiet,
+        ..NewFunction::default()
+    };
     if let Some(manifest) = manifest {
         upload.metadata = manifest.metadata.clone();
         upload.bindings = Bindings::of_manifest(manifest, mode == Mode::Update)?;
     }
     match mode {
-        Mode::Update => println!("Updating {name} function...\n"),
-        Mode::Create | Mode::CreateOrUpdate => println!("Creating {name} function...\n"),
+        Mode::Update => quiet.done(&format!("Updating {name} function...\n"))?,
+        Mode::Create | Mode::CreateOrUpdate => quiet.done(&format!("Creating {name} function...\n"))?,
     }
     let code = compile(&project).await?;
-    let bar = spinner("Uploading function...");
-    let uploaded = upload_function(client, &upload, code, mode).await;
-    bar.finish_and_clear();
-    let uploaded = uploaded?;
+    let uploaded = upload_function(client, &upload, code, mode).await?;
     match mode {
-        Mode::Update => println!("Successfully updated function {module}/{name} 👌"),
-        Mode::Create | Mode::CreateOrUpdate => println!("Successfully created function {module}/{name}."),
+        Mode::Update => quiet.done(&format!("Successfully updated function {module}/{name} 👌"))?,
+        Mode::Create | Mode::CreateOrUpdate => {
+            quiet.done(&format!("Successfully created function {module}/{name}."))?
+        }
     }
     uploaded.report()
 }

@@ -1,14 +1,16 @@
 //! `fl fn upload` and `fl fn update`.
 
 use anyhow::bail;
-use reqwest::multipart::{Form, Part};
+use reqwest::multipart::Form;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::progress::Progress;
 use super::readiness;
 use crate::args::{Upload, UploadOptions};
 use crate::bindings::{self, Bindings, UploadReport};
 use crate::client::Client;
+use crate::output::{note, warn};
 use crate::project::read_wasm;
 
 /// Whether a function is created or replaced.
@@ -25,7 +27,7 @@ pub enum Mode {
 /// Uploads what the command line names, and says what became of it.
 pub async fn run(options: Upload, mode: Mode, client: &Client) -> anyhow::Result<()> {
     let Upload { function, file, options } = options;
-    let UploadOptions { tag, capacity, script, events, sinks, no_wait } = options;
+    let UploadOptions { tag, capacity, script, events, sinks, no_wait, quiet } = options;
     let (module, name) = function.parts()?;
     let bindings = Bindings::read(events.as_deref(), sinks.as_deref())?;
     let code = read_wasm(&file)?;
@@ -33,9 +35,9 @@ pub async fn run(options: Upload, mode: Mode, client: &Client) -> anyhow::Result
     metadata.extend(tag.map(|tag| ("tag".to_owned(), json!(tag))));
     metadata.extend(capacity.map(|kb| ("capacity".to_owned(), json!(kb))));
     metadata.extend(script.map(|script| ("script".to_owned(), json!(script))));
-    let upload = NewFunction { module, name, metadata, bindings, wait: !no_wait };
+    let upload = NewFunction { module, name, metadata, bindings, wait: !no_wait, is_quiet: quiet.quiet };
     let uploaded = upload_function(client, &upload, code, mode).await?;
-    println!("Successfully {} function {module}/{name} 👌", uploaded.done);
+    quiet.done(&format!("Successfully {} function {module}/{name} 👌", uploaded.done))?;
     uploaded.report()
 }
 
@@ -47,11 +49,13 @@ pub struct NewFunction<'a> {
     pub metadata: serde_json::Map<String, Value>,
     pub bindings: Bindings,
     pub wait: bool,
+    /// Show no progress.
+    pub is_quiet: bool,
 }
 
 impl NewFunction<'_> {
-    fn form(&self, code: Vec<u8>) -> anyhow::Result<Form> {
-        let code = Part::bytes(code).file_name("code.wasm").mime_str("application/wasm")?;
+    fn form(&self, code: Vec<u8>, progress: &Progress) -> anyhow::Result<Form> {
+        let code = progress.part(code).file_name("code.wasm").mime_str("application/wasm")?;
         let mut form = Form::new().text("name", self.name.to_owned()).part("code", code);
         if !self.metadata.is_empty() {
             form = form.text("metadata", serde_json::to_string(&self.metadata)?);
@@ -72,14 +76,14 @@ impl Uploaded {
     /// Says what is wrong with the workers, events and sinks of the function. Fails if it is not as it should be.
     pub fn report(&self) -> anyhow::Result<()> {
         for warning in readiness::warnings(&self.answer)? {
-            eprintln!("warning: {warning}");
+            warn(&warning);
         }
         let UploadReport { lines, any_refused } = bindings::report_unless_connected(&self.answer)?;
         if !lines.is_empty() {
-            eprintln!("warning: not all events and sinks are connected:");
+            warn("not all events and sinks are connected:");
         }
         for line in lines {
-            eprintln!("  {line}");
+            note(&format!("  {line}"));
         }
         if any_refused {
             bail!(
@@ -97,7 +101,9 @@ pub async fn upload_function(
     code: Vec<u8>,
     mode: Mode,
 ) -> anyhow::Result<Uploaded> {
-    let form = upload.form(code)?;
+    let full_name = format!("{}/{}", upload.module, upload.name);
+    let progress = Progress::of(&full_name, code.len(), upload.is_quiet);
+    let form = upload.form(code, &progress)?;
     let updates = match mode {
         Mode::Create => false,
         Mode::Update => true,

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
-use serde::de::{Deserializer, Error};
+use serde::de::{DeserializeOwned, Deserializer, Error};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
@@ -82,17 +82,7 @@ impl Manifest {
 
     /// Parses the text of a file, which errors name with the line and the key.
     pub fn parse(text: &str, file: &Path) -> anyhow::Result<Self> {
-        let problem = |key: Option<String>, error: &toml::de::Error| {
-            let line = error.span().map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
-            let line = line.map(|line| format!(":{line}")).unwrap_or_default();
-            let key = key.map(|key| format!("{key}: ")).unwrap_or_default();
-            anyhow!("{}{line}: {key}{}", file.display(), error.message())
-        };
-        let document = toml::Deserializer::parse(text).map_err(|error| problem(None, &error))?;
-        serde_path_to_error::deserialize(document).map_err(|error| {
-            let key = error.path().to_string();
-            problem((key != ".").then_some(key), error.inner())
-        })
+        parse_toml(text, file)
     }
 
     /// Checks that a name is one that modules and functions may have.
@@ -103,6 +93,21 @@ impl Manifest {
         }
         Err(format!("invalid name {name:?}: expected 1 to {MAX_NAME} letters, digits and underscores"))
     }
+}
+
+/// Parses the text of a TOML file, which errors name with the line and the key.
+pub fn parse_toml<T: DeserializeOwned>(text: &str, file: &Path) -> anyhow::Result<T> {
+    let problem = |key: Option<String>, error: &toml::de::Error| {
+        let line = error.span().map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+        let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+        let key = key.map(|key| format!("{key}: ")).unwrap_or_default();
+        anyhow!("{}{line}: {key}{}", file.display(), error.message())
+    };
+    let document = toml::Deserializer::parse(text).map_err(|error| problem(None, &error))?;
+    serde_path_to_error::deserialize(document).map_err(|error| {
+        let key = error.path().to_string();
+        problem((key != ".").then_some(key), error.inner())
+    })
 }
 
 /// The longest name, in characters.

@@ -99,6 +99,7 @@ mod tests {
 
     use super::super::manifest::Manifest;
     use super::*;
+    use std::fs;
 
     #[test]
     fn every_template_is_complete() {

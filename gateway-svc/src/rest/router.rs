@@ -26,7 +26,7 @@ use super::stack::{
 use super::upload::BESIDE_CODE_BYTES;
 use super::{
     Rest, conservation, dead_letters, events, explain, functions, invocations, invoke, logs, modules,
-    scripts, simulate, sinks, subjects, workers,
+    scripts, services, simulate, sinks, subjects, workers,
 };
 use crate::Config;
 use crate::auth::Authenticator;
@@ -70,6 +70,8 @@ fn api() -> OpenApiRouter<Rest> {
         .routes(routes!(simulate::simulate))
         .routes(routes!(subjects::list_subjects, subjects::create_subject))
         .routes(routes!(subjects::delete_subject))
+        .routes(routes!(subjects::rotate_token))
+        .routes(routes!(services::get_status))
 }
 
 /// The routes without a token.

@@ -4,6 +4,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::period::Period;
+
 /// The envelope of every response.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Data<T> {
@@ -134,4 +136,15 @@ pub(super) struct DeleteScriptQuery {
     /// name again.
     #[serde(default)]
     pub(super) force: bool,
+}
+
+/// Options of a rotation.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RotateTokenQuery {
+    /// How long the token before remains valid: a number of seconds, or a number with a unit: `90s`, `15m`, `12h`, `7d`.
+    /// At most 30 days. Absent: it ends at once.
+    #[param(value_type = Option<String>, example = "1h")]
+    pub(super) grace: Option<Period>,
 }

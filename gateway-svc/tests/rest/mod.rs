@@ -16,6 +16,7 @@ mod modules;
 mod one_process;
 mod outage;
 mod scripts;
+mod services;
 mod simulate;
 mod states;
 mod subjects;

@@ -410,6 +410,18 @@ impl Subjects for FakeRegistry {
         state.tokens.retain(|_, owner| *owner != name);
         Ok(Response::new(DeleteSubjectResponse {}))
     }
+
+    /// The new token says how long the old one remains valid.
+    async fn rotate_token(&self, request: Request<RotateTokenRequest>) -> Reply<RotateTokenResponse> {
+        self.called(&request)?;
+        let RotateTokenRequest { name, grace_ms } = request.into_inner();
+        let mut state = self.state.lock();
+        let subject = state.subjects.get(&name).cloned().ok_or_else(|| no(Reason::SubjectNotFound, &name))?;
+        let token = format!("token-of-{name}-after-{grace_ms}");
+        state.tokens.retain(|_, owner| *owner != name);
+        state.tokens.insert(token.clone(), name);
+        Ok(Response::new(RotateTokenResponse { subject: Some(subject), token }))
+    }
 }
 
 #[tonic::async_trait]

@@ -24,8 +24,8 @@ use proto::registry::v1::{
     CreateFunctionSpec, CreateModuleRequest, CreateScriptRequest, CreateSubjectRequest,
     DeleteFunctionRequest, DeleteModuleRequest, DeleteScriptRequest, DeleteSubjectRequest, FetchCodeRequest,
     GetFunctionRequest, GetModuleRequest, GetScriptRequest, ListFunctionsRequest, ListModulesRequest,
-    ListScriptsRequest, ListSubjectsRequest, RenameModuleRequest, Script, UpdateFunctionRequest,
-    UpdateFunctionSpec, WatchRequest,
+    ListScriptsRequest, ListSubjectsRequest, RenameModuleRequest, RotateTokenRequest, Script,
+    UpdateFunctionRequest, UpdateFunctionSpec, WatchRequest,
 };
 use proto::scheduler::v1::cluster_client::ClusterClient;
 use proto::scheduler::v1::explain_request::Decision;
@@ -200,6 +200,7 @@ async fn subjects(
         ),
         "ListSubjects" => text(client.list_subjects(ListSubjectsRequest {}).await),
         "DeleteSubject" => text(client.delete_subject(DeleteSubjectRequest { name }).await),
+        "RotateToken" => text(client.rotate_token(RotateTokenRequest { name, grace_ms: 0 }).await),
         other => panic!("a new method: {other}"),
     }
 }

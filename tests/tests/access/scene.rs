@@ -132,7 +132,7 @@ impl Scene {
                 }
                 scene.create_sink(owner, cast.receiver.url(), kind, action).await;
             }
-            "module" | "module _" | "script" | "subject" | "code" | "worker" | "health" => {}
+            "module" | "module _" | "script" | "subject" | "code" | "worker" | "mesh" | "health" => {}
             other => panic!("a new kind: {other}"),
         }
         if kind == "worker" {

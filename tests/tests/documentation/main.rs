@@ -27,6 +27,7 @@ fn main() -> ExitCode {
                 pages::book,
                 pages::readme,
                 pages::app_scripts,
+                pages::apply,
                 pages::configuration,
                 pages::events,
                 pages::observability,
@@ -42,9 +43,10 @@ mod pages {
     use super::{Couch, Mosquitto, Shape, page, session};
 
     /// The pages that have a session of their own.
-    const PAGES: [&str; 7] = [
+    const PAGES: [&str; 8] = [
         "README.md",
         "docs/app-scripts.md",
+        "docs/apply.md",
         "docs/configuration.md",
         "docs/events.md",
         "docs/observability.md",
@@ -98,6 +100,10 @@ mod pages {
 
     pub(super) async fn app_scripts(_: Shape) {
         session::run(&["docs/app-scripts.md"]).await;
+    }
+
+    pub(super) async fn apply(_: Shape) {
+        session::run(&["docs/apply.md"]).await;
     }
 
     pub(super) async fn configuration(_: Shape) {

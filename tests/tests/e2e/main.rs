@@ -1,5 +1,6 @@
 //! The user-visible behaviour, which is the same for both shapes.
 
+mod apply;
 mod bindings;
 mod bodies;
 mod command_line;
@@ -8,6 +9,7 @@ mod funless_cli;
 mod grpc;
 mod hostile;
 mod names;
+mod operators;
 mod owners;
 mod rest_table;
 mod seen;
@@ -72,6 +74,11 @@ fn main() -> ExitCode {
         funless_cli::users_as_in_funless,
         funless_cli::profiles_as_in_funless,
         funless_cli::completions_and_manual_pages,
+        apply::a_mesh_has_what_files_say,
+        apply::only_what_was_applied_is_pruned,
+        apply::what_cannot_be_applied_changes_nothing,
+        operators::tokens_are_rotated,
+        operators::a_mesh_says_what_is_wrong,
         funless_cli::sources_as_in_funless,
         templates::functions_of_all_languages_run,
         templates::a_project_is_created_and_updated,

@@ -14,6 +14,9 @@ use super::super::sinks::SinkView;
 /// A function.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FunctionView {
+    /// Stable across renames of the function and its module, and never used again.
+    #[schema(example = "01890000-0000-7000-8000-000000000001")]
+    id: String,
     name: String,
     module: String,
     /// The subject that created it. In a shared module only this subject and administrators may change or
@@ -59,6 +62,7 @@ impl FunctionView {
     pub(super) fn new(function: Function, events: Vec<EventView>, sinks: Vec<SinkView>) -> Self {
         let code = function.code.unwrap_or_default();
         Self {
+            id: function.id,
             name: function.name,
             module: function.module,
             creator: function.creator,
