@@ -10,6 +10,7 @@ mod hostile;
 mod http;
 mod idle;
 mod load;
+mod local;
 mod logs;
 mod membership;
 mod receipts;
