@@ -7,6 +7,7 @@ mod dead_letters;
 mod functions;
 mod modules;
 mod scripts;
+mod templates;
 mod up;
 
 use std::ffi::OsString;
@@ -21,9 +22,13 @@ pub use admin::{Admin, Users};
 pub use bindings::{Bindings, OfFunctions, Role};
 pub use cfg::{Cfg, ProfileKey};
 pub use dead_letters::{DeadLetters, LetterFilter, Letters};
-pub use functions::{Functions, Invoke, Logs, Upload};
+pub use functions::{
+    Create, FunctionName, Functions, Invoke, Logs, New, Source, SourceFunctions, Update, UpdateSource,
+    Upload, UploadOptions,
+};
 pub use modules::Modules;
 pub use scripts::{Explain, Scripts, Simulate};
+pub use templates::Templates;
 pub use up::Up;
 
 /// FunLess Mesh: serverless functions on WebAssembly.
@@ -70,8 +75,8 @@ pub struct Target {
     /// administrator.
     #[arg(long, global = true, env = "FL_API_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub token: Option<String>,
-    /// Profile: a file with the lines `api_host=`, `api_token=` and `admin_token=`. Default: .funless/config, as written
-    /// by `fl up`, or else ~/.fl/config.
+    /// Profile: a file with the lines `api_host=`, `api_token=` and `admin_token=`. Default: .funless/config here or
+    /// above, as written by `fl up`, or else ~/.fl/config.
     #[arg(long, global = true, env = "FL_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -80,15 +85,18 @@ pub struct Target {
 pub enum Command {
     /// Run the whole mesh on this machine.
     Up(Up),
-    /// Manage and invoke functions.
+    /// Write, manage and invoke functions.
     #[command(subcommand)]
-    Fn(Functions),
+    Fn(FunctionCommands),
     /// Manage modules.
     #[command(subcommand)]
     Mod(Modules),
     /// Manage the users of a mesh. Requires an administrator's token.
     #[command(subcommand, visible_alias = "a")]
     Admin(Admin),
+    /// List the templates of functions, and get more.
+    #[command(subcommand)]
+    Template(Templates),
     /// Manage the profile: the address of a mesh, and tokens.
     #[command(subcommand, visible_alias = "c", alias = "config")]
     Cfg(Cfg),
@@ -126,6 +134,15 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// The commands of `fl fn`.
+#[derive(Debug, Subcommand)]
+pub enum FunctionCommands {
+    #[command(flatten)]
+    Source(SourceFunctions),
+    #[command(flatten)]
+    OfMesh(Functions),
 }
 
 #[derive(Debug, Subcommand)]
@@ -180,6 +197,24 @@ mod tests {
             ("fn up f f.wasm", true),
             ("fn update f f.wasm --tag t", true),
             ("fn update f f.wasm --update", false),
+            ("fn update", true),
+            ("fn update f", false),
+            ("fn update -m m", false),
+            ("fn u --no-wait -l rust", true),
+            ("fn update f f.wasm -l rust", false),
+            ("fn new f -l rust -t templates -o out", true),
+            ("fn n f --lang js", true),
+            ("fn new f", false),
+            ("fn build f dir -l js -d out", true),
+            ("fn b", true),
+            ("fn build f", false),
+            ("fn build f dir -l cobol", false),
+            ("fn create f dir --language rust -m m", true),
+            ("fn c", true),
+            ("fn create f", false),
+            ("template list -d dir", true),
+            ("template pull https://example.org/t.git -o . -f", true),
+            ("template pull", true),
             ("mod ls -c", true),
             ("a u c ann", true),
             ("config get api_host", true),

@@ -3,17 +3,28 @@
 mod invoke;
 mod logs;
 mod readiness;
+mod source;
 mod upload;
 mod waterfall;
+
+use std::path::Path;
 
 use reqwest::Method;
 use serde_json::Value;
 
 pub use self::invoke::{Invocation, invoke_function};
 pub use self::upload::{Mode, NewFunction, upload_function};
-use crate::args::{Functions, Invoke, Logs, Upload};
+use crate::args::{FunctionName, Functions, Invoke, Logs, SourceFunctions, UpdateSource};
 use crate::client::{Client, data};
 use crate::names;
+
+/// Runs one of the commands that need no mesh.
+pub async fn run_without_mesh(command: SourceFunctions) -> anyhow::Result<()> {
+    match command {
+        SourceFunctions::New(options) => source::new(&options),
+        SourceFunctions::Build(options) => source::build(options).await,
+    }
+}
 
 /// Runs one of the commands.
 pub async fn run(command: Functions, client: &Client) -> anyhow::Result<()> {
@@ -35,7 +46,11 @@ async fn run_command(command: Functions, client: &Client) -> anyhow::Result<()> 
         }
         Functions::Upload { upload, update: false } => upload::run(upload, Mode::Create, client).await,
         Functions::Upload { upload, update: true } => upload::run(upload, Mode::CreateOrUpdate, client).await,
-        Functions::Update(upload) => upload::run(upload, Mode::Update, client).await,
+        Functions::Update(update) => match update.source()? {
+            UpdateSource::File(upload) => upload::run(upload, Mode::Update, client).await,
+            UpdateSource::Project(project) => source::upload(project, Mode::Update, client).await,
+        },
+        Functions::Create(options) => source::upload(options, Mode::Create, client).await,
         Functions::Invoke(invoke) => invoke::run(invoke, client).await,
         Functions::Logs(options) => logs::run(options, client).await,
         Functions::Delete { function } => {
@@ -49,19 +64,24 @@ async fn run_command(command: Functions, client: &Client) -> anyhow::Result<()> 
 
 /// The module that a command names, and the function that it wants to exist there.
 fn named(command: &Functions) -> anyhow::Result<(String, Option<String>)> {
+    let of = |function: &FunctionName| -> anyhow::Result<_> {
+        let (module, name) = function.parts()?;
+        Ok((module.to_owned(), name.to_owned()))
+    };
     let (module, function) = match command {
-        Functions::List { module } => (module.as_deref().unwrap_or("_"), None),
-        Functions::Upload { upload, .. } => (upload.function.parts()?.0, None),
-        Functions::Update(Upload { function, .. })
-        | Functions::Invoke(Invoke { function, .. })
+        Functions::List { module } => return Ok((module.as_deref().unwrap_or("_").to_owned(), None)),
+        Functions::Upload { upload, .. } => return Ok((of(&upload.function)?.0, None)),
+        Functions::Create(options) => return Ok((source::named(options)?.0, None)),
+        Functions::Update(update) => match update.function() {
+            Some(function) => of(&function)?,
+            None => source::described(Path::new("."))?,
+        },
+        Functions::Invoke(Invoke { function, .. })
         | Functions::Logs(Logs { function, .. })
         | Functions::Get { function }
-        | Functions::Delete { function } => {
-            let (module, name) = function.parts()?;
-            (module, Some(name))
-        }
+        | Functions::Delete { function } => of(function)?,
     };
-    Ok((module.to_owned(), function.map(str::to_owned)))
+    Ok((module, Some(function)))
 }
 
 /// Prints the names of functions, as MODULE/NAME.

@@ -15,16 +15,18 @@ mod modules;
 mod names;
 mod pipe;
 mod profile;
+mod project;
 mod scripts;
 mod states;
 mod table;
+mod templates;
 mod up;
 mod users;
 mod workers;
 
 use std::process::ExitCode;
 
-use args::{Admin, Arguments, Audits, Command, Role};
+use args::{Admin, Arguments, Audits, Command, FunctionCommands, Role};
 use client::{Client, Refusal};
 
 fn main() -> ExitCode {
@@ -54,11 +56,13 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let client = || Client::new(&arguments.target);
     match arguments.command {
         Command::Up(options) => up::up(options).await,
-        Command::Fn(command) => functions::run(command, &client()?).await,
+        Command::Fn(FunctionCommands::Source(command)) => functions::run_without_mesh(command).await,
+        Command::Fn(FunctionCommands::OfMesh(command)) => functions::run(command, &client()?).await,
         Command::Mod(command) => modules::run(command, &client()?).await,
         Command::Admin(Admin::User(command)) => {
             users::run(command, &Client::for_administrators(&arguments.target)?).await
         }
+        Command::Template(command) => templates::run(command).await,
         Command::Cfg(command) => cfg::run(command, arguments.target.config.as_deref()),
         Command::Completions { shell } => manual::complete(shell),
         Command::Man { folder } => manual::write_pages(&folder),

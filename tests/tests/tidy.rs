@@ -8,7 +8,7 @@ use tests::process::repository;
 
 const SERVICES: [&str; 6] =
     ["registry-svc", "scheduler-svc", "worker-svc", "gateway-svc", "connector-svc", "sink-svc"];
-const CRATES: [&str; 12] = [
+const CRATES: [&str; 13] = [
     "proto",
     "mesh",
     "registry-svc",
@@ -20,6 +20,7 @@ const CRATES: [&str; 12] = [
     "cli",
     "bench",
     "tests",
+    "wasm-toolchain",
     "xtask",
 ];
 

@@ -3,6 +3,7 @@
 //! - `dashboards`: the Grafana dashboards
 //! - `docs`: the API documentation
 //! - `guests`: the functions in `guest/`
+//! - `quickjs`: the engine of JavaScript functions
 //! - `generated`: files that are committed, and written from the code
 //! - `workspace`: where the files are, and running `cargo`
 
@@ -14,6 +15,7 @@ mod dashboards;
 mod docs;
 mod generated;
 mod guests;
+mod quickjs;
 mod workspace;
 
 use clap::Parser as _;
@@ -54,6 +56,12 @@ enum Task {
         #[arg(long)]
         update_hello: bool,
     },
+    /// Compile the engine of JavaScript functions, guest/quickjs/engine.wasm, which takes Zig
+    Quickjs {
+        /// Compile nothing; fail unless the engine was built from its present source
+        #[arg(long)]
+        check: bool,
+    },
     /// Build the API documentation of the libraries into target/doc; warnings are errors
     Docs,
 }
@@ -69,6 +77,8 @@ fn main() -> anyhow::Result<()> {
         Task::Guests { check: true, .. } => guests::check_hello(),
         Task::Guests { update_hello: true, .. } => guests::update_hello(),
         Task::Guests { .. } => guests::build(),
+        Task::Quickjs { check: true } => quickjs::check(),
+        Task::Quickjs { check: false } => quickjs::build(),
         Task::Docs => docs::build(),
     }
 }

@@ -11,6 +11,7 @@ mod names;
 mod owners;
 mod rest_table;
 mod seen;
+mod templates;
 
 use std::process::ExitCode;
 
@@ -71,6 +72,9 @@ fn main() -> ExitCode {
         funless_cli::users_as_in_funless,
         funless_cli::profiles_as_in_funless,
         funless_cli::completions_and_manual_pages,
+        funless_cli::sources_as_in_funless,
+        templates::functions_of_all_languages_run,
+        templates::a_project_is_created_and_updated,
         seen::responses_report_their_cost,
         seen::costs_from_the_command_line,
         seen::a_panic_is_in_the_functions_log,

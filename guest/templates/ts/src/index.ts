@@ -1,0 +1,25 @@
+// Greets people: {"name":"Ada"} gives {"payload":"Hello Ada!"}. With a url, the result has the status that it responds
+// with.
+
+interface Arguments {
+  name?: string;
+  url?: string;
+}
+
+interface Greeting {
+  payload: string;
+  status?: number;
+}
+
+export default async function hello({ name, url }: Arguments): Promise<Greeting> {
+  if (!name) {
+    throw new Error('"name" is missing');
+  }
+  console.log(`greeting ${name}`);
+  const greeting: Greeting = { payload: `Hello ${name}!` };
+  if (url) {
+    const response = await fetch(url);
+    greeting.status = response.status;
+  }
+  return greeting;
+}
