@@ -1,10 +1,12 @@
 //! The command line.
 
 mod admin;
+mod bench;
 mod bindings;
 mod cfg;
 mod dead_letters;
 mod functions;
+mod local;
 mod modules;
 mod scripts;
 mod templates;
@@ -15,17 +17,19 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub use admin::{Admin, Users};
+pub use bench::Bench;
 pub use bindings::{Bindings, OfFunctions, Role};
 pub use cfg::{Cfg, ProfileKey};
 pub use dead_letters::{DeadLetters, LetterFilter, Letters};
 pub use functions::{
-    Create, FunctionName, Functions, Invoke, Logs, New, Source, SourceFunctions, Update, UpdateSource,
-    Upload, UploadOptions,
+    Create, FunctionName, FunctionPath, Functions, Invoke, Logs, New, Source, SourceFunctions, Update,
+    UpdateSource, Upload, UploadOptions,
 };
+pub use local::{Dev, Input, LocalFunctions, LocalLimits, Run, Test};
 pub use modules::Modules;
 pub use scripts::{Explain, Scripts, Simulate};
 pub use templates::Templates;
@@ -49,17 +53,29 @@ impl Arguments {
     pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut command = Self::command();
         let matches = command.try_get_matches_from_mut(words)?;
-        if let Some(up) = matches.subcommand_matches("up") {
-            // The environment and a profile are for all commands of a shell; a flag is for this one.
-            let is_flag = |name: &&str| up.value_source(name) == Some(ValueSource::CommandLine);
-            if let Some(flag) = ["host", "token", "config"].into_iter().find(is_flag) {
-                let message = format!(
-                    "--{flag} is for commands that use a mesh, and `fl up` runs one: addresses are --http and --grpc, \
-                     its tokens are in the file `config` of --data-dir, and settings of services are --set and \
-                     FUNLESS_<SERVICE>_<KEY>"
-                );
-                return Err(command.error(ErrorKind::ArgumentConflict, message));
-            }
+        // The environment and a profile are for all commands of a shell; a flag is for this one.
+        let first_flag = |of: &ArgMatches, flags: &[&'static str]| {
+            flags.iter().copied().find(|flag| of.value_source(flag) == Some(ValueSource::CommandLine))
+        };
+        let dev = matches.subcommand_matches("fn").and_then(|functions| functions.subcommand_matches("dev"));
+        if let Some(dev) = dev.filter(|dev| !dev.get_flag("local"))
+            && let Some(flag) = first_flag(dev, &["timeout", "memory", "strict", "allow_egress"])
+        {
+            let message = format!(
+                "--{} is for --local; without it the function runs in a mesh, which has its own limits",
+                flag.replace('_', "-")
+            );
+            return Err(command.error(ErrorKind::ArgumentConflict, message));
+        }
+        if let Some(up) = matches.subcommand_matches("up")
+            && let Some(flag) = first_flag(up, &["host", "token", "config"])
+        {
+            let message = format!(
+                "--{flag} is for commands that use a mesh, and `fl up` runs one: addresses are --http and --grpc, \
+                 its tokens are in the file `config` of --data-dir, and settings of services are --set and \
+                 FUNLESS_<SERVICE>_<KEY>"
+            );
+            return Err(command.error(ErrorKind::ArgumentConflict, message));
         }
         Self::from_arg_matches(&matches)
     }
@@ -117,6 +133,8 @@ pub enum Command {
     /// Check that nothing was lost.
     #[command(subcommand)]
     Audit(Audits),
+    /// Invoke a function many times, and measure throughput and latency.
+    Bench(Bench),
     /// Print a script that completes commands in a shell.
     Completions {
         /// Shell.
@@ -143,6 +161,8 @@ pub enum FunctionCommands {
     Source(SourceFunctions),
     #[command(flatten)]
     OfMesh(Functions),
+    #[command(flatten)]
+    Local(LocalFunctions),
 }
 
 #[derive(Debug, Subcommand)]
@@ -196,6 +216,22 @@ mod tests {
             ("fn invoke f --json {} --args a=1", false),
             ("fn up f f.wasm", true),
             ("fn update f f.wasm --tag t", true),
+            ("fn copy m/f n/g", true),
+            ("fn copy f", false),
+            ("fn run", true),
+            ("fn run f.wasm -i {} --timeout 5s --memory 64MiB --strict --trace", true),
+            ("fn run f.wasm -a a=1 -a b=2 --allow-egress 10.0.0.1:80,h", true),
+            ("fn run f.wasm -i {} -a a=1", false),
+            ("fn run f.wasm --timeout 5", false),
+            ("fn test", true),
+            ("fn dev f --local -a a=1 --timeout 5s", true),
+            ("fn dev f --timeout 5s", false),
+            ("fn dev f --allow-egress h", false),
+            ("bench f -c 4 -n 100 -d 5s --rate 10 --json", true),
+            ("bench m/f -c 0", false),
+            ("bench m/f -n 0", false),
+            ("bench m/f --rate 0", false),
+            ("bench", false),
             ("fn update f f.wasm --update", false),
             ("fn update", true),
             ("fn update f", false),

@@ -1,5 +1,6 @@
 //! `fl fn`.
 
+mod copy;
 mod invoke;
 mod logs;
 mod readiness;
@@ -12,9 +13,11 @@ use std::path::Path;
 use reqwest::Method;
 use serde_json::Value;
 
-pub use self::invoke::{Invocation, invoke_function};
+pub use self::invoke::{Invocation, Invoked, arguments, compact, invoke_function};
+pub use self::logs::log_of_trace;
 pub use self::upload::{Mode, NewFunction, upload_function};
-use crate::args::{FunctionName, Functions, Invoke, Logs, SourceFunctions, UpdateSource};
+pub use self::waterfall::{Waterfall, trace_id};
+use crate::args::{FunctionName, FunctionPath, Functions, Invoke, Logs, SourceFunctions, UpdateSource};
 use crate::client::{Client, data};
 use crate::names;
 
@@ -52,6 +55,7 @@ async fn run_command(command: Functions, client: &Client) -> anyhow::Result<()> 
         },
         Functions::Create(options) => source::upload(options, Mode::Create, client).await,
         Functions::Invoke(invoke) => invoke::run(invoke, client).await,
+        Functions::Copy { from, to } => copy::run(&from, &to, client).await,
         Functions::Logs(options) => logs::run(options, client).await,
         Functions::Delete { function } => {
             let (module, name) = function.parts()?;
@@ -76,6 +80,7 @@ fn named(command: &Functions) -> anyhow::Result<(String, Option<String>)> {
             Some(function) => of(&function)?,
             None => source::described(Path::new("."))?,
         },
+        Functions::Copy { from: FunctionPath { module, name }, .. } => (module.clone(), name.clone()),
         Functions::Invoke(Invoke { function, .. })
         | Functions::Logs(Logs { function, .. })
         | Functions::Get { function }

@@ -5,11 +5,13 @@
 
 mod args;
 mod audit;
+mod bench;
 mod bindings;
 mod cfg;
 mod client;
 mod dead_letters;
 mod functions;
+mod local;
 mod manual;
 mod modules;
 mod names;
@@ -58,12 +60,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Up(options) => up::up(options).await,
         Command::Fn(FunctionCommands::Source(command)) => functions::run_without_mesh(command).await,
         Command::Fn(FunctionCommands::OfMesh(command)) => functions::run(command, &client()?).await,
+        Command::Fn(FunctionCommands::Local(command)) => local::run(command, &arguments.target).await,
         Command::Mod(command) => modules::run(command, &client()?).await,
         Command::Admin(Admin::User(command)) => {
             users::run(command, &Client::for_administrators(&arguments.target)?).await
         }
         Command::Template(command) => templates::run(command).await,
         Command::Cfg(command) => cfg::run(command, arguments.target.config.as_deref()),
+        Command::Bench(options) => bench::run(options, &client()?).await,
         Command::Completions { shell } => manual::complete(shell),
         Command::Man { folder } => manual::write_pages(&folder),
         Command::Script(command) => scripts::run(command, &client()?).await,

@@ -43,7 +43,7 @@ impl App {
         let registry = host.dialer.dial(&config.registry).context("registry")?;
         let source = RegistryCode::new(registry.clone(), Duration::from_millis(config.fetch_timeout_ms));
         let services: Vec<_> = [&config.registry].into_iter().chain(&config.schedulers).collect();
-        let executor = executor(&config, &host, CodeSource::Registry(source), &services, &tasks)?;
+        let executor = executor(&config, &host, CodeSource::Registry(Box::new(source)), &services, &tasks)?;
         let Executor { execution, load, logs } = executor;
         let code = &execution.runtime.code;
         code.register_metrics(&host.metrics);

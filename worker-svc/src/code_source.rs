@@ -21,7 +21,7 @@ const MAX_CODE_BYTES: usize = 256 << 20;
 /// Where code is fetched from.
 #[derive(Debug, Clone)]
 pub(crate) enum CodeSource {
-    Registry(RegistryCode),
+    Registry(Box<RegistryCode>),
     Given(GivenCode),
 }
 

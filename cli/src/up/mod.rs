@@ -15,6 +15,7 @@ use std::time::Duration;
 use mesh::config::{AdminListen, TelemetryConfig};
 use mesh::database::DatabaseUrl;
 
+pub use self::settings::allowed_egress;
 use crate::args::Up;
 use crate::profile::Profile;
 

@@ -46,7 +46,7 @@ case " $* " in
     echo $pid >"$STATE/up.pid"
     cat "$STATE/up.log"
     ;;
-*" --watch "* | *" --follow "*)
+*" --watch "* | *" --follow "* | *" fn dev "*)
     timeout --signal=INT 2 "$real" "$@" </dev/null
     code=$?
     [ $code = 124 ] || [ $code = 130 ] || exit $code
@@ -143,6 +143,7 @@ pub async fn run(path: &str) {
         .current_dir(&checkout)
         .env("PATH", std::env::join_paths(search).expect("paths without colons"))
         .env("BIN", binaries)
+        .env("HOME", state)
         .env("STATE", state)
         .stdin(Stdio::null())
         .stderr(output.try_clone().expect("failed to clone the file handle"))
