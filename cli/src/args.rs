@@ -26,8 +26,8 @@ pub use bindings::{Bindings, OfFunctions, Role};
 pub use cfg::{Cfg, ProfileKey};
 pub use dead_letters::{DeadLetters, LetterFilter, Letters};
 pub use functions::{
-    Create, FunctionName, FunctionPath, Functions, Invoke, Logs, New, Source, SourceFunctions, Update,
-    UpdateSource, Upload, UploadOptions,
+    Create, FunctionName, FunctionPath, Functions, Invoke, Logs, New, Source, SourceFunctions, UpdateSource,
+    Upload, UploadOptions,
 };
 pub use local::{Dev, Input, LocalFunctions, LocalLimits, Run, Test};
 pub use modules::Modules;

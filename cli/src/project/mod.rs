@@ -13,7 +13,7 @@ mod vendor;
 
 pub use self::build::{Project, read_wasm};
 pub use self::language::Language;
-pub use self::manifest::{Binding, Build, Manifest};
+pub use self::manifest::{Binding, Manifest};
 pub use self::program::run as run_program;
 pub use self::progress::spinner;
 pub use self::template::Template;

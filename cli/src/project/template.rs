@@ -1,7 +1,6 @@
 //! Templates of functions: those of this program, and folders.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
@@ -96,6 +95,8 @@ pub fn of_folder(dir: &Path) -> anyhow::Result<Option<Vec<String>>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::manifest::Manifest;
     use super::*;
 
