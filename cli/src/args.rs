@@ -2,11 +2,13 @@
 
 mod admin;
 mod apply;
+mod bench;
 mod bindings;
 mod cfg;
 mod dead_letters;
 mod deploy;
 mod functions;
+mod local;
 mod modules;
 mod output;
 mod scripts;
@@ -23,14 +25,16 @@ use clap_complete::Shell;
 
 pub use admin::{Admin, Users};
 pub use apply::Apply;
+pub use bench::Bench;
 pub use bindings::{Bindings, OfFunctions, Role};
 pub use cfg::{Cfg, ProfileKey};
 pub use dead_letters::{DeadLetters, LetterFilter, Letters};
 pub use deploy::{Cluster, Deploy, Docker, Files, Kubernetes};
 pub use functions::{
-    Create, FunctionName, Functions, Invoke, Logs, New, Source, SourceFunctions, UpdateSource, Upload,
-    UploadOptions,
+    Create, FunctionName, FunctionPath, Functions, Invoke, Logs, New, Source, SourceFunctions, UpdateSource,
+    Upload, UploadOptions,
 };
+pub use local::{Dev, Input, LocalFunctions, LocalLimits, Run, Test};
 pub use modules::Modules;
 pub use output::{Check, Format, Listing, Output, Quiet};
 pub use scripts::{Explain, Scripts, Simulate};
@@ -81,8 +85,15 @@ fn flag_without_meaning(matches: &ArgMatches) -> Option<String> {
                  FUNLESS_<SERVICE>_<KEY>"
             )
         }),
-        ["admin", "deploy", ..] | ["completions" | "man"] | ["template", ..] | ["fn", "new" | "build"] => given(&["host", "token", "config"])
+        ["admin", "deploy", ..] | ["completions" | "man"] | ["template", ..] | ["fn", "new" | "build" | "run" | "test"] => given(&["host", "token", "config"])
             .map(|flag| format!("--{flag} is for commands that use a mesh, and `fl {}` does not", names.join(" "))),
+        ["fn", "dev"] if last.get_flag("local") => None,
+        ["fn", "dev"] => given(&["timeout", "memory", "strict", "allow_egress"]).map(|flag| {
+            format!(
+                "--{} is for --local; without it the function runs in a mesh, which has its own limits",
+                flag.replace('_', "-")
+            )
+        }),
         ["cfg", ..] => given(&["host", "token"]).map(|flag| {
             format!("--{flag} is for commands that use a mesh, and `fl cfg` does not; --config names the profile")
         }),
@@ -152,6 +163,8 @@ pub enum Command {
         #[arg(long)]
         admin: bool,
     },
+    /// Invoke a function many times, and measure throughput and latency.
+    Bench(Bench),
     /// Print a script that completes commands in a shell.
     Completions {
         /// Shell.
@@ -177,6 +190,8 @@ pub enum FunctionCommands {
     Source(SourceFunctions),
     #[command(flatten)]
     OfMesh(Functions),
+    #[command(flatten)]
+    Local(LocalFunctions),
 }
 
 #[derive(Debug, Subcommand)]
@@ -303,6 +318,22 @@ mod tests {
         ("template list -d dir", true),
         ("template pull https://example.org/t.git -o . -f", true),
         ("template pull", true),
+        ("fn copy m/f n/g", true),
+        ("fn copy f", false),
+        ("fn run", true),
+        ("fn run f.wasm -i {} --timeout 5s --memory 64MiB --strict --trace", true),
+        ("fn run f.wasm -a a=1 -a b=2 --allow-egress 10.0.0.1:80,h", true),
+        ("fn run f.wasm -i {} -a a=1", false),
+        ("fn run f.wasm --timeout 5", false),
+        ("fn test", true),
+        ("fn dev f --local -a a=1 --timeout 5s", true),
+        ("fn dev f --timeout 5s", false),
+        ("fn dev f --allow-egress h", false),
+        ("bench f -c 4 -n 100 -d 5s --rate 10 --json", true),
+        ("bench m/f -c 0", false),
+        ("bench m/f -n 0", false),
+        ("bench m/f --rate 0", false),
+        ("bench", false),
     ];
 
     #[test]

@@ -16,7 +16,7 @@ use crate::args::Target;
 use crate::profile::{self, Profile};
 
 /// A mesh's REST surface, as one user.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
     base: String,
@@ -243,6 +243,12 @@ impl Answer {
     pub fn words(&self) -> String {
         let refusal = Refusal::read(self.status, &self.body);
         refusal.message.unwrap_or(refusal.detail)
+    }
+
+    /// Why it is no success, for programs, such as OVERLOADED. Empty: it does not say.
+    pub fn reason(&self) -> String {
+        let body: Value = serde_json::from_str(&self.body).unwrap_or_default();
+        body["errors"]["reason"].as_str().unwrap_or_default().to_owned()
     }
 
     /// The body of a success as it came; else what was wrong and what to do.

@@ -1,5 +1,6 @@
 //! `fl fn`.
 
+mod copy;
 mod invoke;
 mod logs;
 mod progress;
@@ -14,11 +15,15 @@ use std::path::Path;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-pub use self::invoke::{Invocation, invoke_function};
+pub use self::invoke::{Invocation, Invoked, arguments, compact, invoke_function};
+pub use self::logs::log_of_trace;
 pub use self::progress::Progress;
 pub use self::readiness::warnings as warnings_about_workers;
 pub use self::upload::{Mode, NewFunction, upload_function};
-use crate::args::{FunctionName, Functions, Invoke, Listing, Logs, Output, SourceFunctions, UpdateSource};
+pub use self::waterfall::{Waterfall, trace_id};
+use crate::args::{
+    FunctionName, FunctionPath, Functions, Invoke, Listing, Logs, Output, SourceFunctions, UpdateSource,
+};
 use crate::client::{Client, data};
 use crate::names;
 use crate::output::{self, lines};
@@ -56,6 +61,7 @@ async fn run_command(command: Functions, client: &Client) -> anyhow::Result<()> 
         },
         Functions::Create(options) => source::upload(options, Mode::Create, client).await,
         Functions::Invoke(invoke) => invoke::run(invoke, client).await,
+        Functions::Copy { from, to } => copy::run(&from, &to, client).await,
         Functions::Logs(options) => logs::run(options, client).await,
         Functions::Delete { function, quiet } => {
             let (module, name) = function.parts()?;
@@ -79,6 +85,7 @@ fn named(command: &Functions) -> anyhow::Result<(String, Option<String>)> {
             Some(function) => of(&function)?,
             None => source::described(Path::new("."))?,
         },
+        Functions::Copy { from: FunctionPath { module, name }, .. } => (module.clone(), name.clone()),
         Functions::Invoke(Invoke { function, .. })
         | Functions::Logs(Logs { function, .. })
         | Functions::Get { function, .. }

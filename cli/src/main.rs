@@ -6,6 +6,7 @@
 mod apply;
 mod args;
 mod audit;
+mod bench;
 mod bindings;
 mod cfg;
 mod client;
@@ -13,6 +14,7 @@ mod console;
 mod dead_letters;
 mod deploy;
 mod functions;
+mod local;
 mod manual;
 mod modules;
 mod names;
@@ -65,6 +67,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Up(options) => up::up(options).await,
         Command::Fn(FunctionCommands::Source(command)) => functions::run_without_mesh(command).await,
         Command::Fn(FunctionCommands::OfMesh(command)) => functions::run(command, &client()?).await,
+        Command::Fn(FunctionCommands::Local(command)) => local::run(command, &arguments.target).await,
         Command::Mod(command) => modules::run(command, &client()?).await,
         Command::Admin(Admin::User(command)) => {
             users::run(command, &Client::for_administrators(&arguments.target)?).await
@@ -76,6 +79,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Console { admin: true } => {
             console::run(&Client::for_administrators(&arguments.target)?).await
         }
+        Command::Bench(options) => bench::run(options, &client()?).await,
         Command::Completions { shell } => manual::complete(shell),
         Command::Man { folder, markdown } => manual::write_pages(&folder, markdown),
         Command::Script(command) => scripts::run(command, &client()?).await,

@@ -69,6 +69,7 @@ const ALLOWED: &[(&str, Audience)] = &[
     ("/funless.registry.v1.Functions/GetFunction", Audience::Users),
     ("/funless.registry.v1.Functions/ListFunctions", Audience::Users),
     ("/funless.registry.v1.Functions/UpdateFunction", Audience::Users),
+    ("/funless.registry.v1.Functions/CopyFunction", Audience::Users),
     ("/funless.registry.v1.Functions/DeleteFunction", Audience::Users),
     ("/funless.registry.v1.Scripts/CreateScript", Audience::Users),
     ("/funless.registry.v1.Scripts/GetScript", Audience::Users),

@@ -40,11 +40,11 @@ pub async fn fl_in(
     print_as_it_is(command).await
 }
 
-/// Starts `fl` with these arguments as `user` of `mesh`, with its output in the file `log`. Dropping the
-/// result stops it with SIGINT, like Ctrl-C.
+/// Starts `fl` with these arguments as `user` of `mesh`, with its output in the file `log`, whose folder is also the
+/// home directory. Dropping the result stops it with SIGINT, like Ctrl-C.
 pub fn start(mesh: &Mesh, user: &Client, arguments: &[&str], log: &Path) -> Running {
     let mut command = Command::new(workspace_binary("fl"));
-    command.args(all_arguments(mesh, user, arguments));
+    command.args(all_arguments(mesh, user, arguments)).envs(log.parent().map(|home| ("HOME", home)));
     without_authorities(&mut command);
     Running::start("fl", &mut command, log).stopped_by(Signal::INT)
 }

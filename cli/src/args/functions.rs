@@ -1,6 +1,8 @@
 //! `fl fn`.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 
@@ -28,6 +30,31 @@ impl FunctionName {
             anyhow::bail!("{}: --module {other} names another module", self.given);
         }
         Ok((module, name))
+    }
+}
+
+/// A function as one word: NAME in the module `_`, or MODULE/NAME.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionPath {
+    pub module: String,
+    pub name: String,
+}
+
+impl FromStr for FunctionPath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (module, name) = text.split_once('/').unwrap_or(("_", text));
+        if module.is_empty() || name.is_empty() {
+            return Err("expected NAME or MODULE/NAME".to_owned());
+        }
+        Ok(Self { module: module.to_owned(), name: name.to_owned() })
+    }
+}
+
+impl fmt::Display for FunctionPath {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.module, self.name)
     }
 }
 
@@ -71,6 +98,16 @@ pub enum Functions {
     /// Invoke a function and print its result.
     #[command(visible_alias = "i")]
     Invoke(Invoke),
+    /// Create a function with the code, metadata and limits of another one, but without its events and sinks.
+    #[command(visible_alias = "cp")]
+    Copy {
+        /// Function to copy: NAME or MODULE/NAME.
+        #[arg(value_name = "SRC")]
+        from: FunctionPath,
+        /// The copy: NAME or MODULE/NAME.
+        #[arg(value_name = "DST")]
+        to: FunctionPath,
+    },
     /// Show the logs of a function from all workers.
     Logs(Logs),
     /// Delete a function.

@@ -73,9 +73,14 @@ pub struct Uploaded {
 }
 
 impl Uploaded {
+    /// The warnings about workers that cannot run the function. Fails when none can.
+    pub fn warnings(&self) -> anyhow::Result<Vec<String>> {
+        readiness::warnings(&self.answer)
+    }
+
     /// Says what is wrong with the workers, events and sinks of the function. Fails if it is not as it should be.
     pub fn report(&self) -> anyhow::Result<()> {
-        for warning in readiness::warnings(&self.answer)? {
+        for warning in self.warnings()? {
             warn(&warning);
         }
         let UploadReport { lines, any_refused } = bindings::report_unless_connected(&self.answer)?;

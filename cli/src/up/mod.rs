@@ -16,6 +16,7 @@ use anyhow::Context as _;
 use mesh::config::{AdminListen, TelemetryConfig};
 use mesh::database::DatabaseUrl;
 
+pub use self::settings::allowed_egress;
 use crate::args::Up;
 use crate::client::Client;
 use crate::profile::Profile;

@@ -8,6 +8,7 @@ use super::{Databases, data_dir};
 use crate::args::Up;
 use crate::profile::Profile;
 use mesh::auth::Secret;
+use mesh::egress::Rule;
 
 /// Where services find each other: endpoints.
 pub struct Places {
@@ -21,6 +22,12 @@ pub struct Places {
 
 /// What may be connected to without --strict.
 const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1"];
+
+/// The rules that allow connections which are denied by default: `allowed`, and those to loopback unless `strict`.
+pub fn allowed_egress(strict: bool, allowed: &[Rule]) -> Vec<String> {
+    let loopback = LOOPBACK.into_iter().filter(|_| !strict).map(str::to_owned);
+    loopback.chain(allowed.iter().map(ToString::to_string)).collect()
+}
 
 /// What `fl up` says to its services.
 pub struct Settings<'a> {
@@ -102,9 +109,8 @@ impl<'a> Settings<'a> {
 
     /// What functions, event sources and sinks may connect to.
     fn egress(&self) -> Value {
-        let loopback = LOOPBACK.into_iter().filter(|_| !self.options.strict).map(str::to_owned);
-        let allowed = self.options.allow_egress.iter().map(ToString::to_string);
-        json!({ "allow": loopback.chain(allowed).collect::<Vec<_>>(), "mesh_ports": self.places.ports })
+        let allow = allowed_egress(self.options.strict, &self.options.allow_egress);
+        json!({ "allow": allow, "mesh_ports": self.places.ports })
     }
 
     /// What the user says to a service, each as `KEY=VALUE`.

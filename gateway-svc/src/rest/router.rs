@@ -51,6 +51,7 @@ fn api() -> OpenApiRouter<Rest> {
             functions::delete_function,
             invoke::invoke_function
         ))
+        .routes(routes!(functions::copy_function))
         .routes(routes!(logs::read_logs))
         .routes(routes!(invocations::list_invocations))
         .routes(routes!(events::list_events))

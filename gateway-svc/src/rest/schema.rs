@@ -42,6 +42,24 @@ struct OptionalName {
     name: Option<String>,
 }
 
+/// `{"function": {"module": ..., "name": ...}}`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the documentation")]
+pub(super) struct CopyBody {
+    function: NewFunction,
+}
+
+/// Where a function is copied to.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the documentation")]
+struct NewFunction {
+    /// The module of the copy. Absent or null: the same module.
+    module: Option<String>,
+    /// The name of the copy: alphanumeric characters and underscores.
+    #[schema(min_length = 1, max_length = 160, pattern = "^[_a-zA-Z0-9]+$")]
+    name: String,
+}
+
 /// `{"subject": {"name": ...}}`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "for the documentation")]

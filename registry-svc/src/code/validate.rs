@@ -18,7 +18,7 @@ const START: &str = "_start";
 const MEMORY: &str = "memory";
 
 /// Checks a binary as an upload does. Returns the size with which its memory begins, in bytes, or what is wrong with the
-/// binary. For fuzzers.
+/// binary. For what runs or tests binaries without a registry.
 pub fn check_code(bytes: &[u8]) -> Result<u64, String> {
     validate(bytes).map(|valid| valid.memory_bytes).map_err(|invalid| invalid.to_string())
 }

@@ -87,6 +87,9 @@ fn json_body(route: &str, scene: &Scene) -> Option<Value> {
     Some(match route {
         "POST /v1/fn" => json!({ "module": { "name": module } }),
         "PUT /v1/fn/{module}" => json!({ "module": { "name": format!("{marker}renamed") } }),
+        "POST /v1/fn/{module}/{function}/copy" => {
+            json!({ "function": { "name": format!("{marker}copy") } })
+        }
         "POST /v1/fn/{module}/{function}" => json!({ "args": {} }),
         "POST /v1/admin/subjects" => json!({ "subject": { "name": subject } }),
         "POST /v1/app/lint" => json!({ "content": SCRIPT }),

@@ -21,7 +21,7 @@ use proto::registry::v1::update_function_request::Part;
 use proto::registry::v1::watch_client::WatchClient;
 use proto::registry::v1::watch_response::Body;
 use proto::registry::v1::{
-    CreateFunctionSpec, CreateModuleRequest, CreateScriptRequest, CreateSubjectRequest,
+    CopyFunctionRequest, CreateFunctionSpec, CreateModuleRequest, CreateScriptRequest, CreateSubjectRequest,
     DeleteFunctionRequest, DeleteModuleRequest, DeleteScriptRequest, DeleteSubjectRequest, FetchCodeRequest,
     GetFunctionRequest, GetModuleRequest, GetScriptRequest, ListFunctionsRequest, ListModulesRequest,
     ListScriptsRequest, ListSubjectsRequest, RenameModuleRequest, RotateTokenRequest, Script,
@@ -164,6 +164,10 @@ async fn functions(connection: Connection, method: &str, scene: &Scene) -> tonic
             let spec = UpdateFunctionSpec { module, name, ..UpdateFunctionSpec::default() };
             let request = UpdateFunctionRequest { part: Some(Part::Spec(spec)) };
             text(client.update_function(futures::stream::iter([request])).await)
+        }
+        "CopyFunction" => {
+            let (new_module, new_name) = (String::new(), format!("{}copy", scene.marker));
+            text(client.copy_function(CopyFunctionRequest { module, name, new_module, new_name }).await)
         }
         "DeleteFunction" => text(client.delete_function(DeleteFunctionRequest { module, name }).await),
         other => panic!("a new method: {other}"),

@@ -55,7 +55,7 @@ case " $* " in
     grep -qx 'language = "js"' "${4:-.}/function.toml" && exec "$real" "$@"
     exec "$real" fn upload "${3:?the name of the function}" target/guests/hello.wasm
     ;;
-*" --watch "* | *" --follow "*)
+*" --watch "* | *" --follow "* | *" fn dev "*)
     timeout --signal=INT 2 "$real" "$@" </dev/null
     code=$?
     [ $code = 124 ] || [ $code = 130 ] || exit $code
@@ -152,8 +152,8 @@ pub async fn run(pages: &[&str]) {
         .current_dir(&checkout)
         .env("PATH", std::env::join_paths(search).expect("paths without colons"))
         .env("BIN", binaries)
-        .env("STATE", state)
         .env("HOME", state)
+        .env("STATE", state)
         .stdin(Stdio::null())
         .stderr(output.try_clone().expect("failed to clone the file handle"))
         .stdout(output)

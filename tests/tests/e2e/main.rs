@@ -8,6 +8,7 @@ mod functions;
 mod funless_cli;
 mod grpc;
 mod hostile;
+mod inner_loop;
 mod names;
 mod operators;
 mod owners;
@@ -82,6 +83,12 @@ fn main() -> ExitCode {
         funless_cli::sources_as_in_funless,
         templates::functions_of_all_languages_run,
         templates::a_project_is_created_and_updated,
+        inner_loop::functions_run_without_a_mesh,
+        inner_loop::runs_that_fail_say_why,
+        inner_loop::test_cases_run_without_a_mesh,
+        inner_loop::every_save_is_built_uploaded_and_invoked,
+        inner_loop::functions_are_copied,
+        inner_loop::throughput_and_latency_are_measured,
         seen::responses_report_their_cost,
         seen::costs_from_the_command_line,
         seen::a_panic_is_in_the_functions_log,

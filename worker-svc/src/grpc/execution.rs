@@ -67,7 +67,8 @@ impl Execution for ExecutionHandler {
 }
 
 impl ExecutionHandler {
-    async fn run(
+    /// Runs a function once, and adds to `receipt` what that costs.
+    pub(crate) async fn run(
         &self,
         mut request: ExecuteRequest,
         deadline: Option<Deadline>,

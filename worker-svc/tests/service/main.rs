@@ -11,6 +11,7 @@ mod hostile;
 mod http;
 mod idle;
 mod load;
+mod local;
 mod logs;
 mod membership;
 mod receipts;
