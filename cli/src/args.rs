@@ -190,6 +190,70 @@ pub struct Workers {
 mod tests {
     use super::*;
 
+    /// Checks which command lines are accepted.
+    fn check(cases: &[(&str, bool)]) {
+        for (line, expected) in cases {
+            let words = std::iter::once("fl").chain(line.split(' ')).map(OsString::from);
+            assert_eq!(Arguments::read(words).is_ok(), *expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn functions_run_here_are_limited_here() {
+        check(&[
+            ("fn copy m/f n/g", true),
+            ("fn copy f", false),
+            ("fn run", true),
+            ("fn run f.wasm -i {} --timeout 5s --memory 64MiB --strict --trace", true),
+            ("fn run f.wasm -a a=1 -a b=2 --allow-egress 10.0.0.1:80,h", true),
+            ("fn run f.wasm -i {} -a a=1", false),
+            ("fn run f.wasm --timeout 5", false),
+            ("fn test", true),
+            ("fn dev f --local -a a=1 --timeout 5s", true),
+            ("fn dev f --timeout 5s", false),
+            ("fn dev f --allow-egress h", false),
+            ("bench f -c 4 -n 100 -d 5s --rate 10 --json", true),
+            ("bench m/f -c 0", false),
+            ("bench m/f -n 0", false),
+            ("bench m/f --rate 0", false),
+            ("bench", false),
+        ]);
+    }
+
+    #[test]
+    fn functions_have_the_commands_of_funless_and_more() {
+        check(&[
+            ("fn i f -a a=1 -a b=2 -H localhost:4000", true),
+            ("fn invoke f --json {} --namespace m", true),
+            ("fn invoke f --json {} --args a=1", false),
+            ("fn up f f.wasm", true),
+            ("fn update f f.wasm --tag t", true),
+            ("fn update f f.wasm --update", false),
+            ("fn update", true),
+            ("fn update f", false),
+            ("fn update -m m", false),
+            ("fn u --no-wait -l rust", true),
+            ("fn update f f.wasm -l rust", false),
+            ("fn new f -l rust -t templates -o out", true),
+            ("fn n f --lang js", true),
+            ("fn new f", false),
+            ("fn build f dir -l js -d out", true),
+            ("fn b", true),
+            ("fn build f", false),
+            ("fn build f dir -l cobol", false),
+            ("fn create f dir --language rust -m m", true),
+            ("fn c", true),
+            ("fn create f", false),
+            ("template list -d dir", true),
+            ("template pull https://example.org/t.git -o . -f", true),
+            ("template pull", true),
+            ("fn invoke f --script s --decision", true),
+            ("fn invoke f --no-script", true),
+            ("fn invoke f --script s --no-script", false),
+            ("fn upload f f.wasm --script s --tag t", true),
+        ]);
+    }
+
     #[test]
     fn what_does_not_go_together_is_refused() {
         Arguments::command().debug_assert();
@@ -211,56 +275,12 @@ mod tests {
             ("audit", false),
             ("conservation --json", true),
             ("workers --watch --json", true),
-            ("fn i f -a a=1 -a b=2 -H localhost:4000", true),
-            ("fn invoke f --json {} --namespace m", true),
-            ("fn invoke f --json {} --args a=1", false),
-            ("fn up f f.wasm", true),
-            ("fn update f f.wasm --tag t", true),
-            ("fn copy m/f n/g", true),
-            ("fn copy f", false),
-            ("fn run", true),
-            ("fn run f.wasm -i {} --timeout 5s --memory 64MiB --strict --trace", true),
-            ("fn run f.wasm -a a=1 -a b=2 --allow-egress 10.0.0.1:80,h", true),
-            ("fn run f.wasm -i {} -a a=1", false),
-            ("fn run f.wasm --timeout 5", false),
-            ("fn test", true),
-            ("fn dev f --local -a a=1 --timeout 5s", true),
-            ("fn dev f --timeout 5s", false),
-            ("fn dev f --allow-egress h", false),
-            ("bench f -c 4 -n 100 -d 5s --rate 10 --json", true),
-            ("bench m/f -c 0", false),
-            ("bench m/f -n 0", false),
-            ("bench m/f --rate 0", false),
-            ("bench", false),
-            ("fn update f f.wasm --update", false),
-            ("fn update", true),
-            ("fn update f", false),
-            ("fn update -m m", false),
-            ("fn u --no-wait -l rust", true),
-            ("fn update f f.wasm -l rust", false),
-            ("fn new f -l rust -t templates -o out", true),
-            ("fn n f --lang js", true),
-            ("fn new f", false),
-            ("fn build f dir -l js -d out", true),
-            ("fn b", true),
-            ("fn build f", false),
-            ("fn build f dir -l cobol", false),
-            ("fn create f dir --language rust -m m", true),
-            ("fn c", true),
-            ("fn create f", false),
-            ("template list -d dir", true),
-            ("template pull https://example.org/t.git -o . -f", true),
-            ("template pull", true),
             ("mod ls -c", true),
             ("a u c ann", true),
             ("config get api_host", true),
             ("c s api_token t", true),
             ("cfg get color", false),
             ("completions fish", true),
-            ("fn invoke f --script s --decision", true),
-            ("fn invoke f --no-script", true),
-            ("fn invoke f --script s --no-script", false),
-            ("fn upload f f.wasm --script s --tag t", true),
             ("script create s s.yml", true),
             ("script create s", false),
             ("script explain s --function m/f --json", true),
@@ -280,9 +300,6 @@ mod tests {
             ("up --config services.toml", false),
             ("--config p fn invoke f", true),
         ];
-        for (line, expected) in cases {
-            let words = std::iter::once("fl").chain(line.split(' ')).map(OsString::from);
-            assert_eq!(Arguments::read(words).is_ok(), expected, "{line}");
-        }
+        check(&cases);
     }
 }
