@@ -5,6 +5,7 @@ mod load;
 mod report;
 mod tally;
 
+use std::io::Write as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use crate::args::Bench;
 use crate::client::Client;
 use crate::functions::{Invocation, arguments};
 use crate::names;
+use crate::pipe;
 
 /// How long it goes on if nothing else is said.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
@@ -46,9 +48,10 @@ pub async fn run(options: Bench, client: &Client) -> anyhow::Result<()> {
     let function = format!("{}/{}", target.module, target.name);
     let measured = show_progress(&load, Arc::new(target)).await?;
     let report = Report { function: &function, load: &load, measured: &measured };
-    match options.json {
-        true => println!("{}", report.to_json()),
-        false => print!("{report}"),
+    let text = if options.json { format!("{}\n", report.to_json()) } else { report.to_string() };
+    match std::io::stdout().write_all(text.as_bytes()).map_err(anyhow::Error::from) {
+        Err(error) if pipe::is_closed(&error) => {}
+        written => written?,
     }
     ensure!(measured.tally.succeeded() > 0, "no invocation succeeded");
     Ok(())
