@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn every_command_has_a_page() {
         let folder = tempfile::tempdir().expect("a folder");
-        write_pages(folder.path()).expect("written");
+        write_pages(folder.path(), false).expect("written");
         let pages =
             fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry").path());
         let mut pages: Vec<_> = pages.collect();

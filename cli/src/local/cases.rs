@@ -120,6 +120,7 @@ fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 impl Expected {
     /// Compares with how the invocation ended.
+    #[allow(clippy::result_large_err, reason = "there are few, and each is shown at once")]
     pub fn check(&self, ended: Result<String, Failure>) -> Result<(), Mismatch> {
         let ended = match ended {
             Ok(text) => match serde_json::from_str::<Value>(&text) {

@@ -99,7 +99,6 @@ mod tests {
 
     use super::super::manifest::Manifest;
     use super::*;
-    use std::fs;
 
     #[test]
     fn every_template_is_complete() {
