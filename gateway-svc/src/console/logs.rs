@@ -147,7 +147,7 @@ mod tests {
 
     #[tokio::test]
     async fn lines_are_split_where_they_end() {
-        let pieces = ["{\"a\":1}\n{\"b\"", ":2}\n\n", "rest"].map(|piece| Ok::<_, std::io::Error>(piece));
+        let pieces = ["{\"a\":1}\n{\"b\"", ":2}\n\n", "rest"].map(Ok::<_, std::io::Error>);
         let body = Body::from_stream(stream::iter(pieces));
         let read: Vec<_> = lines(body).collect().await;
         assert_eq!(read, ["{\"a\":1}", "{\"b\":2}", ""]);

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use tests::cases;
 use tests::harness::run_shared;
 
+#[allow(clippy::too_many_lines, reason = "it is one list")]
 fn main() -> ExitCode {
     run_shared(cases![
         functions::created_invoked_updated_deleted,
