@@ -173,7 +173,7 @@ async fn a_function_is_shown_with_all_fields() {
     let upload = mesh.request("POST", "/v1/fn/_").multipart(crate::support::http::form(&parts));
     assert_eq!(send(upload).await.status, 201);
     let expected = json!({
-        "name": "f", "module": "_", "creator": "ann", "hash": Hash::of(WASM.as_bytes()).to_string(), "size": WASM.len(), "kind": "funless",
+        "id": "id-f", "name": "f", "module": "_", "creator": "ann", "hash": Hash::of(WASM.as_bytes()).to_string(), "size": WASM.len(), "kind": "funless",
         "metadata": {"tag": "edge", "capacity": 128, "idempotent": true, "script": "s"},
         "limits": {"memory_bytes": null, "timeout_ms": 1500, "output_bytes": null},
         "events": [],

@@ -12,13 +12,14 @@ use crate::workspace;
 pub(super) const SHARED: &str = "mesh";
 
 /// The files, and the scopes to which their types belong.
-const FILES: [(&str, &str); 11] = [
+const FILES: [(&str, &str); 12] = [
     ("gateway", "gateway-svc/src/config.rs"),
     ("registry", "registry-svc/src/config.rs"),
     ("scheduler", "scheduler-svc/src/config.rs"),
     ("worker", "worker-svc/src/config.rs"),
     ("connector", "connector-svc/src/config.rs"),
     ("sink", "sink-svc/src/config.rs"),
+    (SHARED, "gateway-svc/src/config/console.rs"),
     (SHARED, "mesh/src/config.rs"),
     (SHARED, "mesh/src/egress/config.rs"),
     (SHARED, "mesh/src/telemetry/config.rs"),
