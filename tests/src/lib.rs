@@ -9,13 +9,11 @@
 //! - [`servers`]: PostgreSQL, Mosquitto, NATS, Prometheus and PouchDB Server as CouchDB
 //! - [`chaos`]: events and results while parts are killed; [`publisher`]: publishes the events
 //! - [`outages`]: what callers see while a part of the mesh is away
-//! - [`browser`]: a headless Chromium
 //! - [`harness`]: runs each case against each shape
 //!
 //! Everything that is started stops when its owner is dropped. Nothing here waits for a fixed time: it waits
 //! for a condition, and names the condition on a timeout.
 
-pub mod browser;
 pub mod chaos;
 pub mod client;
 pub mod collector;

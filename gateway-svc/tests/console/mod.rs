@@ -1,4 +1,4 @@
-//! The console as HTTP clients see it. `tests/tests/console` has the same in a browser.
+//! The console as HTTP clients see it.
 
 use std::time::Duration;
 
