@@ -6,7 +6,6 @@
 // A command-line tool prints to its user.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-mod compare;
 mod deliver;
 mod events;
 mod fl;
@@ -27,8 +26,6 @@ struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// The mesh beside `wasmtime serve` and workerd, with `wrk` making the requests.
-    Compare(compare::Options),
     /// `fl up`: startup time, memory, and warm invocations of `hello` through REST.
     Invoke(invoke::Options),
     /// From MQTT messages to documents, and the outbox on its own. Needs the servers that `scripts/test`
@@ -48,7 +45,6 @@ enum Command {
 async fn main() -> anyhow::Result<()> {
     mesh::tls::install_crypto();
     match Arguments::parse().command {
-        Command::Compare(options) => compare::run(&options).await,
         Command::Invoke(options) => invoke::run(&options).await,
         Command::Events(options) => events::run(&options).await,
         Command::Hop(options) => hop::run(&options),

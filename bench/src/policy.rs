@@ -2,7 +2,7 @@
 //! thread.
 //!
 //! Each measurement covers a whole decision: an earlier invocation ends and its reservation is released, a
-//! worker is chosen, the decision is recorded, and memory is reserved, with what explains the choice later.
+//! worker is chosen with the steps that explain the choice, the decision is recorded, and memory is reserved.
 //! The number of running invocations stays constant, so that memory, tags and concurrency are those of a busy
 //! cluster.
 
@@ -173,8 +173,7 @@ impl Stage {
         let empty = Cluster::<()>::new(String::new());
         for &worker in takers.iter().cycle().take(takers.len() * RUNNING_PER_WORKER) {
             let invocation = self.invocations[self.load.random_range(0..self.invocations.len())].clone();
-            let decision = decide(&invocation, &empty, &[], &mut self.rng);
-            let number = self.decisions.push(decision, self.cluster.history_mut());
+            let number = self.decisions.push(decide(&invocation, &empty, &[], &mut self.rng));
             let required = invocation.requirements();
             let (reservation, ()) = self.cluster.reserve(worker, required.tag, required.capacity);
             self.running.push((reservation, number));
@@ -192,7 +191,7 @@ impl Stage {
         let invocation = &self.invocations[self.load.random_range(0..self.invocations.len())];
         let decision = decide(invocation, &self.cluster, &[], &mut self.rng);
         let outcome = decision.choice.outcome;
-        let number = self.decisions.push(decision, self.cluster.history_mut());
+        let number = self.decisions.push(decision);
         // Dispatch returns it to the caller.
         std::hint::black_box(self.decisions.id(number));
         match outcome {

@@ -1,18 +1,12 @@
 //! The command line.
 
 mod admin;
-mod apply;
-mod bench;
 mod bindings;
 mod cfg;
 mod dead_letters;
-mod deploy;
 mod functions;
-mod local;
 mod modules;
-mod output;
 mod scripts;
-mod templates;
 mod up;
 
 use std::ffi::OsString;
@@ -20,25 +14,16 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub use admin::{Admin, Users};
-pub use apply::Apply;
-pub use bench::Bench;
 pub use bindings::{Bindings, OfFunctions, Role};
 pub use cfg::{Cfg, ProfileKey};
 pub use dead_letters::{DeadLetters, LetterFilter, Letters};
-pub use deploy::{Cluster, Deploy, Docker, Files, Kubernetes};
-pub use functions::{
-    Create, FunctionName, FunctionPath, Functions, Invoke, Logs, New, Source, SourceFunctions, UpdateSource,
-    Upload, UploadOptions,
-};
-pub use local::{Dev, Input, LocalFunctions, LocalLimits, Run, Test};
+pub use functions::{Functions, Invoke, Logs, Upload};
 pub use modules::Modules;
-pub use output::{Check, Format, Listing, Output, Quiet};
 pub use scripts::{Explain, Scripts, Simulate};
-pub use templates::Templates;
 pub use up::Up;
 
 /// FunLess Mesh: serverless functions on WebAssembly.
@@ -59,45 +44,19 @@ impl Arguments {
     pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut command = Self::command();
         let matches = command.try_get_matches_from_mut(words)?;
-        if let Some(message) = flag_without_meaning(&matches) {
-            return Err(command.error(ErrorKind::ArgumentConflict, message));
+        if let Some(up) = matches.subcommand_matches("up") {
+            // The environment and a profile are for all commands of a shell; a flag is for this one.
+            let is_flag = |name: &&str| up.value_source(name) == Some(ValueSource::CommandLine);
+            if let Some(flag) = ["host", "token", "config"].into_iter().find(is_flag) {
+                let message = format!(
+                    "--{flag} is for commands that use a mesh, and `fl up` runs one: addresses are --http and --grpc, \
+                     its tokens are in the file `config` of --data-dir, and settings of services are --set and \
+                     FUNLESS_<SERVICE>_<KEY>"
+                );
+                return Err(command.error(ErrorKind::ArgumentConflict, message));
+            }
         }
         Self::from_arg_matches(&matches)
-    }
-}
-
-/// What is wrong with a flag of commands that use a mesh, given to one that does not.
-fn flag_without_meaning(matches: &ArgMatches) -> Option<String> {
-    let mut names = Vec::new();
-    let mut last = matches;
-    while let Some((name, more)) = last.subcommand() {
-        names.push(name);
-        last = more;
-    }
-    // The environment and a profile are for all commands of a shell; a flag is for this one.
-    let is_given = |flag: &&str| last.value_source(flag) == Some(ValueSource::CommandLine);
-    let given = |flags: &[&'static str]| flags.iter().copied().find(is_given);
-    match names.as_slice() {
-        ["up"] => given(&["host", "token", "config"]).map(|flag| {
-            format!(
-                "--{flag} is for commands that use a mesh, and `fl up` runs one: addresses are --http and --grpc, its \
-                 tokens are in the file `config` of --data-dir, and settings of services are --set and \
-                 FUNLESS_<SERVICE>_<KEY>"
-            )
-        }),
-        ["admin", "deploy", ..] | ["completions" | "man"] | ["template", ..] | ["fn", "new" | "build" | "run" | "test"] => given(&["host", "token", "config"])
-            .map(|flag| format!("--{flag} is for commands that use a mesh, and `fl {}` does not", names.join(" "))),
-        ["fn", "dev"] if last.get_flag("local") => None,
-        ["fn", "dev"] => given(&["timeout", "memory", "strict", "allow_egress"]).map(|flag| {
-            format!(
-                "--{} is for --local; without it the function runs in a mesh, which has its own limits",
-                flag.replace('_', "-")
-            )
-        }),
-        ["cfg", ..] => given(&["host", "token"]).map(|flag| {
-            format!("--{flag} is for commands that use a mesh, and `fl cfg` does not; --config names the profile")
-        }),
-        _ => None,
     }
 }
 
@@ -111,8 +70,8 @@ pub struct Target {
     /// administrator.
     #[arg(long, global = true, env = "FL_API_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub token: Option<String>,
-    /// Profile: a file with the lines `api_host=`, `api_token=` and `admin_token=`. Default: .funless/config here or
-    /// above, as written by `fl up`, or else ~/.fl/config.
+    /// Profile: a file with the lines `api_host=`, `api_token=` and `admin_token=`. Default: .funless/config, as written
+    /// by `fl up`, or else ~/.fl/config.
     #[arg(long, global = true, env = "FL_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -121,30 +80,23 @@ pub struct Target {
 pub enum Command {
     /// Run the whole mesh on this machine.
     Up(Up),
-    /// Write, manage and invoke functions.
+    /// Manage and invoke functions.
     #[command(subcommand)]
-    Fn(FunctionCommands),
+    Fn(Functions),
     /// Manage modules.
     #[command(subcommand)]
     Mod(Modules),
-    /// Manage the users of a mesh, which requires an administrator's token, or deploy one.
+    /// Manage the users of a mesh. Requires an administrator's token.
     #[command(subcommand, visible_alias = "a")]
     Admin(Admin),
-    /// List the templates of functions, and get more.
-    #[command(subcommand)]
-    Template(Templates),
     /// Manage the profile: the address of a mesh, and tokens.
     #[command(subcommand, visible_alias = "c", alias = "config")]
     Cfg(Cfg),
     /// Manage APP scripts, which control where functions run.
     #[command(subcommand)]
     Script(Scripts),
-    /// Show the services of a mesh and their versions, its workers, and what is wrong; fails if something is.
-    Status(Check),
     /// Show the workers and their load. Requires an administrator's token.
     Workers(Workers),
-    /// Make the modules, functions, scripts, events and sinks of a mesh what files say.
-    Apply(Apply),
     /// Show the status of event sources.
     #[command(subcommand)]
     Events(Bindings),
@@ -157,14 +109,6 @@ pub enum Command {
     /// Check that nothing was lost.
     #[command(subcommand)]
     Audit(Audits),
-    /// Print a link that signs in to the console once.
-    Console {
-        /// Sign in as the administrator.
-        #[arg(long)]
-        admin: bool,
-    },
-    /// Invoke a function many times, and measure throughput and latency.
-    Bench(Bench),
     /// Print a script that completes commands in a shell.
     Completions {
         /// Shell.
@@ -174,172 +118,98 @@ pub enum Command {
     Man {
         /// Folder.
         folder: PathBuf,
-        /// Write one page of Markdown, `fl.md`, instead.
-        #[arg(long)]
-        markdown: bool,
     },
     /// The former name of `fl audit events`.
     #[command(hide = true)]
-    Conservation(Check),
-}
-
-/// The commands of `fl fn`.
-#[derive(Debug, Subcommand)]
-pub enum FunctionCommands {
-    #[command(flatten)]
-    Source(SourceFunctions),
-    #[command(flatten)]
-    OfMesh(Functions),
-    #[command(flatten)]
-    Local(LocalFunctions),
+    Conservation {
+        /// Print the response as JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Audits {
     /// Check that every event and result is accounted for; fails if the counters do not add up.
-    Events(Check),
+    Events {
+        /// Print the response as JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Options of `fl workers`.
 #[derive(Debug, Args)]
 pub struct Workers {
-    /// Refresh every second until Ctrl-C. JSON is then a line each time, and YAML a document.
-    #[arg(long, conflicts_with = "quiet")]
+    /// Refresh every second until Ctrl-C.
+    #[arg(long)]
     pub watch: bool,
-    #[command(flatten)]
-    pub listing: Listing,
+    /// Print the response as JSON; with --watch, one per line.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Command lines, and whether they are accepted.
-    const CASES: &[(&str, bool)] = &[
-        ("events list", true),
-        ("events list -m m -f f --json", true),
-        ("events list --function f", false),
-        ("sinks status f -m m", true),
-        ("sinks status", false),
-        ("dead-letters list --role sink --older-than 12h --limit 1000", true),
-        ("dead-letters list --limit 1001", false),
-        ("dead-letters list --role both", false),
-        ("dead-letters redrive 1 2", true),
-        ("dead-letters redrive --all --module m", true),
-        ("dead-letters redrive", false),
-        ("dead-letters redrive 1 --all", false),
-        ("dead-letters purge --module m", false),
-        ("audit events --json", true),
-        ("audit", false),
-        ("conservation --json", true),
-        ("workers --watch --json", true),
-        ("fn i f -a a=1 -a b=2 -H localhost:4000", true),
-        ("fn invoke f --json {} --namespace m", true),
-        ("fn invoke f --json {} --args a=1", false),
-        ("fn up f f.wasm", true),
-        ("fn update f f.wasm --tag t", true),
-        ("fn update f f.wasm --update", false),
-        ("mod ls -c", true),
-        ("a u c ann", true),
-        ("config get api_host", true),
-        ("c s api_token t", true),
-        ("cfg get color", false),
-        ("completions fish", true),
-        ("fn invoke f --script s --decision", true),
-        ("fn invoke f --no-script", true),
-        ("fn invoke f --script s --no-script", false),
-        ("fn upload f f.wasm --script s --tag t", true),
-        ("script create s s.yml", true),
-        ("script create s", false),
-        ("script explain s --function m/f --json", true),
-        ("script explain s --decision a-1", true),
-        ("script explain --decision a-1", true),
-        ("script explain --function f", false),
-        ("script explain s", false),
-        ("script explain s --function f --decision a-1", false),
-        ("script decisions --limit 10", true),
-        ("script decisions --limit 0", false),
-        ("up --mesh --workers 2 --admin 127.0.0.1:5100", true),
-        ("up --workers 2", false),
-        ("up --admin off --log-format json", true),
-        ("up --tls-cert c", false),
-        ("up --host http://h", false),
-        ("--token t up", false),
-        ("up --config services.toml", false),
-        ("--config p fn invoke f", true),
-        ("--config p cfg get api_host", true),
-        ("cfg get api_host --host h", false),
-        ("completions fish --token t", false),
-        ("mod ls -o yaml", true),
-        ("mod ls --json -o yaml", false),
-        ("mod ls -q --json", false),
-        ("mod ls -c -q", false),
-        ("mod g m -q", true),
-        ("mod create m -q", true),
-        ("mod create m -o json", false),
-        ("fn invoke f -o json", false),
-        ("fn list -o table", true),
-        ("fn get m/f -o table", true),
-        ("fn get m/f -q", false),
-        ("fn up f f.wasm -q", true),
-        ("workers --watch -q", false),
-        ("audit events -q", true),
-        ("status -o json", true),
-        ("status -q -o json", false),
-        ("script simulate s --workers w --load l --all --json", false),
-        ("script simulate s --workers w --load l -o yaml", true),
-        ("a u r ann --grace 1h", true),
-        ("admin user rotate", false),
-        ("apply -f a -f b --diff --prune", true),
-        ("apply", false),
-        ("apply -f a --diff --no-wait", false),
-        ("admin deploy docker up", true),
-        ("a deploy d u --dir d", true),
-        ("a deploy k8s down --overlay istio --context c", true),
-        ("a deploy k u --no-wait", true),
-        ("a deploy k u --overlay none", false),
-        ("a deploy d u --host h", false),
-        ("a deploy d u --volumes", false),
-        ("fn update", true),
-        ("fn update f", false),
-        ("fn update -m m", false),
-        ("fn u --no-wait -l rust", true),
-        ("fn update f f.wasm -l rust", false),
-        ("fn new f -l rust -t templates -o out", true),
-        ("fn n f --lang js", true),
-        ("fn new f", false),
-        ("fn build f dir -l js -d out", true),
-        ("fn b", true),
-        ("fn build f", false),
-        ("fn build f dir -l cobol", false),
-        ("fn create f dir --language rust -m m", true),
-        ("fn c", true),
-        ("fn create f", false),
-        ("template list -d dir", true),
-        ("template pull https://example.org/t.git -o . -f", true),
-        ("template pull", true),
-        ("fn copy m/f n/g", true),
-        ("fn copy f", false),
-        ("fn run", true),
-        ("fn run f.wasm -i {} --timeout 5s --memory 64MiB --strict --trace", true),
-        ("fn run f.wasm -a a=1 -a b=2 --allow-egress 10.0.0.1:80,h", true),
-        ("fn run f.wasm -i {} -a a=1", false),
-        ("fn run f.wasm --timeout 5", false),
-        ("fn test", true),
-        ("fn dev f --local -a a=1 --timeout 5s", true),
-        ("fn dev f --timeout 5s", false),
-        ("fn dev f --allow-egress h", false),
-        ("bench f -c 4 -n 100 -d 5s --rate 10 --json", true),
-        ("bench m/f -c 0", false),
-        ("bench m/f -n 0", false),
-        ("bench m/f --rate 0", false),
-        ("bench", false),
-    ];
-
     #[test]
     fn what_does_not_go_together_is_refused() {
         Arguments::command().debug_assert();
-        for &(line, expected) in CASES {
+        let cases = [
+            ("events list", true),
+            ("events list -m m -f f --json", true),
+            ("events list --function f", false),
+            ("sinks status f -m m", true),
+            ("sinks status", false),
+            ("dead-letters list --role sink --older-than 12h --limit 1000", true),
+            ("dead-letters list --limit 1001", false),
+            ("dead-letters list --role both", false),
+            ("dead-letters redrive 1 2", true),
+            ("dead-letters redrive --all --module m", true),
+            ("dead-letters redrive", false),
+            ("dead-letters redrive 1 --all", false),
+            ("dead-letters purge --module m", false),
+            ("audit events --json", true),
+            ("audit", false),
+            ("conservation --json", true),
+            ("workers --watch --json", true),
+            ("fn i f -a a=1 -a b=2 -H localhost:4000", true),
+            ("fn invoke f --json {} --namespace m", true),
+            ("fn invoke f --json {} --args a=1", false),
+            ("fn up f f.wasm", true),
+            ("fn update f f.wasm --tag t", true),
+            ("fn update f f.wasm --update", false),
+            ("mod ls -c", true),
+            ("a u c ann", true),
+            ("config get api_host", true),
+            ("c s api_token t", true),
+            ("cfg get color", false),
+            ("completions fish", true),
+            ("fn invoke f --script s --decision", true),
+            ("fn invoke f --no-script", true),
+            ("fn invoke f --script s --no-script", false),
+            ("fn upload f f.wasm --script s --tag t", true),
+            ("script create s s.yml", true),
+            ("script create s", false),
+            ("script explain s --function m/f --json", true),
+            ("script explain s --decision a-1", true),
+            ("script explain --decision a-1", true),
+            ("script explain --function f", false),
+            ("script explain s", false),
+            ("script explain s --function f --decision a-1", false),
+            ("script decisions --limit 10", true),
+            ("script decisions --limit 0", false),
+            ("up --mesh --workers 2 --admin 127.0.0.1:5100", true),
+            ("up --workers 2", false),
+            ("up --admin off --log-format json", true),
+            ("up --tls-cert c", false),
+            ("up --host http://h", false),
+            ("--token t up", false),
+            ("up --config services.toml", false),
+            ("--config p fn invoke f", true),
+        ];
+        for (line, expected) in cases {
             let words = std::iter::once("fl").chain(line.split(' ')).map(OsString::from);
             assert_eq!(Arguments::read(words).is_ok(), expected, "{line}");
         }

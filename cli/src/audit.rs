@@ -4,7 +4,6 @@ use anyhow::bail;
 use reqwest::Method;
 use serde::Deserialize;
 
-use crate::args::Check;
 use crate::client::{Client, data};
 
 #[derive(Deserialize)]
@@ -111,11 +110,12 @@ fn equation((whole, count): (&str, u64), parts: &[(&str, u64)], drift: i64) -> S
 }
 
 /// Prints the totals, and fails if something is unaccounted for.
-pub async fn run(options: Check, client: &Client) -> anyhow::Result<()> {
+pub async fn run(json: bool, client: &Client) -> anyhow::Result<()> {
     let body = client.send(client.request(Method::GET, &["conservation"])?).await?;
     let audit: Audit = data(&body)?;
-    if !options.quiet {
-        options.output.show(&body, || Ok(sums(&audit)))?;
+    match json {
+        true => println!("{body}"),
+        false => print!("{}", sums(&audit)),
     }
     let drifting = [drifting(&audit.events, "event"), drifting(&audit.sinks, "sink")].concat();
     match drifting.is_empty() {

@@ -6,7 +6,6 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::client::data;
-use crate::project::{Binding, Manifest};
 
 /// JSON lists; what is absent stays as it is.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -22,15 +21,6 @@ impl Bindings {
             given.map(list).transpose().with_context(|| format!("{flag} {}", given.unwrap_or_default()))
         };
         Ok(Self { events: list("--events", events)?, sinks: list("--sinks", sinks)? })
-    }
-
-    /// Those of a manifest. Lists without entries are left out unless they are to remove what is there.
-    pub fn of_manifest(manifest: &Manifest, removes: bool) -> anyhow::Result<Self> {
-        let list = |bindings: &[Binding]| -> anyhow::Result<Option<String>> {
-            let is_needed = removes || !bindings.is_empty();
-            Ok(is_needed.then(|| serde_json::to_string(bindings)).transpose()?)
-        };
-        Ok(Self { events: list(&manifest.events)?, sinks: list(&manifest.sinks)? })
     }
 
     /// Adds the lists to an upload.
@@ -111,8 +101,6 @@ fn summary(outcome: Outcome) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]
@@ -130,16 +118,6 @@ mod tests {
             let error = format!("{:#}", Bindings::read(None, Some(given)).expect_err(given));
             assert!(error.starts_with("--sinks") && error.contains(word), "{error}");
         }
-    }
-
-    #[test]
-    fn a_manifest_without_bindings_removes_them_if_asked() {
-        let text = "name = \"f\"\n[[events]]\ntype = \"nats\"";
-        let manifest = Manifest::parse(text, Path::new("function.toml")).expect("a manifest");
-        let events = Some(r#"[{"type":"nats","params":{}}]"#.to_owned());
-        let of = |removes| Bindings::of_manifest(&manifest, removes).expect("lists");
-        assert_eq!(of(false), Bindings { events: events.clone(), sinks: None });
-        assert_eq!(of(true), Bindings { events, sinks: Some("[]".into()) });
     }
 
     #[test]

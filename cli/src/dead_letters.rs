@@ -9,9 +9,8 @@ mod redrive;
 use anyhow::bail;
 use reqwest::{Method, StatusCode};
 
-use crate::args::{DeadLetters, Format, LetterFilter, Letters};
+use crate::args::{DeadLetters, LetterFilter, Letters};
 use crate::client::{Client, data};
-use crate::output::{self, each, note};
 use crate::states;
 use letter::{Letter, Page};
 
@@ -23,47 +22,32 @@ const MOST: usize = 1000;
 /// Runs one of the commands.
 pub async fn run(command: DeadLetters, client: &Client) -> anyhow::Result<()> {
     match command {
-        DeadLetters::List { filter, limit, after, listing } => {
+        DeadLetters::List { filter, limit, after, json } => {
             let mut query = query(filter);
             query.push(("limit", limit.to_string()));
             query.extend(after.map(|after| ("after", after)));
             let body = client.send(client.query(Method::GET, &[PATH], &query)?).await?;
-            if matches!(listing.output.format(), Some(Format::Json | Format::Yaml)) {
-                return listing.output.show(&body, || Ok(String::new()));
+            if json {
+                println!("{body}");
+                return Ok(());
             }
             let page = Page::read(&body)?;
-            listing.show(&body, each("id"), || Ok(format!("{:#}", letter::table(page.data))))?;
+            print!("{}", letter::table(page.data));
             if let Some(next) = page.next {
-                note(&format!("there are more: add --after {next}, or a larger --limit"));
+                eprintln!("there are more: add --after {next}, or a larger --limit");
             }
         }
-        DeadLetters::Show { id, output } => {
+        DeadLetters::Show { id } => {
             let answer = client.ask(client.request(Method::GET, &[PATH, &id])?).await?;
             if answer.status == StatusCode::NOT_FOUND {
                 bail!("no dead letter {id}; see `fl dead-letters list`");
             }
-            let body = answer.success()?;
-            let text = || letter::shown(&data::<Letter>(&body)?);
-            match output.format() {
-                // The payload is somebody else's, and is printed as it is.
-                None | Some(Format::Table) => output::raw(&text()?)?,
-                Some(_) => output.show(&body, text)?,
-            }
+            print!("{}", letter::shown(&data::<Letter>(&answer.success()?)?)?);
         }
-        DeadLetters::Redrive(letters) if letters.all => {
-            redrive::all(client, letters.filter, letters.quiet).await?;
-        }
-        DeadLetters::Purge(letters) if letters.all => {
-            purge::all(client, letters.filter, letters.quiet).await?;
-        }
-        DeadLetters::Redrive(letters) => {
-            let quiet = letters.quiet;
-            redrive::some(client, ids(letters)?, quiet).await?;
-        }
-        DeadLetters::Purge(letters) => {
-            let quiet = letters.quiet;
-            purge::some(client, ids(letters)?, quiet).await?;
-        }
+        DeadLetters::Redrive(letters) if letters.all => redrive::all(client, letters.filter).await?,
+        DeadLetters::Purge(letters) if letters.all => purge::all(client, letters.filter).await?,
+        DeadLetters::Redrive(letters) => redrive::some(client, ids(letters)?).await?,
+        DeadLetters::Purge(letters) => purge::some(client, ids(letters)?).await?,
     }
     Ok(())
 }
@@ -87,7 +71,7 @@ fn query(LetterFilter { of, binding, role, older_than }: LetterFilter) -> Vec<(&
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{OfFunctions, Quiet, Role};
+    use crate::args::{OfFunctions, Role};
 
     #[test]
     fn filters_are_a_query() {
@@ -107,7 +91,7 @@ mod tests {
     #[test]
     fn filters_and_ids_exclude_each_other() {
         let filter = LetterFilter { binding: Some("b".into()), ..LetterFilter::default() };
-        let letters = Letters { ids: vec!["1".into()], all: false, filter, quiet: Quiet::default() };
+        let letters = Letters { ids: vec!["1".into()], all: false, filter };
         assert!(ids(letters).expect_err("refused").to_string().contains("--all"));
     }
 }

@@ -6,14 +6,11 @@ use serde_json::json;
 use crate::args::Modules;
 use crate::client::Client;
 use crate::names;
-use crate::output::{each, lines};
 
 /// Runs one of the commands.
 pub async fn run(command: Modules, client: &Client) -> anyhow::Result<()> {
     let module = match &command {
-        Modules::Get { name, .. } | Modules::Delete { name, .. } | Modules::Update { name, .. } => {
-            name.clone()
-        }
+        Modules::Get { name, .. } | Modules::Delete { name } | Modules::Update { name, .. } => name.clone(),
         Modules::List { .. } | Modules::Create { .. } => String::new(),
     };
     match run_command(command, client).await {
@@ -24,42 +21,36 @@ pub async fn run(command: Modules, client: &Client) -> anyhow::Result<()> {
 
 async fn run_command(command: Modules, client: &Client) -> anyhow::Result<()> {
     match command {
-        Modules::List { count, listing } => {
-            let response = names::module_list(client).await?;
-            listing.show(&response, each("name"), || Ok(counted(names::modules_in(&response)?, count)))
+        Modules::List { count } => print_names(&names::modules(client).await?, count),
+        Modules::Get { name, count } => {
+            let functions = names::functions(client, &name).await?;
+            println!("Module: {name}");
+            println!("Functions:");
+            print_names(&functions, count);
         }
-        Modules::Get { name, count, listing } => {
-            let response = names::module(client, &name).await?;
-            let text = || {
-                let functions = names::functions_in(&response)?;
-                Ok(format!("Module: {name}\nFunctions:\n{}", counted(functions, count)))
-            };
-            listing.show(&response, |module| each("name")(&module["functions"]), text)
+        Modules::Create { name } => {
+            let body = json!({ "module": { "name": name } });
+            client.send(client.request(Method::POST, &["fn"])?.json(&body)).await?;
+            println!("Successfully created module {name}.");
         }
-        Modules::Create { name, quiet } => {
-            create(client, &name).await?;
-            quiet.done(&format!("Successfully created module {name}."))
-        }
-        Modules::Delete { name, quiet } => {
+        Modules::Delete { name } => {
             client.send(client.request(Method::DELETE, &["fn", &name])?).await?;
-            quiet.done(&format!("Successfully deleted module {name}."))
+            println!("Successfully deleted module {name}.");
         }
-        Modules::Update { name, new_name, quiet } => {
+        Modules::Update { name, new_name } => {
             let body = json!({ "module": { "name": new_name } });
             client.send(client.request(Method::PUT, &["fn", &name])?.json(&body)).await?;
-            quiet.done(&format!("Successfully renamed module {name} to {new_name}."))
+            println!("Successfully renamed module {name} to {new_name}.");
         }
     }
-}
-
-/// Creates a module.
-pub async fn create(client: &Client, name: &str) -> anyhow::Result<()> {
-    let body = json!({ "module": { "name": name } });
-    client.send(client.request(Method::POST, &["fn"])?.json(&body)).await?;
     Ok(())
 }
 
-fn counted(names: Vec<String>, counts: bool) -> String {
-    let count = counts.then(|| format!("Count: {}", names.len()));
-    lines(names.into_iter().chain(count))
+fn print_names(names: &[String], count: bool) {
+    for name in names {
+        println!("{name}");
+    }
+    if count {
+        println!("Count: {}", names.len());
+    }
 }

@@ -7,8 +7,6 @@ use crate::client::{Client, Refusal, data};
 
 /// How similar a name has to be to be suggested, from 0 to 1.
 const SIMILAR: f64 = 0.7;
-/// The reason of an error: there is no such script.
-const NO_SCRIPT: &str = "SCRIPT_NOT_FOUND";
 /// The most names that are suggested.
 const MAX_SUGGESTED: usize = 3;
 
@@ -26,34 +24,16 @@ fn names_of(named: Vec<Named>) -> Vec<String> {
     named.into_iter().map(|named| named.name).collect()
 }
 
-/// The modules that the user may see, as the mesh lists them.
-pub async fn module_list(client: &Client) -> anyhow::Result<String> {
-    client.send(client.request(Method::GET, &["fn"])?).await
-}
-
-/// The names in a list of modules.
-pub fn modules_in(response: &str) -> anyhow::Result<Vec<String>> {
-    Ok(names_of(data(response)?))
-}
-
 /// The modules that the user may see.
 pub async fn modules(client: &Client) -> anyhow::Result<Vec<String>> {
-    modules_in(&module_list(client).await?)
-}
-
-/// A module with its functions, as the mesh shows it.
-pub async fn module(client: &Client, name: &str) -> anyhow::Result<String> {
-    client.send(client.request(Method::GET, &["fn", name])?).await
-}
-
-/// The functions of a module that the mesh shows.
-pub fn functions_in(response: &str) -> anyhow::Result<Vec<String>> {
-    Ok(names_of(data::<Module>(response)?.functions))
+    let body = client.send(client.request(Method::GET, &["fn"])?).await?;
+    Ok(names_of(data(&body)?))
 }
 
 /// The functions of a module.
 pub async fn functions(client: &Client, module: &str) -> anyhow::Result<Vec<String>> {
-    functions_in(&self::module(client, module).await?)
+    let body = client.send(client.request(Method::GET, &["fn", module])?).await?;
+    Ok(names_of(data::<Module>(&body)?.functions))
 }
 
 /// Adds to the error that something does not exist the names that come closest.
@@ -64,8 +44,7 @@ pub async fn suggest(
     function: Option<&str>,
 ) -> anyhow::Error {
     match error.downcast::<Refusal>() {
-        // The script of an invocation may be what does not exist.
-        Ok(refusal) if refusal.is_not_found() && refusal.reason.as_deref() != Some(NO_SCRIPT) => {
+        Ok(refusal) if refusal.is_not_found => {
             // The first error says more than one of the lists.
             let advice = advice(client, module, function).await.ok().flatten();
             advice.into_iter().fold(refusal, Refusal::with_advice).into()
@@ -90,7 +69,7 @@ async fn advice(client: &Client, module: &str, function: Option<&str>) -> anyhow
 }
 
 /// A question for the names that come closest, the closest first, each after `prefix`; `None` if none is similar.
-pub fn did_you_mean(prefix: &str, wanted: &str, names: Vec<String>) -> Option<String> {
+fn did_you_mean(prefix: &str, wanted: &str, names: Vec<String>) -> Option<String> {
     let mut similar: Vec<_> = names
         .into_iter()
         .map(|name| (strsim::jaro(wanted, &name), name))

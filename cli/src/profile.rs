@@ -14,21 +14,14 @@ const OF_FOLDER: &str = ".funless/config";
 /// The profile of a user, in the home directory.
 const OF_USER: &str = ".fl/config";
 
-/// The profile to read: the given one, that of this folder or the nearest one above it, or that of the user. It need not
-/// exist.
+/// The profile to read: the given one, that of this folder, or that of the user. It need not exist.
 pub fn locate(given: Option<&Path>) -> PathBuf {
-    let found = given.map(Path::to_owned).or_else(of_folder).or_else(of_user);
-    found.unwrap_or_else(|| PathBuf::from(OF_FOLDER))
-}
-
-/// The profile of this folder or the nearest one above it.
-fn of_folder() -> Option<PathBuf> {
-    let here = PathBuf::from(OF_FOLDER);
-    if here.exists() {
-        return Some(here);
+    let of_folder = PathBuf::from(OF_FOLDER);
+    match given {
+        Some(path) => path.to_owned(),
+        None if of_folder.exists() => of_folder,
+        None => of_user().unwrap_or(of_folder),
     }
-    let folder = std::env::current_dir().ok()?;
-    folder.ancestors().map(|above| above.join(OF_FOLDER)).find(|profile| profile.exists())
 }
 
 /// The profile of the user; `None` without a home directory.

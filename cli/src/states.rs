@@ -4,17 +4,14 @@ use std::collections::BTreeMap;
 
 use reqwest::Method;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::args::{Bindings, OfFunctions, Role};
 use crate::client::{Client, data};
-use crate::names;
-use crate::output::each;
 use crate::table::Table;
 
 /// An event or a sink as the mesh tells of it.
 #[derive(Debug, Deserialize)]
-pub struct Binding {
+struct Binding {
     /// Only in lists.
     #[serde(default)]
     module: String,
@@ -33,43 +30,39 @@ pub struct Binding {
 }
 
 #[derive(Deserialize)]
-struct Function<'a> {
-    #[serde(borrow)]
-    events: &'a RawValue,
-    #[serde(borrow)]
-    sinks: &'a RawValue,
+struct Function {
+    events: Vec<Binding>,
+    sinks: Vec<Binding>,
 }
 
 /// Runs one of the commands for events or for sinks.
 pub async fn run(role: Role, command: Bindings, client: &Client) -> anyhow::Result<()> {
     match command {
-        Bindings::List { of, listing } => {
+        Bindings::List { of, json } => {
             let request = client.query(Method::GET, &[plural(role)], &query(of))?;
             let body = client.send(request).await?;
-            listing.show(&body, each("id"), || Ok(format!("{:#}", list(role, data(&body)?))))
+            match json {
+                true => println!("{body}"),
+                false => print!("{}", list(role, data(&body)?)),
+            }
         }
-        Bindings::Status { function, listing } => {
+        Bindings::Status { function } => {
             let (module, name) = function.parts()?;
-            let body = client.send(client.request(Method::GET, &["fn", module, name])?).await;
-            let body = match body {
-                Ok(body) => body,
-                Err(error) => return Err(names::suggest(error, client, module, Some(name)).await),
-            };
+            let body = client.send(client.request(Method::GET, &["fn", module, name])?).await?;
             let Function { events, sinks } = data(&body)?;
             let bindings = match role {
                 Role::Event => events,
                 Role::Sink => sinks,
             };
-            let text = || {
-                let bindings: Vec<Binding> = serde_json::from_str(bindings.get())?;
-                if bindings.is_empty() {
-                    return Ok(format!("{module}/{name} has no {}\n", plural(role)));
-                }
-                Ok(bindings.iter().map(|binding| format!("{:#}", status(role, binding))).collect())
-            };
-            listing.show(&format!("{{\"data\":{bindings}}}"), each("id"), text)
+            if bindings.is_empty() {
+                println!("{module}/{name} has no {}", plural(role));
+            }
+            for binding in bindings {
+                print!("{}", status(role, &binding));
+            }
         }
     }
+    Ok(())
 }
 
 /// The functions that are asked for, as a query.
@@ -144,8 +137,8 @@ fn or_dash(text: Option<&str>) -> String {
     text.unwrap_or("-").to_owned()
 }
 
-/// All that is known of a binding.
-pub fn status(role: Role, binding: &Binding) -> Table {
+/// All that is known of one.
+fn status(role: Role, binding: &Binding) -> Table {
     let last = match role {
         Role::Event => "last event",
         Role::Sink => "last delivery",

@@ -5,13 +5,12 @@ use std::io::{IsTerminal as _, Write as _};
 use std::pin::pin;
 use std::time::Duration;
 
-use anstream::{AutoStream, ColorChoice};
-use reqwest::Method;
+use anyhow::bail;
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
-use crate::args::{self, Format, Output};
+use crate::args;
 use crate::client::{Client, data};
-use crate::output::{document, each, note};
 use crate::pipe;
 use crate::table::Table;
 
@@ -53,23 +52,22 @@ struct Memory {
 }
 
 /// Shows the workers, once or until Ctrl-C.
-pub async fn run(args::Workers { watch, listing }: args::Workers, client: &Client) -> anyhow::Result<()> {
-    if watch {
-        return match keep_looking(client, listing.output).await {
-            Err(error) if pipe::is_closed(&error) => Ok(()),
-            shown => shown,
-        };
+pub async fn run(args::Workers { watch, json }: args::Workers, client: &Client) -> anyhow::Result<()> {
+    let shown = match watch {
+        false => print(&look(client, json).await?),
+        true => keep_looking(client, json).await,
+    };
+    match shown {
+        Err(error) if pipe::is_closed(&error) => Ok(()),
+        shown => shown,
     }
-    let body = list(client).await?;
-    listing.show(&body, |data| each("name")(&data["workers"]), || Ok(shown(data(&body)?)))
 }
 
-async fn keep_looking(client: &Client, output: Output) -> anyhow::Result<()> {
+async fn keep_looking(client: &Client, json: bool) -> anyhow::Result<()> {
     let mut stop = pin!(mesh::shutdown::requested());
-    let is_text = matches!(output.format(), None | Some(Format::Table));
-    let redraws = is_text && std::io::stdout().is_terminal();
+    let redraws = !json && std::io::stdout().is_terminal();
     // The first look tells a mistake; after it the mesh may come and go.
-    let mut frame = look(client, output).await?;
+    let mut frame = look(client, json).await?;
     if redraws {
         print(CLEARED)?;
     }
@@ -77,43 +75,35 @@ async fn keep_looking(client: &Client, output: Output) -> anyhow::Result<()> {
         print(&if redraws { redrawn(&frame) } else { frame })?;
         let next = async {
             tokio::time::sleep(EVERY).await;
-            look(client, output).await
+            look(client, json).await
         };
         let next = tokio::select! {
             stop = &mut stop => return Ok(stop?),
             next = next => next,
         };
-        frame = match next {
-            Ok(frame) => frame,
-            Err(error) if is_text => format!("{error:#}\n"),
-            // It is no document.
-            Err(error) => {
-                note(&format!("{error:#}"));
-                String::new()
-            }
-        };
+        frame = next.unwrap_or_else(|error| format!("{error:#}\n"));
     }
 }
 
 /// What there is to see now.
-async fn look(client: &Client, output: Output) -> anyhow::Result<String> {
-    let body = list(client).await?;
-    match output.format() {
-        None | Some(Format::Table) => Ok(strip_unless_terminal(&shown(data(&body)?))),
-        Some(Format::Yaml) => Ok(format!("---\n{}", document(Format::Yaml, &body)?)),
-        Some(Format::Json) => document(Format::Json, &body),
+async fn look(client: &Client, json: bool) -> anyhow::Result<String> {
+    let answer = client.ask(client.request(Method::GET, &["admin", "workers"])?).await?;
+    if answer.status == StatusCode::UNAUTHORIZED {
+        bail!(
+            "the token is refused: this takes an administrator's; give it with --token, or as admin_token of the profile"
+        );
     }
-}
-
-/// The workers, as the mesh lists them.
-async fn list(client: &Client) -> anyhow::Result<String> {
-    client.send(client.request(Method::GET, &["admin", "workers"])?).await
+    let body = answer.success()?;
+    match json {
+        true => Ok(format!("{body}\n")),
+        false => Ok(shown(data(&body)?)),
+    }
 }
 
 fn shown(Workers { workers, metrics_problem }: Workers) -> String {
     let mut shown = match workers.is_empty() {
         true => "no worker is there\n".to_owned(),
-        false => format!("{:#}", table(workers)),
+        false => table(workers).to_string(),
     };
     if let Some(problem) = metrics_problem {
         shown.push_str(&format!("\nmetrics: {}\n", problem.replace(char::is_control, " ")));
@@ -174,14 +164,6 @@ fn redrawn(frame: &str) -> String {
     format!("\x1b[H{}\x1b[J", frame.replace('\n', "\x1b[K\n"))
 }
 
-/// Without colours, where these do not belong.
-fn strip_unless_terminal(text: &str) -> String {
-    match AutoStream::choice(&std::io::stdout()) {
-        ColorChoice::Never => anstream::adapter::strip_str(text).to_string(),
-        _ => text.to_owned(),
-    }
-}
-
 fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())?;
@@ -209,8 +191,7 @@ NAME  TAG   STATE     MIB FREE  MIB   CPU  CPUS  LOAD  RUNNING  IN FLIGHT  WARM 
 far   -     draining  ?         ?     0%   1     0.00  0        0          0     reports     -        -
 near  edge  up        1024      2048  51%  4     1.50  3        2          7     prometheus  -=1 t=2  disk=ssd zone=e 1
 ";
-        let shown = shown(data(TWO).expect("workers"));
-        assert_eq!(anstream::adapter::strip_str(&shown).to_string(), expected);
+        assert_eq!(shown(data(TWO).expect("workers")), expected);
     }
 
     #[test]

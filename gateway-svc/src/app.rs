@@ -16,7 +16,7 @@ use crate::config::{Config, GRPC_LISTENER};
 use crate::edge::{self, Upstream};
 use crate::revision::LatestRevision;
 use crate::subscriptions::Subscriptions;
-use crate::{console, probe, rest};
+use crate::{probe, rest};
 
 /// The gateway.
 #[derive(Debug)]
@@ -46,18 +46,7 @@ impl App {
         let subscriptions = Subscriptions::new(&host, authenticator.clone());
         let upstream = Upstream::new(&config, registry, &authenticator, &subscriptions, &latest_revision);
         let edge = edge::router(&config, &host, upstream, &channels, &readiness, &tasks);
-        let mut rest = rest::router(
-            &config,
-            &host,
-            channels,
-            authenticator.clone(),
-            subscriptions.clone(),
-            latest_revision,
-        );
-        if config.console.enabled {
-            let pages = console::router(&config, rest.clone(), authenticator, subscriptions);
-            rest = pages.map_err(anyhow::Error::msg)?.fallback_service(rest);
-        }
+        let rest = rest::router(&config, &host, channels, authenticator, subscriptions, latest_revision);
 
         Ok(Service {
             name: Config::NAME,

@@ -13,7 +13,6 @@ use proto::registry::v1::subjects_client::SubjectsClient;
 use proto::scheduler::v1::cluster_client::ClusterClient;
 use proto::scheduler::v1::logs_client::LogsClient;
 use proto::scheduler::v1::policies_client::PoliciesClient;
-use proto::service::v1::service_status_client::ServiceStatusClient;
 use proto::sink::v1::dead_letters_client::DeadLettersClient as SinkDeadLettersClient;
 use proto::sink::v1::sinks_client::SinksClient;
 
@@ -77,14 +76,6 @@ macro_rules! clients {
 }
 
 clients! {
-    /// How the registry is.
-    registry_status: ServiceStatusClient to registry;
-    /// How the scheduler is.
-    scheduler_status: ServiceStatusClient to scheduler;
-    /// How the connector is.
-    connector_status: ServiceStatusClient to connector;
-    /// How the sink service is.
-    sink_status: ServiceStatusClient to sink;
     /// The registry's modules.
     modules: ModulesClient to registry;
     /// The registry's functions.

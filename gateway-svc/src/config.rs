@@ -1,16 +1,11 @@
 //! The gateway's configuration.
 
-mod console;
-
 use std::net::SocketAddr;
 
 use mesh::MAX_MESSAGE_BYTES;
 use mesh::config::{Listen, ServerConfig, ServiceConfig, TelemetryConfig};
 use mesh::endpoint::Endpoint;
 use serde::Deserialize;
-
-pub use console::ConsoleConfig;
-pub(crate) use console::TRACE_ID;
 
 /// The maximum of `token_cache_s`.
 const MAX_TOKEN_CACHE_S: u64 = 4;
@@ -68,20 +63,22 @@ pub struct Config {
     /// How long reading a function waits for the state of its events and sinks, and reading a script for the
     /// scheduler to parse it, in milliseconds. After that, the state is reported as unknown.
     pub status_timeout_ms: u64,
-    /// The console at `/console` of the REST port.
-    pub console: ConsoleConfig,
 }
 
 impl Default for Config {
     fn default() -> Self {
+        let on_loopback = |port: u16| {
+            let uri = format!("http://127.0.0.1:{port}");
+            Endpoint::Tcp(uri.parse().expect("the address is well-formed"))
+        };
         Self {
             server: ServerConfig::on_port(4000),
             telemetry: TelemetryConfig::default(),
             grpc_listen: Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 4010))),
-            registry: Endpoint::loopback(4001),
-            scheduler: Endpoint::loopback(4002),
-            connector: Endpoint::loopback(4004),
-            sink: Endpoint::loopback(4005),
+            registry: on_loopback(4001),
+            scheduler: on_loopback(4002),
+            connector: on_loopback(4004),
+            sink: on_loopback(4005),
             max_args_bytes: 8_000_000,
             max_code_bytes: 64 << 20,
             token_cache_s: 4,
@@ -92,7 +89,6 @@ impl Default for Config {
             wait_for_workers_timeout_s: 60,
             binding_timeout_s: 3,
             status_timeout_ms: 500,
-            console: ConsoleConfig::default(),
         }
     }
 }
@@ -144,7 +140,7 @@ impl ServiceConfig for Config {
                 self.status_timeout_ms
             ));
         }
-        self.console.validate()
+        Ok(())
     }
 
     fn more_listeners(&self) -> Vec<(&'static str, Listen)> {
@@ -154,7 +150,6 @@ impl ServiceConfig for Config {
 
 #[cfg(test)]
 mod tests {
-    use mesh::auth::Secret;
     use mesh::testing::config::assert_invalid;
 
     use super::*;
@@ -169,11 +164,6 @@ mod tests {
             ("max_code_bytes", |c| c.max_code_bytes = 0),
             ("request_timeout_s: expected 1 to", |c| c.request_timeout_s = 0),
             ("status_timeout_ms: expected 1 to", |c| c.status_timeout_ms = 60_000),
-            ("console.key: expected 64 hexadecimal digits", |c| c.console.key = Some(Secret::new("short"))),
-            ("console.trace_url: expected an http", |c| {
-                c.console.trace_url = Some("javascript:{trace_id}".into())
-            }),
-            ("console.trace_url: expected an http", |c| c.console.trace_url = Some("http://traces".into())),
         ]);
     }
 }

@@ -69,7 +69,6 @@ const ALLOWED: &[(&str, Audience)] = &[
     ("/funless.registry.v1.Functions/GetFunction", Audience::Users),
     ("/funless.registry.v1.Functions/ListFunctions", Audience::Users),
     ("/funless.registry.v1.Functions/UpdateFunction", Audience::Users),
-    ("/funless.registry.v1.Functions/CopyFunction", Audience::Users),
     ("/funless.registry.v1.Functions/DeleteFunction", Audience::Users),
     ("/funless.registry.v1.Scripts/CreateScript", Audience::Users),
     ("/funless.registry.v1.Scripts/GetScript", Audience::Users),
@@ -79,7 +78,6 @@ const ALLOWED: &[(&str, Audience)] = &[
     ("/funless.registry.v1.Subjects/CreateSubject", Audience::Admins),
     ("/funless.registry.v1.Subjects/ListSubjects", Audience::Admins),
     ("/funless.registry.v1.Subjects/DeleteSubject", Audience::Admins),
-    ("/funless.registry.v1.Subjects/RotateToken", Audience::Admins),
     ("/funless.scheduler.v1.Invocations/Invoke", Audience::Users),
     ("/funless.scheduler.v1.Logs/TailLogs", Audience::Users),
     ("/funless.scheduler.v1.Cluster/ListWorkers", Audience::Admins),
@@ -98,11 +96,6 @@ const ALLOWED: &[(&str, Audience)] = &[
     ("/funless.sink.v1.DeadLetters/RedriveDeadLetters", Audience::Users),
     ("/funless.sink.v1.DeadLetters/PurgeDeadLetters", Audience::Users),
 ];
-
-/// The methods that clients may call at the gRPC port, and whether they require an administrator's token.
-pub fn client_methods() -> impl Iterator<Item = (&'static str, bool)> {
-    ALLOWED.iter().map(|(method, audience)| (*method, *audience == Audience::Admins))
-}
 
 /// Health and reflection, which need no token. Older clients, such as those in Python, support only v1alpha.
 const OPEN: &[&str] = &[

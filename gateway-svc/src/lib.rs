@@ -6,8 +6,6 @@
 //! Both identify the user by the token (`auth`), call the other services on behalf of that user, and store a
 //! script only if the scheduler can parse it (`scripts`).
 //!
-//! The console (`console`) shows the mesh in a browser, at the REST port. It is a client of the REST API in this process.
-//!
 //! The gateway has no persistent state. It caches verified tokens for a few seconds, and for a grace period while the
 //! registry cannot be reached. It keeps the highest revision of the registry that it has seen, so that an invocation
 //! sees the write before it.
@@ -17,12 +15,10 @@ mod auth;
 mod body_rate;
 mod clients;
 mod config;
-mod console;
 mod edge;
 mod json;
 mod metrics;
 mod probe;
-mod recent;
 mod rest;
 mod revision;
 mod scripts;
@@ -30,6 +26,5 @@ mod subscriptions;
 mod unknown_tokens;
 
 pub use app::App;
-pub use config::{Config, ConsoleConfig};
-pub use edge::client_methods;
+pub use config::Config;
 pub use rest::openapi;

@@ -1,6 +1,5 @@
 //! The gateway as its clients see it, in front of fake gRPC services.
 
-mod console;
 mod grpc;
 mod rest;
 mod support;

@@ -192,7 +192,7 @@ impl Secret {
     }
 
     /// Whether this is the secret. The comparison's timing reveals nothing about it but its length.
-    pub fn is(&self, shown: &[u8]) -> bool {
+    pub(crate) fn is(&self, shown: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(shown).into()
     }
 }

@@ -59,8 +59,7 @@ pub trait ServiceConfig: DeserializeOwned {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
-    /// Where gRPC is served: `address:port`, or `unix:/path`. Port 0 selects a free port. Default: the service's port on
-    /// loopback.
+    /// Where gRPC is served: `address:port`, or `unix:/path`. Port 0 selects a free port.
     pub listen: Listen,
     /// Where `/metrics`, `/livez`, `/readyz` and `/log` are served over plain HTTP. Absent: the address of
     /// `listen` with its port + 100. `off`: nowhere.
@@ -74,8 +73,8 @@ pub struct ServerConfig {
     pub stop_with_parent: bool,
     /// How long a stop waits for running calls, in seconds.
     pub drain_timeout_s: u64,
-    /// The secret that services of one mesh show each other. Absent: the service starts only with mutual TLS, on a Unix
-    /// socket, or with `insecure`.
+    /// The secret that services of one mesh show each other. Absent: every client that reaches the port is
+    /// trusted.
     pub secret: Option<Secret>,
     /// Serve without a secret and without mutual TLS, so that everyone who reaches the port may do everything.
     pub insecure: bool,

@@ -69,10 +69,6 @@ pub use run::Host;
 /// chunks.
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
-/// The allocator of every program of the mesh. Small, short-lived buffers of many threads are what it is good at.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// The header, in gRPC and in REST, with the registry's revision that contains a write.
 pub const REVISION_HEADER: &str = "x-funless-revision";
 

@@ -30,35 +30,6 @@ pub fn of(metadata: &MetadataMap) -> Receipt {
     bytes.and_then(|bytes| Receipt::decode(bytes).ok()).unwrap_or_default()
 }
 
-/// The names of the phases and their times in microseconds, in the order in which they pass. Phases that did not take
-/// place are left out.
-pub fn phases(receipt: &Receipt) -> impl Iterator<Item = (&'static str, u64)> {
-    let phases = [
-        ("schedule", receipt.schedule_us),
-        ("queue", receipt.queue_us),
-        ("fetch", receipt.fetch_us),
-        ("compile", receipt.compile_us),
-        ("load", receipt.load_us),
-        ("instantiate", receipt.instantiate_us),
-        ("run", receipt.run_us),
-        ("keep", receipt.keep_us),
-    ];
-    phases.into_iter().filter(|(_, us)| *us > 0)
-}
-
-/// The costs beside the times, by name.
-pub fn costs(receipt: &Receipt) -> [(&'static str, u64); 6] {
-    let Receipt { cpu_us, peak_memory_bytes, in_bytes, out_bytes, http_requests, attempts, .. } = *receipt;
-    [
-        ("cpu_us", cpu_us),
-        ("peak_memory_bytes", peak_memory_bytes),
-        ("in_bytes", in_bytes),
-        ("out_bytes", out_bytes),
-        ("http_requests", http_requests.into()),
-        ("attempts", attempts.into()),
-    ]
-}
-
 /// A duration in microseconds, as receipts contain it.
 pub fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)

@@ -8,7 +8,6 @@ mod http;
 mod local;
 mod services;
 mod stack;
-mod status;
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -19,7 +18,6 @@ use axum::extract::Request;
 use futures::future::BoxFuture;
 use prometheus::Registry;
 use proto::Method;
-use proto::service::v1::service_status_server::ServiceStatusServer;
 use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -32,7 +30,6 @@ pub(crate) use self::local::{Answered, Handler, LocalCall};
 pub use self::services::ServiceFuture;
 use self::services::Services;
 use self::stack::Stack;
-use self::status::StatusHandler;
 use crate::config::ServerConfig;
 use crate::error::Error;
 use crate::health::Readiness;
@@ -168,7 +165,7 @@ impl Grpc {
         self
     }
 
-    /// Adds health, status and reflection, and puts the stack around all services.
+    /// Adds health and reflection, and puts the stack around all services.
     pub fn build(
         self,
         config: &ServerConfig,
@@ -192,7 +189,6 @@ impl Grpc {
         tasks.spawn(report_health(reporter, self.names, readiness.clone()));
         let mut services = self.services;
         services.add(health);
-        services.add(ServiceStatusServer::new(StatusHandler(readiness.clone())));
         services.add(reflection);
         services.add(reflection_v1alpha);
 

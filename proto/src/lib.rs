@@ -76,13 +76,6 @@ pub mod receipt {
     }
 }
 
-/// What every service says of itself.
-pub mod service {
-    pub mod v1 {
-        tonic::include_proto!("funless.service.v1");
-    }
-}
-
 /// Sinks.
 pub mod sink {
     pub mod v1 {

@@ -1,12 +1,10 @@
-//! Creates, reads, updates, copies and deletes functions.
+//! Creates, reads, updates and deletes functions.
 
 use bytes::Bytes;
 use futures::Stream;
 use mesh::paging::Page;
 use mesh::{Caller, Error};
-use proto::registry::v1::{
-    CopyFunctionRequest, CreateFunctionSpec, Function, Limits, Metadata, UpdateFunctionSpec,
-};
+use proto::registry::v1::{CreateFunctionSpec, Function, Limits, Metadata, UpdateFunctionSpec};
 use uuid::Uuid;
 
 use crate::code::{self, stored_memory_bytes};
@@ -154,34 +152,6 @@ impl Registry {
         Ok((function, write.commit().await?))
     }
 
-    /// Creates a function with the code, metadata and limits of another one. Returns the copy and the revision.
-    pub(crate) async fn copy_function(
-        &self,
-        caller: &Caller,
-        request: CopyFunctionRequest,
-    ) -> Result<(Function, u64)> {
-        let CopyFunctionRequest { module, name, new_module, new_name } = request;
-        let new_module = if new_module.is_empty() { &module } else { &new_module };
-        names::check(&new_name)?;
-        let mut write = self.store.write().await?;
-        // The logs of the copy belong to its creator, and they may tell what those of the original may not.
-        let original = changeable_function(&write.read(), caller, &module, &name).await?;
-        let to = reached_module(&write.read(), caller, new_module).await?;
-        refuse_taken(&write.read(), &to.name, &new_name).await?;
-        if let Some(metadata) = &original.metadata {
-            refuse_missing_script(&write.read(), metadata).await?;
-        }
-        let function = Function {
-            id: Uuid::now_v7().to_string(),
-            module: to.name,
-            name: new_name,
-            creator: caller.owner().to_owned(),
-            ..original
-        };
-        let copy = write.insert_function(function, FunctionBindings::default()).await?;
-        Ok((copy, write.commit().await?))
-    }
-
     /// Deletes a function, and its code if no other function uses it. Returns the revision.
     pub(crate) async fn delete_function(&self, caller: &Caller, module: &str, name: &str) -> Result<u64> {
         let mut write = self.store.write_removal().await?;
@@ -217,7 +187,7 @@ async fn changeable_function(
         return Ok(function);
     }
     Err(RegistryError::PermissionDenied(
-        "only its creator and administrators may change, copy or delete a function of a shared module",
+        "only its creator and administrators may change or delete a function of a shared module",
     ))
 }
 

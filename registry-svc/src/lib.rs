@@ -43,4 +43,3 @@ pub use app::App;
 pub use code::check_code;
 pub use config::Config;
 pub use mesh::database::DatabaseUrl;
-pub use redaction::redact;

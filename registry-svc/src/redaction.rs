@@ -30,7 +30,7 @@ const KEYS_IN_CLEAR: [&str; 6] =
 const HEADERS: &str = "headers";
 
 /// The parameters of a binding with all secrets replaced, safe for every caller.
-pub fn redact(params: &str) -> String {
+pub(crate) fn redact(params: &str) -> String {
     match serde_json::from_str(params) {
         Ok(params) => redact_value(params).to_string(),
         Err(_) => Value::from(REDACTED).to_string(),

@@ -15,9 +15,6 @@ use crate::registry::{Registry, only_admins};
 /// The prefix of issued tokens, so that secret scanners can detect leaked ones.
 const TOKEN_PREFIX: &str = "fl_";
 
-/// The longest grace period of a rotated token: 30 days.
-const MAX_GRACE_MS: i64 = 30 * 24 * 3_600_000;
-
 /// A subject defined by the configuration, with the hash of its token.
 pub(crate) type BootstrapSubject = (Subject, Hash);
 
@@ -86,7 +83,7 @@ impl Registry {
             return Err(RegistryError::field("name", message));
         }
         write.disown_deleted_scripts(name).await?;
-        let token = new_token();
+        let token = Secret::new(format!("{TOKEN_PREFIX}{}", Secret::random().expose()));
         let expires_at_ms = now_ms().saturating_add(self.token_ttl_ms);
         let subject = Subject { name: name.to_owned(), role: role.into(), expires_at_ms };
         write.insert_subject(&subject, &Hash::of(token.expose().as_bytes())).await?;
@@ -116,43 +113,12 @@ impl Registry {
         Ok(())
     }
 
-    /// Issues a new token for a subject. The one before remains valid for `grace_ms` milliseconds.
-    pub(crate) async fn rotate_token(
-        &self,
-        caller: &Caller,
-        name: &str,
-        grace_ms: u64,
-    ) -> Result<(Subject, Secret)> {
-        only_admins(caller)?;
-        let grace_ms = i64::try_from(grace_ms).ok().filter(|grace_ms| *grace_ms <= MAX_GRACE_MS);
-        let grace_ms = grace_ms.ok_or_else(|| RegistryError::field("grace", "must be at most 30 days"))?;
-        let mut write = self.store.write().await?;
-        let known = if names::is_name(name) { write.read().subject(name).await? } else { None };
-        let known = known.ok_or_else(|| RegistryError::SubjectNotFound(name.to_owned()))?;
-        // The next start of a registry would bring back the token of its configuration.
-        if known.expires_at_ms == 0 {
-            return Err(RegistryError::PermissionDenied(
-                "the registry's configuration defines this subject's token; change it there",
-            ));
-        }
-        let (token, now_ms) = (new_token(), now_ms());
-        let subject = Subject { expires_at_ms: now_ms.saturating_add(self.token_ttl_ms), ..known.clone() };
-        let former_expires_at_ms = now_ms.saturating_add(grace_ms).min(known.expires_at_ms);
-        write.rotate_token(&subject, &Hash::of(token.expose().as_bytes()), former_expires_at_ms).await?;
-        write.commit().await?;
-        Ok((subject, token))
-    }
-
     /// The subject with this token. Fails if the token is unknown or has expired.
     pub(crate) async fn authenticate(&self, caller: &Caller, token: &str) -> Result<Subject> {
         caller.only_services()?;
         let subject = self.store.read().subject_of(&Hash::of(token.as_bytes())).await?;
         subject.filter(|subject| is_valid(subject, now_ms())).ok_or(RegistryError::Unauthenticated)
     }
-}
-
-fn new_token() -> Secret {
-    Secret::new(format!("{TOKEN_PREFIX}{}", Secret::random().expose()))
 }
 
 /// Whether the subject's token has not expired at `now_ms`.

@@ -6,12 +6,11 @@ use std::time::Instant;
 
 use proto::registry::v1::Function;
 
-use crate::cluster::{History, MemberList, Version};
 use crate::invocation::Policy;
 use crate::policy::Choice;
 
-/// The most memory for what workers were like at the time of the remembered decisions, in bytes.
-const MAX_HISTORY_BYTES: usize = 32 << 20;
+/// The most memory for the steps of all remembered decisions, in bytes.
+const MAX_STEP_BYTES: usize = 32 << 20;
 
 /// A ring of decisions.
 #[derive(Debug)]
@@ -22,6 +21,7 @@ pub struct Decisions {
     most: usize,
     /// The number of the oldest decision that is remembered.
     first: u64,
+    step_bytes: usize,
     began: Instant,
 }
 
@@ -32,14 +32,10 @@ pub struct Decision {
     pub function: Arc<Function>,
     /// The policy that chose the worker.
     pub policy: Policy,
-    /// The workers, by the indices in the choice.
-    pub members: Arc<MemberList>,
-    /// The workers on which earlier attempts failed.
-    pub tried: Box<[String]>,
-    /// The chosen worker.
-    pub choice: Choice,
-    /// Where the history of the workers tells what they were like.
-    pub version: Version,
+    /// The workers' names, by the indices in the choice.
+    pub names: Arc<[Arc<str>]>,
+    /// The chosen worker, and how it was chosen.
+    pub choice: Arc<Choice>,
     /// When it was made, as Unix time in milliseconds.
     pub at_ms: i64,
     /// When it was made.
@@ -57,7 +53,7 @@ impl Decisions {
     pub fn new(scheduler_id: &str, most: usize, began: Instant) -> Self {
         // The random end of a UUID: enough to tell replicas and restarts apart.
         let prefix = scheduler_id.rsplit('-').next().unwrap_or(scheduler_id).to_owned();
-        Self { prefix, ring: VecDeque::new(), most, first: 0, began }
+        Self { prefix, ring: VecDeque::new(), most, first: 0, step_bytes: 0, began }
     }
 
     /// When this scheduler started.
@@ -65,18 +61,16 @@ impl Decisions {
         self.began
     }
 
-    /// Remembers a decision that was made now, and forgets the oldest ones beyond the limits. `history` is that of
-    /// the workers; it is kept as far back as decisions are remembered.
-    pub fn push(&mut self, decision: Decision, history: &mut History) -> DecisionNumber {
+    /// Remembers a decision, and forgets the oldest ones beyond the limits.
+    pub fn push(&mut self, decision: Decision) -> DecisionNumber {
+        self.step_bytes += step_bytes(&decision);
         self.ring.push_back(decision);
-        history.decided();
-        let number = self.first + self.ring.len() as u64 - 1;
-        while self.ring.len() > self.most || (history.bytes() > MAX_HISTORY_BYTES && self.ring.len() > 1) {
-            self.ring.pop_front();
+        while self.ring.len() > self.most || (self.step_bytes > MAX_STEP_BYTES && self.ring.len() > 1) {
+            let Some(oldest) = self.ring.pop_front() else { break };
+            self.step_bytes -= step_bytes(&oldest);
             self.first += 1;
-            history.forget_before(self.ring.front().map_or(history.version(), |oldest| oldest.version));
         }
-        DecisionNumber(number)
+        DecisionNumber(self.first + self.ring.len() as u64 - 1)
     }
 
     /// The invocation of a decision has ended.
@@ -106,22 +100,24 @@ impl Decisions {
     }
 }
 
+fn step_bytes(decision: &Decision) -> usize {
+    decision.choice.steps.bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::policy::Refusal;
     use crate::policy::app::Script;
+    use crate::policy::{Refusal, Steps};
 
     fn decision(function: &str, at: Instant) -> Decision {
         Decision {
             function: Arc::new(Function { name: function.into(), ..Function::default() }),
             policy: Policy { name: None, script: Arc::new(Script::platform()) },
-            members: Arc::default(),
-            tried: Box::default(),
-            choice: Choice { outcome: Err(Refusal::NoWorkers), block: None },
-            version: Version::default(),
+            names: Arc::default(),
+            choice: Arc::new(Choice { outcome: Err(Refusal::NoWorkers), steps: Steps::default() }),
             at_ms: 0,
             at,
             ended: None,
@@ -131,10 +127,10 @@ mod tests {
     #[test]
     fn the_latest_are_remembered() {
         let now = Instant::now();
-        let (mut decisions, mut history) = (Decisions::new("0190-abc", 2, now), History::default());
+        let mut decisions = Decisions::new("0190-abc", 2, now);
         let ids: Vec<_> = ["a", "b", "c"]
             .map(|name| {
-                let number = decisions.push(decision(name, now), &mut history);
+                let number = decisions.push(decision(name, now));
                 (decisions.id(number), number)
             })
             .into();

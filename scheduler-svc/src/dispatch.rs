@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mesh::deadline::Deadline;
 use mesh::receipt::{self, Receipt, micros};
-use mesh::{Caller, Error, Reason, inner_span};
+use mesh::{Error, Reason, inner_span};
 use parking_lot::Mutex;
 use proto::worker::v1::{ExecuteRequest, ExecuteResponse};
 use rand::rngs::Xoshiro256PlusPlus;
@@ -14,14 +14,14 @@ use rand::{Rng, SeedableRng as _};
 use tracing::Span;
 use tracing::field::Empty;
 
-use crate::cluster::{Cluster, Recollection, Reservation};
+use crate::cluster::{Cluster, Reservation};
 use crate::decisions::{Decision, DecisionNumber, Decisions};
 use crate::error::SchedulingError;
 use crate::explain;
 use crate::invocation::PendingInvocation;
 use crate::membership::{Contact, Members};
 use crate::metrics::Metrics;
-use crate::policy::{self, Refusal, Worker, WorkerStatus};
+use crate::policy::{self, Refusal};
 
 /// How long before the deadline an invocation is refused that waits for a worker to join: the caller learns why.
 const TIME_TO_REFUSE: Duration = Duration::from_millis(10);
@@ -163,7 +163,7 @@ impl Dispatcher {
         let outcome = decision.choice.outcome;
         let number = {
             let mut decisions = self.chooser.decisions.lock();
-            let number = decisions.push(decision, cluster.history_mut());
+            let number = decisions.push(decision);
             *decision_id = decisions.id(number);
             number
         };
@@ -190,26 +190,6 @@ impl Dispatcher {
     pub fn hypothesize(&self, invocation: &PendingInvocation) -> Decision {
         let mut rng = self.chooser.rng.lock().clone();
         decide(invocation, &self.members.cluster(), &[], &mut rng)
-    }
-
-    /// The decision that would be made now, with the workers as they are.
-    pub fn hypothesize_with_workers(&self, invocation: &PendingInvocation) -> (Decision, Vec<WorkerStatus>) {
-        let mut rng = self.chooser.rng.lock().clone();
-        let cluster = self.members.cluster();
-        let decision = decide(invocation, &cluster, &[], &mut rng);
-        (decision, cluster.workers().iter().map(Worker::status).collect())
-    }
-
-    /// The decision with this id, if it is remembered and `caller` may read it, and what tells what the workers were
-    /// like.
-    pub fn recollect(&self, caller: &Caller, id: &str) -> Option<(Decision, Recollection)> {
-        let cluster = self.members.cluster();
-        let decision = self.chooser.decisions.lock().find(id)?.clone();
-        if !caller.reaches(&decision.function.owner) {
-            return None;
-        }
-        let recollection = cluster.recollect(decision.version)?;
-        Some((decision, recollection))
     }
 
     /// The remembered decisions. Do not hold them across an await.
@@ -246,10 +226,10 @@ fn record_choice(span: &Span, decision: &Decision) {
     if span.is_disabled() {
         return;
     }
-    span.record("funless.candidates", decision.members.names.len());
+    span.record("funless.candidates", decision.names.len());
     span.record("funless.reason", explain::reason(decision));
     match decision.choice.outcome {
-        Ok(index) => span.record("funless.chosen", &*decision.members.names[index as usize]),
+        Ok(index) => span.record("funless.chosen", &*decision.names[index as usize]),
         Err(refusal) => {
             span.record("otel.status_code", "ERROR");
             span.record("funless.refusal", refusal.as_str())
@@ -266,14 +246,12 @@ pub fn decide<C>(
 ) -> Decision {
     let PendingInvocation { function, policy } = invocation;
     let requirements = invocation.requirements();
-    let choice = policy::choose(&policy.script, &requirements, cluster.table(), tried, rng);
+    let choice = policy::choose(&policy.script, &requirements, cluster.workers(), tried, rng);
     Decision {
         function: Arc::clone(function),
         policy: policy.clone(),
-        members: Arc::clone(cluster.member_list()),
-        tried: tried.into(),
-        choice,
-        version: cluster.history().version(),
+        names: Arc::clone(cluster.names()),
+        choice: Arc::new(choice),
         at_ms: mesh::clock::now_ms(),
         at: Instant::now(),
         ended: None,

@@ -11,15 +11,15 @@ use proto::scheduler::v1::{ExplainedBlock, ExplainedItem, ExplainedWorker, Expla
 
 use crate::decisions::Decision;
 use crate::invocation::{capacity_kb_of, tag_of};
-use crate::policy::app::{Block, Item, Workers};
-use crate::policy::{ItemUse, KB, PastWorkers, Refusal, Verdict, WorkerStatus, steps};
+use crate::policy::app::{Block, DEFAULT_TAG, Followup, Item, Workers};
+use crate::policy::{ItemUse, KB, Refusal, Step, Verdict};
 
-/// Explains a decision among workers with these statuses, in the order of their names. `id` is empty for a
-/// hypothetical one.
-pub fn explain(id: String, decision: &Decision, statuses: &[WorkerStatus]) -> Explanation {
-    let Decision { function, policy, members, choice, at_ms, .. } = decision;
-    let items = Explainer::new(decision, statuses).items();
-    let chosen = choice.outcome.ok().and_then(|index| members.names.get(index as usize));
+/// Explains a decision. `id` is empty for a hypothetical one.
+pub fn explain(id: String, decision: &Decision) -> Explanation {
+    let Decision { function, policy, names, choice, at_ms, .. } = decision;
+    let reader = Explainer::new(decision);
+    let items = reader.items();
+    let chosen = choice.outcome.ok().and_then(|index| names.get(index as usize));
     Explanation {
         decision_id: id,
         at_ms: *at_ms,
@@ -38,25 +38,36 @@ pub fn explain(id: String, decision: &Decision, statuses: &[WorkerStatus]) -> Ex
 /// Explains one decision.
 struct Explainer<'a> {
     decision: &'a Decision,
-    /// By the item, the block and the worker.
-    verdicts: HashMap<(ItemUse, u16, u32), Verdict>,
+    /// By whether the item is the followup, the block and the worker.
+    verdicts: HashMap<(bool, u16, u32), Verdict>,
+    /// The last step: if a worker was chosen, the block in which.
+    last: Option<Step>,
 }
 
 impl<'a> Explainer<'a> {
-    fn new(decision: &'a Decision, statuses: &[WorkerStatus]) -> Self {
-        let Decision { function, policy, members, tried, choice, .. } = decision;
-        let capacity = capacity_kb_of(function).saturating_mul(KB);
-        let workers = PastWorkers { names: &members.names, statuses };
-        let steps = steps(&policy.script, tag_of(function), capacity, workers, tried, choice);
-        let verdicts = steps.into_iter().map(|step| ((step.item, step.block, step.worker), step.verdict));
-        Self { decision, verdicts: verdicts.collect() }
+    fn new(decision: &'a Decision) -> Self {
+        let steps = &decision.choice.steps;
+        let verdicts =
+            steps.iter().map(|step| ((is_followup(step.item), step.block, step.worker), step.verdict));
+        Self { decision, verdicts: verdicts.collect(), last: steps.last() }
     }
 
     /// The items that were evaluated.
     fn items(&self) -> Vec<ExplainedItem> {
         let Decision { function, policy, choice, .. } = self.decision;
-        let items = choice.items(&policy.script, tag_of(function));
-        items.map(|(item, used)| self.item(item, used)).collect()
+        let script = &policy.script;
+        let own = match choice.outcome {
+            Err(Refusal::NoWorkers | Refusal::NoMatchingTag) => None,
+            _ => script.item_for(tag_of(function)),
+        };
+        let Some(own) = own else { return Vec::new() };
+        let mut items = vec![self.item(own, ItemUse::Own)];
+        let ended_with_own =
+            choice.outcome.is_ok() && self.last.is_some_and(|step| step.item == ItemUse::Own);
+        if own.followup == Followup::Default && own.tag != DEFAULT_TAG && !ended_with_own {
+            items.extend(script.item(DEFAULT_TAG).map(|item| self.item(item, ItemUse::Followup)));
+        }
+        items
     }
 
     fn item(&self, item: &Item, used: ItemUse) -> ExplainedItem {
@@ -71,7 +82,7 @@ impl<'a> Explainer<'a> {
     }
 
     fn block(&self, block: &Block, index: u16, used: ItemUse) -> ExplainedBlock {
-        let names = &self.decision.members.names;
+        let names = &self.decision.names;
         let explained = |name: &str, worker: Option<u32>| {
             let (verdict, reason) = match worker {
                 None => (wire::Verdict::Invalid, "no worker has this name".to_owned()),
@@ -89,7 +100,7 @@ impl<'a> Explainer<'a> {
     }
 
     fn worker(&self, block: &Block, index: u16, used: ItemUse, worker: u32) -> (wire::Verdict, String) {
-        let verdict = self.verdicts.get(&(used, index, worker));
+        let verdict = self.verdicts.get(&(is_followup(used), index, worker));
         let Some(verdict) = verdict else {
             return (wire::Verdict::NotReached, "a worker was chosen before it".to_owned());
         };
@@ -101,6 +112,10 @@ impl<'a> Explainer<'a> {
         };
         (explained, words(verdict, block, capacity_kb_of(&self.decision.function)))
     }
+}
+
+fn is_followup(item: ItemUse) -> bool {
+    item == ItemUse::Followup
 }
 
 fn index_of(names: &[Arc<str>], name: &str) -> Option<u32> {
@@ -142,8 +157,7 @@ fn words(verdict: &Verdict, block: &Block, capacity_kb: u64) -> String {
 
 /// Why a worker was chosen, or none, in one sentence.
 pub fn reason(decision: &Decision) -> String {
-    let Decision { function, policy, members, choice, .. } = decision;
-    let names = &members.names;
+    let Decision { function, policy, names, choice, .. } = decision;
     let by = match &policy.name {
         None => "the default policy".to_owned(),
         Some(name) => format!("the script {name}"),
@@ -168,11 +182,14 @@ pub fn reason(decision: &Decision) -> String {
 
 /// The block of a script that gave the worker.
 fn block_that_gave(decision: &Decision) -> String {
-    let Decision { function, policy, choice, .. } = decision;
-    let of_block = |(used, block): (ItemUse, u16)| {
-        let (item, _) = choice.items(&policy.script, tag_of(function)).find(|(_, item)| *item == used)?;
-        let strategy = item.blocks.get(usize::from(block))?.strategy.as_str();
-        Some(format!(" block {} of {:?} ({strategy})", block + 1, item.tag))
+    let script = &decision.policy.script;
+    let of_step = |step: Step| {
+        let item = match step.item {
+            ItemUse::Own => script.item_for(tag_of(&decision.function)),
+            ItemUse::Followup => script.item(DEFAULT_TAG),
+        };
+        let block = item?.blocks.get(usize::from(step.block))?;
+        Some(format!(" block {} of {:?} ({})", step.block + 1, item?.tag, block.strategy.as_str()))
     };
-    choice.block.and_then(of_block).unwrap_or_default()
+    decision.choice.steps.last().and_then(of_step).unwrap_or_default()
 }

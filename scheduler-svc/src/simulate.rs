@@ -92,7 +92,7 @@ impl<'a> Simulation<'a> {
             }
             let capacity = capacity(invocation);
             let requirements = Requirements { tag: &invocation.tag, capacity, code: &CODE };
-            let outcome = choose(self.script, &requirements, cluster.table(), &[], &mut rng).outcome;
+            let outcome = choose(self.script, &requirements, cluster.workers(), &[], &mut rng).outcome;
             if let Ok(worker) = outcome {
                 let (reservation, ()) = cluster.reserve(worker, &invocation.tag, capacity);
                 if let Some(duration) = invocation.duration_ns {

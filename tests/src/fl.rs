@@ -1,6 +1,5 @@
 //! Runs the command `fl`.
 
-use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -25,26 +24,11 @@ pub async fn fl(mesh: &Mesh, user: &Client, arguments: &[&str]) -> Printed {
     run(&all_arguments(mesh, user, arguments)).await
 }
 
-/// Runs `fl` with these arguments as `user` of `mesh`, in this folder and with these environment variables.
-pub async fn fl_in(
-    mesh: &Mesh,
-    user: &Client,
-    folder: &Path,
-    environment: &[(&str, OsString)],
-    arguments: &[&str],
-) -> Printed {
-    let mut command = tokio::process::Command::new(workspace_binary("fl"));
-    command.args(all_arguments(mesh, user, arguments)).current_dir(folder).kill_on_drop(true);
-    command.envs(environment.iter().map(|(name, value)| (name, value)));
-    free_of_mesh(command.as_std_mut());
-    print_as_it_is(command).await
-}
-
-/// Starts `fl` with these arguments as `user` of `mesh`, with its output in the file `log`, whose folder is also the
-/// home directory. Dropping the result stops it with SIGINT, like Ctrl-C.
+/// Starts `fl` with these arguments as `user` of `mesh`, with its output in the file `log`. Dropping the
+/// result stops it with SIGINT, like Ctrl-C.
 pub fn start(mesh: &Mesh, user: &Client, arguments: &[&str], log: &Path) -> Running {
     let mut command = Command::new(workspace_binary("fl"));
-    command.args(all_arguments(mesh, user, arguments)).envs(log.parent().map(|home| ("HOME", home)));
+    command.args(all_arguments(mesh, user, arguments));
     without_authorities(&mut command);
     Running::start("fl", &mut command, log).stopped_by(Signal::INT)
 }
@@ -83,10 +67,6 @@ pub async fn run_in(folder: &Path, arguments: &[String]) -> Printed {
 async fn print(mut command: tokio::process::Command) -> Printed {
     without_authorities(command.as_std_mut());
     free_of_mesh(command.as_std_mut());
-    print_as_it_is(command).await
-}
-
-async fn print_as_it_is(mut command: tokio::process::Command) -> Printed {
     let Output { status, stdout, stderr } = command.output().await.expect("failed to run the command");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end().to_owned();
     Printed { success: status.success(), code: status.code(), out: text(stdout), err: text(stderr) }

@@ -38,13 +38,8 @@ macro_rules! cases {
 
 /// Runs cases that share one mesh of each shape.
 pub fn run_shared(cases: Vec<(&'static str, SharedCase)>) -> ExitCode {
-    run_shared_on(&[Shape::ONE_PROCESS, Shape::SIX_PROCESSES], cases)
-}
-
-/// Runs cases that share one mesh of each of these shapes.
-pub fn run_shared_on(shapes: &[Shape], cases: Vec<(&'static str, SharedCase)>) -> ExitCode {
     let runtime = runtime();
-    let meshes: Vec<_> = shapes.iter().copied().map(SharedMesh::new).map(Arc::new).collect();
+    let meshes = [Shape::ONE_PROCESS, Shape::SIX_PROCESSES].map(SharedMesh::new).map(Arc::new);
     let mut trials = Vec::new();
     for mesh in &meshes {
         for (name, case) in &cases {

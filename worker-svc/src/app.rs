@@ -17,7 +17,7 @@ use proto::worker::v1::logs_server::LogsServer;
 
 use crate::admission::Admission;
 use crate::budget::MemoryBudget;
-use crate::code_source::{CodeSource, RegistryCode};
+use crate::code_source::CodeSource;
 use crate::config::{Advertise, Config};
 use crate::grpc::{ExecutionHandler, LogsHandler};
 use crate::load::{LoadGauges, LoadMeter};
@@ -39,17 +39,29 @@ impl App {
     pub async fn start(config: Config, host: Host) -> anyhow::Result<Service> {
         let tasks = Tasks::default();
         let readiness = Readiness::default();
+        let metrics = Metrics::new(&host.metrics, &config.name);
+        let running = RunningInvocations::default();
+        let load = measured_load(&config, &host, &tasks, running.clone(), &metrics)?;
         let address = advertised(&config, &host)?;
+
         let registry = host.dialer.dial(&config.registry).context("registry")?;
-        let source = RegistryCode::new(registry.clone(), Duration::from_millis(config.fetch_timeout_ms));
+        let source = CodeSource::new(registry.clone(), Duration::from_millis(config.fetch_timeout_ms));
         let services: Vec<_> = [&config.registry].into_iter().chain(&config.schedulers).collect();
-        let executor = executor(&config, &host, CodeSource::Registry(Box::new(source)), &services, &tasks)?;
-        let Executor { execution, load, logs } = executor;
-        let code = &execution.runtime.code;
-        code.register_metrics(&host.metrics);
+        let egress = host.egress(&config.egress, &config.server, &services, &[EGRESS_KIND]);
+        let memory_total = load.measure().load.memory_total;
+        let budget = MemoryBudget::new(memory_total, metrics.guest_memory.clone());
+        let logs = Logs::new(config.log_ring_bytes, budget.shown_by(metrics.log_bytes.clone()));
+        let admission = Admission::new(&config, running, host.draining.clone());
+        admission.register_metrics(&host.metrics);
+        let permits = admission.permits().clone();
+        let parts =
+            RuntimeParts { egress, permits, budget, source, logs: logs.clone(), metrics: metrics.clone() };
+        let runtime = Runtime::new(&config, parts, &tasks)?;
+        let runtime = Arc::new(runtime);
+        runtime.code.register_metrics(&host.metrics);
 
         let following = readiness.condition("registry").kept(RegistryContact::new(&host.metrics));
-        let preparation = prepare_code(code, registry, following, &tasks);
+        let preparation = prepare_code(&runtime.code, registry, following, &tasks);
 
         let reporter = Reporter {
             identity: identity(&config, address.as_ref()),
@@ -60,6 +72,7 @@ impl App {
             memberships: Memberships::new(readiness.condition("scheduler")),
         };
 
+        let execution = ExecutionHandler { admission, runtime, limits: Limits::of_worker(&config), metrics };
         let execution = Arc::new(execution);
         let direct = Arc::clone(&execution);
         let execution = ExecutionServer::from_arc(execution)
@@ -88,38 +101,6 @@ impl App {
         }
         Ok(Service { name: "worker", router, methods: Some(methods), more: Vec::new(), tasks, readiness })
     }
-}
-
-/// What executes functions, with a mesh or without one.
-pub(crate) struct Executor {
-    pub(crate) execution: ExecutionHandler,
-    pub(crate) load: Arc<LoadMeter>,
-    pub(crate) logs: Logs,
-}
-
-/// Executes code from `source`. Functions do not reach the ports of `services`.
-pub(crate) fn executor(
-    config: &Config,
-    host: &Host,
-    source: CodeSource,
-    services: &[&Endpoint],
-    tasks: &Tasks,
-) -> anyhow::Result<Executor> {
-    let metrics = Metrics::new(&host.metrics, &config.name);
-    let running = RunningInvocations::default();
-    let load = measured_load(config, host, tasks, running.clone(), &metrics)?;
-    let egress = host.egress(&config.egress, &config.server, services, &[EGRESS_KIND]);
-    let memory_total = load.measure().load.memory_total;
-    let budget = MemoryBudget::new(memory_total, metrics.guest_memory.clone());
-    let logs = Logs::new(config.log_ring_bytes, budget.shown_by(metrics.log_bytes.clone()));
-    let admission = Admission::new(config, running, host.draining.clone());
-    admission.register_metrics(&host.metrics);
-    let permits = admission.permits().clone();
-    let parts =
-        RuntimeParts { egress, permits, budget, source, logs: logs.clone(), metrics: metrics.clone() };
-    let runtime = Arc::new(Runtime::new(config, parts, tasks)?);
-    let execution = ExecutionHandler { admission, runtime, limits: Limits::of_worker(config), metrics };
-    Ok(Executor { execution, load, logs })
 }
 
 /// Prepares the code of all functions, and looks after what is prepared.

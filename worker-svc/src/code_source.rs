@@ -1,15 +1,11 @@
-//! Where code is fetched from by its hash: the registry, whose answer is verified, or, without a mesh, what this
-//! process was given.
+//! Fetches code from the registry by its hash, and verifies it.
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use mesh::deadline::Deadline;
 use mesh::hash::{Hash, Hasher};
 use mesh::{Channel, MAX_MESSAGE_BYTES, Reason};
-use parking_lot::Mutex;
 use proto::registry::v1::FetchCodeRequest;
 use proto::registry::v1::code_store_client::CodeStoreClient;
 
@@ -18,53 +14,21 @@ use crate::error::Error;
 /// More than any registry stores as the code of one function, in bytes.
 const MAX_CODE_BYTES: usize = 256 << 20;
 
-/// Where code is fetched from.
-#[derive(Debug, Clone)]
-pub(crate) enum CodeSource {
-    Registry(Box<RegistryCode>),
-    Given(GivenCode),
-}
-
-impl CodeSource {
-    /// Fetches the code with this hash.
-    pub(crate) async fn fetch(&self, hash: Hash) -> Result<BytesMut, Error> {
-        match self {
-            Self::Registry(registry) => registry.fetch(hash).await,
-            Self::Given(given) => given.fetch(hash),
-        }
-    }
-}
-
-/// Code that was given to this process. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct GivenCode(Arc<Mutex<HashMap<Hash, Bytes>>>);
-
-impl GivenCode {
-    /// Keeps only this code.
-    pub(crate) fn set(&self, hash: Hash, code: Bytes) {
-        *self.0.lock() = HashMap::from([(hash, code)]);
-    }
-
-    fn fetch(&self, hash: Hash) -> Result<BytesMut, Error> {
-        self.0.lock().get(&hash).map(|code| BytesMut::from(&code[..])).ok_or(Error::CodeNotFound)
-    }
-}
-
 /// The registry's store of code.
 #[derive(Debug, Clone)]
-pub(crate) struct RegistryCode {
+pub(crate) struct CodeSource {
     registry: CodeStoreClient<Channel>,
     timeout: Duration,
 }
 
-impl RegistryCode {
+impl CodeSource {
     pub(crate) fn new(registry: Channel, timeout: Duration) -> Self {
         let registry = CodeStoreClient::new(registry).max_decoding_message_size(MAX_MESSAGE_BYTES);
         Self { registry, timeout }
     }
 
     /// Fetches the code with this hash. Refuses what has another one.
-    async fn fetch(&self, hash: Hash) -> Result<BytesMut, Error> {
+    pub(crate) async fn fetch(&self, hash: Hash) -> Result<BytesMut, Error> {
         let deadline = Deadline::after(self.timeout);
         let fetching = tokio::time::timeout_at(deadline.instant(), self.receive(hash, deadline));
         let (code, received) = fetching

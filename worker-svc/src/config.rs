@@ -108,8 +108,8 @@ impl Default for Config {
             name: host_name(),
             tag: String::new(),
             labels: BTreeMap::new(),
-            registry: Endpoint::loopback(4001),
-            schedulers: vec![Endpoint::loopback(4002)],
+            registry: local_port(4001),
+            schedulers: vec![local_port(4002)],
             advertise: Advertise::ListenAddress,
             cache_dir: "./.funless/code-cache".into(),
             cache_bytes: 2 << 30,
@@ -164,6 +164,10 @@ impl<'de> Deserialize<'de> for Advertise {
 /// The cores that this process may use, considering affinity and cgroup quota.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn local_port(port: u16) -> Endpoint {
+    format!("http://127.0.0.1:{port}").parse().expect("a well-formed endpoint")
 }
 
 fn host_name() -> String {

@@ -15,8 +15,6 @@
 //! worker that schedulers cannot reach opens a `tunnel` to each of them first. `running` counts invocations
 //! and `load` measures the machine, for reports and metrics. `logs` keeps the latest log lines of functions.
 //!
-//! `local` is a worker without a mesh, which runs the code that it is given, in the same way.
-//!
 //! Functions are WebAssembly, run by one wasmtime engine (`runtime::engine`). Nothing of one invocation is
 //! visible to the next.
 
@@ -28,7 +26,6 @@ mod config;
 mod error;
 mod grpc;
 mod load;
-mod local;
 mod logs;
 mod metrics;
 mod outcome;
@@ -40,5 +37,4 @@ mod tunnel;
 
 pub use app::App;
 pub use config::{Advertise, Config};
-pub use local::{Execution, LocalWorker, LogLines, LogReader};
 pub use runtime::compile_if_asked;

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, ensure};
 
-use crate::{chart, dashboards, reference, workspace};
+use crate::{chart, dashboards, workspace};
 
 /// A generated file.
 #[derive(Debug)]
@@ -29,12 +29,6 @@ pub(crate) fn dashboards() -> anyhow::Result<Vec<Generated>> {
 pub(crate) fn chart() -> anyhow::Result<Vec<Generated>> {
     let files = chart::files()?.into_iter();
     Ok(files.map(|(path, content)| Generated { path, content, task: "chart" }).collect())
-}
-
-/// The reference pages of the book, other than that of `fl`, which `fl` writes and checks.
-pub(crate) fn reference() -> anyhow::Result<Vec<Generated>> {
-    let pages = reference::pages()?.into_iter();
-    Ok(pages.map(|(path, content)| Generated { path, content, task: "reference" }).collect())
 }
 
 /// The OpenAPI document of the REST API.
@@ -72,7 +66,6 @@ mod tests {
         let dashboards = files.len();
         files.push(openapi().expect("the document is serializable"));
         files.extend(chart().expect("deploy/k8s has what the chart needs"));
-        files.extend(reference().expect("the code has what the pages need"));
         let problems: Vec<_> =
             files.iter().filter_map(|file| file.check().err()).map(|error| format!("{error:#}")).collect();
         assert!(problems.is_empty(), "{}", problems.join("\n"));

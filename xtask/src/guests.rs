@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use sha2::{Digest as _, Sha256};
-use wasm_toolchain::TARGET;
 
+use self::toolchain::Toolchain;
 use crate::workspace;
 
+const TARGET: &str = "wasm32-unknown-unknown";
 /// Below the root: where the compiled functions go.
 const OUT: &str = "target/guests";
 /// The committed function, and the hashes of its source and of itself.
@@ -37,7 +38,7 @@ pub(crate) fn build() -> anyhow::Result<()> {
     }
     let _ = fs::remove_file(&up_to_date);
     let build = out.join("build");
-    let mut command = toolchain::cargo()?;
+    let mut command = Toolchain::find_or_install()?.cargo();
     command.args([
         "build",
         "--release",

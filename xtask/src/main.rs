@@ -3,8 +3,6 @@
 //! - `dashboards`: the Grafana dashboards
 //! - `docs`: the API documentation
 //! - `guests`: the functions in `guest/`
-//! - `quickjs`: the engine of JavaScript functions
-//! - `reference`: pages of the book in `docs/`
 //! - `generated`: files that are committed, and written from the code
 //! - `workspace`: where the files are, and running `cargo`
 
@@ -16,8 +14,6 @@ mod dashboards;
 mod docs;
 mod generated;
 mod guests;
-mod quickjs;
-mod reference;
 mod workspace;
 
 use clap::Parser as _;
@@ -46,13 +42,6 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-    /// Write docs/reference from the code: configuration, gRPC and REST, and the command line of `fl`; renew the blocks in
-    /// docs/ that are copies of files
-    Reference {
-        /// Write nothing; fail unless the files are up to date
-        #[arg(long)]
-        check: bool,
-    },
     /// Compile the functions in guest/ to WebAssembly, into target/guests
     ///
     /// Either of two toolchains will do: rustup's with the target wasm32-unknown-unknown, or Debian's rustc-web, which
@@ -64,12 +53,6 @@ enum Task {
         /// Replace the committed guest/hello.wasm by the result
         #[arg(long)]
         update_hello: bool,
-    },
-    /// Compile the engine of JavaScript functions, guest/quickjs/engine.wasm, which takes Zig
-    Quickjs {
-        /// Compile nothing; fail unless the engine was built from its present source
-        #[arg(long)]
-        check: bool,
     },
     /// Build the API documentation of the libraries into target/doc; warnings are errors
     Docs,
@@ -83,15 +66,9 @@ fn main() -> anyhow::Result<()> {
         Task::Dashboards { check } => write_or_check(generated::dashboards()?, check),
         Task::Chart { check } => write_or_check(generated::chart()?, check),
         Task::Openapi { check } => write_or_check(vec![generated::openapi()?], check),
-        Task::Reference { check } => {
-            write_or_check(generated::reference()?, check)?;
-            reference::command_line(check)
-        }
         Task::Guests { check: true, .. } => guests::check_hello(),
         Task::Guests { update_hello: true, .. } => guests::update_hello(),
         Task::Guests { .. } => guests::build(),
-        Task::Quickjs { check: true } => quickjs::check(),
-        Task::Quickjs { check: false } => quickjs::build(),
         Task::Docs => docs::build(),
     }
 }

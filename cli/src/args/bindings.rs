@@ -4,7 +4,6 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::functions::FunctionName;
-use super::output::Listing;
 
 #[derive(Debug, Subcommand)]
 pub enum Bindings {
@@ -12,15 +11,14 @@ pub enum Bindings {
     List {
         #[command(flatten)]
         of: OfFunctions,
-        #[command(flatten)]
-        listing: Listing,
+        /// Print the response as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Show the details of those of one function.
     Status {
         #[command(flatten)]
         function: FunctionName,
-        #[command(flatten)]
-        listing: Listing,
     },
 }
 

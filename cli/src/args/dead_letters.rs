@@ -3,7 +3,6 @@
 use clap::{Args, Subcommand};
 
 use super::bindings::{OfFunctions, Role};
-use super::output::{Listing, Output, Quiet};
 
 #[derive(Debug, Subcommand)]
 pub enum DeadLetters {
@@ -17,15 +16,14 @@ pub enum DeadLetters {
         /// List those after this id.
         #[arg(long, value_name = "ID")]
         after: Option<String>,
-        #[command(flatten)]
-        listing: Listing,
+        /// Print the response as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Show a dead letter with its payload.
     Show {
         /// Id of the dead letter.
         id: String,
-        #[command(flatten)]
-        output: Output,
     },
     /// Retry dead letters.
     Redrive(Letters),
@@ -44,8 +42,6 @@ pub struct Letters {
     pub all: bool,
     #[command(flatten)]
     pub filter: LetterFilter,
-    #[command(flatten)]
-    pub quiet: Quiet,
 }
 
 /// Filters of dead letters; all must match.

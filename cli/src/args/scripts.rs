@@ -4,8 +4,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::output::{Listing, Output, Quiet};
-
 #[derive(Debug, Subcommand)]
 pub enum Scripts {
     /// Validate and store a script.
@@ -14,21 +12,13 @@ pub enum Scripts {
         name: String,
         /// YAML file.
         file: PathBuf,
-        #[command(flatten)]
-        quiet: Quiet,
     },
     /// List the scripts and their owners. A script of an administrator is shared: it has none.
-    #[command(visible_alias = "ls")]
-    List {
-        #[command(flatten)]
-        listing: Listing,
-    },
+    List,
     /// Print a script.
     Get {
         /// Name of the script.
         name: String,
-        #[command(flatten)]
-        output: Output,
     },
     /// Delete a script.
     Delete {
@@ -37,8 +27,6 @@ pub enum Scripts {
         /// Delete it though functions use it: their invocations fail until a script has the name again.
         #[arg(long)]
         force: bool,
-        #[command(flatten)]
-        quiet: Quiet,
     },
     /// Check a script for errors and warnings; fails if it has errors.
     Lint {
@@ -54,8 +42,9 @@ pub enum Scripts {
         /// Maximum number to list. Default: 1000.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: Option<u32>,
-        #[command(flatten)]
-        listing: Listing,
+        /// Print the response as JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -77,8 +66,9 @@ pub struct Explain {
     /// Id of a decision, from `fl fn invoke --decision` or `fl script decisions`.
     #[arg(long, short, value_name = "ID")]
     pub decision: Option<String>,
-    #[command(flatten)]
-    pub output: Output,
+    /// Print the response as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Where a load would run: each invocation is placed as a scheduler would, and nothing is run.
@@ -104,8 +94,9 @@ pub struct Simulate {
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
     /// Show every invocation, however many there are.
-    #[arg(long, conflicts_with_all = ["output", "json"])]
+    #[arg(long)]
     pub all: bool,
-    #[command(flatten)]
-    pub output: Output,
+    /// Print JSON.
+    #[arg(long, conflicts_with = "all")]
+    pub json: bool,
 }

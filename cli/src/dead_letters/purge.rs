@@ -5,9 +5,8 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::{MOST, PATH, query};
-use crate::args::{LetterFilter, Quiet};
+use crate::args::LetterFilter;
 use crate::client::{Client, data};
-use crate::output::note;
 
 #[derive(Deserialize)]
 struct Purged {
@@ -15,17 +14,17 @@ struct Purged {
 }
 
 /// Throws away the letters that are named.
-pub async fn some(client: &Client, ids: Vec<String>, quiet: Quiet) -> anyhow::Result<()> {
+pub async fn some(client: &Client, ids: Vec<String>) -> anyhow::Result<()> {
     let count = ids.len();
     let mut missing = 0;
     for id in ids {
         let answer = client.ask(client.request(Method::DELETE, &[PATH, &id])?).await?;
         if answer.status == StatusCode::NOT_FOUND {
             missing += 1;
-            note(&format!("{id}: no such dead letter"));
+            eprintln!("{id}: no such dead letter");
         } else {
             answer.success()?;
-            quiet.done(&format!("purged {id}"))?;
+            println!("purged {id}");
         }
     }
     match missing {
@@ -35,7 +34,7 @@ pub async fn some(client: &Client, ids: Vec<String>, quiet: Quiet) -> anyhow::Re
 }
 
 /// Throws away all that the filter lets through, until none is left.
-pub async fn all(client: &Client, filter: LetterFilter, quiet: Quiet) -> anyhow::Result<()> {
+pub async fn all(client: &Client, filter: LetterFilter) -> anyhow::Result<()> {
     let mut query = query(filter);
     query.extend([("all", true.to_string()), ("limit", MOST.to_string())]);
     let mut count = 0;
@@ -46,11 +45,10 @@ pub async fn all(client: &Client, filter: LetterFilter, quiet: Quiet) -> anyhow:
             break;
         }
         count += purged;
-        if !quiet.quiet {
-            note(&format!("{count} purged"));
-        }
+        eprintln!("{count} purged");
     }
-    quiet.done(&format!("purged {count}"))
+    println!("purged {count}");
+    Ok(())
 }
 
 #[cfg(test)]
@@ -61,16 +59,14 @@ mod tests {
     #[tokio::test]
     async fn all_means_until_none_is_left() {
         let mesh = FakeMesh::start(2500, 3).await;
-        all(&mesh.client, LetterFilter::default(), Quiet::default()).await.expect("purged");
+        all(&mesh.client, LetterFilter::default()).await.expect("purged");
         assert!(mesh.letters().is_empty());
     }
 
     #[tokio::test]
     async fn those_that_are_not_there_are_no_success() {
         let mesh = FakeMesh::start(3, 0).await;
-        let error = some(&mesh.client, vec!["1".into(), "7".into()], Quiet::default())
-            .await
-            .expect_err("7 is not there");
+        let error = some(&mesh.client, vec!["1".into(), "7".into()]).await.expect_err("7 is not there");
         assert_eq!(error.to_string(), "1 of 2 were not there");
         assert_eq!(mesh.letters().len(), 2);
     }

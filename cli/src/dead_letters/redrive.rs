@@ -9,9 +9,8 @@ use serde_json::json;
 
 use super::letter::Page;
 use super::{MOST, PATH, query};
-use crate::args::{LetterFilter, Quiet, Role};
+use crate::args::{LetterFilter, Role};
 use crate::client::{Client, data};
-use crate::output::note;
 
 /// How many are tried with one request: functions run for them, and the answer comes when all have ended.
 const AT_ONCE: usize = 20;
@@ -30,7 +29,7 @@ struct Failure {
 }
 
 /// Redrives the letters that are named.
-pub async fn some(client: &Client, ids: Vec<String>, quiet: Quiet) -> anyhow::Result<()> {
+pub async fn some(client: &Client, ids: Vec<String>) -> anyhow::Result<()> {
     let count = ids.len();
     let mut failed = 0;
     for id in ids {
@@ -42,10 +41,10 @@ pub async fn some(client: &Client, ids: Vec<String>, quiet: Quiet) -> anyhow::Re
             _ => answer.success().map(|_| ()).map(Ok)?,
         };
         match outcome {
-            Ok(()) => quiet.done(&format!("redriven {id}"))?,
+            Ok(()) => println!("redriven {id}"),
             Err(why) => {
                 failed += 1;
-                note(&format!("{id}: {why}"));
+                eprintln!("{id}: {why}");
             }
         }
     }
@@ -53,7 +52,7 @@ pub async fn some(client: &Client, ids: Vec<String>, quiet: Quiet) -> anyhow::Re
 }
 
 /// Redrives all that are there when it begins, each once: what fails again stays a dead letter.
-pub async fn all(client: &Client, filter: LetterFilter, quiet: Quiet) -> anyhow::Result<()> {
+pub async fn all(client: &Client, filter: LetterFilter) -> anyhow::Result<()> {
     let by_role = list(client, filter).await?;
     let count = by_role.values().map(Vec::len).sum();
     let (mut redriven, mut failed) = (0, 0);
@@ -65,14 +64,12 @@ pub async fn all(client: &Client, filter: LetterFilter, quiet: Quiet) -> anyhow:
             redriven += done.redriven;
             failed += done.failures.len();
             for Failure { id, reason } in done.failures {
-                note(&format!("{id}: {reason}"));
+                eprintln!("{id}: {reason}");
             }
-            if !quiet.quiet {
-                note(&format!("{redriven} of {count} redriven"));
-            }
+            eprintln!("{redriven} of {count} redriven");
         }
     }
-    quiet.done(&format!("redriven {redriven}"))?;
+    println!("redriven {redriven}");
     not_all(failed, count)
 }
 
@@ -111,8 +108,7 @@ mod tests {
     #[tokio::test]
     async fn each_letter_is_redriven_once_whatever_becomes_of_the_others() {
         let mesh = FakeMesh::start(2500, 30).await;
-        let error =
-            all(&mesh.client, LetterFilter::default(), Quiet::default()).await.expect_err("some fail again");
+        let error = all(&mesh.client, LetterFilter::default()).await.expect_err("some fail again");
         assert_eq!(error.to_string(), "30 of 2530 were not redriven");
         let left = mesh.letters();
         assert!(left.iter().all(|letter| letter.is_poison), "what fails again stays");
@@ -124,11 +120,10 @@ mod tests {
     async fn named_dead_letters_are_grouped_by_role() {
         let mesh = FakeMesh::start(2, 1).await;
         let ids = ["0", "2", "9", "1"].map(str::to_owned).to_vec();
-        let error =
-            some(&mesh.client, ids, Quiet::default()).await.expect_err("one is poison and one is not there");
+        let error = some(&mesh.client, ids).await.expect_err("one is poison and one is not there");
         assert_eq!(error.to_string(), "2 of 4 were not redriven");
         assert_eq!(mesh.letters().len(), 1);
         let of_sinks = LetterFilter { role: Some(Role::Sink), ..LetterFilter::default() };
-        all(&mesh.client, of_sinks, Quiet::default()).await.expect("there is nothing of sinks to do");
+        all(&mesh.client, of_sinks).await.expect("there is nothing of sinks to do");
     }
 }

@@ -69,12 +69,11 @@ impl Invocation {
             (None, false) => Policy::Own,
         };
         let (module, name) = invoke.function.parts()?;
-        let args = arguments(("--json", invoke.json), invoke.args)?;
+        let args = arguments(invoke.json, invoke.args)?;
         Ok(Self { module: module.to_owned(), name: name.to_owned(), args, policy })
     }
 
-    /// The body of the request.
-    pub fn body(&self) -> anyhow::Result<String> {
+    fn body(&self) -> anyhow::Result<String> {
         /// The arguments are sent as they were given.
         #[derive(Serialize)]
         struct Body<'a> {
@@ -110,11 +109,11 @@ pub async fn invoke_function(client: &Client, invocation: &Invocation) -> anyhow
     Ok(Invoked { decision, headers, result })
 }
 
-/// The arguments that the command line gives, as JSON text: that of a flag, or those of --args.
-pub fn arguments((flag, json): (&str, Option<String>), args: Vec<String>) -> anyhow::Result<String> {
+/// The arguments that the command line gives, as JSON text.
+fn arguments(json: Option<String>, args: Vec<String>) -> anyhow::Result<String> {
     let is_json = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();
     if let Some(json) = json {
-        ensure!(is_json(&json), "{flag} {json}: expected JSON");
+        ensure!(is_json(&json), "--json {json}: expected JSON");
         return Ok(json);
     }
     let is_alone = args.len() == 1;
@@ -134,7 +133,7 @@ pub fn arguments((flag, json): (&str, Option<String>), args: Vec<String>) -> any
 }
 
 /// JSON text without the white space between its tokens. Numbers and the order of keys stay as they are.
-pub fn compact(json: &str) -> String {
+fn compact(json: &str) -> String {
     let (mut in_string, mut is_escaped) = (false, false);
     let keeps = |character: &char| {
         match character {
@@ -171,7 +170,7 @@ mod tests {
     fn arguments_are_pairs_or_json() {
         let read = |json: Option<&str>, args: &[&str]| {
             let args: Vec<_> = args.iter().map(|&arg| arg.to_owned()).collect();
-            arguments(("--json", json.map(str::to_owned)), args).map_err(|error| error.to_string())
+            arguments(json.map(str::to_owned), args).map_err(|error| error.to_string())
         };
         type Case = (Option<&'static str>, &'static [&'static str], Result<&'static str, &'static str>);
         let cases: [Case; 12] = [

@@ -9,7 +9,6 @@ use reqwest::{Method, Response};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::invoke::Invocation;
 use crate::args::Logs;
 use crate::client::{Client, data};
 use crate::pipe;
@@ -48,22 +47,6 @@ pub async fn run(options: Logs, client: &Client) -> anyhow::Result<()> {
         Err(error) if pipe::is_closed(&error) => Ok(()),
         shown => shown,
     }
-}
-
-/// The lines that an invocation has logged, which belongs to this trace.
-pub async fn log_of_trace(
-    client: &Client,
-    invocation: &Invocation,
-    trace_id: &str,
-) -> anyhow::Result<Vec<String>> {
-    #[derive(Deserialize)]
-    struct Log {
-        lines: Vec<Line>,
-    }
-    let Invocation { module, name, .. } = invocation;
-    let query = [("trace_id", trace_id.to_owned())];
-    let body = client.send(client.query(Method::GET, &["fn", module, name, "logs"], &query)?).await?;
-    Ok(data::<Log>(&body)?.lines.into_iter().map(|line| line.text).collect())
 }
 
 fn show_all(body: &str, json: bool) -> anyhow::Result<()> {

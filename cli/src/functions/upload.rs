@@ -1,17 +1,16 @@
 //! `fl fn upload` and `fl fn update`.
 
-use anyhow::bail;
-use reqwest::multipart::Form;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use reqwest::multipart::{Form, Part};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::progress::Progress;
 use super::readiness;
-use crate::args::{Upload, UploadOptions};
+use crate::args::Upload;
 use crate::bindings::{self, Bindings, UploadReport};
 use crate::client::Client;
-use crate::output::{note, warn};
-use crate::project::read_wasm;
 
 /// Whether a function is created or replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,19 +25,33 @@ pub enum Mode {
 
 /// Uploads what the command line names, and says what became of it.
 pub async fn run(options: Upload, mode: Mode, client: &Client) -> anyhow::Result<()> {
-    let Upload { function, file, options } = options;
-    let UploadOptions { tag, capacity, script, events, sinks, no_wait, quiet } = options;
+    let Upload { function, file, tag, capacity, script, events, sinks, no_wait } = options;
     let (module, name) = function.parts()?;
     let bindings = Bindings::read(events.as_deref(), sinks.as_deref())?;
-    let code = read_wasm(&file)?;
+    let code = read_code(&file)?;
     let mut metadata = serde_json::Map::new();
     metadata.extend(tag.map(|tag| ("tag".to_owned(), json!(tag))));
     metadata.extend(capacity.map(|kb| ("capacity".to_owned(), json!(kb))));
     metadata.extend(script.map(|script| ("script".to_owned(), json!(script))));
-    let upload = NewFunction { module, name, metadata, bindings, wait: !no_wait, is_quiet: quiet.quiet };
-    let uploaded = upload_function(client, &upload, code, mode).await?;
-    quiet.done(&format!("Successfully {} function {module}/{name} 👌", uploaded.done))?;
-    uploaded.report()
+    let upload = NewFunction { module, name, metadata, bindings, wait: !no_wait };
+    let Uploaded { done, answer } = upload_function(client, &upload, code, mode).await?;
+    println!("Successfully {done} function {module}/{name} 👌");
+    for warning in readiness::warnings(&answer)? {
+        eprintln!("warning: {warning}");
+    }
+    let UploadReport { lines, any_refused } = bindings::report_unless_connected(&answer)?;
+    if !lines.is_empty() {
+        eprintln!("warning: not all events and sinks are connected:");
+    }
+    for line in lines {
+        eprintln!("  {line}");
+    }
+    if any_refused {
+        bail!(
+            "the function is there, but not all of its events and sinks; correct them, and use `fl fn update`"
+        );
+    }
+    Ok(())
 }
 
 /// What is uploaded beside the code.
@@ -49,13 +62,11 @@ pub struct NewFunction<'a> {
     pub metadata: serde_json::Map<String, Value>,
     pub bindings: Bindings,
     pub wait: bool,
-    /// Show no progress.
-    pub is_quiet: bool,
 }
 
 impl NewFunction<'_> {
-    fn form(&self, code: Vec<u8>, progress: &Progress) -> anyhow::Result<Form> {
-        let code = progress.part(code).file_name("code.wasm").mime_str("application/wasm")?;
+    fn form(&self, code: Vec<u8>) -> anyhow::Result<Form> {
+        let code = Part::bytes(code).file_name("code.wasm").mime_str("application/wasm")?;
         let mut form = Form::new().text("name", self.name.to_owned()).part("code", code);
         if !self.metadata.is_empty() {
             form = form.text("metadata", serde_json::to_string(&self.metadata)?);
@@ -72,33 +83,6 @@ pub struct Uploaded {
     answer: String,
 }
 
-impl Uploaded {
-    /// The warnings about workers that cannot run the function. Fails when none can.
-    pub fn warnings(&self) -> anyhow::Result<Vec<String>> {
-        readiness::warnings(&self.answer)
-    }
-
-    /// Says what is wrong with the workers, events and sinks of the function. Fails if it is not as it should be.
-    pub fn report(&self) -> anyhow::Result<()> {
-        for warning in self.warnings()? {
-            warn(&warning);
-        }
-        let UploadReport { lines, any_refused } = bindings::report_unless_connected(&self.answer)?;
-        if !lines.is_empty() {
-            warn("not all events and sinks are connected:");
-        }
-        for line in lines {
-            note(&format!("  {line}"));
-        }
-        if any_refused {
-            bail!(
-                "the function is there, but not all of its events and sinks; correct them, and use `fl fn update`"
-            );
-        }
-        Ok(())
-    }
-}
-
 /// Creates or updates the function.
 pub async fn upload_function(
     client: &Client,
@@ -106,9 +90,7 @@ pub async fn upload_function(
     code: Vec<u8>,
     mode: Mode,
 ) -> anyhow::Result<Uploaded> {
-    let full_name = format!("{}/{}", upload.module, upload.name);
-    let progress = Progress::of(&full_name, code.len(), upload.is_quiet);
-    let form = upload.form(code, &progress)?;
+    let form = upload.form(code)?;
     let updates = match mode {
         Mode::Create => false,
         Mode::Update => true,
@@ -124,4 +106,15 @@ pub async fn upload_function(
 async fn exists(client: &Client, upload: &NewFunction<'_>) -> anyhow::Result<bool> {
     let response = client.request(Method::GET, &["fn", upload.module, upload.name])?.send().await;
     Ok(response.is_ok_and(|response| response.status() == StatusCode::OK))
+}
+
+fn read_code(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let code = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    if !code.starts_with(b"\0asm") {
+        bail!(
+            "{} is not a WebAssembly binary; compile the function for wasm32-unknown-unknown first",
+            file.display()
+        );
+    }
+    Ok(code)
 }

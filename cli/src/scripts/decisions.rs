@@ -6,9 +6,7 @@ use mesh::clock::rfc_3339;
 use reqwest::Method;
 use serde::Deserialize;
 
-use crate::args::Listing;
 use crate::client::{Client, data};
-use crate::output::each;
 use crate::table::Table;
 
 #[derive(Deserialize)]
@@ -32,10 +30,14 @@ struct Invocation {
 }
 
 /// Lists decisions.
-pub async fn run(limit: Option<u32>, listing: Listing, client: &Client) -> anyhow::Result<()> {
+pub async fn run(limit: Option<u32>, json: bool, client: &Client) -> anyhow::Result<()> {
     let query: Vec<_> = limit.map(|limit| ("limit", limit.to_string())).into_iter().collect();
     let body = client.send(client.query(Method::GET, &["decisions"], &query)?).await?;
-    listing.show(&body, each("id"), || Ok(format!("{:#}", table(data(&body)?))))
+    match json {
+        true => println!("{body}"),
+        false => print!("{}", table(data(&body)?)),
+    }
+    Ok(())
 }
 
 fn table(decisions: Vec<Decision>) -> Table {

@@ -59,7 +59,11 @@ pub async fn run(asked: Explain, client: &Client) -> anyhow::Result<()> {
         }
     };
     let body = unless_missing(client.ask(request).await?, &asked)?;
-    asked.output.show(&body, || Ok(shown(&data(&body)?)))
+    match asked.json {
+        true => println!("{body}"),
+        false => print!("{}", shown(&data(&body)?)),
+    }
+    Ok(())
 }
 
 fn unless_missing(answer: Answer, asked: &Explain) -> anyhow::Result<String> {
@@ -92,9 +96,9 @@ fn shown(explanation: &Explanation) -> String {
         "" => line("decision", "none, this is what would be decided now".to_owned()),
         id => line("decision", format!("{id} at {}", rfc_3339(explanation.at_ms))),
     }
-    let walk = format!("{:#}", walk(&explanation.items));
+    let walk = walk(&explanation.items).to_string();
     let gap = if walk.is_empty() { "" } else { "\n" };
-    format!("{head:#}{gap}{walk}\n{}\n", explanation.summary.replace(char::is_control, " "))
+    format!("{head}{gap}{walk}\n{}\n", explanation.summary.replace(char::is_control, " "))
 }
 
 /// What was looked at, in that order. Tag and block stand where they begin.
@@ -139,11 +143,6 @@ mod tests {
                     {"worker":"d","verdict":"chosen","reason":"has 9 KB available"},
                     {"worker":"e","verdict":"not_reached","reason":"a worker was\nchosen before it"}]}]}]}}"#;
 
-    fn plain(response: &str) -> String {
-        let shown = shown(&data(response).expect("an explanation"));
-        anstream::adapter::strip_str(&shown).to_string()
-    }
-
     #[test]
     fn an_explanation_is_a_walk_through_the_script() {
         let expected = "\
@@ -162,7 +161,7 @@ default  1 platform    d          chosen       has 9 KB available
 
 d: chosen by the script s
 ";
-        assert_eq!(plain(PAST), expected);
+        assert_eq!(shown(&data(PAST).expect("an explanation")), expected);
     }
 
     #[test]
@@ -178,6 +177,6 @@ decision  none, this is what would be decided now
 
 no worker: none is there
 ";
-        assert_eq!(plain(now), expected);
+        assert_eq!(shown(&data(now).expect("an explanation")), expected);
     }
 }

@@ -33,8 +33,10 @@ pub async fn run(options: &Simulate, client: &Client) -> anyhow::Result<()> {
     let request = client.request(Method::POST, &["app", "simulate"])?.json(&body);
     let answer = client.send(request).await?;
     let outcome = Outcome::new(workers, load, data(&answer)?)?;
-    let response = json!({ "data": report::json(&outcome) }).to_string();
-    options.output.show(&response, || Ok(report::text(&outcome, options.all, SHOWN)))?;
+    match options.json {
+        true => println!("{}", json!({ "data": report::json(&outcome) })),
+        false => print!("{}", report::text(&outcome, options.all, SHOWN)),
+    }
     if let Some(file) = &options.svg {
         let chart = chart::draw(&outcome)?;
         std::fs::write(file, chart).with_context(|| format!("cannot write {}", file.display()))?;

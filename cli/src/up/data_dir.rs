@@ -13,7 +13,6 @@ use crate::profile::{Profile, write_private};
 
 const CONFIG: &str = "config";
 const ENCRYPTION_KEY: &str = "encryption-key";
-const CONSOLE_KEY: &str = "console-key";
 const LOCK: &str = "lock";
 
 /// Write permission of the group and of others.
@@ -80,28 +79,17 @@ fn new_token() -> Secret {
 
 /// The key with which the registry encrypts the parameters of bindings. Generated at the first start.
 pub(super) fn encryption_key(dir: &Path) -> anyhow::Result<Secret> {
-    key(
-        &dir.join(ENCRYPTION_KEY),
-        ": without it, the parameters of stored events and sinks cannot be decrypted",
-    )
-}
-
-/// The key that seals sessions of the console. Generated at the first start.
-pub(super) fn console_key(dir: &Path) -> anyhow::Result<Secret> {
-    key(&dir.join(CONSOLE_KEY), ", or delete it: then those who use the console sign in again")
-}
-
-/// The key in a file, which is generated unless there is one. `loss` is what it means to have none.
-fn key(path: &Path, loss: &str) -> anyhow::Result<Secret> {
-    let Some(text) = read_own(path)? else {
+    let path = dir.join(ENCRYPTION_KEY);
+    let Some(text) = read_own(&path)? else {
         let key = Secret::random();
-        write_private(path, &format!("{}\n", key.expose()))?;
+        write_private(&path, &format!("{}\n", key.expose()))?;
         return Ok(key);
     };
     let key = text.trim();
     ensure!(
         key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit()),
-        "{} is not a key of 64 hexadecimal digits; restore it{loss}",
+        "{} is not a key of 64 hexadecimal digits; restore it: without it, the parameters of stored events and sinks \
+         cannot be decrypted",
         path.display()
     );
     Ok(Secret::new(key))

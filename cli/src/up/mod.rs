@@ -12,13 +12,10 @@ mod supervise;
 use std::pin::pin;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use mesh::config::{AdminListen, TelemetryConfig};
 use mesh::database::DatabaseUrl;
 
-pub use self::settings::allowed_egress;
 use crate::args::Up;
-use crate::client::Client;
 use crate::profile::Profile;
 
 /// How long the mesh may take until it serves.
@@ -56,7 +53,7 @@ async fn live(
 ) -> anyhow::Result<()> {
     let shown = async {
         ready.await?;
-        print_welcome(options, &console_of(options, profile).await?);
+        print_welcome(options);
         if options.demo {
             demo::run(profile).await?;
         }
@@ -96,25 +93,8 @@ impl Databases {
     }
 }
 
-/// The lines about the console; none if it is turned off.
-async fn console_of(options: &Up, profile: &Profile) -> anyhow::Result<Vec<String>> {
-    let host = options.url(options.http);
-    let address = format!("{host}/console");
-    // The certificate need not be one that this program trusts.
-    if options.tls_cert.is_some() {
-        return Ok(vec![format!("{address}   (sign in with a token)")]);
-    }
-    let client = Client::at(&host, profile.admin_token.clone().context("no token")?)?;
-    Ok(match client.console_link().await {
-        Ok(Some(link)) => vec![address, format!("sign in once, within 10 minutes: {link}")],
-        Ok(None) => Vec::new(),
-        // The mesh serves, even if this program does not reach it at its own address.
-        Err(_) => vec![address],
-    })
-}
-
 /// Says where things are and what to type next.
-fn print_welcome(options: &Up, console: &[String]) {
+fn print_welcome(options: &Up) {
     let data_dir = options.data_dir.display();
     let config = match data_dir.to_string().as_str() {
         ".funless" => String::new(),
@@ -125,9 +105,6 @@ fn print_welcome(options: &Up, console: &[String]) {
     let (rest, grpc) = (options.url(options.http), options.url(options.grpc));
     println!("  REST    {rest}/v1   (documentation: {rest}/docs)");
     println!("  gRPC    {grpc}");
-    for (place, line) in console.iter().enumerate() {
-        println!("  {:<7} {line}", if place == 0 { "console" } else { "" });
-    }
     if let AdminListen::At(admin) = options.admin {
         println!("  admin   http://{admin}/metrics");
     }

@@ -8,7 +8,6 @@ use super::{Databases, data_dir};
 use crate::args::Up;
 use crate::profile::Profile;
 use mesh::auth::Secret;
-use mesh::egress::Rule;
 
 /// Where services find each other: endpoints.
 pub struct Places {
@@ -23,12 +22,6 @@ pub struct Places {
 /// What may be connected to without --strict.
 const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1"];
 
-/// The rules that allow connections which are denied by default: `allowed`, and those to loopback unless `strict`.
-pub fn allowed_egress(strict: bool, allowed: &[Rule]) -> Vec<String> {
-    let loopback = LOOPBACK.into_iter().filter(|_| !strict).map(str::to_owned);
-    loopback.chain(allowed.iter().map(ToString::to_string)).collect()
-}
-
 /// What `fl up` says to its services.
 pub struct Settings<'a> {
     options: &'a Up,
@@ -36,7 +29,6 @@ pub struct Settings<'a> {
     places: Places,
     databases: Databases,
     encryption_key: Secret,
-    console_key: Secret,
     overrides: Overrides,
 }
 
@@ -46,8 +38,7 @@ impl<'a> Settings<'a> {
         let overrides = Overrides::new(options)?;
         let (databases, encryption_key) =
             (Databases::of(options)?, data_dir::encryption_key(&options.data_dir)?);
-        let console_key = data_dir::console_key(&options.data_dir)?;
-        Ok(Self { options, profile, places, databases, encryption_key, console_key, overrides })
+        Ok(Self { options, profile, places, databases, encryption_key, overrides })
     }
 
     pub fn registry(&self) -> Value {
@@ -103,14 +94,14 @@ impl<'a> Settings<'a> {
             "scheduler": self.places.scheduler,
             "connector": self.places.connector,
             "sink": self.places.sink,
-            "console": { "enabled": true, "key": self.console_key.expose() },
         })
     }
 
     /// What functions, event sources and sinks may connect to.
     fn egress(&self) -> Value {
-        let allow = allowed_egress(self.options.strict, &self.options.allow_egress);
-        json!({ "allow": allow, "mesh_ports": self.places.ports })
+        let loopback = LOOPBACK.into_iter().filter(|_| !self.options.strict).map(str::to_owned);
+        let allowed = self.options.allow_egress.iter().map(ToString::to_string);
+        json!({ "allow": loopback.chain(allowed).collect::<Vec<_>>(), "mesh_ports": self.places.ports })
     }
 
     /// What the user says to a service, each as `KEY=VALUE`.

@@ -1,8 +1,5 @@
 //! Errors of requests: the only mapping of reasons to HTTP statuses and bodies.
 
-#[cfg(test)]
-mod documented;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 

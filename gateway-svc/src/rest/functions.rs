@@ -1,4 +1,4 @@
-//! Functions: show, create, update, copy, delete.
+//! Functions: show, create, update, delete.
 
 mod form;
 mod reply;
@@ -11,9 +11,9 @@ use http::StatusCode;
 use mesh::Caller;
 use mesh::deadline::Deadline;
 use proto::registry::v1::{
-    BindingList, CopyFunctionRequest, CreateFunctionRequest, CreateFunctionSpec, DeleteFunctionRequest,
-    Function, GetFunctionRequest, UpdateFunctionRequest, UpdateFunctionSpec,
-    create_function_request as create, update_function_request as update,
+    BindingList, CreateFunctionRequest, CreateFunctionSpec, DeleteFunctionRequest, Function,
+    GetFunctionRequest, UpdateFunctionRequest, UpdateFunctionSpec, create_function_request as create,
+    update_function_request as update,
 };
 use proto::scheduler::v1::{AwaitCodeRequest, CodeFailure};
 
@@ -21,10 +21,9 @@ use super::Rest;
 use super::bindings::Bindings;
 use super::error::{ApiError, CommonErrors, Failure};
 use super::events::show_events;
-use super::extract::{JsonBody, Names, User};
-use super::json;
+use super::extract::{Names, User};
 use super::revision::Revision;
-use super::schema::{CopyBody, Data, FunctionUpload};
+use super::schema::{Data, FunctionUpload};
 use super::sinks::show_sinks;
 use super::upload::{Code, Form, unless_unreadable};
 use form::FunctionForm;
@@ -176,51 +175,6 @@ async fn send_update(
     let chunks = chunks.map(|chunk| UpdateFunctionRequest { part: Some(update::Part::Chunk(chunk)) });
     let request = rest.request(caller, spec.chain(chunks));
     Ok(unless_unreadable(functions.update_function(request), failure).await?.into_inner())
-}
-
-/// Copies a function: creates one with its code, metadata and limits, but without its events and sinks.
-///
-/// Who may change a function may copy it.
-#[utoipa::path(post, path = "/v1/fn/{module}/{function}/copy", tag = "functions", request_body = CopyBody,
-    params(
-        ("module" = String, Path, description = "The module of the function to copy."),
-        ("function" = String, Path, description = "The name of the function to copy."),
-    ),
-    responses(
-        (status = 201, description = "Created.", body = Data<FunctionView>),
-        (status = 400, description = "The body is not a JSON object with a `function`.", body = Failure),
-        (status = 404, description = "No such function, or no such module for the copy.", body = Failure),
-        (status = 408, description = "The body did not arrive in time.", body = Failure),
-        (status = 409, description = "The module has a function of this name.", body = Failure),
-        (status = 413, description = "The body is too large.", body = Failure),
-        (status = 415, description = "The body is not JSON.", body = Failure),
-        (status = 422, description = "The name is invalid, or the function's script does not exist.",
-            body = Failure),
-        CommonErrors,
-    ))]
-pub(super) async fn copy_function(
-    State(rest): State<Rest>,
-    User(caller): User,
-    Names((module, name)): Names<(String, String)>,
-    body: JsonBody,
-) -> Result<(StatusCode, Revision, Json<Data<FunctionView>>), ApiError> {
-    let without_function = || ApiError::bad_request(r#"expected {"function": {"name": "..."}}"#);
-    let [function] = body.members(["function"])?;
-    let function = function.ok_or_else(without_function)?;
-    let [new_module, new_name] =
-        json::members(function.get(), ["module", "name"]).map_err(|_| without_function())?;
-    let new_module = json::present(new_module)
-        .map(|module| json::string(module).ok_or_else(|| ApiError::field("module", "is invalid")));
-    let request = CopyFunctionRequest {
-        module,
-        name,
-        new_module: new_module.transpose()?.unwrap_or_default(),
-        new_name: json::required_name(new_name)?,
-    };
-    let reply = rest.channels.functions().copy_function(rest.request(&caller, request)).await?.into_inner();
-    let revision = rest.latest_revision.wrote(reply.revision);
-    let function = FunctionView::new(reply.function.unwrap_or_default(), Vec::new(), Vec::new());
-    Ok((StatusCode::CREATED, revision, Json(Data { data: function })))
 }
 
 /// Deletes a function.

@@ -4,10 +4,9 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
-use mesh::clock::now_ms;
+use mesh::Caller;
 use mesh::deadline::Deadline;
 use mesh::receipt::Receipt;
-use mesh::{Caller, Error, Reason, reason_name, telemetry};
 use proto::Invoke;
 use proto::scheduler::v1::invoke_response::Outcome;
 use proto::scheduler::v1::{DefaultPolicy, InvokeRequest, Scheduling, scheduling::Language};
@@ -24,8 +23,6 @@ use super::raw;
 use super::receipt;
 use super::revision::Revision;
 use super::schema::InvokeBody;
-use crate::clients::for_clients;
-use crate::recent::{Ended, Invocation};
 
 /// The header with the invocation's id, as in logs and traces.
 const INVOCATION: HeaderName = HeaderName::from_static("x-funless-invocation");
@@ -85,21 +82,9 @@ pub(super) async fn invoke_function(
         invocation_id: invocation.clone(),
         function_id: String::new(),
     };
-    let (module, function, at_ms) = (request.module.clone(), request.function.clone(), now_ms());
-    let Invoked { outcome, ended, decision, receipt } = invoke(&rest, &caller, request).await;
+    let Invoked { outcome, decision, receipt } = invoke(&rest, &caller, request).await;
     let mut response =
         outcome.map_or_else(ApiError::into_response, |result| raw::answer(br#"{"data":"#, &result, b"}"));
-    rest.recent.add(Invocation {
-        id: invocation.clone(),
-        at_ms,
-        caller,
-        module,
-        function,
-        ended,
-        decision: decision.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned(),
-        trace_id: telemetry::sampled_trace_id().map(|id| id.to_string()).unwrap_or_default(),
-        receipt: receipt.clone(),
-    });
     let invocation = HeaderValue::try_from(invocation).ok();
     for (name, value) in [(INVOCATION, invocation), (DECISION, decision)] {
         if let Some(value) = value {
@@ -113,7 +98,6 @@ pub(super) async fn invoke_function(
 /// The outcome of an invocation.
 struct Invoked {
     outcome: Result<Bytes, ApiError>,
-    ended: Ended,
     /// The decision, if one was made.
     decision: Option<HeaderValue>,
     receipt: Receipt,
@@ -125,30 +109,18 @@ async fn invoke(rest: &Rest, caller: &Caller, request: InvokeRequest) -> Invoked
         Ok(reply) => reply,
         Err(status) => {
             let (decision, receipt) = (decision_of(&status), mesh::receipt::of(status.metadata()));
-            let error = for_clients(Error::from(status));
-            let message = match error.reason {
-                // For the log only.
-                Reason::Internal | Reason::Unspecified | Reason::Unimplemented => String::new(),
-                _ => error.message.clone(),
-            };
-            let ended = Ended::Failed(reason_name(error.reason), message);
-            return Invoked { outcome: Err(ApiError::with_message_of(error)), ended, decision, receipt };
+            return Invoked { outcome: Err(status.into()), decision, receipt };
         }
     };
     let receipt = mesh::receipt::of(reply.metadata());
     let reply = reply.into_inner();
-    let (outcome, ended) = match reply.outcome {
-        Some(Outcome::Result(result)) => (Ok(result), Ended::Ok),
-        Some(Outcome::FunctionError(message)) => {
-            (Err(ApiError::function_error(&message)), Ended::FunctionError(message))
-        }
-        None => {
-            let error = ApiError::internal("the scheduler answered without an outcome");
-            (Err(error), Ended::Failed(reason_name(Reason::Internal), String::new()))
-        }
+    let outcome = match reply.outcome {
+        Some(Outcome::Result(result)) => Ok(result),
+        Some(Outcome::FunctionError(message)) => Err(ApiError::function_error(&message)),
+        None => Err(ApiError::internal("the scheduler answered without an outcome")),
     };
     let decision = HeaderValue::try_from(reply.decision_id).ok().filter(|id| !id.is_empty());
-    Invoked { outcome, ended, decision, receipt }
+    Invoked { outcome, decision, receipt }
 }
 
 /// The decision that was made before the invocation failed.

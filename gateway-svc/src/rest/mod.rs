@@ -9,13 +9,11 @@ mod events;
 mod explain;
 mod extract;
 mod functions;
-mod invocations;
 mod invoke;
 mod json;
 mod linger;
 mod logs;
 mod modules;
-mod period;
 mod raw;
 mod reached;
 mod receipt;
@@ -24,7 +22,6 @@ mod role;
 mod router;
 mod schema;
 mod scripts;
-mod services;
 mod simulate;
 mod sinks;
 mod stack;
@@ -44,7 +41,6 @@ pub use router::{openapi, router};
 use crate::Config;
 use crate::auth::Authenticator;
 use crate::clients::Channels;
-use crate::recent::RecentInvocations;
 use crate::revision::LatestRevision;
 use crate::subscriptions::Subscriptions;
 
@@ -67,7 +63,6 @@ struct Parts {
     binding_timeout: Duration,
     status_timeout: Duration,
     subscriptions: Subscriptions,
-    recent: RecentInvocations,
 }
 
 impl Rest {
@@ -90,7 +85,6 @@ impl Rest {
             binding_timeout: Duration::from_secs(config.binding_timeout_s),
             status_timeout: Duration::from_millis(config.status_timeout_ms),
             subscriptions,
-            recent: RecentInvocations::default(),
         };
         Self { parts: Arc::new(parts) }
     }

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use mesh::receipt::{self, Receipt};
+use mesh::receipt::Receipt;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const RECEIPT: HeaderName = HeaderName::from_static("x-funless-receipt");
@@ -26,8 +26,18 @@ pub(super) fn put(headers: &mut HeaderMap, receipt: &Receipt) {
 
 /// The times in milliseconds, in the order of the phases. Phases that did not take place are left out.
 fn timing(receipt: &Receipt) -> String {
+    let phases = [
+        ("schedule", receipt.schedule_us),
+        ("queue", receipt.queue_us),
+        ("fetch", receipt.fetch_us),
+        ("compile", receipt.compile_us),
+        ("load", receipt.load_us),
+        ("instantiate", receipt.instantiate_us),
+        ("run", receipt.run_us),
+        ("keep", receipt.keep_us),
+    ];
     let mut text = String::with_capacity(128);
-    for (phase, us) in receipt::phases(receipt) {
+    for (phase, us) in phases.into_iter().filter(|(_, us)| *us > 0) {
         write_time(&mut text, phase, us);
         text.push_str(", ");
     }
@@ -41,11 +51,11 @@ fn write_time(text: &mut String, name: &str, us: u64) {
 }
 
 fn costs(receipt: &Receipt) -> String {
-    let mut text = String::with_capacity(128);
-    for (name, value) in receipt::costs(receipt) {
-        let separator = if text.is_empty() { "" } else { ", " };
-        let _ = write!(text, "{separator}{name}={value}");
-    }
+    let Receipt { cpu_us, peak_memory_bytes, in_bytes, out_bytes, http_requests, attempts, .. } = receipt;
+    let mut text = format!(
+        "cpu_us={cpu_us}, peak_memory_bytes={peak_memory_bytes}, in_bytes={in_bytes}, \
+         out_bytes={out_bytes}, http_requests={http_requests}, attempts={attempts}"
+    );
     if !receipt.worker.is_empty() {
         let _ = write!(text, ", worker={:?}", receipt.worker);
     }

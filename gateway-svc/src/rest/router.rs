@@ -25,8 +25,8 @@ use super::stack::{
 };
 use super::upload::BESIDE_CODE_BYTES;
 use super::{
-    Rest, conservation, dead_letters, events, explain, functions, invocations, invoke, logs, modules,
-    scripts, services, simulate, sinks, subjects, workers,
+    Rest, conservation, dead_letters, events, explain, functions, invoke, logs, modules, scripts, simulate,
+    sinks, subjects, workers,
 };
 use crate::Config;
 use crate::auth::Authenticator;
@@ -51,9 +51,7 @@ fn api() -> OpenApiRouter<Rest> {
             functions::delete_function,
             invoke::invoke_function
         ))
-        .routes(routes!(functions::copy_function))
         .routes(routes!(logs::read_logs))
-        .routes(routes!(invocations::list_invocations))
         .routes(routes!(events::list_events))
         .routes(routes!(sinks::list_sinks))
         .routes(routes!(conservation::get_conservation))
@@ -71,8 +69,6 @@ fn api() -> OpenApiRouter<Rest> {
         .routes(routes!(simulate::simulate))
         .routes(routes!(subjects::list_subjects, subjects::create_subject))
         .routes(routes!(subjects::delete_subject))
-        .routes(routes!(subjects::rotate_token))
-        .routes(routes!(services::get_status))
 }
 
 /// The routes without a token.

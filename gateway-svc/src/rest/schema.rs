@@ -4,8 +4,6 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::period::Period;
-
 /// The envelope of every response.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Data<T> {
@@ -40,24 +38,6 @@ struct OptionalName {
     /// Alphanumeric characters and underscores.
     #[schema(min_length = 1, max_length = 160, pattern = "^[_a-zA-Z0-9]+$", nullable = false)]
     name: Option<String>,
-}
-
-/// `{"function": {"module": ..., "name": ...}}`.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "for the documentation")]
-pub(super) struct CopyBody {
-    function: NewFunction,
-}
-
-/// Where a function is copied to.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "for the documentation")]
-struct NewFunction {
-    /// The module of the copy. Absent or null: the same module.
-    module: Option<String>,
-    /// The name of the copy: alphanumeric characters and underscores.
-    #[schema(min_length = 1, max_length = 160, pattern = "^[_a-zA-Z0-9]+$")]
-    name: String,
 }
 
 /// `{"subject": {"name": ...}}`.
@@ -154,15 +134,4 @@ pub(super) struct DeleteScriptQuery {
     /// name again.
     #[serde(default)]
     pub(super) force: bool,
-}
-
-/// Options of a rotation.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct RotateTokenQuery {
-    /// How long the token before remains valid: a number of seconds, or a number with a unit: `90s`, `15m`, `12h`, `7d`.
-    /// At most 30 days. Absent: it ends at once.
-    #[param(value_type = Option<String>, example = "1h")]
-    pub(super) grace: Option<Period>,
 }

@@ -23,7 +23,7 @@ async fn every_documented_route_except_health_requires_a_token() {
             routes += 1;
         }
     }
-    assert_eq!(routes, 37, "the number of routes");
+    assert_eq!(routes, 33, "the number of routes");
 }
 
 #[tokio::test]

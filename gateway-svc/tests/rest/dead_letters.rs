@@ -91,7 +91,7 @@ async fn filters_are_sent_to_the_selected_services() {
         ("after=x", "after: expected the id of a dead letter"),
         ("role=both", "unknown variant `both`, expected `event` or `sink`"),
         ("modul=m", "unknown field `modul`"),
-        ("older_than=soon", "expected a number of seconds, or a time like 90s, 15m, 12h or 7d"),
+        ("older_than=soon", "expected older_than as a number of seconds, or like 90s, 15m, 12h or 7d"),
     ];
     for (query, why) in wrong {
         let answer = mesh.ask("GET", &format!("/v1/dead-letters?{query}"), Body::None).await;

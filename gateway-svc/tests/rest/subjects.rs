@@ -14,7 +14,6 @@ async fn subjects_are_created_listed_and_deleted() {
     let mesh = Mesh::start().await;
     let path = "/v1/admin/subjects";
     let created = data(json!({"name": "bob", "token": "token-of-bob"}));
-    let rotated = |grace_ms| data(json!({"name": "bob", "token": format!("token-of-bob-after-{grace_ms}")}));
     let listed = |names: &[&str]| data(names.iter().map(|name| json!({"name": name})).collect());
     mesh.walk(
         ROOT,
@@ -35,11 +34,6 @@ async fn subjects_are_created_listed_and_deleted() {
             row("POST", path, r#"{"subject":{"name":1}}"#, 422, refused("name", "is invalid")),
             row("POST", path, r#"{"subject":1}"#, 400, detail("Bad Request")),
             row("POST", path, r#"{"name":"x"}"#, 400, detail("Bad Request")),
-            row("POST", "/v1/admin/subjects/bob/rotate", "", 200, rotated(0)),
-            row("POST", "/v1/admin/subjects/bob/rotate?grace=2m", "", 200, rotated(120_000)),
-            row("POST", "/v1/admin/subjects/bob/rotate?grace=soon", "", 400, detail("Bad Request: grace: invalid value: string \"soon\", expected a number of seconds, or a time like 90s, 15m, 12h or 7d")),
-            row("POST", "/v1/admin/subjects/bob/rotate?hours=1", "", 400, detail("Bad Request: hours: unknown field `hours`, expected `grace`")),
-            row("POST", "/v1/admin/subjects/eve/rotate", "", 404, detail("Not Found")),
             row("DELETE", "/v1/admin/subjects/bob", "", 204, Value::Null),
             row("DELETE", "/v1/admin/subjects/bob", "", 404, detail("Not Found")),
         ],
@@ -56,7 +50,6 @@ async fn only_administrators_manage_subjects() {
         [
             row("GET", "/v1/admin/subjects", "", 401, unauthorized.clone()),
             row("POST", "/v1/admin/subjects", r#"{"subject":{"name":"eve"}}"#, 401, unauthorized.clone()),
-            row("POST", "/v1/admin/subjects/ann/rotate", "", 401, unauthorized.clone()),
             row("DELETE", "/v1/admin/subjects/ann", "", 401, unauthorized),
         ],
     )

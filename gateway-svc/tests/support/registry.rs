@@ -318,26 +318,6 @@ impl Functions for FakeRegistry {
         Ok(Response::new(UpdateFunctionResponse { function: Some(function), revision: self.wrote() }))
     }
 
-    async fn copy_function(&self, request: Request<CopyFunctionRequest>) -> Reply<CopyFunctionResponse> {
-        let creator = Caller::of(&request).owner().to_owned();
-        self.called(&request)?;
-        let CopyFunctionRequest { module, name, new_module, new_name } = request.into_inner();
-        let mut state = self.state.lock();
-        let original = state.modules.get(&module).and_then(|functions| functions.get(&name)).cloned();
-        let original = original.ok_or_else(|| no(Reason::FunctionNotFound, &name))?;
-        let new_module = if new_module.is_empty() { module } else { new_module };
-        check_name(&new_name, false)?;
-        let functions =
-            state.modules.get_mut(&new_module).ok_or_else(|| no(Reason::ModuleNotFound, &new_module))?;
-        if functions.contains_key(&new_name) {
-            return Err(no(Reason::FunctionExists, &new_name));
-        }
-        let (id, events, sinks) = (format!("id-{new_name}"), Vec::new(), Vec::new());
-        let copy = Function { id, module: new_module, name: new_name, creator, events, sinks, ..original };
-        functions.insert(copy.name.clone(), copy.clone());
-        Ok(Response::new(CopyFunctionResponse { function: Some(copy), revision: self.wrote() }))
-    }
-
     async fn delete_function(
         &self,
         request: Request<DeleteFunctionRequest>,
@@ -429,18 +409,6 @@ impl Subjects for FakeRegistry {
         state.subjects.remove(&name).ok_or_else(|| no(Reason::SubjectNotFound, &name))?;
         state.tokens.retain(|_, owner| *owner != name);
         Ok(Response::new(DeleteSubjectResponse {}))
-    }
-
-    /// The new token says how long the old one remains valid.
-    async fn rotate_token(&self, request: Request<RotateTokenRequest>) -> Reply<RotateTokenResponse> {
-        self.called(&request)?;
-        let RotateTokenRequest { name, grace_ms } = request.into_inner();
-        let mut state = self.state.lock();
-        let subject = state.subjects.get(&name).cloned().ok_or_else(|| no(Reason::SubjectNotFound, &name))?;
-        let token = format!("token-of-{name}-after-{grace_ms}");
-        state.tokens.retain(|_, owner| *owner != name);
-        state.tokens.insert(token.clone(), name);
-        Ok(Response::new(RotateTokenResponse { subject: Some(subject), token }))
     }
 }
 

@@ -4,9 +4,7 @@
 
 use std::fmt;
 
-use mesh::wasm::{
-    MAX_COMPONENT_BYTES, MAX_CORE_INSTANCES, MAX_INSTANCE_BYTES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES,
-};
+use mesh::wasm::{MAX_INSTANCE_BYTES, MAX_TABLE_ELEMENTS, MAX_TABLES};
 
 /// A limit, and what it limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,20 +49,6 @@ pub(super) mod of_module {
         limit("bytes of globals, tables and function references", MAX_INSTANCE_BYTES as u64);
 }
 
-/// The limits of a component. Those of a module hold for each of its core modules, and for the compilation of all of
-/// them together.
-pub(super) mod of_component {
-    use super::{Limit, MAX_COMPONENT_BYTES, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES, limit};
-
-    pub(crate) const CORE_INSTANCES: Limit = limit("instances of core modules", MAX_CORE_INSTANCES as u64);
-    pub(crate) const MEMORIES: Limit = limit("memories in all core modules", MAX_MEMORIES as u64);
-    pub(crate) const TABLES: Limit = limit("tables in all core modules", MAX_TABLES as u64);
-    pub(crate) const INSTANCE_BYTES: Limit = limit(
-        "bytes of globals, tables and function references in all core modules",
-        MAX_COMPONENT_BYTES as u64,
-    );
-}
-
 /// The limit of each table.
 pub(super) const TABLE_ELEMENTS: Limit = limit("elements", MAX_TABLE_ELEMENTS as u64);
 
@@ -75,7 +59,7 @@ const fn limit(what: &'static str, max: u64) -> Limit {
 impl Limit {
     /// Refuses more than the limit.
     pub(super) fn check(self, place: Place, found: u64) -> Result<(), Exceeded> {
-        if found > self.max { Err(Exceeded { limit: self, place, found, core_module: None }) } else { Ok(()) }
+        if found > self.max { Err(Exceeded { limit: self, place, found }) } else { Ok(()) }
     }
 }
 
@@ -95,22 +79,10 @@ pub(super) struct Exceeded {
     limit: Limit,
     place: Place,
     found: u64,
-    /// The number of the core module, if it belongs to a component.
-    core_module: Option<u32>,
-}
-
-impl Exceeded {
-    /// It is this core module of a component that exceeds the limit.
-    pub(super) fn in_core_module(self, number: u32) -> Self {
-        Self { core_module: Some(number), ..self }
-    }
 }
 
 impl fmt::Display for Exceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(number) = self.core_module {
-            write!(f, "in core module {number}, ")?;
-        }
         match self.place {
             Place::Module => f.write_str("it has ")?,
             Place::Function(index) => write!(f, "function {index} has ")?,

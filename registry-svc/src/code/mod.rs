@@ -1,15 +1,12 @@
 //! Receives and validates the binaries of functions.
 
-mod component;
 mod cost;
 mod imports;
-mod interfaces;
 mod invalid;
 mod limits;
 mod outline;
 mod stored;
 mod upload;
-mod valid;
 mod validate;
 
 pub(crate) use self::stored::stored_memory_bytes;

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use mesh::wasm::PAGE_BYTES;
 use wasmparser::{
-    CompositeInnerType, ElementItems, Export, ExternalKind, Import, MemoryType, Operator, Parser, Payload,
-    RecGroup, SectionLimited, TypeRef,
+    CompositeInnerType, ElementItems, Encoding, Export, ExternalKind, Import, MemoryType, Operator, Parser,
+    Payload, RecGroup, SectionLimited, TypeRef,
 };
 
 use super::cost::{Arity, Totals, Types};
@@ -24,13 +24,12 @@ pub(super) struct Outline<'a> {
     pub(super) exports: Vec<Export<'a>>,
     /// The size with which its memory begins, in bytes.
     pub(super) memory_bytes: u64,
-    pub(super) memories: u32,
     types: Types,
     /// The code section's entries so far.
     bodies: u32,
     totals: Totals,
     imported_functions: u32,
-    pub(super) tables: u32,
+    tables: u32,
     globals: u64,
     elements: u64,
     /// Functions to which there may be references.
@@ -44,31 +43,16 @@ impl<'a> Outline<'a> {
         for payload in Parser::new(0).parse_all(bytes) {
             outline.add(payload?)?;
         }
-        outline.check_instance()?;
+        of_module::TABLES.check(Place::Module, outline.tables.into()).map_err(InvalidCode::NeverRunnable)?;
+        let bytes = outline.instance_bytes();
+        of_module::INSTANCE_BYTES.check(Place::Module, bytes).map_err(InvalidCode::NeverRunnable)?;
         Ok(outline)
     }
 
-    /// The beginning of a core module of a component. `totals` are those of the core modules before it.
-    pub(super) fn after(totals: Totals) -> Self {
-        Self { totals, ..Self::default() }
-    }
-
-    /// The totals of this module, and of those before it.
-    pub(super) fn into_totals(self) -> Totals {
-        self.totals
-    }
-
-    /// Refuses a module that no worker has room for. It has been read.
-    pub(super) fn check_instance(&self) -> Result<(), InvalidCode> {
-        of_module::TABLES.check(Place::Module, self.tables.into()).map_err(InvalidCode::NeverRunnable)?;
-        let bytes = self.instance_bytes();
-        of_module::INSTANCE_BYTES.check(Place::Module, bytes).map_err(InvalidCode::NeverRunnable)
-    }
-
-    /// Reads a part of the module.
-    pub(super) fn add(&mut self, payload: Payload<'a>) -> Result<(), InvalidCode> {
+    fn add(&mut self, payload: Payload<'a>) -> Result<(), InvalidCode> {
         let complex = InvalidCode::TooComplex;
         match payload {
+            Payload::Version { encoding: Encoding::Component, .. } => return Err(InvalidCode::Component),
             Payload::TypeSection(section) => self.add_types(section)?,
             Payload::ImportSection(section) => {
                 for import in section.into_imports() {
@@ -91,7 +75,6 @@ impl<'a> Outline<'a> {
             }
             Payload::MemorySection(section) => {
                 for memory in section {
-                    self.memories = self.memories.saturating_add(1);
                     self.memory_bytes = self.memory_bytes.max(memory_size(memory?));
                 }
             }
@@ -173,7 +156,7 @@ impl<'a> Outline<'a> {
 
     /// What an instance takes besides its memory and the elements of its tables. An instance of wasmtime takes a
     /// little more.
-    pub(super) fn instance_bytes(&self) -> u64 {
+    fn instance_bytes(&self) -> u64 {
         let functions = u64::from(self.imported_functions) + self.referenced.len() as u64;
         functions * FUNCTION_BYTES + (self.globals + u64::from(self.tables)) * GLOBAL_BYTES
     }

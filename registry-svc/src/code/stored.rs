@@ -1,10 +1,8 @@
 //! The memory of stored code, read from as little of it as possible.
 
-use std::ops::Range;
-
 use mesh::Error;
 use mesh::hash::Hash;
-use wasmparser::{BinaryReader, BinaryReaderError, Encoding, MemorySectionReader, Parser};
+use wasmparser::{BinaryReader, BinaryReaderError, MemorySectionReader};
 
 use super::outline::memory_size;
 use crate::error::{RegistryError, Result};
@@ -16,11 +14,7 @@ const FIRST_SECTION: usize = 8;
 const WINDOW_BYTES: usize = 64;
 const MEMORY_SECTION: u8 = 5;
 
-/// The sections of a component that hold modules and components.
-const CORE_MODULE_SECTION: u8 = 1;
-const COMPONENT_SECTION: u8 = 4;
-
-/// What the beginning of a section of a module says.
+/// What the beginning of a section says.
 #[derive(Debug, PartialEq, Eq)]
 enum Section {
     /// The size with which the memory begins, in bytes.
@@ -31,66 +25,21 @@ enum Section {
     Later,
 }
 
-/// What the beginning of a section of a component says.
-#[derive(Debug, PartialEq, Eq)]
-struct ComponentSection {
-    /// What is inside of it: a module or a component.
-    holds: Option<Encoding>,
-    /// Where what it holds begins and ends.
-    contents: Range<usize>,
-}
-
-/// The size with which the memory of stored code begins, in bytes. Of a component: with which all memories begin.
+/// The size with which the memory of stored code begins, in bytes.
 pub(crate) async fn stored_memory_bytes(reader: &Reader<'_>, hash: &[u8]) -> Result<u64> {
     let hash = &Hash::try_from(hash).map_err(|error| Error::internal(error.to_string()))?;
-    let mut chunks = Chunks { reader, hash, position: 0, bytes: Vec::new() };
-    let malformed = |error| RegistryError::from(Error::internal(format!("stored code {hash}: {error}")));
-    let is_component = Parser::is_component(&chunks.window(0).await?);
-    let whole = if is_component { Encoding::Component } else { Encoding::Module };
-    // Modules and components inside each other, with their ends.
-    let mut inside = vec![(whole, usize::MAX)];
-    let (mut at, mut memory_bytes) = (FIRST_SECTION, 0_u64);
-    while let Some((encoding, end)) = inside.last().copied() {
+    let (mut at, mut chunks) = (FIRST_SECTION, Chunks { reader, hash, position: 0, bytes: Vec::new() });
+    loop {
         let window = chunks.window(at).await?;
-        if at >= end || window.is_empty() {
-            inside.pop();
-        } else if encoding == Encoding::Component {
-            let section = component_section(&window).map_err(malformed)?;
-            match section.holds {
-                Some(encoding) => {
-                    inside.push((encoding, at + section.contents.end));
-                    at += section.contents.start + FIRST_SECTION;
-                }
-                None => at += section.contents.end,
-            }
-        } else {
-            match section(&window).map_err(malformed)? {
-                Section::Other(len) => at += len,
-                last => {
-                    memory_bytes += if let Section::Memory(bytes) = last { bytes } else { 0 };
-                    inside.pop();
-                    at = end;
-                }
-            }
+        match section(&window).map_err(|error| Error::internal(format!("stored code {hash}: {error}")))? {
+            Section::Memory(bytes) => return Ok(bytes),
+            Section::Other(len) => at += len,
+            Section::Later => return Ok(0),
         }
     }
-    Ok(memory_bytes)
 }
 
-/// Reads the beginning of a section of a component.
-fn component_section(window: &[u8]) -> Result<ComponentSection, BinaryReaderError> {
-    let mut reader = BinaryReader::new(window, 0);
-    let (id, len) = (reader.read_u8()?, reader.read_var_u32()? as usize);
-    let start = reader.current_position();
-    let holds = match id {
-        CORE_MODULE_SECTION => Some(Encoding::Module),
-        COMPONENT_SECTION => Some(Encoding::Component),
-        _ => None,
-    };
-    Ok(ComponentSection { holds, contents: start..start + len })
-}
-
-/// Reads the beginning of a section of a module.
+/// Reads the beginning of a section.
 fn section(window: &[u8]) -> Result<Section, BinaryReaderError> {
     if window.is_empty() {
         return Ok(Section::Later);
@@ -163,18 +112,5 @@ mod tests {
             assert_eq!(section(window).expect("well-formed"), expected, "{window:?}");
         }
         section(b"\x05\x03\x01\x00").expect_err("cut off");
-    }
-
-    #[test]
-    fn sections_of_components() {
-        let cases: [(&[u8], Option<Encoding>, Range<usize>); 3] = [
-            (b"\x01\x83\x01\0asm\x01", Some(Encoding::Module), 3..134),
-            (b"\x04\x08\0asm\x0d\0\x01\0", Some(Encoding::Component), 2..10),
-            (b"\x05\x03\x01\x00\x02", None, 2..5),
-        ];
-        for (window, holds, contents) in cases {
-            let section = component_section(window).expect("well-formed");
-            assert_eq!(section, ComponentSection { holds, contents }, "{window:?}");
-        }
     }
 }

@@ -14,8 +14,7 @@ use proto::registry::v1::{Code, Limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::invalid::InvalidCode;
-use super::valid::Valid;
-use super::validate::validate;
+use super::validate::{Valid, validate};
 use crate::error::{RegistryError, Result};
 
 /// An upload that sends nothing for this long is aborted.

@@ -1,15 +1,13 @@
 //! Checks at upload whether the workers can run a binary, and detects its kind. It applies the rules of the
-//! workers' wasmtime without linking to it. `component` does so for components.
+//! workers' wasmtime without linking to it.
 
 use proto::registry::v1::CodeKind;
 use wasmparser::types::{EntityType, Types};
-use wasmparser::{Import, Parser, Validator};
+use wasmparser::{Import, Validator, WasmFeatures};
 
-use super::component;
 use super::imports::{self, FL_IMPS, Signature, WASI};
 use super::invalid::InvalidCode;
 use super::outline::Outline;
-use super::valid::{FEATURES, Valid};
 
 const MAGIC: &[u8] = b"\0asm";
 
@@ -17,8 +15,26 @@ const INVOKE: &str = "__invoke";
 const START: &str = "_start";
 const MEMORY: &str = "memory";
 
+/// The features that wasmtime 48 accepts by default when built like the workers build it: without garbage
+/// collection, and therefore without exceptions. In addition, an instance has exactly one memory, which is
+/// not shared and has 32-bit addresses, because host calls can address nothing else.
+const FEATURES: WasmFeatures = WasmFeatures::WASM3
+    .difference(WasmFeatures::GC_TYPES)
+    .difference(WasmFeatures::EXCEPTIONS)
+    .difference(WasmFeatures::THREADS)
+    .difference(WasmFeatures::MULTI_MEMORY)
+    .difference(WasmFeatures::MEMORY64);
+
+/// What is known of a valid binary.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Valid {
+    pub(super) kind: CodeKind,
+    /// The size with which its memory begins, in bytes.
+    pub(super) memory_bytes: u64,
+}
+
 /// Checks a binary as an upload does. Returns the size with which its memory begins, in bytes, or what is wrong with the
-/// binary. For what runs or tests binaries without a registry.
+/// binary. For fuzzers.
 pub fn check_code(bytes: &[u8]) -> Result<u64, String> {
     validate(bytes).map(|valid| valid.memory_bytes).map_err(|invalid| invalid.to_string())
 }
@@ -30,9 +46,6 @@ pub(super) fn validate(bytes: &[u8]) -> Result<Valid, InvalidCode> {
     }
     if !bytes.starts_with(&MAGIC[..bytes.len().min(MAGIC.len())]) {
         return Err(InvalidCode::WrongMagic);
-    }
-    if Parser::is_component(bytes) {
-        return component::validate(bytes);
     }
     let outline = Outline::read(bytes)?;
     let types = Validator::new_with_features(FEATURES).validate_all(bytes)?;
@@ -70,7 +83,7 @@ fn check_import(kind: CodeKind, import: &Import<'_>, types: &Types) -> Result<()
     let (module, name) = (import.module.to_owned(), import.name.to_owned());
     let (kind, modules) = match kind {
         CodeKind::WasiCommand => ("a WASI command", &[WASI][..]),
-        _ => ("a FunLess function", &[FL_IMPS, WASI][..]),
+        CodeKind::Funless | CodeKind::Unspecified => ("a FunLess function", &[FL_IMPS, WASI][..]),
     };
     let known = imports::known(import.module, import.name).filter(|_| modules.contains(&import.module));
     let Some(expected) = known else {
@@ -196,6 +209,7 @@ mod tests {
                     .to_owned(),
                 "imports `env.memory`, which does not exist",
             ),
+            ("(component)".to_owned(), "components are not supported yet"),
             (format!("(module {ENTRY} (memory 1))"), "multiple memories"),
             (format!("(module {ENTRY} (table 1 externref))"), "is not valid WebAssembly"),
             (format!("(module {ENTRY} (func (result i32)))"), "type mismatch"),

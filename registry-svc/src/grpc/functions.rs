@@ -5,10 +5,9 @@ use futures::{Stream, TryStreamExt as _};
 use mesh::{Caller, Error};
 use proto::registry::v1::functions_server::Functions;
 use proto::registry::v1::{
-    CopyFunctionRequest, CopyFunctionResponse, CreateFunctionRequest, CreateFunctionResponse,
-    DeleteFunctionRequest, DeleteFunctionResponse, GetFunctionRequest, GetFunctionResponse,
-    ListFunctionsRequest, ListFunctionsResponse, UpdateFunctionRequest, UpdateFunctionResponse,
-    create_function_request, update_function_request,
+    CreateFunctionRequest, CreateFunctionResponse, DeleteFunctionRequest, DeleteFunctionResponse,
+    GetFunctionRequest, GetFunctionResponse, ListFunctionsRequest, ListFunctionsResponse,
+    UpdateFunctionRequest, UpdateFunctionResponse, create_function_request, update_function_request,
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -70,15 +69,6 @@ impl Functions for Handler {
         .await?;
         let (function, revision) = self.registry.update_function(&caller, spec, chunks).await?;
         Ok(written(UpdateFunctionResponse { function: Some(function), revision }, revision))
-    }
-
-    async fn copy_function(
-        &self,
-        request: Request<CopyFunctionRequest>,
-    ) -> Result<Response<CopyFunctionResponse>, Status> {
-        let caller = Caller::of(&request);
-        let (function, revision) = self.registry.copy_function(&caller, request.into_inner()).await?;
-        Ok(written(CopyFunctionResponse { function: Some(function), revision }, revision))
     }
 
     async fn delete_function(

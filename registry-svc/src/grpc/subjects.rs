@@ -6,7 +6,6 @@ use proto::registry::v1::subjects_server::Subjects;
 use proto::registry::v1::{
     AuthenticateRequest, AuthenticateResponse, CreateSubjectRequest, CreateSubjectResponse,
     DeleteSubjectRequest, DeleteSubjectResponse, ListSubjectsRequest, ListSubjectsResponse,
-    RotateTokenRequest, RotateTokenResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -40,17 +39,6 @@ impl Subjects for Handler {
         let caller = Caller::of(&request);
         self.registry.delete_subject(&caller, &request.into_inner().name).await?;
         Ok(Response::new(DeleteSubjectResponse {}))
-    }
-
-    async fn rotate_token(
-        &self,
-        request: Request<RotateTokenRequest>,
-    ) -> Result<Response<RotateTokenResponse>, Status> {
-        let caller = Caller::of(&request);
-        let RotateTokenRequest { name, grace_ms } = request.into_inner();
-        let (subject, token) = self.registry.rotate_token(&caller, &name, grace_ms).await?;
-        let token = token.expose().to_owned();
-        Ok(Response::new(RotateTokenResponse { subject: Some(subject), token }))
     }
 }
 

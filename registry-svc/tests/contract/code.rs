@@ -4,7 +4,7 @@ use mesh::Reason;
 use mesh::hash::Hash;
 use proto::registry::v1::code_store_client::CodeStoreClient;
 use proto::registry::v1::{
-    CodeKind, CreateFunctionSpec, DeleteFunctionRequest, FetchCodeRequest, Limits, UpdateFunctionSpec,
+    CreateFunctionSpec, DeleteFunctionRequest, FetchCodeRequest, Limits, UpdateFunctionSpec,
 };
 use registry_svc::Config;
 
@@ -22,7 +22,6 @@ contract!(
     code_that_is_too_complex_to_compile_is_refused,
     code_that_needs_more_memory_than_it_gets_is_refused,
     the_memory_of_stored_code_is_found_behind_long_sections,
-    the_memory_of_a_stored_component_is_found,
 );
 
 async fn delete(registry: &Registry, name: &str) {
@@ -82,10 +81,7 @@ async fn invalid_code_is_not_stored(database: Database) {
         (&b"not wasm at all"[..], "is not WebAssembly"),
         (truncated, "is not valid WebAssembly"),
         (b"\0asm\x01\0\0\0", "exports neither `__invoke`"),
-        (
-            b"\0asm\x0d\0\x01\0",
-            "is a component that exports neither `wasi:http/incoming-handler` nor `wasi:cli/run`",
-        ),
+        (b"\0asm\x0d\0\x01\0", "components are not supported yet"),
     ];
     for (code, expected) in cases {
         let fields = refused(registry.create(spec("_", "f"), code).await);
@@ -224,32 +220,6 @@ async fn the_memory_of_stored_code_is_found_behind_long_sections(database: Datab
         let refusal = refused(registry.update(update((3 << 16) - 1), None).await);
         assert!(refusal[0].1.contains("begins with 196608 bytes"), "{len}: {refusal:?}");
     }
-}
-
-async fn the_memory_of_a_stored_component_is_found(database: Database) {
-    let registry = Registry::start_as(config(&database)).await;
-    let component = wat::parse_str(
-        r#"(component
-            (component (core module (func) (memory 3)) (core module (func)))
-            (core module $main (func (export "run") (result i32) (i32.const 0)))
-            (core instance $main (instantiate $main))
-            (func $run (result (result)) (canon lift (core func $main "run")))
-            (instance $command (export "run" (func $run)))
-            (export "wasi:cli/run@0.2.0" (instance $command)))"#,
-    )
-    .expect("valid WebAssembly");
-    let created = registry.create(spec("_", "f"), &component).await.expect("created");
-    let code = created.function.and_then(|function| function.code).expect("it has code");
-    assert_eq!(code.kind(), CodeKind::CommandComponent);
-    let update = |memory_bytes| UpdateFunctionSpec {
-        module: "_".into(),
-        name: "f".into(),
-        limits: Some(Limits { memory_bytes, ..Limits::default() }),
-        ..UpdateFunctionSpec::default()
-    };
-    registry.update(update(3 << 16), None).await.expect("updated");
-    let refusal = refused(registry.update(update((3 << 16) - 1), None).await);
-    assert!(refusal[0].1.contains("begins with 196608 bytes"), "{refusal:?}");
 }
 
 /// A number as WebAssembly writes it.

@@ -4,9 +4,9 @@ use mesh::{Caller, Reason};
 use proto::registry::v1::create_function_request::Part;
 use proto::registry::v1::update_function_request::Part as UpdatePart;
 use proto::registry::v1::{
-    BindingList, CodeKind, CopyFunctionRequest, CreateFunctionRequest, CreateFunctionSpec,
-    DeleteFunctionRequest, Function, GetFunctionRequest, GetModuleRequest, Limits, ListFunctionsRequest,
-    Metadata, UpdateFunctionRequest, UpdateFunctionSpec,
+    BindingList, CodeKind, CreateFunctionRequest, CreateFunctionSpec, DeleteFunctionRequest, Function,
+    GetFunctionRequest, GetModuleRequest, Limits, ListFunctionsRequest, Metadata, UpdateFunctionRequest,
+    UpdateFunctionSpec,
 };
 use tonic::Request;
 
@@ -22,7 +22,6 @@ contract!(
     an_update_changes_only_the_given_fields,
     updates_are_validated,
     only_the_creator_changes_a_function_of_a_shared_module,
-    a_copy_has_all_but_events_and_sinks,
 );
 
 async fn get(registry: &Registry, module: &str, name: &str) -> Result<Function, tonic::Status> {
@@ -238,22 +237,15 @@ async fn only_the_creator_changes_a_function_of_a_shared_module(database: Databa
         let message = UpdateFunctionRequest { part: Some(UpdatePart::Spec(spec)) };
         caller.attach(Request::new(futures::stream::iter([message])))
     };
-    let copy = CopyFunctionRequest {
-        module: "_".into(),
-        name: "f".into(),
-        new_name: "g".into(),
-        ..CopyFunctionRequest::default()
-    };
     let delete = DeleteFunctionRequest { module: "_".into(), name: "f".into() };
     let get = GetFunctionRequest { module: "_".into(), name: "f".into() };
     let mut functions = registry.functions();
     functions.get_function(as_subject("bob", get)).await.expect("everyone may read it");
     let denied = [
         reason(functions.update_function(update(Caller::Subject("bob".into()))).await),
-        reason(functions.copy_function(as_subject("bob", copy)).await),
         reason(functions.delete_function(as_subject("bob", delete.clone())).await),
     ];
-    assert_eq!(denied, [Reason::PermissionDenied; 3]);
+    assert_eq!(denied, [Reason::PermissionDenied; 2]);
     functions
         .update_function(update(Caller::Subject("ann".into())))
         .await
@@ -268,65 +260,4 @@ async fn only_the_creator_changes_a_function_of_a_shared_module(database: Databa
         "the creator has not changed"
     );
     functions.delete_function(as_subject("ann", delete)).await.expect("deleted");
-}
-
-async fn a_copy_has_all_but_events_and_sinks(database: Database) {
-    let registry = Registry::start(&database).await;
-    registry.create_script("s").await;
-    registry.create_module("m").await;
-    let full = CreateFunctionSpec {
-        metadata: Some(Metadata {
-            tag: "edge".into(),
-            capacity_kb: 128,
-            idempotent: true,
-            script: "s".into(),
-        }),
-        limits: Some(Limits { timeout_ms: 5000, ..Limits::default() }),
-        events: vec![binding("mqtt", r#"{"topic":"t"}"#)],
-        sinks: vec![binding("couchdb", r#"{"url":"http://db/x"}"#)],
-        ..spec("_", "f")
-    };
-    let original = registry.create(full, &wasm("1")).await.expect("created").function.expect("a function");
-    let request = |name: &str, new_module: &str, new_name: &str| CopyFunctionRequest {
-        module: "_".into(),
-        name: name.into(),
-        new_module: new_module.into(),
-        new_name: new_name.into(),
-    };
-    let copied =
-        registry.functions().copy_function(request("f", "m", "g")).await.expect("copied").into_inner();
-    let copy = copied.function.expect("a function");
-    assert_eq!(get(&registry, "m", "g").await.expect("it exists"), copy);
-    assert_eq!((&*copy.module, &*copy.name, copy.revision), ("m", "g", copied.revision));
-    assert!(copy.id != original.id && copy.created_at_ms >= original.created_at_ms);
-    assert_eq!(
-        (&copy.code, &copy.metadata, copy.limits),
-        (&original.code, &original.metadata, original.limits)
-    );
-    assert!(copy.events.is_empty() && copy.sinks.is_empty());
-    assert_eq!(get(&registry, "_", "f").await.expect("the original is unchanged"), original);
-
-    // The code stays as long as one of the two uses it.
-    let delete = DeleteFunctionRequest { module: "_".into(), name: "f".into() };
-    registry.functions().delete_function(delete).await.expect("deleted");
-    let hash = copy.code.expect("code").hash;
-    assert_eq!(registry.fetch_code(&hash).await.expect("the code"), wasm("1"));
-
-    let to = |new_module: &str, new_name: &str| CopyFunctionRequest {
-        module: "m".into(),
-        ..request("g", new_module, new_name)
-    };
-    for (request, expected) in [
-        (to("", "g"), Reason::FunctionExists),
-        (to("nope", "h"), Reason::ModuleNotFound),
-        (to("", "h-i"), Reason::InvalidField),
-        (request("f", "", "h"), Reason::FunctionNotFound),
-    ] {
-        assert_eq!(
-            reason(registry.functions().copy_function(request.clone()).await),
-            expected,
-            "{request:?}"
-        );
-    }
-    registry.functions().copy_function(to("", "h")).await.expect("the same module by default");
 }

@@ -5,8 +5,7 @@ use mesh::testing::eventually;
 use mesh::{Caller, Error, Reason};
 use proto::registry::v1::{
     AuthenticateRequest, CreateModuleRequest, CreateSubjectRequest, CreateSubjectResponse,
-    DeleteFunctionRequest, DeleteModuleRequest, DeleteSubjectRequest, ListSubjectsRequest, Role,
-    RotateTokenRequest, Subject,
+    DeleteFunctionRequest, DeleteModuleRequest, DeleteSubjectRequest, ListSubjectsRequest, Role, Subject,
 };
 use registry_svc::Config;
 use tonic::Request;
@@ -23,8 +22,6 @@ contract!(
     a_new_subject_does_not_inherit_functions,
     administrators_cannot_delete_themselves,
     tokens_expire,
-    tokens_are_rotated,
-    bootstrap_tokens_are_not_rotated,
     bootstrap_subjects_exist_with_their_tokens,
 );
 
@@ -143,43 +140,6 @@ async fn tokens_expire(database: Database) {
         matches!(whose(&registry, &token).await, Err(error) if error.reason == Reason::Unauthenticated)
     })
     .await;
-}
-
-async fn rotate(registry: &Registry, name: &str, grace_ms: u64) -> Result<String, Error> {
-    let request = RotateTokenRequest { name: name.into(), grace_ms };
-    let response = registry.subjects().rotate_token(as_admin(request)).await?.into_inner();
-    assert_eq!(response.subject.map(|subject| subject.name), Some(name.to_owned()));
-    Ok(response.token)
-}
-
-async fn tokens_are_rotated(database: Database) {
-    let registry = Registry::start(&database).await;
-    let first = issue(&registry, "ann", Role::Admin).await;
-    let day = 24 * 3_600_000;
-    let second = rotate(&registry, "ann", day).await.expect("rotated");
-    let of_first = whose(&registry, &first.token).await.expect("the grace period has begun");
-    let of_second = whose(&registry, &second).await.expect("the new token is valid");
-    assert!(of_first.expires_at_ms < of_second.expires_at_ms, "{of_first:?} {of_second:?}");
-    assert_eq!((&*of_first.name, of_second.role()), ("ann", Role::Admin));
-
-    let third = rotate(&registry, "ann", 0).await.expect("rotated");
-    for (token, is_valid) in [(&first.token, false), (&second, false), (&third, true)] {
-        assert_eq!(whose(&registry, token).await.is_ok(), is_valid, "{token}");
-    }
-    let refused = |answer: Result<String, Error>| answer.expect_err("refused").reason;
-    assert_eq!(refused(rotate(&registry, "nobody", 0).await), Reason::SubjectNotFound);
-    assert_eq!(refused(rotate(&registry, "ann", 31 * day).await), Reason::InvalidField);
-    let request = RotateTokenRequest { name: "ann".into(), grace_ms: 0 };
-    let denied = registry.subjects().rotate_token(as_subject("ann", request)).await;
-    assert_eq!(reason(denied), Reason::PermissionDenied);
-}
-
-async fn bootstrap_tokens_are_not_rotated(database: Database) {
-    let config = Config { guest_token: Some(Secret::new("g")), ..config(&database) };
-    let registry = Registry::start_as(config).await;
-    let error = rotate(&registry, "guest", 0).await.expect_err("refused");
-    assert_eq!(error.reason, Reason::PermissionDenied);
-    whose(&registry, "g").await.expect("it is still valid");
 }
 
 async fn bootstrap_subjects_exist_with_their_tokens(database: Database) {

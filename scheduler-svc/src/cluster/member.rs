@@ -1,16 +1,15 @@
 //! One worker that is in.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Instant;
 
 use bytes::Bytes;
 use proto::scheduler::v1::{Report, WorkerIdentity, WorkerLoad};
 
-use super::history::Recorded;
-use crate::policy::{KB, Memory, TagCounts, TagUpdate, Update, Worker};
+use crate::policy::{KB, Memory, TagCounts, Worker};
 
 /// Names the session of a worker, from its `Hello` to the end of its stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionId(pub(super) u64);
 
 /// What the scheduler knows of a worker and policies do not need.
@@ -34,8 +33,6 @@ pub struct Member<C> {
     /// The reservations behind the last measurement of the guests' memory.
     measured_reservations: MeasuredReservations,
     failed: HashMap<Bytes, String>,
-    /// What the history has of it.
-    pub(super) recorded: Recorded,
 }
 
 /// Memory and CPU of a worker.
@@ -135,7 +132,6 @@ impl<C> Member<C> {
         contact: C,
         own: Reservations,
         now: Instant,
-        recorded: Recorded,
     ) -> Self {
         Self {
             session,
@@ -148,7 +144,6 @@ impl<C> Member<C> {
             others: Reservations::default(),
             measured_reservations: MeasuredReservations::default(),
             failed: HashMap::new(),
-            recorded,
         }
     }
 
@@ -182,20 +177,20 @@ impl<C> Member<C> {
         (self.identity.id, self.own)
     }
 
-    /// Applies a report to the scheduler with this id, which is the measurement with this number. `warm` is the
-    /// code that is prepared there. Gives the worker's tags.
+    /// Applies a report to the scheduler with this id, which is the measurement with this number.
     pub(super) fn apply_report(
         &mut self,
-        warm: &mut HashSet<Bytes>,
+        worker: &mut Worker,
         scheduler_id: &str,
         report: Report,
         now: Instant,
         number: u64,
-    ) -> TagCounts {
+    ) {
         self.last_report = now;
         self.load = report.load.unwrap_or_default();
+        worker.draining = report.draining;
         for hash in report.code_dropped {
-            warm.remove(&hash);
+            worker.warm.remove(&hash);
             self.failed.remove(&hash);
         }
         for problem in report.code_failed {
@@ -203,7 +198,7 @@ impl<C> Member<C> {
         }
         for hash in report.code_ready {
             self.failed.remove(&hash);
-            warm.insert(hash);
+            worker.warm.insert(hash);
         }
         self.others = Reservations::default();
         let mut reported_own = 0_u64;
@@ -215,21 +210,23 @@ impl<C> Member<C> {
                 self.others.add(&work.tag, work.running, bytes);
             }
         }
+        worker.running = self.own.invocations + self.others.invocations;
+        worker.tags = self.own.tags.clone();
+        for (tag, count) in self.others.tags.iter() {
+            worker.tags.add(tag, count);
+        }
         if self.measured.is_none() {
             self.count_measured(reported_own, number);
         }
-        let mut tags = self.own.tags.clone();
-        for (tag, count) in self.others.tags.iter() {
-            tags.add(tag, count);
-        }
-        tags
+        self.update_memory(worker);
     }
 
     /// Applies what Prometheus has measured, which is the measurement with this number. `None`: it has
     /// nothing recent, and reports count.
-    pub(super) fn apply_measured(&mut self, measured: Option<Measured>, number: u64) {
+    pub(super) fn apply_measured(&mut self, worker: &mut Worker, measured: Option<Measured>, number: u64) {
         self.measured = measured;
         self.count_measured(0, number);
+        self.update_memory(worker);
     }
 
     /// The guests' memory was measured. A report may still count reservations of this scheduler that were
@@ -241,30 +238,30 @@ impl<C> Member<C> {
     }
 
     /// Reserves memory for an invocation.
-    pub(super) fn reserve(&mut self, tag: &str, bytes: u64) {
+    pub(super) fn reserve(&mut self, worker: &mut Worker, tag: &str, bytes: u64) {
         self.own.add(tag, 1, bytes);
+        worker.running += 1;
+        worker.tags.add(tag, 1);
+        self.update_memory(worker);
     }
 
     /// Releases a reservation that was made after `after` measurements.
-    pub(super) fn release(&mut self, tag: &str, bytes: u64, after: u64) {
+    pub(super) fn release(&mut self, worker: &mut Worker, tag: &str, bytes: u64, after: u64) {
         self.own.remove(tag, bytes);
         self.measured_reservations.release(bytes, after);
-    }
-
-    /// The state of the worker as policies see it.
-    pub(super) fn update<'a>(&self, draining: bool, tags: TagUpdate<'a>) -> Update<'a> {
-        let running = self.own.invocations + self.others.invocations;
-        Update { memory: self.memory(), running, draining, tags }
+        worker.running -= 1;
+        worker.tags.remove_one(tag);
+        self.update_memory(worker);
     }
 
     /// What can still be reserved: the memory that would be free if nothing ran, less what is reserved or
     /// what guests hold, whichever is more.
-    fn memory(&self) -> Option<Memory> {
+    fn update_memory(&self, worker: &mut Worker) {
         let Measured { memory_total: total, memory_available, memory_guests, .. } = self.measurements();
         let idle = memory_available.saturating_add(memory_guests).min(total);
         let reserved = self.own.bytes.saturating_add(self.others.bytes);
         let available =
             idle.saturating_sub(reserved.max(self.measured_reservations.still_held(memory_guests)));
-        (total > 0).then_some(Memory { total, available })
+        worker.memory = (total > 0).then_some(Memory { total, available });
     }
 }

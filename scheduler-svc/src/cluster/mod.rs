@@ -4,7 +4,6 @@
 //! of other schedulers it learns from the workers' reports, which say which scheduler placed what. So a
 //! report that is late can neither drop nor double a reservation.
 
-mod history;
 mod member;
 #[cfg(test)]
 mod tests;
@@ -15,10 +14,9 @@ use std::time::{Duration, Instant};
 
 use proto::scheduler::v1::{Report, WorkerIdentity};
 
-pub use self::history::{History, MemberList, Recollection, Version};
 use self::member::Reservations;
 pub use self::member::{CodeState, Measured, Member, SessionId};
-use crate::policy::{TagUpdate, Worker, WorkerTable};
+use crate::policy::Worker;
 
 /// The workers that have joined. `C` is how one is reached.
 #[derive(Debug)]
@@ -26,13 +24,12 @@ pub struct Cluster<C> {
     /// Names this scheduler to workers.
     scheduler_id: String,
     /// What policies know of each worker, ordered by name.
-    workers: WorkerTable,
+    workers: Vec<Worker>,
     /// What else is known of each worker, in the same order.
     members: Vec<Member<C>>,
     /// The names in the same order, shared with whoever remembers an index. Made on demand: when many
     /// workers join, nobody needs them in between.
-    member_list: OnceLock<Arc<MemberList>>,
-    history: History,
+    names: OnceLock<Arc<[Arc<str>]>>,
     /// Reservations of this scheduler on workers that have left, by the worker's id: a stream may break while
     /// the worker keeps running.
     departed: HashMap<String, Reservations>,
@@ -57,10 +54,9 @@ impl<C> Cluster<C> {
     pub fn new(scheduler_id: String) -> Self {
         Self {
             scheduler_id,
-            workers: WorkerTable::default(),
+            workers: Vec::new(),
             members: Vec::new(),
-            member_list: OnceLock::new(),
-            history: History::default(),
+            names: OnceLock::new(),
             departed: HashMap::new(),
             sessions: 0,
             measurements: 0,
@@ -82,10 +78,9 @@ impl<C> Cluster<C> {
         let index = self.find(&identity.name).unwrap_or_else(|index| index);
         let own = self.departed.remove(&identity.id).unwrap_or_default();
         self.workers.insert(index, Worker::new(&identity.name, None));
-        let member = Member::new(session, identity, contact, own, now, self.history.joined());
-        self.members.insert(index, member);
+        self.members.insert(index, Member::new(session, identity, contact, own, now));
         self.apply_report(index, report, now);
-        self.member_list.take();
+        self.names.take();
         session
     }
 
@@ -100,8 +95,7 @@ impl<C> Cluster<C> {
     pub fn measured(&mut self, name: &str, measured: Option<Measured>) -> bool {
         let Ok(index) = self.find(name) else { return false };
         self.measurements += 1;
-        self.members[index].apply_measured(measured, self.measurements);
-        self.update(index, None, TagUpdate::Keep);
+        self.members[index].apply_measured(&mut self.workers[index], measured, self.measurements);
         true
     }
 
@@ -128,55 +122,23 @@ impl<C> Cluster<C> {
 
     /// What policies know of the workers, ordered by name.
     pub fn workers(&self) -> &[Worker] {
-        self.workers.workers()
-    }
-
-    /// The workers as choices are made among them.
-    pub fn table(&self) -> &WorkerTable {
         &self.workers
     }
 
     /// Everything known of the workers, ordered by name.
     pub fn members(&self) -> impl Iterator<Item = (&Worker, &Member<C>)> {
-        self.workers().iter().zip(&self.members)
+        self.workers.iter().zip(&self.members)
     }
 
     /// The workers' names, in order.
     pub fn names(&self) -> &Arc<[Arc<str>]> {
-        &self.member_list().names
-    }
-
-    /// The workers' names and sessions, in order.
-    pub fn member_list(&self) -> &Arc<MemberList> {
-        let make = || MemberList {
-            names: self.workers().iter().map(|worker| Arc::clone(&worker.name)).collect(),
-            sessions: self.members.iter().map(|member| member.session).collect(),
-        };
-        self.member_list.get_or_init(|| Arc::new(make()))
-    }
-
-    /// What workers were like before.
-    pub fn history(&self) -> &History {
-        &self.history
-    }
-
-    /// The history, to remember decisions in.
-    pub fn history_mut(&mut self) -> &mut History {
-        &mut self.history
-    }
-
-    /// What tells what the workers were like at a version. `None`: that is forgotten.
-    pub fn recollect(&self, version: Version) -> Option<Recollection> {
-        let now = self.members().map(|(worker, member)| (member.session, worker.status()));
-        self.history.recollect(version, now)
+        self.names.get_or_init(|| self.workers.iter().map(|worker| Arc::clone(&worker.name)).collect())
     }
 
     /// Reserves `capacity` bytes on the worker with this index. Also gives how to reach it.
     pub fn reserve(&mut self, index: u32, tag: &str, capacity: u64) -> (Reservation, &C) {
-        let index = index as usize;
-        self.members[index].reserve(tag, capacity);
-        self.update(index, None, TagUpdate::Add(tag));
-        let (member, worker) = (&self.members[index], &self.workers()[index]);
+        let (member, worker) = (&mut self.members[index as usize], &mut self.workers[index as usize]);
+        member.reserve(worker, tag, capacity);
         let reservation = Reservation {
             worker_name: Arc::clone(&worker.name),
             worker_id: member.identity.id.clone(),
@@ -193,8 +155,7 @@ impl<C> Cluster<C> {
         if let Ok(index) = self.find(worker_name)
             && self.members[index].identity.id == *worker_id
         {
-            self.members[index].release(tag, *bytes, *after);
-            self.update(index, None, TagUpdate::Remove(tag));
+            self.members[index].release(&mut self.workers[index], tag, *bytes, *after);
         } else if let Some(own) = self.departed.get_mut(worker_id) {
             own.remove(tag, *bytes);
             if own.is_empty() {
@@ -205,24 +166,14 @@ impl<C> Cluster<C> {
 
     fn apply_report(&mut self, index: usize, report: Report, now: Instant) {
         self.measurements += 1;
-        let (draining, warm) = (report.draining, self.workers.warm_mut(index));
-        let tags = self.members[index].apply_report(warm, &self.scheduler_id, report, now, self.measurements);
-        self.update(index, Some(draining), TagUpdate::Replace(tags));
-    }
-
-    /// Updates what policies know of a worker. `draining`: if that may have changed.
-    fn update(&mut self, index: usize, draining: Option<bool>, tags: TagUpdate<'_>) {
-        let (member, worker) = (&mut self.members[index], &self.workers.workers()[index]);
-        let update = member.update(draining.unwrap_or(worker.draining), tags);
-        self.history.changes(member.session, worker, &update, &mut member.recorded);
-        self.workers.update(index, update);
+        let (member, worker) = (&mut self.members[index], &mut self.workers[index]);
+        member.apply_report(worker, &self.scheduler_id, report, now, self.measurements);
     }
 
     /// Removes a worker, and remembers what this scheduler has reserved there.
     fn remove(&mut self, index: usize) -> Worker {
-        self.member_list.take();
+        self.names.take();
         let member = self.members.remove(index);
-        self.history.leaves(member.session, &self.workers.workers()[index], member.recorded);
         if !member.own().is_empty() {
             let (id, own) = member.into_own();
             self.departed.insert(id, own);
@@ -236,6 +187,6 @@ impl<C> Cluster<C> {
     }
 
     fn find(&self, name: &str) -> Result<usize, usize> {
-        self.workers.find(name)
+        self.workers.binary_search_by(|worker| (*worker.name).cmp(name))
     }
 }

@@ -7,23 +7,10 @@ use rand::SeedableRng as _;
 use rand::rngs::Xoshiro256PlusPlus;
 
 use super::*;
-use crate::cluster::{MemberList, Version};
 use crate::invocation::Policy;
 use crate::policy::app::Script;
-use crate::policy::testing::{CODE, chosen_among, cluster, script};
-use crate::policy::{Memory, Requirements, Worker, arbitrary};
-
-/// A decision, and what the workers were like.
-struct Made {
-    decision: Decision,
-    statuses: Vec<WorkerStatus>,
-}
-
-impl Made {
-    fn explain(&self) -> Explanation {
-        explain("id".into(), &self.decision, &self.statuses)
-    }
-}
+use crate::policy::testing::{CODE, cluster, script};
+use crate::policy::{Memory, Requirements, Worker, arbitrary, choose};
 
 /// A decision for a function with this tag. The default policy has no name.
 fn decision(
@@ -31,27 +18,22 @@ fn decision(
     (tag, capacity_kb): (&str, u64),
     workers: &[Worker],
     tried: &[String],
-) -> Made {
+) -> Decision {
     let (name, script) = policy;
+    let requirements = Requirements { tag, capacity: capacity_kb * KB, code: &CODE };
+    let choice = choose(&script, &requirements, workers, tried, &mut Xoshiro256PlusPlus::seed_from_u64(1));
     let metadata = Metadata { tag: tag.into(), capacity_kb, ..Metadata::default() };
     let function =
         Function { module: "m".into(), name: "f".into(), metadata: Some(metadata), ..Function::default() };
-    let requirements = Requirements { tag, capacity: capacity_kb_of(&function) * KB, code: &CODE };
-    let rng = &mut Xoshiro256PlusPlus::seed_from_u64(1);
-    let choice = chosen_among(workers, &script, &requirements, tried, rng);
-    let names = workers.iter().map(|worker| Arc::clone(&worker.name)).collect();
-    let decision = Decision {
+    Decision {
         function: Arc::new(function),
         policy: Policy { name: name.map(Arc::from), script: Arc::new(script) },
-        members: Arc::new(MemberList { names, sessions: Vec::new() }),
-        tried: tried.into(),
-        choice,
-        version: Version::default(),
+        names: workers.iter().map(|worker| Arc::clone(&worker.name)).collect(),
+        choice: Arc::new(choice),
         at_ms: 5,
         at: Instant::now(),
         ended: None,
-    };
-    Made { decision, statuses: workers.iter().map(Worker::status).collect() }
+    }
 }
 
 fn cluster_kb(text: &str) -> Vec<Worker> {
@@ -82,8 +64,9 @@ fn lines_of(explanation: &Explanation) -> String {
 }
 
 #[track_caller]
-fn check(made: &Made, expected: &str) {
-    assert_eq!(lines_of(&made.explain()).trim(), expected.trim());
+fn check(decision: &Decision, expected: &str) {
+    let explanation = explain("id".into(), decision);
+    assert_eq!(lines_of(&explanation).trim(), expected.trim());
 }
 
 const SCRIPT: &str = "\
@@ -155,7 +138,7 @@ t (fail)
 fn the_verdicts_are_those_of_the_evaluation() {
     let workers = cluster_kb("a 20/99, b 5/99, c 30/99, d 30/99");
     let policy = (Some("s"), script("- t: [{workers: [b]}, {workers: [c, b, a, d, e], strategy: platform}]"));
-    let explanation = decision(policy, ("t", 10), &workers, &[]).explain();
+    let explanation = explain("id".into(), &decision(policy, ("t", 10), &workers, &[]));
     let block = &explanation.items[0].blocks[1];
     let verdicts: Vec<_> = block.workers.iter().map(|worker| (&*worker.worker, worker.verdict())).collect();
     let expected = [
@@ -174,7 +157,7 @@ fn the_verdicts_are_those_of_the_evaluation() {
 fn an_explanation_has_all_of_the_decision() {
     let workers = cluster_kb("a 20/99");
     let made = decision((Some("s"), script(SCRIPT)), ("u", 10), &workers, &[]);
-    let explanation = Explanation { items: Vec::new(), ..made.explain() };
+    let explanation = Explanation { items: Vec::new(), ..explain("id".into(), &made) };
     let expected = Explanation {
         decision_id: "id".into(),
         at_ms: 5,
@@ -205,7 +188,7 @@ b: the default policy takes the worker with the most memory available
     c: has 5 KB available, 10 KB are needed
 ",
     );
-    let none = decision(platform(), ("t", 10), &cluster_kb("a 5/9"), &[]).explain();
+    let none = explain(String::new(), &decision(platform(), ("t", 10), &cluster_kb("a 5/9"), &[]));
     assert_eq!(none.summary, "no worker: the default policy allows none of the workers");
     assert_eq!((&*none.refusal, &*none.worker, &*none.script), ("no_valid_workers", "", ""));
 }
@@ -225,7 +208,7 @@ fn a_refusal_says_why() {
         ),
         ("a 9/9", "t", "no worker: the script s allows none of the workers", "no_valid_workers", 1),
     ] {
-        let explanation = decision(named(), (tag, 10), &cluster_kb(workers), &[]).explain();
+        let explanation = explain(String::new(), &decision(named(), (tag, 10), &cluster_kb(workers), &[]));
         assert_eq!((&*explanation.summary, &*explanation.refusal), (summary, refusal));
         assert_eq!((explanation.items.len(), &*explanation.worker), (items, ""));
     }
@@ -235,12 +218,14 @@ fn a_refusal_says_why() {
 fn the_followup_is_explained_only_if_it_was_evaluated() {
     let workers = cluster_kb("a 20/99, f 99/99 x=1");
     let followed = |tag| {
-        let explanation = decision((Some("s"), script(SCRIPT)), (tag, 10), &workers, &[]).explain();
+        let explanation =
+            explain(String::new(), &decision((Some("s"), script(SCRIPT)), (tag, 10), &workers, &[]));
         explanation.items.into_iter().map(|item| item.tag).collect::<Vec<_>>()
     };
     assert_eq!(followed("t"), ["t"], "f is valid for it");
     assert_eq!(followed("u"), ["default"]);
-    let none = decision((Some("s"), script(SCRIPT)), ("t", 10), &cluster_kb("a 9/9"), &[]).explain();
+    let none =
+        explain(String::new(), &decision((Some("s"), script(SCRIPT)), ("t", 10), &cluster_kb("a 9/9"), &[]));
     let tags: Vec<_> = none.items.iter().map(|item| &*item.tag).collect();
     assert_eq!(tags, ["t", "default"]);
 }
@@ -253,8 +238,8 @@ proptest! {
         (tag, capacity) in arbitrary::requirements(),
         tried in arbitrary::tried(),
     ) {
-        let made = decision((Some("s"), script), (tag, capacity), &workers, &tried);
-        let (explanation, decision) = (made.explain(), &made.decision);
+        let decision = decision((Some("s"), script), (tag, capacity), &workers, &tried);
+        let explanation = explain("id".into(), &decision);
         let blocks = || explanation.items.iter().flat_map(|item| &item.blocks);
         let all = || blocks().flat_map(|block| &block.workers);
         let chosen: Vec<_> = all()
@@ -267,7 +252,7 @@ proptest! {
         prop_assert_eq!(explanation.worker.is_empty(), !explanation.refusal.is_empty());
         prop_assert!(all().all(|worker| !worker.reason.is_empty()));
         // Nobody who is there is passed over: what was not reached comes after the choice.
-        let is_there = |worker: &&ExplainedWorker| decision.members.names.iter().any(|name| **name == *worker.worker);
+        let is_there = |worker: &&ExplainedWorker| decision.names.iter().any(|name| **name == *worker.worker);
         let not_reached = all().filter(is_there).map(|worker| worker.verdict() == wire::Verdict::NotReached);
         prop_assert!(not_reached.is_sorted(), "{}", lines_of(&explanation));
         prop_assert!(explanation.items.len() <= 2);

@@ -8,7 +8,7 @@ use mesh::{Caller, Error, Reason};
 use proto::scheduler::v1::explain_request::Decision as Asked;
 use proto::scheduler::v1::policies_server::Policies;
 use proto::scheduler::v1::{
-    CheckScriptRequest, CheckScriptResponse, Decision, ExplainRequest, ExplainResponse, Explanation,
+    CheckScriptRequest, CheckScriptResponse, Decision, ExplainRequest, ExplainResponse,
     HypotheticalInvocation, ListDecisionsRequest, ListDecisionsResponse, SimulateRequest, SimulateResponse,
     TimedInvocation,
 };
@@ -53,25 +53,22 @@ impl PoliciesHandler {
         Self { members, catalog, revisions, dispatcher, simulations: Simulations::default() }
     }
 
-    /// Explains a decision that was made.
-    fn past(&self, caller: &Caller, id: &str) -> Result<Explanation, SchedulingError> {
-        let found = self.dispatcher.recollect(caller, id);
-        let (decision, workers) = found.ok_or_else(|| SchedulingError::DecisionNotFound(id.to_owned()))?;
-        Ok(explain(id.to_owned(), &decision, &workers.statuses(&decision.members)))
+    fn past(&self, caller: &Caller, id: &str) -> Result<decisions::Decision, SchedulingError> {
+        let decision = self.dispatcher.decisions().find(id).cloned();
+        let decision = decision.filter(|decision| caller.reaches(&decision.function.owner));
+        decision.ok_or_else(|| SchedulingError::DecisionNotFound(id.to_owned()))
     }
 
-    /// Explains the decision that would be made now.
     async fn hypothetical(
         &self,
         caller: &Caller,
         asked: &HypotheticalInvocation,
         wait: Deadline,
-    ) -> Result<Explanation, SchedulingError> {
+    ) -> Result<decisions::Decision, SchedulingError> {
         self.revisions.wait_for(asked.min_revision, wait).await?;
         let function = self.catalog.find_by_name(caller, &asked.module, &asked.function)?;
         let invocation = self.catalog.invocation_of(function, asked.scheduling.as_ref())?;
-        let (decision, workers) = self.dispatcher.hypothesize_with_workers(&invocation);
-        Ok(explain(String::new(), &decision, &workers))
+        Ok(self.dispatcher.hypothesize(&invocation))
     }
 }
 
@@ -96,8 +93,14 @@ impl Policies for PoliciesHandler {
         let caller = Caller::of(&request);
         let wait = wait_deadline(&request);
         let explanation = match request.into_inner().decision {
-            Some(Asked::DecisionId(id)) => self.past(&caller, &id).map_err(Error::from)?,
-            Some(Asked::Now(asked)) => self.hypothetical(&caller, &asked, wait).await.map_err(Error::from)?,
+            Some(Asked::DecisionId(id)) => {
+                let decision = self.past(&caller, &id).map_err(Error::from)?;
+                explain(id, &decision)
+            }
+            Some(Asked::Now(asked)) => {
+                let decision = self.hypothetical(&caller, &asked, wait).await.map_err(Error::from)?;
+                explain(String::new(), &decision)
+            }
             None => return Err(Error::field("decision", "can't be blank").into()),
         };
         Ok(Response::new(ExplainResponse { explanation: Some(explanation) }))
@@ -136,8 +139,8 @@ impl Policies for PoliciesHandler {
 
 fn listed(id: String, decision: &decisions::Decision, began: Instant) -> Decision {
     let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    let decisions::Decision { function, policy, members, choice, at_ms, at, ended, .. } = decision;
-    let worker = choice.outcome.ok().and_then(|index| members.names.get(index as usize));
+    let decisions::Decision { function, policy, names, choice, at_ms, at, ended } = decision;
+    let worker = choice.outcome.ok().and_then(|index| names.get(index as usize));
     Decision {
         id,
         at_ms: *at_ms,

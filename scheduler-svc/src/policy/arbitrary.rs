@@ -7,7 +7,6 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
-use rand::Rng;
 
 use super::app::{self, Affinity, Block, DEFAULT_TAG, Followup, Item, Position, Script, WorkerName, Workers};
 use super::testing::CODE;
@@ -44,28 +43,6 @@ pub fn worker(name: &'static str) -> impl Strategy<Value = Worker> {
             worker
         },
     )
-}
-
-/// So many workers, ordered by name. Few differ in memory; some have names that scripts use.
-pub fn large_cluster(workers: usize, rng: &mut impl Rng) -> Vec<Worker> {
-    let mut workers: Vec<_> = (0..workers).map(|index| random_worker(index, rng)).collect();
-    workers.sort_by(|a, b| a.name.cmp(&b.name));
-    workers
-}
-
-fn random_worker(index: usize, rng: &mut impl Rng) -> Worker {
-    let letter = NAMES[index % NAMES.len()];
-    let name = if index < NAMES.len() { letter.to_owned() } else { format!("{letter}{index:03}") };
-    let available = [100, 100, 100, 60, 50, 10, 0][rng.random_range(0..7)];
-    let memory = Memory { total: [100, 100, 150][rng.random_range(0..3)], available };
-    let mut worker = Worker::new(&name, rng.random_bool(0.9).then_some(memory));
-    worker.draining = rng.random_bool(0.1);
-    for _ in 0..rng.random_range(0..3) {
-        worker.running += 1;
-        worker.tags.add(["x", "y", "z", ""][rng.random_range(0..4)], 1);
-    }
-    worker.warm.extend(rng.random_bool(0.2).then_some(CODE));
-    worker
 }
 
 /// Names of workers on which an attempt failed.

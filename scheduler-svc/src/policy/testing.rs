@@ -1,15 +1,8 @@
 //! Short notations of scripts and clusters, for tests.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use rand::Rng;
 
 use super::app::{Script, parse};
-use super::choose::{Choice, choose};
-use super::rule::Requirements;
-use super::steps::{PastWorkers, Step, steps};
-use super::table::WorkerTable;
 use super::worker::{Memory, Worker};
 
 /// The hash of the code of all functions.
@@ -49,30 +42,4 @@ fn worker_of(text: &str) -> Worker {
         }
     }
     worker
-}
-
-/// The choice among these workers, which are ordered by name.
-pub fn chosen_among(
-    workers: &[Worker],
-    script: &Script,
-    requirements: &Requirements<'_>,
-    tried: &[String],
-    rng: &mut impl Rng,
-) -> Choice {
-    let table: WorkerTable = workers.iter().cloned().collect();
-    choose(script, requirements, &table, tried, rng)
-}
-
-/// The steps that led to a choice among these workers.
-pub fn steps_of(
-    workers: &[Worker],
-    script: &Script,
-    requirements: &Requirements<'_>,
-    tried: &[String],
-    choice: &Choice,
-) -> Vec<Step> {
-    let names: Vec<_> = workers.iter().map(|worker| Arc::clone(&worker.name)).collect();
-    let statuses: Vec<_> = workers.iter().map(Worker::status).collect();
-    let past = PastWorkers { names: &names, statuses: &statuses };
-    steps(script, requirements.tag, requirements.capacity, past, tried, choice)
 }

@@ -7,7 +7,7 @@ use super::*;
 use crate::policy::app::{
     Affinity, Block, DEFAULT_TAG, Followup, Item, Position, Strategy, WorkerName, Workers,
 };
-use crate::policy::{Memory, Worker, oracle};
+use crate::policy::{Memory, Worker};
 
 fn script(items: Vec<Item>) -> Script {
     Script { items }
@@ -244,7 +244,7 @@ fn replay(
         }
         let requirements =
             Requirements { tag: &load[index].tag, capacity: load[index].capacity_kb * KB, code: &CODE };
-        let outcome = oracle(script, &requirements, &now, &[], &mut rng).0.outcome;
+        let outcome = choose(script, &requirements, &now, &[], &mut rng).outcome;
         placed.push((u32::try_from(index).expect("few"), outcome));
     }
     placed

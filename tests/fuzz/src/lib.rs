@@ -9,10 +9,8 @@
 //! - [`rest`]: bodies of the REST API, JSON and multipart
 //! - [`mqtt`]: messages of brokers
 //! - [`modules`]: generated functions, from the check to the outcome
-//! - [`components`]: components, from the check to the outcome
 
 pub mod code;
-pub mod components;
 pub mod host_calls;
 pub mod modules;
 pub mod mqtt;
@@ -45,14 +43,13 @@ pub struct Surface {
 }
 
 /// All surfaces.
-pub const SURFACES: [Surface; 7] = [
+pub const SURFACES: [Surface; 6] = [
     Surface { name: "code", open: code::open, generated: 10_000 },
     Surface { name: "host_calls", open: host_calls::open, generated: 500 },
     Surface { name: "script", open: script::open, generated: 3000 },
     Surface { name: "rest", open: rest::open, generated: 1000 },
     Surface { name: "mqtt", open: mqtt::open, generated: 3000 },
     Surface { name: "modules", open: modules::open, generated: 30 },
-    Surface { name: "components", open: components::open, generated: 200 },
 ];
 
 /// Checks the message of an error.

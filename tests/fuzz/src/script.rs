@@ -10,7 +10,7 @@ use rand::rngs::SmallRng;
 use scheduler_svc::policy::app::{
     self, Affinity, Block, Item, Position, Problem, Script, WorkerName, Workers,
 };
-use scheduler_svc::policy::{Memory, Requirements, Worker, WorkerTable, choose};
+use scheduler_svc::policy::{Memory, Requirements, Worker, choose};
 
 use crate::{Check, Verdict, assert_message};
 
@@ -60,13 +60,13 @@ fn check_problems(problems: &[Problem], text: &str) {
 /// Chooses a worker for each tag, and for one that the script does not have.
 fn evaluate(script: &Script) {
     let memory = Memory { total: 1 << 30, available: 1 << 29 };
-    let workers: WorkerTable = WORKERS.map(|name| Worker::new(name, Some(memory))).into_iter().collect();
+    let workers = WORKERS.map(|name| Worker::new(name, Some(memory)));
     let code = Bytes::new();
     for tag in script.items.iter().map(|item| item.tag.as_str()).chain(["other"]) {
         let requirements = Requirements { tag, capacity: 1 << 20, code: &code };
         let choice = choose(script, &requirements, &workers, &[], &mut SmallRng::seed_from_u64(1));
         if let Ok(index) = choice.outcome {
-            assert!((index as usize) < WORKERS.len(), "there is no worker {index}");
+            assert!((index as usize) < workers.len(), "there is no worker {index}");
         }
     }
 }

@@ -147,17 +147,6 @@ impl Worker {
     /// Runs a function once, and checks that it ends in time, within its limits and with a result or an error of its
     /// own. Returns why it failed, if it did.
     pub(crate) fn run(&mut self, code: Hash, args: Bytes) -> Result<(), Reason> {
-        self.run_or_fail(code, args, &OWN_FAILURES)
-    }
-
-    /// Runs code in the same way, unless it turns out that it cannot be used: the registry does not compare the types
-    /// of what components import.
-    pub(crate) fn run_unless_unusable(&mut self, code: Hash, args: Bytes) -> Result<(), Reason> {
-        let reasons = [&OWN_FAILURES[..], &[Reason::CodeUnusable]].concat();
-        self.run_or_fail(code, args, &reasons)
-    }
-
-    fn run_or_fail(&mut self, code: Hash, args: Bytes, reasons: &[Reason]) -> Result<(), Reason> {
         let request = ExecuteRequest {
             invocation_id: "invocation".into(),
             module: "_".into(),
@@ -179,7 +168,7 @@ impl Worker {
             Err(status) => {
                 check_receipt(&receipt::of(status.metadata()), took);
                 let error = Error::from(status);
-                assert!(reasons.contains(&error.reason), "{error:?}");
+                assert!(OWN_FAILURES.contains(&error.reason), "{error:?}");
                 assert_message(&error.message);
                 Err(error.reason)
             }

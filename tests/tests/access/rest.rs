@@ -63,7 +63,6 @@ fn query(route: &str, scene: &Scene) -> String {
     let Scene { module, function, decision, .. } = scene;
     match route {
         "GET /v1/scripts/app/{script}/explain" => format!("?decision={decision}"),
-        "GET /v1/invocations" => format!("?module={module}"),
         "GET /v1/dead-letters" | "DELETE /v1/dead-letters" => format!("?module={module}&function={function}"),
         _ => String::new(),
     }
@@ -87,9 +86,6 @@ fn json_body(route: &str, scene: &Scene) -> Option<Value> {
     Some(match route {
         "POST /v1/fn" => json!({ "module": { "name": module } }),
         "PUT /v1/fn/{module}" => json!({ "module": { "name": format!("{marker}renamed") } }),
-        "POST /v1/fn/{module}/{function}/copy" => {
-            json!({ "function": { "name": format!("{marker}copy") } })
-        }
         "POST /v1/fn/{module}/{function}" => json!({ "args": {} }),
         "POST /v1/admin/subjects" => json!({ "subject": { "name": subject } }),
         "POST /v1/app/lint" => json!({ "content": SCRIPT }),

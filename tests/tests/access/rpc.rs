@@ -21,11 +21,11 @@ use proto::registry::v1::update_function_request::Part;
 use proto::registry::v1::watch_client::WatchClient;
 use proto::registry::v1::watch_response::Body;
 use proto::registry::v1::{
-    CopyFunctionRequest, CreateFunctionSpec, CreateModuleRequest, CreateScriptRequest, CreateSubjectRequest,
+    CreateFunctionSpec, CreateModuleRequest, CreateScriptRequest, CreateSubjectRequest,
     DeleteFunctionRequest, DeleteModuleRequest, DeleteScriptRequest, DeleteSubjectRequest, FetchCodeRequest,
     GetFunctionRequest, GetModuleRequest, GetScriptRequest, ListFunctionsRequest, ListModulesRequest,
-    ListScriptsRequest, ListSubjectsRequest, RenameModuleRequest, RotateTokenRequest, Script,
-    UpdateFunctionRequest, UpdateFunctionSpec, WatchRequest,
+    ListScriptsRequest, ListSubjectsRequest, RenameModuleRequest, Script, UpdateFunctionRequest,
+    UpdateFunctionSpec, WatchRequest,
 };
 use proto::scheduler::v1::cluster_client::ClusterClient;
 use proto::scheduler::v1::explain_request::Decision;
@@ -165,10 +165,6 @@ async fn functions(connection: Connection, method: &str, scene: &Scene) -> tonic
             let request = UpdateFunctionRequest { part: Some(Part::Spec(spec)) };
             text(client.update_function(futures::stream::iter([request])).await)
         }
-        "CopyFunction" => {
-            let (new_module, new_name) = (String::new(), format!("{}copy", scene.marker));
-            text(client.copy_function(CopyFunctionRequest { module, name, new_module, new_name }).await)
-        }
         "DeleteFunction" => text(client.delete_function(DeleteFunctionRequest { module, name }).await),
         other => panic!("a new method: {other}"),
     }
@@ -204,7 +200,6 @@ async fn subjects(
         ),
         "ListSubjects" => text(client.list_subjects(ListSubjectsRequest {}).await),
         "DeleteSubject" => text(client.delete_subject(DeleteSubjectRequest { name }).await),
-        "RotateToken" => text(client.rotate_token(RotateTokenRequest { name, grace_ms: 0 }).await),
         other => panic!("a new method: {other}"),
     }
 }

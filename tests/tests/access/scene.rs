@@ -116,7 +116,7 @@ impl Scene {
             "subject" if is_created => {
                 drop(cast.client(Who::Administrator).create_subject(&scene.subject).await)
             }
-            "decision" | "invocation" => {
+            "decision" => {
                 owner.create_module(&scene.module).await;
                 scene.create_script(owner).await;
                 scene.create_function(owner, &guests::responding(b"1"), &[]).await;
@@ -132,7 +132,7 @@ impl Scene {
                 }
                 scene.create_sink(owner, cast.receiver.url(), kind, action).await;
             }
-            "module" | "module _" | "script" | "subject" | "code" | "worker" | "mesh" | "health" => {}
+            "module" | "module _" | "script" | "subject" | "code" | "worker" | "health" => {}
             other => panic!("a new kind: {other}"),
         }
         if kind == "worker" {

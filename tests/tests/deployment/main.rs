@@ -1,7 +1,6 @@
 //! Tests the files in `deploy/`: other programs accept them, and they name only what the services have.
 
 mod compose;
-mod embedded;
 mod guide;
 mod healthcheck;
 mod kubernetes;

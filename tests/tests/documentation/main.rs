@@ -24,10 +24,8 @@ fn main() -> ExitCode {
             &[TEXT],
             cases![
                 pages::few_code_blocks_are_skipped,
-                pages::book,
                 pages::readme,
                 pages::app_scripts,
-                pages::apply,
                 pages::configuration,
                 pages::events,
                 pages::observability,
@@ -42,43 +40,23 @@ fn main() -> ExitCode {
 mod pages {
     use super::{Couch, Mosquitto, Shape, page, session};
 
-    /// The pages that have a session of their own.
-    const PAGES: [&str; 8] = [
+    /// The pages that the cases below run.
+    const PAGES: [&str; 7] = [
         "README.md",
         "docs/app-scripts.md",
-        "docs/apply.md",
         "docs/configuration.md",
         "docs/events.md",
         "docs/observability.md",
         "docs/simulating.md",
         "guest/README.md",
     ];
-    /// The pages that share a session.
-    const BOOK: [&str; 12] = [
-        "docs/quick-start.md",
-        "docs/migrating.md",
-        "docs/functions/README.md",
-        "docs/functions/rust.md",
-        "docs/functions/fl-wasm-rs.md",
-        "docs/functions/javascript.md",
-        "docs/functions/assemblyscript.md",
-        "docs/functions/python.md",
-        "docs/functions/c.md",
-        "docs/functions/zig.md",
-        "docs/functions/go.md",
-        "docs/troubleshooting.md",
-    ];
-    /// The gateway's tests run the commands of these pages.
-    const RUN_ELSEWHERE: [&str; 1] = ["docs/reference/rest.md"];
 
     pub(super) async fn few_code_blocks_are_skipped(_: Shape) {
         let mut left_out = Vec::new();
         for path in page::all() {
             let commands = page::read(&path).into_iter().filter(page::Block::is_commands);
             let (out, run): (Vec<_>, Vec<_>) = commands.partition(|block| block.not_run.is_some());
-            let is_run =
-                [&PAGES[..], &BOOK, &RUN_ELSEWHERE].iter().any(|pages| pages.contains(&path.as_str()));
-            assert!(run.is_empty() || is_run, "no case runs the commands of {path}");
+            assert!(run.is_empty() || PAGES.contains(&path.as_str()), "no case runs the commands of {path}");
             // Its commands need clusters and other machines; tests/deployment runs what it can of them.
             if path != "docs/operations.md" {
                 left_out.extend(out.iter().map(|block| format!("{path}:{}", block.line)));
@@ -87,44 +65,35 @@ mod pages {
         assert!(left_out.len() <= 8, "too many blocks are not run: {left_out:?}");
     }
 
-    pub(super) async fn book(_: Shape) {
-        let _broker = Mosquitto::start_on(1883).await;
-        session::run(&BOOK).await;
-    }
-
     pub(super) async fn readme(_: Shape) {
         let (_broker, couch) = (Mosquitto::start_on(1883).await, Couch::start_on(5984).await);
         couch.create_database("greetings").await;
-        session::run(&["README.md"]).await;
+        session::run("README.md").await;
     }
 
     pub(super) async fn app_scripts(_: Shape) {
-        session::run(&["docs/app-scripts.md"]).await;
-    }
-
-    pub(super) async fn apply(_: Shape) {
-        session::run(&["docs/apply.md"]).await;
+        session::run("docs/app-scripts.md").await;
     }
 
     pub(super) async fn configuration(_: Shape) {
-        session::run(&["docs/configuration.md"]).await;
+        session::run("docs/configuration.md").await;
     }
 
     pub(super) async fn events(_: Shape) {
         let (_broker, couch) = (Mosquitto::start_on(1883).await, Couch::start_on(5984).await);
         couch.create_database("greetings").await;
-        session::run(&["docs/events.md"]).await;
+        session::run("docs/events.md").await;
     }
 
     pub(super) async fn observability(_: Shape) {
-        session::run(&["docs/observability.md"]).await;
+        session::run("docs/observability.md").await;
     }
 
     pub(super) async fn simulating(_: Shape) {
-        session::run(&["docs/simulating.md"]).await;
+        session::run("docs/simulating.md").await;
     }
 
     pub(super) async fn functions(_: Shape) {
-        session::run(&["guest/README.md"]).await;
+        session::run("guest/README.md").await;
     }
 }

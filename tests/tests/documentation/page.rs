@@ -5,7 +5,6 @@
 //! - `<!-- not run: REASON -->`: the block cannot run in a test
 //! - `<!-- before: COMMANDS -->`: run these commands first
 //! - `<!-- file: PATH -->`: the block is the content of this file
-//! - `<!-- copy of: PATH -->`: the block is what this file of the repository contains; `cargo xtask reference` copies it
 //!
 //! A block of TOML or YAML whose first line is `# NAME.toml` or `# NAME.yml`, optionally followed by a colon
 //! and more words, is the content of the file with that name.
@@ -41,19 +40,7 @@ impl Block {
 /// The paths of all pages, relative to the root of the repository.
 pub fn all() -> Vec<String> {
     let mut found = Vec::new();
-    let folders = [
-        "",
-        "docs",
-        "docs/decisions",
-        "docs/functions",
-        "docs/reference",
-        "guest",
-        "guest/sdk",
-        "deploy",
-        "proto",
-        "bench",
-    ];
-    for folder in folders {
+    for folder in ["", "docs", "docs/decisions", "guest", "deploy", "proto", "bench"] {
         let Ok(entries) = std::fs::read_dir(repository().join(folder)) else { continue };
         let names = entries.flatten().map(|entry| Path::new(folder).join(entry.file_name()));
         let pages = names.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
@@ -75,15 +62,12 @@ fn blocks(path: &str, text: &str) -> Vec<Block> {
     let mut next = Block::default();
     let mut lines = text.lines().enumerate();
     while let Some((number, line)) = lines.next() {
-        // A block in a list is indented.
-        let indent = line.len() - line.trim_start().len();
-        let Some(language) = line[indent..].strip_prefix("```") else {
-            if let Some((key, value)) = directive(line.trim_start()) {
+        let Some(language) = line.strip_prefix("```") else {
+            if let Some((key, value)) = directive(line) {
                 match key {
                     "not run" => next.not_run = Some(value.to_owned()),
                     "before" => next.before = Some(value.to_owned()),
                     "file" => next.file = Some(value.to_owned()),
-                    "copy of" => {}
                     _ => panic!("{path}:{}: unknown comment {key:?}", number + 1),
                 }
             } else if !line.trim().is_empty() {
@@ -95,7 +79,7 @@ fn blocks(path: &str, text: &str) -> Vec<Block> {
         (block.line, block.language) = (number + 1, language.trim().to_owned());
         block.text = lines
             .by_ref()
-            .map(|(_, line)| line.get(indent..).unwrap_or_default())
+            .map(|(_, line)| line)
             .take_while(|line| *line != "```")
             .collect::<Vec<_>>()
             .join("\n");

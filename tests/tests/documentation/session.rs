@@ -34,9 +34,6 @@ const FL: &str = r#"#!/bin/bash
 real=$BIN/fl
 case " $* " in
 *" up "*)
-    # The pages of a session share a mesh.
-    if [ "$*" = up ] && [ -f "$STATE/up.shared" ]; then exit; fi
-    rm -f "$STATE/up.shared"
     if [ -f "$STATE/up.pid" ]; then
         kill "$(cat "$STATE/up.pid")" 2>/dev/null
         while kill -0 "$(cat "$STATE/up.pid")" 2>/dev/null; do sleep 0.05; done
@@ -47,15 +44,9 @@ case " $* " in
     esac
     start up 'grep -qF "$last" "$STATE/up.log"' "$real" "$@"
     echo $pid >"$STATE/up.pid"
-    case "$*" in up | "up --demo") touch "$STATE/up.shared" ;; esac
     cat "$STATE/up.log"
     ;;
-*" fn create "*)
-    # Compilers take long: the end-to-end tests build every template. This function does what theirs do.
-    grep -qx 'language = "js"' "${4:-.}/function.toml" && exec "$real" "$@"
-    exec "$real" fn upload "${3:?the name of the function}" target/guests/hello.wasm
-    ;;
-*" --watch "* | *" --follow "* | *" fn dev "*)
+*" --watch "* | *" --follow "*)
     timeout --signal=INT 2 "$real" "$@" </dev/null
     code=$?
     [ $code = 124 ] || [ $code = 130 ] || exit $code
@@ -107,16 +98,16 @@ any_worker() {
 }
 # A dead letter whose function has been fixed.
 dead_letter() {
-    fl fn upload fixed guest/hello.wasm \
+    fl fn upload order guest/hello.wasm \
         --events '[{"type":"mqtt","params":{"host":"127.0.0.1","topic":"orders","max_attempts":1}}]'
     mosquitto_pub -q 1 -t orders -m '{}'
     until fl dead-letters list --json | jq -e '.data[0]' >/dev/null; do sleep 0.05; done
-    fl fn upload fixed target/guests/echo.wasm --update
+    fl fn upload order target/guests/echo.wasm --update
 }
 "#;
 
-/// Runs the commands of pages, one page after the other. Panics with their output if one fails.
-pub async fn run(pages: &[&str]) {
+/// Runs the commands of a page. Panics with their output if one fails.
+pub async fn run(path: &str) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (checkout, state, programs) =
         (folder.path().join("checkout"), folder.path(), folder.path().join("bin"));
@@ -140,7 +131,7 @@ pub async fn run(pages: &[&str]) {
     let fl = workspace_binary("fl");
     let binaries = fl.parent().expect("a folder");
     let script = state.join("script");
-    std::fs::write(&script, script_of(pages, &checkout)).expect("a file");
+    std::fs::write(&script, script_of(&page::read(path), &checkout)).expect("a file");
     let log = state.join("log");
     let output = std::fs::File::create(&log).expect("a file");
     let mut search = vec![programs.clone(), binaries.to_owned()];
@@ -152,7 +143,6 @@ pub async fn run(pages: &[&str]) {
         .current_dir(&checkout)
         .env("PATH", std::env::join_paths(search).expect("paths without colons"))
         .env("BIN", binaries)
-        .env("HOME", state)
         .env("STATE", state)
         .stdin(Stdio::null())
         .stderr(output.try_clone().expect("failed to clone the file handle"))
@@ -165,34 +155,28 @@ pub async fn run(pages: &[&str]) {
     // The next page uses the same ports.
     stop_group(group).await;
     let printed = std::fs::read_to_string(&log).unwrap_or_default();
-    assert!(status.success(), "{pages:?}: {status}; the last block failed:\n{printed}");
+    assert!(status.success(), "{path}: {status}; the last block failed:\n{printed}");
 }
 
-/// Joins all blocks into one script, which stops at the first command that fails. Pages have variables of their own.
-fn script_of(pages: &[&str], checkout: &Path) -> String {
+/// Joins all blocks into one script, which stops at the first command that fails.
+fn script_of(blocks: &[Block], checkout: &Path) -> String {
     let mut script = format!("set -euo pipefail\n{PRELUDE}");
-    for page in pages {
-        script.push_str("(\n");
-        for block in page::read(page).iter().filter(|block| block.not_run.is_none()) {
-            add_block(&mut script, page, block, checkout);
+    for block in blocks.iter().filter(|block| block.not_run.is_none()) {
+        if let Some(file) = &block.file {
+            let file = checkout.join(file);
+            std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+            std::fs::write(file, &block.text).expect("a file");
         }
-        script.push_str(")\n");
+        if block.is_commands() {
+            let before = block.before.as_deref().unwrap_or("true");
+            let line = block.line;
+            writeln!(
+                script,
+                "echo '== line {line}'\n{before}\nset -x\n{}\n{{ set +x; }} 2>/dev/null",
+                block.text
+            )
+            .expect("a text");
+        }
     }
     script
-}
-
-/// Writes the file that a block is, and adds the commands that it has.
-fn add_block(script: &mut String, page: &str, block: &Block, checkout: &Path) {
-    if let Some(name) = &block.file {
-        let file = checkout.join(name);
-        assert!(!file.exists(), "{page}:{}: {name} is there already", block.line);
-        std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
-        std::fs::write(file, &block.text).expect("a file");
-    }
-    if block.is_commands() {
-        let before = block.before.as_deref().unwrap_or("true");
-        let (line, commands) = (block.line, &block.text);
-        writeln!(script, "echo '== {page}:{line}'\n{before}\nset -x\n{commands}\n{{ set +x; }} 2>/dev/null")
-            .expect("a text");
-    }
 }

@@ -1,6 +1,5 @@
 //! The user-visible behaviour, which is the same for both shapes.
 
-mod apply;
 mod bindings;
 mod bodies;
 mod command_line;
@@ -8,20 +7,16 @@ mod functions;
 mod funless_cli;
 mod grpc;
 mod hostile;
-mod inner_loop;
 mod names;
-mod operators;
 mod owners;
 mod rest_table;
 mod seen;
-mod templates;
 
 use std::process::ExitCode;
 
 use tests::cases;
 use tests::harness::run_shared;
 
-#[allow(clippy::too_many_lines, reason = "it is one list")]
 fn main() -> ExitCode {
     run_shared(cases![
         functions::created_invoked_updated_deleted,
@@ -76,20 +71,6 @@ fn main() -> ExitCode {
         funless_cli::users_as_in_funless,
         funless_cli::profiles_as_in_funless,
         funless_cli::completions_and_manual_pages,
-        apply::a_mesh_has_what_files_say,
-        apply::only_what_was_applied_is_pruned,
-        apply::what_cannot_be_applied_changes_nothing,
-        operators::tokens_are_rotated,
-        operators::a_mesh_says_what_is_wrong,
-        funless_cli::sources_as_in_funless,
-        templates::functions_of_all_languages_run,
-        templates::a_project_is_created_and_updated,
-        inner_loop::functions_run_without_a_mesh,
-        inner_loop::runs_that_fail_say_why,
-        inner_loop::test_cases_run_without_a_mesh,
-        inner_loop::every_save_is_built_uploaded_and_invoked,
-        inner_loop::functions_are_copied,
-        inner_loop::throughput_and_latency_are_measured,
         seen::responses_report_their_cost,
         seen::costs_from_the_command_line,
         seen::a_panic_is_in_the_functions_log,

@@ -270,14 +270,6 @@ pub async fn scripts(mesh: &Mesh) {
         row("GET /v1/scripts/app/rows_s/explain?decision=none", NoBody, 404, Has(json!({ "errors": {} }))),
         row("GET /v1/decisions/none", NoBody, 404, Has(json!({ "errors": {} }))),
         row("GET /v1/decisions?limit=0", NoBody, 400, Has(json!({ "errors": {} }))),
-        row(
-            "GET /v1/invocations?id=none",
-            NoBody,
-            200,
-            Has(json!({ "data": { "invocations": [], "max_kept": 2000 } })),
-        ),
-        row("GET /v1/invocations?limit=2001", NoBody, 400, Has(json!({ "errors": {} }))),
-        row("GET /v1/invocations?outcome=good", NoBody, 400, Has(json!({ "errors": {} }))),
     ];
     let user = mesh.user();
     check(&user, rows).await;
@@ -337,7 +329,6 @@ pub async fn routes_and_tokens(mesh: &Mesh) {
         "POST /v1/app/lint",
         "GET /v1/decisions",
         "GET /v1/decisions/d",
-        "GET /v1/invocations",
         "GET /v1/admin/workers",
         "GET /v1/admin/subjects",
         "POST /v1/admin/subjects",

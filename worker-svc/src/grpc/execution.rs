@@ -67,8 +67,7 @@ impl Execution for ExecutionHandler {
 }
 
 impl ExecutionHandler {
-    /// Runs a function once, and adds to `receipt` what that costs.
-    pub(crate) async fn run(
+    async fn run(
         &self,
         mut request: ExecuteRequest,
         deadline: Option<Deadline>,

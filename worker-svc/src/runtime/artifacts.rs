@@ -16,7 +16,6 @@ mod tests;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,12 +25,10 @@ use anyhow::Context as _;
 use mesh::hash::{Hash, Hasher};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use wasmtime::component::Component;
-use wasmtime::{Engine, Module, Precompiled};
+use wasmtime::{Engine, Module};
 
 use self::foreign::Foreign;
 use self::index::{Artifact, ArtifactIndex};
-use super::prepared::CompiledCode;
 use crate::metrics::{Eviction, Metrics};
 
 const EXTENSION: &str = "cwasm";
@@ -110,12 +107,12 @@ impl Artifacts {
     }
 
     /// Loads the artifact of this code, if there is one. Removes one that cannot be loaded. Blocks.
-    pub(crate) fn load(&self, code: &Hash) -> Option<CompiledCode> {
+    pub(crate) fn load(&self, code: &Hash) -> Option<Module> {
         let path = self.path(code);
         match self.load_file(code, &path) {
-            Ok((compiled, bytes)) => {
+            Ok((module, bytes)) => {
                 self.change_index(|index| index.insert(*code, Artifact::new(bytes, SystemTime::now())));
-                Some(compiled)
+                Some(module)
             }
             Err(error) if error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::NotFound) => {
                 self.change_index(|index| index.remove(code));
@@ -129,7 +126,7 @@ impl Artifacts {
         }
     }
 
-    fn load_file(&self, code: &Hash, path: &Path) -> anyhow::Result<(CompiledCode, u64)> {
+    fn load_file(&self, code: &Hash, path: &Path) -> anyhow::Result<(Module, u64)> {
         let mut file = File::open(path)?;
         let bytes = file.metadata()?.len();
         let artifact_bytes = bytes.checked_sub(SEAL_BYTES).context("it is too short")?;
@@ -141,30 +138,20 @@ impl Artifacts {
         Ok((self.deserialize(file)?, bytes))
     }
 
-    /// Loads an artifact that the compiler has written just now. Fails if the code does not fit into the engine's pool.
-    /// Blocks.
-    pub(crate) fn load_new(&self, artifact: &File) -> anyhow::Result<CompiledCode> {
+    /// Loads an artifact that the compiler has written just now. Fails if the module does not fit into the engine's
+    /// pool. Blocks.
+    pub(crate) fn load_new(&self, artifact: &File) -> anyhow::Result<Module> {
         self.deserialize(artifact.try_clone()?)
     }
 
     #[expect(unsafe_code, reason = "machine code is run as it is; see the safety comment")]
-    fn deserialize(&self, file: File) -> anyhow::Result<CompiledCode> {
-        // The same file, even if its name has another one by now.
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let found = Engine::detect_precompiled_file(&path).map_err(|error| anyhow::anyhow!("{error:#}"))?;
+    fn deserialize(&self, file: File) -> anyhow::Result<Module> {
         // SAFETY: the file is what the compiler of the same engine wrote: either just now, into a file without a
         // name, or `store` has copied it. That one's directory is named after the engine and has been writable by
         // this user only, and its hash, which binds it to its code, was verified just now. Files are replaced
         // whole, never written in place.
-        let compiled = unsafe {
-            match found {
-                Some(Precompiled::Component) => {
-                    Component::deserialize_file(&self.engine, &path).map(CompiledCode::Component)
-                }
-                _ => Module::deserialize_open_file(&self.engine, file).map(CompiledCode::Module),
-            }
-        };
-        compiled.map_err(|error| anyhow::anyhow!("{error:#}"))
+        let module = unsafe { Module::deserialize_open_file(&self.engine, file) };
+        module.map_err(|error| anyhow::anyhow!("{error:#}"))
     }
 
     /// Stores an artifact that the compiler has written just now, and loads it from there: its clean pages then cost no
@@ -174,7 +161,7 @@ impl Artifacts {
         code: &Hash,
         mut artifact: File,
         in_use: impl Fn(&Hash) -> bool,
-    ) -> Option<CompiledCode> {
+    ) -> Option<Module> {
         if let Err(error) = self.store(code, &mut artifact) {
             tracing::warn!(%code, %error, "cannot store a compiled artifact");
             return None;

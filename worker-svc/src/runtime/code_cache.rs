@@ -24,13 +24,14 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use tracing::field::Empty;
+use wasmtime::{Linker, Module};
 
 use super::artifacts::Artifacts;
 use super::compiler::Compiler;
-use super::host::Linkers;
+use super::host::Guest;
 use super::loaded::LoadedCode;
 use super::loaded_list::LoadedList;
-use super::prepared::{CompiledCode, PreparedCode};
+use super::prepared::PreparedCode;
 use super::queue::{Demand, FairQueue};
 use super::unusable::UnusableCode;
 use crate::code_source::CodeSource;
@@ -95,7 +96,7 @@ pub(crate) struct CodeCache(Arc<Inner>);
 
 /// What a cache is made of.
 pub(super) struct CodeCacheParts {
-    pub(super) linkers: Linkers,
+    pub(super) linker: Linker<Guest>,
     pub(super) artifacts: Artifacts,
     pub(super) source: CodeSource,
     pub(super) compiler: Compiler,
@@ -109,7 +110,7 @@ pub(super) struct CodeCacheParts {
 }
 
 struct Inner {
-    linkers: Linkers,
+    linker: Linker<Guest>,
     loaded: LoadedCode,
     /// What was in memory when the worker stopped.
     loaded_list: Mutex<LoadedList>,
@@ -139,7 +140,7 @@ impl CodeCache {
     /// An empty cache.
     pub(super) fn new(parts: CodeCacheParts) -> anyhow::Result<Self> {
         let CodeCacheParts {
-            linkers,
+            linker,
             artifacts,
             source,
             compiler,
@@ -150,7 +151,7 @@ impl CodeCache {
             metrics,
         } = parts;
         Ok(Self(Arc::new(Inner {
-            linkers,
+            linker,
             loaded,
             loaded_list: Mutex::new(LoadedList::open(artifacts.dir(), &worker)),
             failed: Cache::builder().max_capacity(FAILED_ENTRIES).time_to_live(FAILED_TTL).build(),
@@ -334,8 +335,8 @@ impl Inner {
             return Err(Error::CodeUnusable(reason));
         }
         let mut phases = Phases::default();
-        let (compiled, level) = match self.load(hash, demand, &mut phases).await {
-            Some(compiled) => (compiled, CacheLevel::Disk),
+        let (module, level) = match self.load(hash, demand, &mut phases).await {
+            Some(module) => (module, CacheLevel::Disk),
             None => {
                 let compiling = self.fetch_and_compile(hash, demand, &mut phases);
                 let compiled = unused.run_until_cancelled(compiling).await;
@@ -345,48 +346,48 @@ impl Inner {
                 (self.keep(hash, artifact).await?, CacheLevel::Registry)
             }
         };
-        let code = self.link(hash, &compiled).await?;
+        let code = self.link(hash, &module).await?;
         Ok(Some((ReadyCode { code: Arc::new(code), phases }, level)))
     }
 
-    /// Links code. If that fails, it is remembered, and its artifact removed.
-    async fn link(&self, hash: Hash, compiled: &CompiledCode) -> Result<PreparedCode, Error> {
-        match PreparedCode::link(&self.linkers, compiled) {
+    /// Links a module. If that fails, it is remembered, and its artifact removed.
+    async fn link(&self, hash: Hash, module: &Module) -> Result<PreparedCode, Error> {
+        match PreparedCode::link(&self.linker, module) {
             Err(Error::CodeUnusable(reason)) => Err(self.refuse(hash, reason).await),
             linked => linked,
         }
     }
 
-    async fn load(&self, hash: Hash, demand: &Arc<Demand>, phases: &mut Phases) -> Option<CompiledCode> {
+    async fn load(&self, hash: Hash, demand: &Arc<Demand>, phases: &mut Phases) -> Option<Module> {
         let queued = Instant::now();
         let _turn = self.turns.load.acquire(demand).await;
         let started = Instant::now();
         let artifacts = self.artifacts.clone();
         let loading = blocking(move || artifacts.load(&hash));
         let span = inner_span!("load", funless.found = Empty);
-        let compiled = loading.instrument(span.clone()).await.ok().flatten();
-        span.record("funless.found", compiled.is_some());
+        let module = loading.instrument(span.clone()).await.ok().flatten();
+        span.record("funless.found", module.is_some());
         phases.queue += started - queued;
-        if compiled.is_some() {
+        if module.is_some() {
             phases.load = started.elapsed();
             self.metrics.ended_phase(CodePhase::Load, phases.load);
         }
-        compiled
+        module
     }
 
     /// Loads an artifact, and stores it if it can be used.
-    async fn keep(&self, hash: Hash, artifact: File) -> Result<CompiledCode, Error> {
+    async fn keep(&self, hash: Hash, artifact: File) -> Result<Module, Error> {
         let artifacts = self.artifacts.clone();
         let loading = move || (artifacts.load_new(&artifact), artifact);
-        let (compiled, artifact) = blocking(loading).await?;
-        let compiled = match compiled {
-            Ok(compiled) => compiled,
+        let (module, artifact) = blocking(loading).await?;
+        let module = match module {
+            Ok(module) => module,
             Err(error) => return Err(self.refuse(hash, format!("{error:#}")).await),
         };
-        self.link(hash, &compiled).await?;
+        self.link(hash, &module).await?;
         let (artifacts, in_use) = (self.artifacts.clone(), self.in_use());
         let stored = blocking(move || artifacts.store_and_load(&hash, artifact, in_use)).await?;
-        Ok(stored.unwrap_or(compiled))
+        Ok(stored.unwrap_or(module))
     }
 
     /// Remembers that code cannot be used, and returns the error.

@@ -4,10 +4,7 @@
 //! fresh instance costs microseconds, and no more of them exist than may run at once.
 
 use anyhow::Context as _;
-use mesh::wasm::{
-    MAX_COMPONENT_BYTES, MAX_CORE_INSTANCES, MAX_INSTANCE_BYTES, MAX_MEMORIES, MAX_TABLE_ELEMENTS,
-    MAX_TABLES, PAGE_BYTES,
-};
+use mesh::wasm::{MAX_INSTANCE_BYTES, MAX_TABLE_ELEMENTS, MAX_TABLES, PAGE_BYTES};
 use serde::{Deserialize, Serialize};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
@@ -95,17 +92,11 @@ fn code_settings(layout: PoolLayout, memory_bytes: u64) -> Config {
 
 fn pool(instances: u32, memory_bytes: usize) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
-    // What instances take besides memories, tables and stacks is allocated when they are made.
-    pool.total_core_instances(instances.saturating_mul(MAX_CORE_INSTANCES))
-        .total_memories(instances * MAX_MEMORIES)
+    pool.total_core_instances(instances)
+        .total_memories(instances)
         .total_tables(instances * MAX_TABLES)
         .total_stacks(instances)
-        .total_component_instances(instances)
-        .max_core_instances_per_component(MAX_CORE_INSTANCES)
-        .max_memories_per_component(MAX_MEMORIES)
-        .max_tables_per_component(MAX_TABLES)
-        // An instance of wasmtime takes more than what the registry counts.
-        .max_component_instance_size(2 * MAX_COMPONENT_BYTES as usize)
+        .total_component_instances(0)
         .max_tables_per_module(MAX_TABLES)
         .table_elements(MAX_TABLE_ELEMENTS as usize)
         .max_core_instance_size(MAX_INSTANCE_BYTES as usize)

@@ -1,4 +1,4 @@
-//! Makes an instance of a module and calls it.
+//! Makes an instance of a function and calls it.
 
 use std::time::Instant;
 
@@ -8,37 +8,36 @@ use wasmtime::{AsContextMut, Extern, Instance, ModuleExport, Store, WasmParams, 
 
 use super::entry::Entry;
 use super::host::Guest;
-use super::prepared::PreparedModule;
+use super::prepared::PreparedCode;
 
 /// Makes an instance and calls it. Gives what it returned, 0 for a command.
 pub(super) async fn call(
     store: &mut Store<Guest>,
-    module: &PreparedModule,
+    code: &PreparedCode,
     input_len: i32,
 ) -> wasmtime::Result<i32> {
     let started = Instant::now();
-    let instance =
-        module.instance.instantiate_async(&mut *store).instrument(inner_span!("instantiate")).await;
+    let instance = code.instance.instantiate_async(&mut *store).instrument(inner_span!("instantiate")).await;
     store.data_mut().instantiation = started.elapsed();
     let instance = instance?;
     store.data_mut().meter.begin_run();
-    run(store, module, &instance, input_len).instrument(inner_span!("run")).await
+    run(store, code, &instance, input_len).instrument(inner_span!("run")).await
 }
 
 async fn run(
     store: &mut Store<Guest>,
-    module: &PreparedModule,
+    code: &PreparedCode,
     instance: &Instance,
     input_len: i32,
 ) -> wasmtime::Result<i32> {
-    if let Some(memory) = &module.memory {
+    if let Some(memory) = &code.memory {
         store.data_mut().memory =
             instance.get_module_export(&mut *store, memory).and_then(Extern::into_memory);
     }
-    if let Some(initialize) = &module.initialize {
+    if let Some(initialize) = &code.initialize {
         call_export::<(), ()>(store, instance, initialize, ()).await?;
     }
-    match &module.entry {
+    match &code.entry {
         Entry::Invoke(invoke) => call_export(store, instance, invoke, input_len).await,
         Entry::Command(start) => call_export(store, instance, start, ()).await.map(|()| 0),
     }

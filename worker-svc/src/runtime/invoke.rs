@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use futures::FutureExt as _;
 use mesh::deadline::Deadline;
 use mesh::egress::Egress;
 use mesh::fair_limit::FairLimit;
@@ -17,10 +16,11 @@ use super::artifacts::Artifacts;
 use super::code_cache::{CodeCache, CodeCacheParts};
 use super::compiler::{CompileLimits, Compiler};
 use super::engine::{self, EngineLimits};
-use super::host::{Console, Guest, GuestOptions, HttpClient, Linkers};
+use super::entry::Entry;
+use super::host::{self, Console, Guest, GuestOptions, HttpClient};
 use super::limits::Limits;
 use super::loaded::LoadedCode;
-use super::prepared::{PreparedCode, Program};
+use super::prepared::PreparedCode;
 use super::response::Response;
 use super::ticker::Ticker;
 use super::time_slices::{CpuUsage, SliceEnd, TimeSlices};
@@ -83,7 +83,7 @@ impl Runtime {
             memory_bytes: config.memory_bytes,
             stack_bytes: config.stack_bytes,
         })?;
-        let linkers = Linkers::new(&engine).map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        let linker = host::linker(&engine).map_err(|error| anyhow::anyhow!("{error:#}"))?;
         let http_timeout = Duration::from_millis(config.http_timeout_ms);
         let http = HttpClient::new(egress, http_timeout, config.http_body_bytes);
         let artifacts =
@@ -97,7 +97,7 @@ impl Runtime {
         let compiler = Compiler::new(program, limits, layout, config.memory_bytes, artifacts.compatibility());
         let idle = Duration::from_secs(config.idle_code_s);
         let code = CodeCache::new(CodeCacheParts {
-            linkers,
+            linker,
             artifacts,
             source,
             compiler,
@@ -141,7 +141,8 @@ impl Runtime {
         let console = Console::new(self.logs.clone(), source, limits.log_bytes, &self.budget);
         let slice_end = SliceEnd::default();
         let guest = Guest::new(GuestOptions {
-            wasi: code.wasi(),
+            command: matches!(code.entry, Entry::Command(_)),
+            wasi: code.wasi,
             args,
             limits,
             console: console.clone(),
@@ -194,16 +195,11 @@ async fn call(
     input_len: i32,
     slice_end: &SliceEnd,
 ) -> wasmtime::Result<Result<Response, Error>> {
-    let module = match &code.program {
-        Program::Module(module) => module,
-        // On the heap, so that calls of modules do not become larger.
-        Program::Component(component) => return component.call(store, slice_end).boxed().await,
-    };
-    let value = match instance::call(store, module, input_len).await {
+    let value = match instance::call(store, code, input_len).await {
         Err(error) if response::exit_code(&error) == Some(0) => 0,
         returned => returned?,
     };
-    Ok(response::returned(&module.entry, store.data_mut(), value, slice_end).await)
+    Ok(response::returned(&code.entry, store.data_mut(), value, slice_end).await)
 }
 
 /// Adds to `receipt` what a run cost that took `elapsed`.

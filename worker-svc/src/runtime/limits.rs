@@ -64,7 +64,7 @@ pub(crate) enum MemoryRefusal {
 #[derive(Debug)]
 pub(crate) struct MemoryMeter {
     limit: u64,
-    /// All linear memories in bytes.
+    /// The linear memory in bytes.
     used: usize,
     /// For the memory and the tables.
     reservation: Reservation,
@@ -126,11 +126,11 @@ impl MemoryMeter {
 impl ResourceLimiter for MemoryMeter {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         self.last_growth = 0;
-        let growth = desired - current;
-        if (self.used + growth) as u64 > self.limit {
+        if desired as u64 > self.limit {
             self.refusal = Some(MemoryRefusal::Limit);
             return Ok(false);
         }
+        let growth = desired - current;
         let taken = self.take(growth);
         self.used += if taken { growth } else { 0 };
         Ok(taken)

@@ -133,17 +133,15 @@ mod tests {
 
     use super::*;
     use crate::runtime::host;
-    use crate::runtime::prepared::CompiledCode;
 
     const CODE: &str = r#"(module (func (export "__invoke") (param i32) (result i32) (i32.const 0)))"#;
     const IDLE: Duration = Duration::from_secs(80);
 
     fn code() -> Arc<PreparedCode> {
         let engine = Engine::default();
-        let linkers = host::Linkers::new(&engine).expect("links");
+        let linker = host::linker(&engine).expect("links");
         let module = Module::new(&engine, wat::parse_str(CODE).expect("well-formed")).expect("compiles");
-        let compiled = CompiledCode::Module(module);
-        Arc::new(PreparedCode::link(&linkers, &compiled).expect("links"))
+        Arc::new(PreparedCode::link(&linker, &module).expect("links"))
     }
 
     fn loaded(max_bytes: usize) -> LoadedCode {

@@ -4,7 +4,6 @@ mod artifacts;
 mod backtrace;
 mod code_cache;
 mod compiler;
-mod component;
 mod engine;
 mod entry;
 mod excerpt;

@@ -13,8 +13,6 @@ use crate::outcome::Outcome;
 
 /// Bytes that are quoted of a response that is not valid JSON.
 const QUOTED_BYTES: usize = 80;
-/// HTTP statuses from this one on are errors.
-const FIRST_ERROR_STATUS: u16 = 400;
 /// The maximum length of a function's error message, in bytes.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 
@@ -24,20 +22,6 @@ pub(crate) struct Response {
     pub(crate) outcome: Outcome,
     /// `None`: next to nothing.
     pub(crate) reservation: Option<Reservation>,
-}
-
-/// How a component has responded to a request.
-#[derive(Debug)]
-pub(super) enum HttpAnswer {
-    Response {
-        status: u16,
-        body: HeldBytes,
-    },
-    /// An error in place of a response.
-    Error(String),
-    /// The body has ended early.
-    Incomplete(String),
-    None,
 }
 
 /// What a function says that returned `value`. It is checked in time slices, like those that the function had.
@@ -52,33 +36,12 @@ pub(super) async fn returned(
             Some(response) => json(response, slice_end).await,
             None => Err(Error::BadResponse("the function returned no response".into())),
         },
-        (Entry::Command(_), 0) => printed(guest.take_output(), slice_end).await,
+        (Entry::Command(_), 0) => match guest.take_output().filter(|output| !output.is_empty()) {
+            Some(output) => json(output, slice_end).await,
+            None => Err(Error::BadResponse("the function wrote no response to its standard output".into())),
+        },
         (_, 1) => Ok(function_error(guest.take_error())),
         _ => Err(Error::BadReturnValue(value)),
-    }
-}
-
-/// The result of a command that has succeeded, and has written `output`.
-pub(super) async fn printed(output: Option<HeldBytes>, slice_end: &SliceEnd) -> Result<Response, Error> {
-    match output.filter(|output| !output.is_empty()) {
-        Some(output) => json(output, slice_end).await,
-        None => Err(Error::BadResponse("the function wrote no response to its standard output".into())),
-    }
-}
-
-/// What the HTTP response of a component says.
-pub(super) async fn answered(answer: HttpAnswer, slice_end: &SliceEnd) -> Result<Response, Error> {
-    match answer {
-        HttpAnswer::Response { status, body } if status < FIRST_ERROR_STATUS => json(body, slice_end).await,
-        HttpAnswer::Response { status, body } if body.is_empty() => {
-            Ok(Outcome::FunctionError(format!("HTTP status {status}")).into())
-        }
-        HttpAnswer::Response { body, .. } => Ok(function_error(Some(body))),
-        HttpAnswer::Error(message) => Ok(Outcome::FunctionError(message).into()),
-        HttpAnswer::Incomplete(what) => {
-            Err(Error::BadResponse(format!("the function's response is incomplete: {what}")))
-        }
-        HttpAnswer::None => Err(Error::BadResponse("the function returned no response".into())),
     }
 }
 

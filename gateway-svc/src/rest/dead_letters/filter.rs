@@ -1,12 +1,15 @@
 //! The selection of dead letters.
 
+use std::fmt;
+use std::time::Duration;
+
 use proto::deadletter::v1::{DeadLetterFilter, DeadLetterSelection};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, Visitor};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::super::error::ApiError;
-use super::super::period::Period;
 use super::super::reached::function_needs_module;
 use super::super::role::Role;
 
@@ -32,7 +35,7 @@ pub(crate) struct Filter {
     /// The minimum age: a number of seconds, or a number with a unit: `90s`, `15m`, `12h`, `7d`.
     #[param(value_type = Option<String>, example = "12h")]
     #[schema(value_type = Option<String>, example = "12h")]
-    older_than: Option<Period>,
+    older_than: Option<Age>,
 }
 
 /// The page to list.
@@ -91,7 +94,7 @@ impl Filter {
             Some("") => Err(ApiError::bad_request_because(&format!("{key}: expected more than nothing"))),
             given => Ok(given.unwrap_or_default().to_owned()),
         };
-        let Period(age) = self.older_than.unwrap_or_default();
+        let Age(age) = self.older_than.unwrap_or_default();
         Ok(DeadLetterFilter {
             module: text("module", &self.module)?,
             function: text("function", &self.function)?,
@@ -184,9 +187,76 @@ pub(super) fn is_id(text: &str) -> bool {
     Uuid::try_parse(text).is_ok()
 }
 
+/// A duration, written as a number of seconds or as a number with a unit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Age(Duration);
+
+impl Age {
+    fn parse(text: &str) -> Option<Self> {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let seconds = match unit {
+            "" | "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            "d" => 24 * 3600,
+            _ => return None,
+        };
+        Some(Self(Duration::from_secs(number.parse::<u64>().ok()?.checked_mul(seconds)?)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Age {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AgeVisitor)
+    }
+}
+
+struct AgeVisitor;
+
+impl Visitor<'_> for AgeVisitor {
+    type Value = Age;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("older_than as a number of seconds, or like 90s, 15m, 12h or 7d")
+    }
+
+    fn visit_u64<E: Error>(self, seconds: u64) -> Result<Age, E> {
+        Ok(Age(Duration::from_secs(seconds)))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Age, E> {
+        Age::parse(text).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ages_have_units() {
+        let cases = [
+            ("0", Some(0)),
+            ("90", Some(90)),
+            ("90s", Some(90)),
+            ("15m", Some(900)),
+            ("12h", Some(43_200)),
+            ("7d", Some(604_800)),
+            ("", None),
+            ("h", None),
+            ("-1", None),
+            ("1.5h", None),
+            ("1h30m", None),
+            ("1w", None),
+            ("1é", None),
+            ("99999999999999999999", None),
+            ("18446744073709551615d", None),
+        ];
+        for (text, seconds) in cases {
+            assert_eq!(Age::parse(text), seconds.map(|s| Age(Duration::from_secs(s))), "{text:?}");
+        }
+    }
 
     #[test]
     fn a_limit_is_shared_by_the_services() {

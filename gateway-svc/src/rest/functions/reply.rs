@@ -14,9 +14,6 @@ use super::super::sinks::SinkView;
 /// A function.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FunctionView {
-    /// Stable across renames of the function and its module, and never used again.
-    #[schema(example = "01890000-0000-7000-8000-000000000001")]
-    id: String,
     name: String,
     module: String,
     /// The subject that created it. In a shared module only this subject and administrators may change or
@@ -26,7 +23,7 @@ pub(crate) struct FunctionView {
     hash: Option<String>,
     /// Size of the binary in bytes.
     size: u64,
-    /// `funless`, `wasi_command`, `http_component` or `command_component`.
+    /// `funless` or `wasi_command`.
     kind: &'static str,
     metadata: MetadataView,
     limits: LimitsView,
@@ -62,7 +59,6 @@ impl FunctionView {
     pub(super) fn new(function: Function, events: Vec<EventView>, sinks: Vec<SinkView>) -> Self {
         let code = function.code.unwrap_or_default();
         Self {
-            id: function.id,
             name: function.name,
             module: function.module,
             creator: function.creator,
@@ -72,8 +68,6 @@ impl FunctionView {
                 CodeKind::Unspecified => "unknown",
                 CodeKind::Funless => "funless",
                 CodeKind::WasiCommand => "wasi_command",
-                CodeKind::HttpComponent => "http_component",
-                CodeKind::CommandComponent => "command_component",
             },
             metadata: function.metadata.unwrap_or_default().into(),
             limits: function.limits.unwrap_or_default().into(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::super::invalid::InvalidCode;
 use super::super::outline::Outline;
 use super::super::validate::validate;
-use super::{Limit, TABLE_ELEMENTS, of_component, of_function, of_module};
+use super::{Limit, TABLE_ELEMENTS, of_function, of_module};
 
 const LOCAL_GET: u8 = 0x20;
 const DROP: u8 = 0x1a;
@@ -342,13 +342,7 @@ fn the_documentation_has_each_limit() {
     let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
     let page = std::fs::read_to_string(page).expect("the page");
     let cases = of_functions().into_iter().chain(of_modules()).chain(of_instances());
-    let of_components = [
-        of_component::CORE_INSTANCES,
-        of_component::MEMORIES,
-        of_component::TABLES,
-        of_component::INSTANCE_BYTES,
-    ];
-    for Limit { what, max } in cases.map(|(limit, ..)| limit).chain(of_components) {
+    for (Limit { what, max }, ..) in cases {
         let what = if what == TABLE_ELEMENTS.what { "elements of one table" } else { what };
         let row = format!("\n| {what} | {max} |\n");
         assert!(page.contains(&row), "docs/configuration.md has no row {row:?}");

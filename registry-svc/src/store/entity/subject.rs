@@ -13,10 +13,6 @@ pub struct Model {
     pub role: i32,
     pub token_hash: Vec<u8>,
     pub expires_at_ms: i64,
-    /// The token before the last rotation, while it is valid.
-    pub former_token_hash: Option<Vec<u8>>,
-    /// When the former token expires.
-    pub former_expires_at_ms: i64,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

@@ -6,7 +6,6 @@ mod m0003_function_script;
 mod m0004_function_creator;
 mod m0005_script_owner;
 mod m0006_function_order;
-mod m0007_former_token;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -21,7 +20,6 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_function_creator::Migration),
             Box::new(m0005_script_owner::Migration),
             Box::new(m0006_function_order::Migration),
-            Box::new(m0007_former_token::Migration),
         ]
     }
 }

@@ -2,7 +2,6 @@
 
 use mesh::hash::Hash;
 use proto::registry::v1::Subject;
-use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, QueryFilter as _, Set};
 
 use crate::store::entity::subject;
@@ -20,21 +19,11 @@ impl Reader<'_> {
         Ok(rows.into_iter().map(to_subject).collect())
     }
 
-    /// The subject with this name.
-    pub(crate) async fn subject(&self, name: &str) -> Result<Option<Subject>> {
-        Ok(subject::Entity::find_by_id(name).one(&self.db).await?.map(to_subject))
-    }
-
-    /// The subject whose token has this hash, expired or not. Of a former token, with the time when that expires.
+    /// The subject whose token has this hash, expired or not.
     pub(crate) async fn subject_of(&self, token: &Hash) -> Result<Option<Subject>> {
-        let hash = token.as_bytes().to_vec();
-        let has_token = subject::Column::TokenHash.eq(hash.clone());
-        if let Some(row) = subject::Entity::find().filter(has_token).one(&self.db).await? {
-            return Ok(Some(to_subject(row)));
-        }
-        let had_token = subject::Column::FormerTokenHash.eq(hash);
-        let row = subject::Entity::find().filter(had_token).one(&self.db).await?;
-        Ok(row.map(|row| Subject { expires_at_ms: row.former_expires_at_ms, ..to_subject(row) }))
+        let has_token = subject::Column::TokenHash.eq(token.as_bytes().to_vec());
+        let row = subject::Entity::find().filter(has_token).one(&self.db).await?;
+        Ok(row.map(to_subject))
     }
 }
 
@@ -46,29 +35,8 @@ impl Write {
             role: Set(subject.role),
             token_hash: Set(token.as_bytes().to_vec()),
             expires_at_ms: Set(subject.expires_at_ms),
-            former_token_hash: Set(None),
-            former_expires_at_ms: Set(0),
         };
         row.insert(&self.transaction).await?;
-        Ok(())
-    }
-
-    /// Replaces the token of a subject, which must exist, and the time when it expires. The token before is valid until
-    /// `former_expires_at_ms`.
-    pub(crate) async fn rotate_token(
-        &mut self,
-        subject: &Subject,
-        token: &Hash,
-        former_expires_at_ms: i64,
-    ) -> Result<()> {
-        let is_subject = subject::Column::Name.eq(subject.name.clone());
-        // All right-hand sides are of the row before.
-        let update = subject::Entity::update_many()
-            .col_expr(subject::Column::FormerTokenHash, Expr::col(subject::Column::TokenHash))
-            .col_expr(subject::Column::FormerExpiresAtMs, Expr::value(former_expires_at_ms))
-            .col_expr(subject::Column::TokenHash, Expr::value(token.as_bytes().to_vec()))
-            .col_expr(subject::Column::ExpiresAtMs, Expr::value(subject.expires_at_ms));
-        update.filter(is_subject).exec(&self.transaction).await?;
         Ok(())
     }
 

@@ -7,9 +7,9 @@ use rand::rngs::Xoshiro256PlusPlus;
 
 use super::*;
 use crate::policy::app::{ProblemKind, Strategy, lint};
-use crate::policy::arbitrary::{cluster, large_cluster, requirements, script, tried, worker};
-use crate::policy::testing::{CODE, chosen_among, steps_of};
-use crate::policy::{Memory, Step, Verdict, Worker};
+use crate::policy::arbitrary::{cluster, requirements, script, tried, worker};
+use crate::policy::testing::CODE;
+use crate::policy::{Memory, Step, Verdict};
 
 /// Whether a worker is valid for a block, by the definition of the language, written independently of the
 /// code under test.
@@ -73,7 +73,7 @@ proptest! {
         script in script(), workers in cluster(), (tag, capacity) in requirements(), tried in tried(), seed: u64,
     ) {
         let requirements = Requirements { tag, capacity, code: &CODE };
-        let outcome = chosen_among(&workers, &script, &requirements, &tried, &mut rng(seed)).outcome;
+        let outcome = choose(&script, &requirements, &workers, &tried, &mut rng(seed)).outcome;
         let chosen = outcome.map(|index| &workers[index as usize]);
         let Some(blocks) = blocks(&script, tag) else {
             let none = workers.iter().all(|worker| worker.draining);
@@ -131,8 +131,8 @@ proptest! {
         with.insert(with.partition_point(|worker| *worker.name < *name), invalid);
         let requirements = Requirements { tag, capacity, code: &CODE };
         let (mut rng_without, mut rng_with) = (rng(seed), rng(seed));
-        let before = chosen_among(&without, &script, &requirements, &[], &mut rng_without).outcome;
-        let after = chosen_among(&with, &script, &requirements, &[], &mut rng_with).outcome;
+        let before = choose(&script, &requirements, &without, &[], &mut rng_without).outcome;
+        let after = choose(&script, &requirements, &with, &[], &mut rng_with).outcome;
         let named = |workers: &[Worker], index: u32| workers[index as usize].name.clone();
         match before {
             // A worker has joined, if only with too little memory.
@@ -150,22 +150,21 @@ proptest! {
         script in script(), workers in cluster(), (tag, capacity) in requirements(), tried in tried(), seed: u64,
     ) {
         let requirements = Requirements { tag, capacity, code: &CODE };
-        let choice = chosen_among(&workers, &script, &requirements, &tried, &mut rng(seed));
-        let steps = steps_of(&workers, &script, &requirements, &tried, &choice);
+        let Choice { outcome, steps } = choose(&script, &requirements, &workers, &tried, &mut rng(seed));
         let order: Vec<_> = steps.iter().map(|step| (step.item == ItemUse::Followup, step.block)).collect();
         prop_assert!(order.is_sorted(), "{:?}", order);
         let considered: HashSet<_> =
-            steps.iter().map(|step| (&item_of(&script, tag, step).tag, step.block, step.worker)).collect();
+            steps.iter().map(|step| (&item_of(&script, tag, &step).tag, step.block, step.worker)).collect();
         prop_assert_eq!(considered.len(), steps.len(), "no worker is considered twice: {:?}", steps);
         for step in steps.iter() {
-            let block = &item_of(&script, tag, step).blocks[usize::from(step.block)];
+            let block = &item_of(&script, tag, &step).blocks[usize::from(step.block)];
             let worker = &workers[step.worker as usize];
             let expected = is_valid(block, worker, capacity, &tried);
             prop_assert_eq!(matches!(step.verdict, Verdict::Valid { .. }), expected, "{:?}", step);
         }
         let valid: Vec<Step> =
-            steps.iter().filter(|step| matches!(step.verdict, Verdict::Valid { .. })).copied().collect();
-        match choice.outcome {
+            steps.iter().filter(|step| matches!(step.verdict, Verdict::Valid { .. })).collect();
+        match outcome {
             Ok(chosen) => {
                 prop_assert!(valid.iter().any(|step| step.worker == chosen));
                 let last = steps.last().expect("a worker was considered");
@@ -187,34 +186,11 @@ proptest! {
             .map(|warning| (warning.tag.expect("in an item"), warning.block.expect("in a block")))
             .collect();
         let requirements = Requirements { tag, capacity, code: &CODE };
-        let choice = chosen_among(&workers, &script, &requirements, &[], &mut rng(seed));
-        for step in steps_of(&workers, &script, &requirements, &[], &choice) {
+        for step in choose(&script, &requirements, &workers, &[], &mut rng(seed)).steps.iter() {
             let item = item_of(&script, tag, &step);
             if dead.contains(&(item.tag.clone(), u32::from(step.block) + 1)) {
                 prop_assert!(!matches!(step.verdict, Verdict::Valid { .. }), "{:?}", step);
             }
         }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
-
-    #[test]
-    fn choices_and_steps_are_those_of_a_scan(
-        script in script(),
-        (tag, capacity) in requirements(),
-        tried in tried(),
-        count in select(&[0, 1, 5, 16, 17, 64, 65, 128, 300][..]),
-        seed: u64,
-    ) {
-        let workers = large_cluster(count, &mut rng(seed));
-        let requirements = Requirements { tag, capacity, code: &CODE };
-        let (mut rng_of_scan, mut rng) = (rng(seed), rng(seed));
-        let (expected, steps) = oracle::choose(&script, &requirements, &workers, &tried, &mut rng_of_scan);
-        let choice = chosen_among(&workers, &script, &requirements, &tried, &mut rng);
-        prop_assert_eq!(choice, expected);
-        prop_assert_eq!(rng, rng_of_scan, "the generator is used in the same way");
-        prop_assert_eq!(steps_of(&workers, &script, &requirements, &tried, &choice), steps);
     }
 }

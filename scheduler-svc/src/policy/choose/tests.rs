@@ -2,8 +2,8 @@ use rand::SeedableRng as _;
 use rand::rngs::Xoshiro256PlusPlus;
 
 use super::*;
-use crate::policy::testing::{CODE, chosen_among, cluster, script, steps_of};
-use crate::policy::{Memory, Step, Verdict, Worker};
+use crate::policy::testing::{CODE, cluster, script};
+use crate::policy::{Memory, Step, Verdict};
 
 /// The name of the worker that is chosen for a function with this tag and a capacity of 10, or why there is
 /// none.
@@ -11,7 +11,7 @@ fn chosen(script: &Script, workers: &str, tag: &str, seed: u64) -> String {
     let workers = cluster(workers);
     let requirements = Requirements { tag, capacity: 10, code: &CODE };
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-    match chosen_among(&workers, script, &requirements, &[], &mut rng).outcome {
+    match choose(script, &requirements, &workers, &[], &mut rng).outcome {
         Ok(index) => workers[index as usize].name.to_string(),
         Err(refusal) => refusal.as_str().to_owned(),
     }
@@ -247,7 +247,7 @@ fn a_worker_is_not_tried_twice() {
     let mut tried = Vec::new();
     for expected in [Ok("a"), Ok("b"), Err(Refusal::NoValidWorkers)] {
         let rng = &mut Xoshiro256PlusPlus::seed_from_u64(1);
-        let outcome = chosen_among(&workers, &script, &requirements, &tried, rng).outcome;
+        let outcome = choose(&script, &requirements, &workers, &tried, rng).outcome;
         let name = outcome.map(|index| &*workers[index as usize].name);
         assert_eq!(name, expected);
         tried.extend(name.ok().map(str::to_owned));
@@ -268,8 +268,13 @@ fn each_step_has_its_verdict() {
     );
     let workers = cluster("a 9/99, b 99/99 x=2, c 98/190, d 99/99 drains, e ?, f 99/99 z=1, g 10/99");
     let requirements = Requirements { tag: "t", capacity: 10, code: &CODE };
-    let (tried, mut rng) = (["a".to_owned()], Xoshiro256PlusPlus::seed_from_u64(1));
-    let choice = chosen_among(&workers, &script, &requirements, &tried, &mut rng);
+    let choice = choose(
+        &script,
+        &requirements,
+        &workers,
+        &["a".to_owned()],
+        &mut Xoshiro256PlusPlus::seed_from_u64(1),
+    );
     let (own, followup) = (ItemUse::Own, ItemUse::Followup);
     let step = |item, worker, verdict| Step { item, block: 0, worker, verdict };
     let expected = [
@@ -282,11 +287,12 @@ fn each_step_has_its_verdict() {
         step(followup, 0, Verdict::Tried),
         step(followup, 1, Verdict::Valid { available: Some(99) }),
     ];
-    let steps = steps_of(&workers, &script, &requirements, &tried, &choice);
-    assert_eq!((steps, choice.outcome, choice.block), (expected.to_vec(), Ok(1), Some((followup, 0))));
-    let choice = chosen_among(&workers, &script, &requirements, &[], &mut rng);
-    let steps = steps_of(&workers, &script, &requirements, &[], &choice);
-    assert_eq!(steps[1], step(own, 0, Verdict::NotEnoughMemory { available: 9 }));
+    assert_eq!((choice.steps.iter().collect::<Vec<_>>(), choice.outcome), (expected.to_vec(), Ok(1)));
+    let choice = choose(&script, &requirements, &workers, &[], &mut Xoshiro256PlusPlus::seed_from_u64(1));
+    assert_eq!(
+        choice.steps.iter().nth(1).expect("two steps"),
+        step(own, 0, Verdict::NotEnoughMemory { available: 9 })
+    );
 }
 
 #[test]
@@ -299,10 +305,9 @@ fn best_first_considers_no_more_than_it_has_to() {
         let available = |index| if index < first || index % 2 != first % 2 { 9 } else { 10 };
         let workers: Vec<_> =
             (0..100).map(|index| Worker::new(&format!("w{index:02}"), memory(available(index)))).collect();
-        let rng = &mut Xoshiro256PlusPlus::seed_from_u64(1);
-        let choice = chosen_among(&workers, &script, &requirements, &[], rng);
+        let choice = choose(&script, &requirements, &workers, &[], &mut Xoshiro256PlusPlus::seed_from_u64(1));
         assert_eq!(choice.outcome, Ok(first));
-        let steps = steps_of(&workers, &script, &requirements, &[], &choice);
-        assert_eq!(steps.iter().map(|step| step.worker).collect::<Vec<_>>(), (0..=first).collect::<Vec<_>>());
+        let considered: Vec<_> = choice.steps.iter().map(|step| step.worker).collect();
+        assert_eq!(considered, (0..=first).collect::<Vec<_>>());
     }
 }

@@ -24,9 +24,6 @@ pub(super) const OUT_OF_MEMORY: u8 = 42;
 /// The exit code for everything else; the reason is on standard error.
 const FAILED: u8 = 43;
 
-/// How components begin. Modules have another version.
-const COMPONENT_PREAMBLE: &[u8] = b"\0asm\x0d\0\x01\0";
-
 /// What the process has to do.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Job {
@@ -85,14 +82,11 @@ fn compile(job: Option<OsString>) -> Result<(), Failure> {
     }
     let mut code = Vec::new();
     io::stdin().lock().read_to_end(&mut code).context("the code")?;
-    let compiled = match code.starts_with(COMPONENT_PREAMBLE) {
-        true => engine.precompile_component(&code),
-        false => engine.precompile_module(&code),
-    };
-    let artifact = compiled.map_err(|error| match error.is::<wasmtime::OutOfMemory>() {
-        true => Failure::OutOfMemory,
-        false => Failure::Invalid(format!("{error:#}")),
-    })?;
+    let artifact =
+        engine.precompile_module(&code).map_err(|error| match error.is::<wasmtime::OutOfMemory>() {
+            true => Failure::OutOfMemory,
+            false => Failure::Invalid(format!("{error:#}")),
+        })?;
     let mut stdout = io::stdout().lock();
     stdout.write_all(&artifact).and_then(|()| stdout.flush()).context("the artifact")?;
     Ok(())

@@ -20,8 +20,6 @@ pub(crate) const EGRESS_KIND: &str = "function";
 #[derive(Debug)]
 pub(crate) struct HttpClient {
     client: mesh::egress::HttpClient,
-    /// Follows no redirects: components do so themselves.
-    plain_client: mesh::egress::HttpClient,
     egress: Egress,
     max_body: usize,
 }
@@ -66,20 +64,7 @@ impl HttpClient {
     /// A client whose requests may take `timeout`, and whose responses may have bodies of `max_body` bytes.
     pub(crate) fn new(egress: Egress, timeout: Duration, max_body: usize) -> reqwest::Result<Self> {
         let options = HttpOptions { timeout: Some(timeout), connect_timeout: None, redirects: true };
-        let client = mesh::egress::HttpClient::new(&egress, options)?;
-        let plain_client =
-            mesh::egress::HttpClient::new(&egress, HttpOptions { redirects: false, ..options })?;
-        Ok(Self { client, plain_client, egress, max_body })
-    }
-
-    /// The client that follows no redirects.
-    pub(super) fn plain(&self) -> &mesh::egress::HttpClient {
-        &self.plain_client
-    }
-
-    /// The most bytes of a response's body.
-    pub(super) fn max_body(&self) -> usize {
-        self.max_body
+        Ok(Self { client: mesh::egress::HttpClient::new(&egress, options)?, egress, max_body })
     }
 
     /// The requests of a function, given as `module/name`.
@@ -141,8 +126,6 @@ pub(super) enum RequestError {
     Malformed(String),
     #[error("{}", with_causes(.0))]
     Http(#[from] HttpError),
-    #[error("the response has not begun in time")]
-    Slow,
     #[error("the body of the response is larger than {max_bytes} bytes")]
     TooLarge { max_bytes: usize },
     #[error(transparent)]

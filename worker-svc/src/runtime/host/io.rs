@@ -17,11 +17,6 @@ impl FunctionIo {
         Self { input, response: None, error: None, output_limit }
     }
 
-    /// The most bytes of an output.
-    pub(super) fn output_limit(&self) -> u64 {
-        self.output_limit
-    }
-
     /// Refuses an output of `len` bytes if that is over the limit.
     pub(super) fn check_output(&self, len: usize) -> Result<(), HostCallError> {
         if len as u64 > self.output_limit { Err(HostCallError::OutputLimit) } else { Ok(()) }

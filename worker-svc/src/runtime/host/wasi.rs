@@ -1,4 +1,4 @@
-//! WASI with standard streams only: no files, no network, no environment, no arguments.
+//! WASI preview 1 with standard streams only: no files, no network, no environment, no arguments.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,10 +7,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
+use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 use super::abi::HostCallError;
 use super::console::Console;
@@ -22,24 +23,22 @@ const STREAM_CHUNK: usize = 64 << 10;
 const MAX_RANDOM: u64 = 64 << 10;
 
 /// WASI for a command: arguments on stdin, result on stdout, log on stderr.
-pub(super) fn command(args: Bytes, output: Output, console: Console) -> WasiCtxBuilder {
+pub(super) fn command(args: Bytes, output: Output, console: Console) -> WasiP1Ctx {
     let on_write = move |bytes: &[u8]| output.append(bytes);
-    let mut wasi = nothing();
+    let mut wasi = WasiCtxBuilder::new();
     wasi.stdin(MemoryInputPipe::new(args)).stdout(Stream(Arc::new(on_write))).stderr(log_to(console));
-    wasi
+    finish(wasi)
 }
 
-/// WASI for other functions: what they print is their log.
-pub(super) fn library(console: Console) -> WasiCtxBuilder {
-    let mut wasi = nothing();
+/// WASI for a FunLess function: what it prints is its log.
+pub(super) fn library(console: Console) -> WasiP1Ctx {
+    let mut wasi = WasiCtxBuilder::new();
     wasi.stdout(log_to(console.clone())).stderr(log_to(console));
-    wasi
+    finish(wasi)
 }
 
-fn nothing() -> WasiCtxBuilder {
-    let mut wasi = WasiCtx::builder();
-    wasi.max_random_size(MAX_RANDOM).allow_tcp(false).allow_udp(false);
-    wasi
+fn finish(mut wasi: WasiCtxBuilder) -> WasiP1Ctx {
+    wasi.max_random_size(MAX_RANDOM).allow_tcp(false).allow_udp(false).build_p1()
 }
 
 fn log_to(console: Console) -> Stream {

@@ -1,6 +1,5 @@
 //! A worker under test and its environment.
 
-pub mod components;
 pub mod guests;
 pub mod registry;
 pub mod scheduler;

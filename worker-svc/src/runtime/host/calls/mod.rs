@@ -1,6 +1,5 @@
 //! The host functions, by concern: what each does when a guest calls it.
 
-pub(super) mod component;
 mod console;
 mod data;
 mod http;
@@ -9,7 +8,7 @@ use wasmtime::{Engine, Linker};
 
 use super::guest::Guest;
 
-/// All functions that modules can import.
+/// All functions that guests can import.
 pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     data::link(&mut linker)?;

@@ -1,1 +1,0 @@
-// Only the dependency counts.

@@ -1,3 +1,0 @@
-#![no_main]
-
-fuzz_targets::fuzz_surface!(components);
